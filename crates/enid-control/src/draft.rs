@@ -1,0 +1,273 @@
+//! An operation in progress: what it reads, and what it will change.
+//!
+//! Reading a record through [`Draft::require`] makes the commit depend on it: if it changes or goes
+//! meanwhile, the operation runs again on what is there then. So an operation cannot leave a
+//! reference to something that is gone. What depends on the *absence* of records says so with
+//! [`Draft::demand`].
+
+use std::sync::Arc;
+
+use enid_model::id::ResourceId;
+use enid_model::instance::Instance;
+use enid_model::key::{Key, Kind, Scope};
+use enid_model::network_interface::NetworkInterface;
+use enid_model::record::{GroupName, Record, Token};
+use enid_model::security_group::SecurityGroup;
+use enid_model::state::{Map, RegionState, Revision, Stored};
+use enid_model::subnet::{AddressLease, Subnet};
+use enid_model::time::Timestamp;
+use enid_model::vpc::Vpc;
+use enid_store::{Condition, Transaction};
+use rand::Rng as _;
+use rand::rngs::StdRng;
+use sha2::{Digest as _, Sha256};
+
+use crate::{Caller, Error};
+
+/// A record that has a typed id of its own.
+pub trait Resource: Sized + Clone {
+    /// Its id.
+    type Id: ResourceId;
+    /// What it is in stored keys.
+    const KIND: Kind;
+    /// Its own id.
+    fn id(&self) -> Self::Id;
+    /// The region's records of this kind.
+    fn map(region: &RegionState) -> &Map<Self::Id, Stored<Self>>;
+    /// As any record.
+    fn into_record(self) -> Record;
+    /// The error for an id that names none.
+    fn not_found(id: Self::Id) -> Error;
+}
+
+macro_rules! resources {
+    ($($record:ident($id:ident): $map:ident;)*) => {$(
+        impl Resource for $record {
+            type Id = enid_model::id::$id;
+            const KIND: Kind = Kind::$record;
+
+            fn id(&self) -> Self::Id {
+                self.id
+            }
+
+            fn map(region: &RegionState) -> &Map<Self::Id, Stored<Self>> {
+                &region.$map
+            }
+
+            fn into_record(self) -> Record {
+                Record::$record(self)
+            }
+
+            fn not_found(id: Self::Id) -> Error {
+                Error::not_found(id)
+            }
+        }
+    )*};
+}
+
+resources! {
+    Instance(InstanceId): instances;
+    NetworkInterface(EniId): network_interfaces;
+    SecurityGroup(SecurityGroupId): security_groups;
+    Subnet(SubnetId): subnets;
+    Vpc(VpcId): vpcs;
+}
+
+/// An operation in progress.
+pub struct Draft<'a> {
+    /// Who calls.
+    pub caller: &'a Caller,
+    /// The caller's region as it was when the operation began.
+    pub region: Arc<RegionState>,
+    /// The revision of that.
+    pub revision: Revision,
+    /// The time of the operation.
+    pub now: Timestamp,
+    random: &'a mut StdRng,
+    scope: Scope,
+    transaction: Transaction,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(
+        caller: &'a Caller,
+        region: Arc<RegionState>,
+        revision: Revision,
+        now: Timestamp,
+        random: &'a mut StdRng,
+    ) -> Self {
+        Self {
+            caller,
+            region,
+            revision,
+            now,
+            random,
+            scope: caller.scope(),
+            transaction: Transaction::default(),
+        }
+    }
+
+    pub(crate) fn into_transaction(self) -> Transaction {
+        self.transaction
+    }
+
+    /// A new id. 64 random bits: that two are equal is not worth a thought, and creating a record
+    /// demands that its key is absent all the same.
+    pub fn mint<I: ResourceId>(&mut self) -> I {
+        I::from_bits(self.random.next_u64())
+    }
+
+    /// Random bits.
+    pub fn random(&mut self) -> u64 {
+        self.random.next_u64()
+    }
+
+    /// The resource with an id, which must still be the same when the operation commits.
+    pub fn require<T: Resource>(&mut self, id: T::Id) -> Result<Stored<T>, Error> {
+        let found = T::map(&self.region).get(&id).cloned();
+        let found = found.ok_or_else(|| T::not_found(id))?;
+        self.depend(&found);
+        Ok(found)
+    }
+
+    /// Demands that a resource that was found in [`Draft::region`] is still the same at the commit.
+    pub fn depend<T: Resource>(&mut self, found: &Stored<T>) {
+        let key = self.key(T::KIND, found.id().to_string());
+        self.transaction.depend(key, found.revision);
+    }
+
+    /// Demands any other condition; see [`Draft::key`].
+    pub fn demand(&mut self, condition: Condition) {
+        self.transaction.conditions.push(condition);
+    }
+
+    /// Demands that no record of a kind has been written since the operation began: for operations
+    /// that looked for records and found none.
+    pub fn demand_none_new(&mut self, kind: Kind) {
+        let condition = Condition::NoneWrittenSince(self.scope.clone(), kind, self.revision);
+        self.demand(condition);
+    }
+
+    /// A key of the caller's region.
+    #[must_use]
+    pub fn key(&self, kind: Kind, name: impl Into<Box<str>>) -> Key {
+        Key {
+            scope: self.scope.clone(),
+            kind,
+            name: name.into(),
+        }
+    }
+
+    /// Creates a resource.
+    pub fn create<T: Resource>(&mut self, resource: T) {
+        let key = self.key(T::KIND, resource.id().to_string());
+        self.transaction.create(key, resource.into_record());
+    }
+
+    /// Replaces a resource by a new version of itself.
+    pub fn update<T: Resource>(&mut self, read: &Stored<T>, new: T) {
+        let key = self.key(T::KIND, read.id().to_string());
+        self.transaction
+            .update(key, read.revision, new.into_record());
+    }
+
+    /// Replaces a resource by an edited version of itself; nothing happens if they are equal.
+    pub fn edit<T: Resource + PartialEq>(&mut self, read: &Stored<T>, edit: impl FnOnce(&mut T)) {
+        let mut new = T::clone(read);
+        edit(&mut new);
+        if new != **read {
+            self.update(read, new);
+        }
+    }
+
+    /// Deletes a resource.
+    pub fn delete<T: Resource>(&mut self, read: &Stored<T>) {
+        let key = self.key(T::KIND, read.id().to_string());
+        self.transaction.delete(key, read.revision);
+    }
+
+    /// Creates a record of a kind that has no typed id: a lease, a name, a token.
+    pub fn claim(&mut self, name: impl Into<Box<str>>, record: Record) {
+        let key = self.key(record.kind(), name);
+        self.transaction.create(key, record);
+    }
+
+    /// Replaces such a record.
+    pub fn replace(&mut self, name: impl Into<Box<str>>, read: Revision, record: Record) {
+        let key = self.key(record.kind(), name);
+        self.transaction.update(key, read, record);
+    }
+
+    /// Deletes such a record.
+    pub fn release(&mut self, kind: Kind, name: impl Into<Box<str>>, read: Revision) {
+        let key = self.key(kind, name);
+        self.transaction.delete(key, read);
+    }
+
+    /// What an earlier call with this client token made, if there was one.
+    ///
+    /// `parameters` is any text that two requests share only if they ask for the same.
+    pub fn made_before(
+        &self,
+        operation: &str,
+        token: Option<&str>,
+        parameters: &str,
+    ) -> Result<Option<Vec<String>>, Error> {
+        let Some(token) = token else { return Ok(None) };
+        if token.len() > TOKEN_BYTES_MAX || !token.is_ascii() {
+            return Err(Error::InvalidClientToken);
+        }
+        match self.region.tokens.get(&*token_name(operation, token)) {
+            None => Ok(None),
+            Some(known) if known.parameters == digest(parameters) => Ok(Some(known.made.clone())),
+            Some(_) => Err(Error::IdempotentParameterMismatch),
+        }
+    }
+
+    /// Remembers what this call makes, for a repetition with the same client token.
+    pub fn remember(
+        &mut self,
+        operation: &str,
+        token: Option<&str>,
+        parameters: &str,
+        made: Vec<String>,
+    ) {
+        if let Some(token) = token {
+            let record = Token {
+                parameters: digest(parameters),
+                made,
+                at: self.now,
+            };
+            self.claim(token_name(operation, token), Record::Token(record));
+        }
+    }
+
+    /// Claims an address of a subnet for an interface.
+    pub fn lease(&mut self, subnet: &Subnet, address: std::net::Ipv4Addr, lease: AddressLease) {
+        let name = enid_model::state::lease_name(subnet.id, address);
+        self.claim(name, Record::AddressLease(lease));
+    }
+
+    /// Claims a group's name in its VPC; the key is in lower case as AWS compares without case.
+    pub fn claim_group_name(&mut self, group: &SecurityGroup) {
+        let name = GroupName { group: group.id };
+        self.claim(group_name_key(group), Record::GroupName(name));
+    }
+}
+
+/// The key name under which a group's name is claimed.
+#[must_use]
+pub(crate) fn group_name_key(group: &SecurityGroup) -> String {
+    format!("{}/{}", group.vpc, group.name.to_lowercase())
+}
+
+const TOKEN_BYTES_MAX: usize = 64;
+
+fn token_name(operation: &str, token: &str) -> String {
+    format!("{operation}/{token}")
+}
+
+fn digest(text: &str) -> String {
+    let hash = Sha256::digest(text.as_bytes());
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}

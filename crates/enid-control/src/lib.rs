@@ -1,0 +1,152 @@
+//! The region: resources and the operations on them, each one transaction.
+//!
+//! An operation reads the state through a [`Draft`], checks AWS's rules, and writes what shall be
+//! true into the same draft. [`Control::transact`] commits it if everything that was read is still
+//! so, and otherwise runs the operation again. It answers when every live host obeys the commit.
+//!
+//! One file per resource, by AWS's name for it. Operations that read only take a
+//! [`RegionState`](enid_model::state::RegionState) from [`Control::read`].
+
+#![forbid(unsafe_code)]
+
+mod draft;
+mod error;
+mod region;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use enid_model::key::{AccountId, RegionName, Scope};
+use enid_model::region::Region;
+use enid_model::state::RegionState;
+use enid_model::time::{Clock, Timestamp};
+use enid_store::{CommitError, Store};
+use rand::rngs::StdRng;
+
+pub use draft::Draft;
+pub use error::Error;
+
+/// Who calls, and where.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The caller's account; resources that a call makes belong to it.
+    pub account: AccountId,
+    /// The region that the call was signed for.
+    pub region: &'static Region,
+    /// Whether to stop short of changing anything: the answer is then [`Error::DryRun`].
+    pub dry_run: bool,
+}
+
+impl Caller {
+    /// What the caller can see.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope {
+            account: self.account,
+            region: RegionName::new(self.region.name),
+        }
+    }
+}
+
+/// The control plane over one store.
+pub struct Control {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    random: Mutex<StdRng>,
+}
+
+/// How often an operation is run again because others changed what it had read. Each round, at
+/// least one of the rivals commits, so this many rounds mean this many rivals.
+const ROUNDS_MAX: u32 = 100;
+
+impl Control {
+    /// A control plane that tells time by a clock and draws ids and addresses from a generator.
+    #[must_use]
+    pub fn new(store: Store, clock: Arc<dyn Clock>, random: StdRng) -> Self {
+        let random = Mutex::new(random);
+        Self {
+            store,
+            clock,
+            random,
+        }
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The caller's region as it is now. It comes to life here if this is its first use.
+    pub async fn read(&self, caller: &Caller) -> Result<Arc<RegionState>, Error> {
+        let scope = caller.scope();
+        loop {
+            let state = self.store.state();
+            if let Some(region) = state.region(&scope).filter(|r| r.region.is_some()) {
+                return Ok(Arc::clone(region));
+            }
+            let awake = Caller {
+                dry_run: false,
+                ..caller.clone()
+            };
+            self.attempt(&awake, &mut region::wake).await?;
+        }
+    }
+
+    /// Runs an operation until it commits, fails, or finds nothing to change.
+    pub async fn transact<T>(
+        &self,
+        caller: &Caller,
+        mut operation: impl FnMut(&mut Draft<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.read(caller).await?;
+        for _ in 0..ROUNDS_MAX {
+            if let Some(done) = self.attempt(caller, &mut operation).await? {
+                return Ok(done);
+            }
+        }
+        Err(Error::TooManyRivals)
+    }
+
+    /// One round; `None` if somebody else changed what it had read.
+    async fn attempt<T>(
+        &self,
+        caller: &Caller,
+        operation: &mut impl FnMut(&mut Draft<'_>) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let (transaction, done) = {
+            let state = self.store.state();
+            let region = state.region(&caller.scope()).map(Arc::clone);
+            let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut draft = Draft::new(
+                caller,
+                region.unwrap_or_default(),
+                state.revision,
+                self.clock.now(),
+                &mut random,
+            );
+            let done = operation(&mut draft)?;
+            (draft.into_transaction(), done)
+        };
+        if caller.dry_run {
+            return Err(Error::DryRun);
+        }
+        if transaction.is_empty() {
+            return Ok(Some(done));
+        }
+        match self.store.commit(transaction).await {
+            Ok(revision) => {
+                self.store.hosts().obeyed(revision).await;
+                Ok(Some(done))
+            }
+            Err(CommitError::Conflict) => Ok(None),
+            Err(CommitError::Full) => Err(Error::StoreFull),
+            Err(CommitError::Stopped) => Err(Error::StoreStopped),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Where a record lives: (account, region, kind, name).
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// A twelve-digit AWS account number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AccountId(pub u64);
+
+impl AccountId {
+    /// The account that a new data directory's root key belongs to.
+    pub const DEFAULT: Self = Self(123_456_789_012);
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012}", self.0)
+    }
+}
+
+/// The text is not an account number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an account is twelve decimal digits")]
+pub struct MalformedAccount;
+
+impl FromStr for AccountId {
+    type Err = MalformedAccount;
+
+    fn from_str(text: &str) -> Result<Self, MalformedAccount> {
+        if text.len() != 12 || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(MalformedAccount);
+        }
+        text.parse().map(Self).or(Err(MalformedAccount))
+    }
+}
+
+/// The name of an AWS region, such as `eu-west-1`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RegionName(Arc<str>);
+
+impl RegionName {
+    /// The region with this name; the name is not checked here.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RegionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One account's part of one region: nothing in it sees anything outside it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scope {
+    /// Whose resources these are.
+    pub account: AccountId,
+    /// Where they are.
+    pub region: RegionName,
+}
+
+/// What a record is. The word is part of the stored key, so it never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The claim of one private address of a subnet by one network interface.
+    AddressLease,
+    /// The name of a security group within its VPC.
+    GroupName,
+    /// An instance.
+    Instance,
+    /// A network interface.
+    NetworkInterface,
+    /// That the region has come to life.
+    Region,
+    /// A security group with its rules.
+    SecurityGroup,
+    /// A subnet.
+    Subnet,
+    /// What a client token was used for.
+    Token,
+    /// A VPC.
+    Vpc,
+}
+
+impl Kind {
+    const WORDS: [(Self, &'static str); 9] = [
+        (Self::AddressLease, "address-lease"),
+        (Self::GroupName, "group-name"),
+        (Self::Instance, "instance"),
+        (Self::NetworkInterface, "network-interface"),
+        (Self::Region, "region"),
+        (Self::SecurityGroup, "security-group"),
+        (Self::Subnet, "subnet"),
+        (Self::Token, "token"),
+        (Self::Vpc, "vpc"),
+    ];
+
+    /// The kind's word in stored keys.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::WORDS
+            .iter()
+            .find(|(kind, _)| *kind == self)
+            .map_or("", |(_, word)| word)
+    }
+}
+
+/// The key of a stored record. Its text is `account/region/kind/name`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The account and region.
+    pub scope: Scope,
+    /// What the record is.
+    pub kind: Kind,
+    /// Which one: the resource's id, or what is claimed. May hold slashes.
+    pub name: Box<str>,
+}
+
+/// The text is no key of a stored record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is no key of a stored record")]
+pub struct MalformedKey(Box<str>);
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scope, kind, name } = self;
+        write!(
+            f,
+            "{}/{}/{}/{name}",
+            scope.account,
+            scope.region,
+            kind.word()
+        )
+    }
+}
+
+impl FromStr for Key {
+    type Err = MalformedKey;
+
+    fn from_str(text: &str) -> Result<Self, MalformedKey> {
+        let malformed = || MalformedKey(text.into());
+        let mut parts = text.splitn(4, '/');
+        let mut next = || parts.next().ok_or_else(malformed);
+        let account = next()?.parse().map_err(|MalformedAccount| malformed())?;
+        let region = RegionName::new(next()?);
+        let word = next()?;
+        let kind = Kind::WORDS
+            .iter()
+            .find(|(_, known)| *known == word)
+            .map(|(kind, _)| *kind)
+            .ok_or_else(malformed)?;
+        let name = next()?.into();
+        let scope = Scope { account, region };
+        Ok(Self { scope, kind, name })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_as_they_are_written() {
+        let text = "123456789012/eu-west-1/group-name/vpc-00123456789abcdef/a/b";
+        let key: Result<Key, _> = text.parse();
+        assert_eq!(
+            key.as_ref().map(|key| &*key.name),
+            Ok("vpc-00123456789abcdef/a/b")
+        );
+        assert_eq!(key.map(|key| key.to_string()).as_deref(), Ok(text));
+    }
+
+    #[test]
+    fn other_texts_are_no_keys() {
+        for text in [
+            "",
+            "1/eu-west-1/vpc/x",
+            "123456789012/eu-west-1/planet/x",
+            "123456789012/eu-west-1/vpc",
+        ] {
+            assert!(text.parse::<Key>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Typed ids and the stored records of every resource.
+//!
+//! Records are what the store keeps (JSON with a format version) and what every other crate reads.
+//! [`State`](state::State) holds all of them at one revision, with the indexes that operations ask
+//! for. This crate holds no logic beyond those invariants.
+
+#![forbid(unsafe_code)]
+
+pub mod id;
+pub mod instance;
+pub mod instance_type;
+pub mod key;
+pub mod network_interface;
+pub mod record;
+pub mod region;
+pub mod security_group;
+pub mod state;
+pub mod subnet;
+pub mod time;
+pub mod vpc;
+
+use std::collections::BTreeMap;
+
+/// The tags of a resource, by key.
+pub type Tags = BTreeMap<String, String>;

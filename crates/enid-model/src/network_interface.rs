@@ -1,0 +1,119 @@
+//! An elastic network interface.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Tags;
+use crate::id::{AttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
+use crate::time::Timestamp;
+
+/// An elastic network interface (ENI).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkInterface {
+    /// Its id.
+    pub id: EniId,
+    /// Its subnet, for life.
+    pub subnet: SubnetId,
+    /// The subnet's VPC.
+    pub vpc: VpcId,
+    /// Its MAC address, for life.
+    pub mac: Mac,
+    /// Free text.
+    pub description: String,
+    /// Its security groups, at least one, each once, in the order given.
+    pub groups: Vec<SecurityGroupId>,
+    /// Its private addresses, each once; the first is the primary one, for life.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Whether only packets from or to its own addresses pass.
+    pub source_dest_check: bool,
+    /// Who made it, if not the account itself.
+    pub requester_id: Option<String>,
+    /// To what it is attached.
+    pub attachment: Option<Attachment>,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+impl NetworkInterface {
+    /// The primary private address.
+    #[must_use]
+    pub fn primary_address(&self) -> Ipv4Addr {
+        self.addresses
+            .first()
+            .copied()
+            .unwrap_or(Ipv4Addr::UNSPECIFIED)
+    }
+}
+
+/// The attachment of an interface to an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Its id.
+    pub id: AttachmentId,
+    /// The instance.
+    pub instance: InstanceId,
+    /// The device's place in the instance: `eth` and this number.
+    pub device_index: u8,
+    /// The network card; the place is (card, index).
+    pub network_card_index: u8,
+    /// When it was made.
+    pub attach_time: Timestamp,
+    /// Whether the interface goes when the instance is terminated.
+    pub delete_on_termination: bool,
+}
+
+/// A MAC address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is no MAC address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a MAC address is six pairs of hexadecimal digits with colons")]
+pub struct MalformedMac;
+
+impl FromStr for Mac {
+    type Err = MalformedMac;
+
+    fn from_str(text: &str) -> Result<Self, MalformedMac> {
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().filter(|part| part.len() == 2);
+            let value = part.and_then(|part| u8::from_str_radix(part, 16).ok());
+            *byte = value.ok_or(MalformedMac)?;
+        }
+        match parts.next() {
+            None => Ok(Self(bytes)),
+            Some(_) => Err(MalformedMac),
+        }
+    }
+}
+
+impl Serialize for Mac {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mac {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}

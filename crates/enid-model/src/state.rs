@@ -1,0 +1,444 @@
+//! Every record at one revision, with the indexes that operations ask for.
+//!
+//! A [`State`] is a value: cloning it costs a few reference counts, and a reader's copy never
+//! changes. Two copies share what is equal in both, so their difference is found without visiting
+//! the rest ([`imbl::OrdMap::diff`]).
+//!
+//! Invariant: an index holds exactly what the records say. [`RegionState::put`] and
+//! [`RegionState::delete`] are the only writers.
+
+use std::net::Ipv4Addr;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
+
+use crate::id::{
+    AttachmentId, EniId, InstanceId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+};
+use crate::instance::Instance;
+use crate::key::{Key, Kind, Scope};
+use crate::network_interface::NetworkInterface;
+use crate::record::{GroupName, Record, Token};
+use crate::region::RegionRecord;
+use crate::security_group::{Peer, SecurityGroup};
+use crate::subnet::{AddressLease, Subnet};
+use crate::vpc::Vpc;
+
+/// A map whose copies share what is equal in both.
+pub type Map<K, V> = OrdMap<K, V>;
+
+/// The number of a store commit. Zero is the empty store.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+/// A record with the revision that wrote it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stored<T> {
+    /// The commit that wrote this version of the record.
+    pub revision: Revision,
+    record: Arc<T>,
+}
+
+impl<T> Stored<T> {
+    /// The record, shared.
+    #[must_use]
+    pub fn record(&self) -> &Arc<T> {
+        &self.record
+    }
+}
+
+// Not derived: a record need not be `Clone` for its reference to be.
+impl<T> Clone for Stored<T> {
+    fn clone(&self) -> Self {
+        Self {
+            revision: self.revision,
+            record: Arc::clone(&self.record),
+        }
+    }
+}
+
+impl<T> Deref for Stored<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.record
+    }
+}
+
+/// All regions of all accounts.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// The last commit that is in this state.
+    pub revision: Revision,
+    regions: OrdMap<Scope, Arc<RegionState>>,
+}
+
+impl State {
+    /// One account's region, if it has come to life.
+    #[must_use]
+    pub fn region(&self, scope: &Scope) -> Option<&Arc<RegionState>> {
+        self.regions.get(scope)
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn regions(&self) -> &OrdMap<Scope, Arc<RegionState>> {
+        &self.regions
+    }
+
+    /// Puts (`Some`) or deletes (`None`) the record of a key, at a revision.
+    pub fn apply(&mut self, revision: Revision, key: &Key, record: Option<Record>) {
+        self.revision = self.revision.max(revision);
+        let region = self.regions.entry(key.scope.clone()).or_default();
+        let region = Arc::make_mut(region);
+        region.delete(key);
+        if let Some(record) = record {
+            region.put(revision, key, record);
+        }
+    }
+}
+
+/// One account's region.
+#[derive(Debug, Clone, Default)]
+pub struct RegionState {
+    /// That it has come to life.
+    pub region: Option<Stored<RegionRecord>>,
+    /// Addresses claimed, by subnet.
+    pub leases: OrdMap<(SubnetId, Ipv4Addr), Stored<AddressLease>>,
+    /// Names of groups, by key name.
+    pub group_names: OrdMap<Box<str>, Stored<GroupName>>,
+    /// Instances, terminated ones that are still visible included.
+    pub instances: OrdMap<InstanceId, Stored<Instance>>,
+    /// Network interfaces.
+    pub network_interfaces: OrdMap<EniId, Stored<NetworkInterface>>,
+    /// Security groups.
+    pub security_groups: OrdMap<SecurityGroupId, Stored<SecurityGroup>>,
+    /// Subnets.
+    pub subnets: OrdMap<SubnetId, Stored<Subnet>>,
+    /// Client tokens, by key name.
+    pub tokens: OrdMap<Box<str>, Stored<Token>>,
+    /// VPCs.
+    pub vpcs: OrdMap<VpcId, Stored<Vpc>>,
+
+    attachments: OrdMap<AttachmentId, EniId>,
+    enis_by_group: OrdSet<(SecurityGroupId, EniId)>,
+    enis_by_instance: OrdSet<(InstanceId, u8, u8, EniId)>,
+    enis_by_subnet: OrdSet<(SubnetId, EniId)>,
+    enis_by_vpc: OrdSet<(VpcId, EniId)>,
+    groups_by_vpc: OrdSet<(VpcId, SecurityGroupId)>,
+    referencing_groups: OrdSet<(SecurityGroupId, SecurityGroupId)>,
+    rules: OrdMap<SecurityGroupRuleId, SecurityGroupId>,
+    subnets_by_vpc: OrdSet<(VpcId, SubnetId)>,
+}
+
+macro_rules! members {
+    ($($(#[$doc:meta])* $name:ident: $set:ident ($owner:ty => $member:ty);)*) => {$(
+        $(#[$doc])*
+        pub fn $name(&self, owner: $owner) -> impl Iterator<Item = $member> + '_ {
+            self.$set
+                .range((owner, <$member>::from_bits(0))..=(owner, <$member>::from_bits(u64::MAX)))
+                .map(|(_, member)| *member)
+        }
+    )*};
+}
+
+use crate::id::ResourceId as _;
+
+impl RegionState {
+    members! {
+        /// The interfaces that carry a group.
+        enis_of_group: enis_by_group (SecurityGroupId => EniId);
+        /// The interfaces in a subnet.
+        enis_of_subnet: enis_by_subnet (SubnetId => EniId);
+        /// The interfaces in a VPC.
+        enis_of_vpc: enis_by_vpc (VpcId => EniId);
+        /// The groups of a VPC.
+        groups_of_vpc: groups_by_vpc (VpcId => SecurityGroupId);
+        /// The groups with a rule that names a group; a group that names itself included.
+        groups_referencing: referencing_groups (SecurityGroupId => SecurityGroupId);
+        /// The subnets of a VPC.
+        subnets_of_vpc: subnets_by_vpc (VpcId => SubnetId);
+    }
+
+    /// The interfaces of an instance, by network card and device index.
+    pub fn enis_of_instance(
+        &self,
+        instance: InstanceId,
+    ) -> impl Iterator<Item = &Stored<NetworkInterface>> + '_ {
+        let first = (instance, 0, 0, EniId(0));
+        let last = (instance, u8::MAX, u8::MAX, EniId(u64::MAX));
+        self.enis_by_instance
+            .range(first..=last)
+            .filter_map(|(.., eni)| self.network_interfaces.get(eni))
+    }
+
+    /// The interface that an attachment attaches.
+    #[must_use]
+    pub fn eni_of_attachment(&self, attachment: AttachmentId) -> Option<&Stored<NetworkInterface>> {
+        let eni = self.attachments.get(&attachment)?;
+        self.network_interfaces.get(eni)
+    }
+
+    /// The group that has a rule.
+    #[must_use]
+    pub fn group_of_rule(&self, rule: SecurityGroupRuleId) -> Option<&Stored<SecurityGroup>> {
+        self.security_groups.get(self.rules.get(&rule)?)
+    }
+
+    /// The leases of a subnet, by address.
+    pub fn leases_of_subnet(
+        &self,
+        subnet: SubnetId,
+    ) -> impl Iterator<Item = (Ipv4Addr, EniId)> + '_ {
+        self.leases
+            .range((subnet, Ipv4Addr::UNSPECIFIED)..=(subnet, Ipv4Addr::BROADCAST))
+            .map(|((_, address), lease)| (*address, lease.eni))
+    }
+
+    fn put(&mut self, revision: Revision, key: &Key, record: Record) {
+        fn stored<T>(revision: Revision, record: T) -> Stored<T> {
+            let record = Arc::new(record);
+            Stored { revision, record }
+        }
+        match record {
+            Record::AddressLease(lease) => {
+                if let Some(at) = lease_key(&key.name) {
+                    self.leases.insert(at, stored(revision, lease));
+                }
+            }
+            Record::GroupName(name) => {
+                self.group_names
+                    .insert(key.name.clone(), stored(revision, name));
+            }
+            Record::Instance(instance) => {
+                self.instances
+                    .insert(instance.id, stored(revision, instance));
+            }
+            Record::NetworkInterface(eni) => {
+                self.index_eni(&eni, true);
+                self.network_interfaces
+                    .insert(eni.id, stored(revision, eni));
+            }
+            Record::Region(region) => self.region = Some(stored(revision, region)),
+            Record::SecurityGroup(group) => {
+                self.index_group(&group, true);
+                self.security_groups
+                    .insert(group.id, stored(revision, group));
+            }
+            Record::Subnet(subnet) => {
+                self.subnets_by_vpc.insert((subnet.vpc, subnet.id));
+                self.subnets.insert(subnet.id, stored(revision, subnet));
+            }
+            Record::Token(token) => {
+                self.tokens
+                    .insert(key.name.clone(), stored(revision, token));
+            }
+            Record::Vpc(vpc) => {
+                self.vpcs.insert(vpc.id, stored(revision, vpc));
+            }
+        }
+    }
+
+    fn delete(&mut self, key: &Key) {
+        let name = &key.name;
+        match key.kind {
+            Kind::AddressLease => {
+                if let Some(at) = lease_key(name) {
+                    self.leases.remove(&at);
+                }
+            }
+            Kind::GroupName => {
+                self.group_names.remove(name);
+            }
+            Kind::Instance => {
+                if let Ok(id) = name.parse() {
+                    self.instances.remove::<InstanceId>(&id);
+                }
+            }
+            Kind::NetworkInterface => {
+                let gone = name.parse().ok();
+                if let Some(eni) = gone.and_then(|id: EniId| self.network_interfaces.remove(&id)) {
+                    self.index_eni(&eni, false);
+                }
+            }
+            Kind::Region => self.region = None,
+            Kind::SecurityGroup => {
+                let gone = name.parse().ok();
+                if let Some(group) =
+                    gone.and_then(|id: SecurityGroupId| self.security_groups.remove(&id))
+                {
+                    self.index_group(&group, false);
+                }
+            }
+            Kind::Subnet => {
+                let gone = name.parse().ok();
+                if let Some(subnet) = gone.and_then(|id: SubnetId| self.subnets.remove(&id)) {
+                    self.subnets_by_vpc.remove(&(subnet.vpc, subnet.id));
+                }
+            }
+            Kind::Token => {
+                self.tokens.remove(name);
+            }
+            Kind::Vpc => {
+                if let Ok(id) = name.parse() {
+                    self.vpcs.remove::<VpcId>(&id);
+                }
+            }
+        }
+    }
+
+    fn index_eni(&mut self, eni: &NetworkInterface, present: bool) {
+        fn set<T: Ord + Clone>(index: &mut OrdSet<T>, member: T, present: bool) {
+            if present {
+                index.insert(member);
+            } else {
+                index.remove(&member);
+            }
+        }
+        set(&mut self.enis_by_subnet, (eni.subnet, eni.id), present);
+        set(&mut self.enis_by_vpc, (eni.vpc, eni.id), present);
+        for group in &eni.groups {
+            set(&mut self.enis_by_group, (*group, eni.id), present);
+        }
+        if let Some(attachment) = &eni.attachment {
+            let place = (attachment.network_card_index, attachment.device_index);
+            let member = (attachment.instance, place.0, place.1, eni.id);
+            set(&mut self.enis_by_instance, member, present);
+            if present {
+                self.attachments.insert(attachment.id, eni.id);
+            } else {
+                self.attachments.remove(&attachment.id);
+            }
+        }
+    }
+
+    fn index_group(&mut self, group: &SecurityGroup, present: bool) {
+        let member = (group.vpc, group.id);
+        if present {
+            self.groups_by_vpc.insert(member);
+        } else {
+            self.groups_by_vpc.remove(&member);
+        }
+        for rule in group.rules.values() {
+            if present {
+                self.rules.insert(rule.id, group.id);
+            } else {
+                self.rules.remove(&rule.id);
+            }
+            if let Peer::Group(peer) = rule.matcher.peer {
+                if present {
+                    self.referencing_groups.insert((peer, group.id));
+                } else {
+                    self.referencing_groups.remove(&(peer, group.id));
+                }
+            }
+        }
+    }
+}
+
+/// The name part of a lease's key.
+#[must_use]
+pub fn lease_name(subnet: SubnetId, address: Ipv4Addr) -> Box<str> {
+    format!("{subnet}/{address}").into()
+}
+
+fn lease_key(name: &str) -> Option<(SubnetId, Ipv4Addr)> {
+    let (subnet, address) = name.split_once('/')?;
+    Some((subnet.parse().ok()?, address.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tags;
+    use crate::key::{AccountId, RegionName};
+    use crate::network_interface::{Attachment, Mac};
+    use crate::time::Timestamp;
+
+    fn scope() -> Scope {
+        Scope {
+            account: AccountId::DEFAULT,
+            region: RegionName::new("eu-west-1"),
+        }
+    }
+
+    fn eni(groups: &[u64], instance: Option<u64>) -> (Key, Record) {
+        let key = Key {
+            scope: scope(),
+            kind: Kind::NetworkInterface,
+            name: EniId(7).to_string().into(),
+        };
+        let attachment = instance.map(|instance| Attachment {
+            id: AttachmentId(instance + 100),
+            instance: InstanceId(instance),
+            device_index: 0,
+            network_card_index: 0,
+            attach_time: Timestamp(0),
+            delete_on_termination: true,
+        });
+        let record = NetworkInterface {
+            id: EniId(7),
+            subnet: SubnetId(1),
+            vpc: VpcId(1),
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            description: String::new(),
+            groups: groups.iter().copied().map(SecurityGroupId).collect(),
+            addresses: vec![Ipv4Addr::new(10, 0, 0, 5)],
+            source_dest_check: true,
+            requester_id: None,
+            attachment,
+            tags: Tags::new(),
+        };
+        (key, Record::NetworkInterface(record))
+    }
+
+    #[test]
+    fn an_index_follows_every_version_of_a_record() {
+        let mut state = State::default();
+        let (key, first) = eni(&[1, 2], Some(9));
+        state.apply(Revision(1), &key, Some(first));
+        let before = state.clone();
+        let (_, second) = eni(&[2, 3], None);
+        state.apply(Revision(2), &key, Some(second));
+
+        let in_group = |state: &State, group| {
+            let region = state.region(&scope()).map(Arc::as_ref);
+            region.is_some_and(|r| r.enis_of_group(SecurityGroupId(group)).count() == 1)
+        };
+        assert_eq!([1, 2, 3].map(|g| in_group(&before, g)), [true, true, false]);
+        assert_eq!([1, 2, 3].map(|g| in_group(&state, g)), [false, true, true]);
+        let attached = |state: &State| {
+            let region = state.region(&scope()).map(Arc::as_ref);
+            region.is_some_and(|r| r.enis_of_instance(InstanceId(9)).count() == 1)
+        };
+        assert!(attached(&before) && !attached(&state));
+
+        state.apply(Revision(3), &key, None);
+        assert_eq!([1, 2, 3].map(|g| in_group(&state, g)), [false; 3]);
+        assert_eq!(state.revision, Revision(3));
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let (key, record) = eni(&[1], Some(3));
+        let again = Record::from_bytes(key.kind, &record.to_bytes());
+        assert_eq!(again.ok(), Some(record));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let read = Record::from_bytes(
+            Kind::AddressLease,
+            br#"{"v":2,"eni":"eni-00000000000000007"}"#,
+        );
+        assert!(matches!(
+            read,
+            Err(crate::record::UnreadableRecord::TooNew(2))
+        ));
+    }
+}

@@ -1,0 +1,216 @@
+//! Which hosts are live, which revision each obeys, and what each sees of its instances.
+//!
+//! A mutating call is answered when every live host obeys its revision. A host that is not live
+//! does not hold it up: it catches up before it forwards again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use enid_model::id::InstanceId;
+use enid_model::state::Revision;
+use tokio::sync::watch;
+
+/// The name of a host.
+pub type HostName = Arc<str>;
+
+/// What a host sees of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// Which boot of the instance this is about.
+    pub boot: u32,
+    /// What it sees.
+    pub state: Observation,
+}
+
+/// What a host can see of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// It could not be made to run; the text says why.
+    Failed(Arc<str>),
+    /// It runs, and its interfaces are up.
+    Running,
+    /// It does not run.
+    Stopped,
+}
+
+/// The register of hosts.
+#[derive(Clone)]
+pub struct Hosts {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    register: Mutex<Register>,
+    /// Counts changes of the register, to wake those who wait for one.
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Register {
+    live: BTreeMap<HostName, Revision>,
+    instances: BTreeMap<InstanceId, Observed>,
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        let shared = Shared {
+            register: Mutex::default(),
+            changed: watch::Sender::new(0),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+}
+
+impl Hosts {
+    /// A host comes to life. It is live until the handle is dropped.
+    #[must_use]
+    pub fn join(&self, name: HostName) -> HostHandle {
+        self.change(|register| {
+            register.live.insert(Arc::clone(&name), Revision::default());
+        });
+        let hosts = self.clone();
+        HostHandle { hosts, name }
+    }
+
+    /// Waits until every live host obeys a revision; at once if none is live.
+    pub async fn obeyed(&self, revision: Revision) {
+        self.until(|register| {
+            let all = register.live.values().all(|obeyed| *obeyed >= revision);
+            all.then_some(())
+        })
+        .await;
+    }
+
+    /// What is seen of an instance.
+    #[must_use]
+    pub fn instance(&self, id: InstanceId) -> Option<Observed> {
+        self.lock().instances.get(&id).cloned()
+    }
+
+    /// Waits until a host has seen this boot of an instance (or a later one) and the test accepts
+    /// what it saw. Returns `None` at once when no host is live.
+    pub async fn seen(
+        &self,
+        id: InstanceId,
+        boot: u32,
+        accept: impl Fn(&Observation) -> bool,
+    ) -> Option<Observation> {
+        self.until(|register| {
+            if register.live.is_empty() {
+                return Some(None);
+            }
+            let observed = register.instances.get(&id);
+            let found = observed.filter(|seen| seen.boot >= boot && accept(&seen.state));
+            found.map(|seen| Some(seen.state.clone()))
+        })
+        .await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Register> {
+        // Every change leaves the register whole, so a panic elsewhere does not spoil it.
+        self.shared
+            .register
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, edit: impl FnOnce(&mut Register)) {
+        edit(&mut self.lock());
+        self.shared.changed.send_modify(|count| *count += 1);
+    }
+
+    async fn until<T>(&self, test: impl Fn(&Register) -> Option<T>) -> T {
+        let mut changes = self.shared.changed.subscribe();
+        loop {
+            if let Some(found) = test(&self.lock()) {
+                return found;
+            }
+            // The sender lives in `self`: it cannot be gone.
+            let _ = changes.changed().await;
+        }
+    }
+}
+
+/// A live host's side of the register.
+pub struct HostHandle {
+    hosts: Hosts,
+    name: HostName,
+}
+
+impl HostHandle {
+    /// Says that this host's maps hold a revision.
+    pub fn acknowledge(&self, revision: Revision) {
+        self.hosts.change(|register| {
+            if let Some(obeyed) = register.live.get_mut(&self.name) {
+                *obeyed = revision;
+            }
+        });
+    }
+
+    /// Says what is seen of an instance.
+    pub fn observe(&self, id: InstanceId, observed: Observed) {
+        self.hosts.change(|register| {
+            register.instances.insert(id, observed);
+        });
+    }
+
+    /// Forgets an instance that is gone.
+    pub fn forget(&self, id: InstanceId) {
+        self.hosts.change(|register| {
+            register.instances.remove(&id);
+        });
+    }
+}
+
+impl Drop for HostHandle {
+    fn drop(&mut self) {
+        self.hosts.change(|register| {
+            register.live.remove(&self.name);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_revision_is_obeyed_when_every_live_host_says_so() {
+        let hosts = Hosts::default();
+        hosts.obeyed(Revision(5)).await;
+        let one = hosts.join("one".into());
+        let two = hosts.join("two".into());
+        one.acknowledge(Revision(5));
+        let waiting = tokio::spawn({
+            let hosts = hosts.clone();
+            async move { hosts.obeyed(Revision(5)).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        // A host that is gone does not hold anybody up.
+        drop(two);
+        assert!(waiting.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_older_boot_is_not_what_was_asked_for() {
+        let hosts = Hosts::default();
+        let id = InstanceId(1);
+        let host = hosts.join("one".into());
+        let running = |boot| Observed {
+            boot,
+            state: Observation::Running,
+        };
+        host.observe(id, running(1));
+        let waiting = tokio::spawn({
+            let hosts = hosts.clone();
+            async move { hosts.seen(id, 2, |_| true).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        host.observe(id, running(2));
+        assert_eq!(waiting.await.ok().flatten(), Some(Observation::Running));
+    }
+}

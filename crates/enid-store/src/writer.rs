@@ -1,0 +1,271 @@
+//! The writer: one thread that checks conditions, makes commits durable and publishes the state.
+//!
+//! Transactions that wait while the disk is busy are made durable together (group commit). Each is
+//! judged against the state as the ones before it left it, so the group is equal to its members
+//! one after another. Nothing is published, and nobody is answered, before the disk has it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use arc_swap::ArcSwap;
+use enid_model::key::{Key, Kind, Scope};
+use enid_model::record::Record;
+use enid_model::state::{Revision, State};
+use tokio::sync::{oneshot, watch};
+
+use crate::transaction::{Condition, Transaction};
+use crate::{CommitError, Engine, EngineError, OpenError, Write};
+
+/// Requests that may wait for the writer; senders beyond it wait themselves.
+pub(crate) const QUEUE_MAX: usize = 1024;
+/// Transactions that one durable write may carry.
+const GROUP_MAX: usize = 256;
+
+type Answer = oneshot::Sender<Result<Revision, CommitError>>;
+
+pub(crate) enum Request {
+    Commit(Transaction, Answer),
+    Reset(Answer),
+}
+
+pub(crate) struct Writer {
+    engine: Box<dyn Engine>,
+    state: Arc<State>,
+    /// Which revision wrote each key that has a record.
+    written: BTreeMap<Key, Revision>,
+}
+
+impl Writer {
+    pub(crate) fn load(mut engine: Box<dyn Engine>) -> Result<Self, OpenError> {
+        let (revision, rows) = engine.load().map_err(OpenError::Engine)?;
+        let mut state = State::default();
+        let mut written = BTreeMap::new();
+        for (key, value, revision) in rows {
+            let key: Key = key.parse().map_err(OpenError::Key)?;
+            match Record::from_bytes(key.kind, &value) {
+                Ok(record) => state.apply(revision, &key, Some(record)),
+                Err(source) => return Err(OpenError::Record { key, source }),
+            }
+            written.insert(key, revision);
+        }
+        state.revision = revision;
+        let state = Arc::new(state);
+        Ok(Self {
+            engine,
+            state,
+            written,
+        })
+    }
+
+    pub(crate) fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state)
+    }
+
+    /// Serves requests on a thread of its own until every sender is gone or the engine fails.
+    pub(crate) fn run(
+        mut self,
+        inbox: Receiver<Request>,
+        current: Arc<ArcSwap<State>>,
+        announce: watch::Sender<Arc<State>>,
+    ) {
+        std::thread::spawn(move || {
+            while let Some(group) = next_group(&inbox) {
+                let answers = self.serve(group);
+                // First the state, then the answers: who is answered reads his own write.
+                current.store(Arc::clone(&self.state));
+                announce.send_replace(Arc::clone(&self.state));
+                let stop = matches!(answers, Err(CommitError::Stopped));
+                for (answer, outcome) in answers.into_iter().flatten() {
+                    // The asker may have gone; what was committed stays committed.
+                    let _ = answer.send(outcome);
+                }
+                if stop {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Judges a group and makes it durable. An engine failure fails the whole group.
+    #[expect(clippy::type_complexity, reason = "read in one place")]
+    fn serve(
+        &mut self,
+        group: Vec<Request>,
+    ) -> Result<Vec<(Answer, Result<Revision, CommitError>)>, CommitError> {
+        let mut state = State::clone(&self.state);
+        let mut writes = Vec::new();
+        let mut undo = Vec::new();
+        let mut answers = Vec::with_capacity(group.len());
+        for request in group {
+            match request {
+                Request::Commit(transaction, answer) => {
+                    let verdict = if self.holds(&transaction) {
+                        Ok(self.stage(transaction, &mut state, &mut writes, &mut undo))
+                    } else {
+                        Err(CommitError::Conflict)
+                    };
+                    answers.push((answer, verdict));
+                }
+                Request::Reset(answer) => {
+                    // What the group staged before it is forgotten with the rest.
+                    let revision = self.reset(&mut state)?;
+                    writes.clear();
+                    undo.clear();
+                    answers.push((answer, Ok(revision)));
+                }
+            }
+        }
+        if !writes.is_empty()
+            && let Err(failure) = self.engine.write(state.revision, &writes)
+        {
+            return self.give_up(failure, undo, answers);
+        }
+        self.state = Arc::new(state);
+        Ok(answers)
+    }
+
+    fn stage(
+        &mut self,
+        transaction: Transaction,
+        state: &mut State,
+        writes: &mut Vec<Write>,
+        undo: &mut Vec<(Key, Option<Revision>)>,
+    ) -> Revision {
+        if transaction.is_empty() {
+            return state.revision;
+        }
+        let revision = Revision(state.revision.0 + 1);
+        for key in transaction.deletes {
+            undo.push((key.clone(), self.written.remove(&key)));
+            state.apply(revision, &key, None);
+            writes.push(Write {
+                key: key.to_string(),
+                value: None,
+                revision,
+            });
+        }
+        for (key, record) in transaction.puts {
+            writes.push(Write {
+                key: key.to_string(),
+                value: Some(record.to_bytes()),
+                revision,
+            });
+            undo.push((key.clone(), self.written.insert(key.clone(), revision)));
+            state.apply(revision, &key, Some(record));
+        }
+        revision
+    }
+
+    fn reset(&mut self, state: &mut State) -> Result<Revision, CommitError> {
+        let revision = Revision(state.revision.0 + 1);
+        if let Err(failure) = self.engine.clear() {
+            log(&failure);
+            return Err(CommitError::Stopped);
+        }
+        *state = State::default();
+        state.revision = revision;
+        self.written.clear();
+        Ok(revision)
+    }
+
+    /// The engine failed: nothing of the group counts. A full disk is survived; after any other
+    /// failure the file's state is unknown and the writer ends, which ends the daemon.
+    #[expect(clippy::type_complexity, reason = "read in one place")]
+    fn give_up(
+        &mut self,
+        failure: EngineError,
+        undo: Vec<(Key, Option<Revision>)>,
+        answers: Vec<(Answer, Result<Revision, CommitError>)>,
+    ) -> Result<Vec<(Answer, Result<Revision, CommitError>)>, CommitError> {
+        log(&failure);
+        for (key, before) in undo.into_iter().rev() {
+            match before {
+                Some(revision) => self.written.insert(key, revision),
+                None => self.written.remove(&key),
+            };
+        }
+        let outcome = if is_full(&failure) {
+            CommitError::Full
+        } else {
+            CommitError::Stopped
+        };
+        let answers: Vec<_> = answers
+            .into_iter()
+            .map(|(answer, verdict)| (answer, verdict.and(Err(outcome))))
+            .collect();
+        if outcome == CommitError::Full {
+            return Ok(answers);
+        }
+        for (answer, verdict) in answers {
+            let _ = answer.send(verdict);
+        }
+        Err(CommitError::Stopped)
+    }
+
+    fn holds(&self, transaction: &Transaction) -> bool {
+        transaction
+            .conditions
+            .iter()
+            .all(|condition| match condition {
+                Condition::Absent(key) => !self.written.contains_key(key),
+                Condition::Unchanged(key, revision) => self.written.get(key) == Some(revision),
+                Condition::Empty(scope, kind, prefix) => self
+                    .of_kind(scope, *kind, prefix)
+                    .next()
+                    .is_none_or(|(key, _)| !key.name.starts_with(&**prefix)),
+                Condition::NoneWrittenSince(scope, kind, revision) => self
+                    .of_kind(scope, *kind, "")
+                    .all(|(_, written)| written <= revision),
+            })
+    }
+
+    /// The keys of a kind, from a name on.
+    fn of_kind<'a>(
+        &'a self,
+        scope: &'a Scope,
+        kind: Kind,
+        from: &str,
+    ) -> impl Iterator<Item = (&'a Key, &'a Revision)> {
+        let first = Key {
+            scope: scope.clone(),
+            kind,
+            name: from.into(),
+        };
+        self.written
+            .range(first..)
+            .take_while(move |(key, _)| key.kind == kind && key.scope == *scope)
+    }
+}
+
+/// Waits for a request, then takes what else is there.
+fn next_group(inbox: &Receiver<Request>) -> Option<Vec<Request>> {
+    let mut group = vec![inbox.recv().ok()?];
+    while group.len() < GROUP_MAX && !matches!(group.last(), Some(Request::Reset(_))) {
+        match inbox.try_recv() {
+            Ok(request) => group.push(request),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+        }
+    }
+    Some(group)
+}
+
+fn log(failure: &EngineError) {
+    let cause: &dyn std::error::Error = &*failure.source;
+    tracing::error!(what = failure.what, cause, "the store's engine failed");
+}
+
+/// Whether the root of a failure is that the disk is full.
+fn is_full(failure: &EngineError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*failure.source);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return matches!(
+                io.kind(),
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+            );
+        }
+        cause = error.source();
+    }
+    false
+}
