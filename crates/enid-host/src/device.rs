@@ -1,0 +1,441 @@
+//! The device of an ENI: a pair of links, one on the host and one in its instance.
+//!
+//! The host side is what the datapath's programs are attached to; it has no address and speaks no
+//! protocol. The instance side looks as on an instance that amazon-ec2-net-utils has set up: the
+//! subnet and the default route in the main table, with a metric that prefers `eth0`, and for each
+//! further ENI a table of its own that packets from its addresses use.
+//!
+//! A device is made switched off. Whoever makes it loads its policy first and switches it on with
+//! [`EniDevice::up`]: no packet passes a device that has no policy.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+
+use enid_model::id::EniId;
+use enid_model::network_interface::Mac;
+use ipnet::Ipv4Net;
+
+use crate::Installation;
+use crate::netlink::{Netlink, NetlinkError, OpenInError, Route, RouteTable, VethPair};
+use crate::netns::NetNs;
+
+/// An ENI as its instance sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EniDevice {
+    /// The ENI.
+    pub eni: EniId,
+    /// The device index of its attachment: its name in the instance is `eth` and this number.
+    pub device_index: u8,
+    /// Its hardware address.
+    pub mac: Mac,
+    /// The hardware address of its subnet's router, which the host side takes.
+    pub router_mac: Mac,
+    /// Its subnet.
+    pub subnet: Ipv4Net,
+    /// Its primary address.
+    pub primary: Ipv4Addr,
+    /// Its secondary addresses.
+    pub secondaries: Vec<Ipv4Addr>,
+}
+
+/// The links of a device, as the kernel numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceLinks {
+    /// The index of the host side, in the host's namespace.
+    pub host: u32,
+    /// The index of the instance side, in the instance's namespace.
+    pub instance: u32,
+}
+
+/// Why a device cannot be made, changed or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// The name of the host side is taken by a link that is not this ENI's.
+    #[error("link {name} exists and belongs to something else")]
+    Foreign {
+        /// The link's name.
+        name: String,
+    },
+    /// A link that should be there is not.
+    #[error("link {name} does not exist")]
+    Missing {
+        /// The link's name.
+        name: String,
+    },
+    /// The kernel refused a request.
+    #[error("set up device of {eni}")]
+    Netlink {
+        /// The device's ENI.
+        eni: EniId,
+        /// The request.
+        source: NetlinkError,
+    },
+    /// The instance's namespace cannot be used.
+    #[error("reach the namespace of {eni}'s instance")]
+    NetNs {
+        /// The device's ENI.
+        eni: EniId,
+        /// What failed.
+        source: OpenInError,
+    },
+    /// IPv6 cannot be switched off on the host side.
+    #[error("disable IPv6 on link {name}")]
+    Sysctl {
+        /// The link's name.
+        name: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+}
+
+impl EniDevice {
+    /// The name of the host side of an ENI's device.
+    #[must_use]
+    pub fn host_name_of(eni: EniId) -> String {
+        let digits = format!("{:017x}", eni.0);
+        format!("eni{}", &digits[..12])
+    }
+
+    /// The name of the device's host side.
+    #[must_use]
+    pub fn host_name(&self) -> String {
+        Self::host_name_of(self.eni)
+    }
+
+    /// The name of the device in its instance.
+    #[must_use]
+    pub fn instance_name(&self) -> String {
+        format!("eth{}", self.device_index)
+    }
+
+    /// The address of the subnet's router, which is its first after the network's own.
+    #[must_use]
+    pub fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.subnet.network()).wrapping_add(1))
+    }
+
+    /// Makes the device, with its addresses, switched off.
+    ///
+    /// What is left of an earlier device of the same ENI is replaced.
+    pub fn create(
+        &self,
+        installation: Installation,
+        namespace: &NetNs,
+    ) -> Result<DeviceLinks, DeviceError> {
+        let name = self.host_name();
+        let mut host = Netlink::open().map_err(|e| self.refused(e))?;
+        remove_link(&mut host, installation, self.eni)?;
+        let pair = VethPair {
+            name: &name,
+            mac: self.router_mac,
+            peer_name: &self.instance_name(),
+            peer_mac: self.mac,
+            peer_namespace: namespace,
+            mtu: MTU,
+        };
+        host.create_veth(pair).map_err(|e| self.refused(e))?;
+        let made = self.configure(installation, namespace, &mut host);
+        if made.is_err() {
+            // The first failure is the one to report; what is left is replaced by the next try.
+            let _ = remove_link(&mut host, installation, self.eni);
+        }
+        made
+    }
+
+    /// Switches the device on, and adds its routes.
+    pub fn up(&self, namespace: &NetNs) -> Result<(), DeviceError> {
+        let mut host = Netlink::open().map_err(|e| self.refused(e))?;
+        let index = index_of(&mut host, &self.host_name()).map_err(|e| self.or_refused(e))?;
+        host.set_up(index).map_err(|e| self.refused(e))?;
+        let (mut instance, index) = self.instance_side(namespace)?;
+        instance.set_up(index).map_err(|e| self.refused(e))?;
+        for route in self.routes(index) {
+            instance.add_route(route).map_err(|e| self.refused(e))?;
+        }
+        Ok(())
+    }
+
+    /// Switches the device off.
+    pub fn down(&self) -> Result<(), DeviceError> {
+        let mut host = Netlink::open().map_err(|e| self.refused(e))?;
+        let index = index_of(&mut host, &self.host_name()).map_err(|e| self.or_refused(e))?;
+        host.set_down(index).map_err(|e| self.refused(e))
+    }
+
+    /// Gives the device in its instance a secondary address.
+    pub fn assign(&self, namespace: &NetNs, address: Ipv4Addr) -> Result<(), DeviceError> {
+        let (mut instance, index) = self.instance_side(namespace)?;
+        self.add_address(&mut instance, index, address)
+            .map_err(|e| self.refused(e))
+    }
+
+    /// Takes a secondary address from the device in its instance.
+    pub fn unassign(&self, namespace: &NetNs, address: Ipv4Addr) -> Result<(), DeviceError> {
+        let (mut instance, index) = self.instance_side(namespace)?;
+        let net = self.prefixed(address);
+        // Whoever is root in the instance may have been faster.
+        ignoring(
+            instance.remove_address(index, net),
+            NetlinkError::is_missing,
+        )
+        .map_err(|e| self.refused(e))?;
+        let Some(table) = self.table() else {
+            return Ok(());
+        };
+        ignoring(
+            instance.remove_rule(address, table),
+            NetlinkError::is_missing,
+        )
+        .map_err(|e| self.refused(e))
+    }
+
+    /// The addresses that the device has in its instance.
+    pub fn addresses(&self, namespace: &NetNs) -> Result<Vec<Ipv4Addr>, DeviceError> {
+        let (mut instance, index) = self.instance_side(namespace)?;
+        let addresses = instance.addresses(index).map_err(|e| self.refused(e))?;
+        Ok(addresses.iter().map(Ipv4Net::addr).collect())
+    }
+
+    /// Removes the device of an ENI, from the host and from its instance.
+    ///
+    /// A device that is not there is no error.
+    pub fn delete(installation: Installation, eni: EniId) -> Result<(), DeviceError> {
+        let mut host = Netlink::open().map_err(|source| DeviceError::Netlink { eni, source })?;
+        remove_link(&mut host, installation, eni)
+    }
+
+    /// The host-side links that this installation made, with the ENIs that they are of.
+    pub fn list(installation: Installation) -> Result<Vec<(EniId, u32)>, NetlinkError> {
+        let links = Netlink::open()?.links()?;
+        let owned = links.iter().filter_map(|link| {
+            let eni = installation.owned(link.alias.as_deref()?)?;
+            Some((eni.parse().ok()?, link.index))
+        });
+        Ok(owned.collect())
+    }
+
+    fn configure(
+        &self,
+        installation: Installation,
+        namespace: &NetNs,
+        host: &mut Netlink,
+    ) -> Result<DeviceLinks, DeviceError> {
+        let name = self.host_name();
+        let host_index = index_of(host, &name).map_err(|e| self.or_refused(e))?;
+        host.set_alias(host_index, &installation.eni_alias(self.eni))
+            .map_err(|e| self.refused(e))?;
+        disable_ipv6(&name)?;
+        let (mut instance, index) = self.instance_side(namespace)?;
+        instance
+            .set_no_ipv6_autoconfiguration(index)
+            .map_err(|e| self.refused(e))?;
+        let names = vec![
+            self.eni.to_string(),
+            format!("device-number-{}.0", self.device_index),
+        ];
+        instance
+            .add_names(index, names)
+            .map_err(|e| self.refused(e))?;
+        for address in std::iter::once(&self.primary).chain(&self.secondaries) {
+            self.add_address(&mut instance, index, *address)
+                .map_err(|e| self.refused(e))?;
+        }
+        Ok(DeviceLinks {
+            host: host_index,
+            instance: index,
+        })
+    }
+
+    fn add_address(
+        &self,
+        instance: &mut Netlink,
+        index: u32,
+        address: Ipv4Addr,
+    ) -> Result<(), NetlinkError> {
+        let net = self.prefixed(address);
+        ignoring(instance.add_address(index, net), NetlinkError::is_existing)?;
+        match self.table() {
+            Some(table) => ignoring(instance.add_rule(address, table), NetlinkError::is_existing),
+            None => Ok(()),
+        }
+    }
+
+    /// The primary address stands for its subnet; a secondary one is just an address more.
+    fn prefixed(&self, address: Ipv4Addr) -> Ipv4Net {
+        if address == self.primary {
+            // Unwrap: the prefix length comes from a network.
+            Ipv4Net::new(address, self.subnet.prefix_len()).unwrap()
+        } else {
+            Ipv4Net::from(address)
+        }
+    }
+
+    /// The device's own table. The first device has none, so that what people do to the main
+    /// table of an instance works for its primary addresses
+    /// (<https://github.com/amazonlinux/amazon-ec2-net-utils/issues/97>).
+    fn table(&self) -> Option<RouteTable> {
+        match self.device_index {
+            0 => None,
+            index => Some(RouteTable(FIRST_TABLE + u32::from(index))),
+        }
+    }
+
+    fn routes(&self, index: u32) -> Vec<Route> {
+        let metric = FIRST_METRIC + u32::from(self.device_index);
+        let subnet = Route {
+            table: RouteTable::MAIN,
+            destination: self.subnet.trunc(),
+            gateway: None,
+            index,
+            source: self.primary,
+            metric,
+        };
+        let default = Route {
+            destination: Ipv4Net::default(),
+            gateway: Some(self.gateway()),
+            ..subnet
+        };
+        let mut routes = vec![subnet, default];
+        if let Some(table) = self.table() {
+            routes.push(Route { table, ..subnet });
+            routes.push(Route { table, ..default });
+        }
+        routes
+    }
+
+    fn instance_side(&self, namespace: &NetNs) -> Result<(Netlink, u32), DeviceError> {
+        let mut instance = Netlink::open_in(namespace).map_err(|source| DeviceError::NetNs {
+            eni: self.eni,
+            source,
+        })?;
+        let index =
+            index_of(&mut instance, &self.instance_name()).map_err(|e| self.or_refused(e))?;
+        Ok((instance, index))
+    }
+
+    fn refused(&self, source: NetlinkError) -> DeviceError {
+        DeviceError::Netlink {
+            eni: self.eni,
+            source,
+        }
+    }
+
+    fn or_refused(&self, error: IndexError) -> DeviceError {
+        match error {
+            IndexError::Missing(name) => DeviceError::Missing { name },
+            IndexError::Netlink(source) => self.refused(source),
+        }
+    }
+}
+
+enum IndexError {
+    Missing(String),
+    Netlink(NetlinkError),
+}
+
+fn index_of(netlink: &mut Netlink, name: &str) -> Result<u32, IndexError> {
+    netlink
+        .link_index(name)
+        .map_err(IndexError::Netlink)?
+        .ok_or_else(|| IndexError::Missing(name.to_owned()))
+}
+
+/// Removes the host-side link of an ENI if it is there and carries the ENI's mark.
+fn remove_link(
+    host: &mut Netlink,
+    installation: Installation,
+    eni: EniId,
+) -> Result<(), DeviceError> {
+    let refused = |source| DeviceError::Netlink { eni, source };
+    let name = EniDevice::host_name_of(eni);
+    let Some(link) = host.link(&name).map_err(refused)? else {
+        return Ok(());
+    };
+    // A pair without an alias under this name is one whose maker was killed between two requests.
+    let owned = match &link.alias {
+        Some(alias) => *alias == installation.eni_alias(eni),
+        None => link.is_veth,
+    };
+    if !owned {
+        return Err(DeviceError::Foreign { name });
+    }
+    ignoring(host.delete_link(link.index), NetlinkError::is_missing).map_err(refused)
+}
+
+/// Keeps the host's own stack from sending neighbour and multicast messages into the device.
+fn disable_ipv6(name: &str) -> Result<(), DeviceError> {
+    match fs::write(
+        format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"),
+        "1\n",
+    ) {
+        // A kernel without IPv6 has nothing to disable.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        written => written.map_err(|source| DeviceError::Sysctl {
+            name: name.to_owned(),
+            source,
+        }),
+    }
+}
+
+fn ignoring(
+    result: Result<(), NetlinkError>,
+    harmless: fn(&NetlinkError) -> bool,
+) -> Result<(), NetlinkError> {
+    match result {
+        Err(error) if !harmless(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The largest packet inside a VPC (EC2 user guide, "Network maximum transmission unit").
+pub const MTU: u32 = 9001;
+
+/// The table of device `n` is this plus `n`, and so is the priority of its rules.
+const FIRST_TABLE: u32 = 10_000;
+
+/// The metric of device `n`'s routes in the main table is this plus `n`.
+const FIRST_METRIC: u32 = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(device_index: u8) -> EniDevice {
+        EniDevice {
+            eni: EniId(0x0123_4567_89ab_cdef),
+            device_index,
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            router_mac: Mac([2, 0, 0, 0, 0, 2]),
+            subnet: "10.0.1.0/24".parse().unwrap(),
+            primary: Ipv4Addr::new(10, 0, 1, 10),
+            secondaries: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn names_fit_the_kernel() {
+        assert_eq!(device(0).host_name(), "eni00123456789a");
+        assert!(device(0).host_name().len() < libc::IFNAMSIZ);
+        assert_eq!(device(3).instance_name(), "eth3");
+    }
+
+    #[test]
+    fn only_further_devices_have_a_table() {
+        assert_eq!(device(0).routes(2).len(), 2);
+        let routes = device(1).routes(3);
+        assert_eq!(routes.len(), 4);
+        assert_eq!(routes[3].table, RouteTable(10_001));
+        assert_eq!(routes[3].gateway, Some(Ipv4Addr::new(10, 0, 1, 1)));
+    }
+
+    #[test]
+    fn a_secondary_address_is_no_subnet() {
+        let device = device(0);
+        assert_eq!(device.prefixed(device.primary).prefix_len(), 24);
+        assert_eq!(
+            device.prefixed(Ipv4Addr::new(10, 0, 1, 11)).prefix_len(),
+            32
+        );
+    }
+}

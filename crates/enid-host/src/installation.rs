@@ -1,0 +1,122 @@
+//! The mark that tells what one daemon made from what others made.
+//!
+//! Several daemons run side by side on one host, each with a data directory of its own. A short
+//! hash of that directory's absolute path names the daemon's pins, is written into the alias of
+//! each link that it makes, and stands in the arguments of each sandbox's first process.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use enid_model::id::{EniId, InstanceId};
+use sha2::{Digest, Sha256};
+
+/// One daemon's mark: the same for the same data directory, different for any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Installation([u8; 6]);
+
+/// The text is no installation's mark.
+#[derive(Debug, thiserror::Error)]
+#[error("expected {} hexadecimal digits", Installation::DIGITS)]
+pub struct MalformedInstallation;
+
+impl Installation {
+    const DIGITS: usize = 12;
+
+    /// The mark of the daemon that keeps its data in `data_dir`.
+    ///
+    /// The directory has to exist: only then do different paths to it, such as one through a
+    /// symbolic link, give the same mark.
+    #[must_use]
+    pub fn of(data_dir: &Path) -> Self {
+        use std::os::unix::ffi::OsStrExt;
+
+        let digest = Sha256::digest(resolve(data_dir).as_os_str().as_bytes());
+        let mut mark = [0; 6];
+        mark.copy_from_slice(&digest[..6]);
+        Self(mark)
+    }
+
+    /// The alias that the host-side link of `eni` carries.
+    #[must_use]
+    pub fn eni_alias(self, eni: EniId) -> String {
+        format!("enid:{self}:{eni}")
+    }
+
+    /// The alias that the loopback link in the namespace of `instance` carries.
+    #[must_use]
+    pub fn instance_alias(self, instance: InstanceId) -> String {
+        format!("enid:{self}:{instance}")
+    }
+
+    /// What follows this installation's mark in a link's alias; `None` for a link of others.
+    #[must_use]
+    pub fn owned(self, alias: &str) -> Option<&str> {
+        let (mark, rest) = alias.strip_prefix("enid:")?.split_once(':')?;
+        (mark.parse::<Self>().ok()? == self).then_some(rest)
+    }
+}
+
+/// The path of a data directory without links and without a dependence on where the program is.
+pub(crate) fn resolve(data_dir: &Path) -> PathBuf {
+    data_dir
+        .canonicalize()
+        .or_else(|_| std::path::absolute(data_dir))
+        .unwrap_or_else(|_| data_dir.to_path_buf())
+}
+
+impl fmt::Display for Installation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for Installation {
+    type Err = MalformedInstallation;
+
+    fn from_str(text: &str) -> Result<Self, MalformedInstallation> {
+        let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if text.len() != Self::DIGITS || !text.bytes().all(lower_hex) {
+            return Err(MalformedInstallation);
+        }
+        let mut mark = [0; 6];
+        for (byte, at) in mark.iter_mut().zip((0..).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16)
+                .map_err(|_not_hex| MalformedInstallation)?;
+        }
+        Ok(Self(mark))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_directory_is_one_installation() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        let plain = Installation::of(&dir.path().join("a"));
+        assert_eq!(plain, Installation::of(&dir.path().join("./a/")));
+        assert_ne!(plain, Installation::of(dir.path()));
+        assert_eq!(plain, plain.to_string().parse().unwrap());
+    }
+
+    #[test]
+    fn only_its_own_alias_is_owned() {
+        let ours: Installation = "0123456789ab".parse().unwrap();
+        let theirs: Installation = "0123456789ac".parse().unwrap();
+        let alias = ours.eni_alias(EniId(7));
+        assert_eq!(alias, "enid:0123456789ab:eni-00000000000000007");
+        assert_eq!(ours.owned(&alias), Some("eni-00000000000000007"));
+        assert_eq!(theirs.owned(&alias), None);
+        assert_eq!(ours.owned("uplink"), None);
+    }
+
+    #[test]
+    fn malformed_marks_are_refused() {
+        for text in ["", "0123", "0123456789AB", "0123456789abc", "0123456789éa"] {
+            assert!(text.parse::<Installation>().is_err(), "{text}");
+        }
+    }
+}

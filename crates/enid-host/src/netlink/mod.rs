@@ -1,0 +1,266 @@
+//! The kernel's links, addresses, routes and rules, through a blocking rtnetlink socket.
+//!
+//! This is the only module that knows netlink's crates: each of their releases changes shapes. A
+//! socket belongs to the namespace that it was opened in and may be used from any thread. Each
+//! request waits for the kernel's acknowledgement, so that a call that returned has happened.
+
+mod address;
+mod link;
+
+use std::fmt;
+use std::io;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+
+pub use self::address::{Route, RouteTable};
+pub use self::link::{Link, VethPair};
+
+use crate::netns::{NetNs, NetNsError};
+
+/// A request that the kernel refused, with its reason as the source.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}")]
+pub struct NetlinkError {
+    /// What was asked for.
+    pub operation: Operation,
+    /// The kernel's reason.
+    pub source: io::Error,
+}
+
+impl NetlinkError {
+    /// Whether the kernel's reason is that the thing to make is there.
+    #[must_use]
+    pub fn is_existing(&self) -> bool {
+        self.source.raw_os_error() == Some(libc::EEXIST)
+    }
+
+    /// Whether the kernel's reason is that the thing to change is not there.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(
+            self.source.raw_os_error(),
+            Some(libc::ENODEV | libc::ENOENT | libc::ESRCH | libc::EADDRNOTAVAIL)
+        )
+    }
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Give a link an address.
+    AddAddress(Ipv4Net),
+    /// Add a route to a table.
+    AddRoute(u32),
+    /// Let packets from an address use a table.
+    AddRule(Ipv4Addr, u32),
+    /// Make a pair of links.
+    CreateVeth(String),
+    /// Remove a link.
+    DeleteLink(u32),
+    /// Read the links' addresses.
+    ListAddresses,
+    /// Read the links.
+    ListLinks,
+    /// Read the rules.
+    ListRules,
+    /// Read one link.
+    LookUpLink(String),
+    /// Open the socket.
+    Open,
+    /// Take an address from a link.
+    RemoveAddress(Ipv4Net),
+    /// Remove the rule of an address.
+    RemoveRule(Ipv4Addr, u32),
+    /// Change a link.
+    SetLink(u32),
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddAddress(address) => write!(f, "add address {address}"),
+            Self::AddRoute(table) => write!(f, "add a route to table {table}"),
+            Self::AddRule(source, table) => write!(f, "add rule from {source} lookup {table}"),
+            Self::CreateVeth(name) => write!(f, "create veth {name}"),
+            Self::DeleteLink(index) => write!(f, "delete link {index}"),
+            Self::ListAddresses => f.write_str("list addresses"),
+            Self::ListLinks => f.write_str("list links"),
+            Self::ListRules => f.write_str("list routing rules"),
+            Self::LookUpLink(name) => write!(f, "look up link {name}"),
+            Self::Open => f.write_str("open a netlink socket"),
+            Self::RemoveAddress(address) => write!(f, "remove address {address}"),
+            Self::RemoveRule(source, table) => {
+                write!(f, "remove rule from {source} lookup {table}")
+            }
+            Self::SetLink(index) => write!(f, "change link {index}"),
+        }
+    }
+}
+
+/// An rtnetlink socket of one network namespace.
+#[derive(Debug)]
+pub struct Netlink {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Netlink {
+    /// Opens a socket in the calling thread's namespace.
+    pub fn open() -> Result<Self, NetlinkError> {
+        let open = || -> io::Result<Socket> {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind_auto()?;
+            socket.connect(&SocketAddr::new(0, 0))?;
+            Ok(socket)
+        };
+        let socket = open().map_err(|source| NetlinkError {
+            operation: Operation::Open,
+            source,
+        })?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+        })
+    }
+
+    /// Opens a socket in a named namespace.
+    pub fn open_in(namespace: &NetNs) -> Result<Self, OpenInError> {
+        Ok(namespace.run(Self::open)??)
+    }
+
+    /// Sends a request and waits until the kernel has done it.
+    fn change(
+        &mut self,
+        operation: Operation,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<(), NetlinkError> {
+        self.exchange(message, flags | NLM_F_ACK, |_reply| ())
+            .map_err(|source| NetlinkError { operation, source })
+    }
+
+    /// Sends a request for a list and hands each of its entries to `entry`.
+    fn dump(
+        &mut self,
+        operation: Operation,
+        message: RouteNetlinkMessage,
+        entry: impl FnMut(RouteNetlinkMessage),
+    ) -> Result<(), NetlinkError> {
+        self.exchange(message, NLM_F_DUMP, entry)
+            .map_err(|source| NetlinkError { operation, source })
+    }
+
+    fn exchange(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        mut entry: impl FnMut(RouteNetlinkMessage),
+    ) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+        loop {
+            let (datagram, _sender) = self.socket.recv_from_full()?;
+            if self.read(&datagram, &mut entry)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads one datagram of answers; true if the last answer was in it.
+    fn read(
+        &self,
+        datagram: &[u8],
+        entry: &mut impl FnMut(RouteNetlinkMessage),
+    ) -> io::Result<bool> {
+        let mut rest = datagram;
+        while rest.len() >= HEADER_LEN {
+            let reply = NetlinkMessage::<Reply>::deserialize(rest).map_err(io::Error::other)?;
+            // An answer to an earlier request whose reader gave up is not ours.
+            if reply.header.sequence_number == self.sequence {
+                match reply.payload {
+                    NetlinkPayload::Done(_) => return Ok(true),
+                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(true),
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    NetlinkPayload::InnerMessage(Reply(Some(message))) => entry(message),
+                    _ => {}
+                }
+            }
+            let length = usize::try_from(reply.header.length).unwrap_or(usize::MAX);
+            // Messages are aligned to four bytes; the last one's padding may be missing.
+            let next = length.max(HEADER_LEN).next_multiple_of(4);
+            rest = rest.get(next..).unwrap_or_default();
+        }
+        Ok(false)
+    }
+}
+
+/// A socket in a named namespace cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenInError {
+    /// The namespace cannot be entered.
+    #[error(transparent)]
+    NetNs(#[from] NetNsError),
+    /// The socket cannot be opened there.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+}
+
+/// An answer, or `None` for one that the packet crate cannot read.
+///
+/// A host may have links of kinds that the crate reads wrongly; one of those must not hide the
+/// links that are ours.
+#[derive(Debug)]
+struct Reply(Option<RouteNetlinkMessage>);
+
+impl NetlinkDeserializable for Reply {
+    type Error = std::convert::Infallible;
+
+    fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {
+        Ok(Self(RouteNetlinkMessage::deserialize(header, payload).ok()))
+    }
+}
+
+/// The length of `struct nlmsghdr`.
+const HEADER_LEN: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_namespace_has_a_loopback_link() {
+        let mut netlink = Netlink::open().unwrap();
+        assert_eq!(netlink.link_index("lo").unwrap(), Some(1));
+        assert_eq!(netlink.link_index("enid-none").unwrap(), None);
+        assert!(
+            netlink
+                .links()
+                .unwrap()
+                .iter()
+                .any(|link| link.name == "lo")
+        );
+    }
+
+    #[test]
+    fn a_refusal_names_what_was_asked_for() {
+        let mut netlink = Netlink::open().unwrap();
+        let error = netlink.set_up(u32::MAX >> 1).unwrap_err();
+        assert_eq!(error.to_string(), "change link 2147483647");
+        assert!(!error.is_existing());
+    }
+}

@@ -1,0 +1,62 @@
+//! The network namespace of a sandbox, apart from the devices of ENIs in it.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Sandbox, SandboxError};
+use crate::netlink::{Netlink, NetlinkError, OpenInError};
+use crate::netns::NetNs;
+
+impl Sandbox {
+    /// Marks the namespace, brings the loopback link up, and makes several links in one subnet
+    /// behave as an instance's interfaces do.
+    pub(super) fn set_up_network(&self, namespace: &NetNs) -> Result<(), SandboxError> {
+        let mark = self.installation.instance_alias(self.instance);
+        namespace
+            .run(|| -> Result<(), NetlinkError> {
+                for (name, value) in SYSCTLS {
+                    // What this kernel has no switch for is not on.
+                    let _ = fs::write(Path::new("/proc/sys/net/ipv4/conf").join(name), value);
+                }
+                let mut netlink = Netlink::open()?;
+                netlink.set_alias(LOOPBACK, &mark)?;
+                netlink.set_up(LOOPBACK)
+            })?
+            .map_err(|e| self.netlink_error(e))
+    }
+
+    /// Removes the namespace and its links. The links first: the kernel empties a namespace that
+    /// nobody uses in its own time, and until then the host sides would block a new start.
+    pub(super) fn remove_network(&self) -> Result<(), SandboxError> {
+        let name = self.instance.to_string();
+        if let Ok(namespace) = NetNs::open(&name) {
+            let mut netlink = match Netlink::open_in(&namespace) {
+                Ok(netlink) => netlink,
+                Err(OpenInError::NetNs(e)) => return Err(e.into()),
+                Err(OpenInError::Netlink(e)) => return Err(self.netlink_error(e)),
+            };
+            let links = netlink.links().map_err(|e| self.netlink_error(e))?;
+            for link in links.iter().filter(|link| link.is_veth) {
+                match netlink.delete_link(link.index) {
+                    Err(e) if !e.is_missing() => return Err(self.netlink_error(e)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(NetNs::delete(&name)?)
+    }
+}
+
+/// The loopback link is the first of every namespace.
+const LOOPBACK: u32 = 1;
+
+/// With two interfaces in one subnet, each answers ARP for its own addresses only and asks with its
+/// own. Sources are checked by the datapath, which knows better than the return path.
+const SYSCTLS: [(&str, &str); 6] = [
+    ("all/arp_announce", "2"),
+    ("all/arp_ignore", "1"),
+    ("all/rp_filter", "0"),
+    ("default/arp_announce", "2"),
+    ("default/arp_ignore", "1"),
+    ("default/rp_filter", "0"),
+];
