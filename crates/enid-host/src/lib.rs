@@ -7,14 +7,36 @@
 
 #![deny(unsafe_code)]
 
+pub mod agent;
 pub mod clean;
 pub mod console;
+pub mod datapath;
 pub mod device;
 pub mod doctor;
 pub mod exec;
+pub mod flows;
 mod installation;
+pub mod loader;
+mod maps;
 pub mod netlink;
 pub mod netns;
 pub mod sandbox;
 
 pub use installation::Installation;
+
+/// An error with all that caused it, on one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        // A transparent error says what its cause says.
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,40 @@
+# make run   sets everything up and starts Enid
+# make test  sets everything up and passes every test
+# make build leaves target/release/enid
+# make bench prints the figures that the README quotes
+
+CARGO ?= cargo
+# Where `make run` listens and keeps its data is the daemon's choice; pass flags in ARGS.
+ARGS ?=
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: build run test lint bench setup down
+
+setup:
+	@./xtask/bootstrap.sh
+	@$(CARGO) xtask setup
+
+build: setup
+	@$(CARGO) xtask ebpf
+	$(CARGO) build --release --package enid
+
+run: build
+	$(SUDO) target/release/enid serve $(ARGS)
+
+lint: setup
+	$(CARGO) fmt --check
+	$(CARGO) xtask codegen --check
+	$(CARGO) xtask ebpf
+	$(CARGO) xtask tidy
+	$(CARGO) clippy --all-targets --quiet -- --deny warnings
+
+# Real packets need root: the Rust tests and the clients' tests run through sudo where one is not.
+test: lint build
+	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" $(CARGO) test --quiet
+	$(SUDO) .venv/bin/python -m pytest tests --quiet
+
+bench: build
+	$(SUDO) .venv/bin/python bench/run.py
+
+down:
+	$(SUDO) target/release/enid down

@@ -1,0 +1,256 @@
+//! The kernel's maps as the tables of the pipeline.
+//!
+//! Maps are pinned by name; the directory of the pins carries a hash of their layout. Entries that a
+//! lookup gives stay readable until the program ends (RCU). An entry that is deleted meanwhile may be
+//! given to another key at once: the worst is one packet counted for a flow that just began.
+
+use core::{arch::asm, cell::Cell, ffi::c_void};
+
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem},
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
+};
+use enid_pipeline::{
+    REASON_COUNTERS, Reason, Scratch, Tables,
+    drops::{DropEntry, DropRecord},
+    flow::{FlowEntry, FlowKey, FlowRecord},
+    fragments::{FragmentKey, FragmentRecord},
+    table::{
+        Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule,
+        GateRuleKey, GateServiceKey, PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord,
+    },
+};
+
+#[map(name = "devices")]
+static DEVICES: HashMap<u32, u64> = HashMap::pinned(16_384, BPF_F_NO_PREALLOC);
+#[map(name = "enis")]
+static ENIS: HashMap<u64, EniRecord> = HashMap::pinned(65_536, BPF_F_NO_PREALLOC);
+#[map(name = "endpoints")]
+static ENDPOINTS: HashMap<EndpointKey, Endpoint> = HashMap::pinned(262_144, BPF_F_NO_PREALLOC);
+#[map(name = "subnets")]
+static SUBNETS: HashMap<u64, SubnetRecord> = HashMap::pinned(16_384, BPF_F_NO_PREALLOC);
+#[map(name = "routes")]
+static ROUTES: LpmTrie<[u32; 6], Route> = LpmTrie::pinned(262_144, 0);
+#[map(name = "policies")]
+static POLICIES: HashMap<u64, PolicyRecord> = HashMap::pinned(65_536, BPF_F_NO_PREALLOC);
+#[map(name = "gate_remotes")]
+static GATE_REMOTES: LpmTrie<[u32; 6], RuleBits> = LpmTrie::pinned(1_048_576, 0);
+#[map(name = "gate_groups")]
+static GATE_GROUPS: HashMap<GateGroupKey, RuleBits> = HashMap::pinned(262_144, BPF_F_NO_PREALLOC);
+#[map(name = "gate_services")]
+static GATE_SERVICES: LpmTrie<[u32; 3], RuleBits> = LpmTrie::pinned(1_048_576, 0);
+#[map(name = "gate_rules")]
+static GATE_RULES: HashMap<GateRuleKey, GateRule> = HashMap::pinned(524_288, BPF_F_NO_PREALLOC);
+#[map(name = "config")]
+static CONFIG: Array<Config> = Array::pinned(1, 0);
+#[map(name = "flows")]
+static FLOWS: HashMap<FlowKey, FlowRecord> = HashMap::pinned(524_288, BPF_F_NO_PREALLOC);
+#[map(name = "drops")]
+static DROPS: LruHashMap<FlowKey, DropRecord> = LruHashMap::pinned(16_384, 0);
+#[map(name = "fragments")]
+static FRAGMENTS: LruHashMap<FragmentKey, FragmentRecord> = LruHashMap::pinned(8_192, 0);
+#[map(name = "reasons")]
+static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_COUNTERS, 0);
+#[map(name = "scratch")]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::pinned(1, 0);
+
+/// The working memory of this CPU.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<&'static mut Scratch> {
+    // SAFETY: a program on a TC hook runs with bottom halves off, so there is one user per CPU at a time,
+    // and the map lives as long as the program. Its bytes are zero at first, which every field allows, and
+    // later what a pipeline run wrote.
+    unsafe { SCRATCH.get_ptr_mut(0).and_then(|scratch| scratch.as_mut()) }
+}
+
+/// The kernel's maps.
+pub(crate) struct KernelTables;
+
+/// The handle that map helpers take.
+macro_rules! handle {
+    ($map:ident) => {
+        (&raw const $map).cast_mut().cast::<c_void>()
+    };
+}
+
+/// # Safety
+/// `K` and `V` have the sizes that the map was made with, and every byte pattern is a `V`.
+#[inline(always)]
+unsafe fn lookup<'a, K, V>(map: *mut c_void, key: &K) -> Option<&'a V> {
+    // SAFETY: the caller keeps the sizes; the value lives until the program ends.
+    unsafe {
+        bpf_map_lookup_elem(map, (&raw const *key).cast())
+            .cast::<V>()
+            .as_ref()
+    }
+}
+
+/// # Safety
+/// `K` and `V` have the sizes that the map was made with.
+#[inline(always)]
+unsafe fn update<K, V>(map: *mut c_void, key: &K, value: &V, flags: u64) -> bool {
+    // SAFETY: the caller keeps the sizes; the helper copies both.
+    unsafe {
+        bpf_map_update_elem(
+            map,
+            (&raw const *key).cast(),
+            (&raw const *value).cast(),
+            flags,
+        ) == 0
+    }
+}
+
+impl Tables for KernelTables {
+    type Flow<'a> = &'a FlowEntry;
+    type Drop<'a> = &'a DropEntry;
+
+    #[inline(always)]
+    fn generation(&self) -> u64 {
+        // SAFETY: key and value are those of the map's definition above, as in all functions below.
+        match unsafe { lookup::<u32, Config>(handle!(CONFIG), &0) } {
+            Some(config) => config.generation,
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn device(&self, ifindex: u32) -> Option<u64> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(DEVICES), &ifindex) }.copied()
+    }
+
+    #[inline(always)]
+    fn eni(&self, eni: u64) -> Option<&EniRecord> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(ENIS), &eni) }
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, key: &EndpointKey) -> Option<u64> {
+        // SAFETY: see `generation`.
+        let endpoint: Option<&Endpoint> = unsafe { lookup(handle!(ENDPOINTS), key) };
+        endpoint.map(|endpoint| endpoint.eni)
+    }
+
+    #[inline(always)]
+    fn subnet(&self, subnet: u64) -> Option<&SubnetRecord> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(SUBNETS), &subnet) }
+    }
+
+    #[inline(always)]
+    fn route(&self, key: &RouteKey) -> Option<&Route> {
+        // SAFETY: see `generation`; a `RouteKey` is a prefix length and six words.
+        unsafe { lookup(handle!(ROUTES), key) }
+    }
+
+    #[inline(always)]
+    fn policy(&self, policy: u64) -> Option<&PolicyRecord> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(POLICIES), &policy) }
+    }
+
+    #[inline(always)]
+    fn gate_remote(&self, key: &GateRemoteKey) -> Option<&RuleBits> {
+        // SAFETY: see `generation`; a `GateRemoteKey` is a prefix length and six words.
+        unsafe { lookup(handle!(GATE_REMOTES), key) }
+    }
+
+    #[inline(always)]
+    fn gate_group(&self, key: &GateGroupKey) -> Option<&RuleBits> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(GATE_GROUPS), key) }
+    }
+
+    #[inline(always)]
+    fn gate_service(&self, key: &GateServiceKey) -> Option<&RuleBits> {
+        // SAFETY: see `generation`; a `GateServiceKey` is a prefix length and three words.
+        unsafe { lookup(handle!(GATE_SERVICES), key) }
+    }
+
+    #[inline(always)]
+    fn gate_rule(&self, key: &GateRuleKey) -> Option<&GateRule> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(GATE_RULES), key) }
+    }
+
+    #[inline(always)]
+    fn flow(&self, key: &FlowKey) -> Option<&FlowEntry> {
+        // SAFETY: see `generation`; a `FlowEntry` is a `FlowRecord` in cells. Other CPUs write the same
+        // words: each is aligned, loaded and stored by one instruction, and summed by `add` and `set`.
+        unsafe { lookup(handle!(FLOWS), key) }
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &FlowKey, record: &FlowRecord) -> bool {
+        // SAFETY: see `generation`.
+        unsafe { update(handle!(FLOWS), key, record, u64::from(BPF_NOEXIST)) }
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, key: &FlowKey) {
+        // SAFETY: the helper reads one key of the map's size. That the entry is gone already is fine.
+        let _ = unsafe { bpf_map_delete_elem(handle!(FLOWS), (&raw const *key).cast()) };
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentRecord> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(FRAGMENTS), key) }.copied()
+    }
+
+    #[inline(always)]
+    fn insert_fragment(&self, key: &FragmentKey, record: &FragmentRecord) {
+        // SAFETY: see `generation`. If it fails the later fragments are dropped and counted.
+        let _ = unsafe { update(handle!(FRAGMENTS), key, record, 0) };
+    }
+
+    #[inline(always)]
+    fn dropped(&self, key: &FlowKey) -> Option<&DropEntry> {
+        // SAFETY: see `generation` and `flow`.
+        unsafe {
+            if let Some(entry) = lookup(handle!(DROPS), key) {
+                return Some(entry);
+            }
+            const EMPTY: DropRecord = DropRecord {
+                packets: 0,
+                bytes: 0,
+                first_seen_ns: 0,
+                last_seen_ns: 0,
+                reason: 0,
+                source_eni: 0,
+                target_eni: 0,
+            };
+            let _ = update(handle!(DROPS), key, &EMPTY, u64::from(BPF_NOEXIST));
+            lookup(handle!(DROPS), key)
+        }
+    }
+
+    #[inline(always)]
+    fn count(&self, reason: Reason, packets: u64) {
+        // SAFETY: this CPU's counter, and bottom halves are off: nobody else adds to it.
+        unsafe {
+            if let Some(counter) = REASONS.get_ptr_mut(reason as u32) {
+                *counter += packets;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn add(&self, word: &Cell<u64>, amount: u64) {
+        // SAFETY: an atomic sum into one aligned word of a map's value. `core` has none for this target.
+        unsafe {
+            asm!("lock *(u64 *)({word} + 0) += {amount}", word = in(reg) word.as_ptr(), amount = in(reg) amount);
+        }
+    }
+
+    #[inline(always)]
+    fn set(&self, word: &Cell<u64>, bits: u64) {
+        // SAFETY: as `add`.
+        unsafe {
+            asm!("lock *(u64 *)({word} + 0) |= {bits}", word = in(reg) word.as_ptr(), bits = in(reg) bits);
+        }
+    }
+}

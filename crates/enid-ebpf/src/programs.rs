@@ -1,0 +1,59 @@
+//! Entry points.
+
+use aya_ebpf::{
+    bindings::{__sk_buff, TC_ACT_SHOT},
+    helpers::generated::{bpf_ktime_get_ns, bpf_redirect_peer},
+};
+use enid_pipeline::{Reason, Tables, Verdict, egress};
+
+use crate::{
+    maps::{self, KernelTables},
+    skb::Skb,
+};
+
+/// The pipeline, for a packet that leaves an ENI.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+fn enid_egress(context: *mut __sk_buff) -> i32 {
+    let mut skb = Skb::new(context);
+    let ifindex = skb.ifindex();
+    let Some(scratch) = maps::scratch() else {
+        KernelTables.count(Reason::Scratch, 1);
+        return TC_ACT_SHOT;
+    };
+    // SAFETY: the helper has no arguments and only reads the clock.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    let target = match egress(&KernelTables, &mut skb, ifindex, now_ns, scratch) {
+        Verdict::Forward { ifindex } => ifindex,
+        Verdict::Reply => ifindex,
+        // Nothing is punted yet: fail closed.
+        Verdict::Punt | Verdict::Drop(_) => return TC_ACT_SHOT,
+    };
+    skb.address_to_receiver();
+    // SAFETY: the helper takes an index and flags by value; the redirect happens after the return.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the helper returns a TC verdict"
+    )]
+    let verdict = unsafe { bpf_redirect_peer(target, 0) } as i32;
+    verdict
+}
+
+/// Nothing from the host's own stack reaches an ENI past the gates.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+fn enid_host_guard(_context: *mut __sk_buff) -> i32 {
+    KernelTables.count(Reason::HostTraffic, 1);
+    TC_ACT_SHOT
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // Never reached: the pipeline has no panic path, and the verifier refuses a program that loops here.
+    loop {}
+}
+
+/// Some helpers are only for programs under the GPL.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

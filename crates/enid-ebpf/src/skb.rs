@@ -1,0 +1,89 @@
+//! The kernel's packet buffer as a frame of the pipeline.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::generated::{bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes},
+};
+use enid_pipeline::frame::{Aligned, Frame};
+
+/// `PACKET_HOST` of the kernel's `if_packet.h`: the packet is for the device that gets it.
+const PACKET_HOST: u32 = 0;
+
+/// One packet buffer, for the length of one program run.
+pub(crate) struct Skb(*mut __sk_buff);
+
+impl Skb {
+    /// Wraps a program's context.
+    #[inline(always)]
+    pub(crate) fn new(context: *mut __sk_buff) -> Self {
+        Self(context)
+    }
+
+    /// Index of the device that the packet came to.
+    #[inline(always)]
+    pub(crate) fn ifindex(&self) -> u32 {
+        // SAFETY: the context is valid for the whole run; the kernel rewrites the access.
+        unsafe { (*self.0).ifindex }
+    }
+
+    /// Marks the packet as meant for whoever gets it. The host-side device saw a destination MAC that is
+    /// not its own, and the receiver's stack would take the packet for somebody else's.
+    #[inline(always)]
+    pub(crate) fn address_to_receiver(&mut self) {
+        // SAFETY: as above; the helper changes one field of the buffer. It refuses only types that it
+        // does not know, and this is not one.
+        unsafe {
+            if (*self.0).pkt_type != PACKET_HOST {
+                let _ = bpf_skb_change_type(self.0, PACKET_HOST);
+            }
+        }
+    }
+}
+
+impl Frame for Skb {
+    #[inline(always)]
+    fn len(&self) -> u32 {
+        // SAFETY: see `ifindex`.
+        unsafe { (*self.0).len }
+    }
+
+    #[inline(always)]
+    fn segments(&self) -> u32 {
+        // SAFETY: see `ifindex`.
+        unsafe { (*self.0).gso_segs }
+    }
+
+    #[inline(always)]
+    fn is_tagged(&self) -> bool {
+        // SAFETY: see `ifindex`.
+        unsafe { (*self.0).vlan_present != 0 }
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Option<Aligned<N>> {
+        let mut bytes = MaybeUninit::<Aligned<N>>::uninit();
+        // SAFETY: the helper writes exactly `N` bytes, or reports that the packet has fewer; `N` is a
+        // small constant.
+        unsafe {
+            #[expect(clippy::cast_possible_truncation, reason = "a header's length")]
+            let status =
+                bpf_skb_load_bytes(self.0.cast(), offset, bytes.as_mut_ptr().cast(), N as u32);
+            if status == 0 {
+                Some(bytes.assume_init())
+            } else {
+                None
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> bool {
+        // SAFETY: the helper reads exactly `N` bytes and checks the packet's length.
+        #[expect(clippy::cast_possible_truncation, reason = "a header's length")]
+        unsafe {
+            bpf_skb_store_bytes(self.0, offset, bytes.as_ptr().cast(), N as u32, 0) == 0
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! Instances: what the plan wants, against what runs.
+//!
+//! ```text
+//!            prepare            start
+//!   Idle ──────────▶ Preparing ──────▶ Starting ──▶ Running ──▶ Ending ──▶ Idle
+//!                        │  failed        │ failed                          │
+//!                        └────────────────┴──▶ Idle            Removing ────┘ (forgotten)
+//! ```
+//!
+//! Each step but `Idle` and `Running` is a worker's. When it ends, the instance is looked at
+//! again, so that what the plan says meanwhile is never lost.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use enid_model::id::{EniId, InstanceId};
+use enid_plan::InstanceSpec;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::devices::device_of;
+use super::{Agent, Input, Output, WorkerEvent};
+use crate::netns::NetNs;
+use crate::sandbox::{Sandbox, Spec, Status};
+
+/// An instance on this host.
+#[derive(Debug)]
+pub(super) struct Guest {
+    phase: Phase,
+    /// The boot that could not be made to run, so that it is not tried again and again.
+    failed: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Ending,
+    Idle,
+    Preparing { boot: u32 },
+    Removing,
+    Running { boot: u32 },
+    Starting { boot: u32 },
+}
+
+/// What a worker says of an instance.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The processes have ended, and with them the namespace.
+    Ended(InstanceId),
+    /// The first process of this boot ended by itself.
+    Exited(InstanceId, u32),
+    /// A step failed.
+    Failed(InstanceId, Arc<str>),
+    /// Namespace and devices are there, switched off.
+    Prepared(InstanceId, Vec<(EniId, u32)>),
+    /// Nothing is left.
+    Removed(InstanceId),
+    /// The processes run.
+    Started(InstanceId),
+}
+
+/// The file in an instance's directory that says which boot runs.
+const BOOT_FILE: &str = "boot";
+
+impl Agent {
+    /// Finds out whether an instance runs from before, and goes on from there.
+    pub(super) fn adopt_guest(&mut self, id: InstanceId) {
+        if self.guests.contains_key(&id) {
+            return;
+        }
+        let sandbox = Sandbox::of(&self.config.data_dir, id);
+        let boot = std::fs::read_to_string(sandbox.dir().join(BOOT_FILE))
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
+        let alive = sandbox.status().is_ok_and(|status| status == Status::Running);
+        let phase = match boot {
+            Some(boot) if alive => Phase::Running { boot },
+            _ => Phase::Idle,
+        };
+        let failed = None;
+        self.guests.insert(id, Guest { phase, failed });
+        if let Phase::Running { boot } = phase {
+            tracing::info!(instance = %id, boot, "adopting an instance");
+            for spec in self.planned_devices(id) {
+                if let Some(ifindex) = self.planner.bound(spec.eni) {
+                    match self.bind(spec.eni, ifindex) {
+                        Ok(()) => {
+                            self.devices.insert(spec.eni, spec);
+                        }
+                        Err(error) => tracing::error!(
+                            eni = %spec.eni,
+                            error = crate::chain(&error),
+                            "a device could not be adopted"
+                        ),
+                    }
+                }
+            }
+            self.watch(id, boot);
+        }
+        self.reconcile(id);
+    }
+
+    /// Compares an instance with the plan, and begins the next step, if one is due.
+    pub(super) fn reconcile(&mut self, id: InstanceId) {
+        let spec = self.planner.instance(id).cloned();
+        if spec.is_none() && !self.guests.contains_key(&id) {
+            return;
+        }
+        let guest = self.guests.entry(id).or_insert(Guest {
+            phase: Phase::Idle,
+            failed: None,
+        });
+        match (guest.phase, spec) {
+            (Phase::Idle, Some(spec)) if spec.running => {
+                if guest.failed != Some(spec.boot) {
+                    guest.phase = Phase::Preparing { boot: spec.boot };
+                    self.prepare(&spec);
+                }
+            }
+            (Phase::Idle, Some(spec)) => (self.say)(Output::Stopped(id, spec.boot)),
+            (Phase::Idle | Phase::Running { .. }, None) => {
+                guest.phase = Phase::Removing;
+                self.release_devices(id);
+                let sandbox = Sandbox::of(&self.config.data_dir, id);
+                self.work(id, move || {
+                    sandbox.terminate().map_err(|failures| {
+                        let words: Vec<String> = failures.iter().map(|e| crate::chain(e)).collect();
+                        words.join("; ")
+                    })?;
+                    Ok(Event::Removed(id))
+                });
+            }
+            (Phase::Running { .. }, Some(spec)) if !spec.running => {
+                guest.phase = Phase::Ending;
+                self.release_devices(id);
+                let sandbox = Sandbox::of(&self.config.data_dir, id);
+                let grace = self.config.grace;
+                self.work(id, move || {
+                    sandbox.stop(grace).map_err(|e| crate::chain(&e))?;
+                    Ok(Event::Ended(id))
+                });
+            }
+            (Phase::Running { boot }, Some(spec)) if boot < spec.boot => {
+                guest.phase = Phase::Starting { boot: spec.boot };
+                let sandbox = Sandbox::of(&self.config.data_dir, id);
+                let start = self.start_spec(&spec);
+                self.work(id, move || {
+                    write_boot(&sandbox, spec.boot)?;
+                    sandbox.reboot(&start).map_err(|e| crate::chain(&e))?;
+                    Ok(Event::Started(id))
+                });
+            }
+            (Phase::Running { boot }, Some(_)) => {
+                if let Err(error) = self.reconcile_devices(id) {
+                    tracing::error!(
+                        instance = %id,
+                        error = crate::chain(&error),
+                        "the devices of an instance could not be changed"
+                    );
+                }
+                (self.say)(Output::Runs(id, boot));
+            }
+            // A worker is at it; its end leads here again.
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Prepared(id, devices) => self.on_prepared(id, &devices),
+            Event::Started(id) => {
+                if let Some(guest) = self.guests.get_mut(&id)
+                    && let Phase::Starting { boot } = guest.phase
+                {
+                    guest.phase = Phase::Running { boot };
+                    self.watch(id, boot);
+                    self.reconcile(id);
+                }
+            }
+            Event::Ended(id) => {
+                if let Some(guest) = self.guests.get_mut(&id) {
+                    guest.phase = Phase::Idle;
+                    self.reconcile(id);
+                }
+            }
+            Event::Removed(id) => {
+                self.guests.remove(&id);
+                (self.say)(Output::Gone(id));
+                self.reconcile(id);
+            }
+            Event::Failed(id, why) => self.on_failed(id, &why),
+            Event::Exited(id, boot) => self.on_exited(id, boot),
+        }
+    }
+
+    /// Namespace and devices are there: the datapath learns of them, the programs go on them, and
+    /// only then are they switched on.
+    fn on_prepared(&mut self, id: InstanceId, devices: &[(EniId, u32)]) {
+        let Some(guest) = self.guests.get_mut(&id) else {
+            return;
+        };
+        let Phase::Preparing { boot } = guest.phase else {
+            return;
+        };
+        guest.phase = Phase::Starting { boot };
+        let mut ready = Vec::new();
+        for (eni, ifindex) in devices {
+            // An interface that left the plan meanwhile keeps its device switched off; it goes
+            // when the instance is looked at again.
+            let Some(spec) = self.planner.device(*eni).cloned() else {
+                continue;
+            };
+            if let Err(error) = self.bind(*eni, *ifindex) {
+                self.on_failed(id, &crate::chain(&error));
+                return;
+            }
+            self.devices.insert(*eni, spec.clone());
+            ready.push(spec);
+        }
+        let Some(spec) = self.planner.instance(id).cloned() else {
+            self.on_failed(id, "the instance was terminated while it started");
+            return;
+        };
+        let sandbox = Sandbox::of(&self.config.data_dir, id);
+        let start = self.start_spec(&spec);
+        self.work(id, move || {
+            let namespace = NetNs::open(&id.to_string()).map_err(|e| crate::chain(&e))?;
+            for spec in &ready {
+                device_of(spec).up(&namespace).map_err(|e| crate::chain(&e))?;
+            }
+            write_boot(&sandbox, boot)?;
+            sandbox.start(&start).map_err(|e| crate::chain(&e))?;
+            Ok(Event::Started(id))
+        });
+    }
+
+    /// A step failed: what there is of the instance is taken away, its directory excepted.
+    fn on_failed(&mut self, id: InstanceId, why: &str) {
+        tracing::error!(instance = %id, error = why, "an instance could not be changed");
+        let Some(guest) = self.guests.get_mut(&id) else {
+            return;
+        };
+        let boot = match guest.phase {
+            Phase::Preparing { boot } | Phase::Starting { boot } => boot,
+            // What cannot be ended or removed is tried again at the next change of the plan.
+            _ => {
+                guest.phase = Phase::Idle;
+                return;
+            }
+        };
+        guest.failed = Some(boot);
+        guest.phase = Phase::Ending;
+        (self.say)(Output::Failed(id, boot, why.into()));
+        self.release_devices(id);
+        let sandbox = Sandbox::of(&self.config.data_dir, id);
+        let grace = self.config.grace;
+        self.work(id, move || {
+            sandbox.stop(grace).map_err(|e| crate::chain(&e))?;
+            Ok(Event::Ended(id))
+        });
+    }
+
+    fn on_exited(&mut self, id: InstanceId, boot: u32) {
+        let Some(guest) = self.guests.get_mut(&id) else {
+            return;
+        };
+        // A reboot ends the first process as well; then another boot runs by now.
+        if guest.phase != (Phase::Running { boot }) {
+            return;
+        }
+        tracing::info!(instance = %id, boot, "an instance ended by itself");
+        guest.phase = Phase::Ending;
+        guest.failed = Some(boot);
+        self.release_devices(id);
+        (self.say)(Output::Exited(id, boot));
+        let sandbox = Sandbox::of(&self.config.data_dir, id);
+        let grace = self.config.grace;
+        self.work(id, move || {
+            sandbox.stop(grace).map_err(|e| crate::chain(&e))?;
+            Ok(Event::Ended(id))
+        });
+    }
+
+    /// First worker of a launch: namespace and devices.
+    fn prepare(&mut self, spec: &InstanceSpec) {
+        let id = spec.id;
+        let sandbox = Sandbox::of(&self.config.data_dir, id);
+        let installation = self.installation;
+        let devices = self.planned_devices(id);
+        self.work(id, move || {
+            let namespace = sandbox.prepare().map_err(|e| crate::chain(&e))?;
+            let mut made = Vec::new();
+            for spec in &devices {
+                let links = device_of(spec)
+                    .create(installation, &namespace)
+                    .map_err(|e| crate::chain(&e))?;
+                made.push((spec.eni, links.host));
+            }
+            Ok(Event::Prepared(id, made))
+        });
+    }
+
+    /// The tables forget the devices of an instance; the devices themselves go with its namespace.
+    fn release_devices(&mut self, instance: InstanceId) {
+        let enis: Vec<EniId> = self
+            .devices
+            .values()
+            .filter(|spec| spec.instance == instance)
+            .map(|spec| spec.eni)
+            .collect();
+        for eni in enis {
+            self.devices.remove(&eni);
+            let diff = self.planner.bind(eni, None);
+            let released = self
+                .datapath
+                .apply(&diff)
+                .and_then(|()| self.datapath.detach(eni));
+            if let Err(error) = released {
+                tracing::error!(%eni, error = crate::chain(&error), "a device was not released");
+            }
+        }
+    }
+
+    fn start_spec(&self, spec: &InstanceSpec) -> Spec {
+        Spec {
+            image: spec.image.clone(),
+            hostname: spec.host_name.clone(),
+            address: spec.address,
+            resolv_conf: format!("search {}\n", spec.domain),
+            user_data: spec.user_data.as_deref().map(<[u8]>::to_vec),
+            grace: self.config.grace,
+            init: self.config.init.clone(),
+        }
+    }
+
+    /// Runs a step on a thread of its own. Its end, or its failure in words, is an input.
+    fn work(
+        &self,
+        id: InstanceId,
+        step: impl FnOnce() -> Result<Event, String> + Send + 'static,
+    ) {
+        let inbox = self.inbox.clone();
+        std::thread::spawn(move || {
+            let event = step().unwrap_or_else(|why| Event::Failed(id, why.into()));
+            // The agent may have stopped; the next one finds the instance as it is.
+            let _ = inbox.send(Input::Worker(WorkerEvent(event)));
+        });
+    }
+
+    /// Waits on a thread of its own for an instance's first process to end.
+    fn watch(&self, id: InstanceId, boot: u32) {
+        let sandbox = Sandbox::of(&self.config.data_dir, id);
+        let inbox = self.inbox.clone();
+        let waiting = move || {
+            if let Ok(Some(process)) = sandbox.watch() {
+                wait_readable(&process);
+            }
+            // Collects the process if it is a child of this one.
+            let _ = sandbox.status();
+            let event = Event::Exited(id, boot);
+            let _ = inbox.send(Input::Worker(WorkerEvent(event)));
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("watch {id}"))
+            .stack_size(WATCH_STACK_BYTES);
+        if let Err(error) = thread.spawn(waiting) {
+            tracing::error!(instance = %id, %error, "an instance cannot be watched");
+        }
+    }
+}
+
+/// A watcher only polls.
+const WATCH_STACK_BYTES: usize = 128 << 10;
+
+fn wait_readable(fd: &OwnedFd) {
+    loop {
+        let mut fds = [PollFd::new(fd, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            _ => return,
+        }
+    }
+}
+
+fn write_boot(sandbox: &Sandbox, boot: u32) -> Result<(), String> {
+    let path = sandbox.dir().join(BOOT_FILE);
+    std::fs::write(&path, boot.to_string()).map_err(|e| format!("write {}: {e}", path.display()))
+}

@@ -1,0 +1,230 @@
+//! The agent: makes its host be what the plan says.
+//!
+//! One thread owns the plan, the datapath and the devices, and takes one input at a time
+//! ([`Agent::run`]). What takes long, starting and ending the processes of instances, is done by a
+//! worker thread per instance, whose end is an input as well. Nothing is remembered that the
+//! kernel or the data directory does not hold, so that a new agent finds everything again.
+//!
+//! Order, so that no packet passes without policy: tables first, then the programs on a device,
+//! then the device goes up. On the way back: the tables forget the interface, then its device goes.
+
+mod devices;
+mod guests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use enid_model::id::{EniId, InstanceId};
+use enid_model::state::{Revision, State};
+use enid_plan::{DeviceSpec, Planner};
+
+use self::guests::{Event, Guest};
+use crate::Installation;
+use crate::datapath::{Datapath, DatapathError};
+use crate::device::{DeviceError, EniDevice};
+use crate::sandbox::{self, InitProgram};
+
+/// How an agent works.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The daemon's data directory.
+    pub data_dir: PathBuf,
+    /// The program that becomes an instance's first process.
+    pub init: InitProgram,
+    /// How long an instance's processes have to end when it is stopped.
+    pub grace: Duration,
+}
+
+/// What an agent is told.
+#[derive(Debug)]
+pub enum Input {
+    /// The state is now this.
+    State(Arc<State>),
+    /// A worker has something to say; only agents send these.
+    #[doc(hidden)]
+    Worker(WorkerEvent),
+    /// Compare tables and kernel; the answer goes to the sender.
+    Verify(Sender<Verification>),
+    /// End. Instances and packets go on.
+    Stop,
+}
+
+/// What a worker thread says.
+#[derive(Debug)]
+pub struct WorkerEvent(Event);
+
+/// What an agent says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// The maps hold this revision.
+    Obeys(Revision),
+    /// This boot of the instance runs, and its interfaces are up.
+    Runs(InstanceId, u32),
+    /// The instance does not run, as its spec with this boot says.
+    Stopped(InstanceId, u32),
+    /// Nothing is left of the instance.
+    Gone(InstanceId),
+    /// This boot of the instance could not be made to run.
+    Failed(InstanceId, u32, Arc<str>),
+    /// The instance ended by itself.
+    Exited(InstanceId, u32),
+}
+
+/// How the kernel differs from the plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// Each difference, in words.
+    pub differences: Vec<String>,
+    /// How many table entries agree.
+    pub entries: usize,
+    /// How many devices were looked at.
+    pub devices: usize,
+}
+
+/// Why an agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The datapath cannot be loaded, read or changed.
+    #[error("datapath")]
+    Datapath(#[from] DatapathError),
+    /// A device cannot be made, found or removed.
+    #[error("device")]
+    Device(#[from] DeviceError),
+    /// An instance's namespace cannot be opened.
+    #[error("open the namespace")]
+    NetNs(#[from] crate::netns::NetNsError),
+    /// The host's links cannot be listed.
+    #[error("list links")]
+    Links(#[from] crate::netlink::NetlinkError),
+    /// The data directory cannot be read.
+    #[error("read the data directory")]
+    DataDir(#[source] std::io::Error),
+}
+
+/// How often expired flows are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// One host's agent.
+pub struct Agent {
+    config: Config,
+    installation: Installation,
+    datapath: Datapath,
+    planner: Planner,
+    /// Devices as they are on this host.
+    devices: BTreeMap<EniId, DeviceSpec>,
+    guests: BTreeMap<InstanceId, Guest>,
+    inbox: Sender<Input>,
+    say: Box<dyn Fn(Output) + Send>,
+}
+
+impl Agent {
+    /// Takes over what an earlier agent of the same data directory left, and brings it to a state.
+    ///
+    /// `inbox` is the sender of the channel that [`Agent::run`] will read.
+    pub fn start(
+        config: Config,
+        datapath: Datapath,
+        state: Arc<State>,
+        inbox: Sender<Input>,
+        say: impl Fn(Output) + Send + 'static,
+    ) -> Result<Self, AgentError> {
+        let installation = Installation::of(&config.data_dir);
+        let bound: BTreeMap<EniId, u32> = EniDevice::list(installation)?.into_iter().collect();
+        let mut agent = Self {
+            planner: Planner::new(bound),
+            devices: BTreeMap::new(),
+            guests: BTreeMap::new(),
+            config,
+            installation,
+            datapath,
+            inbox,
+            say: Box::new(say),
+        };
+        agent.adopt(state)?;
+        Ok(agent)
+    }
+
+    /// Works until told to stop, or until every sender is gone.
+    pub fn run(mut self, inputs: &Receiver<Input>) {
+        loop {
+            match inputs.recv_timeout(SWEEP_EVERY) {
+                Ok(Input::State(state)) => self.follow(state),
+                Ok(Input::Worker(WorkerEvent(event))) => self.on_event(event),
+                Ok(Input::Verify(answer)) => {
+                    // Whoever asked may have gone.
+                    let _ = answer.send(self.verify());
+                }
+                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.sweep_if_due();
+        }
+    }
+
+    /// Compares the kernel's tables and devices with the plan.
+    #[must_use]
+    pub fn verify(&mut self) -> Verification {
+        let mut found = Verification::default();
+        let plan = self.planner.tables();
+        found.entries = plan.len();
+        match self.datapath.read() {
+            Ok(kernel) => found.differences.extend(kernel.diff(&plan).describe()),
+            Err(error) => found.differences.push(crate::chain(&error)),
+        }
+        self.verify_devices(&mut found);
+        found
+    }
+
+    /// The kernel may hold tables, devices and instances from before. Nothing that the plan agrees
+    /// with is touched.
+    fn adopt(&mut self, state: Arc<State>) -> Result<(), AgentError> {
+        let revision = state.revision;
+        let delta = self.planner.advance(state);
+        self.forget_strays()?;
+        let kernel = self.datapath.read()?;
+        let repair = kernel.diff(&self.planner.tables());
+        if !repair.is_empty() {
+            tracing::info!(changes = repair.len(), "repairing the kernel's tables");
+        }
+        self.datapath.apply(&repair)?;
+        let known = sandbox::instances(&self.config.data_dir).map_err(AgentError::DataDir)?;
+        for id in known.into_iter().chain(delta.instances) {
+            self.adopt_guest(id);
+        }
+        (self.say)(Output::Obeys(revision));
+        Ok(())
+    }
+
+    fn follow(&mut self, state: Arc<State>) {
+        let revision = state.revision;
+        let delta = self.planner.advance(state);
+        if let Err(error) = self.datapath.apply(&delta.tables) {
+            // The revision is not acknowledged: nobody is told that it is in force. What the maps
+            // hold is unknown, so the next change starts from what they say.
+            tracing::error!(
+                error = crate::chain(&error),
+                revision = revision.0,
+                "the kernel's tables could not be changed"
+            );
+            return;
+        }
+        let mut concerned = delta.instances;
+        for eni in &delta.devices {
+            let specs = [self.devices.get(eni), self.planner.device(*eni)];
+            concerned.extend(specs.into_iter().flatten().map(|spec| spec.instance));
+        }
+        for id in concerned {
+            self.reconcile(id);
+        }
+        (self.say)(Output::Obeys(revision));
+    }
+
+    fn sweep_if_due(&mut self) {
+        if let Err(error) = self.datapath.sweep_if_due(SWEEP_EVERY) {
+            tracing::warn!(error = crate::chain(&error), "flows could not be swept");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What the programs write: flows, dropped flows, counters. Read from the pins, with or without an agent.
+//!
+//! The sweep removes flows that have ended. The pipeline itself treats those as ended, so a sweep only
+//! makes room; it goes through the table a part at a time.
+
+use std::io;
+
+use enid_pipeline::Reason;
+use enid_pipeline::drops::DropRecord;
+use enid_pipeline::flow::{FlowKey, FlowRecord, SECOND_NS, SHORTEST_S};
+
+use crate::Installation;
+use crate::loader::{LoadError, Pins};
+use crate::maps::{Counters, Cursor, Map};
+
+/// Why the tables that the programs write cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// There are no pins.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A table cannot be opened or read.
+    #[error("{action} the table {table}")]
+    Table {
+        /// What was tried.
+        action: &'static str,
+        /// Which table.
+        table: &'static str,
+        /// How it failed.
+        source: io::Error,
+    },
+}
+
+/// The tables that the programs write.
+#[derive(Debug)]
+pub struct FlowTables {
+    flows: Map<FlowKey, FlowRecord>,
+    drops: Map<FlowKey, DropRecord>,
+    reasons: Counters,
+}
+
+/// Where the next part of the flow table begins.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    cursor: Cursor,
+}
+
+/// What a sweep did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Entries read.
+    pub read: usize,
+    /// Entries removed.
+    pub removed: usize,
+}
+
+/// Parts of the table, of some thousand entries each, that one sweep reads.
+const PARTS_PER_SWEEP: usize = 8;
+
+impl FlowTables {
+    /// Opens the pins of an installation.
+    pub fn open(installation: Installation) -> Result<Self, FlowError> {
+        let pins = Pins::existing(installation)?;
+        Ok(Self {
+            flows: Map::open(&pins.map("flows")).map_err(failed("open", "flows"))?,
+            drops: Map::open(&pins.map("drops")).map_err(failed("open", "drops"))?,
+            reasons: Counters::open(&pins.map("reasons")).map_err(failed("open", "reasons"))?,
+        })
+    }
+
+    /// All flow entries, those that have ended and are not swept yet included.
+    pub fn flows(&self) -> Result<Vec<(FlowKey, FlowRecord)>, FlowError> {
+        self.flows.read_all().map_err(failed("read", "flows"))
+    }
+
+    /// One flow entry.
+    pub fn flow(&self, key: &FlowKey) -> Result<Option<FlowRecord>, FlowError> {
+        self.flows.lookup(key).map_err(failed("read", "flows"))
+    }
+
+    /// How many flow entries there may be.
+    #[must_use]
+    pub fn flow_entries_max(&self) -> u32 {
+        self.flows.entries_max
+    }
+
+    /// The latest dropped flows.
+    pub fn drops(&self) -> Result<Vec<(FlowKey, DropRecord)>, FlowError> {
+        self.drops.read_all().map_err(failed("read", "drops"))
+    }
+
+    /// How many packets were dropped, by reason; reasons that never came up are zero.
+    pub fn reasons(&self) -> Result<Vec<(Reason, u64)>, FlowError> {
+        let sums = Reason::ALL.iter().map(|reason| {
+            let sum = self.reasons.sum(*reason as u32).map_err(failed("read", "reasons"))?;
+            Ok((*reason, sum))
+        });
+        sums.collect()
+    }
+
+    /// Removes ended flows from the next part of the table.
+    ///
+    /// An entry is read again right before it is removed. A connection that begins anew on the same
+    /// 5-tuple in the microsecond between loses its entry, and its next packet is judged as new.
+    pub fn sweep(&self, sweep: &mut Sweep, now_ns: u64) -> Result<Swept, FlowError> {
+        let mut swept = Swept::default();
+        for _ in 0..PARTS_PER_SWEEP {
+            let part = self.flows.read(&mut sweep.cursor).map_err(failed("read", "flows"))?;
+            let Some(entries) = part else {
+                sweep.cursor = Cursor::default();
+                break;
+            };
+            swept.read += entries.len();
+            for (key, entry) in entries {
+                if now_ns > entry.last_seen_ns.saturating_add(u64::from(SHORTEST_S) * SECOND_NS)
+                    && self.has_ended(&key, now_ns)?
+                {
+                    self.flows.delete(&key).map_err(failed("delete from", "flows"))?;
+                    swept.removed += 1;
+                }
+            }
+        }
+        Ok(swept)
+    }
+
+    fn has_ended(&self, key: &FlowKey, now_ns: u64) -> Result<bool, FlowError> {
+        let Some(entry) = self.flow(key)? else {
+            return Ok(false);
+        };
+        let ifindex = u32::try_from(entry.target_ifindex).unwrap_or(0);
+        let opposite = match key.reversed(ifindex) {
+            Some(opposite) => self.flow(&opposite)?,
+            None => None,
+        };
+        Ok(now_ns > entry.ends_ns(key.protocol, opposite.as_ref()))
+    }
+}
+
+fn failed(action: &'static str, table: &'static str) -> impl Fn(io::Error) -> FlowError {
+    move |source| FlowError::Table { action, table, source }
+}
+
+/// The clock that the programs stamp entries with.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * SECOND_NS + u64::try_from(now.tv_nsec).unwrap_or(0)
+}

@@ -1,0 +1,54 @@
+//! A connection: a flow's entry and the one of the other direction, seen together.
+
+use crate::{
+    flow::{Activity, FlowEntry, FlowKey, Timeouts, ends_ns, flag, tcp},
+    tables::Tables,
+};
+
+/// Whether the connection of this entry and its opposite has been idle for too long.
+#[inline(never)]
+pub(crate) fn has_ended<T: Tables>(
+    tables: &T,
+    key: &FlowKey,
+    entry: &FlowEntry,
+    now_ns: u64,
+) -> bool {
+    let opposite = opposite(tables, key, entry);
+    let other = opposite.as_deref().map_or(Activity::NONE, Activity::of);
+    let timeouts = Timeouts::from_word(entry.timeouts.get());
+    now_ns > ends_ns(key.protocol, timeouts, Activity::of(entry), other)
+}
+
+/// Notes TCP flags; after both FINs or a RST both entries are closing.
+#[inline(always)]
+pub(crate) fn note_tcp_flags<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, flags: u8) {
+    let seen = entry.flags.get();
+    let new = u64::from(flags) << flag::TCP_SHIFT;
+    if new & !seen != 0 {
+        tables.set(&entry.flags, new);
+    }
+    if flags & (tcp::FIN | tcp::RST) != 0 && seen & flag::CLOSING == 0 {
+        close(tables, key, entry, flags);
+    }
+}
+
+#[inline(never)]
+fn close<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, flags: u8) {
+    let opposite = opposite(tables, key, entry);
+    let other = opposite.as_deref().map_or(0, |other| other.flags.get());
+    let has_other_fin = other & (tcp::FIN as u64) << flag::TCP_SHIFT != 0;
+    if flags & tcp::RST != 0 || has_other_fin {
+        tables.set(&entry.flags, flag::CLOSING);
+        if let Some(opposite) = opposite {
+            tables.set(&opposite.flags, flag::CLOSING);
+        }
+    }
+}
+
+/// The entry of the other direction.
+#[inline(always)]
+fn opposite<'a, T: Tables>(tables: &'a T, key: &FlowKey, entry: &FlowEntry) -> Option<T::Flow<'a>> {
+    #[expect(clippy::cast_possible_truncation, reason = "written from 32 bits")]
+    let ifindex = entry.target_ifindex.get() as u32;
+    tables.flow(&key.reversed(ifindex)?)
+}

@@ -1,0 +1,437 @@
+//! The flow table: one direction-aware entry per 5-tuple and ENI.
+//!
+//! A packet is looked up once, at the egress of the ENI that sends it. A connection from A to B has
+//! two entries: (A, A→B), and the reply entry (B, B→A). Both appear when its first packet has
+//! passed both gates. An entry is stamped with the generation of the tables that it was judged by;
+//! an older one is judged again, except at gates where the flow is tracked: security groups are
+//! stateful there.
+//!
+//! Fields that change are cells: the kernel's maps are shared between CPUs, sums go through
+//! [`Tables::add`](crate::Tables::add), and every field is one word that is never torn.
+
+use core::{cell::Cell, mem::size_of};
+
+use crate::{
+    bytes::{Addr, Be16, MacPair},
+    table::protocol,
+};
+
+/// Key of `flows` and `drops`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FlowKey {
+    /// Index of the sending ENI's host-side device.
+    pub ifindex: u32,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Always zero.
+    pub pad: [u8; 3],
+    /// Source address.
+    pub source: Addr,
+    /// Destination address.
+    pub target: Addr,
+    /// Source port; the identifier of an ICMP query; else zero.
+    pub source_port: Be16,
+    /// Destination port; ICMP type and code; else zero.
+    pub target_port: Be16,
+}
+
+impl FlowKey {
+    /// The key of the packets that answer this flow's, sent by the device `ifindex`. ICMP messages
+    /// that nothing answers have none.
+    #[inline(always)]
+    pub fn reversed(&self, ifindex: u32) -> Option<Self> {
+        let (source_port, target_port) = match self.protocol {
+            protocol::ICMP | protocol::ICMP_V6 => (self.source_port, answer(self.target_port)?),
+            _ => (self.target_port, self.source_port),
+        };
+        Some(Self {
+            ifindex,
+            protocol: self.protocol,
+            pad: [0; 3],
+            source: self.target,
+            target: self.source,
+            source_port,
+            target_port,
+        })
+    }
+}
+
+impl FlowKey {
+    /// Whether the packets of this flow ask for an answer that the gates let through. Everything
+    /// but ICMP does; of ICMP only queries do: an answer that nobody asked for opens nothing.
+    #[inline(always)]
+    pub const fn asks(&self) -> bool {
+        let kind = self.target_port.bytes()[0];
+        match self.protocol {
+            protocol::ICMP => matches!(kind, 8 | 13 | 15 | 17),
+            protocol::ICMP_V6 => kind == 128,
+            _ => true,
+        }
+    }
+}
+
+/// The ICMP type and code that answer a query: echo, timestamp, information, mask; ICMPv6 echo.
+#[inline(always)]
+const fn answer(kind: Be16) -> Option<Be16> {
+    let [kind, code] = kind.bytes();
+    let kind = match kind {
+        8 => 0,
+        0 => 8,
+        13 => 14,
+        14 => 13,
+        15 => 16,
+        16 => 15,
+        17 => 18,
+        18 => 17,
+        128 => 129,
+        129 => 128,
+        _ => return None,
+    };
+    Some(Be16::from_bytes([kind, code]))
+}
+
+/// A flow's entry. `W` is a plain word in user space and a cell in the pipeline.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Flow<W> {
+    /// Packets of the wire.
+    pub packets: W,
+    /// Bytes from the IP header on.
+    pub bytes: W,
+    /// When the entry was made.
+    pub first_seen_ns: W,
+    /// When its last packet came.
+    pub last_seen_ns: W,
+    /// `packets` when the present connection on this 5-tuple began.
+    pub packets_before: W,
+    /// The rule that admitted it at the source ENI.
+    pub egress_rule: W,
+    /// The rule that admitted it at the target ENI.
+    pub ingress_rule: W,
+    /// The ENI that sends.
+    pub source_eni: W,
+    /// The ENI that receives.
+    pub target_eni: W,
+    /// ICMP errors that came back about this flow's packets.
+    pub related_packets: W,
+    /// The generation of the tables that it was judged by.
+    pub generation: W,
+    /// Index of the target ENI's host-side device.
+    pub target_ifindex: W,
+    /// MAC addresses of the frame as it comes, as [`MacPair`] has them.
+    pub arrives_head: W,
+    /// The rest of them.
+    pub arrives_tail: W,
+    /// MAC addresses of the frame as it goes on.
+    pub leaves_head: W,
+    /// The rest of them.
+    pub leaves_tail: W,
+    /// [`flag`]s; from bit 8 on the TCP flags seen.
+    pub flags: W,
+    /// Idle timeouts: see [`Timeouts`].
+    pub timeouts: W,
+}
+
+/// An entry as the tables hold it.
+pub type FlowEntry = Flow<Cell<u64>>;
+/// An entry as user space reads it, and as it is first written.
+pub type FlowRecord = Flow<u64>;
+
+const _: () = assert!(size_of::<FlowKey>() == 44);
+const _: () = assert!(size_of::<FlowEntry>() == 144);
+const _: () = assert!(size_of::<FlowEntry>() == size_of::<FlowRecord>());
+
+/// Bits of [`Flow::flags`].
+pub mod flag {
+    /// The packets of this entry answer the other one's.
+    pub const REPLY: u64 = 1;
+    /// Stateful at the sending ENI.
+    pub const TRACKED_AT_SOURCE: u64 = 2;
+    /// Stateful at the receiving ENI.
+    pub const TRACKED_AT_TARGET: u64 = 4;
+    /// Both sides said FIN, or one said RST.
+    pub const CLOSING: u64 = 8;
+    /// How far TCP's flags are shifted up.
+    pub const TCP_SHIFT: u32 = 8;
+}
+
+/// TCP header flags.
+pub mod tcp {
+    /// No more data.
+    pub const FIN: u8 = 0x01;
+    /// Open.
+    pub const SYN: u8 = 0x02;
+    /// Abort.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgement counts.
+    pub const ACK: u8 = 0x10;
+}
+
+/// Idle timeouts that come from the ENIs, in seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timeouts {
+    /// TCP established, or UDP before it is a stream.
+    pub first_s: u32,
+    /// UDP after more than one exchange.
+    pub stream_s: u32,
+}
+
+impl Timeouts {
+    /// As one word.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        (self.stream_s as u64) << 32 | self.first_s as u64
+    }
+
+    /// From the word.
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the two halves of the word"
+    )]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            first_s: word as u32,
+            stream_s: (word >> 32) as u32,
+        }
+    }
+}
+
+/// TCP before an answer.
+pub const TCP_OPENING_S: u32 = 60;
+/// TCP after both FINs or a RST.
+pub const TCP_CLOSING_S: u32 = 10;
+/// ICMP queries and messages.
+pub const ICMP_S: u32 = 30;
+/// Every other protocol.
+pub const OTHER_S: u32 = 600;
+/// The shortest of all idle timeouts: a flow seen since then has not ended.
+pub const SHORTEST_S: u32 = TCP_CLOSING_S;
+/// Nanoseconds of a second.
+pub const SECOND_NS: u64 = 1_000_000_000;
+
+impl FlowEntry {
+    /// The entry's present words.
+    pub fn snapshot(&self) -> FlowRecord {
+        self.map(Cell::get)
+    }
+
+    /// The MAC addresses that its frames come with.
+    #[inline(always)]
+    pub const fn arrives(&self) -> MacPair {
+        MacPair {
+            head: self.arrives_head.get(),
+            tail: self.arrives_tail.get(),
+        }
+    }
+
+    /// The MAC addresses that its frames go on with.
+    #[inline(always)]
+    pub const fn leaves(&self) -> MacPair {
+        MacPair {
+            head: self.leaves_head.get(),
+            tail: self.leaves_tail.get(),
+        }
+    }
+}
+
+impl<W> Flow<W> {
+    /// The same entry with each word changed by `f`.
+    pub fn map<V>(&self, f: impl Fn(&W) -> V) -> Flow<V> {
+        Flow {
+            packets: f(&self.packets),
+            bytes: f(&self.bytes),
+            first_seen_ns: f(&self.first_seen_ns),
+            last_seen_ns: f(&self.last_seen_ns),
+            packets_before: f(&self.packets_before),
+            egress_rule: f(&self.egress_rule),
+            ingress_rule: f(&self.ingress_rule),
+            source_eni: f(&self.source_eni),
+            target_eni: f(&self.target_eni),
+            related_packets: f(&self.related_packets),
+            generation: f(&self.generation),
+            target_ifindex: f(&self.target_ifindex),
+            arrives_head: f(&self.arrives_head),
+            arrives_tail: f(&self.arrives_tail),
+            leaves_head: f(&self.leaves_head),
+            leaves_tail: f(&self.leaves_tail),
+            flags: f(&self.flags),
+            timeouts: f(&self.timeouts),
+        }
+    }
+}
+
+impl FlowRecord {
+    /// As the tables hold it.
+    pub fn entry(&self) -> FlowEntry {
+        self.map(|word| Cell::new(*word))
+    }
+
+    /// When the connection of this entry and its opposite ends if no more packets come: the flow
+    /// sweep removes it after that.
+    pub fn ends_ns(&self, protocol: u8, opposite: Option<&Self>) -> u64 {
+        let own = Activity {
+            last_seen_ns: self.last_seen_ns,
+            packets: self.packets.wrapping_sub(self.packets_before),
+            flags: self.flags,
+        };
+        let other = opposite.map_or(Activity::NONE, |other| Activity {
+            last_seen_ns: other.last_seen_ns,
+            packets: other.packets.wrapping_sub(other.packets_before),
+            flags: other.flags,
+        });
+        ends_ns(protocol, Timeouts::from_word(self.timeouts), own, other)
+    }
+}
+
+/// What of one direction decides when the connection has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Activity {
+    /// When its last packet came.
+    pub last_seen_ns: u64,
+    /// Packets since the connection began.
+    pub packets: u64,
+    /// [`Flow::flags`].
+    pub flags: u64,
+}
+
+impl Activity {
+    /// Of a direction without an entry.
+    pub const NONE: Self = Self {
+        last_seen_ns: 0,
+        packets: 0,
+        flags: 0,
+    };
+
+    /// Of an entry.
+    #[inline(always)]
+    pub const fn of(entry: &FlowEntry) -> Self {
+        Self {
+            last_seen_ns: entry.last_seen_ns.get(),
+            packets: entry.packets.get().wrapping_sub(entry.packets_before.get()),
+            flags: entry.flags.get(),
+        }
+    }
+}
+
+/// When a connection ends that sees no more packets.
+#[inline(always)]
+pub const fn ends_ns(protocol: u8, timeouts: Timeouts, own: Activity, other: Activity) -> u64 {
+    let idle_s = match protocol {
+        protocol::TCP => {
+            if (own.flags | other.flags) & flag::CLOSING != 0 {
+                TCP_CLOSING_S
+            } else if own.packets == 0 || other.packets == 0 {
+                TCP_OPENING_S
+            } else {
+                timeouts.first_s
+            }
+        }
+        protocol::UDP => {
+            if own.packets > 1 && other.packets > 1 {
+                timeouts.stream_s
+            } else {
+                timeouts.first_s
+            }
+        }
+        protocol::ICMP | protocol::ICMP_V6 => ICMP_S,
+        _ => OTHER_S,
+    };
+    let last = if own.last_seen_ns > other.last_seen_ns {
+        own.last_seen_ns
+    } else {
+        other.last_seen_ns
+    };
+    last.saturating_add((idle_s as u64) * SECOND_NS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUTS: Timeouts = Timeouts {
+        first_s: 1000,
+        stream_s: 180,
+    };
+
+    fn active(packets: u64, flags: u64) -> Activity {
+        Activity {
+            last_seen_ns: 5 * SECOND_NS,
+            packets,
+            flags,
+        }
+    }
+
+    #[test]
+    fn a_tcp_flow_ends_by_its_state() {
+        let ends = |own, other| ends_ns(protocol::TCP, TIMEOUTS, own, other) / SECOND_NS - 5;
+        assert_eq!(ends(active(3, 0), active(0, 0)), 60);
+        assert_eq!(ends(active(3, 0), active(1, 0)), 1000);
+        assert_eq!(ends(active(3, 0), active(3, flag::CLOSING)), 10);
+    }
+
+    #[test]
+    fn a_udp_flow_is_a_stream_after_a_second_exchange() {
+        let ends = |own, other| ends_ns(protocol::UDP, TIMEOUTS, active(own, 0), active(other, 0));
+        assert_eq!(ends(1, 1) / SECOND_NS, 1005);
+        assert_eq!(ends(2, 1) / SECOND_NS, 1005);
+        assert_eq!(ends(2, 2) / SECOND_NS, 185);
+    }
+
+    #[test]
+    fn the_direction_seen_last_counts() {
+        let mut late = active(1, 0);
+        late.last_seen_ns = 100 * SECOND_NS;
+        assert_eq!(
+            ends_ns(protocol::ICMP, TIMEOUTS, active(1, 0), late) / SECOND_NS,
+            130
+        );
+        assert_eq!(ends_ns(47, TIMEOUTS, late, Activity::NONE) / SECOND_NS, 700);
+    }
+
+    #[test]
+    fn a_reply_has_the_reverse_key() {
+        let key = FlowKey {
+            ifindex: 3,
+            protocol: protocol::TCP,
+            pad: [0; 3],
+            source: Addr::v4([10, 0, 0, 1]),
+            target: Addr::v4([10, 0, 0, 2]),
+            source_port: Be16::new(40_000),
+            target_port: Be16::new(80),
+        };
+        let reply = key
+            .reversed(9)
+            .map(|reply| (reply.ifindex, reply.source_port.value()));
+        assert_eq!(reply, Some((9, 80)));
+        assert_eq!(
+            key.reversed(9).and_then(|reply| reply.reversed(3)),
+            Some(key)
+        );
+    }
+
+    #[test]
+    fn an_echo_reply_answers_an_echo_and_nothing_answers_an_error() {
+        let echo = FlowKey {
+            protocol: protocol::ICMP,
+            source_port: Be16::new(77),
+            target_port: Be16::from_bytes([8, 0]),
+            ..FlowKey::default()
+        };
+        let reply = echo.reversed(1);
+        assert_eq!(reply.map(|key| key.target_port.bytes()), Some([0, 0]));
+        assert_eq!(reply.map(|key| key.source_port.value()), Some(77));
+        assert!(echo.asks() && !reply.is_some_and(|key| key.asks()));
+        let error = FlowKey {
+            target_port: Be16::from_bytes([3, 4]),
+            ..echo
+        };
+        assert_eq!(error.reversed(1), None);
+    }
+
+    #[test]
+    fn timeouts_fit_one_word() {
+        assert_eq!(Timeouts::from_word(TIMEOUTS.word()), TIMEOUTS);
+    }
+}

@@ -1,0 +1,254 @@
+//! The tables in ordinary memory: for tests, for `explain`, and for whatever asks what would happen.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
+
+use crate::{
+    drops::{DropEntry, DropRecord},
+    flow::{FlowEntry, FlowKey, FlowRecord},
+    fragments::{FragmentKey, FragmentRecord},
+    reason::{REASON_COUNTERS, Reason},
+    table::{
+        ADDR_BITS, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
+        GateServiceKey, PROTOCOL_BITS, PolicyRecord, Route, RouteKey, RuleBits, SERVICE_BITS,
+        SubnetRecord, TABLE_BITS,
+    },
+    table_set::TableSet,
+    tables::Tables,
+};
+
+/// Tables in memory, with a flow table of their own.
+#[derive(Debug)]
+pub struct Memory {
+    /// What the plan fills.
+    pub tables: TableSet,
+    /// The present generation; see [`Memory::change`].
+    pub generation: u64,
+    /// How many flow entries there may be.
+    pub flows_max: usize,
+    flows: RefCell<HashMap<FlowKey, Rc<FlowEntry>>>,
+    fragments: RefCell<HashMap<FragmentKey, FragmentRecord>>,
+    drops: RefCell<HashMap<FlowKey, Rc<DropEntry>>>,
+    reasons: [Cell<u64>; REASON_COUNTERS as usize],
+}
+
+impl Memory {
+    /// Tables of the first generation, with no flows.
+    pub fn new(tables: TableSet) -> Self {
+        Self {
+            tables,
+            generation: 1,
+            flows_max: usize::MAX,
+            flows: RefCell::default(),
+            fragments: RefCell::default(),
+            drops: RefCell::default(),
+            reasons: [const { Cell::new(0) }; REASON_COUNTERS as usize],
+        }
+    }
+
+    /// Replaces the tables and raises the generation.
+    pub fn change(&mut self, tables: TableSet) {
+        self.tables = tables;
+        self.generation += 1;
+    }
+
+    /// All flow entries.
+    pub fn flows(&self) -> BTreeMap<FlowKey, FlowRecord> {
+        self.flows
+            .borrow()
+            .iter()
+            .map(|(key, entry)| (*key, entry.snapshot()))
+            .collect()
+    }
+
+    /// All entries of dropped flows.
+    pub fn drops(&self) -> BTreeMap<FlowKey, DropRecord> {
+        self.drops
+            .borrow()
+            .iter()
+            .map(|(key, entry)| (*key, entry.map(Cell::get)))
+            .collect()
+    }
+
+    /// How many packets were dropped for a reason.
+    pub fn dropped_for(&self, reason: Reason) -> u64 {
+        self.reasons[reason as usize].get()
+    }
+}
+
+/// The value with the longest prefix of `key`.
+fn longest<K: Ord, V>(
+    table: &BTreeMap<K, V>,
+    lengths: impl Iterator<Item = u32>,
+    key: impl Fn(u32) -> K,
+) -> Option<&V> {
+    lengths.map(key).find_map(|key| table.get(&key))
+}
+
+impl Tables for Memory {
+    type Flow<'a> = Rc<FlowEntry>;
+    type Drop<'a> = Rc<DropEntry>;
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn device(&self, ifindex: u32) -> Option<u64> {
+        self.tables.devices.get(&ifindex).copied()
+    }
+
+    fn eni(&self, eni: u64) -> Option<&EniRecord> {
+        self.tables.enis.get(&eni)
+    }
+
+    fn endpoint(&self, key: &EndpointKey) -> Option<u64> {
+        self.tables.endpoints.get(key).map(|endpoint| endpoint.eni)
+    }
+
+    fn subnet(&self, subnet: u64) -> Option<&SubnetRecord> {
+        self.tables.subnets.get(&subnet)
+    }
+
+    fn route(&self, key: &RouteKey) -> Option<&Route> {
+        longest(
+            &self.tables.routes,
+            (TABLE_BITS..=ADDR_BITS).rev(),
+            |prefix_len| RouteKey {
+                prefix_len,
+                table: key.table,
+                addr: key.addr.masked(prefix_len - TABLE_BITS),
+            },
+        )
+    }
+
+    fn policy(&self, policy: u64) -> Option<&PolicyRecord> {
+        self.tables.policies.get(&policy)
+    }
+
+    fn gate_remote(&self, key: &GateRemoteKey) -> Option<&RuleBits> {
+        let lengths = (TABLE_BITS..=ADDR_BITS).rev();
+        longest(&self.tables.gate_remotes, lengths, |prefix_len| {
+            GateRemoteKey {
+                prefix_len,
+                gate: key.gate,
+                addr: key.addr.masked(prefix_len - TABLE_BITS),
+            }
+        })
+    }
+
+    fn gate_group(&self, key: &GateGroupKey) -> Option<&RuleBits> {
+        self.tables.gate_groups.get(key)
+    }
+
+    fn gate_service(&self, key: &GateServiceKey) -> Option<&RuleBits> {
+        let lengths = (PROTOCOL_BITS..=SERVICE_BITS).rev().chain([TABLE_BITS]);
+        longest(&self.tables.gate_services, lengths, |prefix_len| {
+            let has_protocol = prefix_len >= PROTOCOL_BITS;
+            let free = SERVICE_BITS - prefix_len.max(PROTOCOL_BITS);
+            let port = u32::from(u16::from_be_bytes(key.port)) >> free << free;
+            let port = u16::try_from(port).unwrap_or(0);
+            GateServiceKey {
+                prefix_len,
+                gate: key.gate,
+                protocol: if has_protocol { key.protocol } else { 0 },
+                port: if has_protocol {
+                    port.to_be_bytes()
+                } else {
+                    [0; 2]
+                },
+                pad: 0,
+            }
+        })
+    }
+
+    fn gate_rule(&self, key: &GateRuleKey) -> Option<&GateRule> {
+        self.tables.gate_rules.get(key)
+    }
+
+    fn flow(&self, key: &FlowKey) -> Option<Rc<FlowEntry>> {
+        self.flows.borrow().get(key).cloned()
+    }
+
+    fn insert_flow(&self, key: &FlowKey, record: &FlowRecord) -> bool {
+        let mut flows = self.flows.borrow_mut();
+        if flows.len() >= self.flows_max || flows.contains_key(key) {
+            return false;
+        }
+        flows.insert(*key, Rc::new(record.entry()));
+        true
+    }
+
+    fn remove_flow(&self, key: &FlowKey) {
+        self.flows.borrow_mut().remove(key);
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentRecord> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn insert_fragment(&self, key: &FragmentKey, record: &FragmentRecord) {
+        self.fragments.borrow_mut().insert(*key, *record);
+    }
+
+    fn dropped(&self, key: &FlowKey) -> Option<Rc<DropEntry>> {
+        Some(self.drops.borrow_mut().entry(*key).or_default().clone())
+    }
+
+    fn count(&self, reason: Reason, packets: u64) {
+        self.add(&self.reasons[reason as usize], packets);
+    }
+
+    fn add(&self, word: &Cell<u64>, amount: u64) {
+        word.set(word.get().wrapping_add(amount));
+    }
+
+    fn set(&self, word: &Cell<u64>, bits: u64) {
+        word.set(word.get() | bits);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{bytes::Addr, table::trie_id};
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        let mut tables = TableSet::default();
+        for (prefix_len, addr, target) in [
+            (8, [10, 0, 0, 0], 1),
+            (24, [10, 1, 2, 0], 2),
+            (0, [0; 4], 3),
+        ] {
+            let key = RouteKey {
+                prefix_len: TABLE_BITS + 96 + prefix_len,
+                table: trie_id(5),
+                addr: Addr::v4(addr),
+            };
+            tables.routes.insert(
+                key,
+                Route {
+                    target,
+                    kind: Route::LOCAL,
+                    pad: 0,
+                },
+            );
+        }
+        let memory = Memory::new(tables);
+        let target = |table, addr| {
+            let key = RouteKey {
+                prefix_len: ADDR_BITS,
+                table: trie_id(table),
+                addr: Addr::v4(addr),
+            };
+            memory.route(&key).map(|route| route.target)
+        };
+        assert_eq!(target(5, [10, 1, 2, 3]), Some(2));
+        assert_eq!(target(5, [10, 1, 3, 3]), Some(1));
+        assert_eq!(target(5, [11, 0, 0, 1]), Some(3));
+        assert_eq!(target(6, [10, 1, 2, 3]), None);
+    }
+}

@@ -1,0 +1,91 @@
+//! What the parser found: every later stage reads this and not the frame.
+
+use crate::{
+    bytes::{Addr, Be16, Mac, MacPair},
+    flow::{FlowKey, tcp},
+    table::protocol,
+};
+
+/// Whether a packet is a fragment, and which.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) enum Fragment {
+    /// Any but the first.
+    Later,
+    /// The first, with the transport header.
+    First,
+    /// Not a fragment.
+    #[default]
+    None,
+}
+
+/// A parsed packet.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Packet {
+    /// Destination and source MAC as they came.
+    pub(crate) macs: MacPair,
+    /// Source address.
+    pub(crate) source: Addr,
+    /// Destination address.
+    pub(crate) target: Addr,
+    /// Identification of a fragmented packet.
+    pub(crate) fragment_id: u32,
+    /// Bytes from the IP header on, as the wire carries them.
+    pub(crate) bytes: u32,
+    /// Packets of the wire.
+    pub(crate) segments: u32,
+    /// Offset of the transport header in the frame.
+    pub(crate) transport: u32,
+    /// As in [`FlowKey`].
+    pub(crate) source_port: Be16,
+    /// As in [`FlowKey`].
+    pub(crate) target_port: Be16,
+    /// IP protocol number; of an ARP message nothing.
+    pub(crate) protocol: u8,
+    /// TCP flags.
+    pub(crate) tcp_flags: u8,
+    /// Whether it is a fragment.
+    pub(crate) fragment: Fragment,
+    /// An ARP message: nothing but `macs` is set.
+    pub(crate) is_arp: bool,
+}
+
+impl Packet {
+    /// The key of the packet's flow.
+    #[inline(always)]
+    pub(crate) const fn key(&self, ifindex: u32) -> FlowKey {
+        FlowKey {
+            ifindex,
+            protocol: self.protocol,
+            pad: [0; 3],
+            source: self.source,
+            target: self.target,
+            source_port: self.source_port,
+            target_port: self.target_port,
+        }
+    }
+
+    /// SYN without ACK: opens a connection, whatever the flow table holds.
+    #[inline(always)]
+    pub(crate) const fn opens_tcp(&self) -> bool {
+        self.protocol == protocol::TCP && self.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN
+    }
+
+    /// An ICMP message about another packet, which it quotes.
+    #[inline(always)]
+    pub(crate) const fn is_icmp_error(&self) -> bool {
+        let kind = self.target_port.bytes()[0];
+        match self.protocol {
+            // Destination unreachable, time exceeded, parameter problem.
+            protocol::ICMP => matches!(kind, 3 | 11 | 12),
+            // Destination unreachable, packet too big, time exceeded, parameter problem.
+            protocol::ICMP_V6 => matches!(kind, 1..=4),
+            _ => false,
+        }
+    }
+
+    /// The source MAC.
+    #[inline(always)]
+    pub(crate) const fn source_mac(&self) -> Mac {
+        self.macs.source()
+    }
+}

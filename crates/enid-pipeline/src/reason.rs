@@ -1,0 +1,97 @@
+//! Why a packet was not carried: one table makes the enum, the metric label and the words.
+//!
+//! Numbers are part of stored records and of kernel maps. They are appended, never renumbered and
+//! never reused.
+
+/// Declares every reason once: number, variant, metric label, words for people.
+macro_rules! reasons {
+    ($($number:literal $variant:ident $label:literal $words:literal;)+) => {
+        /// The numbered cause of a drop.
+        #[repr(u32)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Reason {
+            $(#[doc = $words] $variant = $number,)+
+        }
+
+        impl Reason {
+            /// All reasons, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The word for metrics and flow logs.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)+ }
+            }
+
+            /// The sentence for people.
+            pub const fn words(self) -> &'static str {
+                match self { $(Self::$variant => $words,)+ }
+            }
+
+            /// The reason with this number, if there is one.
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    1 UnknownDevice "unknown-device" "the device belongs to no network interface";
+    2 EtherType "ether-type" "the frame carries neither IPv4, IPv6 nor ARP";
+    3 Malformed "malformed" "a header is cut short or contradicts itself";
+    4 Multicast "multicast" "multicast and broadcast are not carried";
+    5 SourceMac "source-mac" "the source MAC is not the network interface's";
+    6 SourceAddress "source-address" "the source address is not the network interface's and the source/destination check is on";
+    7 ArpUnanswered "arp-unanswered" "the ARP request asks for an address that nobody in the subnet has";
+    8 ArpSender "arp-sender" "the ARP sender is not the network interface";
+    9 ArpNotRequest "arp-not-request" "an ARP message other than a request";
+    10 FragmentUnknown "fragment-unknown" "a later fragment whose first fragment was not seen";
+    11 EgressRule "egress-rule" "no egress rule of the source's security groups allows it";
+    12 IngressRule "ingress-rule" "no ingress rule of the destination's security groups allows it";
+    13 DestinationMac "destination-mac" "the destination MAC is neither the router's nor the destination's";
+    14 NoRoute "no-route" "the route table has no route to the destination";
+    15 NoEndpoint "no-endpoint" "no network interface has the destination address";
+    16 TargetDown "target-down" "the destination's network interface has no device on this host";
+    17 OwnAddress "own-address" "the destination is the sending network interface itself";
+    18 RouterAddress "router-address" "the destination is the subnet's router, which answers nothing";
+    19 LinkLocal "link-local" "no service answers at this link-local address";
+    20 FlowTableFull "flow-table-full" "the flow table is full and takes no new flow";
+    21 Incomplete "incomplete" "the tables lack a record that another one names";
+    22 Rewrite "rewrite" "the frame could not be rewritten";
+    23 HostTraffic "host-traffic" "the host's own stack may not send to a network interface";
+    24 Scratch "scratch" "the program's working memory is missing";
+}
+
+/// Entries of the counter table: one per reason number, and number zero, which is never counted.
+pub const REASON_COUNTERS: u32 = 64;
+
+const _: () = assert!(Reason::ALL.len() < REASON_COUNTERS as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_dense_and_found_again() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            let number = *reason as u32;
+            assert_eq!(number as usize, index + 1);
+            assert_eq!(Reason::from_number(number), Some(*reason));
+        }
+        assert_eq!(Reason::from_number(0), None);
+        assert_eq!(Reason::from_number(REASON_COUNTERS), None);
+    }
+
+    #[test]
+    fn labels_are_unique_metric_words() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            let label = reason.label();
+            assert!(label.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
+            assert!(
+                Reason::ALL[..index]
+                    .iter()
+                    .all(|other| other.label() != label)
+            );
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Flow lookup: one hash lookup whatever the rules.
+//!
+//! A hit of the present generation counts, rewrites and forwards. A hit of an older generation is
+//! judged again, but not at gates where the flow is tracked. A TCP packet that opens a connection is
+//! never carried by an entry that is there: it is judged as new, and if it is refused it leaves the
+//! entry alone.
+
+use crate::{
+    Scratch,
+    bytes::MacPair,
+    connection,
+    flow::{FlowEntry, SECOND_NS, SHORTEST_S, flag},
+    stage::gate::Pass,
+    table::protocol,
+    tables::Tables,
+};
+
+/// What the flow table says about a packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lookup {
+    /// Carried.
+    Hit {
+        /// MAC addresses that the frame goes on with.
+        leaves: MacPair,
+        /// Index of the target's device.
+        ifindex: u32,
+    },
+    /// No entry, or one of a connection that has ended or begins anew.
+    Miss,
+    /// An entry that was judged by older tables.
+    Stale(Carried),
+}
+
+/// What of an older judgement still holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Carried {
+    source_eni: u64,
+    target_eni: u64,
+    flags: u64,
+    egress_rule: u64,
+    ingress_rule: u64,
+}
+
+impl Carried {
+    /// No older judgement.
+    pub(crate) const NOTHING: Self = Self {
+        source_eni: 0,
+        target_eni: 0,
+        flags: 0,
+        egress_rule: 0,
+        ingress_rule: 0,
+    };
+
+    /// Becomes [`Self::NOTHING`].
+    #[inline(always)]
+    pub(crate) fn clear(&mut self) {
+        self.source_eni = 0;
+        self.flags = 0;
+    }
+
+    /// Drops what another ENI was allowed: a device that another ENI has got since ends it all, an address
+    /// that has moved ends it at the target.
+    #[inline(always)]
+    pub(crate) fn keep_for(&mut self, source_eni: u64, target_eni: u64) {
+        if self.source_eni != source_eni {
+            self.clear();
+        }
+        if self.target_eni != target_eni {
+            self.flags &= !flag::TRACKED_AT_TARGET;
+        }
+    }
+
+    /// Whether there is an older judgement: no ENI has the id zero.
+    #[inline(always)]
+    pub(crate) const fn is_something(&self) -> bool {
+        self.source_eni != 0
+    }
+
+    /// Whether the packets answer the connection's own direction.
+    #[inline(always)]
+    pub(crate) const fn is_reply(&self) -> bool {
+        self.flags & flag::REPLY != 0
+    }
+
+    #[inline(always)]
+    const fn of(entry: &FlowEntry) -> Self {
+        Self {
+            source_eni: entry.source_eni.get(),
+            target_eni: entry.target_eni.get(),
+            flags: entry.flags.get(),
+            egress_rule: entry.egress_rule.get(),
+            ingress_rule: entry.ingress_rule.get(),
+        }
+    }
+
+    /// The pass of the source's gate, if the flow is tracked there.
+    #[inline(always)]
+    pub(crate) const fn egress(&self) -> Option<Pass> {
+        if self.flags & flag::TRACKED_AT_SOURCE != 0 {
+            Some(Pass {
+                rule: self.egress_rule,
+                is_tracked: true,
+            })
+        } else {
+            None
+        }
+    }
+
+    /// The pass of the target's gate, if the flow is tracked there.
+    #[inline(always)]
+    pub(crate) const fn ingress(&self) -> Option<Pass> {
+        if self.flags & flag::TRACKED_AT_TARGET != 0 {
+            Some(Pass {
+                rule: self.ingress_rule,
+                is_tracked: true,
+            })
+        } else {
+            None
+        }
+    }
+
+    /// The gates at which the flow is tracked, as bits of the entry's flags.
+    #[inline(always)]
+    pub(crate) const fn tracked_bits(&self) -> u64 {
+        self.flags & (flag::TRACKED_AT_SOURCE | flag::TRACKED_AT_TARGET)
+    }
+}
+
+/// Looks a packet up and, on a hit, counts it.
+#[inline(always)]
+pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &Scratch) -> Lookup {
+    let Scratch {
+        packet,
+        key,
+        generation,
+        now_ns,
+        ..
+    } = scratch;
+    let now_ns = *now_ns;
+    let Some(entry) = tables.flow(key) else {
+        return Lookup::Miss;
+    };
+    if packet.opens_tcp() {
+        return Lookup::Miss;
+    }
+    let last_seen_ns = entry.last_seen_ns.get();
+    if now_ns > last_seen_ns.saturating_add(SHORTEST_S as u64 * SECOND_NS)
+        && connection::has_ended(tables, key, &entry, now_ns)
+    {
+        return Lookup::Miss;
+    }
+    // A frame with other MAC addresses than before may still be right (the router's instead of the
+    // neighbour's): it is judged again.
+    if entry.generation.get() != *generation || entry.arrives() != packet.macs {
+        return Lookup::Stale(Carried::of(&entry));
+    }
+    entry.last_seen_ns.set(now_ns);
+    tables.add(&entry.packets, u64::from(packet.segments));
+    tables.add(&entry.bytes, u64::from(packet.bytes));
+    if packet.protocol == protocol::TCP {
+        connection::note_tcp_flags(tables, key, &entry, packet.tcp_flags);
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "written from 32 bits")]
+    let ifindex = entry.target_ifindex.get() as u32;
+    Lookup::Hit {
+        leaves: entry.leaves(),
+        ifindex,
+    }
+}

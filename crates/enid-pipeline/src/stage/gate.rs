@@ -1,0 +1,168 @@
+//! The security group gates: one at the ENI that sends, one at the ENI that receives.
+//!
+//! Rules only allow, and any matching rule of any group lets a packet pass. A gate is compiled to
+//! bits: rules that match the remote side (its address, or a security group of its ENI) AND rules that
+//! match protocol and port. The cost does not grow with the number of rules. The lowest bit left
+//! decides; rules for everybody come first.
+
+use crate::{
+    Scratch,
+    bytes::Addr,
+    reason::Reason,
+    table::{
+        ADDR_BITS, Direction, EniRecord, GATE_CLOSED, GROUPS_MAX, GateGroupKey, GateRemoteKey,
+        GateRule, GateRuleKey, GateServiceKey, RuleBits, SERVICE_BITS, open_bit, trie_id,
+    },
+    tables::Tables,
+};
+
+/// What a gate is asked, and its answer. Lives in the scratch record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question {
+    gate: u64,
+    remote: Addr,
+    protocol: u8,
+    port: [u8; 2],
+    bits: RuleBits,
+    answer: GateRule,
+}
+
+impl Question {
+    pub(crate) const EMPTY: Self = Self {
+        gate: GATE_CLOSED,
+        remote: Addr::UNSPECIFIED,
+        protocol: 0,
+        port: [0; 2],
+        bits: RuleBits::NONE,
+        answer: GateRule { rule: 0, flags: 0 },
+    };
+}
+
+/// How a packet passed a gate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pass {
+    /// The deciding rule.
+    pub rule: u64,
+    /// Whether the flow is tracked at this ENI from now on. Not tracked is a TCP or UDP flow that is
+    /// admitted by a rule for everybody while the other direction is open to everybody on all ports:
+    /// its packets are judged each on their own.
+    pub is_tracked: bool,
+}
+
+/// Judges a packet at one gate of an ENI. `remote` is the ENI at the other end, if the address there is
+/// its own.
+#[inline(always)]
+pub(crate) fn judge<T: Tables>(
+    tables: &T,
+    direction: Direction,
+    eni: &EniRecord,
+    remote: Option<&EniRecord>,
+    scratch: &mut Scratch,
+) -> Result<Pass, Reason> {
+    let Scratch {
+        packet, question, ..
+    } = scratch;
+    let policy = tables.policy(eni.policy).ok_or(Reason::Incomplete)?;
+    let refused = match direction {
+        Direction::Egress => {
+            question.gate = policy.egress_gate;
+            question.remote = packet.target;
+            Reason::EgressRule
+        }
+        Direction::Ingress => {
+            question.gate = policy.ingress_gate;
+            question.remote = packet.source;
+            Reason::IngressRule
+        }
+    };
+    question.protocol = packet.protocol;
+    question.port = packet.target_port.bytes();
+    if !ask(tables, remote, question) {
+        return Err(refused);
+    }
+    let open = open_bit(direction.opposite(), packet.protocol, packet.source.is_v4());
+    let is_untracked = question.answer.flags & GateRule::ANY_PEER != 0 && policy.open & open != 0;
+    Ok(Pass {
+        rule: question.answer.rule,
+        is_tracked: !is_untracked,
+    })
+}
+
+/// Finds the deciding rule. One function of the program, called for both gates: the verifier and the
+/// instruction cache meet it once.
+#[inline(never)]
+fn ask<T: Tables>(tables: &T, remote: Option<&EniRecord>, question: &mut Question) -> bool {
+    let gate = question.gate;
+    if gate == GATE_CLOSED {
+        return false;
+    }
+    let key = GateRemoteKey {
+        prefix_len: ADDR_BITS,
+        gate: trie_id(gate),
+        addr: question.remote,
+    };
+    // Cleared and added to in place: a copy would go over the stack.
+    question.bits.clear();
+    if let Some(bits) = tables.gate_remote(&key) {
+        question.bits.add(bits);
+    }
+    if let Some(remote) = remote {
+        for index in 0..GROUPS_MAX {
+            if index >= usize::from(remote.group_count) {
+                break;
+            }
+            let group = remote.groups[index];
+            if let Some(bits) = tables.gate_group(&GateGroupKey { gate, group }) {
+                question.bits.add(bits);
+            }
+        }
+    }
+    let key = GateServiceKey {
+        prefix_len: SERVICE_BITS,
+        gate: trie_id(gate),
+        protocol: question.protocol,
+        port: question.port,
+        pad: 0,
+    };
+    let Some(service) = tables.gate_service(&key) else {
+        return false;
+    };
+    let mut base = 0;
+    for (remote, service) in question.bits.0.iter().zip(service.0.iter()) {
+        let both = *remote & *service;
+        if both != 0 {
+            let key = GateRuleKey {
+                gate,
+                bit: base + lowest(both),
+                pad: 0,
+            };
+            return match tables.gate_rule(&key) {
+                Some(rule) => {
+                    question.answer = *rule;
+                    true
+                }
+                // Fail closed: a bit without a rule is a gate that is half there.
+                None => false,
+            };
+        }
+        base += 64;
+    }
+    false
+}
+
+/// The number of the lowest set bit of a word that is not zero, by halving: BPF has no instruction
+/// for it, and the table that the compiler would use costs a load.
+#[inline(always)]
+const fn lowest(word: u64) -> u32 {
+    let mut word = word;
+    let mut bit = 0;
+    let mut half = 32;
+    while half > 0 {
+        if word & ((1 << half) - 1) == 0 {
+            word >>= half;
+            bit += half;
+        }
+        half /= 2;
+    }
+    bit
+}

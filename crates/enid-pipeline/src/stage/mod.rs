@@ -1,0 +1,12 @@
+//! The stages, one file each. A stage is a small function: packet and tables in, a reason to drop or
+//! "go on" out. No stage calls another.
+
+pub(crate) mod act;
+pub(crate) mod arp;
+pub(crate) mod flow_lookup;
+pub(crate) mod fragment;
+pub(crate) mod gate;
+pub(crate) mod parse;
+pub(crate) mod related;
+pub(crate) mod route;
+pub(crate) mod spoof_guard;

@@ -1,0 +1,140 @@
+//! Related: an ICMP error about a packet of a live flow goes back to the flow's source.
+//!
+//! The error quotes the packet. If the quoted packet's source is the error's destination, and its
+//! 5-tuple is a live flow of that ENI, the error passes both gates: path MTU discovery works, and a
+//! closed port says so. The quoting ENI may be any of the VPC, as routers on the way send such errors.
+//!
+//! A flow that is judged packet by packet (not tracked at one of its ENIs) must have been judged by
+//! the present tables: a flow that new rules forbid has no errors either.
+
+use crate::{
+    Scratch,
+    bytes::{Addr, Be16},
+    connection::has_ended,
+    flow::{FlowKey, flag},
+    frame::Frame,
+    packet::Packet,
+    stage::{
+        parse::{is_icmp_query, load_v6},
+        route::Remote,
+    },
+    table::protocol,
+    tables::Tables,
+};
+
+/// Whether the packet is an error about a live flow of `remote`, which is then counted there.
+#[inline(never)]
+pub(crate) fn is_related<T: Tables, F: Frame>(
+    tables: &T,
+    frame: &F,
+    scratch: &mut Scratch,
+    remote: Option<&Remote<'_>>,
+) -> bool {
+    let Scratch {
+        packet,
+        quoted: key,
+        generation,
+        now_ns,
+        ..
+    } = scratch;
+    let Some(remote) = remote else {
+        return false;
+    };
+    if !packet.is_icmp_error() || !quoted(frame, packet, key) {
+        return false;
+    }
+    key.ifindex = remote.record.ifindex;
+    if key.source != packet.target || key.ifindex == 0 {
+        return false;
+    }
+    let Some(entry) = tables.flow(key) else {
+        return false;
+    };
+    const TRACKED: u64 = flag::TRACKED_AT_SOURCE | flag::TRACKED_AT_TARGET;
+    let is_present =
+        entry.generation.get() == *generation || entry.flags.get() & TRACKED == TRACKED;
+    if !is_present
+        || entry.source_eni.get() != remote.eni
+        || has_ended(tables, key, &entry, *now_ns)
+    {
+        return false;
+    }
+    tables.add(&entry.related_packets, 1);
+    true
+}
+
+/// Reads the 5-tuple of the quoted packet into `key`.
+#[inline(always)]
+fn quoted<F: Frame>(frame: &F, packet: &Packet, key: &mut FlowKey) -> bool {
+    let at = packet.transport + 8;
+    let transport = if packet.protocol == protocol::ICMP {
+        quoted_ipv4(frame, at, key)
+    } else {
+        quoted_ipv6(frame, at, key)
+    };
+    transport != 0 && quoted_ports(frame, transport, key)
+}
+
+/// Reads a quoted IPv4 header; the offset of what follows, or 0.
+#[inline(never)]
+fn quoted_ipv4<F: Frame>(frame: &F, at: u32, key: &mut FlowKey) -> u32 {
+    let Some(head) = frame.load::<20>(at) else {
+        return 0;
+    };
+    let head = head.0;
+    let header = u32::from(head[0] & 0x0f) * 4;
+    // A quoted later fragment has no ports.
+    if head[0] >> 4 != 4 || header < 20 || head[6] & 0x1f != 0 || head[7] != 0 {
+        return 0;
+    }
+    key.protocol = head[9];
+    key.source = Addr::v4([head[12], head[13], head[14], head[15]]);
+    key.target = Addr::v4([head[16], head[17], head[18], head[19]]);
+    at + header
+}
+
+/// Reads a quoted IPv6 header without extensions; the offset of what follows, or 0.
+#[inline(never)]
+fn quoted_ipv6<F: Frame>(frame: &F, at: u32, key: &mut FlowKey) -> u32 {
+    let Some(head) = frame.load::<8>(at) else {
+        return 0;
+    };
+    let head = head.0;
+    key.protocol = head[6];
+    let has_addresses =
+        load_v6(frame, at + 8, &mut key.source) && load_v6(frame, at + 24, &mut key.target);
+    if head[0] >> 4 == 6 && has_addresses {
+        at + 40
+    } else {
+        0
+    }
+}
+
+/// Reads the quoted ports, or the kind and identifier of an ICMP message.
+#[inline(never)]
+fn quoted_ports<F: Frame>(frame: &F, at: u32, key: &mut FlowKey) -> bool {
+    key.pad = [0; 3];
+    key.source_port = Be16::new(0);
+    key.target_port = Be16::new(0);
+    if !matches!(
+        key.protocol,
+        protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMP_V6
+    ) {
+        return true;
+    }
+    // Errors quote at least eight bytes of the transport header (RFC 792).
+    let Some(head) = frame.load::<8>(at) else {
+        return false;
+    };
+    let head = head.0;
+    if matches!(key.protocol, protocol::TCP | protocol::UDP) {
+        key.source_port = Be16::from_bytes([head[0], head[1]]);
+        key.target_port = Be16::from_bytes([head[2], head[3]]);
+    } else {
+        key.target_port = Be16::from_bytes([head[0], head[1]]);
+        if is_icmp_query(key.protocol, head[0]) {
+            key.source_port = Be16::from_bytes([head[4], head[5]]);
+        }
+    }
+    true
+}

@@ -1,0 +1,385 @@
+//! Keys and values of the tables that the plan fills and the pipeline reads.
+//!
+//! Every type is `#[repr(C)]` without padding: its bytes are what the kernel's maps hold. A change
+//! of any size here changes [`LAYOUT`], and with it the directory in which the maps are pinned.
+//!
+//! - `devices`: ifindex → ENI. `enis`, `subnets`, `policies`: id → record.
+//! - `endpoints`: (VPC, address) → ENI, for every private address of every attached ENI.
+//! - `routes`: longest prefix per route table.
+//! - `gate_*`: compiled rule sets. A *gate* is one direction of a policy; its id is a hash of its
+//!   content, so a gate never changes, it is replaced. Each rule of a gate is a bit.
+
+use core::mem::{offset_of, size_of};
+
+use crate::bytes::{Addr, Mac};
+
+/// The most rules that one gate can hold; AWS's product of rules and groups per ENI is 1,000.
+pub const RULES_MAX: usize = 1024;
+/// The most security groups of one ENI.
+pub const GROUPS_MAX: usize = 16;
+/// The gate that no rule belongs to: nothing passes it.
+pub const GATE_CLOSED: u64 = 0;
+
+/// A network interface.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EniRecord {
+    /// The VPC that the addresses live in.
+    pub vpc: u64,
+    /// The subnet.
+    pub subnet: u64,
+    /// The compiled set of its security groups.
+    pub policy: u64,
+    /// The route table of its subnet.
+    pub route_table: u64,
+    /// The ids of its security groups, the first `group_count` of them.
+    pub groups: [u64; GROUPS_MAX],
+    /// Index of its host-side device; 0 when it has none on this host.
+    pub ifindex: u32,
+    /// Idle timeout of established TCP flows.
+    pub tcp_established_s: u32,
+    /// Idle timeout of UDP flows of one direction or one exchange.
+    pub udp_s: u32,
+    /// Idle timeout of UDP flows of more than one exchange.
+    pub udp_stream_s: u32,
+    /// The MAC address of the instance's end.
+    pub mac: Mac,
+    /// [`EniRecord::SOURCE_DEST_CHECK`].
+    pub flags: u8,
+    /// How many of `groups` count.
+    pub group_count: u8,
+}
+
+impl EniRecord {
+    /// Packets that leave must carry an address of the ENI.
+    pub const SOURCE_DEST_CHECK: u8 = 1;
+}
+
+/// Key of `endpoints`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct EndpointKey {
+    /// The VPC.
+    pub vpc: u64,
+    /// A private address in it.
+    pub addr: Addr,
+}
+
+/// Value of `endpoints`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    /// The ENI that has the address.
+    pub eni: u64,
+}
+
+/// A subnet.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SubnetRecord {
+    /// The VPC.
+    pub vpc: u64,
+    /// The virtual router's address: base + 1.
+    pub router: Addr,
+    /// The network address.
+    pub cidr: Addr,
+    /// Its prefix length, counted in 128 bits.
+    pub cidr_len: u32,
+    /// The virtual router's MAC.
+    pub router_mac: Mac,
+    /// Always zero.
+    pub pad: [u8; 6],
+}
+
+/// Key of `routes`: a longest-prefix trie whose keys start with the route table.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RouteKey {
+    /// Bits of `table` and `addr` that count: [`TABLE_BITS`] and the prefix length.
+    pub prefix_len: u32,
+    /// The route table's id, as [`trie_id`] writes it.
+    pub table: [u32; 2],
+    /// The destination.
+    pub addr: Addr,
+}
+
+/// A route's target.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// Id of the target; 0 for [`Route::LOCAL`].
+    pub target: u64,
+    /// What kind of target.
+    pub kind: u32,
+    /// Always zero.
+    pub pad: u32,
+}
+
+impl Route {
+    /// Delivered inside the VPC.
+    pub const LOCAL: u32 = 1;
+}
+
+/// The two gates of a set of security groups.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PolicyRecord {
+    /// What may leave.
+    pub egress_gate: u64,
+    /// What may enter.
+    pub ingress_gate: u64,
+    /// Which directions are open to everybody on all ports, see [`open_bit`].
+    pub open: u64,
+}
+
+/// From the ENI's point of view.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Direction {
+    /// Leaving the ENI.
+    Egress,
+    /// Entering the ENI.
+    Ingress,
+}
+
+impl Direction {
+    /// The other one.
+    #[inline(always)]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Egress => Self::Ingress,
+            Self::Ingress => Self::Egress,
+        }
+    }
+}
+
+/// The bit of [`PolicyRecord::open`] that says "this direction has a rule for all ports of the
+/// protocol to `0.0.0.0/0` (`::/0`)". Zero for protocols that are always tracked.
+#[inline(always)]
+pub const fn open_bit(direction: Direction, protocol: u8, is_v4: bool) -> u64 {
+    let protocol = match protocol {
+        protocol::TCP => 0,
+        protocol::UDP => 1,
+        _ => return 0,
+    };
+    let family = if is_v4 { 0 } else { 2 };
+    let direction = match direction {
+        Direction::Egress => 0,
+        Direction::Ingress => 4,
+    };
+    1 << (protocol | family | direction)
+}
+
+/// One bit per rule of a gate.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct RuleBits(pub [u64; RULES_MAX / 64]);
+
+impl RuleBits {
+    /// No rule.
+    pub const NONE: Self = Self([0; RULES_MAX / 64]);
+
+    /// Sets the bit of a rule. Bits beyond [`RULES_MAX`] do not exist.
+    pub fn set(&mut self, bit: usize) {
+        if let Some(word) = self.0.get_mut(bit / 64) {
+            *word |= 1 << (bit % 64);
+        }
+    }
+
+    /// Removes every rule.
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        for word in &mut self.0 {
+            *word = 0;
+        }
+    }
+
+    /// Adds another set of rules.
+    #[inline(always)]
+    pub fn add(&mut self, other: &Self) {
+        for (word, more) in self.0.iter_mut().zip(other.0.iter()) {
+            *word |= *more;
+        }
+    }
+}
+
+/// Key of `gate_remotes`: which CIDR rules match a remote address.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct GateRemoteKey {
+    /// Bits of `gate` and `addr` that count.
+    pub prefix_len: u32,
+    /// The gate's id, as [`trie_id`] writes it.
+    pub gate: [u32; 2],
+    /// The remote address.
+    pub addr: Addr,
+}
+
+/// Key of `gate_groups`: which rules match a remote because of its security group.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct GateGroupKey {
+    /// The gate.
+    pub gate: u64,
+    /// The remote's security group.
+    pub group: u64,
+}
+
+/// Key of `gate_services`: which rules match a protocol and port (ICMP: type and code).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct GateServiceKey {
+    /// Bits of the rest that count: 64 for any protocol, 72 for a protocol, up to 88 for a port.
+    pub prefix_len: u32,
+    /// The gate's id, as [`trie_id`] writes it.
+    pub gate: [u32; 2],
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Destination port, or ICMP type and code, in network byte order.
+    pub port: [u8; 2],
+    /// Always zero, and never part of the prefix.
+    pub pad: u8,
+}
+
+/// Bits of a trie key that hold the table's or gate's id.
+pub const TABLE_BITS: u32 = 64;
+/// Prefix length of a service key that names the protocol.
+pub const PROTOCOL_BITS: u32 = 72;
+/// Prefix length of a full service key.
+pub const SERVICE_BITS: u32 = 88;
+/// Prefix length of a key with a table or gate and a whole address.
+pub const ADDR_BITS: u32 = TABLE_BITS + 128;
+
+/// An id as it lies in a trie key.
+#[inline(always)]
+pub const fn trie_id(id: u64) -> [u32; 2] {
+    let b = id.to_be_bytes();
+    [
+        u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
+        u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
+    ]
+}
+
+/// The id that [`trie_id`] wrote.
+#[inline(always)]
+pub const fn trie_id_value(words: [u32; 2]) -> u64 {
+    let (a, b) = (words[0].to_ne_bytes(), words[1].to_ne_bytes());
+    u64::from_be_bytes([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]])
+}
+
+/// Key of `gate_rules`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct GateRuleKey {
+    /// The gate.
+    pub gate: u64,
+    /// The rule's bit.
+    pub bit: u32,
+    /// Always zero.
+    pub pad: u32,
+}
+
+/// What a rule's bit stands for.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct GateRule {
+    /// Id of the security group rule.
+    pub rule: u64,
+    /// [`GateRule::ANY_PEER`].
+    pub flags: u64,
+}
+
+impl GateRule {
+    /// The rule's peer is `0.0.0.0/0` or `::/0`.
+    pub const ANY_PEER: u64 = 1;
+}
+
+/// The one entry of `config`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Stamp of the tables: raised after every change. Never zero once the tables are filled.
+    pub generation: u64,
+}
+
+/// IP protocol numbers that the pipeline knows.
+pub mod protocol {
+    /// ICMP.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// ICMPv6.
+    pub const ICMP_V6: u8 = 58;
+}
+
+/// Sizes of all keys and values, in the order of the maps: part of the path of a pin.
+pub const LAYOUT: [usize; 22] = [
+    size_of::<EniRecord>(),
+    size_of::<EndpointKey>(),
+    size_of::<Endpoint>(),
+    size_of::<SubnetRecord>(),
+    size_of::<RouteKey>(),
+    size_of::<Route>(),
+    size_of::<PolicyRecord>(),
+    size_of::<RuleBits>(),
+    size_of::<GateRemoteKey>(),
+    size_of::<GateGroupKey>(),
+    size_of::<GateServiceKey>(),
+    size_of::<GateRuleKey>(),
+    size_of::<GateRule>(),
+    size_of::<Config>(),
+    size_of::<crate::flow::FlowKey>(),
+    size_of::<crate::flow::FlowRecord>(),
+    size_of::<crate::drops::DropRecord>(),
+    size_of::<crate::fragments::FragmentKey>(),
+    size_of::<crate::fragments::FragmentRecord>(),
+    crate::reason::REASON_COUNTERS as usize,
+    offset_of!(EniRecord, mac),
+    // Raised by hand when fields change their meaning and no size tells.
+    1,
+];
+
+const _: () = {
+    assert!(size_of::<EniRecord>() == 184);
+    assert!(offset_of!(EniRecord, mac) == 176);
+    assert!(size_of::<EndpointKey>() == 24);
+    assert!(size_of::<SubnetRecord>() == 56);
+    assert!(size_of::<RouteKey>() == 28);
+    assert!(size_of::<Route>() == 16);
+    assert!(size_of::<PolicyRecord>() == 24);
+    assert!(size_of::<RuleBits>() == 128);
+    assert!(size_of::<GateRemoteKey>() == 28);
+    assert!(size_of::<GateGroupKey>() == 16);
+    assert!(size_of::<GateServiceKey>() == 16);
+    assert!(size_of::<GateRuleKey>() == 16);
+    assert!(size_of::<GateRule>() == 16);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_open_bit_is_its_own() {
+        let mut seen = 0;
+        for direction in [Direction::Egress, Direction::Ingress] {
+            for number in [protocol::TCP, protocol::UDP] {
+                for is_v4 in [true, false] {
+                    let bit = open_bit(direction, number, is_v4);
+                    assert_eq!(bit.count_ones(), 1);
+                    assert_eq!(seen & bit, 0);
+                    seen |= bit;
+                }
+            }
+        }
+        assert_eq!(open_bit(Direction::Egress, protocol::ICMP, true), 0);
+    }
+
+    #[test]
+    fn a_trie_id_comes_back() {
+        let id = 0x0123_4567_89ab_cdef;
+        assert_eq!(trie_id_value(trie_id(id)), id);
+        assert_eq!(trie_id(id)[0].to_ne_bytes(), [0x01, 0x23, 0x45, 0x67]);
+    }
+}

@@ -1,0 +1,20 @@
+//! What the pipeline says about a packet.
+
+use crate::reason::Reason;
+
+/// The end of a packet's way through the pipeline. The frame already carries what the verdict needs.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Not carried.
+    Drop(Reason),
+    /// Delivered to the instance behind the host-side device with this index.
+    Forward {
+        /// Index of the target ENI's host-side device.
+        ifindex: u32,
+    },
+    /// Handed to the agent on this host.
+    Punt,
+    /// Sent back, rewritten in place as an answer, through the device that it came from.
+    Reply,
+}

@@ -1,0 +1,104 @@
+//! What one host shall run: instances, and the devices of their interfaces.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use enid_model::id::{EniId, InstanceId, ResourceId as _, SubnetId};
+use enid_model::instance::{DesiredState, Instance};
+use enid_model::network_interface::{Mac, NetworkInterface};
+use enid_model::region::Region;
+use enid_model::state::RegionState;
+use ipnet::Ipv4Net;
+
+/// What a host shall do with an instance. Terminated instances have no spec: nothing is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceSpec {
+    /// The instance.
+    pub id: InstanceId,
+    /// Whether it shall run; else its root file system is kept.
+    pub running: bool,
+    /// Which boot this is: a higher number than the one that runs is a reboot or a new start.
+    pub boot: u32,
+    /// The image id that it was launched from.
+    pub image: String,
+    /// The primary address of its primary interface.
+    pub address: Ipv4Addr,
+    /// Its host name, such as `ip-10-0-0-5`.
+    pub host_name: String,
+    /// The domain of its host name.
+    pub domain: String,
+    /// What runs at its first boot.
+    pub user_data: Option<Arc<[u8]>>,
+}
+
+/// The device of an interface that is attached to an instance that shall run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSpec {
+    /// The interface.
+    pub eni: EniId,
+    /// The instance.
+    pub instance: InstanceId,
+    /// The number of the device in the instance: `eth` and this.
+    pub device_index: u8,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// The MAC address of its subnet's router.
+    pub router_mac: Mac,
+    /// Its subnet's block.
+    pub subnet: Ipv4Net,
+    /// Its addresses, the primary one first.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// The MAC address of a subnet's virtual router: locally administered, and a function of the
+/// subnet's id, so that it outlives every restart.
+#[must_use]
+pub fn router_mac(subnet: SubnetId) -> Mac {
+    let [_, _, _, a, b, c, d, e] = subnet.bits().to_be_bytes();
+    Mac([0x02, a, b, c, d, e])
+}
+
+/// The spec of an instance of a region, unless it is terminated or has lost its interface.
+#[must_use]
+pub(crate) fn instance_spec(
+    region_name: &str,
+    region: &RegionState,
+    instance: &Instance,
+) -> Option<InstanceSpec> {
+    if instance.desired == DesiredState::Terminated {
+        return None;
+    }
+    let primary = region.enis_of_instance(instance.id).next()?;
+    let address = primary.primary_address();
+    let [a, b, c, d] = address.octets();
+    Some(InstanceSpec {
+        id: instance.id,
+        running: instance.desired == DesiredState::Running,
+        boot: instance.boot,
+        image: instance.image.clone(),
+        address,
+        host_name: format!("ip-{a}-{b}-{c}-{d}"),
+        domain: Region::named(region_name).map_or_else(String::new, Region::private_domain),
+        user_data: instance.user_data.as_deref().map(Arc::from),
+    })
+}
+
+/// The spec of an interface's device, if the interface is attached to an instance that shall run.
+#[must_use]
+pub(crate) fn device_spec(region: &RegionState, eni: &NetworkInterface) -> Option<DeviceSpec> {
+    let attachment = eni.attachment.as_ref()?;
+    let instance = region.instances.get(&attachment.instance)?;
+    if instance.desired != DesiredState::Running {
+        return None;
+    }
+    let subnet = region.subnets.get(&eni.subnet)?;
+    Some(DeviceSpec {
+        eni: eni.id,
+        instance: instance.id,
+        device_index: attachment.device_index,
+        mac: eni.mac,
+        router_mac: router_mac(subnet.id),
+        subnet: subnet.cidr,
+        addresses: eni.addresses.clone(),
+    })
+}

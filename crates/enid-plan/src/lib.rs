@@ -1,0 +1,15 @@
+//! Pure functions: region state to the tables that one host's datapath needs.
+//!
+//! A [`Planner`] holds one host's plan: kernel tables, devices and instances. It takes states and
+//! says what differs. No I/O, no time, no randomness: equal states give equal plans.
+
+#![forbid(unsafe_code)]
+
+mod fragment;
+pub mod gate;
+mod instances;
+mod planner;
+pub mod tables;
+
+pub use instances::{DeviceSpec, InstanceSpec, router_mac};
+pub use planner::{Delta, Planner};

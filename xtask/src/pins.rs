@@ -1,0 +1,48 @@
+//! The one place that pins what is installed, and which parts must fit each other.
+//!
+//! A BPF linker reads only bitcode of its own LLVM, at times down to the patch level, so compiler,
+//! linker and LLVM are one choice. With Debian's packages both sides are LLVM 22.1.
+
+/// Packages that building and testing need, each with the program or file that shows it is there.
+/// The version is a prefix; empty where any version of a Debian release will do.
+pub(crate) const PACKAGES: &[Package] = &[
+    package("ca-certificates", "", "the registries' certificates"),
+    package("gcc", "", "the linker of Rust programs"),
+    package("g++", "", "the BPF linker's bindings to LLVM"),
+    package("iproute2", "", "ip, for tests and the tour"),
+    package("iputils-ping", "", "ping, for tests and the tour"),
+    package("libc6-dev", "", "what Rust programs link to"),
+    package("libstd-rust-web-dev-bpf", "1.96", "core, built for BPF"),
+    package("libzstd-dev", "", "what LLVM links to"),
+    package("llvm-22-dev", "1:22.1", "the BPF linker's LLVM"),
+    package("nftables", "", "what `make bench` measures against"),
+    package("python3", "", "the API models and the client tests"),
+    package("python3-venv", "", "the API models and the client tests"),
+    package("rustc-web", "1.96", "the compiler of the kernel program"),
+    package("zlib1g-dev", "", "what LLVM links to"),
+];
+
+/// A Debian package.
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) purpose: &'static str,
+}
+
+const fn package(name: &'static str, version: &'static str, purpose: &'static str) -> Package {
+    Package {
+        name,
+        version,
+        purpose,
+    }
+}
+
+/// The BPF linker, and the LLVM that it is built against: the one of `rustc-web`.
+pub(crate) const BPF_LINKER: &str = "0.13.0";
+pub(crate) const BPF_LINKER_FEATURE: &str = "llvm-22";
+pub(crate) const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
+/// The environment variable by which llvm-sys finds that LLVM.
+pub(crate) const LLVM_SYS_PREFIX: &str = "LLVM_SYS_221_PREFIX";
+
+/// The clients' lock: PyPI packages with their versions.
+pub(crate) const REQUIREMENTS: &str = "tests/requirements.txt";
