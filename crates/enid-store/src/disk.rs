@@ -119,12 +119,17 @@ impl Engine for Disk {
         Err(failure)
     }
 
-    fn clear(&mut self) -> Result<(), EngineError> {
+    fn clear(&mut self, revision: Revision) -> Result<(), EngineError> {
         let begin = self.database()?.begin_write().map_err(failed("begin"))?;
         begin
             .delete_table(RECORDS)
             .map_err(failed("clear records"))?;
         begin.open_table(RECORDS).map_err(failed("open records"))?;
+        {
+            let mut meta = begin.open_table(META).map_err(failed("open meta"))?;
+            meta.insert(REVISION, revision.0)
+                .map_err(failed("write the revision"))?;
+        }
         begin.commit().map_err(failed("commit"))
     }
 }

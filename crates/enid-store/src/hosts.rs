@@ -83,6 +83,31 @@ impl Hosts {
         .await;
     }
 
+    /// Whether any host is live.
+    #[must_use]
+    pub fn any_live(&self) -> bool {
+        !self.lock().live.is_empty()
+    }
+
+    /// Waits until no live host sees an instance run.
+    pub async fn idle(&self, id: InstanceId) {
+        self.until(|register| {
+            let seen = register.instances.get(&id).map(|seen| &seen.state);
+            let runs = seen == Some(&Observation::Running) && !register.live.is_empty();
+            (!runs).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until no live host has anything of any instance.
+    pub async fn all_gone(&self) {
+        self.until(|register| {
+            let gone = register.instances.is_empty() || register.live.is_empty();
+            gone.then_some(())
+        })
+        .await;
+    }
+
     /// What is seen of an instance.
     #[must_use]
     pub fn instance(&self, id: InstanceId) -> Option<Observed> {

@@ -79,8 +79,8 @@ trait Engine: Send {
     /// Stores all writes as one, durably.
     fn write(&mut self, revision: Revision, writes: &[Write]) -> Result<(), EngineError>;
 
-    /// Forgets everything.
-    fn clear(&mut self) -> Result<(), EngineError>;
+    /// Forgets every record; the revision is kept, so that none is ever given twice.
+    fn clear(&mut self, revision: Revision) -> Result<(), EngineError>;
 }
 
 /// A stored row: key, value, and the revision that wrote it.

@@ -16,7 +16,7 @@ impl Engine for Memory {
         Ok(())
     }
 
-    fn clear(&mut self) -> Result<(), EngineError> {
+    fn clear(&mut self, _: Revision) -> Result<(), EngineError> {
         Ok(())
     }
 }

@@ -159,7 +159,7 @@ impl Writer {
 
     fn reset(&mut self, state: &mut State) -> Result<Revision, CommitError> {
         let revision = Revision(state.revision.0 + 1);
-        if let Err(failure) = self.engine.clear() {
+        if let Err(failure) = self.engine.clear(revision) {
             log(&failure);
             return Err(CommitError::Stopped);
         }
