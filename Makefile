@@ -34,6 +34,7 @@ test: lint build
 	$(SUDO) .venv/bin/python -m pytest tests --quiet
 
 bench: build
+	$(CARGO) build --release --package enid-bench-probe
 	$(SUDO) .venv/bin/python bench/run.py
 
 down:

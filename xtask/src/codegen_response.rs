@@ -186,7 +186,10 @@ impl<'a> Responses<'a> {
             )?;
         } else {
             writeln!(fields, "pub {field}: Vec<{rust}>,")?;
-            writeln!(writes, "xml.list(tag!({element:?}), tag!({inner:?}), &self.{field});")?;
+            writeln!(
+                writes,
+                "xml.list(tag!({element:?}), tag!({inner:?}), &self.{field});"
+            )?;
         }
         Ok(())
     }

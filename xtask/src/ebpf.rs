@@ -30,11 +30,23 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     } else {
         let mut rustup = Command::new("rustup");
         rustup.args(["run", "nightly", "cargo", "-Z", "build-std=core"]);
-        rustup.env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
+        rustup
+            .env_remove("RUSTC")
+            .env_remove("RUSTUP_TOOLCHAIN")
+            .env_remove("CARGO");
         rustup
     };
     cargo
-        .args(["build", "--quiet", "-p", "enid-ebpf", "--profile", PROFILE, "--target", TARGET])
+        .args([
+            "build",
+            "--quiet",
+            "-p",
+            "enid-ebpf",
+            "--profile",
+            PROFILE,
+            "--target",
+            TARGET,
+        ])
         .arg("--target-dir")
         .arg(&directory)
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &linker)

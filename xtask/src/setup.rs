@@ -72,7 +72,7 @@ fn packages() -> Result<()> {
 }
 
 /// Runs a command as root: as it is, or through sudo.
-fn as_root(command: &mut Command) -> Result<()> {
+fn as_root(command: &Command) -> Result<()> {
     let is_root = fs::metadata("/proc/self").is_ok_and(|own| {
         use std::os::unix::fs::MetadataExt as _;
         own.uid() == 0

@@ -48,6 +48,7 @@ const LICENCES: &[&str] = &[
     "MIT",
     "MIT-0",
     "MPL-2.0",
+    "MPL-2.0+",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
@@ -236,6 +237,7 @@ fn reasons(root: &Path, write: bool, findings: &mut Vec<String>) -> Result<()> {
         findings.push(format!("{REASONS} has no table of reasons"));
     }
     let path = root.join(REASONS_PAGE);
+    let mut changed_meaning = false;
     let page = fs::read_to_string(&path).unwrap_or_default();
     for line in page.lines().filter(|line| line.starts_with("| ")) {
         let mut cells = line.split('|').map(str::trim).skip(1);
@@ -245,6 +247,7 @@ fn reasons(root: &Path, write: bool, findings: &mut Vec<String>) -> Result<()> {
         };
         let label = label.map(|text| text.trim_matches('`')).unwrap_or_default();
         if !rows.iter().any(|(n, l, _)| *n == number && l == label) {
+            changed_meaning = true;
             findings.push(format!(
                 "reason {number} was `{label}` and may not be anything else"
             ));
@@ -259,7 +262,7 @@ fn reasons(root: &Path, write: bool, findings: &mut Vec<String>) -> Result<()> {
         wanted.push_str(&format!("| {number} | `{label}` | {words} |\n"));
     }
     if page != wanted {
-        if write && findings.is_empty() {
+        if write && !changed_meaning {
             fs::write(&path, wanted).with_context(|| format!("write {}", path.display()))?;
         } else {
             findings.push(format!(

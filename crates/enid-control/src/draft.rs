@@ -11,7 +11,7 @@ use enid_model::id::ResourceId;
 use enid_model::instance::Instance;
 use enid_model::key::{Key, Kind, Scope};
 use enid_model::network_interface::NetworkInterface;
-use enid_model::record::{GroupName, Record, Token};
+use enid_model::record::{GroupName, Record};
 use enid_model::security_group::SecurityGroup;
 use enid_model::state::{Map, RegionState, Revision, Stored};
 use enid_model::subnet::{AddressLease, Subnet};
@@ -20,9 +20,8 @@ use enid_model::vpc::Vpc;
 use enid_store::{Condition, Transaction};
 use rand::Rng as _;
 use rand::rngs::StdRng;
-use sha2::{Digest as _, Sha256};
 
-use crate::{Caller, Error};
+use crate::{Caller, Error, Quotas};
 
 /// A record that has a typed id of its own.
 pub trait Resource: Sized + Clone {
@@ -83,6 +82,8 @@ pub struct Draft<'a> {
     pub revision: Revision,
     /// The time of the operation.
     pub now: Timestamp,
+    /// How many of each resource there may be.
+    pub quotas: &'a Quotas,
     random: &'a mut StdRng,
     scope: Scope,
     transaction: Transaction,
@@ -94,6 +95,7 @@ impl<'a> Draft<'a> {
         region: Arc<RegionState>,
         revision: Revision,
         now: Timestamp,
+        quotas: &'a Quotas,
         random: &'a mut StdRng,
     ) -> Self {
         Self {
@@ -101,6 +103,7 @@ impl<'a> Draft<'a> {
             region,
             revision,
             now,
+            quotas,
             random,
             scope: caller.scope(),
             transaction: Transaction::default(),
@@ -204,44 +207,6 @@ impl<'a> Draft<'a> {
         self.transaction.delete(key, read);
     }
 
-    /// What an earlier call with this client token made, if there was one.
-    ///
-    /// `parameters` is any text that two requests share only if they ask for the same.
-    pub fn made_before(
-        &self,
-        operation: &str,
-        token: Option<&str>,
-        parameters: &str,
-    ) -> Result<Option<Vec<String>>, Error> {
-        let Some(token) = token else { return Ok(None) };
-        if token.len() > TOKEN_BYTES_MAX || !token.is_ascii() {
-            return Err(Error::InvalidClientToken);
-        }
-        match self.region.tokens.get(&*token_name(operation, token)) {
-            None => Ok(None),
-            Some(known) if known.parameters == digest(parameters) => Ok(Some(known.made.clone())),
-            Some(_) => Err(Error::IdempotentParameterMismatch),
-        }
-    }
-
-    /// Remembers what this call makes, for a repetition with the same client token.
-    pub fn remember(
-        &mut self,
-        operation: &str,
-        token: Option<&str>,
-        parameters: &str,
-        made: Vec<String>,
-    ) {
-        if let Some(token) = token {
-            let record = Token {
-                parameters: digest(parameters),
-                made,
-                at: self.now,
-            };
-            self.claim(token_name(operation, token), Record::Token(record));
-        }
-    }
-
     /// Claims an address of a subnet for an interface.
     pub fn lease(&mut self, subnet: &Subnet, address: std::net::Ipv4Addr, lease: AddressLease) {
         let name = enid_model::state::lease_name(subnet.id, address);
@@ -259,15 +224,4 @@ impl<'a> Draft<'a> {
 #[must_use]
 pub(crate) fn group_name_key(group: &SecurityGroup) -> String {
     format!("{}/{}", group.vpc, group.name.to_lowercase())
-}
-
-const TOKEN_BYTES_MAX: usize = 64;
-
-fn token_name(operation: &str, token: &str) -> String {
-    format!("{operation}/{token}")
-}
-
-fn digest(text: &str) -> String {
-    let hash = Sha256::digest(text.as_bytes());
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,7 +3,10 @@
 //! Sources of codes and words: the EC2 Developer Guide's error code pages, and answers of AWS
 //! that are quoted in public issue threads.
 
-use enid_model::id::ResourceId;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use enid_model::id::{EniId, InstanceId, ResourceId, SecurityGroupId, SubnetId, VpcId};
 
 macro_rules! errors {
     ($(
@@ -34,31 +37,343 @@ macro_rules! errors {
 // By code, then by name. Messages are AWS's, so they start with a capital and end with a stop
 // where AWS's do.
 errors! {
+    /// The instance type allows no more interfaces.
+    AttachmentLimitExceeded { count: usize, instance_type: Box<str> } => "AttachmentLimitExceeded",
+        "Interface count {count} exceeds the limit for {instance_type}";
+    /// A VPC's default group goes only with its VPC.
+    DefaultGroup { id: SecurityGroupId } => "CannotDelete",
+        "the specified group: \"{id}\" name: \"default\" cannot be deleted by a user";
+    /// A group is still carried by an interface or named by another group's rule.
+    GroupInUse { id: SecurityGroupId } => "DependencyViolation", "resource {id} has a dependent object";
+    /// A subnet still has interfaces.
+    SubnetInUse { id: SubnetId } => "DependencyViolation",
+        "The subnet '{id}' has dependencies and cannot be deleted.";
+    /// A VPC still has subnets or groups.
+    VpcInUse { id: VpcId } => "DependencyViolation",
+        "The vpc '{id}' has dependencies and cannot be deleted.";
     /// A call that would have succeeded, with the dry-run flag.
     DryRun => "DryRunOperation", "Request would have succeeded, but DryRun flag is set.";
     /// A client token was used for another request.
     IdempotentParameterMismatch => "IdempotentParameterMismatch",
         "The client token you have provided is associated with a resource that was created with different parameters";
+    /// An instance that does not run cannot be rebooted.
+    InstanceNotRunning { id: InstanceId } => "IncorrectInstanceState",
+        "The instance '{id}' is not in the 'running' state.";
+    /// A terminated instance, or one on its way, cannot be started.
+    InstanceNotStartable { id: InstanceId } => "IncorrectInstanceState",
+        "The instance '{id}' is not in a state from which it can be started.";
+    /// A terminated instance cannot be stopped.
+    InstanceNotStoppable { id: InstanceId } => "IncorrectInstanceState",
+        "This instance '{id}' is not in a state from which it can be stopped.";
+    /// An attribute that can change only while the instance is stopped.
+    InstanceNotStopped { id: InstanceId } => "IncorrectInstanceState",
+        "The instance '{id}' is not in the 'stopped' state.";
+    /// An instance cannot be attached to: it is terminated.
+    InstanceNotAttachable { id: InstanceId } => "IncorrectState",
+        "The instance '{id}' is not in the 'running' or 'stopped' state.";
+    /// More instances than one call may launch.
+    InstanceLimitExceeded { wanted: usize } => "InstanceLimitExceeded",
+        "You have requested more instances ({wanted}) than one call can launch";
+    /// The subnet has too few free addresses.
+    InsufficientFreeAddresses => "InsufficientFreeAddressesInSubnet",
+        "The specified subnet does not have enough free addresses to satisfy the request.";
     /// Others changed what the operation had read, again and again.
     TooManyRivals => "InternalError", "An internal error has occurred";
     /// The store has stopped.
     StoreStopped => "InternalError", "An internal error has occurred";
     /// The store's disk is full.
     StoreFull => "InsufficientStorage", "There is no space left on the disk that holds Enid's store";
+    /// A host could not make an instance run.
+    BootFailed { id: InstanceId, cause: Arc<str> } => "InternalError",
+        "The instance '{id}' could not be started: {cause}";
+    /// A host could not make a new instance run; all of the launch is undone.
+    LaunchFailed { cause: Arc<str> } => "InternalError",
+        "The launch has been undone because an instance could not be started: {cause}";
+    /// An image id that is none.
+    ImageMalformed { image: Box<str> } => "InvalidAMIID.Malformed",
+        "Invalid id: \"{image}\" (expecting \"ami-...\")";
+    /// An attachment id names none.
+    AttachmentNotFound { id: Box<str> } => "InvalidAttachmentID.NotFound",
+        "The network interface attachment ID '{id}' does not exist";
+    /// An id of another kind names none.
+    ResourceNotFound { id: Box<str> } => "InvalidID", "The ID '{id}' is not valid";
+    /// A group's name is taken.
+    GroupNameTaken { name: Box<str>, vpc: VpcId } => "InvalidGroup.Duplicate",
+        "The security group '{name}' already exists for VPC '{vpc}'";
+    /// Two groups, or a group and what it is for, are in different VPCs.
+    DifferentNetworks => "InvalidGroup.NotFound",
+        "You have specified two resources that belong to different networks.";
+    /// A name is no group's of the default VPC.
+    GroupNameNotFound { name: Box<str>, vpc: VpcId } => "InvalidGroup.NotFound",
+        "The security group '{name}' does not exist in default VPC '{vpc}'";
+    /// The name of default groups.
+    GroupNameReserved { name: Box<str> } => "InvalidGroup.Reserved", "The security group '{name}' is reserved";
+    /// A named address is taken.
+    AddressInUse { address: Ipv4Addr } => "InvalidIPAddress.InUse",
+        "The specified address is already in use.";
+    /// A named address is taken, as RunInstances words it.
+    AddressInUseAtLaunch { address: Ipv4Addr } => "InvalidIPAddress.InUse",
+        "Address {address} is in use.";
+    /// An attribute of the instance's only interface, when there are several.
+    SeveralInterfaces { id: InstanceId } => "InvalidInstanceID",
+        "There are multiple interfaces attached to instance '{id}'. Please specify an interface ID for the operation instead.";
+    /// Several instance ids name none.
+    InstancesNotFound { ids: Box<str> } => "InvalidInstanceID.NotFound",
+        "The instance IDs '{ids}' do not exist";
+    /// The instance type allows fewer addresses per interface.
+    InterfaceAddressLimitExceeded => "InvalidInterface.IpAddressLimitExceeded",
+        "Number of private addresses will exceed limit.";
+    /// An interface that shall be launched with is attached already.
+    InterfaceInUseAtLaunch { id: EniId } => "InvalidNetworkInterface.InUse",
+        "Interface: [{id}] in use.";
+    /// A group and the subnet of a launch are in different VPCs.
+    GroupOfOtherNetwork { group: SecurityGroupId, subnet: SubnetId } => "InvalidParameter",
+        "Security group {group} and subnet {subnet} belong to different networks.";
+    /// DNS hostnames without DNS support.
+    DnsHostnamesWithoutSupport => "InvalidParameterCombination",
+        "enableDnsHostnames cannot be true while enableDnsSupport is false";
+    /// The flat parameters of a rule beside its list form.
+    FlatAndListed => "InvalidParameterCombination",
+        "The parameter ipPermissions may not be used together with the parameters of a single permission";
+    /// A group by its name and by its id.
+    GroupTwice => "InvalidParameterCombination",
+        "The parameters groupId and groupName may not be used together";
+    /// A rule with several peers where one is wanted.
+    PeersSeveral => "InvalidParameterCombination",
+        "Exactly one of cidrIpv4, cidrIpv6 and referencedGroupId must be specified";
+    /// Rules by their ids and by their properties.
+    RulesTwice { names: &'static str } => "InvalidParameterCombination",
+        "The parameters {names} may not be used together";
+    /// A call that changes one attribute names several.
+    SeveralAttributes { names: Box<str> } => "InvalidParameterCombination",
+        "Fields for multiple attribute types specified: {names}";
+    /// A source group beside what it stands for.
+    SourceGroupNotAlone => "InvalidParameterCombination",
+        "The parameter sourceSecurityGroupName may not be used together with ipProtocol, fromPort, toPort or cidrIp";
+    /// A zone by its name and by its id.
+    ZoneTwice => "InvalidParameterCombination",
+        "The parameters AvailabilityZone and AvailabilityZoneId may not be used together";
+    /// Addresses one by one and as a number.
+    AddressListAndCount => "InvalidParameterCombination",
+        "The parameters privateIpAddresses and secondaryPrivateIpAddressCount may not be used together";
+    /// An interface and an instance in different VPCs.
+    AttachmentAcrossVpcs => "InvalidParameterCombination",
+        "You may not attach a network interface to an instance if they are not in the same VPC";
+    /// An interface and an instance in different zones.
+    AttachmentAcrossZones => "InvalidParameterCombination",
+        "You may not attach a network interface to an instance if they are not in the same availability zone";
+    /// An interface of a launch without a place.
+    DeviceIndexMissing => "InvalidParameterCombination",
+        "Each network interface requires a device index.";
+    /// Two interfaces of a launch at one place.
+    DeviceIndexTwice => "InvalidParameterCombination",
+        "Each network interface requires a unique device index.";
+    /// An interface that exists shall go with the instance.
+    ExistingInterfaceDeleted => "InvalidParameterCombination",
+        "deleteOnTermination can only be set to true for a network interface that the launch creates";
+    /// An interface that exists is described as if it were new.
+    ExistingInterfaceDescribed => "InvalidParameterCombination",
+        "A network interface that exists may not be given a subnet ID, description, security groups or private IP addresses";
+    /// A group by its name beside a subnet.
+    GroupNameWithSubnet => "InvalidParameterCombination",
+        "The parameter groupName cannot be used with the parameter subnet";
+    /// More instances at least than at most.
+    InstanceCountsContradict => "InvalidParameterCombination",
+        "The parameter minCount may not be greater than the parameter maxCount";
+    /// Networking of the instance beside its interfaces.
+    InstanceLevelNetwork { what: &'static str } => "InvalidParameterCombination",
+        "Network interfaces and an instance-level {what} may not be specified on the same request";
+    /// A call that changes one attribute names none.
+    NoAttribute => "InvalidParameterCombination", "No attributes specified.";
+    /// A launch without an interface at the first place.
+    NoPrimaryInterface => "InvalidParameterCombination",
+        "A network interface at device index 0 of network card 0 is required.";
+    /// Two addresses that both shall be the primary one.
+    SeveralPrimaryAddresses => "InvalidParameterCombination",
+        "Only one primary private IP address can be specified.";
+    /// An address or interface that only one instance can have.
+    UniqueInterfaceForSeveral => "InvalidParameterCombination",
+        "A network interface ID or private IP address may not be specified when launching more than one instance";
+    /// A zone that is not the subnet's.
+    ZoneOfSubnet { zone: Box<str>, subnet_zone: Box<str> } => "InvalidParameterCombination",
+        "The availability zone '{zone}' is not the subnet's, which is '{subnet_zone}'";
     /// A client token that cannot be one.
     InvalidClientToken => "InvalidParameterValue", "The client token must be at most 64 ASCII characters";
+    /// A peer's block cannot be read.
+    CidrMalformed { cidr: Box<str> } => "InvalidParameterValue", "CIDR block {cidr} is malformed";
+    /// A group's description has other characters, or too many.
+    GroupDescriptionInvalid => "InvalidParameterValue",
+        "Invalid security group description. Valid descriptions are strings less than 256 characters \
+         from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{{}}!$*";
+    /// A parameter's value is none that it can have.
+    InvalidValue { value: Box<str>, name: &'static str, why: Box<str> } => "InvalidParameterValue",
+        "Value ({value}) for parameter {name} is invalid. {why}";
+    /// TCP or UDP without ports.
+    PortsMissing => "InvalidParameterValue",
+        "Invalid value 'Must specify both from and to ports with TCP/UDP.' for portRange.";
+    /// Ports in the wrong order.
+    PortRangeInvalid { from: u16, to: u16 } => "InvalidParameterValue", "Invalid TCP/UDP port range ({from}:{to})";
+    /// A protocol that is none.
+    ProtocolUnknown { protocol: Box<str> } => "InvalidParameterValue",
+        "Invalid value '{protocol}' for IP protocol. Unknown protocol.";
+    /// A request speaks of one rule twice.
+    RepeatedPermission => "InvalidParameterValue", "The same permission must not appear multiple times";
+    /// A rule's description has other characters, or too many.
+    RuleDescriptionInvalid => "InvalidParameterValue",
+        "Invalid rule description. Valid descriptions are strings less than 256 characters \
+         from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{{}}!$*";
+    /// A tag's key is empty.
+    TagKeyEmpty => "InvalidParameterValue", "Tag key cannot be empty";
+    /// A tag's key starts as those of AWS's own.
+    TagKeyReserved => "InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use";
+    /// A tag's key is too long.
+    TagKeyTooLong => "InvalidParameterValue", "Tag key exceeds the maximum length of 128 characters";
+    /// A request sets one tag twice.
+    TagKeyTwice { key: Box<str> } => "InvalidParameterValue", "Duplicate tag key '{key}' specified.";
+    /// A tag specification names a type that the operation does not create.
+    TagSpecificationType { named: Box<str> } => "InvalidParameterValue",
+        "'{named}' is not a valid taggable resource type for this operation.";
+    /// Two tag specifications name the same type.
+    TagSpecificationTwice { named: Box<str> } => "InvalidParameterValue",
+        "The same resource type may not be specified more than once in tag specifications: '{named}'";
+    /// A tag specification without tags.
+    TagSpecificationWithoutTags => "InvalidParameterValue", "Tag specification must have at least one tag";
+    /// A tag specification without a type.
+    TagSpecificationWithoutType => "InvalidParameterValue", "Tag specification resource type must have a value";
+    /// A tag's value is too long.
+    TagValueTooLong => "InvalidParameterValue", "Tag value exceeds the maximum length of 256 characters";
     /// An instance id names none.
     InstanceNotFound { id: Box<str> } => "InvalidInstanceID.NotFound", "The instance ID '{id}' does not exist";
     /// A network interface id names none.
     NetworkInterfaceNotFound { id: Box<str> } => "InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '{id}' does not exist";
     /// A security group id names none.
     SecurityGroupNotFound { id: Box<str> } => "InvalidGroup.NotFound", "The security group '{id}' does not exist";
+    /// A text that is no address.
+    AddressMalformed { text: Box<str> } => "InvalidParameterValue",
+        "invalid value for parameter address: {text}";
+    /// A request names one address twice.
+    AddressNamedTwice { address: Ipv4Addr } => "InvalidParameterValue",
+        "The private IP address {address} is specified more than once";
+    /// An address that the subnet does not hold.
+    AddressOutsideSubnet { address: Ipv4Addr } => "InvalidParameterValue",
+        "Address does not fall within the subnet's address range";
+    /// An address that the subnet does not hold, as RunInstances words it.
+    AddressOutsideSubnetAtLaunch { address: Ipv4Addr } => "InvalidParameterValue",
+        "Address {address} does not fall within the subnet's address range";
+    /// One of the five addresses that a subnet keeps for itself.
+    AddressReserved => "InvalidParameterValue", "Address is in subnet's reserved address range";
+    /// Addresses that other interfaces have and that may not move.
+    AddressesAssigned { addresses: Box<str> } => "InvalidParameterValue",
+        "[{addresses}] assigned, but move is not allowed.";
+    /// Addresses that the interface does not have.
+    AddressesNotAssigned { id: EniId } => "InvalidParameterValue",
+        "Some of the specified addresses are not assigned to interface {id}";
+    /// A place in an instance that is taken.
+    DeviceIndexInUse { id: InstanceId, index: u8 } => "InvalidParameterValue",
+        "Instance '{id}' already has an interface attached at device index '{index}'.";
+    /// A device index that is none.
+    DeviceIndexInvalid { index: i32 } => "InvalidParameterValue",
+        "Invalid value '{index}' for deviceIndex. Expecting a value from 0 to 255.";
+    /// A number of instances that is none.
+    InstanceCountInvalid { count: i32 } => "InvalidParameterValue",
+        "Invalid value '{count}' for the number of instances. Expecting a value greater than 0.";
+    /// An instance type that AWS does not have.
+    InstanceTypeUnknown { name: Box<str> } => "InvalidParameterValue",
+        "Invalid value '{name}' for InstanceType.";
+    /// An interface that is attached cannot be attached or deleted.
+    InterfaceInUse { id: EniId } => "InvalidParameterValue",
+        "Network interface '{id}' is currently in use.";
+    /// A launch names one interface twice.
+    InterfaceNamedTwice => "InvalidParameterValue",
+        "The same network interface ID is specified more than once";
+    /// A network card that the instance type does not have.
+    NetworkCardInvalid { card: i32 } => "InvalidParameterValue",
+        "Invalid value '{card}' for networkCardIndex. The instance type has no such network card.";
+    /// An interface without groups.
+    NoGroups => "InvalidParameterValue",
+        "A network interface must have at least one security group";
+    /// The primary address stays for the life of the interface.
+    PrimaryAddressUnassigned => "InvalidParameterValue",
+        "The primary IP address of an interface cannot be unassigned.";
+    /// User data are too long.
+    UserDataTooLong => "InvalidParameterValue", "User data is limited to 16384 bytes";
+    /// A zone that the region does not have.
+    ZoneInvalid { zone: Box<str> } => "InvalidParameterValue",
+        "Invalid availability zone: [{zone}]";
+    /// A rule is there already.
+    RuleExists { rule: Box<str> } => "InvalidPermission.Duplicate", "the specified rule \"{rule}\" already exists";
+    /// An ICMP code without a type.
+    IcmpCodeWithoutType => "InvalidPermission.Malformed", "ICMP code must be -1 when the ICMP type is -1";
+    /// An ICMP type or code that is none.
+    IcmpOutOfRange { what: &'static str, value: i32 } => "InvalidPermission.Malformed",
+        "ICMP {what} ({value}) out of range";
+    /// A port that is none.
+    PortOutOfRange { port: i32 } => "InvalidPermission.Malformed", "TCP/UDP port ({port}) out of range";
+    /// A rule that shall be revoked or described is not there.
+    RuleNotFound => "InvalidPermission.NotFound", "The specified rule does not exist in this security group.";
+    /// A rule id names none.
+    SecurityGroupRuleNotFound { id: Box<str> } => "InvalidSecurityGroupRuleId.NotFound",
+        "The security group rule ID '{id}' does not exist";
+    /// A subnet's block overlaps another's.
+    SubnetConflict { cidr: Box<str> } => "InvalidSubnet.Conflict",
+        "The CIDR '{cidr}' conflicts with another subnet";
+    /// A subnet's block has a wrong size, or is not in the VPC's.
+    SubnetRange { cidr: Box<str> } => "InvalidSubnet.Range", "The CIDR '{cidr}' is invalid.";
     /// A subnet id names none.
     SubnetNotFound { id: Box<str> } => "InvalidSubnetID.NotFound", "The subnet ID '{id}' does not exist";
+    /// A VPC's block has a wrong size or addresses that nobody can have.
+    VpcRange { cidr: Box<str> } => "InvalidVpc.Range", "The CIDR '{cidr}' is invalid.";
     /// A VPC id names none.
     VpcNotFound { id: Box<str> } => "InvalidVpcID.NotFound", "The vpc ID '{id}' does not exist";
-    /// An id of another kind names none.
-    ResourceNotFound { id: Box<str> } => "InvalidID", "The ID '{id}' is not valid";
+    /// The default VPC has no default subnet.
+    NoDefaultSubnet { vpc: VpcId } => "MissingInput",
+        "No subnets found for the default VPC '{vpc}'. Please specify a subnet.";
+    /// The default VPC has no default subnet in the zone.
+    NoDefaultSubnetInZone { zone: Box<str> } => "MissingInput",
+        "No default subnet for availability zone: '{zone}'.";
+    /// A parameter is missing.
+    MissingParameter { name: &'static str } => "MissingParameter", "The request must contain the parameter {name}";
+    /// Nothing says which addresses to assign.
+    NoAddressesToAssign => "MissingParameter",
+        "Either privateIpAddresses or secondaryPrivateIpAddressCount must be specified.";
+    /// Nothing says which addresses to unassign.
+    NoAddressesToUnassign => "MissingParameter",
+        "The request must contain the parameter privateIpAddresses";
+    /// The quota of interfaces in the region.
+    InterfaceLimitExceeded => "NetworkInterfaceLimitExceeded",
+        "The maximum number of network interfaces has been reached.";
+    /// The primary interface stays attached.
+    PrimaryInterfaceDetached => "OperationNotPermitted",
+        "The network interface at device index 0 and networkCard index 0 cannot be detached.";
+    /// The instance is protected.
+    TerminationDisabled { id: InstanceId } => "OperationNotPermitted",
+        "The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.";
+    /// More addresses than the interface may have.
+    PrivateAddressLimitExceeded => "PrivateIpAddressLimitExceeded",
+        "Number of private addresses will exceed limit.";
+    /// More groups than an interface may have.
+    GroupsPerInterfaceLimitExceeded => "SecurityGroupsPerInterfaceLimitExceeded",
+        "The maximum number of security groups per interface has been reached.";
+    /// The quota of subnets in a VPC.
+    SubnetLimitExceeded => "SubnetLimitExceeded", "The maximum number of subnets has been reached.";
+    /// No rule is named.
+    RulesMissing { names: &'static str } => "MissingParameter", "Either {names} should be provided.";
+    /// A peer that is to be a group names none.
+    SourceGroupMissing => "MissingParameter", "Source group ID missing.";
+    /// The quota of rules in a group.
+    RulesPerSecurityGroupLimitExceeded => "RulesPerSecurityGroupLimitExceeded",
+        "The maximum number of rules per security group has been reached.";
+    /// The quota of groups in the region.
+    SecurityGroupLimitExceeded { vpc: VpcId } => "SecurityGroupLimitExceeded",
+        "The maximum number of security groups for VPC '{vpc}' has been reached.";
+    /// More tags than a resource may have.
+    TagLimitExceeded => "TagLimitExceeded", "The maximum number of Tags for a resource has been reached.";
+    /// What AWS has and Enid does not.
+    Unsupported { what: &'static str } => "UnsupportedOperation", "Enid does not implement {what}";
+    /// There is no default VPC, and no other is named.
+    NoDefaultVpc => "VPCIdNotSpecified", "No default VPC for this user";
+    /// The quota of VPCs in the region.
+    VpcLimitExceeded => "VpcLimitExceeded", "The maximum number of VPCs has been reached.";
 }
 
 impl Error {
@@ -84,8 +399,10 @@ impl Error {
         let id = text.into();
         match prefix {
             "eni" => Self::NetworkInterfaceNotFound { id },
+            "eni-attach" => Self::AttachmentNotFound { id },
             "i" => Self::InstanceNotFound { id },
             "sg" => Self::SecurityGroupNotFound { id },
+            "sgr" => Self::SecurityGroupRuleNotFound { id },
             "subnet" => Self::SubnetNotFound { id },
             "vpc" => Self::VpcNotFound { id },
             _ => Self::ResourceNotFound { id },

@@ -9,9 +9,31 @@
 
 #![forbid(unsafe_code)]
 
+pub mod account;
+mod address_lease;
+mod attachment;
 mod draft;
 mod error;
+#[cfg(test)]
+mod fixture;
+mod idempotency;
+mod instance;
+mod instance_attribute;
+mod instance_launch;
+mod instance_specification;
+mod instance_state;
+mod network_interface;
+mod network_interface_address;
+mod network_interface_attribute;
+mod quota;
 mod region;
+mod security_group;
+mod security_group_permission;
+mod security_group_rule;
+mod security_group_rule_edit;
+mod subnet;
+mod tag;
+mod vpc;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,8 +44,25 @@ use enid_model::time::{Clock, Timestamp};
 use enid_store::{CommitError, Store};
 use rand::rngs::StdRng;
 
+pub use address_lease::{ListedAddress, WantedAddresses, parse_address};
+pub use attachment::AttachNetworkInterface;
 pub use draft::Draft;
 pub use error::Error;
+pub use instance_attribute::ModifyInstance;
+pub use instance_launch::Reservation;
+pub use instance_specification::{InterfaceSpecification, RunInstances};
+pub use instance_state::{InstanceState, StateChange, is_visible, transition_reason};
+pub use network_interface::CreateNetworkInterface;
+pub use network_interface_address::AssignPrivateAddresses;
+pub use network_interface_attribute::ModifyNetworkInterface;
+pub use quota::Quotas;
+pub use security_group::{CreateSecurityGroup, GroupSelector, group_named};
+pub use security_group_permission::{FlatPermission, GroupPair, IpPermission, IpRange};
+pub use security_group_rule::{AuthorizeRules, Authorized, RevokeRules, Revoked};
+pub use security_group_rule_edit::{RuleRequest, UpdateRuleDescriptions};
+pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};
+pub use tag::{Tag, TagSelector, TagSpecification, Taggable, tagged};
+pub use vpc::{CreateVpc, ModifyVpcAttribute, default_vpc};
 
 /// Who calls, and where.
 #[derive(Debug, Clone)]
@@ -52,6 +91,7 @@ pub struct Control {
     store: Store,
     clock: Arc<dyn Clock>,
     random: Mutex<StdRng>,
+    quotas: Quotas,
 }
 
 /// How often an operation is run again because others changed what it had read. Each round, at
@@ -67,7 +107,20 @@ impl Control {
             store,
             clock,
             random,
+            quotas: Quotas::default(),
         }
+    }
+
+    /// The same with other quotas.
+    #[must_use]
+    pub fn with_quotas(self, quotas: Quotas) -> Self {
+        Self { quotas, ..self }
+    }
+
+    /// The quotas in force.
+    #[must_use]
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// The store.
@@ -128,6 +181,7 @@ impl Control {
                 region.unwrap_or_default(),
                 state.revision,
                 self.clock.now(),
+                &self.quotas,
                 &mut random,
             );
             let done = operation(&mut draft)?;

@@ -3,7 +3,7 @@
 //! The file holds at least the last [`KEPT`] bytes and never more than twice as many. The writer
 //! shortens it under a lock that readers share, so that a reader sees no half-moved text.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -27,6 +27,11 @@ pub fn read(instance_dir: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(KEPT).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// When the console was last written to.
+pub fn written(instance_dir: &Path) -> io::Result<std::time::SystemTime> {
+    fs::metadata(instance_dir.join(FILE_NAME))?.modified()
 }
 
 /// The writing end of a console.

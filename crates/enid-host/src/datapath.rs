@@ -373,7 +373,7 @@ impl Datapath {
 const KINDS: [(&str, Hook); 2] = [(LINK_EGRESS, Hook::Ingress), (LINK_GUARD, Hook::Egress)];
 
 fn link_path(pins: &Pins, eni: EniId, kind: &str) -> PathBuf {
-    pins.links().join(format!("{eni}.{kind}"))
+    pins.links().join(format!("{eni}-{kind}"))
 }
 
 fn link_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> DatapathError {

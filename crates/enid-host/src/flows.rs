@@ -89,6 +89,11 @@ impl FlowTables {
         self.drops.read_all().map_err(failed("read", "drops"))
     }
 
+    /// One dropped flow.
+    pub fn dropped(&self, key: &FlowKey) -> Result<Option<DropRecord>, FlowError> {
+        self.drops.lookup(key).map_err(failed("read", "drops"))
+    }
+
     /// How many packets were dropped, by reason; reasons that never came up are zero.
     pub fn reasons(&self) -> Result<Vec<(Reason, u64)>, FlowError> {
         let sums = Reason::ALL.iter().map(|reason| {

@@ -4,7 +4,7 @@
 //! /sys/fs/bpf/enid/<installation>/<layout>/
 //!     maps/<name>
 //!     programs/<text>/{enid_egress,enid_host_guard}
-//!     links/<eni>.{egress,guard}
+//!     links/<eni>-{egress,guard}
 //! ```
 //!
 //! `<layout>` is a hash of the sizes and limits of all maps: a changed layout is a new directory, never
@@ -177,7 +177,8 @@ fn load_object(maps: &Path, text: &Path, flow_entries_max: u32) -> Result<Progra
 /// Puts the programs behind all links that are pinned.
 fn replace_behind_links(pins: &Pins, programs: &Programs) -> Result<(), LoadError> {
     for path in entries(&pins.links())? {
-        let program = match path.extension().and_then(|kind| kind.to_str()) {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let program = match name.and_then(|name| name.rsplit('-').next()) {
             Some(LINK_EGRESS) => programs.egress(),
             Some(LINK_GUARD) => programs.guard(),
             _ => continue,
@@ -203,7 +204,7 @@ fn remove_other_texts(pins: &Pins, text: &Path) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Extensions of link pins.
+/// Ends of the names of link pins (the bpf filesystem allows no dots in names).
 pub(crate) const LINK_EGRESS: &str = "egress";
 pub(crate) const LINK_GUARD: &str = "guard";
 

@@ -192,7 +192,9 @@ fn judge<T: Tables, F: Frame>(
     scratch.target_eni = remote.map_or(0, |remote| remote.eni);
     scratch.carried.keep_for(source.eni, scratch.target_eni);
 
-    if related::is_related(tables, frame, scratch, remote.as_ref()) {
+    if !scratch.carried.is_something()
+        && related::is_related(tables, frame, scratch, remote.as_ref())
+    {
         let target = route::route(tables, &source, remote, &scratch.packet, &mut scratch.hop)?;
         scratch.ifindex = target.record.ifindex;
         return act::rewrite(frame, &scratch.packet, scratch.hop.leaves);

@@ -1,2 +1,25 @@
-//! The binary: command line, configuration, wiring.
-fn main() {}
+//! The binary: command line, configuration, wiring. No logic.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod client;
+mod cmd;
+mod config;
+mod keys;
+mod paths;
+mod printer;
+mod wiring;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // An instance's first process is this program as well, under a name that no user types.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == enid_host::sandbox::INIT_ARGUMENT)
+    {
+        return enid_host::sandbox::init_main();
+    }
+    cli::main()
+}

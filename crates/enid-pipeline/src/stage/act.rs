@@ -84,11 +84,13 @@ pub(crate) fn open<T: Tables>(
         flags: flag::REPLY | swapped(tracked),
         timeouts: timeouts(packet.protocol, judged).word(),
     };
-    let answer = if key.asks() {
-        key.reversed(judged.target.record.ifindex)
-    } else {
-        None
-    };
+    let mut answer = key.reversed(judged.target.record.ifindex);
+    if !key.asks()
+        && let Some(query) = answer.take()
+    {
+        // An answer that nobody asked for must not keep an ended query alive.
+        tables.remove_flow(&query);
+    }
     let mut is_made = false;
     if let Some(answer) = &answer {
         match put(tables, answer, record) {
@@ -178,9 +180,16 @@ pub(crate) fn renew<T: Tables>(
         // The flow sweep removed it in this moment: the next packet is judged as new.
         return Ok(());
     };
-    // Only packets in the connection's own direction say whether it is tracked.
+    // Only packets in the connection's own direction say whether it is tracked, except to an ENI that
+    // the connection is new to.
     let tracked = if carried.is_reply() {
-        carried.tracked_bits()
+        let is_new = entry.target_eni.get() != judged.target.eni;
+        let at_target = if is_new && judged.ingress.is_tracked {
+            flag::TRACKED_AT_TARGET
+        } else {
+            0
+        };
+        carried.tracked_bits() | at_target
     } else {
         tracked_bits(judged.egress, judged.ingress)
     };

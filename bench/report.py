@@ -1,0 +1,185 @@
+"""Figures against their budget, as a table and as JSON."""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Row:
+    """One figure. `ratio` is against `against`; the budget is a bound on `judged`."""
+
+    what: str
+    measured: str
+    against: str
+    judged: float
+    bound: float
+    at_least: bool
+    unit: str = "x"
+
+    @property
+    def passes(self):
+        return self.judged >= self.bound if self.at_least else self.judged <= self.bound
+
+    def cells(self):
+        sign = "≥" if self.at_least else "≤"
+        return [
+            self.what,
+            self.measured,
+            self.against,
+            f"{number(self.judged)}{self.unit}",
+            f"{sign} {number(self.bound)}{self.unit}",
+            "pass" if self.passes else "MISS",
+        ]
+
+    def json(self):
+        return {**dataclasses.asdict(self), "passes": self.passes}
+
+
+HEAD = ["figure", "Enid", "against", "result", "budget", ""]
+
+
+def number(value):
+    """Three digits, without an exponent."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}"
+
+
+def table(rows):
+    """Markdown, aligned: reads in a terminal and in the README."""
+    lines = [HEAD, *(row.cells() for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
+    lines.insert(1, ["-" * max(width, 3) for width in widths])
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    )
+
+
+# Per test and figure: its name, its unit and divisor, the bound against the bare pair and against
+# nftables, and whether more is better. None: no bound.
+PACKETS = [
+    ("throughput", "bytes_per_second", "TCP throughput", "Gbit/s", 1.25e8, 0.97, None, True),
+    ("latency", "p50_us", "round trip p50", "µs", 1, 1.10, None, False),
+    ("latency", "p99_us", "round trip p99", "µs", 1, 1.25, None, False),
+    ("connections", "per_second", "connect-request-close", "/s", 1, 0.85, 1.3, True),
+    ("packets", "received_per_second", "64-byte UDP packets", "/s", 1, 0.85, 1.8, True),
+]
+# With 1,000 rules against one, where more is better; the inverse where less is.
+MANY_RULES = 0.98
+
+
+def packets(samples):
+    """Rows of ENI to ENI; the links are named veth, nft-N and eni-N, N being the rules."""
+    rows = []
+    for test, figure, name, unit, divisor, bare, filtered, more in PACKETS:
+
+        def shown(link):
+            return f"{number(samples.median(test, figure, link) / divisor)} {unit}"
+
+        def row(what, link, base, bound):
+            ratio = samples.ratio(test, figure, link, base)
+            return Row(what, shown(link), f"{base} {shown(base)}", ratio, bound, more)
+
+        for rules in (1, 1_000):
+            label = f"{name}, {rules:,} rule{'s' if rules > 1 else ''}"
+            rows.append(row(label, f"eni-{rules}", "veth", bare))
+            if filtered:
+                rows.append(row(label, f"eni-{rules}", f"nft-{rules}", filtered))
+        bound = MANY_RULES if more else 1 / MANY_RULES
+        rows.append(row(f"{name}, 1,000 rules to 1", "eni-1000", "eni-1", bound))
+    return rows
+
+
+def api(enid, moto):
+    """Rows of the API beside moto server."""
+    rows = []
+    for count, bound in ((1, 60), (1_000, 500)):
+        own, other = enid["describes"][count], moto["describes"][count]
+        rows.append(
+            Row(
+                f"DescribeNetworkInterfaces, {count:,} ENI{'s' if count > 1 else ''}",
+                f"{number(own)} /s",
+                f"moto {number(other)} /s",
+                own / other,
+                bound,
+                True,
+            )
+        )
+    rows.append(
+        Row(
+            "start to first answer",
+            f"{number(enid['start_s'] * 1e3)} ms",
+            f"moto {number(moto['start_s'] * 1e3)} ms",
+            moto["start_s"] / enid["start_s"],
+            10,
+            True,
+        )
+    )
+    rows.append(
+        Row(
+            "resident memory, idle",
+            f"{number(enid['idle_mib'])} MiB",
+            f"moto {number(moto['idle_mib'])} MiB",
+            enid["idle_mib"],
+            40,
+            False,
+            " MiB",
+        )
+    )
+    return rows
+
+
+def launch(seen):
+    return [
+        Row(
+            "launch to first ping reply",
+            f"{number(seen['reachable_p50_ms'])} ms",
+            f"answered {number(seen['answered_p50_ms'])} ms",
+            seen["reachable_p50_ms"],
+            150,
+            False,
+            " ms",
+        )
+    ]
+
+
+def enforced(seen):
+    where = f"{seen['interfaces']:,} ENIs, {seen['attached']} attached"
+    return [
+        Row(
+            "rule change answered, p99",
+            f"p50 {number(seen['p50_ms'])} ms",
+            where,
+            seen["p99_ms"],
+            10,
+            False,
+            " ms",
+        ),
+        Row(
+            "flows that disobey an answer",
+            str(seen["disobeyed"]),
+            f"{seen['flows']:,} flows",
+            seen["disobeyed"],
+            0,
+            False,
+            "",
+        ),
+    ]
+
+
+def survival(seen):
+    return [
+        Row(
+            "connections cut by kill -9",
+            str(seen["broken"]),
+            f"{seen['connections']} connections, longest gap {number(seen['longest_ms'])} ms",
+            seen["broken"],
+            0,
+            False,
+            "",
+        )
+    ]

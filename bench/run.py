@@ -1,0 +1,144 @@
+"""`make bench`: the figures that the README quotes, beside what they are compared with.
+
+Run as root, with `enid` and the probe built for release. Everything is made in network namespaces and
+data directories of the bench's own, and removed at the end. A figure that misses its budget makes the
+exit code 1.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import platform
+import signal
+import sys
+
+import api
+import daemon
+import links
+import probe
+import promises
+import report
+import traffic
+from shell import Failed
+
+PARTS = ("packets", "launch", "enforced", "survival", "api")
+
+
+class Plan:
+    """How long everything takes: about eight minutes, or two with --quick.
+
+    Many short slices rather than few long ones: what a noisy machine does in between then falls on
+    both sides of a ratio.
+    """
+
+    def __init__(self, quick):
+        self.rounds = 7 if quick else 25
+        self.seconds = 0.35 if quick else 0.5
+        self.api_seconds = 2 if quick else 5
+        self.starts = 1 if quick else 3
+        self.launches = 5 if quick else 20
+        self.changes = 50 if quick else 250
+        self.holders = 2 if quick else 8
+        self.kills = 1 if quick else 3
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="about two minutes, coarser")
+    parser.add_argument("--json", metavar="FILE", help="write every sample and figure there too")
+    parser.add_argument(
+        "--only", action="append", choices=PARTS, help="measure this part only; may be repeated"
+    )
+    return parser.parse_args()
+
+
+def say(line):
+    print(line, file=sys.stderr, flush=True)
+
+
+def packets(plan, stack):
+    """Every link with a server at its far end, measured in interleaved rounds."""
+    enid = stack.enter_context(daemon.private())
+    region = daemon.Region(enid.endpoint)
+    ends = {"veth": stack.enter_context(links.bare())}
+    for rules in (1, 1_000):
+        ends[f"nft-{rules}"] = stack.enter_context(links.nftables(rules))
+        ends[f"eni-{rules}"] = region.link(region.groups(rules))
+    for link in ends.values():
+        stack.enter_context(probe.server(link))
+    return traffic.run(ends, plan.rounds, plan.seconds, say=say)
+
+
+def survival(plan, stack):
+    enid = stack.enter_context(daemon.private())
+    region = daemon.Region(enid.endpoint)
+    link = region.link(region.groups(1))
+    stack.enter_context(probe.server(link))
+    return promises.survival(enid, link, plan.kills)
+
+
+def measure(part, plan):
+    """One part: its rows, and what they were made from."""
+    with contextlib.ExitStack() as stack:
+        if part == "packets":
+            samples = packets(plan, stack)
+            raw = {" ".join(key): values for key, values in samples.values.items()}
+            return report.packets(samples), raw
+        if part == "survival":
+            seen = survival(plan, stack)
+            return report.survival(seen), seen
+        if part == "launch":
+            seen = promises.launch(stack.enter_context(daemon.private()), plan.launches)
+            return report.launch(seen), seen
+        if part == "enforced":
+            enid = stack.enter_context(daemon.private())
+            seen = promises.enforced(enid, plan.changes, plan.holders)
+            return report.enforced(seen), seen
+        enid = api.enid_figures(plan.starts + 2, plan.api_seconds)
+        moto = api.moto_figures(plan.starts, plan.api_seconds)
+        return report.api(enid, moto), {"enid": enid, "moto": moto}
+
+
+def machine():
+    return {
+        "kernel": platform.release(),
+        "cores": os.cpu_count(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def main():
+    options = arguments()
+    if os.geteuid() != 0:
+        sys.exit("bench: needs root, for network namespaces and the datapath")
+    for program in (daemon.ENID, probe.PROBE):
+        if not program.exists():
+            sys.exit(f"bench: {program} is missing: make bench builds it")
+    # A stopped run cleans up as a finished one does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    plan = Plan(options.quick)
+    rows, raw, failed = [], {}, []
+    for part in options.only or PARTS:
+        say(f"{part} ...")
+        try:
+            its_rows, raw[part] = measure(part, plan)
+            rows += its_rows
+        except Failed as failure:
+            # The other parts' figures are still worth having.
+            failed.append(f"{part}: {failure}")
+    about = machine()
+    print(f"Linux {about['kernel']}, {about['cores']} cores, {about['date']}\n")
+    print(report.table(rows))
+    for line in failed:
+        print(f"failed: {line}")
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            figures = [row.json() for row in rows]
+            json.dump({"machine": about, "figures": figures, "raw": raw, "failed": failed}, file)
+    return 1 if failed or not all(row.passes for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

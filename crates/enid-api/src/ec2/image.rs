@@ -1,0 +1,196 @@
+//! Images. There is one, named `enid-sandbox`, and every other well-formed id stands for it too:
+//! people bring configurations that name images of AWS.
+
+use enid_control::Error;
+
+use super::Ec2;
+use super::filter::Filters;
+use super::instance::describe::{
+    ENA_SUPPORT, HYPERVISOR, PLATFORM_DETAILS, ROOT_DEVICE, ROOT_DEVICE_TYPE, VIRTUALIZATION_TYPE,
+    host_architecture,
+};
+use super::page::{Page, USUAL};
+use crate::context::Context;
+use crate::error::ApiError;
+use crate::generated::ec2::request::DescribeImagesRequest;
+use crate::generated::ec2::response::{DescribeImagesResponse, Image};
+use crate::wire::text::Text;
+
+/// What images can be filtered by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Field {
+    Architecture,
+    CreationDate,
+    Description,
+    EnaSupport,
+    Hypervisor,
+    Id,
+    ImageType,
+    IsPublic,
+    /// What the image does not have: it matches nothing.
+    Lacking,
+    Location,
+    Name,
+    OwnerAlias,
+    OwnerId,
+    PlatformDetails,
+    RootDeviceName,
+    RootDeviceType,
+    State,
+    VirtualizationType,
+}
+
+impl Field {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "architecture" => Self::Architecture,
+            "creation-date" => Self::CreationDate,
+            "description" => Self::Description,
+            "ena-support" => Self::EnaSupport,
+            "hypervisor" => Self::Hypervisor,
+            "image-id" => Self::Id,
+            "image-type" => Self::ImageType,
+            "is-public" => Self::IsPublic,
+            "manifest-location" => Self::Location,
+            "name" => Self::Name,
+            "owner-alias" => Self::OwnerAlias,
+            "owner-id" => Self::OwnerId,
+            "platform-details" => Self::PlatformDetails,
+            "root-device-name" => Self::RootDeviceName,
+            "root-device-type" => Self::RootDeviceType,
+            "state" => Self::State,
+            "virtualization-type" => Self::VirtualizationType,
+            "block-device-mapping.delete-on-termination"
+            | "block-device-mapping.device-name"
+            | "block-device-mapping.encrypted"
+            | "block-device-mapping.snapshot-id"
+            | "block-device-mapping.volume-size"
+            | "block-device-mapping.volume-type"
+            | "kernel-id"
+            | "platform"
+            | "product-code"
+            | "product-code.type"
+            | "ramdisk-id"
+            | "state-reason-code"
+            | "state-reason-message" => Self::Lacking,
+            _ => return None,
+        })
+    }
+}
+
+/// DescribeImages.
+pub(super) async fn describe_images(
+    _ec2: &Ec2,
+    context: &Context,
+    request: DescribeImagesRequest,
+) -> Result<DescribeImagesResponse, ApiError> {
+    let DescribeImagesRequest {
+        executable_users,
+        image_ids,
+        owners,
+        include_deprecated: _,
+        include_disabled: _,
+        max_results,
+        next_token,
+        filters,
+    } = request;
+    let filters = Filters::compile(&filters, Field::named)?;
+    let page = Page::read(
+        "DescribeImages",
+        USUAL,
+        max_results,
+        next_token.as_deref(),
+        (!image_ids.is_empty()).then_some("imageIds"),
+    )?;
+    for id in &image_ids {
+        check_id(id)?;
+    }
+    let account = Text::display(context.account);
+    let own =
+        |owner: &String| matches!(owner.as_str(), "amazon" | "self") || owner == account.as_str();
+    // Public, so that everybody may launch it.
+    let is_wanted = (owners.is_empty() || owners.iter().any(own))
+        && (executable_users.is_empty() || executable_users.iter().any(|user| user == "all"));
+    let after: Option<String> = page.after()?;
+    let mut ids: Vec<&str> = image_ids.iter().map(String::as_str).collect();
+    if ids.is_empty() {
+        ids.push(SANDBOX);
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    let no_tags = std::collections::BTreeMap::new();
+    let ids = ids.into_iter().filter(|id| {
+        is_wanted
+            && after.as_deref().is_none_or(|after| *id > after)
+            && filters.match_resource(&no_tags, |field, test| match field {
+                Field::Architecture => test.text(host_architecture()),
+                Field::CreationDate => test.text(CREATION_DATE),
+                Field::Description => test.text(DESCRIPTION),
+                Field::EnaSupport => test.flag(ENA_SUPPORT),
+                Field::Hypervisor => test.text(HYPERVISOR),
+                Field::Id => test.text(id),
+                Field::ImageType => test.text(IMAGE_TYPE),
+                Field::IsPublic => test.flag(true),
+                Field::Lacking => {}
+                Field::Location => test.text(LOCATION),
+                Field::Name => test.text(NAME),
+                Field::OwnerAlias => test.text(OWNER_ALIAS),
+                Field::OwnerId => test.text(&account),
+                Field::PlatformDetails => test.text(PLATFORM_DETAILS),
+                Field::RootDeviceName => test.text(ROOT_DEVICE),
+                Field::RootDeviceType => test.text(ROOT_DEVICE_TYPE),
+                Field::State => test.text(STATE),
+                Field::VirtualizationType => test.text(VIRTUALIZATION_TYPE),
+            })
+    });
+    let (ids, next_token) = page.take(ids, |id| (*id).to_owned());
+    Ok(DescribeImagesResponse {
+        next_token,
+        images: ids.into_iter().map(|id| image(id, &account)).collect(),
+    })
+}
+
+fn check_id(id: &str) -> Result<(), ApiError> {
+    let digits = id.strip_prefix("ami-").unwrap_or_default();
+    let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if matches!(digits.len(), 8 | 17) && digits.bytes().all(lower_hex) {
+        return Ok(());
+    }
+    let image = id.chars().take(100).collect::<String>().into();
+    Err(Error::ImageMalformed { image }.into())
+}
+
+fn image(id: &str, account: &Text) -> Image {
+    Image {
+        platform_details: Some(PLATFORM_DETAILS.into()),
+        block_device_mappings: Vec::new(),
+        description: Some(DESCRIPTION.into()),
+        ena_support: Some(ENA_SUPPORT),
+        hypervisor: Some(HYPERVISOR.into()),
+        image_owner_alias: Some(OWNER_ALIAS.into()),
+        name: Some(NAME.into()),
+        root_device_name: Some(ROOT_DEVICE.into()),
+        root_device_type: Some(ROOT_DEVICE_TYPE.into()),
+        tags: Vec::new(),
+        virtualization_type: Some(VIRTUALIZATION_TYPE.into()),
+        image_id: Some(id.into()),
+        image_location: Some(LOCATION.into()),
+        state: Some(STATE.into()),
+        owner_id: Some(account.clone()),
+        creation_date: Some(CREATION_DATE.into()),
+        public: Some(true),
+        product_codes: Vec::new(),
+        architecture: Some(host_architecture().into()),
+        image_type: Some(IMAGE_TYPE.into()),
+    }
+}
+
+/// The id under which the image is listed.
+const SANDBOX: &str = "ami-0e51d5a4db0c00001";
+const CREATION_DATE: &str = "2026-01-01T00:00:00.000Z";
+const DESCRIPTION: &str = "A sandbox of this host";
+const IMAGE_TYPE: &str = "machine";
+const LOCATION: &str = "amazon/enid-sandbox";
+const NAME: &str = "enid-sandbox";
+const OWNER_ALIAS: &str = "amazon";
+const STATE: &str = "available";

@@ -1,0 +1,101 @@
+//! Attributes of an instance.
+
+use enid_control::ModifyInstance;
+use enid_model::id::InstanceId;
+
+use super::describe::{ENA_SUPPORT, ROOT_DEVICE};
+use super::launch::terminates;
+use crate::context::Context;
+use crate::ec2::network_interface::describe::View;
+use crate::ec2::{Ec2, id};
+use crate::error::ApiError;
+use crate::generated::ec2::request::{
+    DescribeInstanceAttributeRequest, ModifyInstanceAttributeRequest,
+};
+use crate::generated::ec2::response::{
+    AttributeBooleanValue, AttributeValue, DescribeInstanceAttributeResponse,
+    ModifyInstanceAttributeResponse,
+};
+use crate::wire::params::to_base64;
+use crate::wire::text::Text;
+
+/// DescribeInstanceAttribute. The support table lists the attributes.
+pub(in crate::ec2) async fn describe_instance_attribute(
+    ec2: &Ec2,
+    context: &Context,
+    request: DescribeInstanceAttributeRequest,
+) -> Result<DescribeInstanceAttributeResponse, ApiError> {
+    let id: InstanceId = id::parse(&request.instance_id)?;
+    let caller = context.caller();
+    let instance = ec2.control.instance(&caller, id).await?;
+    let region = ec2.control.read(&caller).await?;
+    let view = View::new(context, &region);
+    let primary = region.enis_of_instance(id).next();
+    let flag = |value| Some(AttributeBooleanValue { value: Some(value) });
+    let text = |value: &str| {
+        Some(AttributeValue {
+            value: Some(value.into()),
+        })
+    };
+    let mut response = DescribeInstanceAttributeResponse {
+        instance_id: Some(Text::display(id)),
+        ..DescribeInstanceAttributeResponse::default()
+    };
+    match request.attribute.as_str() {
+        "blockDeviceMapping" => response.block_device_mappings = Some(Vec::new()),
+        "disableApiStop" => response.disable_api_stop = flag(false),
+        "disableApiTermination" => {
+            response.disable_api_termination = flag(instance.disable_api_termination);
+        }
+        "ebsOptimized" => response.ebs_optimized = flag(instance.recorded.ebs_optimized),
+        "enaSupport" => response.ena_support = flag(ENA_SUPPORT),
+        "groupSet" => response.groups = Some(primary.map_or_else(Vec::new, |eni| view.groups(eni))),
+        "instanceInitiatedShutdownBehavior" => {
+            let behavior = if instance.terminate_on_shutdown {
+                "terminate"
+            } else {
+                "stop"
+            };
+            response.instance_initiated_shutdown_behavior = text(behavior);
+        }
+        "instanceType" => response.instance_type = text(&instance.instance_type),
+        "rootDeviceName" => response.root_device_name = text(ROOT_DEVICE),
+        "sourceDestCheck" => {
+            response.source_dest_check = flag(primary.is_none_or(|eni| eni.source_dest_check));
+        }
+        "userData" => {
+            let value = instance.user_data.as_deref().map(to_base64);
+            let value = value.map(Text::from);
+            response.user_data = Some(AttributeValue { value });
+        }
+        other => {
+            let name = "Attribute";
+            return Err(ApiError::invalid_parameter_value(other, name, ""));
+        }
+    }
+    Ok(response)
+}
+
+/// ModifyInstanceAttribute.
+pub(in crate::ec2) async fn modify_instance_attribute(
+    ec2: &Ec2,
+    context: &Context,
+    request: ModifyInstanceAttributeRequest,
+) -> Result<ModifyInstanceAttributeResponse, ApiError> {
+    let id = id::parse(&request.instance_id)?;
+    let groups = id::parse_all(&request.groups)?;
+    let behavior = request.instance_initiated_shutdown_behavior;
+    let behavior = behavior.map(|behavior| behavior.value.unwrap_or_default());
+    let input = ModifyInstance {
+        disable_api_termination: request.disable_api_termination.and_then(|v| v.value),
+        ebs_optimized: request.ebs_optimized.and_then(|v| v.value),
+        groups: (!groups.is_empty()).then_some(groups),
+        instance_type: None,
+        source_dest_check: request.source_dest_check.and_then(|v| v.value),
+        terminate_on_shutdown: behavior.as_deref().map(terminates).transpose()?,
+        user_data: None,
+    };
+    let caller = context.caller();
+    ec2.control.modify_instance(&caller, id, input).await?;
+    Ok(ModifyInstanceAttributeResponse {})
+}

@@ -1,0 +1,243 @@
+//! What there is to tell about instances.
+
+use std::collections::BTreeMap;
+
+use enid_control::{InstanceState, is_visible, transition_reason};
+use enid_model::id::{InstanceId, ReservationId};
+use enid_model::instance::Instance;
+use enid_model::instance_type::InstanceType;
+use enid_model::network_interface::NetworkInterface;
+use enid_model::state::{RegionState, Stored};
+
+use super::filter::{Field, Subject};
+use super::state;
+use crate::context::Context;
+use crate::ec2::filter::Filters;
+use crate::ec2::network_interface::describe::{INTERFACE_TYPE, View, lower_bound, status};
+use crate::ec2::page::{Page, USUAL};
+use crate::ec2::{Ec2, id, tag};
+use crate::error::ApiError;
+use crate::generated::ec2::request::DescribeInstancesRequest;
+use crate::generated::ec2::response::{
+    self, DescribeInstancesResponse, InstanceNetworkInterface, InstanceNetworkInterfaceAttachment,
+    InstancePrivateIpAddress, Monitoring, Placement, Reservation, StateReason,
+};
+use crate::wire::text::Text;
+
+/// DescribeInstances.
+pub(in crate::ec2) async fn describe_instances(
+    ec2: &Ec2,
+    context: &Context,
+    request: DescribeInstancesRequest,
+) -> Result<DescribeInstancesResponse, ApiError> {
+    let filters = Filters::compile(&request.filters, Field::named)?;
+    let ids = &request.instance_ids;
+    let page = Page::read(
+        "DescribeInstances",
+        USUAL,
+        request.max_results,
+        request.next_token.as_deref(),
+        (!ids.is_empty()).then_some("instanceIds"),
+    )?;
+    let region = ec2.control.read(&context.caller()).await?;
+    let view = View::new(context, &region);
+    let candidates = candidates(ec2, &region, ids, page.after()?)?;
+    let candidates = candidates
+        .into_iter()
+        .map(|instance| (instance, ec2.control.instance_state(instance)));
+    let matching = candidates.filter(|(instance, state)| {
+        let subject = Subject {
+            view: &view,
+            instance,
+            state: *state,
+        };
+        filters.match_resource(&instance.tags, |field, test| subject.test(field, test))
+    });
+    let (instances, next_token) = page.take(matching, |(instance, _)| instance.id.to_string());
+    let instances = instances
+        .into_iter()
+        .map(|(instance, state)| (instance.reservation, answer(&view, instance, state)));
+    Ok(DescribeInstancesResponse {
+        next_token,
+        reservations: reservations(&view, instances),
+    })
+}
+
+/// The instances that a request can be about, by id: those that it names, or all that are visible
+/// and lie behind the page before.
+pub(super) fn candidates<'a>(
+    ec2: &Ec2,
+    region: &'a RegionState,
+    texts: &[String],
+    after: Option<InstanceId>,
+) -> Result<Vec<&'a Stored<Instance>>, ApiError> {
+    let now = ec2.control.now();
+    let visible = |instance: &&Stored<Instance>| is_visible(instance, now);
+    if texts.is_empty() {
+        let behind = (lower_bound(after), std::ops::Bound::Unbounded);
+        let instances = region.instances.range(behind);
+        return Ok(instances.map(|(_, found)| found).filter(visible).collect());
+    }
+    let found = id::find(texts, &region.instances)?;
+    let hidden: Vec<String> = found
+        .values()
+        .filter(|instance| !visible(instance))
+        .map(|instance| instance.id.to_string())
+        .collect();
+    if !hidden.is_empty() {
+        let hidden: Vec<&str> = hidden.iter().map(String::as_str).collect();
+        return Err(id::not_found("i", &hidden));
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Instances that were launched together are told together, in the order of their first ones.
+fn reservations(
+    view: &View<'_>,
+    instances: impl Iterator<Item = (ReservationId, response::Instance)>,
+) -> Vec<Reservation> {
+    let mut reservations: Vec<Reservation> = Vec::new();
+    let mut places: BTreeMap<ReservationId, usize> = BTreeMap::new();
+    for (id, instance) in instances {
+        let place = *places.entry(id).or_insert(reservations.len());
+        if let Some(reservation) = reservations.get_mut(place) {
+            reservation.instances.push(instance);
+        } else {
+            reservations.push(Reservation {
+                reservation_id: Some(Text::display(id)),
+                owner_id: Some(view.account.clone()),
+                requester_id: None,
+                groups: Vec::new(),
+                instances: vec![instance],
+            });
+        }
+    }
+    reservations
+}
+
+/// An instance as AWS describes it. A terminated one has no place in a network any more.
+pub(super) fn answer(
+    view: &View<'_>,
+    instance: &Instance,
+    instance_state: InstanceState,
+) -> response::Instance {
+    let enis: Vec<_> = view.region.enis_of_instance(instance.id).collect();
+    let primary = enis.first();
+    let subnet = view.region.subnets.get(&instance.subnet);
+    let zone_id = subnet.map(|subnet| subnet.zone_id.as_str().into());
+    let address = primary.map(|eni| eni.primary_address());
+    let reason = instance.state_reason.as_ref();
+    let monitoring = if instance.recorded.monitoring {
+        "enabled"
+    } else {
+        "disabled"
+    };
+    response::Instance {
+        architecture: Some(architecture(&instance.instance_type).into()),
+        block_device_mappings: Vec::new(),
+        client_token: Some(instance.client_token.as_deref().unwrap_or_default().into()),
+        ebs_optimized: Some(instance.recorded.ebs_optimized),
+        ena_support: Some(ENA_SUPPORT),
+        hypervisor: Some(HYPERVISOR.into()),
+        network_interfaces: enis.iter().map(|eni| interface(view, eni)).collect(),
+        root_device_name: Some(ROOT_DEVICE.into()),
+        root_device_type: Some(ROOT_DEVICE_TYPE.into()),
+        security_groups: primary.map_or_else(Vec::new, |eni| view.groups(eni)),
+        source_dest_check: primary.map(|eni| eni.source_dest_check),
+        state_reason: reason.map(|reason| StateReason {
+            code: Some(reason.code.as_str().into()),
+            message: Some(reason.message.as_str().into()),
+        }),
+        tags: tag::answer(&instance.tags),
+        virtualization_type: Some(VIRTUALIZATION_TYPE.into()),
+        metadata_options: None,
+        platform_details: Some(PLATFORM_DETAILS.into()),
+        instance_id: Some(Text::display(instance.id)),
+        image_id: Some(instance.image.as_str().into()),
+        state: Some(state(instance_state)),
+        private_dns_name: Some(
+            address.map_or_else(|| Text::from(""), |address| view.private_name(address)),
+        ),
+        public_dns_name: Some("".into()),
+        state_transition_reason: Some(transition_reason(instance).into()),
+        key_name: instance.recorded.key_name.as_deref().map(Text::from),
+        ami_launch_index: i32::try_from(instance.launch_index).ok(),
+        product_codes: Vec::new(),
+        instance_type: Some(instance.instance_type.as_str().into()),
+        launch_time: Some(instance.launch_time),
+        placement: Some(Placement {
+            availability_zone_id: zone_id,
+            group_name: Some("".into()),
+            tenancy: Some(TENANCY.into()),
+            availability_zone: Some(instance.zone.as_str().into()),
+        }),
+        monitoring: Some(Monitoring {
+            state: Some(monitoring.into()),
+        }),
+        subnet_id: primary.map(|_| Text::display(instance.subnet)),
+        vpc_id: primary.map(|_| Text::display(instance.vpc)),
+        private_ip_address: address.map(Text::display),
+    }
+}
+
+fn interface(view: &View<'_>, eni: &NetworkInterface) -> InstanceNetworkInterface {
+    let addresses = eni.addresses.iter().enumerate();
+    let addresses = addresses.map(|(at, address)| InstancePrivateIpAddress {
+        primary: Some(at == 0),
+        private_dns_name: Some(view.private_name(*address)),
+        private_ip_address: Some(Text::display(address)),
+    });
+    let attachment = eni.attachment.as_ref();
+    let attachment = attachment.map(|attachment| InstanceNetworkInterfaceAttachment {
+        attach_time: Some(attachment.attach_time),
+        attachment_id: Some(Text::display(attachment.id)),
+        delete_on_termination: Some(attachment.delete_on_termination),
+        device_index: Some(attachment.device_index.into()),
+        status: Some("attached".into()),
+        network_card_index: Some(attachment.network_card_index.into()),
+    });
+    InstanceNetworkInterface {
+        attachment,
+        description: Some(eni.description.as_str().into()),
+        groups: view.groups(eni),
+        ipv6_addresses: Vec::new(),
+        mac_address: Some(Text::display(eni.mac)),
+        network_interface_id: Some(Text::display(eni.id)),
+        owner_id: Some(view.account.clone()),
+        private_dns_name: Some(view.private_name(eni.primary_address())),
+        private_ip_address: Some(Text::display(eni.primary_address())),
+        private_ip_addresses: addresses.collect(),
+        source_dest_check: Some(eni.source_dest_check),
+        status: Some(status(eni).into()),
+        subnet_id: Some(Text::display(eni.subnet)),
+        vpc_id: Some(Text::display(eni.vpc)),
+        interface_type: Some(INTERFACE_TYPE.into()),
+    }
+}
+
+/// The processor architecture of an instance: this machine's, if the type has it.
+pub(super) fn architecture(instance_type: &str) -> &'static str {
+    let here = host_architecture();
+    let of_type = InstanceType::named(instance_type).map_or(&[][..], |found| &found.arch);
+    if of_type.iter().any(|arch| arch == here) {
+        return here;
+    }
+    of_type.first().map_or(here, String::as_str)
+}
+
+/// AWS's name for this machine's architecture.
+pub(in crate::ec2) fn host_architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "x86_64"
+    }
+}
+
+pub(in crate::ec2) const ENA_SUPPORT: bool = true;
+pub(in crate::ec2) const HYPERVISOR: &str = "xen";
+pub(in crate::ec2) const PLATFORM_DETAILS: &str = "Linux/UNIX";
+pub(in crate::ec2) const ROOT_DEVICE: &str = "/dev/xvda";
+pub(in crate::ec2) const ROOT_DEVICE_TYPE: &str = "ebs";
+pub(super) const TENANCY: &str = "default";
+pub(in crate::ec2) const VIRTUALIZATION_TYPE: &str = "hvm";

@@ -1,0 +1,188 @@
+//! What instances can be filtered by: AWS's names, and the values that an instance has.
+
+use enid_control::{InstanceState, transition_reason};
+use enid_model::instance::Instance;
+
+use super::describe::{
+    HYPERVISOR, PLATFORM_DETAILS, ROOT_DEVICE, ROOT_DEVICE_TYPE, TENANCY, VIRTUALIZATION_TYPE,
+    architecture,
+};
+use crate::ec2::filter::Test;
+use crate::ec2::network_interface::describe::{Field as EniField, View};
+use crate::wire::text::Text;
+
+/// What instances can be filtered by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Field {
+    Architecture,
+    ClientToken,
+    /// Of any of its interfaces.
+    Eni(EniField),
+    Hypervisor,
+    Id,
+    Image,
+    KeyName,
+    /// What no instance has as yet: it matches nothing, as in AWS.
+    Lacking,
+    LaunchIndex,
+    LaunchTime,
+    Monitoring,
+    Owner,
+    PlatformDetails,
+    /// Of its primary interface.
+    Primary(EniField),
+    Reason,
+    Reservation,
+    RootDeviceName,
+    RootDeviceType,
+    StateCode,
+    StateName,
+    StateReasonCode,
+    StateReasonMessage,
+    Subnet,
+    Tenancy,
+    Type,
+    VirtualizationType,
+    Vpc,
+    Zone,
+    ZoneId,
+}
+
+impl Field {
+    /// The field with AWS's name for a filter.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        if let Some(of_eni) = name.strip_prefix("network-interface.") {
+            return match of_eni {
+                "outpost-arn" => Some(Self::Lacking),
+                of_eni => EniField::named(of_eni).map(Self::Eni),
+            };
+        }
+        Some(match name {
+            "architecture" => Self::Architecture,
+            "availability-zone" => Self::Zone,
+            "availability-zone-id" => Self::ZoneId,
+            "client-token" => Self::ClientToken,
+            "group-id" | "instance.group-id" => Self::Primary(EniField::GroupId),
+            "group-name" | "instance.group-name" => Self::Primary(EniField::GroupName),
+            "hypervisor" => Self::Hypervisor,
+            "image-id" => Self::Image,
+            "instance-id" => Self::Id,
+            "instance-state-code" => Self::StateCode,
+            "instance-state-name" => Self::StateName,
+            "instance-type" => Self::Type,
+            "key-name" => Self::KeyName,
+            "launch-index" => Self::LaunchIndex,
+            "launch-time" => Self::LaunchTime,
+            "monitoring-state" => Self::Monitoring,
+            "owner-id" => Self::Owner,
+            "platform-details" => Self::PlatformDetails,
+            "private-dns-name" => Self::Primary(EniField::PrivateDnsName),
+            "private-ip-address" => Self::Primary(EniField::PrivateAddress),
+            "reason" => Self::Reason,
+            "reservation-id" => Self::Reservation,
+            "root-device-name" => Self::RootDeviceName,
+            "root-device-type" => Self::RootDeviceType,
+            "source-dest-check" => Self::Primary(EniField::SourceDestCheck),
+            "state-reason-code" => Self::StateReasonCode,
+            "state-reason-message" => Self::StateReasonMessage,
+            "subnet-id" => Self::Subnet,
+            "tenancy" => Self::Tenancy,
+            "virtualization-type" => Self::VirtualizationType,
+            "vpc-id" => Self::Vpc,
+            "affinity"
+            | "block-device-mapping.attach-time"
+            | "block-device-mapping.delete-on-termination"
+            | "block-device-mapping.device-name"
+            | "block-device-mapping.status"
+            | "block-device-mapping.volume-id"
+            | "capacity-reservation-id"
+            | "dns-name"
+            | "host-id"
+            | "iam-instance-profile.arn"
+            | "iam-instance-profile.id"
+            | "iam-instance-profile.name"
+            | "instance-lifecycle"
+            | "ip-address"
+            | "ipv6-address"
+            | "kernel-id"
+            | "outpost-arn"
+            | "placement-group-name"
+            | "placement-partition-number"
+            | "platform"
+            | "product-code"
+            | "product-code.type"
+            | "ramdisk-id"
+            | "requester-id"
+            | "spot-instance-request-id" => Self::Lacking,
+            _ => return None,
+        })
+    }
+}
+
+/// An instance with what filters look at.
+pub(super) struct Subject<'a> {
+    pub(super) view: &'a View<'a>,
+    pub(super) instance: &'a Instance,
+    pub(super) state: InstanceState,
+}
+
+impl Subject<'_> {
+    /// Tells the values that the instance has under a filter's name.
+    pub(super) fn test(&self, field: Field, test: &mut Test<'_>) {
+        let instance = self.instance;
+        let mut enis = self.view.region.enis_of_instance(instance.id);
+        let reason = instance.state_reason.as_ref();
+        match field {
+            Field::Architecture => test.text(architecture(&instance.instance_type)),
+            Field::ClientToken => instance.client_token.iter().for_each(|t| test.text(t)),
+            Field::Eni(field) => enis.for_each(|eni| self.view.test(eni, field, test)),
+            Field::Hypervisor => test.text(HYPERVISOR),
+            Field::Id => test.display(instance.id),
+            Field::Image => test.text(&instance.image),
+            Field::KeyName => instance.recorded.key_name.iter().for_each(|n| test.text(n)),
+            Field::Lacking => {}
+            Field::LaunchIndex => test.display(instance.launch_index),
+            Field::LaunchTime => test.display(instance.launch_time),
+            Field::Monitoring => test.text(if instance.recorded.monitoring {
+                "enabled"
+            } else {
+                "disabled"
+            }),
+            Field::Owner => test.text(&self.view.account),
+            Field::PlatformDetails => test.text(PLATFORM_DETAILS),
+            Field::Primary(field) => {
+                if let Some(eni) = enis.next() {
+                    self.view.test(eni, field, test);
+                }
+            }
+            Field::Reason => test.text(&transition_reason(instance)),
+            Field::Reservation => test.display(instance.reservation),
+            Field::RootDeviceName => test.text(ROOT_DEVICE),
+            Field::RootDeviceType => test.text(ROOT_DEVICE_TYPE),
+            Field::StateCode => test.display(self.state.code()),
+            Field::StateName => test.text(self.state.name()),
+            Field::StateReasonCode => reason.into_iter().for_each(|r| test.text(&r.code)),
+            Field::StateReasonMessage => reason.into_iter().for_each(|r| test.text(&r.message)),
+            // A terminated instance has no interfaces, and with them no place in a network.
+            Field::Subnet if self.is_in_network() => test.display(instance.subnet),
+            Field::Vpc if self.is_in_network() => test.display(instance.vpc),
+            Field::Subnet | Field::Vpc => {}
+            Field::Tenancy => test.text(TENANCY),
+            Field::Type => test.text(&instance.instance_type),
+            Field::VirtualizationType => test.text(VIRTUALIZATION_TYPE),
+            Field::Zone => test.text(&instance.zone),
+            Field::ZoneId => self.zone_id().iter().for_each(|id| test.text(id)),
+        }
+    }
+
+    /// The id of its zone, if the subnet that tells it is still there.
+    pub(super) fn zone_id(&self) -> Option<Text> {
+        let subnet = self.view.region.subnets.get(&self.instance.subnet)?;
+        Some(subnet.zone_id.as_str().into())
+    }
+
+    fn is_in_network(&self) -> bool {
+        let mut enis = self.view.region.enis_of_instance(self.instance.id);
+        enis.next().is_some()
+    }
+}

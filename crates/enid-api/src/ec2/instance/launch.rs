@@ -1,0 +1,138 @@
+//! RunInstances.
+
+use enid_control::{InstanceState, InterfaceSpecification, RunInstances, parse_address};
+use enid_model::instance::Recorded;
+
+use super::describe;
+use crate::context::Context;
+use crate::ec2::network_interface::describe::View;
+use crate::ec2::network_interface::{count, wanted_addresses};
+use crate::ec2::{Ec2, id, tag};
+use crate::error::ApiError;
+use crate::generated::ec2::request::{InstanceNetworkInterfaceSpecification, RunInstancesRequest};
+use crate::generated::ec2::response::RunInstancesResponse;
+use crate::wire::params::from_base64;
+use crate::wire::text::Text;
+
+/// RunInstances.
+pub(in crate::ec2) async fn run_instances(
+    ec2: &Ec2,
+    context: &Context,
+    request: RunInstancesRequest,
+) -> Result<RunInstancesResponse, ApiError> {
+    let caller = context.caller();
+    let reservation = ec2.control.run_instances(&caller, input(request)?).await?;
+    let region = ec2.control.read(&caller).await?;
+    let view = View::new(context, &region);
+    // What runs when this is answered is told by the next description, as in AWS.
+    let instances = reservation.instances.iter();
+    let instances =
+        instances.map(|instance| describe::answer(&view, instance, InstanceState::Pending));
+    Ok(RunInstancesResponse {
+        reservation_id: Some(Text::display(reservation.id)),
+        owner_id: Some(view.account.clone()),
+        requester_id: None,
+        groups: Vec::new(),
+        instances: instances.collect(),
+    })
+}
+
+fn input(request: RunInstancesRequest) -> Result<RunInstances, ApiError> {
+    let image = request
+        .image_id
+        .ok_or_else(|| ApiError::missing_parameter("ImageId"))?;
+    let terminate_on_shutdown = match request.instance_initiated_shutdown_behavior.as_deref() {
+        Some(behavior) => terminates(behavior)?,
+        None => false,
+    };
+    let address = request.private_ip_address.as_deref();
+    let interfaces = request.network_interfaces.into_iter().map(interface);
+    Ok(RunInstances {
+        image,
+        instance_type: request.instance_type,
+        min_count: request.min_count,
+        max_count: request.max_count,
+        zone: request.placement.and_then(|place| place.availability_zone),
+        subnet: id::parse_optional(request.subnet_id.as_deref())?,
+        groups: id::parse_all(&request.security_group_ids)?,
+        group_names: request.security_groups,
+        private_address: address.map(parse_address).transpose()?,
+        interfaces: interfaces.collect::<Result<_, _>>()?,
+        user_data: request.user_data.as_deref().map(user_data).transpose()?,
+        disable_api_termination: request.disable_api_termination.unwrap_or(false),
+        terminate_on_shutdown,
+        recorded: Recorded {
+            key_name: request.key_name,
+            monitoring: request
+                .monitoring
+                .is_some_and(|monitoring| monitoring.enabled),
+            ebs_optimized: request.ebs_optimized.unwrap_or(false),
+        },
+        client_token: request.client_token.filter(|token| !token.is_empty()),
+        tags: tag::specifications(request.tag_specifications),
+    })
+}
+
+fn interface(
+    request: InstanceNetworkInterfaceSpecification,
+) -> Result<InterfaceSpecification, ApiError> {
+    // The control plane checks how the three go together.
+    let wanted = wanted_addresses(None, &request.private_ip_addresses, None)?;
+    let address = request.private_ip_address.as_deref();
+    Ok(InterfaceSpecification {
+        eni: id::parse_optional(request.network_interface_id.as_deref())?,
+        device_index: request.device_index,
+        network_card_index: request.network_card_index,
+        subnet: id::parse_optional(request.subnet_id.as_deref())?,
+        description: request.description,
+        groups: id::parse_all(&request.groups)?,
+        private_address: address.map(parse_address).transpose()?,
+        private_addresses: wanted.listed,
+        secondary_count: count(request.secondary_private_ip_address_count)?,
+        delete_on_termination: request.delete_on_termination,
+    })
+}
+
+/// Whether a halt from inside shall terminate an instance.
+pub(super) fn terminates(behavior: &str) -> Result<bool, ApiError> {
+    match behavior {
+        "stop" => Ok(false),
+        "terminate" => Ok(true),
+        other => {
+            let name = "InstanceInitiatedShutdownBehavior";
+            let hint = "Expecting stop or terminate.";
+            Err(ApiError::invalid_parameter_value(other, name, hint))
+        }
+    }
+}
+
+/// User data come in base64; what is empty is none.
+fn user_data(text: &str) -> Result<Vec<u8>, ApiError> {
+    // Clients break long lines.
+    let packed: String = text.split_ascii_whitespace().collect();
+    from_base64(&packed).ok_or_else(|| {
+        let message = "Invalid BASE64 encoding of user data.".to_owned();
+        ApiError::new("InvalidParameterValue", 400, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_data_are_base64() {
+        assert_eq!(
+            user_data("IyEv\nYmlu").ok().as_deref(),
+            Some(&b"#!/bin"[..])
+        );
+        assert!(user_data("#!/bin/sh").is_err());
+    }
+
+    #[test]
+    fn a_halt_stops_or_terminates() {
+        assert!(matches!(terminates("terminate"), Ok(true)));
+        assert!(matches!(terminates("stop"), Ok(false)));
+        assert!(terminates("explode").is_err());
+    }
+}

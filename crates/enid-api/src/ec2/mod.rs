@@ -1,0 +1,122 @@
+//! EC2: each operation's request becomes a call of the control plane, and what that returns its
+//! answer. One file per resource.
+
+mod account;
+pub mod filter;
+mod id;
+mod image;
+mod instance;
+mod instance_type;
+mod network_interface;
+pub mod page;
+mod region;
+mod security_group;
+mod security_group_permission;
+mod security_group_rule;
+mod subnet;
+mod tag;
+mod vpc;
+
+use std::sync::Arc;
+
+use enid_control::Control;
+
+use crate::context::Context;
+use crate::error::ApiError;
+use crate::generated::ec2::operations::{Request, Response};
+
+pub use instance::console::{Console, ConsoleOutput};
+
+/// The operations of EC2.
+pub struct Ec2 {
+    control: Arc<Control>,
+    console: Arc<dyn Console>,
+}
+
+impl Ec2 {
+    /// EC2 before this control plane. Instances have no console until [`Ec2::with_console`].
+    #[must_use]
+    pub fn new(control: Arc<Control>) -> Self {
+        let console = Arc::new(instance::console::NoConsole);
+        Self { control, console }
+    }
+
+    /// The same with the consoles of a host's instances.
+    #[must_use]
+    pub fn with_console(self, console: Arc<dyn Console>) -> Self {
+        Self { console, ..self }
+    }
+}
+
+/// `Operation => handler`: the handler is an `async fn(&Ec2, &Context, OperationRequest)` that
+/// returns `Result<OperationResponse, ApiError>`. The support table lists no operation
+/// without one: that would not compile.
+macro_rules! handlers {
+    ($($operation:ident => $handler:path,)*) => {
+        impl Ec2 {
+            /// Carries out a request.
+            pub async fn call(
+                &self,
+                context: &Context,
+                request: Request,
+            ) -> Result<Response, ApiError> {
+                match request {
+                    $(Request::$operation(request) => {
+                        $handler(self, context, *request).await.map(Response::from)
+                    })*
+                }
+            }
+        }
+    };
+}
+
+handlers! {
+    AssignPrivateIpAddresses => network_interface::assign_private_ip_addresses,
+    AttachNetworkInterface => network_interface::attach_network_interface,
+    AuthorizeSecurityGroupEgress => security_group_rule::authorize_egress,
+    AuthorizeSecurityGroupIngress => security_group_rule::authorize_ingress,
+    CreateNetworkInterface => network_interface::create_network_interface,
+    CreateSecurityGroup => security_group::create_security_group,
+    CreateSubnet => subnet::create_subnet,
+    CreateTags => tag::create_tags,
+    CreateVpc => vpc::create_vpc,
+    DeleteNetworkInterface => network_interface::delete_network_interface,
+    DeleteSecurityGroup => security_group::delete_security_group,
+    DeleteSubnet => subnet::delete_subnet,
+    DeleteTags => tag::delete_tags,
+    DeleteVpc => vpc::delete_vpc,
+    DescribeAccountAttributes => account::describe_account_attributes,
+    DescribeAvailabilityZones => region::describe_availability_zones,
+    DescribeImages => image::describe_images,
+    DescribeInstanceAttribute => instance::attribute::describe_instance_attribute,
+    DescribeInstanceStatus => instance::status::describe_instance_status,
+    DescribeInstanceTypes => instance_type::describe_instance_types,
+    DescribeInstances => instance::describe::describe_instances,
+    DescribeNetworkInterfaceAttribute => network_interface::describe::describe_network_interface_attribute,
+    DescribeNetworkInterfaces => network_interface::describe::describe_network_interfaces,
+    DescribeRegions => region::describe_regions,
+    DescribeSecurityGroupRules => security_group_rule::describe_security_group_rules,
+    DescribeSecurityGroups => security_group::describe_security_groups,
+    DescribeSubnets => subnet::describe_subnets,
+    DescribeTags => tag::describe_tags,
+    DescribeVpcAttribute => vpc::describe_vpc_attribute,
+    DescribeVpcs => vpc::describe_vpcs,
+    DetachNetworkInterface => network_interface::detach_network_interface,
+    GetConsoleOutput => instance::console::get_console_output,
+    ModifyInstanceAttribute => instance::attribute::modify_instance_attribute,
+    ModifyNetworkInterfaceAttribute => network_interface::modify_network_interface_attribute,
+    ModifySecurityGroupRules => security_group_rule::modify_security_group_rules,
+    ModifySubnetAttribute => subnet::modify_subnet_attribute,
+    ModifyVpcAttribute => vpc::modify_vpc_attribute,
+    RebootInstances => instance::reboot_instances,
+    ResetNetworkInterfaceAttribute => network_interface::reset_network_interface_attribute,
+    RevokeSecurityGroupEgress => security_group_rule::revoke_egress,
+    RevokeSecurityGroupIngress => security_group_rule::revoke_ingress,
+    RunInstances => instance::launch::run_instances,
+    StartInstances => instance::start_instances,
+    StopInstances => instance::stop_instances,
+    TerminateInstances => instance::terminate_instances,
+    UnassignPrivateIpAddresses => network_interface::unassign_private_ip_addresses,
+    UpdateSecurityGroupRuleDescriptionsEgress => security_group_rule::update_descriptions_egress,
+    UpdateSecurityGroupRuleDescriptionsIngress => security_group_rule::update_descriptions_ingress,
+}

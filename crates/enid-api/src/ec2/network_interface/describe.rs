@@ -1,0 +1,411 @@
+//! What there is to tell about network interfaces.
+//!
+//! A region may hold a hundred thousand of them. Filters that an index answers choose the
+//! candidates, and a page is taken from them without looking at the rest.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::ops::Bound;
+
+use enid_model::id::{
+    AttachmentId, EniId, InstanceId, ResourceId, SecurityGroupId, SubnetId, VpcId,
+};
+use enid_model::network_interface::{Attachment, NetworkInterface};
+use enid_model::state::{RegionState, Stored};
+use enid_model::subnet::Subnet;
+
+use crate::context::Context;
+use crate::ec2::filter::{Filters, Test};
+use crate::ec2::page::{Page, USUAL};
+use crate::ec2::{Ec2, id, tag};
+use crate::error::ApiError;
+use crate::generated::ec2::request::{
+    DescribeNetworkInterfaceAttributeRequest, DescribeNetworkInterfacesRequest,
+};
+use crate::generated::ec2::response::{
+    self, AttributeBooleanValue, AttributeValue, DescribeNetworkInterfaceAttributeResponse,
+    DescribeNetworkInterfacesResponse, GroupIdentifier, NetworkInterfaceAttachment,
+    NetworkInterfacePrivateIpAddress,
+};
+use crate::wire::text::Text;
+
+/// What network interfaces can be filtered by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::ec2) enum Field {
+    AddressPrimary,
+    AttachTime,
+    AttachmentId,
+    AttachmentInstance,
+    AttachmentOwner,
+    AttachmentStatus,
+    DeleteOnTermination,
+    Description,
+    DeviceIndex,
+    GroupId,
+    GroupName,
+    Id,
+    InterfaceType,
+    /// What no interface has as yet: it matches nothing, as in AWS.
+    Lacking,
+    Mac,
+    NetworkCardIndex,
+    Owner,
+    PrivateAddress,
+    PrivateDnsName,
+    RequesterId,
+    RequesterManaged,
+    SourceDestCheck,
+    Status,
+    Subnet,
+    Vpc,
+    Zone,
+    ZoneId,
+}
+
+impl Field {
+    /// The field with AWS's name for a filter.
+    pub(in crate::ec2) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "addresses.primary" => Self::AddressPrimary,
+            "addresses.private-ip-address" | "private-ip-address" => Self::PrivateAddress,
+            "attachment.attach-time" => Self::AttachTime,
+            "attachment.attachment-id" => Self::AttachmentId,
+            "attachment.delete-on-termination" => Self::DeleteOnTermination,
+            "attachment.device-index" => Self::DeviceIndex,
+            "attachment.instance-id" => Self::AttachmentInstance,
+            "attachment.instance-owner-id" => Self::AttachmentOwner,
+            "attachment.network-card-index" | "network-card-index" => Self::NetworkCardIndex,
+            "attachment.status" => Self::AttachmentStatus,
+            "availability-zone" => Self::Zone,
+            "availability-zone-id" => Self::ZoneId,
+            "description" => Self::Description,
+            "group-id" => Self::GroupId,
+            "group-name" => Self::GroupName,
+            "interface-type" => Self::InterfaceType,
+            "mac-address" => Self::Mac,
+            "network-interface-id" => Self::Id,
+            "owner-id" => Self::Owner,
+            "private-dns-name" => Self::PrivateDnsName,
+            "requester-id" => Self::RequesterId,
+            "operator.managed" | "requester-managed" => Self::RequesterManaged,
+            "source-dest-check" => Self::SourceDestCheck,
+            "status" => Self::Status,
+            "subnet-id" => Self::Subnet,
+            "vpc-id" => Self::Vpc,
+            "addresses.association.owner-id"
+            | "addresses.association.public-ip"
+            | "association.allocation-id"
+            | "association.association-id"
+            | "association.ip-owner-id"
+            | "association.public-dns-name"
+            | "association.public-ip"
+            | "ipv6-addresses.ipv6-address"
+            | "operator.principal" => Self::Lacking,
+            _ => return None,
+        })
+    }
+}
+
+/// DescribeNetworkInterfaces.
+pub(in crate::ec2) async fn describe_network_interfaces(
+    ec2: &Ec2,
+    context: &Context,
+    request: DescribeNetworkInterfacesRequest,
+) -> Result<DescribeNetworkInterfacesResponse, ApiError> {
+    let filters = Filters::compile(&request.filters, Field::named)?;
+    let by_ids = !request.network_interface_ids.is_empty();
+    let page = Page::read(
+        "DescribeNetworkInterfaces",
+        USUAL,
+        request.max_results,
+        request.next_token.as_deref(),
+        by_ids.then_some("networkInterfaceIds"),
+    )?;
+    let region = ec2.control.read(&context.caller()).await?;
+    let view = View::new(context, &region);
+    let after: Option<EniId> = page.after()?;
+    let ids = if by_ids {
+        let named = id::find(&request.network_interface_ids, &region.network_interfaces)?;
+        Some(named.into_keys().collect())
+    } else {
+        candidates(&region, &filters)
+    };
+    let matches = |eni: &&Stored<NetworkInterface>| view.matches(&filters, eni);
+    let key = |eni: &&Stored<NetworkInterface>| eni.id.to_string();
+    let (enis, next_token) = match ids {
+        Some(ids) => {
+            let ids = ids.range((lower_bound(after), Bound::Unbounded));
+            let enis = ids.filter_map(|id| region.network_interfaces.get(id));
+            page.take(enis.filter(matches), key)
+        }
+        None => {
+            let enis = region
+                .network_interfaces
+                .range((lower_bound(after), Bound::Unbounded));
+            page.take(enis.map(|(_, eni)| eni).filter(matches), key)
+        }
+    };
+    let network_interfaces = enis.into_iter().map(|eni| answer(&view, eni));
+    Ok(DescribeNetworkInterfacesResponse {
+        network_interfaces: network_interfaces.collect(),
+        next_token,
+    })
+}
+
+/// Where a page starts in a map or set of ids.
+pub(in crate::ec2) fn lower_bound<I>(after: Option<I>) -> Bound<I> {
+    match after {
+        None => Bound::Unbounded,
+        Some(after) => Bound::Excluded(after),
+    }
+}
+
+/// The interfaces that one filter leaves, if an index knows them; the fewest first.
+fn candidates(region: &RegionState, filters: &Filters<Field>) -> Option<BTreeSet<EniId>> {
+    fn ids<'a, I: ResourceId + std::str::FromStr + 'a>(
+        filters: &'a Filters<Field>,
+        field: Field,
+    ) -> Option<impl Iterator<Item = I> + 'a> {
+        // What is no id of the kind is no resource's.
+        let values = filters.exact(field)?;
+        Some(values.filter_map(|value| value.parse().ok()))
+    }
+    if let Some(ids) = ids::<EniId>(filters, Field::Id) {
+        return Some(ids.collect());
+    }
+    if let Some(ids) = ids::<AttachmentId>(filters, Field::AttachmentId) {
+        let enis = ids.filter_map(|id| region.eni_of_attachment(id));
+        return Some(enis.map(|eni| eni.id).collect());
+    }
+    if let Some(ids) = ids::<InstanceId>(filters, Field::AttachmentInstance) {
+        let enis = ids.flat_map(|id| region.enis_of_instance(id));
+        return Some(enis.map(|eni| eni.id).collect());
+    }
+    let by_address = |address: Ipv4Addr| {
+        let subnets = region.subnets.values();
+        let subnets = subnets.filter(move |subnet| subnet.cidr.contains(&address));
+        let leases = subnets.filter_map(move |subnet| region.leases.get(&(subnet.id, address)));
+        leases.map(|lease| lease.eni)
+    };
+    if let Some(values) = filters.exact(Field::PrivateAddress) {
+        let addresses = values.filter_map(|value| value.parse().ok());
+        return Some(addresses.flat_map(by_address).collect());
+    }
+    if let Some(values) = filters.exact(Field::PrivateDnsName) {
+        let addresses = values.filter_map(address_of_name);
+        return Some(addresses.flat_map(by_address).collect());
+    }
+    if let Some(ids) = ids::<SecurityGroupId>(filters, Field::GroupId) {
+        return Some(ids.flat_map(|id| region.enis_of_group(id)).collect());
+    }
+    if let Some(ids) = ids::<SubnetId>(filters, Field::Subnet) {
+        return Some(ids.flat_map(|id| region.enis_of_subnet(id)).collect());
+    }
+    let ids = ids::<VpcId>(filters, Field::Vpc)?;
+    Some(ids.flat_map(|id| region.enis_of_vpc(id)).collect())
+}
+
+/// DescribeNetworkInterfaceAttribute.
+pub(in crate::ec2) async fn describe_network_interface_attribute(
+    ec2: &Ec2,
+    context: &Context,
+    request: DescribeNetworkInterfaceAttributeRequest,
+) -> Result<DescribeNetworkInterfaceAttributeResponse, ApiError> {
+    let eni: EniId = id::parse(&request.network_interface_id)?;
+    let attribute = request.attribute.as_deref();
+    let attribute = attribute.ok_or_else(|| ApiError::missing_parameter("Attribute"))?;
+    let region = ec2.control.read(&context.caller()).await?;
+    let view = View::new(context, &region);
+    let unknown = || enid_control::Error::not_found_text(EniId::PREFIX, &eni.to_string());
+    let eni = region.network_interfaces.get(&eni).ok_or_else(unknown)?;
+    let mut response = DescribeNetworkInterfaceAttributeResponse {
+        network_interface_id: Some(Text::display(eni.id)),
+        ..DescribeNetworkInterfaceAttributeResponse::default()
+    };
+    match attribute {
+        "associatePublicIpAddress" => response.associate_public_ip_address = Some(false),
+        "attachment" => response.attachment = view.attachment(eni),
+        "description" => {
+            let value = Some(eni.description.as_str().into());
+            response.description = Some(AttributeValue { value });
+        }
+        "groupSet" => response.groups = Some(view.groups(eni)),
+        _ => {
+            let value = Some(eni.source_dest_check);
+            response.source_dest_check = Some(AttributeBooleanValue { value });
+        }
+    }
+    Ok(response)
+}
+
+/// A region as one caller sees it.
+pub(in crate::ec2) struct View<'a> {
+    pub(in crate::ec2) region: &'a RegionState,
+    pub(in crate::ec2) account: Text,
+    domain: String,
+}
+
+impl<'a> View<'a> {
+    pub(in crate::ec2) fn new(context: &Context, region: &'a RegionState) -> Self {
+        Self {
+            region,
+            account: Text::display(context.account),
+            domain: context.region.private_domain(),
+        }
+    }
+
+    /// The private DNS name of an address.
+    pub(in crate::ec2) fn private_name(&self, address: Ipv4Addr) -> Text {
+        let [a, b, c, d] = address.octets();
+        Text::display(format_args!("ip-{a}-{b}-{c}-{d}.{}", self.domain))
+    }
+
+    /// The groups of an interface with their names.
+    pub(in crate::ec2) fn groups(&self, eni: &NetworkInterface) -> Vec<GroupIdentifier> {
+        let groups = eni.groups.iter().map(|id| {
+            let group = self.region.security_groups.get(id);
+            GroupIdentifier {
+                group_id: Some(Text::display(id)),
+                group_name: group.map(|group| group.name.as_str().into()),
+            }
+        });
+        groups.collect()
+    }
+
+    fn subnet(&self, eni: &NetworkInterface) -> Option<&Stored<Subnet>> {
+        self.region.subnets.get(&eni.subnet)
+    }
+
+    fn attachment(&self, eni: &NetworkInterface) -> Option<NetworkInterfaceAttachment> {
+        let attachment = eni.attachment.as_ref()?;
+        Some(NetworkInterfaceAttachment {
+            attach_time: Some(attachment.attach_time),
+            attachment_id: Some(Text::display(attachment.id)),
+            delete_on_termination: Some(attachment.delete_on_termination),
+            device_index: Some(attachment.device_index.into()),
+            network_card_index: Some(attachment.network_card_index.into()),
+            instance_id: Some(Text::display(attachment.instance)),
+            instance_owner_id: Some(self.account.clone()),
+            status: Some("attached".into()),
+        })
+    }
+
+    fn matches(&self, filters: &Filters<Field>, eni: &NetworkInterface) -> bool {
+        filters.match_resource(&eni.tags, |field, test| self.test(eni, field, test))
+    }
+
+    /// Tells the values that an interface has under a filter's name.
+    pub(in crate::ec2) fn test(&self, eni: &NetworkInterface, field: Field, test: &mut Test<'_>) {
+        let mut attached = |tell: &mut dyn FnMut(&Attachment, &mut Test<'_>)| {
+            if let Some(attachment) = &eni.attachment {
+                tell(attachment, test);
+            }
+        };
+        match field {
+            Field::AttachTime => attached(&mut |a, test| test.display(a.attach_time)),
+            Field::AttachmentId => attached(&mut |a, test| test.display(a.id)),
+            Field::AttachmentInstance => attached(&mut |a, test| test.display(a.instance)),
+            Field::AttachmentOwner => attached(&mut |_, test| test.text(&self.account)),
+            Field::AttachmentStatus => attached(&mut |_, test| test.text("attached")),
+            Field::DeleteOnTermination => {
+                attached(&mut |a, test| test.flag(a.delete_on_termination));
+            }
+            Field::DeviceIndex => attached(&mut |a, test| test.display(a.device_index)),
+            Field::NetworkCardIndex => attached(&mut |a, test| test.display(a.network_card_index)),
+            Field::AddressPrimary => {
+                test.flag(true);
+                if eni.addresses.len() > 1 {
+                    test.flag(false);
+                }
+            }
+            Field::Description => test.text(&eni.description),
+            Field::GroupId => eni.groups.iter().for_each(|id| test.display(id)),
+            Field::GroupName => {
+                let groups = eni.groups.iter();
+                let groups = groups.filter_map(|id| self.region.security_groups.get(id));
+                groups.for_each(|group| test.text(&group.name));
+            }
+            Field::Id => test.display(eni.id),
+            Field::InterfaceType => test.text(INTERFACE_TYPE),
+            Field::Lacking => {}
+            Field::Mac => test.display(eni.mac),
+            Field::Owner => test.text(&self.account),
+            Field::PrivateAddress => eni.addresses.iter().for_each(|a| test.display(a)),
+            Field::PrivateDnsName => {
+                let names = eni.addresses.iter().map(|a| self.private_name(*a));
+                names.for_each(|name| test.text(&name));
+            }
+            Field::RequesterId => eni.requester_id.iter().for_each(|id| test.text(id)),
+            Field::RequesterManaged => test.flag(eni.requester_id.is_some()),
+            Field::SourceDestCheck => test.flag(eni.source_dest_check),
+            Field::Status => test.text(status(eni)),
+            Field::Subnet => test.display(eni.subnet),
+            Field::Vpc => test.display(eni.vpc),
+            Field::Zone => self
+                .subnet(eni)
+                .into_iter()
+                .for_each(|s| test.text(&s.zone)),
+            Field::ZoneId => {
+                let subnet = self.subnet(eni).into_iter();
+                subnet.for_each(|subnet| test.text(&subnet.zone_id));
+            }
+        }
+    }
+}
+
+/// An interface as AWS describes it.
+pub(in crate::ec2) fn answer(
+    view: &View<'_>,
+    eni: &NetworkInterface,
+) -> response::NetworkInterface {
+    let subnet = view.subnet(eni);
+    let addresses = eni.addresses.iter().enumerate();
+    let addresses = addresses.map(|(at, address)| NetworkInterfacePrivateIpAddress {
+        primary: Some(at == 0),
+        private_dns_name: Some(view.private_name(*address)),
+        private_ip_address: Some(Text::display(address)),
+    });
+    response::NetworkInterface {
+        attachment: view.attachment(eni),
+        availability_zone: subnet.map(|subnet| subnet.zone.as_str().into()),
+        description: Some(eni.description.as_str().into()),
+        groups: view.groups(eni),
+        interface_type: Some(INTERFACE_TYPE.into()),
+        ipv6_addresses: Vec::new(),
+        mac_address: Some(Text::display(eni.mac)),
+        network_interface_id: Some(Text::display(eni.id)),
+        owner_id: Some(view.account.clone()),
+        private_dns_name: Some(view.private_name(eni.primary_address())),
+        private_ip_address: Some(Text::display(eni.primary_address())),
+        private_ip_addresses: addresses.collect(),
+        requester_id: eni.requester_id.as_deref().map(Text::from),
+        requester_managed: Some(eni.requester_id.is_some()),
+        source_dest_check: Some(eni.source_dest_check),
+        status: Some(status(eni).into()),
+        subnet_id: Some(Text::display(eni.subnet)),
+        tag_set: tag::answer(&eni.tags),
+        vpc_id: Some(Text::display(eni.vpc)),
+        availability_zone_id: subnet.map(|subnet| subnet.zone_id.as_str().into()),
+    }
+}
+
+pub(in crate::ec2) fn status(eni: &NetworkInterface) -> &'static str {
+    match eni.attachment {
+        Some(_) => "in-use",
+        None => "available",
+    }
+}
+
+/// The address that a private DNS name stands for, whatever the domain.
+fn address_of_name(name: &str) -> Option<Ipv4Addr> {
+    let (host, _) = name.split_once('.')?;
+    let mut octets = host
+        .strip_prefix("ip-")?
+        .split('-')
+        .map(|octet| octet.parse().ok());
+    let mut next = || octets.next().flatten();
+    let address = Ipv4Addr::new(next()?, next()?, next()?, next()?);
+    octets.next().is_none().then_some(address)
+}
+
+pub(in crate::ec2) const INTERFACE_TYPE: &str = "interface";

@@ -1,0 +1,4 @@
+//! Shapes generated from the API models by `cargo xtask codegen`, for what `support.txt` lists.
+
+pub mod ec2;
+pub mod sts;

@@ -1,0 +1,19 @@
+//! The front door: HTTP, SigV4, wire protocols, shapes generated from the AWS API models.
+//!
+//! A request is verified ([`sigv4`]), read whole and held against the support table ([`wire`],
+//! [`generated`]), and handed to its operation ([`ec2`], [`sts`]). Every refusal of a parameter
+//! happens in [`wire::schema`]; every AWS error of this crate is worded in [`error`]. What the
+//! operations do is `enid-control`'s matter.
+
+#![forbid(unsafe_code)]
+
+pub mod context;
+pub mod ec2;
+pub mod error;
+pub mod front;
+pub mod generated;
+mod origin;
+pub mod server;
+pub mod sigv4;
+pub mod sts;
+pub mod wire;

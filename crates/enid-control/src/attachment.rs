@@ -1,0 +1,343 @@
+//! Attaching network interfaces to instances, within the limits of the instance type.
+//!
+//! An attachment lives in the interface's record. What an instance may have depends on all its
+//! interfaces, so an operation that attaches one writes the instance's record as well: of two
+//! such operations at the same time, one runs again.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use enid_model::id::{AttachmentId, EniId, InstanceId};
+use enid_model::instance::{DesiredState, Instance};
+use enid_model::instance_type::InstanceType;
+use enid_model::network_interface::{Attachment, NetworkInterface};
+use enid_model::subnet::Subnet;
+
+use crate::{Caller, Control, Error};
+
+/// The input of AttachNetworkInterface.
+#[derive(Debug, Clone, Copy)]
+pub struct AttachNetworkInterface {
+    /// The interface.
+    pub eni: EniId,
+    /// The instance.
+    pub instance: InstanceId,
+    /// The place on the card.
+    pub device_index: i32,
+    /// The network card.
+    pub network_card_index: i32,
+}
+
+/// Where in an instance an interface is: (network card, device index).
+pub(crate) type Place = (u8, u8);
+
+/// The primary interface's place.
+pub(crate) const PRIMARY: Place = (0, 0);
+
+impl Control {
+    /// AttachNetworkInterface.
+    pub async fn attach_network_interface(
+        &self,
+        caller: &Caller,
+        input: AttachNetworkInterface,
+    ) -> Result<Attachment, Error> {
+        let place = place(input.network_card_index, input.device_index)?;
+        self.transact(caller, |draft| {
+            let eni = draft.require::<NetworkInterface>(input.eni)?;
+            let instance = crate::instance::require_visible(draft, input.instance)?;
+            if eni.attachment.is_some() {
+                return Err(Error::InterfaceInUse { id: eni.id });
+            }
+            if instance.desired == DesiredState::Terminated {
+                return Err(Error::InstanceNotAttachable { id: instance.id });
+            }
+            let subnet = draft.require::<Subnet>(eni.subnet)?;
+            if subnet.zone != instance.zone {
+                return Err(Error::AttachmentAcrossZones);
+            }
+            // Limit: AWS also attaches a secondary interface of another VPC in the zone.
+            if eni.vpc != instance.vpc {
+                return Err(Error::AttachmentAcrossVpcs);
+            }
+            let attached: Vec<_> = draft.region.enis_of_instance(instance.id).collect();
+            let mut places: Vec<Place> = attached.iter().filter_map(|eni| place_of(eni)).collect();
+            if places.contains(&place) {
+                let (_, index) = place;
+                let id = instance.id;
+                return Err(Error::DeviceIndexInUse { id, index });
+            }
+            places.push(place);
+            let limits = Limits::of(&instance.instance_type)?;
+            limits.check_places(&places)?;
+            if eni.addresses.len() > limits.addresses() {
+                return Err(Error::PrivateAddressLimitExceeded);
+            }
+            let attachment = Attachment {
+                id: draft.mint(),
+                instance: instance.id,
+                device_index: place.1,
+                network_card_index: place.0,
+                attach_time: draft.now,
+                delete_on_termination: false,
+            };
+            draft.edit(&eni, |eni| eni.attachment = Some(attachment.clone()));
+            draft.update(&instance, Instance::clone(&instance));
+            Ok(attachment)
+        })
+        .await
+    }
+
+    /// DetachNetworkInterface.
+    pub async fn detach_network_interface(
+        &self,
+        caller: &Caller,
+        attachment: AttachmentId,
+    ) -> Result<(), Error> {
+        self.transact(caller, |draft| {
+            let eni = draft.region.eni_of_attachment(attachment).cloned();
+            let eni = eni.ok_or_else(|| Error::not_found(attachment))?;
+            if place_of(&eni) == Some(PRIMARY) {
+                return Err(Error::PrimaryInterfaceDetached);
+            }
+            draft.edit(&eni, |eni| eni.attachment = None);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// The place that a request names.
+pub(crate) fn place(network_card_index: i32, device_index: i32) -> Result<Place, Error> {
+    let index = u8::try_from(device_index).or(Err(Error::DeviceIndexInvalid {
+        index: device_index,
+    }))?;
+    let card = u8::try_from(network_card_index).or(Err(Error::NetworkCardInvalid {
+        card: network_card_index,
+    }))?;
+    Ok((card, index))
+}
+
+pub(crate) fn place_of(eni: &NetworkInterface) -> Option<Place> {
+    let attachment = eni.attachment.as_ref()?;
+    Some((attachment.network_card_index, attachment.device_index))
+}
+
+/// What an instance type allows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits<'a> {
+    name: &'a str,
+    found: &'static InstanceType,
+}
+
+impl<'a> Limits<'a> {
+    /// The limits of a type by its name.
+    pub(crate) fn of(name: &'a str) -> Result<Self, Error> {
+        let found = InstanceType::named(name);
+        let found = found.ok_or_else(|| Error::InstanceTypeUnknown { name: name.into() })?;
+        Ok(Self { name, found })
+    }
+
+    /// Addresses per interface, the primary one included.
+    pub(crate) fn addresses(self) -> usize {
+        usize::from(self.found.ipv4_per_eni)
+    }
+
+    /// An instance of the type may have interfaces at all these places.
+    pub(crate) fn check_places(self, places: &[Place]) -> Result<(), Error> {
+        let exceeded = |count| Error::AttachmentLimitExceeded {
+            count,
+            instance_type: self.name.into(),
+        };
+        if places.len() > usize::from(self.found.max_enis) {
+            return Err(exceeded(places.len()));
+        }
+        let mut by_card: BTreeMap<u8, usize> = BTreeMap::new();
+        for (card, _) in places {
+            *by_card.entry(*card).or_default() += 1;
+        }
+        for (card, count) in by_card {
+            let Some(limit) = self.interfaces_on_card(card) else {
+                return Err(Error::NetworkCardInvalid { card: card.into() });
+            };
+            if count > usize::from(limit) {
+                return Err(exceeded(count));
+            }
+        }
+        Ok(())
+    }
+
+    fn interfaces_on_card(self, card: u8) -> Option<u16> {
+        if card == 0 {
+            return Some(self.found.max_enis_card0);
+        }
+        let card = self.found.each_card().nth(usize::from(card))?;
+        Some(card.max_enis)
+    }
+}
+
+/// The most IPv4 addresses that any instance type allows on one interface: the limit of an
+/// interface that is attached to none.
+pub(crate) fn largest_ipv4_limit() -> u16 {
+    static LARGEST: LazyLock<u16> = LazyLock::new(|| {
+        let limits = InstanceType::all().map(|(_, found)| found.ipv4_per_eni);
+        limits.max().unwrap_or(1)
+    });
+    *LARGEST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{caller, control, new_eni, new_instance, place as new_place};
+
+    #[test]
+    fn a_type_limits_interfaces_in_all_and_per_card() {
+        let check = |name, places: &[Place]| Limits::of(name).and_then(|l| l.check_places(places));
+        assert_eq!(check("t3.micro", &[(0, 0), (0, 1)]), Ok(()));
+        let refused = check("m1.small", &[(0, 0), (0, 1), (0, 2)]);
+        assert_eq!(
+            refused.map_err(|error| error.to_string()),
+            Err("Interface count 3 exceeds the limit for m1.small".to_owned())
+        );
+        let no_such_card = Err(Error::NetworkCardInvalid { card: 1 });
+        assert_eq!(check("t3.micro", &[(0, 0), (1, 1)]), no_such_card);
+        // c6in.32xlarge: two cards of eight.
+        let on_card = |card, count| (0..count).map(move |index| (card, index));
+        let all: Vec<_> = on_card(0, 8).chain(on_card(1, 8)).collect();
+        assert_eq!(check("c6in.32xlarge", &all), Ok(()));
+        let one_card: Vec<_> = on_card(0, 9).collect();
+        assert!(check("c6in.32xlarge", &one_card).is_err());
+    }
+
+    #[test]
+    fn places_are_small_numbers() {
+        assert_eq!(place(0, 1), Ok((0, 1)));
+        assert_eq!(place(0, -1), Err(Error::DeviceIndexInvalid { index: -1 }));
+        assert_eq!(place(300, 1), Err(Error::NetworkCardInvalid { card: 300 }));
+    }
+
+    fn attach(eni: EniId, instance: InstanceId, device_index: i32) -> AttachNetworkInterface {
+        AttachNetworkInterface {
+            eni,
+            instance,
+            device_index,
+            network_card_index: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secondary_interface_comes_and_goes() {
+        let (control, caller) = (control(), caller());
+        let place = new_place(&control, "10.0.0.0/24").await;
+        let launched = control.run_instances(&caller, new_instance(&place)).await;
+        let instance = launched.expect("a launch").instances[0].id;
+        let create = || control.create_network_interface(&caller, new_eni(&place));
+        let eni = create().await.expect("an interface").id;
+        let at =
+            |eni, index| control.attach_network_interface(&caller, attach(eni, instance, index));
+
+        let index = 0;
+        let refused = at(eni, index).await;
+        let error = Error::DeviceIndexInUse {
+            id: instance,
+            index: 0,
+        };
+        assert_eq!(refused, Err(error));
+        let attachment = at(eni, 1).await.expect("place 1 is free");
+        assert!(!attachment.delete_on_termination);
+        assert_eq!(at(eni, 2).await, Err(Error::InterfaceInUse { id: eni }));
+        let deleted = control.delete_network_interface(&caller, eni).await;
+        assert_eq!(deleted, Err(Error::InterfaceInUse { id: eni }));
+        let third = create().await.expect("an interface").id;
+        let limit = Error::AttachmentLimitExceeded {
+            count: 3,
+            instance_type: "t3.micro".into(),
+        };
+        assert_eq!(at(third, 2).await, Err(limit));
+
+        let detached = control
+            .detach_network_interface(&caller, attachment.id)
+            .await;
+        assert_eq!(detached, Ok(()));
+        let again = control
+            .detach_network_interface(&caller, attachment.id)
+            .await;
+        assert_eq!(again, Err(Error::not_found(attachment.id)));
+        assert!(at(third, 2).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_primary_interface_stays() {
+        let (control, caller) = (control(), caller());
+        let place = new_place(&control, "10.0.0.0/24").await;
+        let launched = control.run_instances(&caller, new_instance(&place)).await;
+        let instance = launched.expect("a launch").instances[0].id;
+        let region = control.read(&caller).await.expect("the region is alive");
+        let mut enis = region.enis_of_instance(instance);
+        let attachment = enis.next().and_then(|eni| eni.attachment.clone());
+        let attachment = attachment.expect("the primary interface is attached");
+        let refused = control
+            .detach_network_interface(&caller, attachment.id)
+            .await;
+        assert_eq!(refused, Err(Error::PrimaryInterfaceDetached));
+    }
+
+    #[tokio::test]
+    async fn interface_and_instance_are_neighbours() {
+        let (control, caller) = (control(), caller());
+        let place = new_place(&control, "10.0.0.0/24").await;
+        let launched = control.run_instances(&caller, new_instance(&place)).await;
+        let instance = launched.expect("a launch").instances[0].id;
+        for (subnet, error) in [
+            (place.far_subnet, Error::AttachmentAcrossZones),
+            (place.foreign_subnet, Error::AttachmentAcrossVpcs),
+        ] {
+            let mut input = new_eni(&place);
+            input.subnet = subnet;
+            let eni = control.create_network_interface(&caller, input).await;
+            let request = attach(eni.expect("an interface").id, instance, 1);
+            let refused = control.attach_network_interface(&caller, request).await;
+            assert_eq!(refused, Err(error));
+        }
+        let mut input = new_eni(&place);
+        input.addresses.secondary_count = Some(2);
+        let eni = control.create_network_interface(&caller, input).await;
+        let eni = eni
+            .expect("an unattached interface may have more addresses")
+            .id;
+        let request = attach(eni, instance, 1);
+        let refused = control.attach_network_interface(&caller, request).await;
+        assert_eq!(refused, Err(Error::PrivateAddressLimitExceeded));
+        let unknown = attach(eni, InstanceId(7), 1);
+        let refused = control.attach_network_interface(&caller, unknown).await;
+        assert_eq!(refused, Err(Error::not_found(InstanceId(7))));
+        let ended = control.terminate_instances(&caller, &[instance]).await;
+        assert!(ended.is_ok());
+        let refused = control.attach_network_interface(&caller, request).await;
+        assert_eq!(refused, Err(Error::InstanceNotAttachable { id: instance }));
+    }
+
+    #[tokio::test]
+    async fn of_two_at_once_one_gets_the_place() {
+        let (control, caller) = (std::sync::Arc::new(control()), caller());
+        let place = new_place(&control, "10.0.0.0/24").await;
+        let launched = control.run_instances(&caller, new_instance(&place)).await;
+        let instance = launched.expect("a launch").instances[0].id;
+        let mut calls = Vec::new();
+        for _ in 0..8 {
+            let eni = control
+                .create_network_interface(&caller, new_eni(&place))
+                .await;
+            let request = attach(eni.expect("an interface").id, instance, 1);
+            let (control, caller) = (std::sync::Arc::clone(&control), caller.clone());
+            calls.push(tokio::spawn(async move {
+                control.attach_network_interface(&caller, request).await
+            }));
+        }
+        let mut attached = 0;
+        for call in calls {
+            attached += usize::from(call.await.expect("no call panics").is_ok());
+        }
+        assert_eq!(attached, 1);
+    }
+}

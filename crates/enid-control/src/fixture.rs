@@ -1,0 +1,157 @@
+//! What the unit tests of operations start from: an empty store, a clock that stands still.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use enid_model::Tags;
+use enid_model::id::{SecurityGroupId, SubnetId};
+use enid_model::key::AccountId;
+use enid_model::region::Region;
+use enid_model::security_group::SecurityGroup;
+use enid_model::subnet::Subnet;
+use enid_model::time::{Clock, Timestamp};
+use enid_model::vpc::Vpc;
+use enid_store::Store;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+use crate::address_lease::WantedAddresses;
+use crate::{Caller, Control, CreateNetworkInterface, Draft, InterfaceSpecification, RunInstances};
+
+struct Frozen;
+
+impl Clock for Frozen {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_767_323_045_000)
+    }
+}
+
+/// A control plane over a store in memory.
+pub(crate) fn control() -> Control {
+    let store = Store::in_memory().expect("a store in memory opens");
+    Control::new(store, Arc::new(Frozen), StdRng::seed_from_u64(1))
+}
+
+/// A caller in eu-west-1.
+pub(crate) fn caller() -> Caller {
+    Caller {
+        account: AccountId::DEFAULT,
+        region: Region::named("eu-west-1").expect("a region of AWS"),
+        dry_run: false,
+    }
+}
+
+/// A VPC with a subnet in the first zone, for tests of what lives in one.
+pub(crate) struct Place {
+    pub(crate) subnet: SubnetId,
+    pub(crate) default_group: SecurityGroupId,
+    /// Six groups of the VPC, one more than an interface may have.
+    pub(crate) groups: Vec<SecurityGroupId>,
+    /// The group of another VPC.
+    pub(crate) foreign_group: SecurityGroupId,
+    /// A subnet in another zone of the VPC.
+    pub(crate) far_subnet: SubnetId,
+    /// A subnet of another VPC, in the first zone.
+    pub(crate) foreign_subnet: SubnetId,
+}
+
+/// Makes one; the VPC is 10.0.0.0/16.
+pub(crate) async fn place(control: &Control, cidr: &str) -> Place {
+    let make = |draft: &mut Draft<'_>| {
+        let mut vpc = || {
+            let block = "10.0.0.0/16".parse().expect("a literal block parses");
+            let options = draft.mint();
+            crate::region::new_vpc(draft, block, false, options, Tags::new())
+        };
+        let (home, foreign) = (vpc(), vpc());
+        let mut subnet = |vpc: &Vpc, cidr: &str, zone: &str| {
+            let id = draft.mint();
+            draft.create(Subnet {
+                id,
+                vpc: vpc.id,
+                cidr: cidr.parse().expect("a literal block parses"),
+                zone: format!("eu-west-1{zone}"),
+                zone_id: String::new(),
+                default_for_az: false,
+                tags: Tags::new(),
+            });
+            id
+        };
+        let subnet_ids = [
+            subnet(&home, cidr, "a"),
+            subnet(&home, "10.0.255.0/24", "b"),
+            subnet(&foreign, cidr, "a"),
+        ];
+        let groups = (0..6)
+            .map(|number| {
+                let group = SecurityGroup {
+                    id: draft.mint(),
+                    vpc: home.id,
+                    name: format!("group {number}"),
+                    description: String::new(),
+                    rules: BTreeMap::new(),
+                    tags: Tags::new(),
+                };
+                let id = group.id;
+                draft.create(group);
+                id
+            })
+            .collect();
+        let [subnet, far_subnet, foreign_subnet] = subnet_ids;
+        Ok(Place {
+            subnet,
+            default_group: home.default_group,
+            groups,
+            foreign_group: foreign.default_group,
+            far_subnet,
+            foreign_subnet,
+        })
+    };
+    let made = control.transact(&caller(), make).await;
+    made.expect("a place can be made")
+}
+
+/// An interface in the place's subnet, with everything as it is by default.
+pub(crate) fn new_eni(place: &Place) -> CreateNetworkInterface {
+    CreateNetworkInterface {
+        subnet: place.subnet,
+        description: String::new(),
+        groups: Vec::new(),
+        addresses: WantedAddresses::default(),
+        client_token: None,
+        tags: Vec::new(),
+    }
+}
+
+/// One instance of a type that may have two interfaces with two addresses each.
+pub(crate) fn new_instance(place: &Place) -> RunInstances {
+    RunInstances {
+        image: "ami-00000000".to_owned(),
+        instance_type: Some("t3.micro".to_owned()),
+        min_count: 1,
+        max_count: 1,
+        subnet: Some(place.subnet),
+        ..RunInstances::default()
+    }
+}
+
+/// A new interface of a launch.
+pub(crate) fn interface(device_index: i32, subnet: SubnetId) -> InterfaceSpecification {
+    InterfaceSpecification {
+        device_index: Some(device_index),
+        subnet: Some(subnet),
+        ..InterfaceSpecification::default()
+    }
+}
+
+/// One instance with these interfaces.
+pub(crate) fn with_interfaces(
+    place: &Place,
+    interfaces: &[InterfaceSpecification],
+) -> RunInstances {
+    RunInstances {
+        subnet: None,
+        interfaces: interfaces.to_vec(),
+        ..new_instance(place)
+    }
+}

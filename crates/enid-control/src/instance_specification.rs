@@ -1,0 +1,328 @@
+//! What a launch asks for, checked as far as that needs no region.
+
+use std::net::Ipv4Addr;
+
+use enid_model::id::{EniId, SecurityGroupId, SubnetId};
+use enid_model::instance::Recorded;
+
+use crate::Error;
+use crate::address_lease::{ListedAddress, WantedAddresses, Wish};
+use crate::attachment::{PRIMARY, Place, place};
+use crate::tag::TagSpecification;
+
+/// The input of RunInstances.
+#[derive(Debug, Clone, Default)]
+pub struct RunInstances {
+    /// The image; any well-formed id.
+    pub image: String,
+    /// The instance type; AWS's default is `m1.small`.
+    pub instance_type: Option<String>,
+    /// How many there must be at least.
+    pub min_count: i32,
+    /// How many there may be.
+    pub max_count: i32,
+    /// In which zone.
+    pub zone: Option<String>,
+    /// In which subnet; else a default subnet. Excludes `interfaces`, as the next three do.
+    pub subnet: Option<SubnetId>,
+    /// Security groups by id.
+    pub groups: Vec<SecurityGroupId>,
+    /// Security groups of the default VPC by name.
+    pub group_names: Vec<String>,
+    /// The primary private address.
+    pub private_address: Option<Ipv4Addr>,
+    /// The interfaces one by one.
+    pub interfaces: Vec<InterfaceSpecification>,
+    /// What runs at the first boot, decoded.
+    pub user_data: Option<Vec<u8>>,
+    /// Whether TerminateInstances shall refuse them.
+    pub disable_api_termination: bool,
+    /// Whether a halt from inside terminates them.
+    pub terminate_on_shutdown: bool,
+    /// What lies outside networking.
+    pub recorded: Recorded,
+    /// Makes a repetition harmless.
+    pub client_token: Option<String>,
+    /// Tags of the instances and of the interfaces that are made for them.
+    pub tags: Vec<TagSpecification>,
+}
+
+/// One interface of a launch: a new one, or one that exists.
+#[derive(Debug, Clone, Default)]
+pub struct InterfaceSpecification {
+    /// An interface that exists; excludes what describes a new one.
+    pub eni: Option<EniId>,
+    /// Its place on the card.
+    pub device_index: Option<i32>,
+    /// Its network card.
+    pub network_card_index: Option<i32>,
+    /// The subnet; else a default subnet.
+    pub subnet: Option<SubnetId>,
+    /// Its description.
+    pub description: Option<String>,
+    /// Its security groups; none means the VPC's default group.
+    pub groups: Vec<SecurityGroupId>,
+    /// Its primary private address.
+    pub private_address: Option<Ipv4Addr>,
+    /// Its addresses as a list.
+    pub private_addresses: Vec<ListedAddress>,
+    /// How many secondary addresses to choose.
+    pub secondary_count: Option<u32>,
+    /// Whether it goes with the instance; a new one does unless this says otherwise.
+    pub delete_on_termination: Option<bool>,
+}
+
+/// A specification that has been looked at.
+pub(crate) struct Interface {
+    pub(crate) specification: InterfaceSpecification,
+    pub(crate) place: Place,
+    pub(crate) wish: Wish,
+}
+
+/// The interfaces that a request describes: one by one, or the primary one by parameters of the
+/// instance. Not both.
+pub(crate) fn interfaces(input: &RunInstances) -> Result<Vec<Interface>, Error> {
+    let with_interfaces = |what: &'static str| Err(Error::InstanceLevelNetwork { what });
+    if input.interfaces.is_empty() {
+        if !input.group_names.is_empty() && input.subnet.is_some() {
+            return Err(Error::GroupNameWithSubnet);
+        }
+        let specification = InterfaceSpecification {
+            subnet: input.subnet,
+            groups: input.groups.clone(),
+            private_address: input.private_address,
+            ..InterfaceSpecification::default()
+        };
+        return Ok(vec![Interface::at(PRIMARY, specification)?]);
+    }
+    if input.subnet.is_some() {
+        return with_interfaces("subnet ID");
+    }
+    if !input.groups.is_empty() || !input.group_names.is_empty() {
+        return with_interfaces("security groups");
+    }
+    if input.private_address.is_some() {
+        return with_interfaces("private IP address");
+    }
+    let one = |specification: &InterfaceSpecification| {
+        let index = specification.device_index;
+        let index = index.ok_or(Error::DeviceIndexMissing)?;
+        let card = specification.network_card_index.unwrap_or(0);
+        Interface::at(place(card, index)?, specification.clone())
+    };
+    input.interfaces.iter().map(one).collect()
+}
+
+impl Interface {
+    fn at(place: Place, specification: InterfaceSpecification) -> Result<Self, Error> {
+        let wanted = WantedAddresses {
+            primary: specification.private_address,
+            listed: specification.private_addresses.clone(),
+            secondary_count: specification.secondary_count,
+        };
+        let describes_new = specification.subnet.is_some()
+            || specification.description.is_some()
+            || !specification.groups.is_empty()
+            || wanted != WantedAddresses::default();
+        if specification.eni.is_some() {
+            if describes_new {
+                return Err(Error::ExistingInterfaceDescribed);
+            }
+            if specification.delete_on_termination == Some(true) {
+                return Err(Error::ExistingInterfaceDeleted);
+            }
+        }
+        let wish = wanted.resolve()?;
+        Ok(Self {
+            specification,
+            place,
+            wish,
+        })
+    }
+}
+
+/// Any well-formed image id can be launched.
+pub(crate) fn check_image(image: &str) -> Result<(), Error> {
+    let digits = image.strip_prefix("ami-").unwrap_or_default();
+    let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if matches!(digits.len(), 8 | 17) && digits.bytes().all(lower_hex) {
+        Ok(())
+    } else {
+        Err(Error::ImageMalformed {
+            image: image.into(),
+        })
+    }
+}
+
+/// User data are limited before they are encoded.
+pub(crate) fn check_user_data(user_data: Option<&[u8]>) -> Result<(), Error> {
+    match user_data {
+        Some(data) if data.len() > USER_DATA_BYTES_MAX => Err(Error::UserDataTooLong),
+        _ => Ok(()),
+    }
+}
+
+const USER_DATA_BYTES_MAX: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{caller, control, interface, new_instance, place, with_interfaces};
+
+    #[tokio::test]
+    async fn what_cannot_be_launched_is_refused_and_leaves_nothing() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let base = || new_instance(&place);
+        let address = |last| Ipv4Addr::new(10, 0, 0, last);
+        let at = |last| RunInstances {
+            private_address: Some(address(last)),
+            ..base()
+        };
+        let taken = control.run_instances(&caller, at(9)).await;
+        let taken = taken.expect("the address is free").instances[0].id;
+        let busy = {
+            let region = control.read(&caller).await.expect("the region is alive");
+            let mut enis = region.enis_of_instance(taken);
+            enis.next().expect("a primary interface").id
+        };
+        let one = |edit: fn(&mut InterfaceSpecification)| {
+            let mut specification = interface(0, place.subnet);
+            edit(&mut specification);
+            with_interfaces(&place, &[specification])
+        };
+        let type_limit = Error::AttachmentLimitExceeded {
+            count: 3,
+            instance_type: "t3.micro".into(),
+        };
+        let foreign = RunInstances {
+            groups: vec![place.foreign_group],
+            ..base()
+        };
+        let existing = InterfaceSpecification {
+            eni: Some(busy),
+            subnet: None,
+            ..interface(0, place.subnet)
+        };
+        let three = [0, 1, 2].map(|index| interface(index, place.subnet));
+        for (input, error) in [
+            (
+                RunInstances {
+                    image: "ami-1".to_owned(),
+                    ..base()
+                },
+                Error::ImageMalformed {
+                    image: "ami-1".into(),
+                },
+            ),
+            (
+                RunInstances {
+                    instance_type: Some("t9.micro".to_owned()),
+                    ..base()
+                },
+                Error::InstanceTypeUnknown {
+                    name: "t9.micro".into(),
+                },
+            ),
+            (
+                RunInstances {
+                    min_count: 0,
+                    ..base()
+                },
+                Error::InstanceCountInvalid { count: 0 },
+            ),
+            (
+                RunInstances {
+                    min_count: 2,
+                    ..base()
+                },
+                Error::InstanceCountsContradict,
+            ),
+            (
+                RunInstances {
+                    max_count: 1001,
+                    ..base()
+                },
+                Error::InstanceLimitExceeded { wanted: 1001 },
+            ),
+            (
+                RunInstances {
+                    user_data: Some(vec![0; 16 * 1024 + 1]),
+                    ..base()
+                },
+                Error::UserDataTooLong,
+            ),
+            (
+                at(9),
+                Error::AddressInUseAtLaunch {
+                    address: address(9),
+                },
+            ),
+            (at(1), Error::AddressReserved),
+            (
+                RunInstances {
+                    max_count: 2,
+                    ..at(8)
+                },
+                Error::UniqueInterfaceForSeveral,
+            ),
+            (
+                foreign,
+                Error::GroupOfOtherNetwork {
+                    group: place.foreign_group,
+                    subnet: place.subnet,
+                },
+            ),
+            (
+                RunInstances {
+                    interfaces: vec![interface(0, place.subnet)],
+                    ..base()
+                },
+                Error::InstanceLevelNetwork { what: "subnet ID" },
+            ),
+            (one(|s| s.device_index = None), Error::DeviceIndexMissing),
+            (one(|s| s.device_index = Some(1)), Error::NoPrimaryInterface),
+            (
+                one(|s| s.secondary_count = Some(2)),
+                Error::InterfaceAddressLimitExceeded,
+            ),
+            (
+                with_interfaces(
+                    &place,
+                    &[interface(0, place.subnet), interface(0, place.subnet)],
+                ),
+                Error::DeviceIndexTwice,
+            ),
+            (with_interfaces(&place, &three), type_limit),
+            (
+                with_interfaces(
+                    &place,
+                    &[interface(0, place.subnet), interface(1, place.far_subnet)],
+                ),
+                Error::AttachmentAcrossZones,
+            ),
+            (
+                with_interfaces(
+                    &place,
+                    &[
+                        interface(0, place.subnet),
+                        interface(1, place.foreign_subnet),
+                    ],
+                ),
+                Error::AttachmentAcrossVpcs,
+            ),
+            (
+                with_interfaces(&place, &[existing]),
+                Error::InterfaceInUseAtLaunch { id: busy },
+            ),
+        ] {
+            let refused = control.run_instances(&caller, input).await;
+            assert_eq!(refused.err(), Some(error));
+        }
+        let region = control.read(&caller).await.expect("the region is alive");
+        assert_eq!(
+            (region.instances.len(), region.network_interfaces.len()),
+            (1, 1)
+        );
+    }
+}

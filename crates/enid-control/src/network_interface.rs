@@ -1,0 +1,413 @@
+//! Network interfaces: creating and deleting them.
+
+use std::collections::BTreeSet;
+
+use enid_model::Tags;
+use enid_model::id::{EniId, SecurityGroupId, SubnetId, VpcId};
+use enid_model::network_interface::{Attachment, Mac, NetworkInterface};
+use enid_model::security_group::SecurityGroup;
+use enid_model::state::Stored;
+use enid_model::subnet::Subnet;
+
+use crate::address_lease::{Claims, WantedAddresses, Wish, give_back};
+use crate::attachment::largest_ipv4_limit;
+use crate::tag::{TagSpecification, specified};
+use crate::{Caller, Control, Draft, Error};
+
+/// The input of CreateNetworkInterface.
+#[derive(Debug, Clone)]
+pub struct CreateNetworkInterface {
+    /// The subnet.
+    pub subnet: SubnetId,
+    /// Free text.
+    pub description: String,
+    /// The security groups; none means the VPC's default group.
+    pub groups: Vec<SecurityGroupId>,
+    /// The private addresses.
+    pub addresses: WantedAddresses,
+    /// Makes a repetition harmless.
+    pub client_token: Option<String>,
+    /// Its tags.
+    pub tags: Vec<TagSpecification>,
+}
+
+impl Control {
+    /// CreateNetworkInterface.
+    pub async fn create_network_interface(
+        &self,
+        caller: &Caller,
+        input: CreateNetworkInterface,
+    ) -> Result<NetworkInterface, Error> {
+        let (token, parameters) = {
+            let mut rest = input.clone();
+            let token = rest.client_token.take();
+            (token, format!("{rest:?}"))
+        };
+        let tags = specified(&input.tags, "network-interface")?;
+        let wish = input.addresses.resolve()?;
+        if wish.count() > usize::from(largest_ipv4_limit()) {
+            return Err(Error::PrivateAddressLimitExceeded);
+        }
+        self.transact(caller, |draft| {
+            let made = draft.made_before(OPERATION, token.as_deref(), &parameters)?;
+            if let Some(id) = made.and_then(|made| made.first()?.parse().ok()) {
+                let known = draft.require::<NetworkInterface>(id)?;
+                return Ok(NetworkInterface::clone(&known));
+            }
+            let subnet = draft.require::<Subnet>(input.subnet)?;
+            let new = NewInterface {
+                groups: groups_or_default(draft, subnet.vpc, &input.groups)?,
+                description: &input.description,
+                wish: &wish,
+                attachment: None,
+                tags: tags.clone(),
+            };
+            let eni = new.create(draft, &mut Claims::default(), &subnet)?;
+            let made = vec![eni.id.to_string()];
+            draft.remember(OPERATION, token.as_deref(), &parameters, made);
+            Ok(eni)
+        })
+        .await
+    }
+
+    /// DeleteNetworkInterface.
+    pub async fn delete_network_interface(&self, caller: &Caller, id: EniId) -> Result<(), Error> {
+        self.transact(caller, |draft| {
+            let eni = draft.require::<NetworkInterface>(id)?;
+            if eni.attachment.is_some() {
+                return Err(Error::InterfaceInUse { id });
+            }
+            remove(draft, &eni);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// A network interface that is about to be.
+pub(crate) struct NewInterface<'a> {
+    /// Checked by [`groups_or_default`].
+    pub(crate) groups: Vec<SecurityGroupId>,
+    pub(crate) description: &'a str,
+    pub(crate) wish: &'a Wish,
+    pub(crate) attachment: Option<Attachment>,
+    pub(crate) tags: Tags,
+}
+
+impl NewInterface<'_> {
+    /// Creates it in a subnet that the draft depends on.
+    pub(crate) fn create(
+        self,
+        draft: &mut Draft<'_>,
+        claims: &mut Claims,
+        subnet: &Subnet,
+    ) -> Result<NetworkInterface, Error> {
+        // Limit: calls at the very same time can pass the quota by their number. Counting in the
+        // transaction would make every create wait for every other one.
+        if draft.region.network_interfaces.len() >= draft.quotas.network_interfaces {
+            return Err(Error::InterfaceLimitExceeded);
+        }
+        let id = draft.mint();
+        let addresses = claims.fulfil(draft, subnet, self.wish, id)?;
+        let eni = NetworkInterface {
+            id,
+            subnet: subnet.id,
+            vpc: subnet.vpc,
+            mac: new_mac(draft),
+            description: self.description.to_owned(),
+            groups: self.groups,
+            addresses,
+            source_dest_check: true,
+            requester_id: None,
+            attachment: self.attachment,
+            tags: self.tags,
+        };
+        draft.create(eni.clone());
+        Ok(eni)
+    }
+}
+
+/// Deletes an interface and gives its addresses back.
+pub(crate) fn remove(draft: &mut Draft<'_>, eni: &Stored<NetworkInterface>) {
+    for address in &eni.addresses {
+        give_back(draft, eni.subnet, *address);
+    }
+    draft.delete(eni);
+}
+
+/// The groups that an interface shall have, each once: those named, or the VPC's default group.
+pub(crate) fn groups_or_default(
+    draft: &mut Draft<'_>,
+    vpc: VpcId,
+    named: &[SecurityGroupId],
+) -> Result<Vec<SecurityGroupId>, Error> {
+    if named.is_empty() {
+        // The default group goes only with its VPC, and that not before its subnets.
+        let found = draft.region.vpcs.get(&vpc);
+        let found = found.ok_or_else(|| Error::not_found(vpc))?;
+        return Ok(vec![found.default_group]);
+    }
+    checked_groups(draft, vpc, named)
+}
+
+/// Groups of this VPC, each once, not more than the quota.
+pub(crate) fn checked_groups(
+    draft: &mut Draft<'_>,
+    vpc: VpcId,
+    named: &[SecurityGroupId],
+) -> Result<Vec<SecurityGroupId>, Error> {
+    let mut seen = BTreeSet::new();
+    let mut groups = named.to_vec();
+    groups.retain(|group| seen.insert(*group));
+    for id in &groups {
+        if draft.require::<SecurityGroup>(*id)?.vpc != vpc {
+            return Err(Error::DifferentNetworks);
+        }
+    }
+    if groups.len() > draft.quotas.groups_per_interface {
+        return Err(Error::GroupsPerInterfaceLimitExceeded);
+    }
+    Ok(groups)
+}
+
+/// A locally administered unicast address with one of the first octets that AWS's have. The other
+/// 40 bits and two of the first are random: in a region of 100,000 interfaces one in ten thousand
+/// would see two equal ones, and no table has a MAC address as its key.
+fn new_mac(draft: &mut Draft<'_>) -> Mac {
+    let [first, a, b, c, d, e, ..] = draft.random().to_le_bytes();
+    Mac([(first & 0b1100) | 0b0010, a, b, c, d, e])
+}
+
+const OPERATION: &str = "CreateNetworkInterface";
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::address_lease::ListedAddress;
+    use crate::fixture::{Place, caller, control, new_eni, place};
+    use crate::tag::Tag;
+
+    fn address(last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 0, last)
+    }
+
+    fn with_primary(place: &Place, primary: Ipv4Addr) -> CreateNetworkInterface {
+        let mut input = new_eni(place);
+        input.addresses.primary = Some(primary);
+        input
+    }
+
+    #[tokio::test]
+    async fn a_new_interface_has_a_free_address_and_the_default_group() {
+        let control = control();
+        let place = place(&control, "10.0.0.0/28").await;
+        let mut seen = BTreeSet::new();
+        // All eleven usable addresses, each once, then none.
+        for _ in 0..11 {
+            let eni = control
+                .create_network_interface(&caller(), new_eni(&place))
+                .await;
+            let eni = eni.expect("an address is free");
+            assert_eq!(eni.groups, [place.default_group]);
+            assert!(eni.source_dest_check && eni.attachment.is_none());
+            assert_eq!(eni.mac.0[0] & 0b11, 0b10, "local, unicast");
+            assert!(seen.insert(eni.primary_address()));
+        }
+        assert_eq!(seen, (4..15).map(address).collect());
+        let none_left = control
+            .create_network_interface(&caller(), new_eni(&place))
+            .await;
+        assert_eq!(none_left, Err(Error::InsufficientFreeAddresses));
+    }
+
+    #[tokio::test]
+    async fn named_addresses_are_those_of_the_subnet_that_are_free() {
+        let control = control();
+        let place = place(&control, "10.0.0.0/28").await;
+        let caller = caller();
+        let create =
+            |last| control.create_network_interface(&caller, with_primary(&place, address(last)));
+        assert_eq!(
+            create(5).await.map(|eni| eni.addresses),
+            Ok(vec![address(5)])
+        );
+        for (last, error) in [
+            (
+                5,
+                Error::AddressInUse {
+                    address: address(5),
+                },
+            ),
+            (1, Error::AddressReserved),
+            (15, Error::AddressReserved),
+            (
+                16,
+                Error::AddressOutsideSubnet {
+                    address: address(16),
+                },
+            ),
+        ] {
+            assert_eq!(create(last).await, Err(error));
+        }
+        let mut input = new_eni(&place);
+        input.addresses.listed = [(6, false), (7, true)]
+            .map(|(last, primary)| ListedAddress {
+                address: address(last),
+                primary,
+            })
+            .to_vec();
+        let eni = control.create_network_interface(&caller, input).await;
+        assert_eq!(
+            eni.map(|eni| eni.addresses),
+            Ok(vec![address(7), address(6)])
+        );
+        let mut input = new_eni(&place);
+        input.addresses.secondary_count = Some(2);
+        let eni = control.create_network_interface(&caller, input).await;
+        assert_eq!(eni.map(|eni| eni.addresses.len()), Ok(3));
+    }
+
+    #[tokio::test]
+    async fn a_failed_create_claims_nothing() {
+        let control = control();
+        let place = place(&control, "10.0.0.0/28").await;
+        let mut input = with_primary(&place, address(5));
+        input.addresses.secondary_count = Some(11);
+        let refused = control.create_network_interface(&caller(), input).await;
+        assert_eq!(refused, Err(Error::InsufficientFreeAddresses));
+        let mut input = with_primary(&place, address(5));
+        input.groups = vec![place.foreign_group];
+        let refused = control.create_network_interface(&caller(), input).await;
+        assert_eq!(refused, Err(Error::DifferentNetworks));
+        let region = control.read(&caller()).await.expect("the region is alive");
+        assert_eq!(
+            (region.leases.len(), region.network_interfaces.len()),
+            (0, 0)
+        );
+    }
+
+    #[tokio::test]
+    async fn groups_are_named_once_and_limited() {
+        let control = control();
+        let place = place(&control, "10.0.0.0/28").await;
+        let mut input = new_eni(&place);
+        input.groups = vec![place.groups[1], place.groups[0], place.groups[1]];
+        let eni = control.create_network_interface(&caller(), input).await;
+        assert_eq!(
+            eni.map(|eni| eni.groups),
+            Ok(vec![place.groups[1], place.groups[0]])
+        );
+        let mut input = new_eni(&place);
+        input.groups.clone_from(&place.groups);
+        let refused = control.create_network_interface(&caller(), input).await;
+        assert_eq!(refused, Err(Error::GroupsPerInterfaceLimitExceeded));
+        let mut input = new_eni(&place);
+        input.groups = vec![SecurityGroupId(7)];
+        let refused = control.create_network_interface(&caller(), input).await;
+        assert_eq!(refused, Err(Error::not_found(SecurityGroupId(7))));
+        let mut input = new_eni(&place);
+        input.subnet = SubnetId(7);
+        let refused = control.create_network_interface(&caller(), input).await;
+        assert_eq!(refused, Err(Error::not_found(SubnetId(7))));
+    }
+
+    #[tokio::test]
+    async fn a_client_token_makes_one_interface() {
+        let control = control();
+        let place = place(&control, "10.0.0.0/28").await;
+        let mut input = new_eni(&place);
+        input.client_token = Some("once".to_owned());
+        let first = control
+            .create_network_interface(&caller(), input.clone())
+            .await;
+        let again = control
+            .create_network_interface(&caller(), input.clone())
+            .await;
+        assert!(first.is_ok());
+        assert_eq!(first, again);
+        input.description = "another".to_owned();
+        let other = control.create_network_interface(&caller(), input).await;
+        assert_eq!(other, Err(Error::IdempotentParameterMismatch));
+    }
+
+    #[tokio::test]
+    async fn tags_are_for_interfaces_and_dry_runs_change_nothing() {
+        let control = control();
+        let place = place(&control, "10.0.0.0/28").await;
+        let tagged = |resource_type: &str| {
+            let mut input = new_eni(&place);
+            let tag = Tag {
+                key: "a".to_owned(),
+                value: "b".to_owned(),
+            };
+            input.tags = vec![TagSpecification {
+                resource_type: Some(resource_type.to_owned()),
+                tags: vec![tag],
+            }];
+            input
+        };
+        let dry = Caller {
+            dry_run: true,
+            ..caller()
+        };
+        let answer = control
+            .create_network_interface(&dry, tagged("network-interface"))
+            .await;
+        assert_eq!(answer, Err(Error::DryRun));
+        let region = control.read(&caller()).await.expect("the region is alive");
+        assert!(region.network_interfaces.is_empty());
+        let eni = control
+            .create_network_interface(&caller(), tagged("network-interface"))
+            .await;
+        assert_eq!(eni.map(|eni| eni.tags.len()), Ok(1));
+        let wrong = control
+            .create_network_interface(&caller(), tagged("subnet"))
+            .await;
+        assert!(matches!(wrong, Err(Error::TagSpecificationType { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_deleted_interface_gives_its_addresses_back() {
+        let control = control();
+        let place = place(&control, "10.0.0.0/28").await;
+        let caller = caller();
+        let create = || control.create_network_interface(&caller, with_primary(&place, address(5)));
+        let eni = create().await.expect("the address is free");
+        assert!(create().await.is_err());
+        assert_eq!(
+            control.delete_network_interface(&caller, eni.id).await,
+            Ok(())
+        );
+        assert!(create().await.is_ok());
+        let gone = control.delete_network_interface(&caller, eni.id).await;
+        assert_eq!(gone, Err(Error::not_found(eni.id)));
+    }
+
+    #[tokio::test]
+    async fn no_two_interfaces_made_at_once_share_an_address() {
+        let control = std::sync::Arc::new(control());
+        let place = place(&control, "10.0.0.0/28").await;
+        let calls: Vec<_> = (0..16)
+            .map(|_| {
+                let (control, input) = (std::sync::Arc::clone(&control), new_eni(&place));
+                tokio::spawn(
+                    async move { control.create_network_interface(&caller(), input).await },
+                )
+            })
+            .collect();
+        let mut addresses = BTreeSet::new();
+        let mut refused = 0;
+        for call in calls {
+            match call.await.expect("no call panics") {
+                Ok(eni) => assert!(addresses.insert(eni.primary_address())),
+                Err(error) => {
+                    assert_eq!(error, Error::InsufficientFreeAddresses);
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!((addresses.len(), refused), (11, 5));
+    }
+}

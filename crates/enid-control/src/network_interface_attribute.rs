@@ -1,0 +1,182 @@
+//! Attributes of a network interface: one per call.
+
+use enid_model::id::{AttachmentId, EniId, SecurityGroupId};
+use enid_model::network_interface::NetworkInterface;
+
+use crate::network_interface::checked_groups;
+use crate::{Caller, Control, Error};
+
+/// The input of ModifyNetworkInterfaceAttribute: exactly one attribute is present.
+#[derive(Debug, Clone, Default)]
+pub struct ModifyNetworkInterface {
+    /// A new description.
+    pub description: Option<String>,
+    /// New security groups, instead of the present ones.
+    pub groups: Option<Vec<SecurityGroupId>>,
+    /// Whether only packets from or to its own addresses shall pass.
+    pub source_dest_check: Option<bool>,
+    /// Which attachment, and whether the interface shall go with the instance.
+    pub attachment: Option<(AttachmentId, bool)>,
+}
+
+impl Control {
+    /// ModifyNetworkInterfaceAttribute.
+    pub async fn modify_network_interface(
+        &self,
+        caller: &Caller,
+        id: EniId,
+        input: ModifyNetworkInterface,
+    ) -> Result<(), Error> {
+        only_one(&[
+            ("description", input.description.is_some()),
+            ("groupSet", input.groups.is_some()),
+            ("sourceDestCheck", input.source_dest_check.is_some()),
+            ("attachment", input.attachment.is_some()),
+        ])?;
+        self.transact(caller, |draft| {
+            let read = draft.require::<NetworkInterface>(id)?;
+            let mut eni = NetworkInterface::clone(&read);
+            if let Some(description) = &input.description {
+                eni.description.clone_from(description);
+            }
+            if let Some(groups) = &input.groups {
+                if groups.is_empty() {
+                    return Err(Error::NoGroups);
+                }
+                eni.groups = checked_groups(draft, eni.vpc, groups)?;
+            }
+            if let Some(check) = input.source_dest_check {
+                eni.source_dest_check = check;
+            }
+            if let Some((attachment, delete_on_termination)) = input.attachment {
+                match &mut eni.attachment {
+                    Some(known) if known.id == attachment => {
+                        known.delete_on_termination = delete_on_termination;
+                    }
+                    _ => return Err(Error::not_found(attachment)),
+                }
+            }
+            draft.edit(&read, |old| *old = eni);
+            Ok(())
+        })
+        .await
+    }
+
+    /// ResetNetworkInterfaceAttribute: source/destination checking is on again.
+    pub async fn reset_source_dest_check(&self, caller: &Caller, id: EniId) -> Result<(), Error> {
+        self.transact(caller, |draft| {
+            let eni = draft.require::<NetworkInterface>(id)?;
+            draft.edit(&eni, |eni| eni.source_dest_check = true);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// AWS takes one attribute per call though its model carries all.
+pub(crate) fn only_one(attributes: &[(&str, bool)]) -> Result<(), Error> {
+    let present: Vec<&str> = attributes
+        .iter()
+        .filter(|(_, present)| *present)
+        .map(|(name, _)| *name)
+        .collect();
+    match present.as_slice() {
+        [_] => Ok(()),
+        [] => Err(Error::NoAttribute),
+        several => {
+            let names = several.join(", ").into();
+            Err(Error::SeveralAttributes { names })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{caller, control, new_eni, new_instance, place};
+
+    #[tokio::test]
+    async fn one_attribute_changes_per_call() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let eni = control
+            .create_network_interface(&caller, new_eni(&place))
+            .await;
+        let id = eni.expect("an interface").id;
+        let modify = |input| control.modify_network_interface(&caller, id, input);
+
+        assert_eq!(
+            modify(ModifyNetworkInterface::default()).await,
+            Err(Error::NoAttribute)
+        );
+        let two = ModifyNetworkInterface {
+            description: Some("x".to_owned()),
+            source_dest_check: Some(false),
+            ..ModifyNetworkInterface::default()
+        };
+        assert_eq!(
+            modify(two).await.map_err(|error| error.to_string()),
+            Err(
+                "Fields for multiple attribute types specified: description, sourceDestCheck"
+                    .to_owned()
+            )
+        );
+        let groups = |groups: &[SecurityGroupId]| ModifyNetworkInterface {
+            groups: Some(groups.to_vec()),
+            ..ModifyNetworkInterface::default()
+        };
+        assert_eq!(modify(groups(&[])).await, Err(Error::NoGroups));
+        assert_eq!(
+            modify(groups(&place.groups)).await,
+            Err(Error::GroupsPerInterfaceLimitExceeded)
+        );
+        assert_eq!(
+            modify(groups(&[place.foreign_group])).await,
+            Err(Error::DifferentNetworks)
+        );
+        assert_eq!(modify(groups(&place.groups[..2])).await, Ok(()));
+        let check_off = ModifyNetworkInterface {
+            source_dest_check: Some(false),
+            ..ModifyNetworkInterface::default()
+        };
+        assert_eq!(modify(check_off).await, Ok(()));
+        let read = || async {
+            let region = control.read(&caller).await.expect("the region is alive");
+            let eni = region.network_interfaces.get(&id).cloned();
+            eni.expect("the interface is there")
+        };
+        let eni = read().await;
+        assert_eq!(eni.groups, place.groups[..2]);
+        assert!(!eni.source_dest_check);
+        assert_eq!(control.reset_source_dest_check(&caller, id).await, Ok(()));
+        assert!(read().await.source_dest_check);
+    }
+
+    #[tokio::test]
+    async fn an_attachment_is_named_with_its_interface() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let launched = control.run_instances(&caller, new_instance(&place)).await;
+        let instance = launched.expect("a launch").instances[0].id;
+        let region = control.read(&caller).await.expect("the region is alive");
+        let mut enis = region.enis_of_instance(instance);
+        let eni = enis.next().expect("a primary interface");
+        let attachment = eni.attachment.as_ref().expect("it is attached").id;
+        let modify = |attachment| {
+            let input = ModifyNetworkInterface {
+                attachment: Some((attachment, false)),
+                ..ModifyNetworkInterface::default()
+            };
+            control.modify_network_interface(&caller, eni.id, input)
+        };
+        let other = AttachmentId(7);
+        assert_eq!(modify(other).await, Err(Error::not_found(other)));
+        assert_eq!(modify(attachment).await, Ok(()));
+        // So the interface outlives its instance.
+        let ended = control.terminate_instances(&caller, &[instance]).await;
+        assert!(ended.is_ok());
+        let region = control.read(&caller).await.expect("the region is alive");
+        let kept = region.network_interfaces.get(&eni.id);
+        assert!(kept.is_some_and(|eni| eni.attachment.is_none()));
+    }
+}

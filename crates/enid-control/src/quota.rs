@@ -1,0 +1,32 @@
+//! How many of each resource there may be. The defaults are AWS's; a configuration can raise them.
+
+/// The quotas of every region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// Security groups per network interface. AWS allows up to 16, and at most 1,000 for the
+    /// product with [`Quotas::rules_per_group`].
+    pub groups_per_interface: usize,
+    /// Network interfaces per region.
+    pub network_interfaces: usize,
+    /// Rules per security group, counted apart for each direction and address family.
+    pub rules_per_group: usize,
+    /// Security groups per region.
+    pub security_groups: usize,
+    /// Subnets per VPC.
+    pub subnets_per_vpc: usize,
+    /// VPCs per region.
+    pub vpcs: usize,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            groups_per_interface: 5,
+            network_interfaces: 5_000,
+            rules_per_group: 60,
+            security_groups: 2_500,
+            subnets_per_vpc: 200,
+            vpcs: 5,
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! Subnets.
+
+use std::collections::BTreeMap;
+
+use enid_model::id::{SubnetId, VpcId};
+use enid_model::key::Kind;
+use enid_model::region::Region;
+use enid_model::state::RegionState;
+use enid_model::subnet::Subnet;
+use enid_model::vpc::Vpc;
+use enid_store::Condition;
+use ipnet::Ipv4Net;
+
+use crate::vpc::{SIZES, block};
+use crate::{Caller, Control, Draft, Error, TagSpecification, tag};
+
+/// What CreateSubnet takes.
+#[derive(Debug, Clone)]
+pub struct CreateSubnet {
+    /// Its VPC.
+    pub vpc: VpcId,
+    /// Its block, as the client writes it.
+    pub cidr_block: String,
+    /// The name of its zone.
+    pub availability_zone: Option<String>,
+    /// The id of its zone.
+    pub availability_zone_id: Option<String>,
+    /// Tags for it.
+    pub tag_specifications: Vec<TagSpecification>,
+}
+
+impl CreateSubnet {
+    /// A subnet in whichever zone Enid chooses.
+    #[must_use]
+    pub fn new(vpc: VpcId, cidr_block: &str) -> Self {
+        Self {
+            vpc,
+            cidr_block: cidr_block.to_owned(),
+            availability_zone: None,
+            availability_zone_id: None,
+            tag_specifications: Vec::new(),
+        }
+    }
+}
+
+/// What ModifySubnetAttribute takes: exactly one change.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ModifySubnetAttribute {
+    /// Whether new interfaces get a public address. Only "no" is there.
+    pub map_public_ip_on_launch: Option<bool>,
+}
+
+/// How many more addresses interfaces in a subnet can have.
+#[must_use]
+pub fn available_addresses(region: &RegionState, subnet: &Subnet) -> u32 {
+    let leased = region.leases_of_subnet(subnet.id).count();
+    let leased = u32::try_from(leased).unwrap_or(u32::MAX);
+    subnet.capacity().saturating_sub(leased)
+}
+
+impl Control {
+    /// CreateSubnet.
+    pub async fn create_subnet(
+        &self,
+        caller: &Caller,
+        input: &CreateSubnet,
+    ) -> Result<Subnet, Error> {
+        let tags = tag::specified(&input.tag_specifications, "subnet")?;
+        let cidr = block(&input.cidr_block)?;
+        self.transact(caller, |draft| {
+            let vpc = draft.require::<Vpc>(input.vpc)?;
+            if !SIZES.contains(&cidr.prefix_len()) || !vpc.cidr.contains(&cidr) {
+                let cidr = (*input.cidr_block).into();
+                return Err(Error::SubnetRange { cidr });
+            }
+            let (zone, zone_id) = zone(draft, input)?;
+            check_neighbours(draft, vpc.id, cidr, &input.cidr_block)?;
+            let subnet = Subnet {
+                id: draft.mint(),
+                vpc: vpc.id,
+                cidr,
+                zone,
+                zone_id,
+                default_for_az: false,
+                tags: tags.clone(),
+            };
+            draft.create(subnet.clone());
+            Ok(subnet)
+        })
+        .await
+    }
+
+    /// DeleteSubnet.
+    pub async fn delete_subnet(&self, caller: &Caller, id: SubnetId) -> Result<(), Error> {
+        self.transact(caller, |draft| {
+            let subnet = draft.require::<Subnet>(id)?;
+            let leases = draft.region.leases_of_subnet(id);
+            if leases.count() > 0 || draft.region.enis_of_subnet(id).next().is_some() {
+                return Err(Error::SubnetInUse { id });
+            }
+            // Every interface holds a lease of its subnet.
+            let leases = format!("{id}/").into();
+            draft.demand(Condition::Empty(caller.scope(), Kind::AddressLease, leases));
+            draft.delete(&subnet);
+            Ok(())
+        })
+        .await
+    }
+
+    /// ModifySubnetAttribute.
+    pub async fn modify_subnet_attribute(
+        &self,
+        caller: &Caller,
+        id: SubnetId,
+        input: ModifySubnetAttribute,
+    ) -> Result<(), Error> {
+        self.transact(caller, |draft| {
+            draft.require::<Subnet>(id)?;
+            match input.map_public_ip_on_launch {
+                None => Err(Error::MissingParameter { name: "attribute" }),
+                Some(true) => Err(Error::Unsupported {
+                    what: "MapPublicIpOnLaunch=true: there are no public addresses",
+                }),
+                Some(false) => Ok(()),
+            }
+        })
+        .await
+    }
+}
+
+/// No other subnet of the VPC overlaps, and there is room for one more; also at the commit.
+fn check_neighbours(
+    draft: &mut Draft<'_>,
+    vpc: VpcId,
+    cidr: Ipv4Net,
+    text: &str,
+) -> Result<(), Error> {
+    draft.demand_none_new(Kind::Subnet);
+    let mut count = 0;
+    for neighbour in draft.region.subnets_of_vpc(vpc) {
+        count += 1;
+        let overlaps = |subnet: &Subnet| subnet.cidr.contains(&cidr) || cidr.contains(&subnet.cidr);
+        if draft
+            .region
+            .subnets
+            .get(&neighbour)
+            .is_some_and(|s| overlaps(s))
+        {
+            return Err(Error::SubnetConflict { cidr: text.into() });
+        }
+    }
+    if count >= draft.quotas.subnets_per_vpc {
+        return Err(Error::SubnetLimitExceeded);
+    }
+    Ok(())
+}
+
+/// The zone that a request names, by name or id. If it names none, the first of those with the
+/// fewest subnets of the VPC, so that subnets spread.
+fn zone(draft: &Draft<'_>, input: &CreateSubnet) -> Result<(String, String), Error> {
+    let region: &Region = draft.caller.region;
+    let named = input.availability_zone.as_deref();
+    let identified = input.availability_zone_id.as_deref();
+    if named.is_some() && identified.is_some() {
+        return Err(Error::ZoneTwice);
+    }
+    let unknown = |value: &str, name, zone: fn((String, String)) -> String| {
+        let known: Vec<_> = region.zones().map(zone).collect();
+        let known = known.join(", ");
+        Error::InvalidValue {
+            value: value.into(),
+            name,
+            why: format!(
+                "Subnets can currently only be created in the following availability zones: {known}."
+            )
+            .into(),
+        }
+    };
+    if let Some(named) = named {
+        let mut zones = region.zones();
+        return zones
+            .find(|(name, _)| name == named)
+            .ok_or_else(|| unknown(named, "availabilityZone", |(name, _)| name));
+    }
+    if let Some(identified) = identified {
+        let mut zones = region.zones();
+        return zones
+            .find(|(_, id)| id == identified)
+            .ok_or_else(|| unknown(identified, "availabilityZoneId", |(_, id)| id));
+    }
+    let mut used = BTreeMap::new();
+    for subnet in draft.region.subnets_of_vpc(input.vpc) {
+        if let Some(subnet) = draft.region.subnets.get(&subnet) {
+            *used.entry(&*subnet.zone).or_insert(0_usize) += 1;
+        }
+    }
+    let free = region
+        .zones()
+        .min_by_key(|(name, _)| used.get(&**name).copied().unwrap_or_default());
+    // Unwrap: every region in the table has zones; a test of the model reads them all.
+    Ok(free.expect("a region has a zone"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use enid_model::id::EniId;
+    use enid_model::record::Record;
+    use enid_model::subnet::AddressLease;
+
+    use super::*;
+    use crate::fixture::{caller, control};
+    use crate::{CreateVpc, Quotas};
+
+    async fn vpc(control: &Control, caller: &Caller) -> VpcId {
+        let input = CreateVpc {
+            cidr_block: "10.0.0.0/16".to_owned(),
+            ..CreateVpc::default()
+        };
+        let vpc = control.create_vpc(caller, &input).await;
+        vpc.expect("a VPC").id
+    }
+
+    #[tokio::test]
+    async fn blocks_lie_in_the_vpc_and_apart() {
+        let (control, caller) = (control(), caller());
+        let home = vpc(&control, &caller).await;
+        for (cidr, made) in [
+            ("10.0.1.77/24", Ok("10.0.1.0/24")),
+            ("10.0.2.0/28", Ok("10.0.2.0/28")),
+            ("10.0.1.128/25", Err("InvalidSubnet.Conflict")),
+            ("10.0.0.0/16", Err("InvalidSubnet.Conflict")),
+            ("10.0.1.0/24", Err("InvalidSubnet.Conflict")),
+            ("10.0.3.0/29", Err("InvalidSubnet.Range")),
+            ("10.1.0.0/24", Err("InvalidSubnet.Range")),
+            ("10.0.0.0/15", Err("InvalidSubnet.Range")),
+            ("10.0.3.0", Err("InvalidParameterValue")),
+            ("10.0.3.0/24", Ok("10.0.3.0/24")),
+        ] {
+            let input = CreateSubnet::new(home, cidr);
+            let subnet = control.create_subnet(&caller, &input).await;
+            let subnet = subnet.map(|subnet| subnet.cidr.to_string());
+            assert_eq!(subnet.as_deref().map_err(Error::code), made, "{cidr}");
+        }
+        // The same block in another VPC meets nobody.
+        let other = vpc(&control, &caller).await;
+        let input = CreateSubnet::new(other, "10.0.1.0/24");
+        assert!(control.create_subnet(&caller, &input).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn zones_go_by_name_or_id_or_spread() {
+        let (control, caller) = (control(), caller());
+        let vpc = vpc(&control, &caller).await;
+        let mut number = 0;
+        let mut create = async |name: Option<&str>, id: Option<&str>| {
+            number += 1;
+            let mut input = CreateSubnet::new(vpc, &format!("10.0.{number}.0/24"));
+            input.availability_zone = name.map(str::to_owned);
+            input.availability_zone_id = id.map(str::to_owned);
+            let subnet = control.create_subnet(&caller, &input).await;
+            subnet.map(|subnet| (subnet.zone, subnet.zone_id))
+        };
+        let zone = |name: &str, id: &str| Ok((name.to_owned(), id.to_owned()));
+        let (a, b) = (
+            zone("eu-west-1a", "euw1-az1"),
+            zone("eu-west-1b", "euw1-az2"),
+        );
+        assert_eq!(create(None, None).await, a);
+        assert_eq!(create(None, Some("euw1-az2")).await, b);
+        assert_eq!(create(None, None).await, zone("eu-west-1c", "euw1-az3"));
+        assert_eq!(create(Some("eu-west-1b"), None).await, b);
+        assert_eq!(create(None, None).await, a);
+        let both = create(Some("eu-west-1a"), Some("euw1-az1")).await;
+        assert_eq!(both, Err(Error::ZoneTwice));
+        let unknown = create(Some("us-east-1a"), None).await;
+        assert_eq!(
+            unknown.map_err(|error| error.to_string()),
+            Err(
+                "Value (us-east-1a) for parameter availabilityZone is invalid. Subnets can \
+                 currently only be created in the following availability zones: eu-west-1a, \
+                 eu-west-1b, eu-west-1c."
+                    .to_owned()
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_keeps_its_subnet() {
+        let (control, caller) = (control(), caller());
+        let vpc = vpc(&control, &caller).await;
+        let input = CreateSubnet::new(vpc, "10.0.1.0/28");
+        let subnet = control.create_subnet(&caller, &input).await;
+        let subnet = subnet.expect("a subnet");
+        let lease = AddressLease { eni: EniId(1) };
+        let address = Ipv4Addr::new(10, 0, 1, 4);
+        control
+            .transact(&caller, |draft| {
+                draft.lease(&subnet, address, lease);
+                Ok(())
+            })
+            .await
+            .expect("leased");
+        let region = control.read(&caller).await.expect("a region");
+        assert_eq!(available_addresses(&region, &subnet), 10);
+        let deleted = control.delete_subnet(&caller, subnet.id).await;
+        assert_eq!(deleted, Err(Error::SubnetInUse { id: subnet.id }));
+        control
+            .transact(&caller, |draft| {
+                let name = enid_model::state::lease_name(subnet.id, address);
+                let held = draft.region.leases.get(&(subnet.id, address));
+                let read = held.map(|lease| lease.revision).expect("the lease");
+                draft.release(Record::AddressLease(lease).kind(), name, read);
+                Ok(())
+            })
+            .await
+            .expect("released");
+        assert_eq!(control.delete_subnet(&caller, subnet.id).await, Ok(()));
+        let again = control.delete_subnet(&caller, subnet.id).await;
+        assert_eq!(again.map_err(|e| e.code()), Err("InvalidSubnetID.NotFound"));
+    }
+
+    #[tokio::test]
+    async fn a_vpc_has_a_quota_of_subnets() {
+        let control = control().with_quotas(Quotas {
+            subnets_per_vpc: 1,
+            ..Quotas::default()
+        });
+        let caller = caller();
+        let vpc = vpc(&control, &caller).await;
+        let mut codes = Vec::new();
+        for cidr in ["10.0.1.0/24", "10.0.2.0/24"] {
+            let input = CreateSubnet::new(vpc, cidr);
+            let made = control.create_subnet(&caller, &input).await;
+            codes.push(made.err().map(|error| error.code()));
+        }
+        assert_eq!(codes, [None, Some("SubnetLimitExceeded")]);
+    }
+
+    #[tokio::test]
+    async fn public_addresses_are_refused_by_name() {
+        let (control, caller) = (control(), caller());
+        let region = control.read(&caller).await.expect("a region");
+        let subnet = *region.subnets.keys().next().expect("a subnet");
+        let mut codes = Vec::new();
+        for map_public_ip_on_launch in [Some(false), Some(true), None] {
+            let input = ModifySubnetAttribute {
+                map_public_ip_on_launch,
+            };
+            let done = control.modify_subnet_attribute(&caller, subnet, input);
+            codes.push(done.await.err().map(|error| error.code()));
+        }
+        let refused = [None, Some("UnsupportedOperation"), Some("MissingParameter")];
+        assert_eq!(codes, refused);
+    }
+}

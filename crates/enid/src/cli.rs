@@ -1,0 +1,171 @@
+//! The command line: the contract that scripts rely on.
+//!
+//! Exit codes: 0 done, 1 failed, 2 usage; `exec` passes the command's own.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use enid_model::key::AccountId;
+
+use crate::cmd;
+use crate::paths::DataDir;
+use crate::printer::Printer;
+
+/// VPC networking for Linux hosts, through the AWS API, with real packets.
+#[derive(Debug, Parser)]
+#[command(name = "enid", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// The daemon's data directory [default: /var/lib/enid, or ~/.local/share/enid without root]
+    #[arg(long, global = true, env = "ENID_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where the daemon answers [default: what the daemon of the data directory says]
+    #[arg(long, global = true, env = "ENID_ENDPOINT", value_name = "URL")]
+    endpoint: Option<String>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Is the stored region consistent (not in this version)
+    #[command(hide = true)]
+    Check,
+    /// Can this host run it, and what is missing
+    Doctor,
+    /// Remove every trace from this host
+    Down,
+    /// Print the exports for AWS clients: eval "$(enid env)"
+    Env,
+    /// Run a command inside an instance
+    Exec {
+        /// The instance's id
+        instance: String,
+        /// The command with its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Does a packet pass, hop by hop, with the deciding rules
+    Explain(cmd::explain::Question),
+    /// Inject and lift real faults (not in this version)
+    #[command(hide = true)]
+    Fault {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Live flows with verdicts, dropped ones too
+    Flows {
+        /// Go on printing what changes
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Access keys
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Start the daemon
+    Serve(Serve),
+    /// Does the kernel hold what the store says
+    Verify,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Make another access key
+    Create {
+        /// Whose: twelve digits
+        #[arg(long, default_value_t = AccountId::DEFAULT)]
+        account: AccountId,
+    },
+}
+
+/// Flags of `enid serve`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Serve {
+    /// Where to listen; beyond loopback is refused in this version
+    #[arg(long, default_value = crate::paths::DEFAULT_LISTEN, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Forget everything at the end, and answer POST /_enid/reset
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// Whether packets are enforced: auto uses eBPF where the host can
+    #[arg(long, value_enum, default_value_t = DatapathChoice::Auto)]
+    pub(crate) datapath: DatapathChoice,
+    /// A configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DatapathChoice {
+    /// eBPF where the host can; else say what is missing and enforce nothing
+    Auto,
+    /// eBPF, or fail
+    Ebpf,
+    /// The whole API without devices
+    None,
+}
+
+impl Common {
+    pub(crate) fn data_dir(&self) -> anyhow::Result<DataDir> {
+        DataDir::new(self.data.clone())
+    }
+
+    /// Where the daemon answers: as told, as it says itself, or by default.
+    pub(crate) fn endpoint(&self) -> anyhow::Result<String> {
+        if let Some(endpoint) = &self.endpoint {
+            return Ok(endpoint.clone());
+        }
+        Ok(match self.data_dir()?.daemon() {
+            Some(daemon) => daemon.endpoint,
+            None => format!("http://{}", crate::paths::DEFAULT_LISTEN),
+        })
+    }
+
+    pub(crate) fn printer(&self) -> Printer {
+        Printer::new(self.json)
+    }
+}
+
+/// Reads the command line and carries it out.
+pub(crate) fn main() -> ExitCode {
+    let Cli { common, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are not failures; clap knows which stream each belongs to.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let done = match command {
+        Command::Check => cmd::missing("check"),
+        Command::Doctor => cmd::doctor::run(&common),
+        Command::Down => cmd::down::run(&common),
+        Command::Env => cmd::env::run(&common),
+        Command::Exec { instance, command } => cmd::exec::run(&common, &instance, &command),
+        Command::Explain(question) => cmd::explain::run(&common, &question),
+        Command::Fault { .. } => cmd::missing("fault"),
+        Command::Flows { follow } => cmd::flows::run(&common, follow),
+        Command::Key { command } => match command {
+            KeyCommand::Create { account } => cmd::key::create(&common, account),
+        },
+        Command::Serve(serve) => cmd::serve::run(&common, &serve),
+        Command::Verify => cmd::verify::run(&common),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("enid: {error:#}");
+        ExitCode::FAILURE
+    })
+}

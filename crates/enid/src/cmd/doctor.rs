@@ -1,0 +1,73 @@
+//! `enid doctor`: can this host run it, and what is missing.
+
+use std::process::ExitCode;
+
+use enid_host::doctor::{self, State};
+use serde::Serialize;
+
+use crate::cli::Common;
+
+#[derive(Serialize)]
+struct Examination {
+    fit: bool,
+    findings: Vec<Finding>,
+}
+
+#[derive(Serialize)]
+struct Finding {
+    subject: &'static str,
+    state: &'static str,
+    seen: String,
+    remedy: Option<&'static str>,
+}
+
+pub(crate) fn run(common: &Common) -> anyhow::Result<ExitCode> {
+    let found = doctor::examine();
+    let examination = Examination {
+        fit: doctor::is_fit(&found),
+        findings: found.into_iter().map(finding).collect(),
+    };
+    let fit = examination.fit;
+    common.printer().print(&examination, words)?;
+    Ok(if fit {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn finding(found: doctor::Finding) -> Finding {
+    let state = match found.state {
+        State::Missing => "missing",
+        State::Ok => "ok",
+        State::Repaired => "repaired",
+    };
+    Finding {
+        subject: found.subject,
+        state,
+        seen: found.seen,
+        remedy: (found.state == State::Missing).then_some(found.remedy),
+    }
+}
+
+fn words(examination: &Examination) -> String {
+    let mut text = String::new();
+    for finding in &examination.findings {
+        let Finding {
+            subject,
+            state,
+            seen,
+            remedy,
+        } = finding;
+        text.push_str(&format!("{state:8} {subject}: {seen}\n"));
+        if let Some(remedy) = remedy {
+            text.push_str(&format!("         {remedy}\n"));
+        }
+    }
+    text.push_str(if examination.fit {
+        "This host can run Enid with real packets."
+    } else {
+        "This host can run Enid only with --datapath none: no packets."
+    });
+    text
+}

@@ -1,0 +1,75 @@
+//! `enid down`: ends the daemon of a data directory and removes every trace of it from the host.
+//! What is stored stays: `enid serve` builds everything again.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+use serde::Serialize;
+
+use crate::cli::Common;
+use crate::paths::DataDir;
+
+#[derive(Serialize)]
+struct Outcome {
+    failures: Vec<String>,
+}
+
+/// How long a daemon may take to finish the requests under way.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+pub(crate) fn run(common: &Common) -> anyhow::Result<ExitCode> {
+    let data = common.data_dir()?;
+    end_daemon(&data)?;
+    let mut failures = Vec::new();
+    for directory in [data.ephemeral(), data.clone()] {
+        if directory.path().exists() {
+            let failed = enid_host::clean::kernel(directory.path());
+            failures.extend(failed.iter().map(|error| enid_host::chain(error)));
+        }
+    }
+    data.forget_daemon();
+    let failed = !failures.is_empty();
+    common.printer().print(&Outcome { failures }, |outcome| {
+        if outcome.failures.is_empty() {
+            "Nothing of Enid is left on this host but its data directory.".to_owned()
+        } else {
+            format!("could not remove:\n  {}", outcome.failures.join("\n  "))
+        }
+    })?;
+    Ok(if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Asks the daemon that holds the data directory to end, and waits until it has.
+fn end_daemon(data: &DataDir) -> anyhow::Result<()> {
+    let Some(daemon) = data.daemon() else {
+        return Ok(());
+    };
+    if !data.is_locked()? {
+        return Ok(());
+    }
+    let Some(pid) = Pid::from_raw(daemon.pid) else {
+        return Ok(());
+    };
+    let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    rustix::process::pidfd_send_signal(&process, Signal::TERM)?;
+    let mut fds = [rustix::event::PollFd::new(
+        &process,
+        rustix::event::PollFlags::IN,
+    )];
+    let limit = rustix::event::Timespec {
+        tv_sec: PATIENCE.as_secs().try_into()?,
+        tv_nsec: 0,
+    };
+    let ended = rustix::event::poll(&mut fds, Some(&limit))?;
+    anyhow::ensure!(
+        ended == 1,
+        "the daemon (process {}) does not end",
+        daemon.pid
+    );
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! `enid flows`: live flows with verdicts, dropped ones too. It reads the kernel's tables and needs
+//! no daemon.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use enid_host::Installation;
+use enid_host::flows::{FlowTables, monotonic_ns};
+use enid_model::id::{EniId, SecurityGroupRuleId};
+use enid_pipeline::Reason;
+use enid_pipeline::drops::DropRecord;
+use enid_pipeline::flow::{FlowKey, FlowRecord, flag};
+use enid_pipeline::table::protocol;
+use serde::Serialize;
+
+use crate::cli::Common;
+
+/// A flow in one direction: what left one interface for one 5-tuple.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Flow {
+    /// `forward` or `drop`.
+    verdict: &'static str,
+    /// Why it was dropped.
+    reason: Option<&'static str>,
+    source_eni: Option<String>,
+    destination_eni: Option<String>,
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    /// For ICMP queries the identifier.
+    source_port: u16,
+    /// For ICMP type × 256 + code.
+    destination_port: u16,
+    /// The rules that admitted the connection that the flow belongs to.
+    egress_rule: Option<String>,
+    ingress_rule: Option<String>,
+    /// Whether these packets answer the other direction's.
+    reply: bool,
+    /// Whether a change of rules leaves it alone, at the two interfaces.
+    tracked_at_source: bool,
+    tracked_at_destination: bool,
+    packets: u64,
+    bytes: u64,
+    age_ms: u64,
+    idle_ms: u64,
+}
+
+/// How often `--follow` looks.
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
+
+pub(crate) fn run(common: &Common, follow: bool) -> anyhow::Result<ExitCode> {
+    let data = common.data_dir()?.serving();
+    let tables = FlowTables::open(Installation::of(data.path()))
+        .map_err(|error| anyhow::anyhow!("read the flows: {}", enid_host::chain(&error)))?;
+    if !follow {
+        let flows = read(&tables)?;
+        common.printer().print(&flows, |flows| {
+            let lines: Vec<String> = flows.iter().map(words).collect();
+            lines.join("\n")
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut seen: HashMap<String, u64> = HashMap::new();
+    loop {
+        for flow in read(&tables)? {
+            let name = name(&flow);
+            if seen.insert(name, flow.packets) != Some(flow.packets) {
+                common.printer().print(&flow, words)?;
+            }
+        }
+        std::thread::sleep(FOLLOW_EVERY);
+    }
+}
+
+fn read(tables: &FlowTables) -> anyhow::Result<Vec<Flow>> {
+    let failed = |error| anyhow::anyhow!("read the flows: {}", enid_host::chain(&error));
+    let now = monotonic_ns();
+    let forwarded = tables.flows().map_err(failed)?;
+    let dropped = tables.drops().map_err(failed)?;
+    let mut flows: Vec<Flow> = forwarded
+        .iter()
+        .map(|(key, record)| forward(key, record, now))
+        .chain(
+            dropped
+                .iter()
+                .map(|(key, record)| drop_of(key, record, now)),
+        )
+        .collect();
+    flows.sort_by_key(|flow| flow.idle_ms);
+    Ok(flows)
+}
+
+fn forward(key: &FlowKey, record: &FlowRecord, now: u64) -> Flow {
+    let has = |bit| record.flags & bit != 0;
+    Flow {
+        verdict: "forward",
+        reason: None,
+        egress_rule: rule(record.egress_rule),
+        ingress_rule: rule(record.ingress_rule),
+        reply: has(flag::REPLY),
+        tracked_at_source: has(flag::TRACKED_AT_SOURCE),
+        tracked_at_destination: has(flag::TRACKED_AT_TARGET),
+        packets: record.packets,
+        bytes: record.bytes,
+        age_ms: since_ms(record.first_seen_ns, now),
+        idle_ms: since_ms(record.last_seen_ns, now),
+        ..ends(key, record.source_eni, record.target_eni)
+    }
+}
+
+fn drop_of(key: &FlowKey, record: &DropRecord, now: u64) -> Flow {
+    let number = u32::try_from(record.reason).ok();
+    let reason = number.and_then(Reason::from_number);
+    Flow {
+        verdict: "drop",
+        reason: Some(reason.map_or("unknown", Reason::label)),
+        packets: record.packets,
+        bytes: record.bytes,
+        age_ms: since_ms(record.first_seen_ns, now),
+        idle_ms: since_ms(record.last_seen_ns, now),
+        ..ends(key, record.source_eni, record.target_eni)
+    }
+}
+
+fn ends(key: &FlowKey, source_eni: u64, target_eni: u64) -> Flow {
+    let eni = |bits| (bits != 0).then(|| EniId(bits).to_string());
+    Flow {
+        verdict: "",
+        reason: None,
+        source_eni: eni(source_eni),
+        destination_eni: eni(target_eni),
+        source: IpAddr::from(key.source.octets()).to_canonical(),
+        destination: IpAddr::from(key.target.octets()).to_canonical(),
+        protocol: key.protocol,
+        source_port: key.source_port.value(),
+        destination_port: key.target_port.value(),
+        egress_rule: None,
+        ingress_rule: None,
+        reply: false,
+        tracked_at_source: false,
+        tracked_at_destination: false,
+        packets: 0,
+        bytes: 0,
+        age_ms: 0,
+        idle_ms: 0,
+    }
+}
+
+fn rule(bits: u64) -> Option<String> {
+    (bits != 0).then(|| SecurityGroupRuleId(bits).to_string())
+}
+
+fn since_ms(then: u64, now: u64) -> u64 {
+    now.saturating_sub(then) / 1_000_000
+}
+
+fn name(flow: &Flow) -> String {
+    format!(
+        "{} {:?} {} {} {} {} {}",
+        flow.verdict,
+        flow.source_eni,
+        flow.protocol,
+        flow.source,
+        flow.source_port,
+        flow.destination,
+        flow.destination_port
+    )
+}
+
+fn words(flow: &Flow) -> String {
+    let protocol = match flow.protocol {
+        protocol::ICMP => "icmp".to_owned(),
+        protocol::TCP => "tcp".to_owned(),
+        protocol::UDP => "udp".to_owned(),
+        other => format!("protocol {other}"),
+    };
+    let ends = match flow.protocol {
+        protocol::TCP | protocol::UDP => format!(
+            "{}:{} -> {}:{}",
+            flow.source, flow.source_port, flow.destination, flow.destination_port
+        ),
+        _ => format!("{} -> {}", flow.source, flow.destination),
+    };
+    let why = match (flow.reason, &flow.egress_rule, &flow.ingress_rule) {
+        (Some(reason), ..) => reason.to_owned(),
+        (None, egress, ingress) => {
+            let or_none = |rule: &Option<String>| rule.clone().unwrap_or_else(|| "-".to_owned());
+            format!("egress {} ingress {}", or_none(egress), or_none(ingress))
+        }
+    };
+    format!(
+        "{:7} {protocol} {ends} packets {} bytes {} idle {} ms {why}{}",
+        flow.verdict,
+        flow.packets,
+        flow.bytes,
+        flow.idle_ms,
+        if flow.reply { " (reply)" } else { "" },
+    )
+}

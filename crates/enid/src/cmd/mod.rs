@@ -1,0 +1,21 @@
+//! One file per command.
+
+pub(crate) mod doctor;
+pub(crate) mod down;
+pub(crate) mod env;
+pub(crate) mod exec;
+pub(crate) mod explain;
+pub(crate) mod flows;
+pub(crate) mod key;
+pub(crate) mod serve;
+pub(crate) mod verify;
+
+use std::process::ExitCode;
+
+/// The exit code of a wrong use.
+pub(crate) const USAGE: u8 = 2;
+
+/// A command of the contract that this version does not have.
+pub(crate) fn missing(name: &str) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("this version has no `enid {name}`; docs/coverage.md lists what is missing")
+}

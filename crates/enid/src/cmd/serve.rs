@@ -1,0 +1,205 @@
+//! `enid serve`: the daemon.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use enid_api::ec2::Ec2;
+use enid_api::front::{self, FrontDoor};
+use enid_api::sigv4::{Key, Keys};
+use enid_api::sts::Sts;
+use enid_control::Control;
+use enid_host::doctor;
+use enid_model::time::SystemClock;
+use enid_store::Store;
+use rand::Rng as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::cli::{Common, DatapathChoice, Serve};
+use crate::config::Config;
+use crate::keys::KeyRing;
+use crate::paths::{Daemon, DataDir};
+use crate::wiring::admin::Administration;
+use crate::wiring::console::HostConsole;
+use crate::wiring::host::Host;
+
+pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
+    logs();
+    let config = Config::read(serve.config.as_deref())?;
+    anyhow::ensure!(
+        serve.listen.ip().is_loopback(),
+        "--listen {}: beyond loopback Enid needs TLS, which this version does not have",
+        serve.listen
+    );
+    let data = common.data_dir()?;
+    data.create()?;
+    let Some(_lock) = data.lock()? else {
+        anyhow::bail!(
+            "another daemon uses {} (see enid down)",
+            data.path().display()
+        );
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(daemon(serve, &config, &data))
+}
+
+async fn daemon(serve: &Serve, config: &Config, data: &DataDir) -> anyhow::Result<ExitCode> {
+    let listener = TcpListener::bind(serve.listen)
+        .await
+        .with_context(|| format!("listen on {}", serve.listen))?;
+    let endpoint = format!("http://{}", listener.local_addr()?);
+    let own = if serve.ephemeral {
+        data.ephemeral()
+    } else {
+        data.clone()
+    };
+    own.create()?;
+    let store = open_store(serve, &own)?;
+    let enforced = enforce(serve.datapath)?;
+    if serve.ephemeral {
+        // What an earlier daemon of this kind left is of no use to anybody.
+        clean(&own);
+    }
+    let host = match enforced {
+        true => Some(Host::start(&own, config, &store)?),
+        false => None,
+    };
+    let control = Control::new(store.clone(), Arc::new(SystemClock), rand::make_rng())
+        .with_quotas(config.quotas()?);
+    let control = Arc::new(control);
+    if let Some(host) = &host {
+        host.report_exits(&control);
+    }
+    let mut ec2 = Ec2::new(control);
+    if host.is_some() {
+        ec2 = ec2.with_console(Arc::new(HostConsole::new(&own)));
+    }
+    let keys = KeyRing::open(data.keys())?;
+    let admin = Administration::new(&store, host.as_ref(), serve.ephemeral);
+    let front = FrontDoor::new(
+        front::Config {
+            keys: Arc::new(RingKeys(keys)),
+            clock: Arc::new(SystemClock),
+            admin: Arc::new(admin),
+            enforced,
+            request_id_seed: rand::make_rng::<rand::rngs::StdRng>().next_u64(),
+        },
+        ec2,
+        Sts,
+    );
+    data.write_daemon(&Daemon {
+        pid: std::process::id().try_into()?,
+        endpoint: endpoint.clone(),
+        ephemeral: serve.ephemeral,
+    })?;
+    println!(
+        "enid listens on {endpoint} ({}); for clients: eval \"$(enid env{})\"",
+        if enforced {
+            "packets are enforced"
+        } else {
+            "nothing is enforced: no datapath"
+        },
+        match data.is_default() {
+            true => String::new(),
+            false => format!(" --data {}", data.path().display()),
+        },
+    );
+
+    let (stop, stopping) = watch::channel(false);
+    let server = tokio::spawn(enid_api::server::serve(listener, Arc::new(front), stopping));
+    let outcome = until_told(&store).await;
+    stop.send_replace(true);
+    // The server finishes what is under way; that it panicked is a failure of its own.
+    server.await.context("the server failed")?;
+    data.forget_daemon();
+    if let Some(host) = host {
+        host.stop();
+    }
+    if serve.ephemeral {
+        clean(&own);
+    }
+    outcome
+}
+
+/// Waits for a signal to end, or for the store to fail.
+async fn until_told(store: &Store) -> anyhow::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
+    let mut changes = store.watch();
+    let failed = async { while changes.changed().await.is_ok() {} };
+    tokio::select! {
+        _ = terminate.recv() => Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => Ok(ExitCode::SUCCESS),
+        () = failed => anyhow::bail!("the store failed; start again to recover what was answered"),
+    }
+}
+
+fn open_store(serve: &Serve, own: &DataDir) -> anyhow::Result<Store> {
+    let store = match serve.ephemeral {
+        true => Store::in_memory(),
+        false => Store::open(own.path()),
+    };
+    store.with_context(|| format!("open the store in {}", own.path().display()))
+}
+
+/// Whether this daemon enforces. With `auto`, a host that cannot is told what it lacks.
+fn enforce(choice: DatapathChoice) -> anyhow::Result<bool> {
+    if choice == DatapathChoice::None {
+        return Ok(false);
+    }
+    let findings = doctor::examine();
+    if doctor::is_fit(&findings) {
+        return Ok(true);
+    }
+    let missing: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.state == doctor::State::Missing)
+        .map(|finding| format!("{} ({})", finding.subject, finding.seen))
+        .collect();
+    let missing = missing.join(", ");
+    anyhow::ensure!(
+        choice == DatapathChoice::Auto,
+        "this host cannot enforce, missing: {missing} (enid doctor tells more)"
+    );
+    eprintln!(
+        "enid: nothing is enforced, missing on this host: {missing} (enid doctor tells more)"
+    );
+    Ok(false)
+}
+
+fn clean(own: &DataDir) {
+    for error in enid_host::clean::everything(own.path()) {
+        tracing::warn!(
+            error = enid_host::chain(&error),
+            "something was left on the host"
+        );
+    }
+}
+
+/// Quiet by default: `ENID_LOG` takes the filters of tracing.
+fn logs() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("ENID_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+struct RingKeys(KeyRing);
+
+impl Keys for RingKeys {
+    fn find(&self, access_key_id: &str, session_token: Option<&str>) -> Option<Key> {
+        // Every key is permanent, and none of those comes with a session token.
+        if session_token.is_some() {
+            return None;
+        }
+        let (secret, account) = self.0.find(access_key_id)?;
+        Some(Key { secret, account })
+    }
+}

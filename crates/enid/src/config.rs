@@ -1,0 +1,102 @@
+//! The configuration file: what flags do not say.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use enid_control::Quotas;
+use serde::Deserialize;
+
+/// A configuration. Every key is optional; an unknown one is an error.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The datapath's own limits.
+    pub(crate) datapath: DatapathConfig,
+    /// How many of each resource there may be.
+    pub(crate) quotas: QuotaConfig,
+}
+
+/// The datapath's own limits.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DatapathConfig {
+    /// Entries of the flow table; a connection has two.
+    pub(crate) flow_entries: Option<u32>,
+}
+
+/// Quotas; AWS's defaults where absent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct QuotaConfig {
+    groups_per_interface: Option<usize>,
+    network_interfaces: Option<usize>,
+    rules_per_group: Option<usize>,
+    security_groups: Option<usize>,
+    subnets_per_vpc: Option<usize>,
+    vpcs: Option<usize>,
+}
+
+/// AWS's hard limit on rules per group times groups per interface, which is also what one compiled
+/// policy can hold.
+const RULES_PER_INTERFACE_MAX: usize = 1_000;
+const GROUPS_PER_INTERFACE_MAX: usize = 16;
+
+impl Config {
+    pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let name = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("read {name}"))?;
+        let config: Self = toml::from_str(&text).with_context(|| format!("understand {name}"))?;
+        config.quotas()?;
+        Ok(config)
+    }
+
+    /// The quotas in force.
+    pub(crate) fn quotas(&self) -> anyhow::Result<Quotas> {
+        let asked = &self.quotas;
+        let aws = Quotas::default();
+        let quotas = Quotas {
+            groups_per_interface: asked
+                .groups_per_interface
+                .unwrap_or(aws.groups_per_interface),
+            network_interfaces: asked.network_interfaces.unwrap_or(aws.network_interfaces),
+            rules_per_group: asked.rules_per_group.unwrap_or(aws.rules_per_group),
+            security_groups: asked.security_groups.unwrap_or(aws.security_groups),
+            subnets_per_vpc: asked.subnets_per_vpc.unwrap_or(aws.subnets_per_vpc),
+            vpcs: asked.vpcs.unwrap_or(aws.vpcs),
+        };
+        anyhow::ensure!(
+            quotas.groups_per_interface <= GROUPS_PER_INTERFACE_MAX,
+            "quotas.groups_per_interface may be at most {GROUPS_PER_INTERFACE_MAX}"
+        );
+        anyhow::ensure!(
+            quotas.groups_per_interface * quotas.rules_per_group <= RULES_PER_INTERFACE_MAX,
+            "quotas.groups_per_interface times quotas.rules_per_group may be at most \
+             {RULES_PER_INTERFACE_MAX}"
+        );
+        Ok(quotas)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotas_stay_within_what_a_policy_can_hold() -> anyhow::Result<()> {
+        let config: Config = toml::from_str("[quotas]\nrules_per_group = 200\nvpcs = 50")?;
+        assert_eq!(config.quotas()?.rules_per_group, 200);
+        assert_eq!(config.quotas()?.vpcs, 50);
+        let config: Config = toml::from_str("[quotas]\nrules_per_group = 201")?;
+        assert!(config.quotas().is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(toml::from_str::<Config>("colour = \"red\"").is_err());
+        assert!(toml::from_str::<Config>("[quotas]\nplanets = 8").is_err());
+    }
+}

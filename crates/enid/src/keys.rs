@@ -1,0 +1,177 @@
+//! Access keys: a file of the data directory, readable by its owner only.
+//!
+//! `enid key create` adds to the file while a daemon runs: a key that the daemon does not know
+//! makes it look at the file again if that has changed.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use enid_model::key::AccountId;
+use rand::RngExt as _;
+use serde::{Deserialize, Serialize};
+
+/// One access key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AccessKey {
+    pub(crate) access_key_id: String,
+    pub(crate) secret_access_key: String,
+    pub(crate) account: String,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct KeyFile {
+    keys: Vec<AccessKey>,
+}
+
+/// The keys of a data directory as a daemon sees them.
+#[derive(Debug)]
+pub(crate) struct KeyRing {
+    path: PathBuf,
+    known: RwLock<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    modified: Option<SystemTime>,
+    keys: BTreeMap<String, (String, AccountId)>,
+}
+
+/// Reads all keys of a file; none if it does not exist.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<AccessKey>> {
+    match std::fs::read(path) {
+        Ok(text) => {
+            let file: KeyFile = serde_json::from_slice(&text)
+                .with_context(|| format!("{} is not a file of access keys", path.display()))?;
+            Ok(file.keys)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+/// Makes another key and adds it to the file. Whoever reads meanwhile sees the old file or the new.
+pub(crate) fn create(path: &Path, account: AccountId) -> anyhow::Result<AccessKey> {
+    let mut keys = read(path)?;
+    let key = generate(account);
+    keys.push(key.clone());
+    let text = serde_json::to_vec_pretty(&KeyFile { keys })?;
+    let temporary = path.with_extension("json.new");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = options
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    written.with_context(|| format!("write {}", path.display()))?;
+    Ok(key)
+}
+
+fn generate(account: AccountId) -> AccessKey {
+    const ID_LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    const SECRET_LETTERS: &[u8] =
+        b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut random: rand::rngs::StdRng = rand::make_rng();
+    let mut text = |letters: &[u8], count: usize| -> String {
+        let mut letter = || {
+            let at = random.random_range(0..letters.len());
+            letters.get(at).copied().map_or('A', char::from)
+        };
+        (0..count).map(|_| letter()).collect()
+    };
+    AccessKey {
+        access_key_id: format!("AKIA{}", text(ID_LETTERS, 16)),
+        secret_access_key: text(SECRET_LETTERS, 40),
+        account: account.to_string(),
+    }
+}
+
+impl KeyRing {
+    /// The keys of a data directory. A root key is made if there is none.
+    pub(crate) fn open(path: PathBuf) -> anyhow::Result<Self> {
+        if read(&path)?.is_empty() {
+            create(&path, AccountId::DEFAULT)?;
+        }
+        let ring = Self {
+            path,
+            known: RwLock::default(),
+        };
+        ring.reload()?;
+        Ok(ring)
+    }
+
+    /// The secret and the account of a key.
+    pub(crate) fn find(&self, id: &str) -> Option<(String, AccountId)> {
+        if let Some(found) = self.known(id) {
+            return Some(found);
+        }
+        let modified = std::fs::metadata(&self.path)
+            .and_then(|m| m.modified())
+            .ok();
+        let seen = self
+            .known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .modified;
+        if modified == seen {
+            return None;
+        }
+        if let Err(error) = self.reload() {
+            tracing::warn!(error = format!("{error:#}"), "the key file cannot be read");
+        }
+        self.known(id)
+    }
+
+    fn known(&self, id: &str) -> Option<(String, AccountId)> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.keys.get(id).cloned()
+    }
+
+    fn reload(&self) -> anyhow::Result<()> {
+        let modified = std::fs::metadata(&self.path)
+            .and_then(|m| m.modified())
+            .ok();
+        let mut keys = BTreeMap::new();
+        for key in read(&self.path)? {
+            let account = key.account.parse().with_context(|| {
+                format!("{}: account of {}", self.path.display(), key.access_key_id)
+            })?;
+            keys.insert(key.access_key_id, (key.secret_access_key, account));
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        *known = Known { modified, keys };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_made_while_a_daemon_runs_is_found() -> anyhow::Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("keys.json");
+        let ring = KeyRing::open(path.clone())?;
+        let root = read(&path)?.remove(0);
+        let found = ring.find(&root.access_key_id);
+        assert_eq!(found, Some((root.secret_access_key, AccountId::DEFAULT)));
+        let second = create(&path, AccountId(210_987_654_321))?;
+        let found = ring.find(&second.access_key_id);
+        assert_eq!(
+            found.map(|(_, account)| account),
+            Some(AccountId(210_987_654_321))
+        );
+        assert_eq!(ring.find("AKIAAAAAAAAAAAAAAAAA"), None);
+        assert_eq!(
+            std::fs::metadata(&path)?.permissions().mode() & 0o777,
+            0o600
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,136 @@
+//! The daemon's own interface below `/_enid/`.
+
+use enid_advise::explain::{End, Question, explain};
+use enid_api::front::{Admin, AdminFuture, AdminRequest, AdminResponse};
+use enid_store::Store;
+use hyper::StatusCode;
+use serde::Serialize;
+
+use crate::cmd::verify::Verified;
+use crate::wiring::host::{Host, Inquiry};
+
+/// What answers below `/_enid/`.
+pub(crate) struct Administration {
+    store: Store,
+    host: Option<Inquiry>,
+    ephemeral: bool,
+}
+
+impl Administration {
+    pub(crate) fn new(store: &Store, host: Option<&Host>, ephemeral: bool) -> Self {
+        Self {
+            store: store.clone(),
+            host: host.map(Host::inquiry),
+            ephemeral,
+        }
+    }
+
+    async fn route(&self, method: &str, path: &str, query: &str) -> Option<AdminResponse> {
+        Some(match (method, path) {
+            ("GET", "explain") => self.explain(query),
+            ("GET", "verify") => self.verify().await,
+            ("POST", "reset") => self.reset().await,
+            _ => return None,
+        })
+    }
+
+    fn explain(&self, query: &str) -> AdminResponse {
+        let question = match parse_question(query) {
+            Ok(question) => question,
+            Err(words) => return refusal(StatusCode::BAD_REQUEST, words),
+        };
+        match explain(&self.store.state(), &question) {
+            Ok(explanation) => answer(&explanation),
+            Err(error) => refusal(StatusCode::NOT_FOUND, error.to_string()),
+        }
+    }
+
+    async fn verify(&self) -> AdminResponse {
+        let Some(host) = self.host.clone() else {
+            let words = "no datapath: there is nothing in the kernel to compare with";
+            return refusal(StatusCode::CONFLICT, words.to_owned());
+        };
+        let compared = tokio::task::spawn_blocking(move || host.verify()).await;
+        match compared.ok().flatten() {
+            Some(found) => answer(&Verified {
+                agree: found.differences.is_empty(),
+                differences: found.differences,
+                entries: found.entries,
+                devices: found.devices,
+            }),
+            None => refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the agent is gone".to_owned(),
+            ),
+        }
+    }
+
+    /// Forgets everything; the answer implies that the kernel has as well.
+    async fn reset(&self) -> AdminResponse {
+        if !self.ephemeral {
+            let words = "reset exists only under enid serve --ephemeral";
+            return refusal(StatusCode::FORBIDDEN, words.to_owned());
+        }
+        match self.store.reset().await {
+            Ok(revision) => {
+                self.store.hosts().obeyed(revision).await;
+                self.store.hosts().all_gone().await;
+                answer(&serde_json::json!({ "reset": true }))
+            }
+            Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        }
+    }
+}
+
+impl Admin for Administration {
+    fn answer<'a>(&'a self, request: AdminRequest<'a>) -> AdminFuture<'a> {
+        Box::pin(self.route(request.method.as_str(), request.path, request.query))
+    }
+}
+
+fn parse_question(query: &str) -> Result<Question, String> {
+    let value = |name: &str| {
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let found = pairs.find(|(key, _)| *key == name);
+        found
+            .map(|(_, value)| value)
+            .ok_or_else(|| format!("the query lacks {name}"))
+    };
+    let end = |name| {
+        value(name)?
+            .parse::<End>()
+            .map_err(|error| error.to_string())
+    };
+    let number = |name: &str| {
+        let text = value(name)?;
+        text.parse::<u16>()
+            .map_err(|_not_a_number| format!("{name} is no number to 65535"))
+    };
+    let protocol = number("protocol")?;
+    Ok(Question {
+        from: end("from")?,
+        to: end("to")?,
+        protocol: u8::try_from(protocol).map_err(|_too_large| "protocol is at most 255")?,
+        port: number("port")?,
+    })
+}
+
+fn answer<T: Serialize>(value: &T) -> AdminResponse {
+    respond(StatusCode::OK, value)
+}
+
+fn refusal(status: StatusCode, words: String) -> AdminResponse {
+    respond(status, &serde_json::json!({ "error": words }))
+}
+
+fn respond<T: Serialize>(status: StatusCode, value: &T) -> AdminResponse {
+    let (status, body) = match serde_json::to_vec(value) {
+        Ok(body) => (status, body),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, Vec::new()),
+    };
+    AdminResponse {
+        status,
+        content_type: "application/json",
+        body: body.into(),
+    }
+}

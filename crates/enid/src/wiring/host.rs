@@ -1,0 +1,151 @@
+//! The store and this host's agent: states go down, what the host obeys and sees comes up.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use enid_control::{Caller, Control};
+use enid_host::Installation;
+use enid_host::agent::{self, Agent, Input, Output, Verification};
+use enid_host::datapath::{Datapath, Options};
+use enid_host::sandbox::InitProgram;
+use enid_model::id::InstanceId;
+use enid_model::region::Region;
+use enid_model::state::State;
+use enid_store::{HostHandle, Observation, Observed, Store};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::config::Config;
+use crate::paths::DataDir;
+
+/// How long an instance's processes have to end when it is stopped.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// This host's agent, at work.
+pub(crate) struct Host {
+    inbox: Sender<Input>,
+    agent: JoinHandle<()>,
+    exits: Mutex<Option<UnboundedReceiver<(InstanceId, u32)>>>,
+}
+
+impl Host {
+    /// Takes over what is on the host, brings it to the store's state, and follows the store.
+    pub(crate) fn start(own: &DataDir, config: &Config, store: &Store) -> anyhow::Result<Self> {
+        let mut options = Options::default();
+        if let Some(entries) = config.datapath.flow_entries {
+            options.flow_entries_max = entries;
+        }
+        let installation = Installation::of(own.path());
+        let datapath = Datapath::open(installation, options)
+            .map_err(|error| anyhow::anyhow!("load the datapath: {}", enid_host::chain(&error)))?;
+        let (inbox, inputs) = channel();
+        let (exited, exits) = unbounded_channel();
+        let mut changes = store.watch();
+        let state = Arc::clone(&changes.borrow_and_update());
+        let handle = store.hosts().join("local".into());
+        let agent_config = agent::Config {
+            data_dir: own.path().to_owned(),
+            init: InitProgram::Own,
+            grace: GRACE,
+        };
+        let say = move |output| on_output(&handle, &exited, output);
+        let agent = Agent::start(agent_config, datapath, state, inbox.clone(), say)
+            .map_err(|error| anyhow::anyhow!("take over the host: {}", enid_host::chain(&error)))?;
+        let agent = std::thread::Builder::new()
+            .name("agent".to_owned())
+            .spawn(move || agent.run(&inputs))
+            .context("start the agent's thread")?;
+        let states = inbox.clone();
+        tokio::spawn(async move {
+            while changes.changed().await.is_ok() {
+                let state = Arc::clone(&changes.borrow_and_update());
+                if states.send(Input::State(state)).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self {
+            inbox,
+            agent,
+            exits: Mutex::new(Some(exits)),
+        })
+    }
+
+    /// Tells the control plane of instances that end by themselves, from now on.
+    pub(crate) fn report_exits(&self, control: &Arc<Control>) {
+        let taken = self
+            .exits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(mut exits) = taken else { return };
+        let control = Arc::clone(control);
+        tokio::spawn(async move {
+            while let Some((instance, boot)) = exits.recv().await {
+                // An instance that is in no region any more needs no record of its end.
+                let Some(caller) = owner(&control.store().state(), instance) else {
+                    continue;
+                };
+                if let Err(error) = control.instance_exited(&caller, instance, boot).await {
+                    tracing::error!(%instance, %error, "an instance's end was not recorded");
+                }
+            }
+        });
+    }
+
+    /// A way to ask the agent that outlives borrowing.
+    pub(crate) fn inquiry(&self) -> Inquiry {
+        Inquiry(self.inbox.clone())
+    }
+
+    /// Ends the agent. Instances and packets go on.
+    pub(crate) fn stop(self) {
+        // An agent that is gone has nothing to end.
+        let _ = self.inbox.send(Input::Stop);
+        if self.agent.join().is_err() {
+            tracing::error!("the agent panicked");
+        }
+    }
+}
+
+/// Asks the agent.
+#[derive(Clone)]
+pub(crate) struct Inquiry(Sender<Input>);
+
+impl Inquiry {
+    /// Compares kernel and plan. `None` if the agent is gone. Blocks.
+    pub(crate) fn verify(&self) -> Option<Verification> {
+        let (answer, answered): (_, Receiver<Verification>) = channel();
+        self.0.send(Input::Verify(answer)).ok()?;
+        answered.recv().ok()
+    }
+}
+
+/// In whose name, and where, what happens to an instance is recorded.
+fn owner(state: &State, instance: InstanceId) -> Option<Caller> {
+    let mut regions = state.regions().iter();
+    let (scope, _) = regions.find(|(_, region)| region.instances.contains_key(&instance))?;
+    Some(Caller {
+        account: scope.account,
+        region: Region::named(scope.region.as_str())?,
+        dry_run: false,
+    })
+}
+
+fn on_output(handle: &HostHandle, exited: &UnboundedSender<(InstanceId, u32)>, output: Output) {
+    let observe = |id, boot, state| handle.observe(id, Observed { boot, state });
+    match output {
+        Output::Obeys(revision) => handle.acknowledge(revision),
+        Output::Runs(id, boot) => observe(id, boot, Observation::Running),
+        Output::Stopped(id, boot) => observe(id, boot, Observation::Stopped),
+        Output::Failed(id, boot, why) => observe(id, boot, Observation::Failed(why)),
+        Output::Gone(id) => handle.forget(id),
+        Output::Exited(id, boot) => {
+            observe(id, boot, Observation::Stopped);
+            // At the daemon's end nobody listens; the next daemon sees that it does not run.
+            let _ = exited.send((id, boot));
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What connects crates that do not know each other: the store with the host's agent, and both
+//! with the daemon's own interface.
+
+pub(crate) mod admin;
+pub(crate) mod console;
+pub(crate) mod host;

@@ -1,0 +1,101 @@
+"""Fixtures of the end-to-end tests.
+
+They speak to the `enid` binary only from outside: its command line, its endpoint, and packets
+between instances. `ENID_BIN` names another binary than the release build. Real packets need root;
+without it those tests are skipped, but never in CI.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from support.daemon import ENID, Daemon
+from support.lab import Lab
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if {"wired", "lab"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.real_packets)
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("real_packets") and os.geteuid() != 0:
+        missing = "real packets need root"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _binary():
+    if not Path(ENID).exists():
+        pytest.exit(f"{ENID} is missing: make build", returncode=1)
+
+
+@pytest.fixture
+def start_daemon(tmp_path):
+    """Starts daemons of the test's own: `start_daemon(datapath, config=…, ephemeral=…)`."""
+    daemons = []
+
+    def start(datapath, start=True, **options):
+        directory = tmp_path / str(len(daemons))
+        directory.mkdir()
+        daemon = Daemon(directory, datapath, **options)
+        daemons.append(daemon)
+        return daemon.start() if start else daemon
+
+    yield start
+    _end(daemons)
+
+
+@pytest.fixture(scope="module")
+def wired(tmp_path_factory):
+    """A daemon with the real datapath, for all tests of a file."""
+    yield from _module_daemon(tmp_path_factory, "ebpf")
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    """A daemon without a datapath, for all tests of a file."""
+    yield from _module_daemon(tmp_path_factory, "none")
+
+
+@pytest.fixture
+def lab(wired):
+    """A laboratory on the file's daemon. No two tests share anything in it."""
+    lab = Lab(wired)
+    yield lab
+    lab.close()
+
+
+@pytest.fixture(scope="module")
+def ec2(daemon):
+    return daemon.client()
+
+
+@pytest.fixture
+def papers(daemon, ec2):
+    """A laboratory whose instances carry no packets."""
+    lab = Lab(daemon, ec2)
+    yield lab
+    lab.close()
+
+
+def _module_daemon(factory, datapath):
+    daemon = Daemon(factory.mktemp(datapath), datapath)
+    try:
+        yield daemon.start()
+    finally:
+        _end([daemon])
+
+
+def _end(daemons):
+    failures = []
+    for daemon in daemons:
+        try:
+            daemon.down()
+        except Exception as error:  # Every daemon has to be brought down, whatever one says.
+            failures.append(f"{error}; its log: {daemon.text() if daemon.log.exists() else ''}")
+    assert not failures, "\n".join(failures)

@@ -1,0 +1,60 @@
+"""`enid down` removes every trace of its own daemon and nothing else; `serve` builds it again."""
+
+import os
+import subprocess
+
+import pytest
+
+from support.lab import ANYWHERE, Lab
+from support.rules import everything
+
+pytestmark = pytest.mark.real_packets
+
+
+@pytest.fixture
+def foreign():
+    """Things that look like Enid's and are not."""
+    device, peer, namespace = "enifoo", "enifoo-peer", f"i-0000000000000f{os.getpid() % 999:03}"
+    subprocess.run(["ip", "link", "add", device, "type", "veth", "peer", "name", peer], check=True)
+    subprocess.run(["ip", "netns", "add", namespace], check=True)
+    yield device, namespace
+    subprocess.run(["ip", "link", "delete", device], check=False)
+    subprocess.run(["ip", "netns", "delete", namespace], check=False)
+
+
+def test_down_removes_its_own_only(start_daemon, foreign):
+    # Fails if clean-up goes by names instead of marks.
+    device, namespace = foreign
+    daemon = start_daemon("ebpf")
+    lab = Lab(daemon)
+    vpc, subnet = lab.network()
+    group = lab.group(vpc, "open", [everything(ANYWHERE)])
+    server, client = lab.launch(subnet, group, count=2)
+    assert client.agent.ping(address=server.ip) == "open"
+    server.exec("sh", "-c", "echo kept > /root/kept")
+    for instance in lab.instances:
+        instance.forget_agent()
+    assert len(daemon.devices()) == 2 and daemon.pins() and daemon.processes()
+    assert os.path.exists(f"/run/netns/{server.id}")
+
+    daemon.down()  # Asserts that nothing is left.
+    assert os.path.exists(f"/sys/class/net/{device}")
+    assert os.path.exists(f"/run/netns/{namespace}")
+    assert daemon.run("down").returncode == 0, "once more is no failure"
+
+    # Stored is stored: the same region comes back.
+    daemon.start()
+    lab.ec2.get_waiter("instance_running").wait(InstanceIds=[server.id, client.id])
+    assert client.agent.ping_until(address=server.ip) is not None
+    assert server.exec("cat", "/root/kept").stdout == "kept\n"
+    assert daemon.json("verify")["agree"]
+
+
+def test_down_after_a_crash(start_daemon):
+    # Fails if down needs the daemon's help.
+    daemon = start_daemon("ebpf")
+    lab = Lab(daemon)
+    lab.instance(lab.network()[1])
+    daemon.kill()
+    assert daemon.devices()
+    daemon.down()

@@ -1,0 +1,11 @@
+//! A plain reading of the AWS rules, against which the pipeline and the kernel program are held.
+//!
+//! - [`region`]: a small region, and the tables that the plan makes of it.
+//! - [`reading`]: what the rules say about a packet, with lists and loops: no tables, no bit vectors, no
+//!   flow table. Slow, and meant to be read beside the AWS documentation.
+//! - [`random`]: random regions, changes and packets from one seed.
+#![forbid(unsafe_code)]
+
+pub mod random;
+pub mod reading;
+pub mod region;

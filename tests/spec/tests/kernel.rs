@@ -1,0 +1,156 @@
+//! The loaded kernel program agrees with the plain reading, packet by packet (`BPF_PROG_TEST_RUN`).
+//!
+//! The devices of the random region are real ones, in a network namespace of the test; nothing travels.
+
+use std::process::Command;
+
+use enid_host::datapath::{Datapath, Options};
+use enid_host::flows::monotonic_ns;
+use enid_host::netns::NetNs;
+use enid_host::{Installation, loader};
+use enid_pipeline::Reason;
+use enid_pipeline::bytes::{Be16, Mac};
+use enid_pipeline::flow::FlowKey;
+use enid_plan::tables::Tables;
+use enid_spec::random::{ENIS, Random};
+use enid_spec::reading::{Outcome, Reading, Tuple};
+
+const REGIONS: u64 = 40;
+const PACKETS: usize = 2_500;
+
+/// Verdicts of a TC program.
+const REDIRECT: u32 = 7;
+const SHOT: u32 = 2;
+
+/// A namespace and pins of the test's own; gone when it ends, however it ends.
+struct Lab {
+    dir: tempfile::TempDir,
+    name: String,
+}
+
+impl Lab {
+    fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "tests of the kernel program need root, and in CI nothing skips"
+            );
+            eprintln!("skipped: tests of the kernel program need root");
+            return None;
+        }
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let name = format!("enid-spec-{}", Installation::of(dir.path()));
+        NetNs::create(&name).expect("a namespace");
+        Some(Self { dir, name })
+    }
+
+    fn installation(&self) -> Installation {
+        Installation::of(self.dir.path())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        NetNs::delete(&self.name).expect("the namespace goes");
+        loader::remove_pins(self.installation()).expect("the pins go");
+    }
+}
+
+/// Devices in the present namespace.
+fn devices() -> [u32; ENIS] {
+    let ip = |words: &[&str]| {
+        let output = Command::new("ip").args(words).output().expect("ip runs");
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("ip speaks UTF-8")
+    };
+    for pair in 0..ENIS / 2 {
+        let (a, b) = (format!("d{}", pair * 2), format!("d{}", pair * 2 + 1));
+        ip(&["link", "add", &a, "type", "veth", "peer", "name", &b]);
+    }
+    std::array::from_fn(|number| {
+        let line = ip(&["-o", "link", "show", &format!("d{number}")]);
+        let index = line.split(':').next().expect("ip shows the index");
+        index.parse().expect("the index is a number")
+    })
+}
+
+/// What the kernel says about a frame, in the words of the reading.
+fn carried(datapath: &Datapath, ifindex: u32, frame: &mut [u8], tuple: &Tuple) -> Outcome {
+    match datapath.inject(ifindex, frame).expect("the program runs") {
+        REDIRECT => {
+            let mac = frame.first_chunk().copied();
+            Ok(Mac(mac.expect("a frame that was forwarded has a header")))
+        }
+        SHOT if tuple.target.is_multicast() => Err(Reason::Multicast),
+        SHOT => {
+            let key = FlowKey {
+                ifindex,
+                protocol: tuple.protocol,
+                pad: [0; 3],
+                source: tuple.source,
+                target: tuple.target,
+                source_port: Be16::new(tuple.source_port),
+                target_port: Be16::new(tuple.target_port),
+            };
+            let dropped = datapath.flows().dropped(&key).expect("the table can be read");
+            let reason = dropped.and_then(|entry| u32::try_from(entry.reason).ok());
+            Err(reason.and_then(Reason::from_number).expect("a drop has a reason"))
+        }
+        other => panic!("unexpected verdict {other}"),
+    }
+}
+
+fn run(datapath: &mut Datapath, ifindexes: &[u32; ENIS], seed: u64, tables: &mut Tables) -> usize {
+    let mut random = Random::new(seed);
+    let mut region = random.region(ifindexes);
+    let mut reading = Reading::new();
+    // Whether the tables differ: only then have flows to be judged again.
+    let mut change = |datapath: &mut Datapath, new: Tables| {
+        let diff = tables.diff(&new);
+        datapath.apply(&diff).expect("the tables change");
+        *tables = new;
+        !diff.is_empty()
+    };
+    change(datapath, region.tables());
+    let mut passed = 0;
+    for step in 0..PACKETS {
+        if random.chance(3) {
+            random.change(&mut region);
+            if change(datapath, region.tables()) {
+                reading.version += 1;
+            }
+        }
+        let (sender, packet) = random.packet(&region);
+        let eni = &region.enis[sender];
+        let expected = reading.judge(&region, eni, &packet, monotonic_ns());
+        let mut frame = packet.frame();
+        let found = carried(datapath, eni.ifindex, &mut frame, &Tuple::of(&packet));
+        assert_eq!(
+            found, expected,
+            "seed {seed}, packet {step}: {packet:#?}\nfrom {eni:#?}"
+        );
+        if let Ok(mac) = found {
+            random.reached(&region, mac, &packet);
+            passed += 1;
+        }
+    }
+    assert_eq!(datapath.read().expect("the tables can be read"), *tables);
+    passed
+}
+
+#[test]
+fn the_kernel_program_agrees_with_the_plain_reading() {
+    let Some(lab) = Lab::new() else { return };
+    let namespace = NetNs::open(&lab.name).expect("the namespace is there");
+    let work = || {
+        let ifindexes = devices();
+        let mut datapath =
+            Datapath::open(lab.installation(), Options::default()).expect("the datapath loads");
+        let mut tables = Tables::default();
+        let passed: usize =
+            (0..REGIONS).map(|seed| run(&mut datapath, &ifindexes, seed, &mut tables)).sum();
+        let share = passed * 100 / (PACKETS * usize::try_from(REGIONS).unwrap_or(1));
+        assert!((20..80).contains(&share), "{share}% passed");
+    };
+    namespace.run(work).expect("the namespace can be entered");
+}

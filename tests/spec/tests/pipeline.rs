@@ -1,0 +1,105 @@
+//! The pipeline over planned tables agrees with the plain reading, packet by packet.
+
+use std::collections::BTreeMap;
+
+use enid_pipeline::bytes::Mac;
+use enid_pipeline::frame::Bytes;
+use enid_pipeline::memory::Memory;
+use enid_pipeline::{Reason, Scratch, Verdict, egress};
+use enid_spec::random::{ENIS, Random};
+use enid_spec::reading::{Outcome, Reading};
+
+const SECOND_NS: u64 = 1_000_000_000;
+const REGIONS: u64 = 60;
+const PACKETS: usize = 2_500;
+
+/// What the pipeline says about a frame, in the words of the reading.
+fn carried(memory: &Memory, frame: &mut [u8], ifindex: u32, now_ns: u64) -> Outcome {
+    let mut scratch = Scratch::new();
+    match egress(memory, &mut Bytes::new(frame), ifindex, now_ns, &mut scratch) {
+        Verdict::Forward { .. } => {
+            let mac = frame.first_chunk().copied();
+            Ok(Mac(mac.expect("a frame that was forwarded has a header")))
+        }
+        Verdict::Drop(reason) => Err(reason),
+        other => panic!("unexpected verdict {other:?}"),
+    }
+}
+
+fn run(seed: u64, counts: &mut BTreeMap<Result<(), Reason>, usize>) {
+    let mut random = Random::new(seed);
+    let ifindexes = std::array::from_fn(|index| 10 + u32::try_from(index).unwrap_or(0));
+    let ifindexes: [u32; ENIS] = ifindexes;
+    let mut region = random.region(&ifindexes);
+    let mut reading = Reading::new();
+    let mut memory = Memory::new(region.tables());
+    let mut now_ns = SECOND_NS;
+    for step in 0..PACKETS {
+        if random.chance(3) {
+            random.change(&mut region);
+            memory.change(region.tables());
+            reading.version += 1;
+        }
+        let pause = match random.below(100) {
+            0 => random.below(700 * SECOND_NS),
+            1..=4 => random.below(40 * SECOND_NS),
+            _ => random.below(SECOND_NS / 100),
+        };
+        now_ns += pause;
+        let (sender, packet) = random.packet(&region);
+        let eni = &region.enis[sender];
+        let expected = reading.judge(&region, eni, &packet, now_ns);
+        let mut frame = packet.frame();
+        let found = carried(&memory, &mut frame, eni.ifindex, now_ns);
+        assert_eq!(
+            found, expected,
+            "seed {seed}, packet {step}: {packet:#?}\nfrom {eni:#?}"
+        );
+        if let Ok(mac) = found {
+            random.reached(&region, mac, &packet);
+        }
+        *counts.entry(found.map(|_| ())).or_default() += 1;
+    }
+}
+
+/// How many regions are tried: more for a long night.
+fn regions() -> u64 {
+    let wanted = std::env::var("ENID_SPEC_REGIONS").ok();
+    wanted.map_or(REGIONS, |number| number.parse().expect("ENID_SPEC_REGIONS is a number"))
+}
+
+#[test]
+fn the_pipeline_agrees_with_the_plain_reading() {
+    let mut counts = BTreeMap::new();
+    let seeds = match std::env::var("ENID_SPEC_SEED") {
+        Ok(seed) => {
+            let seed: u64 = seed.parse().expect("ENID_SPEC_SEED is a number");
+            seed..seed + 1
+        }
+        Err(_) => 0..regions(),
+    };
+    for seed in seeds {
+        run(seed, &mut counts);
+    }
+    println!("{counts:#?}");
+    // A run in which hardly anything passes, or everything, shows nothing.
+    let total: usize = counts.values().sum();
+    let passed = counts.get(&Ok(())).copied().unwrap_or(0);
+    assert!(passed * 4 > total && passed * 4 < total * 3, "{passed} of {total} passed");
+    for reason in [
+        Reason::EgressRule,
+        Reason::IngressRule,
+        Reason::SourceAddress,
+        Reason::SourceMac,
+        Reason::DestinationMac,
+        Reason::NoRoute,
+        Reason::NoEndpoint,
+        Reason::TargetDown,
+        Reason::OwnAddress,
+        Reason::RouterAddress,
+        Reason::LinkLocal,
+        Reason::Multicast,
+    ] {
+        assert!(counts.contains_key(&Err(reason)), "{reason:?} never came up");
+    }
+}

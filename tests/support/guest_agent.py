@@ -1,0 +1,318 @@
+"""Runs inside an instance and sends and receives packets there as it is told.
+
+It reads one JSON request per line, `{"id", "do", ...}`, and answers `{"id", "result" | "error"}`.
+Each request has a thread of its own, so several packets can be under way at once. The source is
+given to a plain interpreter as text: nothing of the tests has to be visible inside the instance.
+"""
+
+import errno
+import json
+import os
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+
+_connections = {}
+_received = {}
+_sniffers = {}
+_answer_lock = threading.Lock()
+_SIOCGIFHWADDR = 0x8927
+
+
+def serve_tcp(port, address="0.0.0.0"):
+    """Sends back what arrives, on every connection."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((address, port))
+    listener.listen(64)
+
+    def echo(connection):
+        with connection:
+            while data := connection.recv(65536):
+                connection.sendall(data)
+
+    def accept():
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=_quietly, args=(echo, connection), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+
+
+def serve_udp(port, address="0.0.0.0", echo=True):
+    """Keeps what arrives and, unless told otherwise, answers with its length and its sender."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    server.bind((address, port))
+    messages = _received.setdefault(port, [])
+
+    def loop():
+        while True:
+            data, sender = server.recvfrom(65536)
+            text = data[:64].decode("latin-1")
+            messages.append({"from": list(sender), "text": text, "length": len(data)})
+            if echo:
+                answer = f"{len(data)} {sender[0]}".encode()
+                _quietly(server.sendto, answer, sender)
+
+    threading.Thread(target=loop, daemon=True).start()
+
+
+def received(port):
+    """What the UDP server at the port has received."""
+    return _received[port]
+
+
+def connect(address, port, source=None, timeout=0.4, name=None, source_port=0):
+    """Opens a connection and sees its bytes come back. With a name it stays open."""
+    connection = socket.socket()
+    connection.settimeout(timeout)
+    try:
+        if source or source_port:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            connection.bind((source or "0.0.0.0", source_port))
+        connection.connect((address, port))
+        result = _exchange(connection, timeout)
+        if name is not None and result == "open":
+            _connections[name] = connection
+            return result
+    except OSError as error:
+        result = _outcome(error)
+    connection.close()
+    return result
+
+
+def exchange(name, timeout=0.4, length=5):
+    """Sends bytes on a connection that is open and waits until they come back."""
+    return _exchange(_connections[name], timeout, length)
+
+
+def close(name):
+    _connections.pop(name).close()
+
+
+def trickle(name, address, port, count, pause):
+    """Exchanges one message after the other on a new connection; returns how many came back."""
+    connection = socket.create_connection((address, port), timeout=2)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.settimeout(10)
+    _connections[name] = connection
+    done = 0
+    for number in range(count):
+        message = struct.pack("!Q", number)
+        connection.sendall(message)
+        if connection.recv(8, socket.MSG_WAITALL) != message:
+            break
+        done += 1
+        _received[name] = done
+        time.sleep(pause)
+    return done
+
+
+def progress(name):
+    """How many messages of a `trickle` have come back so far."""
+    return _received.get(name, 0)
+
+
+def datagram(address, port, text="hello", length=None, source=None, timeout=0.4, name=None,
+             wait=True, source_port=0):
+    """Sends a datagram and waits for an answer. A name keeps the socket, and with it the flow."""
+    client = _connections.get(name)
+    if client is None:
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        client.bind((source or "0.0.0.0", source_port))
+        client.connect((address, port))
+        if name is not None:
+            _connections[name] = client
+    client.settimeout(timeout)
+    data = text.encode()
+    if length is not None:
+        data = data.ljust(length, b".")
+    try:
+        client.send(data)
+        if not wait:
+            return "sent"
+        return client.recv(65536).decode("latin-1")
+    except OSError as error:
+        return _outcome(error)
+    finally:
+        if name is None:
+            client.close()
+
+
+def ping(address, timeout=0.4, length=8, source=None):
+    """An ICMP echo request: `open` when the reply is there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
+        if source:
+            raw.bind((source, 0))
+        ident = struct.unpack("!H", os.urandom(2))[0]
+        raw.settimeout(timeout)
+        end = time.monotonic() + timeout
+        try:
+            raw.sendto(_icmp_echo(ident, length), (address, 0))
+            while True:
+                raw.settimeout(max(0.001, end - time.monotonic()))
+                packet, sender = raw.recvfrom(65536)
+                icmp = packet[(packet[0] & 15) * 4:]
+                if icmp[0] == 0 and struct.unpack("!H", icmp[4:6])[0] == ident:
+                    return "open" if sender[0] == address else "wrong sender"
+        except OSError as error:
+            return _outcome(error)
+
+
+def ping_until(address, within=5.0):
+    """Pings closely spaced until the first reply; returns the seconds that took."""
+    start = time.monotonic()
+    while time.monotonic() < start + within:
+        if ping(address, timeout=0.02) == "open":
+            return time.monotonic() - start
+    return None
+
+
+def send_ip(source, destination, protocol, payload, port=0, source_port=0):
+    """Sends an IPv4 packet with any source address, past the kernel's own choice of one."""
+    data = payload.encode("latin-1")
+    if protocol == socket.IPPROTO_UDP:
+        data = struct.pack("!HHHH", source_port, port, 8 + len(data), 0) + data
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(data), 0, 0, 64, protocol, 0,
+                         socket.inet_aton(source), socket.inet_aton(destination))
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        raw.sendto(header + data, (destination, 0))
+    return "sent"
+
+
+def send_frame(device, frame):
+    """Sends a whole Ethernet frame, given in hexadecimal."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as packet:
+        packet.bind((device, 0))
+        packet.send(bytes.fromhex(frame))
+    return "sent"
+
+
+def ask_arp(device, target, sender=None, sender_mac=None, timeout=0.3):
+    """Sends an ARP request and returns the MAC of the answer, or `timeout`."""
+    mac = bytes.fromhex(_mac(device).replace(":", ""))
+    claimed = bytes.fromhex(sender_mac.replace(":", "")) if sender_mac else mac
+    request = (b"\xff" * 6 + mac + b"\x08\x06" + struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1)
+               + claimed + socket.inet_aton(sender or "0.0.0.0") + bytes(6)
+               + socket.inet_aton(target))
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)) as packet:
+        packet.bind((device, 0x0806))
+        packet.send(request)
+        end = time.monotonic() + timeout
+        while (left := end - time.monotonic()) > 0:
+            packet.settimeout(left)
+            try:
+                frame = packet.recv(2048)
+            except OSError as error:
+                return _outcome(error)
+            if frame[20:22] == b"\x00\x02" and frame[28:32] == socket.inet_aton(target):
+                return frame[22:28].hex(":")
+    return "timeout"
+
+
+def sniff(device):
+    """Starts to keep every frame that arrives at a device."""
+    packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    packet.bind((device, 3))
+    _sniffers[device] = packet
+
+
+def sniffed(device):
+    """The frames that arrived since, in hexadecimal; those that were sent are left out."""
+    packet = _sniffers[device]
+    frames = []
+    while select.select([packet], [], [], 0)[0]:
+        frame, about = packet.recvfrom(65536)
+        if about[2] != socket.PACKET_OUTGOING:
+            frames.append(frame[:128].hex())
+    return frames
+
+
+def mac(device):
+    return _mac(device)
+
+
+def devices():
+    return sorted(os.listdir("/sys/class/net"))
+
+
+def _mac(device):
+    import fcntl
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        request = struct.pack("256s", device.encode())
+        return fcntl.ioctl(any_socket.fileno(), _SIOCGIFHWADDR, request)[18:24].hex(":")
+
+
+def _exchange(connection, timeout, length=5):
+    message = os.urandom(length)
+    connection.settimeout(timeout)
+    try:
+        connection.sendall(message)
+        back = b""
+        while len(back) < length:
+            part = connection.recv(length - len(back))
+            if not part:
+                return "closed"
+            back += part
+    except OSError as error:
+        return _outcome(error)
+    return "open" if back == message else "garbled"
+
+
+def _outcome(error):
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    return {
+        errno.ECONNREFUSED: "refused",
+        errno.ECONNRESET: "reset",
+        errno.EHOSTUNREACH: "unreachable",
+        errno.ENETUNREACH: "no network",
+        errno.EAGAIN: "timeout",
+        errno.EMSGSIZE: "too long",
+    }.get(error.errno, repr(error))
+
+
+def _icmp_echo(ident, length):
+    def packet(checksum):
+        return struct.pack("!BBHHH", 8, 0, checksum, ident, 1) + b"e" * length
+
+    data = packet(0)
+    if len(data) % 2:
+        data += b"\0"
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    total = (total & 0xFFFF) + (total >> 16)
+    return packet(~total & 0xFFFF)
+
+
+def _quietly(function, *arguments):
+    try:
+        function(*arguments)
+    except OSError:
+        pass
+
+
+def _answer(request):
+    number = request.pop("id")
+    try:
+        answer = {"id": number, "result": globals()[request.pop("do")](**request)}
+    except Exception as error:  # Whatever it is, the test shall see it.
+        answer = {"id": number, "error": repr(error)}
+    with _answer_lock:
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+def main():
+    for line in sys.stdin:
+        threading.Thread(target=_answer, args=(json.loads(line),), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

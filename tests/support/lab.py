@@ -1,0 +1,147 @@
+"""VPCs with instances for one test, made through the API and removed again in the end."""
+
+from support.guest import Agent
+
+ANYWHERE = "0.0.0.0/0"
+IMAGE = "ami-0123456789abcdef0"
+
+
+class Instance:
+    """An instance that runs; its agent starts when it is first needed."""
+
+    def __init__(self, lab, described):
+        self.lab = lab
+        self.id = described["InstanceId"]
+        self.ip = described["PrivateIpAddress"]
+        self.eni = described["NetworkInterfaces"][0]["NetworkInterfaceId"]
+        self._agent = None
+
+    @property
+    def agent(self):
+        if self._agent is None:
+            self._agent = Agent(self.lab.daemon.command("exec", self.id, "--"))
+        return self._agent
+
+    def exec(self, *words, **options):
+        return self.lab.daemon.run("exec", self.id, "--", *words, **options)
+
+    def forget_agent(self):
+        if self._agent is not None:
+            self._agent.close()
+            self._agent = None
+
+    def interface(self):
+        interfaces = self.lab.ec2.describe_network_interfaces(NetworkInterfaceIds=[self.eni])
+        return interfaces["NetworkInterfaces"][0]
+
+    def describe(self):
+        answer = self.lab.ec2.describe_instances(InstanceIds=[self.id])
+        return answer["Reservations"][0]["Instances"][0]
+
+
+class Lab:
+    """What one test builds. Everything it made is deleted through the API when it ends."""
+
+    def __init__(self, daemon, ec2=None):
+        self.daemon = daemon
+        self.ec2 = ec2 or daemon.client()
+        self.instances = []
+        self._vpcs = []
+
+    def vpc(self, cidr="10.0.0.0/16"):
+        vpc = self.ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
+        self._vpcs.append(vpc)
+        return vpc
+
+    def subnet(self, vpc, cidr="10.0.0.0/24", zone="us-east-1a"):
+        answer = self.ec2.create_subnet(VpcId=vpc, CidrBlock=cidr, AvailabilityZone=zone)
+        return answer["Subnet"]["SubnetId"]
+
+    def network(self, cidr="10.0.0.0/16"):
+        """A VPC with one subnet in its first /24."""
+        vpc = self.vpc(cidr)
+        return vpc, self.subnet(vpc, cidr.rsplit("/", 1)[0] + "/24")
+
+    def group(self, vpc, name, ingress=(), egress=None):
+        """A group; with `egress` its rules replace the one that opens everything."""
+        group = self.ec2.create_security_group(VpcId=vpc, GroupName=name, Description=name)["GroupId"]
+        if ingress:
+            self.authorize(group, *ingress)
+        if egress is not None:
+            everywhere = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": ANYWHERE}]}
+            self.ec2.revoke_security_group_egress(GroupId=group, IpPermissions=[everywhere])
+            if egress:
+                self.authorize_egress(group, *egress)
+        return group
+
+    def authorize(self, group, *permissions):
+        answer = self.ec2.authorize_security_group_ingress(
+            GroupId=group, IpPermissions=list(permissions))
+        return [rule["SecurityGroupRuleId"] for rule in answer["SecurityGroupRules"]]
+
+    def revoke(self, group, *permissions):
+        self.ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=list(permissions))
+
+    def authorize_egress(self, group, *permissions):
+        answer = self.ec2.authorize_security_group_egress(
+            GroupId=group, IpPermissions=list(permissions))
+        return [rule["SecurityGroupRuleId"] for rule in answer["SecurityGroupRules"]]
+
+    def revoke_egress(self, group, *permissions):
+        self.ec2.revoke_security_group_egress(GroupId=group, IpPermissions=list(permissions))
+
+    def default_group(self, vpc):
+        filters = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": ["default"]}]
+        return self.ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]["GroupId"]
+
+    def launch(self, subnet, *groups, count=1, **options):
+        """Instances in a subnet, with the VPC's default group unless groups are named."""
+        request = {"ImageId": IMAGE, "InstanceType": "m5.large", "MinCount": count,
+                   "MaxCount": count} | options
+        if subnet is not None:
+            request["SubnetId"] = subnet
+            if groups:
+                request["SecurityGroupIds"] = list(groups)
+        described = self.ec2.run_instances(**request)["Instances"]
+        made = [Instance(self, one) for one in described]
+        self.instances += made
+        return made
+
+    def instance(self, subnet, *groups, **options):
+        return self.launch(subnet, *groups, **options)[0]
+
+    def interface(self, subnet, *groups, **options):
+        if groups:
+            options["Groups"] = list(groups)
+        answer = self.ec2.create_network_interface(SubnetId=subnet, **options)
+        return answer["NetworkInterface"]
+
+    def close(self):
+        """Deletes everything, in the order that AWS asks for."""
+        for instance in self.instances:
+            instance.forget_agent()
+        if not self._vpcs and not self.instances:
+            return
+        ids = [instance.id for instance in self.instances]
+        if ids:
+            self.ec2.terminate_instances(InstanceIds=ids)
+        if not self._vpcs:
+            return
+        of_vpcs = [{"Name": "vpc-id", "Values": self._vpcs}]
+        interfaces = self.ec2.describe_network_interfaces(Filters=of_vpcs)["NetworkInterfaces"]
+        for interface in interfaces:
+            self.ec2.delete_network_interface(NetworkInterfaceId=interface["NetworkInterfaceId"])
+        groups = self.ec2.describe_security_groups(Filters=of_vpcs)["SecurityGroups"]
+        for group in groups:
+            # Groups that name each other can only go when neither does.
+            if group["IpPermissions"]:
+                self.revoke(group["GroupId"], *group["IpPermissions"])
+            if group["IpPermissionsEgress"]:
+                self.revoke_egress(group["GroupId"], *group["IpPermissionsEgress"])
+        for group in groups:
+            if group["GroupName"] != "default":
+                self.ec2.delete_security_group(GroupId=group["GroupId"])
+        for subnet in self.ec2.describe_subnets(Filters=of_vpcs)["Subnets"]:
+            self.ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+        for vpc in self._vpcs:
+            self.ec2.delete_vpc(VpcId=vpc)
