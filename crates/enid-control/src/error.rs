@@ -77,10 +77,6 @@ errors! {
     /// The subnet has too few free addresses.
     InsufficientFreeAddresses => "InsufficientFreeAddressesInSubnet",
         "The specified subnet does not have enough free addresses to satisfy the request.";
-    /// Others changed what the operation had read, again and again.
-    TooManyRivals => "InternalError", "An internal error has occurred";
-    /// The store has stopped.
-    StoreStopped => "InternalError", "An internal error has occurred";
     /// The store's disk is full.
     StoreFull => "InsufficientStorage", "There is no space left on the disk that holds Enid's store";
     /// A host could not make an instance run.
@@ -89,14 +85,18 @@ errors! {
     /// A host could not make a new instance run; all of the launch is undone.
     LaunchFailed { cause: Arc<str> } => "InternalError",
         "The launch has been undone because an instance could not be started: {cause}";
+    /// A host has not obeyed in time.
+    NotEnforced => "InternalError", "The change is stored, but a host does not enforce it yet";
+    /// The store has stopped.
+    StoreStopped => "InternalError", "An internal error has occurred";
+    /// Others changed what the operation had read, again and again.
+    TooManyRivals => "InternalError", "An internal error has occurred";
     /// An image id that is none.
     ImageMalformed { image: Box<str> } => "InvalidAMIID.Malformed",
         "Invalid id: \"{image}\" (expecting \"ami-...\")";
     /// An attachment id names none.
     AttachmentNotFound { id: Box<str> } => "InvalidAttachmentID.NotFound",
         "The network interface attachment ID '{id}' does not exist";
-    /// An id of another kind names none.
-    ResourceNotFound { id: Box<str> } => "InvalidID", "The ID '{id}' is not valid";
     /// A group's name is taken.
     GroupNameTaken { name: Box<str>, vpc: VpcId } => "InvalidGroup.Duplicate",
         "The security group '{name}' already exists for VPC '{vpc}'";
@@ -106,8 +106,12 @@ errors! {
     /// A name is no group's of the default VPC.
     GroupNameNotFound { name: Box<str>, vpc: VpcId } => "InvalidGroup.NotFound",
         "The security group '{name}' does not exist in default VPC '{vpc}'";
+    /// A security group id names none.
+    SecurityGroupNotFound { id: Box<str> } => "InvalidGroup.NotFound", "The security group '{id}' does not exist";
     /// The name of default groups.
     GroupNameReserved { name: Box<str> } => "InvalidGroup.Reserved", "The security group '{name}' is reserved";
+    /// An id of another kind names none.
+    ResourceNotFound { id: Box<str> } => "InvalidID", "The ID '{id}' is not valid";
     /// A named address is taken.
     AddressInUse { address: Ipv4Addr } => "InvalidIPAddress.InUse",
         "The specified address is already in use.";
@@ -117,6 +121,8 @@ errors! {
     /// An attribute of the instance's only interface, when there are several.
     SeveralInterfaces { id: InstanceId } => "InvalidInstanceID",
         "There are multiple interfaces attached to instance '{id}'. Please specify an interface ID for the operation instead.";
+    /// An instance id names none.
+    InstanceNotFound { id: Box<str> } => "InvalidInstanceID.NotFound", "The instance ID '{id}' does not exist";
     /// Several instance ids name none.
     InstancesNotFound { ids: Box<str> } => "InvalidInstanceID.NotFound",
         "The instance IDs '{ids}' do not exist";
@@ -126,33 +132,11 @@ errors! {
     /// An interface that shall be launched with is attached already.
     InterfaceInUseAtLaunch { id: EniId } => "InvalidNetworkInterface.InUse",
         "Interface: [{id}] in use.";
+    /// A network interface id names none.
+    NetworkInterfaceNotFound { id: Box<str> } => "InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '{id}' does not exist";
     /// A group and the subnet of a launch are in different VPCs.
     GroupOfOtherNetwork { group: SecurityGroupId, subnet: SubnetId } => "InvalidParameter",
         "Security group {group} and subnet {subnet} belong to different networks.";
-    /// DNS hostnames without DNS support.
-    DnsHostnamesWithoutSupport => "InvalidParameterCombination",
-        "enableDnsHostnames cannot be true while enableDnsSupport is false";
-    /// The flat parameters of a rule beside its list form.
-    FlatAndListed => "InvalidParameterCombination",
-        "The parameter ipPermissions may not be used together with the parameters of a single permission";
-    /// A group by its name and by its id.
-    GroupTwice => "InvalidParameterCombination",
-        "The parameters groupId and groupName may not be used together";
-    /// A rule with several peers where one is wanted.
-    PeersSeveral => "InvalidParameterCombination",
-        "Exactly one of cidrIpv4, cidrIpv6 and referencedGroupId must be specified";
-    /// Rules by their ids and by their properties.
-    RulesTwice { names: &'static str } => "InvalidParameterCombination",
-        "The parameters {names} may not be used together";
-    /// A call that changes one attribute names several.
-    SeveralAttributes { names: Box<str> } => "InvalidParameterCombination",
-        "Fields for multiple attribute types specified: {names}";
-    /// A source group beside what it stands for.
-    SourceGroupNotAlone => "InvalidParameterCombination",
-        "The parameter sourceSecurityGroupName may not be used together with ipProtocol, fromPort, toPort or cidrIp";
-    /// A zone by its name and by its id.
-    ZoneTwice => "InvalidParameterCombination",
-        "The parameters AvailabilityZone and AvailabilityZoneId may not be used together";
     /// Addresses one by one and as a number.
     AddressListAndCount => "InvalidParameterCombination",
         "The parameters privateIpAddresses and secondaryPrivateIpAddressCount may not be used together";
@@ -168,15 +152,24 @@ errors! {
     /// Two interfaces of a launch at one place.
     DeviceIndexTwice => "InvalidParameterCombination",
         "Each network interface requires a unique device index.";
+    /// DNS hostnames without DNS support.
+    DnsHostnamesWithoutSupport => "InvalidParameterCombination",
+        "enableDnsHostnames cannot be true while enableDnsSupport is false";
     /// An interface that exists shall go with the instance.
     ExistingInterfaceDeleted => "InvalidParameterCombination",
         "deleteOnTermination can only be set to true for a network interface that the launch creates";
     /// An interface that exists is described as if it were new.
     ExistingInterfaceDescribed => "InvalidParameterCombination",
         "A network interface that exists may not be given a subnet ID, description, security groups or private IP addresses";
+    /// The flat parameters of a rule beside its list form.
+    FlatAndListed => "InvalidParameterCombination",
+        "The parameter ipPermissions may not be used together with the parameters of a single permission";
     /// A group by its name beside a subnet.
     GroupNameWithSubnet => "InvalidParameterCombination",
         "The parameter groupName cannot be used with the parameter subnet";
+    /// A group by its name and by its id.
+    GroupTwice => "InvalidParameterCombination",
+        "The parameters groupId and groupName may not be used together";
     /// More instances at least than at most.
     InstanceCountsContradict => "InvalidParameterCombination",
         "The parameter minCount may not be greater than the parameter maxCount";
@@ -188,66 +181,30 @@ errors! {
     /// A launch without an interface at the first place.
     NoPrimaryInterface => "InvalidParameterCombination",
         "A network interface at device index 0 of network card 0 is required.";
+    /// A rule with several peers where one is wanted.
+    PeersSeveral => "InvalidParameterCombination",
+        "Exactly one of cidrIpv4, cidrIpv6 and referencedGroupId must be specified";
+    /// Rules by their ids and by their properties.
+    RulesTwice { names: &'static str } => "InvalidParameterCombination",
+        "The parameters {names} may not be used together";
+    /// A call that changes one attribute names several.
+    SeveralAttributes { names: Box<str> } => "InvalidParameterCombination",
+        "Fields for multiple attribute types specified: {names}";
     /// Two addresses that both shall be the primary one.
     SeveralPrimaryAddresses => "InvalidParameterCombination",
         "Only one primary private IP address can be specified.";
+    /// A source group beside what it stands for.
+    SourceGroupNotAlone => "InvalidParameterCombination",
+        "The parameter sourceSecurityGroupName may not be used together with ipProtocol, fromPort, toPort or cidrIp";
     /// An address or interface that only one instance can have.
     UniqueInterfaceForSeveral => "InvalidParameterCombination",
         "A network interface ID or private IP address may not be specified when launching more than one instance";
     /// A zone that is not the subnet's.
     ZoneOfSubnet { zone: Box<str>, subnet_zone: Box<str> } => "InvalidParameterCombination",
         "The availability zone '{zone}' is not the subnet's, which is '{subnet_zone}'";
-    /// A client token that cannot be one.
-    InvalidClientToken => "InvalidParameterValue", "The client token must be at most 64 ASCII characters";
-    /// A peer's block cannot be read.
-    CidrMalformed { cidr: Box<str> } => "InvalidParameterValue", "CIDR block {cidr} is malformed";
-    /// A group's description has other characters, or too many.
-    GroupDescriptionInvalid => "InvalidParameterValue",
-        "Invalid security group description. Valid descriptions are strings less than 256 characters \
-         from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{{}}!$*";
-    /// A parameter's value is none that it can have.
-    InvalidValue { value: Box<str>, name: &'static str, why: Box<str> } => "InvalidParameterValue",
-        "Value ({value}) for parameter {name} is invalid. {why}";
-    /// TCP or UDP without ports.
-    PortsMissing => "InvalidParameterValue",
-        "Invalid value 'Must specify both from and to ports with TCP/UDP.' for portRange.";
-    /// Ports in the wrong order.
-    PortRangeInvalid { from: u16, to: u16 } => "InvalidParameterValue", "Invalid TCP/UDP port range ({from}:{to})";
-    /// A protocol that is none.
-    ProtocolUnknown { protocol: Box<str> } => "InvalidParameterValue",
-        "Invalid value '{protocol}' for IP protocol. Unknown protocol.";
-    /// A request speaks of one rule twice.
-    RepeatedPermission => "InvalidParameterValue", "The same permission must not appear multiple times";
-    /// A rule's description has other characters, or too many.
-    RuleDescriptionInvalid => "InvalidParameterValue",
-        "Invalid rule description. Valid descriptions are strings less than 256 characters \
-         from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{{}}!$*";
-    /// A tag's key is empty.
-    TagKeyEmpty => "InvalidParameterValue", "Tag key cannot be empty";
-    /// A tag's key starts as those of AWS's own.
-    TagKeyReserved => "InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use";
-    /// A tag's key is too long.
-    TagKeyTooLong => "InvalidParameterValue", "Tag key exceeds the maximum length of 128 characters";
-    /// A request sets one tag twice.
-    TagKeyTwice { key: Box<str> } => "InvalidParameterValue", "Duplicate tag key '{key}' specified.";
-    /// A tag specification names a type that the operation does not create.
-    TagSpecificationType { named: Box<str> } => "InvalidParameterValue",
-        "'{named}' is not a valid taggable resource type for this operation.";
-    /// Two tag specifications name the same type.
-    TagSpecificationTwice { named: Box<str> } => "InvalidParameterValue",
-        "The same resource type may not be specified more than once in tag specifications: '{named}'";
-    /// A tag specification without tags.
-    TagSpecificationWithoutTags => "InvalidParameterValue", "Tag specification must have at least one tag";
-    /// A tag specification without a type.
-    TagSpecificationWithoutType => "InvalidParameterValue", "Tag specification resource type must have a value";
-    /// A tag's value is too long.
-    TagValueTooLong => "InvalidParameterValue", "Tag value exceeds the maximum length of 256 characters";
-    /// An instance id names none.
-    InstanceNotFound { id: Box<str> } => "InvalidInstanceID.NotFound", "The instance ID '{id}' does not exist";
-    /// A network interface id names none.
-    NetworkInterfaceNotFound { id: Box<str> } => "InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '{id}' does not exist";
-    /// A security group id names none.
-    SecurityGroupNotFound { id: Box<str> } => "InvalidGroup.NotFound", "The security group '{id}' does not exist";
+    /// A zone by its name and by its id.
+    ZoneTwice => "InvalidParameterCombination",
+        "The parameters AvailabilityZone and AvailabilityZoneId may not be used together";
     /// A text that is no address.
     AddressMalformed { text: Box<str> } => "InvalidParameterValue",
         "invalid value for parameter address: {text}";
@@ -268,12 +225,18 @@ errors! {
     /// Addresses that the interface does not have.
     AddressesNotAssigned { id: EniId } => "InvalidParameterValue",
         "Some of the specified addresses are not assigned to interface {id}";
+    /// A peer's block cannot be read.
+    CidrMalformed { cidr: Box<str> } => "InvalidParameterValue", "CIDR block {cidr} is malformed";
     /// A place in an instance that is taken.
     DeviceIndexInUse { id: InstanceId, index: u8 } => "InvalidParameterValue",
         "Instance '{id}' already has an interface attached at device index '{index}'.";
     /// A device index that is none.
     DeviceIndexInvalid { index: i32 } => "InvalidParameterValue",
         "Invalid value '{index}' for deviceIndex. Expecting a value from 0 to 255.";
+    /// A group's description has other characters, or too many.
+    GroupDescriptionInvalid => "InvalidParameterValue",
+        "Invalid security group description. Valid descriptions are strings less than 256 characters \
+         from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{{}}!$*";
     /// A number of instances that is none.
     InstanceCountInvalid { count: i32 } => "InvalidParameterValue",
         "Invalid value '{count}' for the number of instances. Expecting a value greater than 0.";
@@ -286,15 +249,54 @@ errors! {
     /// A launch names one interface twice.
     InterfaceNamedTwice => "InvalidParameterValue",
         "The same network interface ID is specified more than once";
+    /// A client token that cannot be one.
+    InvalidClientToken => "InvalidParameterValue", "The client token must be at most 64 ASCII characters";
+    /// A parameter's value is none that it can have.
+    InvalidValue { value: Box<str>, name: &'static str, why: Box<str> } => "InvalidParameterValue",
+        "Value ({value}) for parameter {name} is invalid. {why}";
     /// A network card that the instance type does not have.
     NetworkCardInvalid { card: i32 } => "InvalidParameterValue",
         "Invalid value '{card}' for networkCardIndex. The instance type has no such network card.";
     /// An interface without groups.
     NoGroups => "InvalidParameterValue",
         "A network interface must have at least one security group";
+    /// Ports in the wrong order.
+    PortRangeInvalid { from: u16, to: u16 } => "InvalidParameterValue", "Invalid TCP/UDP port range ({from}:{to})";
+    /// TCP or UDP without ports.
+    PortsMissing => "InvalidParameterValue",
+        "Invalid value 'Must specify both from and to ports with TCP/UDP.' for portRange.";
     /// The primary address stays for the life of the interface.
     PrimaryAddressUnassigned => "InvalidParameterValue",
         "The primary IP address of an interface cannot be unassigned.";
+    /// A protocol that is none.
+    ProtocolUnknown { protocol: Box<str> } => "InvalidParameterValue",
+        "Invalid value '{protocol}' for IP protocol. Unknown protocol.";
+    /// A request speaks of one rule twice.
+    RepeatedPermission => "InvalidParameterValue", "The same permission must not appear multiple times";
+    /// A rule's description has other characters, or too many.
+    RuleDescriptionInvalid => "InvalidParameterValue",
+        "Invalid rule description. Valid descriptions are strings less than 256 characters \
+         from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{{}}!$*";
+    /// A tag's key is empty.
+    TagKeyEmpty => "InvalidParameterValue", "Tag key cannot be empty";
+    /// A tag's key starts as those of AWS's own.
+    TagKeyReserved => "InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use";
+    /// A tag's key is too long.
+    TagKeyTooLong => "InvalidParameterValue", "Tag key exceeds the maximum length of 128 characters";
+    /// A request sets one tag twice.
+    TagKeyTwice { key: Box<str> } => "InvalidParameterValue", "Duplicate tag key '{key}' specified.";
+    /// Two tag specifications name the same type.
+    TagSpecificationTwice { named: Box<str> } => "InvalidParameterValue",
+        "The same resource type may not be specified more than once in tag specifications: '{named}'";
+    /// A tag specification names a type that the operation does not create.
+    TagSpecificationType { named: Box<str> } => "InvalidParameterValue",
+        "'{named}' is not a valid taggable resource type for this operation.";
+    /// A tag specification without tags.
+    TagSpecificationWithoutTags => "InvalidParameterValue", "Tag specification must have at least one tag";
+    /// A tag specification without a type.
+    TagSpecificationWithoutType => "InvalidParameterValue", "Tag specification resource type must have a value";
+    /// A tag's value is too long.
+    TagValueTooLong => "InvalidParameterValue", "Tag value exceeds the maximum length of 256 characters";
     /// User data are too long.
     UserDataTooLong => "InvalidParameterValue", "User data is limited to 16384 bytes";
     /// A zone that the region does not have.
@@ -339,6 +341,10 @@ errors! {
     /// Nothing says which addresses to unassign.
     NoAddressesToUnassign => "MissingParameter",
         "The request must contain the parameter privateIpAddresses";
+    /// No rule is named.
+    RulesMissing { names: &'static str } => "MissingParameter", "Either {names} should be provided.";
+    /// A peer that is to be a group names none.
+    SourceGroupMissing => "MissingParameter", "Source group ID missing.";
     /// The quota of interfaces in the region.
     InterfaceLimitExceeded => "NetworkInterfaceLimitExceeded",
         "The maximum number of network interfaces has been reached.";
@@ -351,21 +357,17 @@ errors! {
     /// More addresses than the interface may have.
     PrivateAddressLimitExceeded => "PrivateIpAddressLimitExceeded",
         "Number of private addresses will exceed limit.";
-    /// More groups than an interface may have.
-    GroupsPerInterfaceLimitExceeded => "SecurityGroupsPerInterfaceLimitExceeded",
-        "The maximum number of security groups per interface has been reached.";
-    /// The quota of subnets in a VPC.
-    SubnetLimitExceeded => "SubnetLimitExceeded", "The maximum number of subnets has been reached.";
-    /// No rule is named.
-    RulesMissing { names: &'static str } => "MissingParameter", "Either {names} should be provided.";
-    /// A peer that is to be a group names none.
-    SourceGroupMissing => "MissingParameter", "Source group ID missing.";
     /// The quota of rules in a group.
     RulesPerSecurityGroupLimitExceeded => "RulesPerSecurityGroupLimitExceeded",
         "The maximum number of rules per security group has been reached.";
     /// The quota of groups in the region.
     SecurityGroupLimitExceeded { vpc: VpcId } => "SecurityGroupLimitExceeded",
         "The maximum number of security groups for VPC '{vpc}' has been reached.";
+    /// More groups than an interface may have.
+    GroupsPerInterfaceLimitExceeded => "SecurityGroupsPerInterfaceLimitExceeded",
+        "The maximum number of security groups per interface has been reached.";
+    /// The quota of subnets in a VPC.
+    SubnetLimitExceeded => "SubnetLimitExceeded", "The maximum number of subnets has been reached.";
     /// More tags than a resource may have.
     TagLimitExceeded => "TagLimitExceeded", "The maximum number of Tags for a resource has been reached.";
     /// What AWS has and Enid does not.

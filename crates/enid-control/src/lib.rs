@@ -36,10 +36,11 @@ mod tag;
 mod vpc;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use enid_model::key::{AccountId, RegionName, Scope};
 use enid_model::region::Region;
-use enid_model::state::RegionState;
+use enid_model::state::{RegionState, Revision};
 use enid_model::time::{Clock, Timestamp};
 use enid_store::{CommitError, Store};
 use rand::rngs::StdRng;
@@ -61,7 +62,7 @@ pub use security_group_permission::{FlatPermission, GroupPair, IpPermission, IpR
 pub use security_group_rule::{AuthorizeRules, Authorized, RevokeRules, Revoked};
 pub use security_group_rule_edit::{RuleRequest, UpdateRuleDescriptions};
 pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};
-pub use tag::{Tag, TagSelector, TagSpecification, Taggable, tagged};
+pub use tag::{Tag, TagSelector, TagSpecification, Taggable, tagged, tags_of};
 pub use vpc::{CreateVpc, ModifyVpcAttribute, default_vpc};
 
 /// Who calls, and where.
@@ -85,6 +86,9 @@ impl Caller {
         }
     }
 }
+
+/// How long a host may take to obey a change. A healthy one takes milliseconds.
+const ENFORCEMENT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The control plane over one store.
 pub struct Control {
@@ -166,13 +170,21 @@ impl Control {
         Err(Error::TooManyRivals)
     }
 
+    /// Waits until every live host obeys a revision.
+    async fn enforced(&self, revision: Revision) -> Result<(), Error> {
+        let obeyed = self.store.hosts().obeyed(revision);
+        tokio::time::timeout(ENFORCEMENT_PATIENCE, obeyed)
+            .await
+            .map_err(|_elapsed| Error::NotEnforced)
+    }
+
     /// One round; `None` if somebody else changed what it had read.
     async fn attempt<T>(
         &self,
         caller: &Caller,
         operation: &mut impl FnMut(&mut Draft<'_>) -> Result<T, Error>,
     ) -> Result<Option<T>, Error> {
-        let (transaction, done) = {
+        let (read, transaction, done) = {
             let state = self.store.state();
             let region = state.region(&caller.scope()).map(Arc::clone);
             let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,17 +197,19 @@ impl Control {
                 &mut random,
             );
             let done = operation(&mut draft)?;
-            (draft.into_transaction(), done)
+            (state.revision, draft.into_transaction(), done)
         };
         if caller.dry_run {
             return Err(Error::DryRun);
         }
         if transaction.is_empty() {
+            // What was found to be so already may be another call's, and not in force yet.
+            self.enforced(read).await?;
             return Ok(Some(done));
         }
         match self.store.commit(transaction).await {
             Ok(revision) => {
-                self.store.hosts().obeyed(revision).await;
+                self.enforced(revision).await?;
                 Ok(Some(done))
             }
             Err(CommitError::Conflict) => Ok(None),

@@ -116,35 +116,21 @@ pub(crate) fn everything_out() -> Matcher {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use enid_model::key::AccountId;
     use enid_model::region::Region;
-    use enid_model::time::{Clock, Timestamp};
-    use enid_store::Store;
-    use rand::SeedableRng as _;
 
-    use crate::{Caller, Control};
-
-    struct Frozen;
-
-    impl Clock for Frozen {
-        fn now(&self) -> Timestamp {
-            Timestamp(1_767_323_045_000)
-        }
-    }
+    use crate::Caller;
+    use crate::fixture::{caller, control};
 
     #[tokio::test]
     async fn each_region_has_a_default_vpc_of_its_own() -> Result<(), Box<dyn std::error::Error>> {
-        let random = rand::rngs::StdRng::seed_from_u64(1);
-        let control = Control::new(Store::in_memory()?, Arc::new(Frozen), random);
+        let control = control();
         let mut vpcs = std::collections::BTreeSet::new();
         for name in ["us-east-1", "eu-west-1"] {
             let region = Region::named(name).ok_or("a region of AWS")?;
             let caller = Caller {
-                account: AccountId::DEFAULT,
                 region,
                 dry_run: true,
+                ..caller()
             };
             let state = control.read(&caller).await?;
             assert_eq!(state.subnets.len(), region.zones.len());

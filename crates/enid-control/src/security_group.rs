@@ -230,10 +230,11 @@ const TEXT_BYTES_MAX: usize = 255;
 
 #[cfg(test)]
 mod tests {
+    use enid_model::security_group::Direction;
+
     use super::*;
     use crate::fixture::{caller, control};
-    use crate::{AuthorizeRules, CreateVpc, GroupPair, IpPermission, Quotas};
-    use enid_model::security_group::Direction;
+    use crate::{AuthorizeRules, CreateVpc, GroupPair, IpPermission, Quotas, RevokeRules};
 
     fn create(name: &str, vpc: Option<VpcId>) -> CreateSecurityGroup {
         CreateSecurityGroup {
@@ -403,5 +404,52 @@ mod tests {
             codes.push(made.err().map(|error| error.code()));
         }
         assert_eq!(codes, [None, Some("SecurityGroupLimitExceeded")]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_rule_ever_names_a_group_that_is_gone() {
+        let (control, caller) = (std::sync::Arc::new(control()), caller());
+        let keeper = made(&control, &caller, "keeper", None).await;
+        let keeper = keeper.expect("a group").id;
+        for _ in 0..20 {
+            let peer = made(&control, &caller, "peer", None).await;
+            let peer = peer.expect("a group").id;
+            let delete = {
+                let (control, caller) = (std::sync::Arc::clone(&control), caller.clone());
+                tokio::task::spawn(async move {
+                    control.delete_security_group(&caller, &peer.into()).await
+                })
+            };
+            let input = AuthorizeRules {
+                group: keeper.into(),
+                permissions: vec![IpPermission {
+                    ip_protocol: Some("-1".to_owned()),
+                    groups: vec![GroupPair::from(peer)],
+                    ..IpPermission::default()
+                }],
+                ..AuthorizeRules::default()
+            };
+            let done = control
+                .authorize_rules(&caller, Direction::Ingress, &input)
+                .await;
+            let deleted = delete.await.expect("no panic");
+            match done {
+                Ok(done) => {
+                    assert_eq!(deleted, Err(Error::GroupInUse { id: peer }));
+                    let revoke = RevokeRules {
+                        group: keeper.into(),
+                        rules: done.rules.iter().map(|rule| rule.id).collect(),
+                        ..RevokeRules::default()
+                    };
+                    let revoked = control.revoke_rules(&caller, Direction::Ingress, &revoke);
+                    assert!(revoked.await.is_ok());
+                    let deleted = control.delete_security_group(&caller, &peer.into()).await;
+                    assert_eq!(deleted, Ok(peer));
+                }
+                Err(error) => {
+                    assert_eq!((error.code(), deleted), ("InvalidGroup.NotFound", Ok(peer)))
+                }
+            }
+        }
     }
 }

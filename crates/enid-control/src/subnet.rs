@@ -354,4 +354,55 @@ mod tests {
         let refused = [None, Some("UnsupportedOperation"), Some("MissingParameter")];
         assert_eq!(codes, refused);
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn of_rivals_for_a_block_one_wins() {
+        let (control, caller) = (std::sync::Arc::new(control()), caller());
+        let vpc = vpc(&control, &caller).await;
+        let mut rivals = tokio::task::JoinSet::new();
+        for number in 0..32_u8 {
+            let (control, caller) = (std::sync::Arc::clone(&control), caller.clone());
+            rivals.spawn(async move {
+                // Every block overlaps every other one of its half of the VPC.
+                let input = CreateSubnet::new(
+                    vpc,
+                    ["10.0.0.0/17", "10.0.128.0/17"][usize::from(number % 2)],
+                );
+                let made = control.create_subnet(&caller, &input).await;
+                made.map(|subnet| subnet.id).map_err(|error| error.code())
+            });
+        }
+        let made = rivals.join_all().await;
+        let won = made.iter().filter(|made| made.is_ok()).count();
+        assert_eq!(won, 2);
+        let lost = made.iter().filter_map(|made| made.err());
+        assert!(lost.eq(std::iter::repeat_n("InvalidSubnet.Conflict", 30)));
+        let region = control.read(&caller).await.expect("a region");
+        assert_eq!(region.subnets_of_vpc(vpc).count(), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_vpc_never_goes_from_under_a_subnet() {
+        let (control, caller) = (std::sync::Arc::new(control()), caller());
+        for _ in 0..20 {
+            let vpc = vpc(&control, &caller).await;
+            let delete = {
+                let (control, caller) = (std::sync::Arc::clone(&control), caller.clone());
+                tokio::task::spawn(async move { control.delete_vpc(&caller, vpc).await })
+            };
+            let input = CreateSubnet::new(vpc, "10.0.1.0/24");
+            let made = control.create_subnet(&caller, &input).await;
+            let deleted = delete.await.expect("no panic");
+            match made {
+                Ok(subnet) => {
+                    assert_eq!(deleted, Err(Error::VpcInUse { id: vpc }));
+                    assert_eq!(control.delete_subnet(&caller, subnet.id).await, Ok(()));
+                    assert_eq!(control.delete_vpc(&caller, vpc).await, Ok(()));
+                }
+                Err(error) => {
+                    assert_eq!((error.code(), deleted), ("InvalidVpcID.NotFound", Ok(())))
+                }
+            }
+        }
+    }
 }

@@ -131,6 +131,19 @@ pub fn tagged(region: &RegionState) -> impl Iterator<Item = (Taggable, &Tags)> {
         .filter(|(_, tags)| !tags.is_empty())
 }
 
+/// The tags of one resource, if it is there.
+#[must_use]
+pub fn tags_of(region: &RegionState, resource: Taggable) -> Option<&Tags> {
+    Some(match resource {
+        Taggable::Instance(id) => &region.instances.get(&id)?.tags,
+        Taggable::NetworkInterface(id) => &region.network_interfaces.get(&id)?.tags,
+        Taggable::SecurityGroup(id) => &region.security_groups.get(&id)?.tags,
+        Taggable::SecurityGroupRule(id) => &region.group_of_rule(id)?.rules.get(&id)?.tags,
+        Taggable::Subnet(id) => &region.subnets.get(&id)?.tags,
+        Taggable::Vpc(id) => &region.vpcs.get(&id)?.tags,
+    })
+}
+
 /// The tags that a create's specifications give to the one type of resource that it makes.
 pub(crate) fn specified(
     specifications: &[TagSpecification],
@@ -452,6 +465,9 @@ mod tests {
         all.push(Taggable::SecurityGroup(group.id));
         let count = || async {
             let region = control.read(&caller).await.expect("a region");
+            for (resource, tags) in tagged(&region) {
+                assert_eq!(tags_of(&region, resource), Some(tags));
+            }
             tagged(&region).map(|(_, tags)| tags.len()).sum::<usize>()
         };
         let tags = [tag("a", "1"), tag("b", "2")];

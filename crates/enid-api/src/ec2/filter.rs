@@ -4,7 +4,7 @@
 //! text, `?` for one character, a backslash takes either's meaning away.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use crate::error::ApiError;
@@ -43,7 +43,8 @@ enum Subject<F> {
 /// The values of one filter.
 #[derive(Debug, Default)]
 struct Values {
-    exact: HashSet<String>,
+    /// Sorted: most filters have one value, and none more than a few hundred.
+    exact: Vec<String>,
     patterns: Vec<Vec<Token>>,
 }
 
@@ -172,16 +173,20 @@ impl Values {
             });
             match plain.collect::<Option<String>>() {
                 Some(text) => {
-                    this.exact.insert(text);
+                    this.exact.push(text);
                 }
                 None => this.patterns.push(tokens),
             }
         }
+        this.exact.sort_unstable();
+        this.exact.dedup();
         Ok(this)
     }
 
     fn matches(&self, value: &str) -> bool {
-        self.exact.contains(value)
+        self.exact
+            .binary_search_by(|known| known.as_str().cmp(value))
+            .is_ok()
             || self
                 .patterns
                 .iter()

@@ -1,7 +1,10 @@
 //! Tags, and their forms in the requests and answers of all other resources.
 
-use enid_control::{TagSelector, Taggable, tagged};
+use std::collections::BTreeSet;
+
+use enid_control::{TagSelector, Taggable, tagged, tags_of};
 use enid_model::Tags;
+use enid_model::state::RegionState;
 
 use super::Ec2;
 use super::filter::Filters;
@@ -115,7 +118,7 @@ pub(super) async fn describe_tags(
     })?;
     let region = ec2.control.read(&context.caller()).await?;
     let mut all: Vec<(String, Taggable, &String, &String)> = Vec::new();
-    for (resource, tags) in tagged(&region) {
+    for (resource, tags) in candidates(&region, &filters) {
         let id = resource.to_string();
         for (key, value) in tags {
             // A filter of this operation is held against each tag, not against all of a resource.
@@ -152,4 +155,18 @@ pub(super) async fn describe_tags(
         next_token,
         tags: tags.collect(),
     })
+}
+
+/// The resources whose tags can match, each once.
+fn candidates<'a>(
+    region: &'a RegionState,
+    filters: &Filters<Field>,
+) -> Box<dyn Iterator<Item = (Taggable, &'a Tags)> + 'a> {
+    let Some(ids) = filters.exact(Field::ResourceId) else {
+        return Box::new(tagged(region));
+    };
+    // A text that is no id has no tags.
+    let resources: BTreeSet<Taggable> = ids.filter_map(|id| Taggable::parse(id).ok()).collect();
+    let found = resources.into_iter();
+    Box::new(found.filter_map(|resource| Some((resource, tags_of(region, resource)?))))
 }

@@ -197,7 +197,6 @@ display_to_xml!(i32, i64, f64, Timestamp);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tag;
 
     fn written(write: impl FnOnce(&mut Xml)) -> String {
         let mut xml = Xml::default();
