@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(refused, Err(Error::InstanceNotAttachable { id: instance }));
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn of_two_at_once_one_gets_the_place() {
         let (control, caller) = (std::sync::Arc::new(control()), caller());
         let place = new_place(&control, "10.0.0.0/24").await;

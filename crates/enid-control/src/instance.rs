@@ -13,8 +13,8 @@ use enid_model::state::{State, Stored};
 use enid_store::Observation;
 
 use crate::instance_state::{
-    BOOT_FAILED, InstanceState, SHUT_DOWN_INSIDE, StateChange, initiated_by_user, is_visible,
-    reason,
+    BOOT_FAILED, InstanceState, SHUT_DOWN_INSIDE, StateChange, cause_of, initiated_by_user,
+    is_visible, reason,
 };
 use crate::network_interface::remove;
 use crate::{Caller, Control, Draft, Error};
@@ -262,7 +262,7 @@ impl Control {
         // Whoever follows the hosts may have been the first to hear of a failure.
         let reason = record(&self.store().state()).and_then(|found| found.state_reason.clone());
         match reason {
-            Some(reason) if reason.code == BOOT_FAILED => Err(reason.message.into()),
+            Some(reason) if reason.code == BOOT_FAILED => Err(cause_of(&reason).into()),
             _ => Ok(()),
         }
     }

@@ -647,17 +647,7 @@ mod tests {
                     .await
             }
         });
-        let mut changes = control.store().watch();
-        let scope = caller.scope();
-        let launched = |state: &enid_model::state::State| {
-            let region = state.region(&scope)?;
-            region.instances.keys().next().copied()
-        };
-        let committed = changes.wait_for(|state| launched(state).is_some()).await;
-        let id = committed
-            .ok()
-            .and_then(|state| launched(&state))
-            .expect("a launch");
+        let id = launched(&control).await;
         let state = Observation::Failed("no overlay".into());
         host.observe(id, Observed { boot: 1, state });
         let refused = calling.await.expect("the call does not panic");
@@ -668,5 +658,45 @@ mod tests {
         let left: Vec<_> = region.network_interfaces.values().collect();
         assert!(matches!(left.as_slice(), [kept] if kept.id == eni && kept.attachment.is_none()));
         assert_eq!(region.leases.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn it_is_undone_whoever_hears_of_the_failure_first() {
+        let (control, caller) = (Arc::new(control()), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let input = new_instance(&place);
+        let host = control.store().hosts().join("one".into());
+        host.acknowledge(enid_model::state::Revision(u64::MAX));
+        let calling = tokio::spawn({
+            let control = Arc::clone(&control);
+            async move {
+                control
+                    .run_instances(&crate::fixture::caller(), input)
+                    .await
+            }
+        });
+        let id = launched(&control).await;
+        let told = control
+            .instance_failed(&caller, id, FIRST_BOOT, "no overlay")
+            .await;
+        assert_eq!(told, Ok(()));
+        let refused = calling.await.expect("the call does not panic");
+        let cause = "no overlay".into();
+        assert_eq!(refused.err(), Some(Error::LaunchFailed { cause }));
+        let region = control.read(&caller).await.expect("the region is alive");
+        assert!(region.instances.is_empty() && region.leases.is_empty());
+    }
+
+    /// Waits until a launch is committed.
+    async fn launched(control: &Control) -> InstanceId {
+        let scope = caller().scope();
+        let first = |state: &enid_model::state::State| {
+            let region = state.region(&scope)?;
+            region.instances.keys().next().copied()
+        };
+        let mut changes = control.store().watch();
+        let committed = changes.wait_for(|state| first(state).is_some()).await;
+        let id = committed.ok().and_then(|state| first(&state));
+        id.expect("a launch is committed")
     }
 }

@@ -132,12 +132,25 @@ impl Interface {
                 return Err(Error::ExistingInterfaceDeleted);
             }
         }
-        let wish = wanted.resolve()?;
+        let wish = with_lone_primary(wanted).resolve()?;
         Ok(Self {
             specification,
             place,
             wish,
         })
+    }
+}
+
+/// A list of nothing but the primary address leaves the number of secondary ones open: at a launch,
+/// unlike CreateNetworkInterface, AWS takes both, and its command line relies on that.
+fn with_lone_primary(wanted: WantedAddresses) -> WantedAddresses {
+    match (wanted.primary, wanted.listed.as_slice()) {
+        (None, [only]) if only.primary => WantedAddresses {
+            primary: Some(only.address),
+            listed: Vec::new(),
+            secondary_count: wanted.secondary_count,
+        },
+        _ => wanted,
     }
 }
 
@@ -324,5 +337,26 @@ mod tests {
             (region.instances.len(), region.network_interfaces.len()),
             (1, 1)
         );
+    }
+
+    #[test]
+    fn a_lone_primary_address_goes_with_a_count() {
+        let listed = |last, primary| ListedAddress {
+            address: Ipv4Addr::new(10, 0, 0, last),
+            primary,
+        };
+        let counts = |listed: &[ListedAddress]| {
+            let wanted = WantedAddresses {
+                primary: None,
+                listed: listed.to_vec(),
+                secondary_count: Some(2),
+            };
+            let wish = with_lone_primary(wanted).resolve();
+            wish.map(|wish| wish.count())
+        };
+        assert_eq!(counts(&[listed(5, true)]), Ok(3));
+        let refused = Err(Error::AddressListAndCount);
+        assert_eq!(counts(&[listed(5, false)]), refused);
+        assert_eq!(counts(&[listed(5, true), listed(6, false)]), refused);
     }
 }

@@ -119,6 +119,13 @@ pub(crate) fn initiated_by_user() -> StateReason {
     reason(INITIATED_BY_USER, "User initiated shutdown")
 }
 
+/// What [`reason`] was given as the message.
+pub(crate) fn cause_of(reason: &StateReason) -> &str {
+    let rest = reason.message.strip_prefix(reason.code.as_str());
+    let cause = rest.and_then(|rest| rest.strip_prefix(": "));
+    cause.unwrap_or(&reason.message)
+}
+
 /// AWS repeats the code in the message.
 pub(crate) fn reason(code: &str, message: &str) -> StateReason {
     StateReason {

@@ -385,7 +385,7 @@ mod tests {
         assert_eq!(gone, Err(Error::not_found(eni.id)));
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn no_two_interfaces_made_at_once_share_an_address() {
         let control = std::sync::Arc::new(control());
         let place = place(&control, "10.0.0.0/28").await;

@@ -6,6 +6,10 @@
 )]
 
 mod client;
+mod image;
+mod instance;
+mod instance_type;
+mod network_interface;
 mod security_group;
 mod subnet;
 mod tag;

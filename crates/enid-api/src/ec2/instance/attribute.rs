@@ -90,10 +90,10 @@ pub(in crate::ec2) async fn modify_instance_attribute(
         disable_api_termination: request.disable_api_termination.and_then(|v| v.value),
         ebs_optimized: request.ebs_optimized.and_then(|v| v.value),
         groups: (!groups.is_empty()).then_some(groups),
-        instance_type: None,
+        instance_type: request.instance_type.and_then(|v| v.value),
         source_dest_check: request.source_dest_check.and_then(|v| v.value),
         terminate_on_shutdown: behavior.as_deref().map(terminates).transpose()?,
-        user_data: None,
+        user_data: request.user_data.map(|v| v.value.unwrap_or_default().0),
     };
     let caller = context.caller();
     ec2.control.modify_instance(&caller, id, input).await?;

@@ -8,7 +8,7 @@ use super::common::{
     PrivateIpAddressSpecification, TAG_SPECIFICATION, TagSpecification,
 };
 use crate::error::ApiError;
-use crate::wire::params::{Params, Read};
+use crate::wire::params::{Blob, Params, Read};
 use crate::wire::schema::{Kind, Member, Shape};
 
 /// What a client asks of RunInstances.
@@ -379,6 +379,10 @@ pub struct ModifyInstanceAttributeRequest {
     pub instance_id: String,
     /// `DisableApiTermination`.
     pub disable_api_termination: Option<AttributeBooleanValue>,
+    /// `InstanceType`.
+    pub instance_type: Option<AttributeValue>,
+    /// `UserData`.
+    pub user_data: Option<BlobAttributeValue>,
     /// `InstanceInitiatedShutdownBehavior`.
     pub instance_initiated_shutdown_behavior: Option<AttributeValue>,
     /// `GroupId`.
@@ -393,6 +397,8 @@ impl Read for ModifyInstanceAttributeRequest {
             source_dest_check: params.optional("SourceDestCheck")?,
             instance_id: params.required("InstanceId")?,
             disable_api_termination: params.optional("DisableApiTermination")?,
+            instance_type: params.optional("InstanceType")?,
+            user_data: params.optional("UserData")?,
             instance_initiated_shutdown_behavior: params
                 .optional("InstanceInitiatedShutdownBehavior")?,
             groups: params.list("GroupId")?,
@@ -421,12 +427,12 @@ pub(in crate::generated) static MODIFY_INSTANCE_ATTRIBUTE_MEMBERS: Shape = Shape
         "InstanceInitiatedShutdownBehavior",
         Kind::Structure(&ATTRIBUTE_VALUE),
     ),
-    Member::refused("InstanceType"),
+    Member::supported("InstanceType", Kind::Structure(&ATTRIBUTE_VALUE)),
     Member::refused("Kernel"),
     Member::refused("Ramdisk"),
     Member::supported("SourceDestCheck", Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE)),
     Member::refused("SriovNetSupport"),
-    Member::refused("UserData"),
+    Member::supported("UserData", Kind::Structure(&BLOB_ATTRIBUTE_VALUE)),
     Member::refused("Value"),
 ]);
 
@@ -453,6 +459,21 @@ pub(in crate::generated) static GET_CONSOLE_OUTPUT_MEMBERS: Shape = Shape::new(&
     Member::supported("InstanceId", Kind::Scalar).required(),
     Member::supported("Latest", Kind::Scalar),
 ]);
+
+/// The request structure BlobAttributeValue.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BlobAttributeValue {
+    /// `Value`.
+    pub value: Option<Blob>,
+}
+
+impl Read for BlobAttributeValue {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            value: params.optional("Value")?,
+        })
+    }
+}
 
 /// The request structure InstanceNetworkInterfaceSpecification.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -526,6 +547,10 @@ impl Read for RunInstancesMonitoringEnabled {
         })
     }
 }
+
+/// The members of BlobAttributeValue.
+pub(super) static BLOB_ATTRIBUTE_VALUE: Shape =
+    Shape::new(&[Member::supported("Value", Kind::Scalar)]);
 
 /// The members of EnclaveOptionsRequest.
 pub(super) static ENCLAVE_OPTIONS_REQUEST: Shape =
