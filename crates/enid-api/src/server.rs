@@ -110,14 +110,19 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn receive(front: &FrontDoor, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn receive(front: &Arc<FrontDoor>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let whole = timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX).collect()).await;
     let response = match whole {
         Ok(Ok(body)) => {
-            front
-                .answer(Request::from_parts(parts, body.to_bytes()))
-                .await
+            // A task of its own: an operation that has begun ends, whether or not its client waits.
+            let request = Request::from_parts(parts, body.to_bytes());
+            let answering = Arc::clone(front);
+            let answer = tokio::spawn(async move { answering.answer(request).await });
+            match answer.await {
+                Ok(response) => response,
+                Err(failure) => front.unreadable(ApiError::internal(failure)),
+            }
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => front.unreadable(ApiError::new(
             "RequestEntityTooLarge",

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use enid_model::id::InstanceId;
 use enid_model::instance::{DesiredState, Instance, StateReason};
@@ -18,6 +19,12 @@ use crate::instance_state::{
 };
 use crate::network_interface::remove;
 use crate::{Caller, Control, Draft, Error};
+
+/// How long a call waits for a host to start or end instances before it answers all the same.
+const HOST_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A launch that takes longer has had its first boot.
+const LAUNCH_MS_MAX: i64 = 60_000;
 
 impl Control {
     /// StopInstances. Answers when no host runs any of them.
@@ -177,7 +184,8 @@ impl Control {
     }
 
     /// A host could not make a boot of an instance run. The first boot of a launch ends in the
-    /// terminated state, a later one in the stopped state, as in AWS.
+    /// terminated state, a later one in the stopped state, as in AWS. So does a first boot that ran
+    /// before, as after a restart of its host.
     pub async fn instance_failed(
         &self,
         caller: &Caller,
@@ -186,7 +194,8 @@ impl Control {
         cause: &str,
     ) -> Result<(), Error> {
         self.end_boot(caller, id, boot, |instance| {
-            let desired = if instance.boot == FIRST_BOOT {
+            let age_ms = self.now().0 - instance.launch_time.0;
+            let desired = if instance.boot == FIRST_BOOT && age_ms < LAUNCH_MS_MAX {
                 DesiredState::Terminated
             } else {
                 DesiredState::Stopped
@@ -214,11 +223,15 @@ impl Control {
         .await
     }
 
-    /// Waits until no host runs these instances.
+    /// Waits until no host runs these instances, but not for ever: one that does not end stays
+    /// `stopping` or `shutting-down`, and the host goes on trying.
     async fn idle(&self, changes: &[StateChange]) {
-        for change in changes {
-            self.store().hosts().idle(change.id).await;
-        }
+        let all = async {
+            for change in changes {
+                self.store().hosts().idle(change.id).await;
+            }
+        };
+        let _ = tokio::time::timeout(HOST_PATIENCE, all).await;
     }
 
     /// Waits until hosts run these boots. Each that fails is put right; the first one's cause is
@@ -258,6 +271,7 @@ impl Control {
                 Some(_) | None => return Ok(()),
             },
             _ = overtaken => {}
+            () = tokio::time::sleep(HOST_PATIENCE) => return Err("no host made it run in time".into()),
         }
         // Whoever follows the hosts may have been the first to hear of a failure.
         let reason = record(&self.store().state()).and_then(|found| found.state_reason.clone());

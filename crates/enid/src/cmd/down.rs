@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use enid_host::{Installation, loader};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::Serialize;
 
@@ -26,6 +27,10 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<ExitCode> {
         if directory.path().exists() {
             let failed = enid_host::clean::kernel(directory.path());
             failures.extend(failed.iter().map(|error| enid_host::chain(error)));
+            let installation = Installation::of(directory.path());
+            if let Err(error) = loader::remove_pins(installation) {
+                failures.push(enid_host::chain(&error));
+            }
         }
     }
     data.forget_daemon();
@@ -46,12 +51,15 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<ExitCode> {
 
 /// Asks the daemon that holds the data directory to end, and waits until it has.
 fn end_daemon(data: &DataDir) -> anyhow::Result<()> {
-    let Some(daemon) = data.daemon() else {
-        return Ok(());
-    };
     if !data.is_locked()? {
         return Ok(());
     }
+    let Some(daemon) = data.daemon() else {
+        anyhow::bail!(
+            "a daemon is starting on {}; try again when it listens",
+            data.path().display()
+        );
+    };
     let Some(pid) = Pid::from_raw(daemon.pid) else {
         return Ok(());
     };

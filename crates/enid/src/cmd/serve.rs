@@ -1,7 +1,10 @@
 //! `enid serve`: the daemon.
 
+use std::io::IsTerminal as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use enid_api::ec2::Ec2;
@@ -9,12 +12,14 @@ use enid_api::front::{self, FrontDoor};
 use enid_api::sigv4::{Key, Keys};
 use enid_api::sts::Sts;
 use enid_control::Control;
-use enid_host::doctor;
+use enid_host::{Installation, doctor, loader};
 use enid_model::time::SystemClock;
 use enid_store::Store;
 use rand::Rng as _;
+use rustix::process::{Resource, Rlimit};
+use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::{Common, DatapathChoice, Serve};
@@ -23,10 +28,11 @@ use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
 use crate::wiring::admin::Administration;
 use crate::wiring::console::HostConsole;
-use crate::wiring::host::Host;
+use crate::wiring::host::{self, Host};
 
 pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
     logs();
+    raise_descriptor_limit();
     let config = Config::read(serve.config.as_deref())?;
     anyhow::ensure!(
         serve.listen.ip().is_loopback(),
@@ -45,10 +51,15 @@ pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(daemon(serve, &config, &data))
+    runtime.block_on(daemon(common, serve, &config, &data))
 }
 
-async fn daemon(serve: &Serve, config: &Config, data: &DataDir) -> anyhow::Result<ExitCode> {
+async fn daemon(
+    common: &Common,
+    serve: &Serve,
+    config: &Config,
+    data: &DataDir,
+) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(serve.listen)
         .await
         .with_context(|| format!("listen on {}", serve.listen))?;
@@ -75,7 +86,7 @@ async fn daemon(serve: &Serve, config: &Config, data: &DataDir) -> anyhow::Resul
     if let Some(host) = &host {
         host.report_exits(&control);
     }
-    let mut ec2 = Ec2::new(control);
+    let mut ec2 = Ec2::new(Arc::clone(&control));
     if host.is_some() {
         ec2 = ec2.with_console(Arc::new(HostConsole::new(&own)));
     }
@@ -97,22 +108,23 @@ async fn daemon(serve: &Serve, config: &Config, data: &DataDir) -> anyhow::Resul
         endpoint: endpoint.clone(),
         ephemeral: serve.ephemeral,
     })?;
-    println!(
-        "enid listens on {endpoint} ({}); for clients: eval \"$(enid env{})\"",
-        if enforced {
-            "packets are enforced"
-        } else {
-            "nothing is enforced: no datapath"
-        },
-        match data.is_default() {
-            true => String::new(),
-            false => format!(" --data {}", data.path().display()),
-        },
-    );
+    // Whoever reads the line below may end the daemon at once.
+    let terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
+    let interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
+    let listening = Listening {
+        endpoint,
+        enforced,
+        data: data.path(),
+    };
+    // Nobody need be there to read it.
+    let _ = common.printer().print(&listening, |listening| {
+        listening.words(data.is_default())
+    });
+    sweep_now_and_then(Arc::clone(&control));
 
     let (stop, stopping) = watch::channel(false);
     let server = tokio::spawn(enid_api::server::serve(listener, Arc::new(front), stopping));
-    let outcome = until_told(&store).await;
+    let outcome = until_told(&store, terminate, interrupt).await;
     stop.send_replace(true);
     // The server finishes what is under way; that it panicked is a failure of its own.
     server.await.context("the server failed")?;
@@ -126,10 +138,67 @@ async fn daemon(serve: &Serve, config: &Config, data: &DataDir) -> anyhow::Resul
     outcome
 }
 
+/// What the daemon says when it is ready.
+#[derive(Serialize)]
+struct Listening<'a> {
+    endpoint: String,
+    enforced: bool,
+    data: &'a Path,
+}
+
+impl Listening<'_> {
+    fn words(&self, is_default: bool) -> String {
+        let enforced = if self.enforced {
+            "packets are enforced"
+        } else {
+            "nothing is enforced: no datapath"
+        };
+        let data = if is_default {
+            String::new()
+        } else {
+            format!(" --data {}", self.data.display())
+        };
+        let endpoint = &self.endpoint;
+        format!("enid listens on {endpoint} ({enforced}); for clients: eval \"$(enid env{data})\"")
+    }
+}
+
+/// How often what is kept for a time only is removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+fn sweep_now_and_then(control: Arc<Control>) {
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+        loop {
+            ticks.tick().await;
+            for caller in host::owners(&control.store().state()) {
+                if let Err(error) = control.sweep(&caller).await {
+                    tracing::warn!(%error, "what is over was not removed");
+                }
+            }
+        }
+    });
+}
+
+/// Each instance takes a descriptor to be watched, each connection one: the usual soft limit of
+/// 1,024 is soon reached.
+fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit on open files could not be raised");
+    }
+}
+
 /// Waits for a signal to end, or for the store to fail.
-async fn until_told(store: &Store) -> anyhow::Result<ExitCode> {
-    let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
+async fn until_told(
+    store: &Store,
+    mut terminate: Signal,
+    mut interrupt: Signal,
+) -> anyhow::Result<ExitCode> {
     let mut changes = store.watch();
     let failed = async { while changes.changed().await.is_ok() {} };
     tokio::select! {
@@ -179,6 +248,12 @@ fn clean(own: &DataDir) {
             "something was left on the host"
         );
     }
+    if let Err(error) = loader::remove_pins(Installation::of(own.path())) {
+        tracing::warn!(
+            error = enid_host::chain(&error),
+            "pins were left on the host"
+        );
+    }
 }
 
 /// Quiet by default: `ENID_LOG` takes the filters of tracing.
@@ -188,6 +263,7 @@ fn logs() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
 }
 

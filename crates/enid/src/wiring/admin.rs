@@ -1,5 +1,7 @@
 //! The daemon's own interface below `/_enid/`.
 
+use std::time::Duration;
+
 use enid_advise::explain::{End, Question, explain};
 use enid_api::front::{Admin, AdminFuture, AdminRequest, AdminResponse};
 use enid_store::Store;
@@ -8,6 +10,9 @@ use serde::Serialize;
 
 use crate::cmd::verify::Verified;
 use crate::wiring::host::{Host, Inquiry};
+
+/// How long a reset may take to end what runs on the host.
+const RESET_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What answers below `/_enid/`.
 pub(crate) struct Administration {
@@ -73,9 +78,18 @@ impl Administration {
         }
         match self.store.reset().await {
             Ok(revision) => {
-                self.store.hosts().obeyed(revision).await;
-                self.store.hosts().all_gone().await;
-                answer(&serde_json::json!({ "reset": true }))
+                let hosts = self.store.hosts();
+                let gone = async {
+                    hosts.obeyed(revision).await;
+                    hosts.all_gone().await;
+                };
+                match tokio::time::timeout(RESET_PATIENCE, gone).await {
+                    Ok(()) => answer(&serde_json::json!({ "reset": true })),
+                    Err(_elapsed) => {
+                        let words = "forgotten, but the host still ends instances";
+                        refusal(StatusCode::INTERNAL_SERVER_ERROR, words.to_owned())
+                    }
+                }
             }
             Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         }

@@ -23,11 +23,19 @@ use crate::paths::DataDir;
 /// How long an instance's processes have to end when it is stopped.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// A boot that does not run any more, or could not be made to.
+struct Ended {
+    instance: InstanceId,
+    boot: u32,
+    /// Why it could not be made to run; `None` if it ended by itself.
+    why: Option<Arc<str>>,
+}
+
 /// This host's agent, at work.
 pub(crate) struct Host {
     inbox: Sender<Input>,
     agent: JoinHandle<()>,
-    exits: Mutex<Option<UnboundedReceiver<(InstanceId, u32)>>>,
+    exits: Mutex<Option<UnboundedReceiver<Ended>>>,
 }
 
 impl Host {
@@ -55,7 +63,10 @@ impl Host {
             .map_err(|error| anyhow::anyhow!("take over the host: {}", enid_host::chain(&error)))?;
         let agent = std::thread::Builder::new()
             .name("agent".to_owned())
-            .spawn(move || agent.run(&inputs))
+            .spawn(move || {
+                let _end = EndWithAgent;
+                agent.run(&inputs);
+            })
             .context("start the agent's thread")?;
         let states = inbox.clone();
         tokio::spawn(async move {
@@ -83,12 +94,16 @@ impl Host {
         let Some(mut exits) = taken else { return };
         let control = Arc::clone(control);
         tokio::spawn(async move {
-            while let Some((instance, boot)) = exits.recv().await {
+            while let Some(Ended { instance, boot, why }) = exits.recv().await {
                 // An instance that is in no region any more needs no record of its end.
                 let Some(caller) = owner(&control.store().state(), instance) else {
                     continue;
                 };
-                if let Err(error) = control.instance_exited(&caller, instance, boot).await {
+                let recorded = match why {
+                    None => control.instance_exited(&caller, instance, boot).await,
+                    Some(why) => control.instance_failed(&caller, instance, boot, &why).await,
+                };
+                if let Err(error) = recorded {
                     tracing::error!(%instance, %error, "an instance's end was not recorded");
                 }
             }
@@ -110,6 +125,18 @@ impl Host {
     }
 }
 
+/// An agent that panicked enforces nothing any more, and every answer would say otherwise: the
+/// daemon ends with it. What is in the kernel stays in force.
+struct EndWithAgent;
+
+impl Drop for EndWithAgent {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 /// Asks the agent.
 #[derive(Clone)]
 pub(crate) struct Inquiry(Sender<Input>);
@@ -123,6 +150,19 @@ impl Inquiry {
     }
 }
 
+/// Every account's every region that has come to life.
+pub(crate) fn owners(state: &State) -> Vec<Caller> {
+    let scopes = state.regions().keys();
+    let callers = scopes.filter_map(|scope| {
+        Some(Caller {
+            account: scope.account,
+            region: Region::named(scope.region.as_str())?,
+            dry_run: false,
+        })
+    });
+    callers.collect()
+}
+
 /// In whose name, and where, what happens to an instance is recorded.
 fn owner(state: &State, instance: InstanceId) -> Option<Caller> {
     let mut regions = state.regions().iter();
@@ -134,18 +174,24 @@ fn owner(state: &State, instance: InstanceId) -> Option<Caller> {
     })
 }
 
-fn on_output(handle: &HostHandle, exited: &UnboundedSender<(InstanceId, u32)>, output: Output) {
+fn on_output(handle: &HostHandle, exited: &UnboundedSender<Ended>, output: Output) {
     let observe = |id, boot, state| handle.observe(id, Observed { boot, state });
+    let report = |instance, boot, why| {
+        // At the daemon's end nobody listens; the next daemon sees that it does not run.
+        let _ = exited.send(Ended { instance, boot, why });
+    };
     match output {
         Output::Obeys(revision) => handle.acknowledge(revision),
         Output::Runs(id, boot) => observe(id, boot, Observation::Running),
         Output::Stopped(id, boot) => observe(id, boot, Observation::Stopped),
-        Output::Failed(id, boot, why) => observe(id, boot, Observation::Failed(why)),
+        Output::Failed(id, boot, why) => {
+            observe(id, boot, Observation::Failed(Arc::clone(&why)));
+            report(id, boot, Some(why));
+        }
         Output::Gone(id) => handle.forget(id),
         Output::Exited(id, boot) => {
             observe(id, boot, Observation::Stopped);
-            // At the daemon's end nobody listens; the next daemon sees that it does not run.
-            let _ = exited.send((id, boot));
+            report(id, boot, None);
         }
     }
 }
