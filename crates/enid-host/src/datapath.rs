@@ -231,6 +231,16 @@ impl Datapath {
         Ok(())
     }
 
+    /// Changes whatever the kernel holds to what the plan says: at the start, and after an error.
+    /// Returns how many entries differed.
+    pub fn repair(&mut self, plan: &Tables) -> Result<usize, DatapathError> {
+        let diff = self.read()?.diff(plan);
+        self.apply(&diff)?;
+        // A change that failed may have come as far as this and no further.
+        self.raise_generation()?;
+        Ok(diff.len())
+    }
+
     /// Remembers gate entries to delete, except those that were put again.
     fn retire(&mut self, diff: &TableDiff) {
         fn retire<K: Copy + PartialEq, V>(retired: &mut Change<K, V>, change: &Change<K, V>) {

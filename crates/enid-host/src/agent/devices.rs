@@ -1,10 +1,14 @@
 //! Devices: what the plan wants, against what the host has.
 
+use std::collections::BTreeSet;
+
 use enid_model::id::{EniId, InstanceId};
 use enid_plan::DeviceSpec;
 
 use super::{Agent, AgentError, Verification};
-use crate::device::EniDevice;
+use crate::datapath::DatapathError;
+use crate::device::{DeviceError, EniDevice};
+use crate::netlink::{Netlink, NetlinkError, OpenInError};
 use crate::netns::NetNs;
 
 /// The device of a spec.
@@ -16,9 +20,33 @@ pub(super) fn device_of(spec: &DeviceSpec) -> EniDevice {
         mac: spec.mac,
         router_mac: spec.router_mac,
         subnet: spec.subnet,
-        primary: addresses.next().unwrap_or(spec.subnet.network()),
+        primary: addresses.next().unwrap_or_else(|| spec.subnet.network()),
         secondaries: addresses.collect(),
     }
+}
+
+/// Whether both ends of a device are switched on, and the far one is in its instance's namespace.
+fn is_whole(spec: &DeviceSpec) -> Result<bool, AgentError> {
+    let name = spec.instance.to_string();
+    if !NetNs::exists(&name) {
+        return Ok(false);
+    }
+    let host = Netlink::open()?.link(&EniDevice::host_name_of(spec.eni))?;
+    let mut instance = match Netlink::open_in(&NetNs::open(&name)?) {
+        Ok(instance) => instance,
+        Err(OpenInError::NetNs(error)) => return Err(error.into()),
+        Err(OpenInError::Netlink(error)) => return Err(error.into()),
+    };
+    let links = instance.links()?;
+    let mut own = links.iter().filter(|link| link.is_veth);
+    let has_peer = own.any(|link| link.mac == Some(spec.mac) && link.is_up);
+    Ok(has_peer && host.is_some_and(|host| host.is_up))
+}
+
+/// Whether the host's end of a device is switched on; the other end is the instance's own matter.
+fn is_up(eni: EniId) -> Result<bool, NetlinkError> {
+    let host = Netlink::open()?.link(&EniDevice::host_name_of(eni))?;
+    Ok(host.is_some_and(|host| host.is_up))
 }
 
 impl Agent {
@@ -31,14 +59,33 @@ impl Agent {
             .collect()
     }
 
-    /// Forgets devices that no interface of the plan has: their interface was detached, or its
-    /// instance stopped, while no agent ran.
+    /// Forgets devices that no interface of the plan has, or that are not where the plan has them:
+    /// their interface was detached or moved, or its instance stopped, while no agent ran, or an
+    /// agent ended between making a device and switching it on.
     pub(super) fn forget_strays(&mut self) -> Result<(), AgentError> {
         for (eni, _) in EniDevice::list(self.installation)? {
-            if self.planner.device(eni).is_none() {
+            let is_whole = match self.planner.device(eni) {
+                Some(spec) => is_whole(spec)?,
+                None => false,
+            };
+            if !is_whole {
                 self.planner.bind(eni, None);
-                self.datapath.detach(eni)?;
                 EniDevice::delete(self.installation, eni)?;
+                self.datapath.detach(eni)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The tables forget the devices of interfaces that have left the instance which has the
+    /// device, however busy that instance's worker is. The devices themselves go when it is done.
+    pub(super) fn part(&mut self, enis: &BTreeSet<EniId>) -> Result<(), DatapathError> {
+        for eni in enis {
+            let planned = self.planner.device(*eni).map(|spec| spec.instance);
+            let present = self.devices.get(eni).map(|spec| spec.instance);
+            if present.is_some() && present != planned {
+                let diff = self.planner.bind(*eni, None);
+                self.settle(&diff)?;
             }
         }
         Ok(())
@@ -48,13 +95,22 @@ impl Agent {
     /// on it. The tables hold the interface's policy before this.
     pub(super) fn bind(&mut self, eni: EniId, ifindex: u32) -> Result<(), AgentError> {
         let diff = self.planner.bind(eni, Some(ifindex));
-        self.datapath.apply(&diff)?;
+        self.settle(&diff)?;
         self.datapath.attach(eni, &EniDevice::host_name_of(eni))?;
         Ok(())
     }
 
     /// Makes a device in the namespace of a running instance, and switches it on.
-    pub(super) fn plug(&mut self, spec: &DeviceSpec) -> Result<(), AgentError> {
+    fn plug(&mut self, spec: &DeviceSpec) -> Result<(), AgentError> {
+        let plugged = self.plug_in(spec);
+        if plugged.is_err() {
+            // The first failure is the one to report; what is left is replaced by the next try.
+            let _ = self.unplug(spec.eni);
+        }
+        plugged
+    }
+
+    fn plug_in(&mut self, spec: &DeviceSpec) -> Result<(), AgentError> {
         let namespace = NetNs::open(&spec.instance.to_string())?;
         let device = device_of(spec);
         let links = device.create(self.installation, &namespace)?;
@@ -64,14 +120,46 @@ impl Agent {
         Ok(())
     }
 
-    /// Takes a device away. The tables have forgotten the interface before this.
+    /// Takes a device away. The programs go after it: without them its packets are the host's.
     pub(super) fn unplug(&mut self, eni: EniId) -> Result<(), AgentError> {
-        self.devices.remove(&eni);
         let diff = self.planner.bind(eni, None);
-        self.datapath.apply(&diff)?;
-        self.datapath.detach(eni)?;
+        self.settle(&diff)?;
         EniDevice::delete(self.installation, eni)?;
+        self.datapath.detach(eni)?;
+        self.devices.remove(&eni);
         Ok(())
+    }
+
+    /// The tables forget the devices of an instance, which are switched off; they go with the
+    /// instance's namespace, which its last processes may use for a while yet.
+    pub(super) fn release_devices(&mut self, instance: InstanceId) {
+        let present = self.devices.values();
+        let present: Vec<DeviceSpec> = present
+            .filter(|spec| spec.instance == instance)
+            .cloned()
+            .collect();
+        for spec in present {
+            if let Err(error) = self.release(&spec) {
+                tracing::error!(
+                    eni = %spec.eni,
+                    error = crate::chain(&error),
+                    "a device was not released"
+                );
+            }
+        }
+    }
+
+    fn release(&mut self, spec: &DeviceSpec) -> Result<(), AgentError> {
+        self.devices.remove(&spec.eni);
+        let diff = self.planner.bind(spec.eni, None);
+        let settled = self.settle(&diff);
+        match device_of(spec).down() {
+            // Gone: root in the instance may have removed its end.
+            Ok(()) | Err(DeviceError::Missing { .. }) => self.datapath.detach(spec.eni)?,
+            // It keeps its programs, which drop what the tables do not know.
+            Err(error) => return Err(error.into()),
+        }
+        Ok(settled?)
     }
 
     /// Gives a device its addresses, and takes from it those that it no longer has.
@@ -96,7 +184,8 @@ impl Agent {
         Ok(())
     }
 
-    /// Brings the devices of a running instance to what the plan says.
+    /// Brings the devices of a running instance to what the plan says. One that fails does not
+    /// keep the others from it; the first failure is reported.
     pub(super) fn reconcile_devices(&mut self, instance: InstanceId) -> Result<(), AgentError> {
         let gone: Vec<EniId> = self
             .devices
@@ -108,22 +197,44 @@ impl Agent {
             })
             .map(|spec| spec.eni)
             .collect();
+        let mut outcome = Ok(());
         for eni in gone {
-            self.unplug(eni)?;
+            let unplugged = self.unplug(eni);
+            outcome = outcome.and(unplugged);
         }
         for spec in self.planned_devices(instance) {
-            match self.devices.get(&spec.eni).cloned() {
-                None => self.plug(&spec)?,
-                Some(old) if old == spec => {}
-                Some(old) if old.device_index == spec.device_index => {
-                    self.readdress(&old, &spec)?;
-                }
-                Some(_) => {
-                    self.unplug(spec.eni)?;
-                    self.plug(&spec)?;
-                }
+            let reconciled = self.reconcile_device(&spec);
+            outcome = outcome.and(reconciled);
+        }
+        outcome
+    }
+
+    fn reconcile_device(&mut self, spec: &DeviceSpec) -> Result<(), AgentError> {
+        let place = |spec: &DeviceSpec| (spec.instance, spec.device_index);
+        match self.devices.get(&spec.eni).cloned() {
+            None => self.plug(spec),
+            Some(old) if old == *spec => Ok(()),
+            Some(old) if place(&old) == place(spec) => self.readdress(&old, spec),
+            Some(_) => {
+                self.unplug(spec.eni)?;
+                self.plug(spec)
             }
         }
+    }
+
+    /// Takes over a device that is there. Addresses that an earlier agent did not come to give it
+    /// are not taken for given.
+    pub(super) fn adopt_device(
+        &mut self,
+        spec: DeviceSpec,
+        ifindex: u32,
+    ) -> Result<(), AgentError> {
+        self.bind(spec.eni, ifindex)?;
+        let namespace = NetNs::open(&spec.instance.to_string())?;
+        let present = device_of(&spec).addresses(&namespace)?;
+        let mut spec = spec;
+        spec.addresses.retain(|address| present.contains(address));
+        self.devices.insert(spec.eni, spec);
         Ok(())
     }
 
@@ -150,8 +261,18 @@ impl Agent {
             let has_device = present.iter().any(|(present, _)| present == eni);
             if !has_device {
                 found.differences.push(format!("{eni} has no device"));
-            } else if let Err(error) = self.datapath.verify_attached(*eni) {
+                continue;
+            }
+            if let Err(error) = self.datapath.verify_attached(*eni) {
                 found.differences.push(crate::chain(&error));
+            }
+            match is_up(*eni) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let words = format!("the device of {eni} is switched off");
+                    found.differences.push(words);
+                }
+                Err(error) => found.differences.push(crate::chain(&error)),
             }
         }
     }

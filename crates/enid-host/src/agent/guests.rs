@@ -8,10 +8,14 @@
 //! ```
 //!
 //! Each step but `Idle` and `Running` is a worker's. When it ends, the instance is looked at
-//! again, so that what the plan says meanwhile is never lost.
+//! again, so that what the plan says meanwhile is never lost. An instance that could not be ended or
+//! removed is `Stuck` until the next try.
 
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use enid_model::id::{EniId, InstanceId};
 use enid_plan::InstanceSpec;
@@ -38,6 +42,7 @@ enum Phase {
     Removing,
     Running { boot: u32 },
     Starting { boot: u32 },
+    Stuck,
 }
 
 /// What a worker says of an instance.
@@ -70,27 +75,26 @@ impl Agent {
         let boot = std::fs::read_to_string(sandbox.dir().join(BOOT_FILE))
             .ok()
             .and_then(|text| text.trim().parse().ok());
-        let alive = sandbox.status().is_ok_and(|status| status == Status::Running);
-        let phase = match boot {
-            Some(boot) if alive => Phase::Running { boot },
-            _ => Phase::Idle,
+        let phase = match (sandbox.status(), boot) {
+            (Ok(Status::Dead), _) => Phase::Idle,
+            (Ok(Status::Running), Some(boot)) => Phase::Running { boot },
+            // An agent ended in the middle of a launch: what there is of it is ended first.
+            _ => Phase::Stuck,
         };
         let failed = None;
         self.guests.insert(id, Guest { phase, failed });
         if let Phase::Running { boot } = phase {
             tracing::info!(instance = %id, boot, "adopting an instance");
             for spec in self.planned_devices(id) {
-                if let Some(ifindex) = self.planner.bound(spec.eni) {
-                    match self.bind(spec.eni, ifindex) {
-                        Ok(()) => {
-                            self.devices.insert(spec.eni, spec);
-                        }
-                        Err(error) => tracing::error!(
-                            eni = %spec.eni,
-                            error = crate::chain(&error),
-                            "a device could not be adopted"
-                        ),
-                    }
+                let eni = spec.eni;
+                if let Some(ifindex) = self.planner.bound(eni)
+                    && let Err(error) = self.adopt_device(spec, ifindex)
+                {
+                    tracing::error!(
+                        %eni,
+                        error = crate::chain(&error),
+                        "a device could not be adopted"
+                    );
                 }
             }
             self.watch(id, boot);
@@ -109,14 +113,17 @@ impl Agent {
             failed: None,
         });
         match (guest.phase, spec) {
-            (Phase::Idle, Some(spec)) if spec.running => {
-                if guest.failed != Some(spec.boot) {
-                    guest.phase = Phase::Preparing { boot: spec.boot };
-                    self.prepare(&spec);
-                }
+            (Phase::Idle, Some(spec)) if !spec.running => {
+                (self.say)(Output::Stopped(id, spec.boot));
             }
-            (Phase::Idle, Some(spec)) => (self.say)(Output::Stopped(id, spec.boot)),
-            (Phase::Idle | Phase::Running { .. }, None) => {
+            // A boot that failed is not tried again.
+            (Phase::Idle, Some(spec)) if guest.failed != Some(spec.boot) => {
+                guest.phase = Phase::Preparing { boot: spec.boot };
+                // From here on there is something of it on this host.
+                (self.say)(Output::Stopped(id, spec.boot.saturating_sub(1)));
+                self.prepare(&spec);
+            }
+            (Phase::Idle | Phase::Running { .. } | Phase::Stuck, None) => {
                 guest.phase = Phase::Removing;
                 self.release_devices(id);
                 let sandbox = Sandbox::of(&self.config.data_dir, id);
@@ -130,21 +137,19 @@ impl Agent {
             }
             (Phase::Running { .. }, Some(spec)) if !spec.running => {
                 guest.phase = Phase::Ending;
-                self.release_devices(id);
-                let sandbox = Sandbox::of(&self.config.data_dir, id);
-                let grace = self.config.grace;
-                self.work(id, move || {
-                    sandbox.stop(grace).map_err(|e| crate::chain(&e))?;
-                    Ok(Event::Ended(id))
-                });
+                self.end(id);
+            }
+            (Phase::Stuck, Some(_)) => {
+                guest.phase = Phase::Ending;
+                self.end(id);
             }
             (Phase::Running { boot }, Some(spec)) if boot < spec.boot => {
                 guest.phase = Phase::Starting { boot: spec.boot };
                 let sandbox = Sandbox::of(&self.config.data_dir, id);
                 let start = self.start_spec(&spec);
                 self.work(id, move || {
-                    write_boot(&sandbox, spec.boot)?;
                     sandbox.reboot(&start).map_err(|e| crate::chain(&e))?;
+                    write_boot(&sandbox, spec.boot)?;
                     Ok(Event::Started(id))
                 });
             }
@@ -155,6 +160,7 @@ impl Agent {
                         error = crate::chain(&error),
                         "the devices of an instance could not be changed"
                     );
+                    self.owed.insert(id);
                 }
                 (self.say)(Output::Runs(id, boot));
             }
@@ -203,16 +209,21 @@ impl Agent {
         guest.phase = Phase::Starting { boot };
         let mut ready = Vec::new();
         for (eni, ifindex) in devices {
-            // An interface that left the plan meanwhile keeps its device switched off; it goes
-            // when the instance is looked at again.
-            let Some(spec) = self.planner.device(*eni).cloned() else {
+            let planned = self.planner.device(*eni);
+            let Some(spec) = planned.filter(|spec| spec.instance == id).cloned() else {
+                // The interface left meanwhile. Where it is now it has a device of its own.
+                if !self.devices.contains_key(eni)
+                    && let Err(error) = self.unplug(*eni)
+                {
+                    tracing::error!(%eni, error = crate::chain(&error), "a device was not removed");
+                }
                 continue;
             };
+            self.devices.insert(*eni, spec.clone());
             if let Err(error) = self.bind(*eni, *ifindex) {
                 self.on_failed(id, &crate::chain(&error));
                 return;
             }
-            self.devices.insert(*eni, spec.clone());
             ready.push(spec);
         }
         let Some(spec) = self.planner.instance(id).cloned() else {
@@ -224,10 +235,12 @@ impl Agent {
         self.work(id, move || {
             let namespace = NetNs::open(&id.to_string()).map_err(|e| crate::chain(&e))?;
             for spec in &ready {
-                device_of(spec).up(&namespace).map_err(|e| crate::chain(&e))?;
+                device_of(spec)
+                    .up(&namespace)
+                    .map_err(|e| crate::chain(&e))?;
             }
-            write_boot(&sandbox, boot)?;
             sandbox.start(&start).map_err(|e| crate::chain(&e))?;
+            write_boot(&sandbox, boot)?;
             Ok(Event::Started(id))
         });
     }
@@ -240,22 +253,16 @@ impl Agent {
         };
         let boot = match guest.phase {
             Phase::Preparing { boot } | Phase::Starting { boot } => boot,
-            // What cannot be ended or removed is tried again at the next change of the plan.
             _ => {
-                guest.phase = Phase::Idle;
+                guest.phase = Phase::Stuck;
+                self.owed.insert(id);
                 return;
             }
         };
         guest.failed = Some(boot);
         guest.phase = Phase::Ending;
         (self.say)(Output::Failed(id, boot, why.into()));
-        self.release_devices(id);
-        let sandbox = Sandbox::of(&self.config.data_dir, id);
-        let grace = self.config.grace;
-        self.work(id, move || {
-            sandbox.stop(grace).map_err(|e| crate::chain(&e))?;
-            Ok(Event::Ended(id))
-        });
+        self.end(id);
     }
 
     fn on_exited(&mut self, id: InstanceId, boot: u32) {
@@ -269,18 +276,12 @@ impl Agent {
         tracing::info!(instance = %id, boot, "an instance ended by itself");
         guest.phase = Phase::Ending;
         guest.failed = Some(boot);
-        self.release_devices(id);
         (self.say)(Output::Exited(id, boot));
-        let sandbox = Sandbox::of(&self.config.data_dir, id);
-        let grace = self.config.grace;
-        self.work(id, move || {
-            sandbox.stop(grace).map_err(|e| crate::chain(&e))?;
-            Ok(Event::Ended(id))
-        });
+        self.end(id);
     }
 
     /// First worker of a launch: namespace and devices.
-    fn prepare(&mut self, spec: &InstanceSpec) {
+    fn prepare(&self, spec: &InstanceSpec) {
         let id = spec.id;
         let sandbox = Sandbox::of(&self.config.data_dir, id);
         let installation = self.installation;
@@ -298,25 +299,15 @@ impl Agent {
         });
     }
 
-    /// The tables forget the devices of an instance; the devices themselves go with its namespace.
-    fn release_devices(&mut self, instance: InstanceId) {
-        let enis: Vec<EniId> = self
-            .devices
-            .values()
-            .filter(|spec| spec.instance == instance)
-            .map(|spec| spec.eni)
-            .collect();
-        for eni in enis {
-            self.devices.remove(&eni);
-            let diff = self.planner.bind(eni, None);
-            let released = self
-                .datapath
-                .apply(&diff)
-                .and_then(|()| self.datapath.detach(eni));
-            if let Err(error) = released {
-                tracing::error!(%eni, error = crate::chain(&error), "a device was not released");
-            }
-        }
+    /// Worker that ends an instance's processes; the caller has noted that it ends.
+    fn end(&mut self, id: InstanceId) {
+        self.release_devices(id);
+        let sandbox = Sandbox::of(&self.config.data_dir, id);
+        let grace = self.config.grace;
+        self.work(id, move || {
+            sandbox.stop(grace).map_err(|e| crate::chain(&e))?;
+            Ok(Event::Ended(id))
+        });
     }
 
     fn start_spec(&self, spec: &InstanceSpec) -> Spec {
@@ -332,17 +323,22 @@ impl Agent {
     }
 
     /// Runs a step on a thread of its own. Its end, or its failure in words, is an input.
-    fn work(
-        &self,
-        id: InstanceId,
-        step: impl FnOnce() -> Result<Event, String> + Send + 'static,
-    ) {
+    fn work(&self, id: InstanceId, step: impl FnOnce() -> Result<Event, String> + Send + 'static) {
         let inbox = self.inbox.clone();
-        std::thread::spawn(move || {
-            let event = step().unwrap_or_else(|why| Event::Failed(id, why.into()));
+        let working = move || {
+            // Nobody would look at an instance again whose worker ended without a word.
+            let outcome = catch_unwind(AssertUnwindSafe(step));
+            let outcome = outcome.unwrap_or_else(|_panic| Err("the step panicked".to_owned()));
+            let event = outcome.unwrap_or_else(|why| Event::Failed(id, why.into()));
             // The agent may have stopped; the next one finds the instance as it is.
             let _ = inbox.send(Input::Worker(WorkerEvent(event)));
-        });
+        };
+        let thread = std::thread::Builder::new().name(format!("work {id}"));
+        if let Err(error) = thread.spawn(working) {
+            let event = Event::Failed(id, format!("start a thread: {error}").into());
+            // The agent reads it next; at its end nobody does.
+            let _ = self.inbox.send(Input::Worker(WorkerEvent(event)));
+        }
     }
 
     /// Waits on a thread of its own for an instance's first process to end.
@@ -350,8 +346,13 @@ impl Agent {
         let sandbox = Sandbox::of(&self.config.data_dir, id);
         let inbox = self.inbox.clone();
         let waiting = move || {
-            if let Ok(Some(process)) = sandbox.watch() {
-                wait_readable(&process);
+            loop {
+                match sandbox.watch() {
+                    Ok(Some(process)) => break wait_readable(&process),
+                    Ok(None) => break,
+                    // One that cannot be watched now, for lack of descriptors, has not ended.
+                    Err(_) => std::thread::sleep(WATCH_AGAIN),
+                }
             }
             // Collects the process if it is a child of this one.
             let _ = sandbox.status();
@@ -370,17 +371,25 @@ impl Agent {
 /// A watcher only polls.
 const WATCH_STACK_BYTES: usize = 128 << 10;
 
+/// How long a watcher waits when the kernel has no descriptor or memory for it.
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
+
 fn wait_readable(fd: &OwnedFd) {
     loop {
         let mut fds = [PollFd::new(fd, PollFlags::IN)];
         match poll(&mut fds, None) {
+            Ok(_) => return,
             Err(rustix::io::Errno::INTR) => {}
-            _ => return,
+            Err(_) => std::thread::sleep(WATCH_AGAIN),
         }
     }
 }
 
+/// Written when the boot runs: an agent that finds an older number reboots once more.
 fn write_boot(sandbox: &Sandbox, boot: u32) -> Result<(), String> {
     let path = sandbox.dir().join(BOOT_FILE);
-    std::fs::write(&path, boot.to_string()).map_err(|e| format!("write {}: {e}", path.display()))
+    let new = path.with_extension("new");
+    let failed = |path: &Path, e| format!("write {}: {e}", path.display());
+    std::fs::write(&new, boot.to_string()).map_err(|e| failed(&new, e))?;
+    std::fs::rename(&new, &path).map_err(|e| failed(&path, e))
 }

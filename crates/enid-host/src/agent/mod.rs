@@ -6,19 +6,24 @@
 //! kernel or the data directory does not hold, so that a new agent finds everything again.
 //!
 //! Order, so that no packet passes without policy: tables first, then the programs on a device,
-//! then the device goes up. On the way back: the tables forget the interface, then its device goes.
+//! then the device goes up. On the way back: the tables forget the interface, then its device goes
+//! or is switched off, and the programs only after that: a device without them is the host's.
+//!
+//! What fails is tried again until it succeeds ([`Agent::retry_if_due`]). A revision is
+//! acknowledged only when the kernel's tables hold all of it.
 
 mod devices;
 mod guests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enid_model::id::{EniId, InstanceId};
 use enid_model::state::{Revision, State};
+use enid_plan::tables::TableDiff;
 use enid_plan::{DeviceSpec, Planner};
 
 use self::guests::{Event, Guest};
@@ -107,6 +112,9 @@ pub enum AgentError {
 /// How often expired flows are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// How often what has failed is tried again.
+const RETRY_EVERY: Duration = Duration::from_secs(2);
+
 /// One host's agent.
 pub struct Agent {
     config: Config,
@@ -116,6 +124,11 @@ pub struct Agent {
     /// Devices as they are on this host.
     devices: BTreeMap<EniId, DeviceSpec>,
     guests: BTreeMap<InstanceId, Guest>,
+    /// Whether a change of the kernel's tables failed, so that they may hold a part of it.
+    is_unsure: bool,
+    /// Instances to look at again: a change concerns them, or something about them failed.
+    owed: BTreeSet<InstanceId>,
+    tried: Instant,
     inbox: Sender<Input>,
     say: Box<dyn Fn(Output) + Send>,
 }
@@ -137,6 +150,9 @@ impl Agent {
             planner: Planner::new(bound),
             devices: BTreeMap::new(),
             guests: BTreeMap::new(),
+            is_unsure: true,
+            owed: BTreeSet::new(),
+            tried: Instant::now(),
             config,
             installation,
             datapath,
@@ -161,6 +177,7 @@ impl Agent {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.sweep_if_due();
+            self.retry_if_due();
         }
     }
 
@@ -184,26 +201,46 @@ impl Agent {
         let revision = state.revision;
         let delta = self.planner.advance(state);
         self.forget_strays()?;
-        let kernel = self.datapath.read()?;
-        let repair = kernel.diff(&self.planner.tables());
-        if !repair.is_empty() {
-            tracing::info!(changes = repair.len(), "repairing the kernel's tables");
-        }
-        self.datapath.apply(&repair)?;
+        self.settle(&delta.tables)?;
         let known = sandbox::instances(&self.config.data_dir).map_err(AgentError::DataDir)?;
         for id in known.into_iter().chain(delta.instances) {
             self.adopt_guest(id);
         }
-        (self.say)(Output::Obeys(revision));
+        if !self.is_unsure {
+            (self.say)(Output::Obeys(revision));
+        }
         Ok(())
     }
 
     fn follow(&mut self, state: Arc<State>) {
-        let revision = state.revision;
         let delta = self.planner.advance(state);
-        if let Err(error) = self.datapath.apply(&delta.tables) {
-            // The revision is not acknowledged: nobody is told that it is in force. What the maps
-            // hold is unknown, so the next change starts from what they say.
+        self.owed.extend(delta.instances);
+        for eni in &delta.devices {
+            let specs = [self.devices.get(eni), self.planner.device(*eni)];
+            let instances = specs.into_iter().flatten().map(|spec| spec.instance);
+            self.owed.extend(instances);
+        }
+        let settled = self.settle(&delta.tables);
+        let settled = settled.and_then(|()| self.part(&delta.devices));
+        self.finish(settled);
+    }
+
+    /// Tries again what has failed, if the last time was long enough ago.
+    fn retry_if_due(&mut self) {
+        let is_needed = self.is_unsure || !self.owed.is_empty();
+        if !is_needed || self.tried.elapsed() < RETRY_EVERY {
+            return;
+        }
+        let settled = self.settle(&TableDiff::default());
+        self.finish(settled);
+    }
+
+    /// Goes on after a change of the tables: instances that it concerns are looked at, and the
+    /// revision is acknowledged. If it failed nobody is told that the revision is in force.
+    fn finish(&mut self, settled: Result<(), DatapathError>) {
+        self.tried = Instant::now();
+        let revision = self.planner.state().revision;
+        if let Err(error) = settled {
             tracing::error!(
                 error = crate::chain(&error),
                 revision = revision.0,
@@ -211,15 +248,29 @@ impl Agent {
             );
             return;
         }
-        let mut concerned = delta.instances;
-        for eni in &delta.devices {
-            let specs = [self.devices.get(eni), self.planner.device(*eni)];
-            concerned.extend(specs.into_iter().flatten().map(|spec| spec.instance));
-        }
-        for id in concerned {
+        for id in std::mem::take(&mut self.owed) {
             self.reconcile(id);
         }
-        (self.say)(Output::Obeys(revision));
+        // A device that could not be bound leaves the tables behind the plan.
+        if !self.is_unsure {
+            (self.say)(Output::Obeys(revision));
+        }
+    }
+
+    /// Makes the kernel's tables be the plan's: by the difference that the planner gave, or, when
+    /// an earlier one failed, by what the kernel says that it holds.
+    fn settle(&mut self, diff: &TableDiff) -> Result<(), DatapathError> {
+        if self.is_unsure {
+            let changes = self.datapath.repair(&self.planner.tables())?;
+            if changes > 0 {
+                tracing::info!(changes, "repaired the kernel's tables");
+            }
+        } else {
+            self.is_unsure = true;
+            self.datapath.apply(diff)?;
+        }
+        self.is_unsure = false;
+        Ok(())
     }
 
     fn sweep_if_due(&mut self) {
