@@ -50,6 +50,11 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         .arg("--target-dir")
         .arg(&directory)
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &linker)
+        // Without this the linker keeps every clearing of memory as a call that goes byte by byte.
+        .env(
+            "CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS",
+            "-C link-arg=--disable-expand-memcpy-in-order",
+        )
         // Flags that are meant for this machine's processor.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")

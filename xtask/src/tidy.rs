@@ -23,6 +23,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("enid-host", &["enid-plan", "enid-model", "enid-pipeline"]),
     ("enid-advise", &["enid-plan", "enid-model", "enid-pipeline"]),
     ("enid-spec", &["enid-plan", "enid-model", "enid-pipeline"]),
+    (
+        "enid-fuzz",
+        &[
+            "enid-api",
+            "enid-control",
+            "enid-model",
+            "enid-pipeline",
+            "enid-plan",
+            "enid-store",
+        ],
+    ),
     ("enid-bench-probe", &[]),
     ("xtask", &[]),
 ];

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::{__sk_buff, TC_ACT_SHOT},
-    helpers::generated::{bpf_ktime_get_ns, bpf_redirect_peer},
+    helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect_peer},
 };
 use enid_pipeline::{Reason, Tables, Verdict, egress};
 
@@ -21,8 +21,9 @@ fn enid_egress(context: *mut __sk_buff) -> i32 {
         KernelTables.count(Reason::Scratch, 1);
         return TC_ACT_SHOT;
     };
+    // The monotonic clock as of the last timer tick: idle times need no more, and it is there to read.
     // SAFETY: the helper has no arguments and only reads the clock.
-    let now_ns = unsafe { bpf_ktime_get_ns() };
+    let now_ns = unsafe { bpf_ktime_get_coarse_ns() };
     let target = match egress(&KernelTables, &mut skb, ifindex, now_ns, scratch) {
         Verdict::Forward { ifindex } => ifindex,
         Verdict::Reply => ifindex,

@@ -127,3 +127,59 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
         verdict,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{A, B, D, Gate, World, addr};
+    use crate::table::protocol;
+
+    fn probe(source_eni: u64, target: Addr) -> Probe {
+        Probe {
+            source_eni,
+            source: addr(source_eni),
+            target,
+            protocol: protocol::TCP,
+            source_port: 40_000,
+            target_port: 443,
+        }
+    }
+
+    #[test]
+    fn both_gates_speak_even_if_the_first_refuses() {
+        let mut world = World::new(Gate::Closed, Gate::Neighbours);
+        let story = explain(&world.memory, &probe(A, addr(B)));
+        assert_eq!(story.egress, Err(Reason::EgressRule));
+        assert_eq!(
+            story.ingress,
+            Some(Ok(Pass {
+                rule: 21,
+                is_tracked: true
+            }))
+        );
+        assert_eq!(story.verdict, Err(Reason::EgressRule));
+        world.policy(A, Gate::Everybody, Gate::Closed);
+        let story = explain(&world.memory, &probe(A, addr(B)));
+        assert_eq!(story.egress.map(|pass| pass.rule), Ok(10));
+        assert_eq!(story.route, Ok(B));
+        assert_eq!(story.verdict, Ok(()));
+    }
+
+    #[test]
+    fn an_address_that_nobody_has_has_no_second_gate() {
+        let world = World::new(Gate::Everybody, Gate::Everybody);
+        let story = explain(&world.memory, &probe(D, Addr::v4([10, 0, 1, 99])));
+        assert_eq!(story.ingress, None);
+        assert_eq!(story.verdict, Err(Reason::NoEndpoint));
+    }
+
+    #[test]
+    fn an_address_that_is_not_the_senders_is_explained() {
+        let world = World::new(Gate::Everybody, Gate::Everybody);
+        let mut probe = probe(A, addr(B));
+        probe.source = addr(D);
+        let story = explain(&world.memory, &probe);
+        assert_eq!(story.verdict, Err(Reason::SourceAddress));
+        assert!(story.egress.is_ok());
+    }
+}

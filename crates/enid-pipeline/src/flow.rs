@@ -152,6 +152,8 @@ pub mod flag {
     pub const TRACKED_AT_TARGET: u64 = 4;
     /// Both sides said FIN, or one said RST.
     pub const CLOSING: u64 = 8;
+    /// An answer came after the end: the query of this entry begins anew.
+    pub const ENDED: u64 = 16;
     /// How far TCP's flags are shifted up.
     pub const TCP_SHIFT: u32 = 8;
 }
@@ -318,6 +320,9 @@ impl Activity {
 /// When a connection ends that sees no more packets.
 #[inline(always)]
 pub const fn ends_ns(protocol: u8, timeouts: Timeouts, own: Activity, other: Activity) -> u64 {
+    if own.flags & flag::ENDED != 0 {
+        return 0;
+    }
     let idle_s = match protocol {
         protocol::TCP => {
             if (own.flags | other.flags) & flag::CLOSING != 0 {
@@ -377,6 +382,12 @@ mod tests {
         assert_eq!(ends(1, 1) / SECOND_NS, 1005);
         assert_eq!(ends(2, 1) / SECOND_NS, 1005);
         assert_eq!(ends(2, 2) / SECOND_NS, 185);
+    }
+
+    #[test]
+    fn what_is_marked_as_ended_has_ended() {
+        let own = active(1, flag::ENDED);
+        assert_eq!(ends_ns(protocol::ICMP, TIMEOUTS, own, active(1, 0)), 0);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub mod explain;
 pub mod flow;
 pub mod fragments;
 pub mod frame;
+#[cfg(test)]
+mod ledger;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
 mod packet;
@@ -96,6 +98,16 @@ impl Scratch {
     }
 }
 
+impl Scratch {
+    /// From now on a drop is recorded under the packet's key.
+    #[inline(always)]
+    fn known(&mut self) {
+        self.source_eni = 0;
+        self.target_eni = 0;
+        self.has_key = true;
+    }
+}
+
 impl Default for Scratch {
     fn default() -> Self {
         Self::new()
@@ -159,11 +171,9 @@ fn carry<T: Tables, F: Frame>(
     if scratch.packet.is_arp {
         return Ok(());
     }
-    scratch.source_eni = 0;
-    scratch.target_eni = 0;
-    scratch.has_key = true;
     scratch.key = scratch.packet.key(scratch.ifindex);
     if scratch.packet.fragment != packet::Fragment::None {
+        scratch.known();
         fragment::ports(tables, scratch.ifindex, &mut scratch.packet)?;
         scratch.key = scratch.packet.key(scratch.ifindex);
     }
@@ -186,6 +196,7 @@ fn judge<T: Tables, F: Frame>(
     frame: &mut F,
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
+    scratch.known();
     let source = spoof_guard::check(tables, scratch.ifindex, &scratch.packet)?;
     scratch.source_eni = source.eni;
     let remote = route::remote(tables, source.record, &scratch.packet)?;

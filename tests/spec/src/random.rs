@@ -139,7 +139,11 @@ impl Random {
 
     fn change_rules(&mut self, region: &mut Region, group: usize) {
         let second = group >= GROUPS_PER_VPC;
-        let range = if second { GROUPS_PER_VPC..GROUPS_PER_VPC * 2 } else { 0..GROUPS_PER_VPC };
+        let range = if second {
+            GROUPS_PER_VPC..GROUPS_PER_VPC * 2
+        } else {
+            0..GROUPS_PER_VPC
+        };
         let ids: Vec<u64> = region.groups[range].iter().map(|group| group.id).collect();
         for is_egress in [true, false] {
             if self.chance(30) {
@@ -152,7 +156,11 @@ impl Random {
                 rules.push(self.rule_of("0.0.0.0/0", None));
             }
             let group = &mut region.groups[group];
-            *if is_egress { &mut group.egress } else { &mut group.ingress } = rules;
+            *if is_egress {
+                &mut group.egress
+            } else {
+                &mut group.ingress
+            } = rules;
         }
     }
 
@@ -169,7 +177,15 @@ impl Random {
     }
 
     fn rule(&mut self, groups: &[u64]) -> RuleSpec {
-        let number = self.one(&[None, Some(6), Some(6), Some(17), Some(17), Some(1), Some(47)]);
+        let number = self.one(&[
+            None,
+            Some(6),
+            Some(6),
+            Some(17),
+            Some(17),
+            Some(1),
+            Some(47),
+        ]);
         let cidr = self.one(&[
             "0.0.0.0/0",
             "0.0.0.0/0",
@@ -194,7 +210,8 @@ impl Random {
             };
         }
         if number == Some(protocol::ICMP) && self.chance(60) {
-            (rule.from, rule.to) = self.one(&[(0x0800, 0x08ff), (0x0800, 0x0800), (0x0300, 0x03ff)]);
+            (rule.from, rule.to) =
+                self.one(&[(0x0800, 0x08ff), (0x0800, 0x0800), (0x0300, 0x03ff)]);
         }
         rule
     }
@@ -210,7 +227,7 @@ impl Random {
         let eni = &region.enis[number];
         let vpc = region.subnet_of(eni).vpc;
         let source = match self.below(100) {
-            0..=1 => self.one(&[[10, 0, 0, 77], [10, 9, 9, 9], [127, 0, 0, 1]]).into(),
+            0..=1 => self.one(&[[10, 0, 0, 77], [10, 9, 9, 9], [127, 0, 0, 1]]),
             _ => self.one(&eni.addresses).v4_octets(),
         };
         let others: Vec<Addr> = region
@@ -289,7 +306,11 @@ impl Random {
                 let transport = match packet.transport {
                     Transport::Tcp { from, to, .. } => {
                         let flags = self.tcp_flags();
-                        Transport::Tcp { from: to, to: from, flags }
+                        Transport::Tcp {
+                            from: to,
+                            to: from,
+                            flags,
+                        }
                     }
                     Transport::Udp { from, to } => Transport::Udp { from: to, to: from },
                     Transport::Icmp { kind: 8, rest, .. } => {
@@ -318,18 +339,27 @@ impl Random {
         ])
     }
 
-    fn with_macs(&mut self, region: &Region, number: usize, packet: PacketBuilder) -> PacketBuilder {
+    fn with_macs(
+        &mut self,
+        region: &Region,
+        number: usize,
+        packet: PacketBuilder,
+    ) -> PacketBuilder {
         let eni = &region.enis[number];
         let subnet = region.subnet_of(eni);
         let receiver = region.owner(subnet.vpc, packet.target);
         let neighbour = receiver.filter(|receiver| receiver.subnet == eni.subnet);
         let to_mac = match (self.below(100), neighbour) {
             (0, _) => Mac([2, 0, 0, 0, 0, 99]),
-            (1, _) => receiver.map_or(Mac::default(), |receiver| receiver.mac),
+            (1, _) => receiver.map_or_else(Mac::default, |receiver| receiver.mac),
             (2..70, Some(neighbour)) => neighbour.mac,
             _ => subnet.router_mac(),
         };
-        let from_mac = if self.chance(99) { eni.mac } else { Mac([2, 0, 0, 0, 0, 98]) };
+        let from_mac = if self.chance(99) {
+            eni.mac
+        } else {
+            Mac([2, 0, 0, 0, 0, 98])
+        };
         packet.macs(from_mac, to_mac)
     }
 }

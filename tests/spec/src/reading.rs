@@ -39,7 +39,9 @@ impl Tuple {
             Transport::Tcp { from, to, .. } => (protocol::TCP, *from, *to),
             Transport::Udp { from, to } => (protocol::UDP, *from, *to),
             Transport::Other(number) => (*number, 0, 0),
-            Transport::Icmp { kind, code, rest, .. } => {
+            Transport::Icmp {
+                kind, code, rest, ..
+            } => {
                 let id = u16::from_be_bytes([rest[0], rest[1]]);
                 let id = if matches!(kind, 0 | 8) { id } else { 0 };
                 (protocol::ICMP, id, u16::from_be_bytes([*kind, *code]))
@@ -168,7 +170,10 @@ impl Reading {
         let (index, is_out) = known.unwrap_or((usize::MAX, true));
         let connection = self.connections.get(index);
         let tracked = connection.map_or((false, false), |connection| {
-            let (i, r) = (connection.tracked_by_initiator, connection.tracked_by_responder);
+            let (i, r) = (
+                connection.tracked_by_initiator,
+                connection.tracked_by_responder,
+            );
             if is_out { (i, r) } else { (r, i) }
         });
         let egress = if tracked.0 {
@@ -195,7 +200,11 @@ impl Reading {
                     connection.tracked_by_initiator = egress;
                     connection.tracked_by_responder = ingress;
                 }
-                let way = if is_out { &mut connection.out } else { &mut connection.back };
+                let way = if is_out {
+                    &mut connection.out
+                } else {
+                    &mut connection.back
+                };
                 way.packets += 1;
                 way.last_ns = now_ns;
                 way.judged = version;
@@ -252,17 +261,21 @@ impl Reading {
         {
             return None;
         }
-        let found = self.connections.iter().enumerate().find_map(|(index, connection)| {
-            if connection.initiator == sender.id && connection.tuple == *tuple {
-                Some((index, true))
-            } else if connection.responder == sender.id
-                && connection.tuple.answer() == Some(*tuple)
-            {
-                Some((index, false))
-            } else {
-                None
-            }
-        })?;
+        let found = self
+            .connections
+            .iter()
+            .enumerate()
+            .find_map(|(index, connection)| {
+                if connection.initiator == sender.id && connection.tuple == *tuple {
+                    Some((index, true))
+                } else if connection.responder == sender.id
+                    && connection.tuple.answer() == Some(*tuple)
+                {
+                    Some((index, false))
+                } else {
+                    None
+                }
+            })?;
         (!self.connections[found.0].has_ended(now_ns)).then_some(found)
     }
 
@@ -365,7 +378,10 @@ fn gate(
         Direction::Ingress => (tuple.source, Reason::IngressRule),
     };
     let peer_groups: Vec<u64> = peer.map_or_else(Vec::new, |peer| {
-        peer.groups.iter().map(|group| region.groups[*group].id).collect()
+        peer.groups
+            .iter()
+            .map(|group| region.groups[*group].id)
+            .collect()
     });
     let mut matching = rules(region, eni, direction).into_iter().filter(|rule| {
         let peer = match rule.peer {
@@ -386,12 +402,14 @@ fn gate(
     // "An untracked connection": one of the rules that admit it is for everybody, and the other
     // direction is open to everybody on all ports of the protocol.
     let is_for_everybody = first.is_any_peer() || matching.any(|rule| rule.is_any_peer());
-    let is_open = rules(region, eni, direction.opposite()).into_iter().any(|rule| {
-        let is_same_family = matches!(rule.peer, RulePeer::Cidr(IpNet::V4(_)));
-        let is_all_ports = rule.protocol.is_none()
-            || rule.protocol == Some(tuple.protocol) && (rule.from, rule.to) == (0, u16::MAX);
-        rule.is_any_peer() && is_same_family && is_all_ports
-    });
+    let is_open = rules(region, eni, direction.opposite())
+        .into_iter()
+        .any(|rule| {
+            let is_same_family = matches!(rule.peer, RulePeer::Cidr(IpNet::V4(_)));
+            let is_all_ports = rule.protocol.is_none()
+                || rule.protocol == Some(tuple.protocol) && (rule.from, rule.to) == (0, u16::MAX);
+            rule.is_any_peer() && is_same_family && is_all_ports
+        });
     let can_be_untracked = matches!(tuple.protocol, protocol::TCP | protocol::UDP);
     Ok(!(can_be_untracked && is_for_everybody && is_open))
 }

@@ -135,7 +135,10 @@ impl Region {
     fn add_eni(&self, eni: &Eni, tables: &mut Tables) {
         let subnet = self.subnet_of(eni);
         // Interfaces with the same groups share a policy.
-        let policy = eni.groups.iter().fold(1, |id, group| id * 64 + *group as u64);
+        let policy = eni
+            .groups
+            .iter()
+            .fold(1, |id, group| id * 64 + *group as u64);
         let mut groups = [0; GROUPS_MAX];
         for (slot, group) in groups.iter_mut().zip(&eni.groups) {
             *slot = self.groups[*group].id;
@@ -151,7 +154,11 @@ impl Region {
             udp_s: UDP_S,
             udp_stream_s: UDP_STREAM_S,
             mac: eni.mac,
-            flags: if eni.check { EniRecord::SOURCE_DEST_CHECK } else { 0 },
+            flags: if eni.check {
+                EniRecord::SOURCE_DEST_CHECK
+            } else {
+                0
+            },
             group_count: u8::try_from(eni.groups.len()).unwrap_or(u8::MAX),
         };
         tables.enis.insert(eni.id, record);

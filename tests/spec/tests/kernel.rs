@@ -8,9 +8,12 @@ use enid_host::datapath::{Datapath, Options};
 use enid_host::flows::monotonic_ns;
 use enid_host::netns::NetNs;
 use enid_host::{Installation, loader};
-use enid_pipeline::Reason;
 use enid_pipeline::bytes::{Be16, Mac};
 use enid_pipeline::flow::FlowKey;
+use enid_pipeline::frame::Bytes;
+use enid_pipeline::memory::Memory;
+use enid_pipeline::packet_builder::arp_request;
+use enid_pipeline::{Reason, Scratch, Verdict, egress};
 use enid_plan::tables::Tables;
 use enid_spec::random::{ENIS, Random};
 use enid_spec::reading::{Outcome, Reading, Tuple};
@@ -92,9 +95,14 @@ fn carried(datapath: &Datapath, ifindex: u32, frame: &mut [u8], tuple: &Tuple) -
                 source_port: Be16::new(tuple.source_port),
                 target_port: Be16::new(tuple.target_port),
             };
-            let dropped = datapath.flows().dropped(&key).expect("the table can be read");
+            let dropped = datapath
+                .flows()
+                .dropped(&key)
+                .expect("the table can be read");
             let reason = dropped.and_then(|entry| u32::try_from(entry.reason).ok());
-            Err(reason.and_then(Reason::from_number).expect("a drop has a reason"))
+            Err(reason
+                .and_then(Reason::from_number)
+                .expect("a drop has a reason"))
         }
         other => panic!("unexpected verdict {other}"),
     }
@@ -147,10 +155,90 @@ fn the_kernel_program_agrees_with_the_plain_reading() {
         let mut datapath =
             Datapath::open(lab.installation(), Options::default()).expect("the datapath loads");
         let mut tables = Tables::default();
-        let passed: usize =
-            (0..REGIONS).map(|seed| run(&mut datapath, &ifindexes, seed, &mut tables)).sum();
+        let passed: usize = (0..REGIONS)
+            .map(|seed| run(&mut datapath, &ifindexes, seed, &mut tables))
+            .sum();
         let share = passed * 100 / (PACKETS * usize::try_from(REGIONS).unwrap_or(1));
         assert!((20..80).contains(&share), "{share}% passed");
+    };
+    namespace.run(work).expect("the namespace can be entered");
+}
+
+/// Changes some bytes of a frame, or cuts it short.
+fn mutate(random: &mut Random, frame: &mut Vec<u8>) {
+    for _ in 0..random.below(4) {
+        let end = if random.chance(80) { 54 } else { frame.len() };
+        let at = usize::try_from(random.below(end.min(frame.len()) as u64)).unwrap_or(0);
+        frame[at] = match random.below(3) {
+            0 => frame[at] ^ 1 << random.below(8),
+            1 => frame[at].wrapping_add(1),
+            _ => u8::try_from(random.below(256)).unwrap_or(0),
+        };
+    }
+    if random.chance(10) {
+        // The kernel's test run wants an Ethernet and an IPv4 header.
+        let length = usize::try_from(random.below(frame.len() as u64)).unwrap_or(0);
+        frame.truncate(length.max(34));
+    }
+}
+
+#[test]
+fn broken_frames_fare_the_same_in_the_kernel_and_in_memory() {
+    let Some(lab) = Lab::new() else { return };
+    let namespace = NetNs::open(&lab.name).expect("the namespace is there");
+    let work = || {
+        let ifindexes = devices();
+        let mut datapath =
+            Datapath::open(lab.installation(), Options::default()).expect("the datapath loads");
+        let mut random = Random::new(7);
+        let region = random.region(&ifindexes);
+        let memory = Memory::new(region.tables());
+        let diff = Tables::default().diff(&region.tables());
+        datapath.apply(&diff).expect("the tables change");
+        let mut scratch = Scratch::new();
+        for step in 0..30_000 {
+            let (sender, packet) = random.packet(&region);
+            let eni = &region.enis[sender];
+            let mut frame = packet.frame();
+            if random.chance(5) {
+                frame = arp_request(eni.mac, eni.addresses[0], packet.target);
+            }
+            mutate(&mut random, &mut frame);
+            let (before, mut other) = (frame.clone(), frame.clone());
+            let verdict = datapath
+                .inject(eni.ifindex, &mut frame)
+                .expect("the program runs");
+            let mut bytes = Bytes::new(&mut other);
+            let expected = egress(
+                &memory,
+                &mut bytes,
+                eni.ifindex,
+                monotonic_ns(),
+                &mut scratch,
+            );
+            let wanted = match expected {
+                Verdict::Forward { .. } | Verdict::Reply => REDIRECT,
+                Verdict::Drop(_) | Verdict::Punt => SHOT,
+            };
+            assert_eq!(
+                (verdict, &frame),
+                (wanted, &other),
+                "{step}: {expected:?} {before:02x?}"
+            );
+            if verdict == REDIRECT {
+                let mac = *frame
+                    .first_chunk()
+                    .expect("a frame that was forwarded has a header");
+                random.reached(&region, Mac(mac), &packet);
+            }
+        }
+        for (reason, count) in datapath
+            .flows()
+            .reasons()
+            .expect("the counters can be read")
+        {
+            assert_eq!(count, memory.dropped_for(reason), "{reason:?}");
+        }
     };
     namespace.run(work).expect("the namespace can be entered");
 }

@@ -16,7 +16,13 @@ const PACKETS: usize = 2_500;
 /// What the pipeline says about a frame, in the words of the reading.
 fn carried(memory: &Memory, frame: &mut [u8], ifindex: u32, now_ns: u64) -> Outcome {
     let mut scratch = Scratch::new();
-    match egress(memory, &mut Bytes::new(frame), ifindex, now_ns, &mut scratch) {
+    match egress(
+        memory,
+        &mut Bytes::new(frame),
+        ifindex,
+        now_ns,
+        &mut scratch,
+    ) {
         Verdict::Forward { .. } => {
             let mac = frame.first_chunk().copied();
             Ok(Mac(mac.expect("a frame that was forwarded has a header")))
@@ -65,7 +71,9 @@ fn run(seed: u64, counts: &mut BTreeMap<Result<(), Reason>, usize>) {
 /// How many regions are tried: more for a long night.
 fn regions() -> u64 {
     let wanted = std::env::var("ENID_SPEC_REGIONS").ok();
-    wanted.map_or(REGIONS, |number| number.parse().expect("ENID_SPEC_REGIONS is a number"))
+    wanted.map_or(REGIONS, |number| {
+        number.parse().expect("ENID_SPEC_REGIONS is a number")
+    })
 }
 
 #[test]
@@ -85,7 +93,10 @@ fn the_pipeline_agrees_with_the_plain_reading() {
     // A run in which hardly anything passes, or everything, shows nothing.
     let total: usize = counts.values().sum();
     let passed = counts.get(&Ok(())).copied().unwrap_or(0);
-    assert!(passed * 4 > total && passed * 4 < total * 3, "{passed} of {total} passed");
+    assert!(
+        passed * 4 > total && passed * 4 < total * 3,
+        "{passed} of {total} passed"
+    );
     for reason in [
         Reason::EgressRule,
         Reason::IngressRule,
@@ -100,6 +111,9 @@ fn the_pipeline_agrees_with_the_plain_reading() {
         Reason::LinkLocal,
         Reason::Multicast,
     ] {
-        assert!(counts.contains_key(&Err(reason)), "{reason:?} never came up");
+        assert!(
+            counts.contains_key(&Err(reason)),
+            "{reason:?} never came up"
+        );
     }
 }

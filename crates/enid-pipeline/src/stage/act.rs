@@ -87,9 +87,10 @@ pub(crate) fn open<T: Tables>(
     let mut answer = key.reversed(judged.target.record.ifindex);
     if !key.asks()
         && let Some(query) = answer.take()
+        && let Some(query) = tables.flow(&query)
     {
         // An answer that nobody asked for must not keep an ended query alive.
-        tables.remove_flow(&query);
+        tables.set(&query.flags, flag::ENDED);
     }
     let mut is_made = false;
     if let Some(answer) = &answer {
@@ -289,4 +290,122 @@ const fn timeouts(number: u8, judged: &Judged<'_>) -> Timeouts {
 #[inline(always)]
 const fn shorter(a: u32, b: u32) -> u32 {
     if a < b { a } else { b }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::bytes::Addr;
+    use crate::ledger::{A, B, Change, D, Gate, World, addr, device, mac, packet, query, reply};
+    use crate::packet_builder::Transport;
+    use crate::table::{Endpoint, EndpointKey};
+    use crate::{Reason, Verdict};
+
+    #[test]
+    fn a_full_table_takes_both_entries_or_none() {
+        let mut world = World::new(Gate::Everybody, Gate::Everybody);
+        world.memory.flows_max = 3;
+        world.passes(A, B, query(), 2);
+        world.drops(A, D, query(), Reason::FlowTableFull);
+        // Flows that are there live on, and there is room for one that needs a single entry.
+        world.passes(B, A, reply(), 0);
+        world.passes(A, B, Transport::echo_reply(1), 1);
+    }
+
+    #[test]
+    fn a_connection_that_begins_anew_keeps_the_counts() {
+        let world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.passes(A, B, Transport::syn(1, 2), 2);
+        world.passes(A, B, Transport::syn(1, 2), 0);
+        let flows = world.memory.flows();
+        let counts: Vec<_> = flows
+            .values()
+            .map(|f| (f.packets, f.packets_before))
+            .collect();
+        assert_eq!(counts, [(2, 1), (0, 0)]);
+    }
+
+    #[test]
+    fn an_address_that_moved_is_judged_by_its_new_owner() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.passes(A, B, query(), 2);
+        // B's address goes to D's subnet neighbour: D itself, which lets nothing in.
+        world.policy(D, Gate::Closed, Gate::Closed);
+        let key = EndpointKey {
+            vpc: 1,
+            addr: addr(B),
+        };
+        world
+            .memory
+            .tables
+            .endpoints
+            .insert(key, Endpoint { eni: D });
+        world.memory.generation += 1;
+        let mut moved = packet(A, D, query());
+        moved.target = addr(B);
+        let _ = world.send(A, &mut moved.frame(), &Change::dropped(Reason::IngressRule));
+        world.policy(D, Gate::Closed, Gate::Neighbours);
+        let mut frame = moved.frame();
+        // A's entry goes on, and D gets one for its answers.
+        let verdict = world.send(A, &mut frame, &Change::opened(1, 28));
+        assert_eq!(verdict, Verdict::Forward { ifindex: device(D) });
+        assert_eq!(frame[..6], mac(D).0);
+        let mut answer = packet(D, A, reply());
+        answer.source = addr(B);
+        let _ = world.send(D, &mut answer.frame(), &Change::carried(28));
+    }
+
+    #[test]
+    fn an_answer_to_an_address_that_the_sender_does_not_own_goes_to_the_owner() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.change_eni(A, |eni| eni.flags = 0);
+        let mut borrowed = packet(A, B, query());
+        borrowed.source = addr(D);
+        let _ = world.send(A, &mut borrowed.frame(), &Change::opened(2, 28));
+        // D admits it by its own rule, not by what A began. D's entry for the way back is made.
+        let mut frame = packet(B, D, reply()).frame();
+        let verdict = world.send(B, &mut frame, &Change::opened(1, 28));
+        assert_eq!(verdict, Verdict::Forward { ifindex: device(D) });
+        world.policy(D, Gate::Closed, Gate::Closed);
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.change_eni(A, |eni| eni.flags = 0);
+        world.policy(D, Gate::Closed, Gate::Closed);
+        let _ = world.send(A, &mut borrowed.frame(), &Change::opened(2, 28));
+        world.drops(B, D, reply(), Reason::IngressRule);
+    }
+
+    #[test]
+    fn a_device_that_another_eni_got_has_no_old_flows() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.passes(A, B, query(), 2);
+        world.policy(A, Gate::Closed, Gate::Closed);
+        // Another ENI, with A's address and device.
+        let mut record = world.memory.tables.enis[&A];
+        record.flags = 0;
+        world.memory.tables.enis.insert(77, record);
+        world.memory.tables.devices.insert(device(A), 77);
+        world.memory.generation += 1;
+        world.drops(A, B, query(), Reason::EgressRule);
+    }
+
+    #[test]
+    fn a_query_that_ended_is_not_revived_by_an_answer() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.passes(A, B, Transport::echo(5), 2);
+        world.wait_s(31);
+        // B's answer comes too late and passes by its rules, alone.
+        let mut late = packet(B, A, Transport::echo_reply(5)).frame();
+        let _ = world.send(B, &mut late, &Change::carried(28));
+        world.policy(A, Gate::Closed, Gate::Closed);
+        world.drops(A, B, Transport::echo(5), Reason::EgressRule);
+    }
+
+    #[test]
+    fn timeouts_are_the_shorter_of_both() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.change_eni(B, |eni| eni.tcp_established_s = 60);
+        world.passes(A, B, Transport::syn(1, 2), 2);
+        let flows = world.memory.flows();
+        assert!(flows.values().all(|flow| flow.timeouts == 60));
+        assert_eq!(Addr::v4([10, 0, 0, 10]), addr(A));
+    }
 }

@@ -77,3 +77,78 @@ pub(crate) fn answer<T: Tables, F: Frame>(
         Err(Reason::Rewrite)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Verdict;
+    use crate::ledger::{A, B, C, Change, D, Gate, World, addr, mac, router_mac};
+    use crate::packet_builder::arp_request;
+
+    /// Asks from A; no gate filters ARP.
+    #[track_caller]
+    fn ask(sender: Addr, wanted: Addr, expected: Result<Mac, Reason>) {
+        let world = World::new(Gate::Closed, Gate::Closed);
+        let mut frame = arp_request(mac(A), sender, wanted);
+        match expected {
+            Ok(answer) => {
+                let verdict = world.send(A, &mut frame, &Change::default());
+                assert_eq!(verdict, Verdict::Reply);
+                assert_eq!(frame[..6], mac(A).0);
+                assert_eq!(frame[6..12], answer.0);
+                assert_eq!(frame[20..22], [0, 2]);
+                assert_eq!(frame[22..28], answer.0);
+                assert_eq!(frame[28..32], wanted.v4_octets());
+                assert_eq!(frame[32..38], mac(A).0);
+            }
+            Err(reason) => {
+                let _ = world.send(A, &mut frame, &Change::dropped_again(reason));
+            }
+        }
+    }
+
+    #[test]
+    fn the_router_and_the_neighbours_are_answered_for() {
+        ask(addr(A), Addr::v4([10, 0, 0, 1]), Ok(router_mac(11)));
+        // C has the same address in another VPC.
+        assert_eq!(addr(B), addr(C));
+        ask(addr(A), addr(B), Ok(mac(B)));
+        let probe = Addr::v4([0; 4]);
+        ask(probe, addr(B), Ok(mac(B)));
+    }
+
+    #[test]
+    fn nobody_else_is() {
+        for wanted in [
+            addr(A),
+            addr(D),
+            Addr::v4([10, 0, 0, 99]),
+            Addr::v4([10, 0, 1, 1]),
+        ] {
+            ask(addr(A), wanted, Err(Reason::ArpUnanswered));
+        }
+    }
+
+    #[test]
+    fn only_the_eni_itself_asks() {
+        ask(addr(B), Addr::v4([10, 0, 0, 1]), Err(Reason::ArpSender));
+        let world = World::new(Gate::Everybody, Gate::Everybody);
+        let mut frame = arp_request(mac(B), addr(A), addr(B));
+        let _ = world.send(A, &mut frame, &Change::dropped_again(Reason::SourceMac));
+        // The Ethernet header is right, the message is not.
+        let mut frame = arp_request(mac(A), addr(A), addr(B));
+        frame[27] = 9;
+        let _ = world.send(A, &mut frame, &Change::dropped_again(Reason::ArpSender));
+    }
+
+    #[test]
+    fn what_is_no_request_is_not_answered() {
+        let world = World::new(Gate::Everybody, Gate::Everybody);
+        let mut frame = arp_request(mac(A), addr(A), addr(B));
+        frame[21] = 2;
+        let _ = world.send(A, &mut frame, &Change::dropped_again(Reason::ArpNotRequest));
+        let mut frame = arp_request(mac(A), addr(A), addr(B));
+        frame[14] = 9;
+        let _ = world.send(A, &mut frame, &Change::dropped_again(Reason::Malformed));
+    }
+}

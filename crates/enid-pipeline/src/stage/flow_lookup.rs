@@ -143,10 +143,10 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &Scratch) -> Lookup {
     if packet.opens_tcp() {
         return Lookup::Miss;
     }
-    let last_seen_ns = entry.last_seen_ns.get();
-    if now_ns > last_seen_ns.saturating_add(SHORTEST_S as u64 * SECOND_NS)
-        && connection::has_ended(tables, key, &entry, now_ns)
-    {
+    let quiet_ns = now_ns.saturating_sub(entry.last_seen_ns.get());
+    let may_have_ended =
+        quiet_ns > SHORTEST_S as u64 * SECOND_NS || entry.flags.get() & flag::ENDED != 0;
+    if may_have_ended && connection::has_ended(tables, key, &entry, now_ns) {
         return Lookup::Miss;
     }
     // A frame with other MAC addresses than before may still be right (the router's instead of the
@@ -165,5 +165,146 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &Scratch) -> Lookup {
     Lookup::Hit {
         leaves: entry.leaves(),
         ifindex,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Reason;
+    use crate::flow::tcp;
+    use crate::ledger::{A, B, Change, D, Gate, World, packet, query, reply, router_mac};
+    use crate::packet_builder::Transport;
+
+    fn tcp(flags: u8) -> Transport {
+        Transport::Tcp {
+            from: 1000,
+            to: 80,
+            flags,
+        }
+    }
+
+    fn tcp_back(flags: u8) -> Transport {
+        Transport::Tcp {
+            from: 80,
+            to: 1000,
+            flags,
+        }
+    }
+
+    #[test]
+    fn a_hit_asks_no_table_but_the_flow_table() {
+        let mut world = World::new(Gate::Everybody, Gate::Everybody);
+        world.passes(A, B, query(), 2);
+        // Same generation: the hit does not see that everything is gone.
+        world.memory.tables = Default::default();
+        world.passes(A, B, query(), 0);
+        world.passes(B, A, reply(), 0);
+    }
+
+    #[test]
+    fn a_tracked_flow_survives_the_revoke_and_a_new_one_does_not_begin() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.policy(A, Gate::Everybody, Gate::Closed);
+        world.passes(A, B, tcp(tcp::SYN), 2);
+        world.policy(A, Gate::Closed, Gate::Closed);
+        world.policy(B, Gate::Closed, Gate::Closed);
+        world.passes(B, A, tcp_back(tcp::SYN | tcp::ACK), 0);
+        world.passes(A, B, tcp(tcp::ACK), 0);
+        // The same 5-tuple, opened again, is new: refused, and the flow goes on.
+        world.drops(A, B, tcp(tcp::SYN), Reason::EgressRule);
+        world.passes(A, B, tcp(tcp::ACK), 0);
+    }
+
+    #[test]
+    fn an_untracked_flow_stops_at_once() {
+        let mut world = World::new(Gate::Everybody, Gate::Everybody);
+        world.passes(A, B, query(), 2);
+        world.policy(B, Gate::Everybody, Gate::Closed);
+        world.drops(A, B, query(), Reason::IngressRule);
+        // Its answers pass: B's egress is open to them, and A's ingress.
+        world.passes(B, A, reply(), 0);
+        world.policy(B, Gate::Everybody, Gate::Everybody);
+        world.passes(A, B, query(), 0);
+    }
+
+    #[test]
+    fn an_untracked_flow_that_becomes_tracked_carries_its_answers() {
+        let mut world = World::new(Gate::Everybody, Gate::Everybody);
+        world.passes(A, B, query(), 2);
+        world.policy(B, Gate::Closed, Gate::Neighbours);
+        // B's egress refuses answers until a packet of A's makes the flow tracked.
+        world.drops(B, A, reply(), Reason::EgressRule);
+        world.passes(A, B, query(), 0);
+        world.passes(B, A, reply(), 0);
+    }
+
+    #[test]
+    fn an_answer_passes_a_closed_gate_and_nothing_else_does() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.policy(A, Gate::Everybody, Gate::Closed);
+        world.passes(A, D, query(), 2);
+        world.passes(D, A, reply(), 0);
+        world.drops(D, A, query(), Reason::IngressRule);
+    }
+
+    #[test]
+    fn a_flow_ends_when_it_was_idle_for_long_enough() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.passes(A, B, query(), 2);
+        world.policy(B, Gate::Closed, Gate::Closed);
+        world.wait_s(29);
+        world.passes(A, B, query(), 0);
+        world.wait_s(31);
+        world.drops(A, B, query(), Reason::IngressRule);
+    }
+
+    #[test]
+    fn the_other_direction_keeps_a_flow_alive() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.passes(A, B, query(), 2);
+        world.policy(B, Gate::Closed, Gate::Closed);
+        for _ in 0..3 {
+            world.wait_s(20);
+            world.passes(B, A, reply(), 0);
+        }
+        // A's own last packet is a minute old.
+        world.passes(A, B, query(), 0);
+    }
+
+    #[test]
+    fn a_closed_connection_passes_its_last_packets_and_ends_soon() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.passes(A, B, tcp(tcp::SYN), 2);
+        world.passes(B, A, tcp_back(tcp::SYN | tcp::ACK), 0);
+        world.policy(B, Gate::Closed, Gate::Closed);
+        world.passes(A, B, tcp(tcp::FIN | tcp::ACK), 0);
+        world.wait_s(60);
+        // Half closed is not closed.
+        world.passes(B, A, tcp_back(tcp::ACK), 0);
+        world.passes(B, A, tcp_back(tcp::FIN | tcp::ACK), 0);
+        world.passes(A, B, tcp(tcp::ACK), 0);
+        world.wait_s(11);
+        world.drops(A, B, tcp(tcp::ACK), Reason::IngressRule);
+    }
+
+    #[test]
+    fn a_reset_ends_both_directions() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.policy(A, Gate::Everybody, Gate::Closed);
+        world.passes(A, B, tcp(tcp::SYN), 2);
+        world.passes(B, A, tcp_back(tcp::RST), 0);
+        world.wait_s(11);
+        world.drops(B, A, tcp_back(tcp::ACK), Reason::IngressRule);
+    }
+
+    #[test]
+    fn the_routers_mac_serves_a_neighbour_as_well() {
+        let world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.passes(A, B, query(), 2);
+        let mut through = packet(A, B, query());
+        through.to_mac = router_mac(11);
+        let mut frame = through.frame();
+        let _ = world.send(A, &mut frame, &Change::carried(28));
+        assert_eq!(frame[6..12], router_mac(11).0);
     }
 }

@@ -43,3 +43,42 @@ pub(crate) fn ports<T: Tables>(
     packet.target_port = first.target_port;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Reason;
+    use crate::ledger::{A, B, Change, Gate, World, packet, query};
+    use crate::packet_builder::Cut;
+
+    fn fragment(id: u16, offset: u16, more: bool) -> Vec<u8> {
+        let mut packet = packet(A, B, query());
+        packet.payload = 24;
+        packet.cut = Some(Cut { id, offset, more });
+        packet.frame()
+    }
+
+    #[test]
+    fn later_fragments_follow_the_first() {
+        let world = World::new(Gate::Everybody, Gate::Neighbours);
+        let _ = world.send(A, &mut fragment(7, 0, true), &Change::opened(2, 52));
+        let _ = world.send(A, &mut fragment(7, 4, true), &Change::carried(52));
+        let _ = world.send(A, &mut fragment(7, 8, false), &Change::carried(52));
+    }
+
+    #[test]
+    fn later_fragments_of_another_packet_do_not() {
+        let world = World::new(Gate::Everybody, Gate::Neighbours);
+        let _ = world.send(A, &mut fragment(7, 0, true), &Change::opened(2, 52));
+        let change = Change::dropped(Reason::FragmentUnknown);
+        let _ = world.send(A, &mut fragment(8, 4, false), &change);
+    }
+
+    #[test]
+    fn fragments_of_a_refused_packet_are_refused() {
+        let world = World::new(Gate::Everybody, Gate::Closed);
+        let change = Change::dropped(Reason::IngressRule);
+        let _ = world.send(A, &mut fragment(7, 0, true), &change);
+        let change = Change::dropped_again(Reason::IngressRule);
+        let _ = world.send(A, &mut fragment(7, 4, false), &change);
+    }
+}

@@ -166,3 +166,126 @@ const fn lowest(word: u64) -> u32 {
     }
     bit
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{A, B, C, D, Gate, World, query, reply};
+    use crate::packet_builder::Transport;
+
+    #[test]
+    fn each_eni_has_a_gate_of_its_own() {
+        let mut world = World::new(Gate::Closed, Gate::Closed);
+        world.drops(A, B, query(), Reason::EgressRule);
+        world.policy(A, Gate::Everybody, Gate::Closed);
+        let mut frame = crate::ledger::packet(A, B, query()).frame();
+        let change = crate::ledger::Change::dropped_again(Reason::IngressRule);
+        let _ = world.send(A, &mut frame, &change);
+        world.policy(B, Gate::Closed, Gate::Neighbours);
+        world.passes(A, B, query(), 2);
+        // What the receiver lets in, the sender does not: B's own packets are B's egress.
+        world.drops(B, A, query(), Reason::EgressRule);
+    }
+
+    #[test]
+    fn the_deciding_rules_are_in_the_flow() {
+        let world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.passes(A, B, query(), 2);
+        let flows = world.memory.flows();
+        let rules: Vec<_> = flows
+            .values()
+            .map(|f| (f.egress_rule, f.ingress_rule))
+            .collect();
+        // A's rule 10 let it out and B's rule 21 let it in; the answer is admitted by the same two.
+        assert_eq!(rules, [(10, 21), (21, 10)]);
+        world.passes(B, A, reply(), 0);
+    }
+
+    #[test]
+    fn the_same_address_in_another_vpc_is_somebody_else() {
+        let mut world = World::new(Gate::Everybody, Gate::Everybody);
+        world.policy(B, Gate::Closed, Gate::Closed);
+        // C has B's address, and everything is open to it.
+        world.drops(A, B, query(), Reason::IngressRule);
+        assert_eq!(crate::ledger::addr(B), crate::ledger::addr(C));
+    }
+
+    #[test]
+    fn membership_is_the_senders_and_only_with_its_own_address() {
+        let mut world = World::new(Gate::Everybody, Gate::Closed);
+        // B lets in the members of group 7.
+        let mut bits = RuleBits::NONE;
+        bits.set(3);
+        let gate = 99;
+        let tables = &mut world.memory.tables;
+        tables
+            .gate_groups
+            .insert(GateGroupKey { gate, group: 7 }, bits);
+        let key = GateServiceKey {
+            prefix_len: 64,
+            gate: trie_id(gate),
+            protocol: 0,
+            port: [0; 2],
+            pad: 0,
+        };
+        tables.gate_services.insert(key, bits);
+        let rule = GateRule {
+            rule: 1234,
+            flags: 0,
+        };
+        tables.gate_rules.insert(
+            GateRuleKey {
+                gate,
+                bit: 3,
+                pad: 0,
+            },
+            rule,
+        );
+        tables
+            .policies
+            .get_mut(&B)
+            .expect("B's policy")
+            .ingress_gate = gate;
+        world.drops(A, B, query(), Reason::IngressRule);
+        world.change_eni(A, |eni| {
+            eni.groups[1] = 7;
+            // One group counts, and it is not the one.
+            eni.group_count = 1;
+        });
+        world.drops(A, B, Transport::echo(1), Reason::IngressRule);
+        world.change_eni(A, |eni| eni.group_count = 2);
+        world.passes(A, B, query(), 2);
+        world.change_eni(A, |eni| eni.flags = 0);
+        let mut foreign = crate::ledger::packet(A, B, query());
+        foreign.source = Addr::v4([10, 9, 9, 9]);
+        let change = crate::ledger::Change::dropped(Reason::IngressRule);
+        let _ = world.send(A, &mut foreign.frame(), &change);
+    }
+
+    #[test]
+    fn icmp_is_always_tracked_and_an_echo_lets_only_its_reply_back() {
+        let mut world = World::new(Gate::Everybody, Gate::Everybody);
+        world.passes(A, D, Transport::echo(7), 2);
+        for eni in [A, D] {
+            world.policy(eni, Gate::Closed, Gate::Closed);
+        }
+        world.passes(D, A, Transport::echo_reply(7), 0);
+        world.drops(D, A, Transport::echo_reply(8), Reason::EgressRule);
+        world.drops(D, A, Transport::echo(7), Reason::EgressRule);
+    }
+
+    #[test]
+    fn the_lowest_bit_is_found() {
+        for bit in 0..64 {
+            assert_eq!(lowest(1 << bit), bit);
+            assert_eq!(lowest(u64::MAX << bit), bit);
+        }
+    }
+
+    #[test]
+    fn a_gate_that_is_half_there_lets_nothing_pass() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.memory.tables.gate_rules.clear();
+        world.drops(A, B, query(), Reason::EgressRule);
+    }
+}

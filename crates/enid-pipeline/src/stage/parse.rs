@@ -5,7 +5,7 @@
 
 use crate::{
     bytes::{Addr, Be16, MacPair},
-    frame::Frame,
+    frame::{Aligned, Frame},
     packet::{Fragment, Packet},
     reason::Reason,
     table::protocol,
@@ -13,6 +13,10 @@ use crate::{
 
 /// Length of an Ethernet header.
 pub(crate) const ETHERNET: u32 = 14;
+/// Ethernet, IPv4 and TCP without options.
+const NEAR: usize = 54;
+/// Where the transport header is behind an IPv4 header without options.
+const NEAR_TRANSPORT: usize = 34;
 /// Ethertype of IPv4.
 pub(crate) const IPV4: [u8; 2] = [0x08, 0x00];
 /// Ethertype of ARP.
@@ -43,8 +47,14 @@ pub(crate) fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reas
     if frame.is_tagged() {
         return Err(Reason::EtherType);
     }
+    // Nearly every packet has its headers within these bytes, and nothing else is loaded.
+    let near = frame.load::<NEAR>(0);
     // Ethernet and a whole IPv4 header; an ARP message and an IPv6 header are longer.
-    let head = frame.load::<34>(0).ok_or(Reason::Malformed)?.0;
+    let mut head = [0; 34];
+    match &near {
+        Some(near) => head.copy_from_slice(near.0.first_chunk::<34>().ok_or(Reason::Malformed)?),
+        None => head = frame.load::<34>(0).ok_or(Reason::Malformed)?.0,
+    }
     packet.macs = MacPair {
         head: u64::from_ne_bytes([
             head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7],
@@ -60,7 +70,7 @@ pub(crate) fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reas
     packet.tcp_flags = 0;
     packet.is_arp = false;
     match [head[12], head[13]] {
-        IPV4 => ipv4(frame, &head, packet),
+        IPV4 => ipv4(frame, &head, near.as_ref(), packet),
         IPV6 => ipv6(frame, packet),
         ARP => {
             packet.is_arp = true;
@@ -71,7 +81,12 @@ pub(crate) fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reas
 }
 
 #[inline(always)]
-fn ipv4<F: Frame>(frame: &F, head: &[u8; 34], packet: &mut Packet) -> Result<(), Reason> {
+fn ipv4<F: Frame>(
+    frame: &F,
+    head: &[u8; 34],
+    near: Option<&Aligned<NEAR>>,
+    packet: &mut Packet,
+) -> Result<(), Reason> {
     let header = u32::from(head[v4::VERSION] & 0x0f) * 4;
     let total = u32::from(u16::from_be_bytes([
         head[v4::TOTAL_LENGTH],
@@ -107,7 +122,8 @@ fn ipv4<F: Frame>(frame: &F, head: &[u8; 34], packet: &mut Packet) -> Result<(),
         packet.fragment_id = u32::from(u16::from_be_bytes([head[v4::ID], head[v4::ID + 1]]));
     }
     packet.transport = ETHERNET + header;
-    transport(frame, packet, header, total - header)
+    let near = near.filter(|_| header == 20);
+    transport(frame, packet, near, header, total - header)
 }
 
 #[inline(never)]
@@ -155,7 +171,7 @@ fn ipv6<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reason> {
     }
     packet.protocol = next;
     packet.transport = ETHERNET + 40 + skipped;
-    transport(frame, packet, 40 + skipped, payload - skipped)
+    transport(frame, packet, None, 40 + skipped, payload - skipped)
 }
 
 /// Reads an IPv6 address.
@@ -175,6 +191,7 @@ pub(crate) fn load_v6<F: Frame>(frame: &F, at: u32, addr: &mut Addr) -> bool {
 fn transport<F: Frame>(
     frame: &F,
     packet: &mut Packet,
+    near: Option<&Aligned<NEAR>>,
     ip_header: u32,
     length: u32,
 ) -> Result<(), Reason> {
@@ -187,10 +204,7 @@ fn transport<F: Frame>(
     if packet.fragment != Fragment::Later {
         match packet.protocol {
             protocol::TCP => {
-                let tcp = frame
-                    .load::<20>(packet.transport)
-                    .ok_or(Reason::Malformed)?
-                    .0;
+                let tcp = header_of::<F, 20>(frame, packet, near)?;
                 header = u32::from(tcp[12] >> 4) * 4;
                 if header < 20 || length < header {
                     return Err(Reason::Malformed);
@@ -200,10 +214,7 @@ fn transport<F: Frame>(
                 packet.tcp_flags = tcp[13];
             }
             protocol::UDP => {
-                let udp = frame
-                    .load::<8>(packet.transport)
-                    .ok_or(Reason::Malformed)?
-                    .0;
+                let udp = header_of::<F, 8>(frame, packet, near)?;
                 header = 8;
                 if length < header {
                     return Err(Reason::Malformed);
@@ -212,10 +223,7 @@ fn transport<F: Frame>(
                 packet.target_port = Be16::from_bytes([udp[2], udp[3]]);
             }
             protocol::ICMP | protocol::ICMP_V6 => {
-                let icmp = frame
-                    .load::<8>(packet.transport)
-                    .ok_or(Reason::Malformed)?
-                    .0;
+                let icmp = header_of::<F, 8>(frame, packet, near)?;
                 if length < 8 {
                     return Err(Reason::Malformed);
                 }
@@ -233,6 +241,25 @@ fn transport<F: Frame>(
     Ok(())
 }
 
+/// The first bytes of the transport header.
+#[inline(always)]
+fn header_of<F: Frame, const N: usize>(
+    frame: &F,
+    packet: &Packet,
+    near: Option<&Aligned<NEAR>>,
+) -> Result<[u8; N], Reason> {
+    if let Some(near) = near
+        && let Some((_, rest)) = near.0.split_first_chunk::<NEAR_TRANSPORT>()
+        && let Some(header) = rest.first_chunk::<N>()
+    {
+        return Ok(*header);
+    }
+    match frame.load::<N>(packet.transport) {
+        Some(header) => Ok(header.0),
+        None => Err(Reason::Malformed),
+    }
+}
+
 /// Whether a type of ICMP message has an identifier: echo, timestamp, information, mask.
 #[inline(always)]
 pub(crate) const fn is_icmp_query(number: u8, kind: u8) -> bool {
@@ -240,5 +267,164 @@ pub(crate) const fn is_icmp_query(number: u8, kind: u8) -> bool {
         matches!(kind, 0 | 8 | 13..=18)
     } else {
         matches!(kind, 128 | 129)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Bytes;
+    use crate::packet_builder::{PacketBuilder, Transport};
+
+    fn parsed(frame: &mut [u8]) -> Result<Packet, Reason> {
+        let mut packet = Packet::default();
+        parse(&Bytes::new(frame), &mut packet).map(|()| packet)
+    }
+
+    fn tcp() -> Vec<u8> {
+        let (a, b) = (Addr::v4([10, 0, 0, 1]), Addr::v4([10, 0, 0, 2]));
+        PacketBuilder::new(a, b, Transport::syn(40_000, 80)).frame()
+    }
+
+    #[test]
+    fn a_tcp_packet_has_its_five_tuple_and_flags() {
+        let packet = parsed(&mut tcp()).expect("a packet");
+        assert_eq!(packet.source, Addr::v4([10, 0, 0, 1]));
+        assert_eq!(packet.target, Addr::v4([10, 0, 0, 2]));
+        assert_eq!(
+            (packet.source_port.value(), packet.target_port.value()),
+            (40_000, 80)
+        );
+        assert_eq!(packet.protocol, protocol::TCP);
+        assert!(packet.opens_tcp());
+        // What Ethernet pads is not counted.
+        assert_eq!(packet.bytes, 40);
+    }
+
+    #[test]
+    fn what_is_cut_short_is_malformed() {
+        for length in [0, 13, 33, 34, 53] {
+            assert_eq!(
+                parsed(&mut tcp()[..length]),
+                Err(Reason::Malformed),
+                "{length}"
+            );
+        }
+        assert!(parsed(&mut tcp()[..54]).is_ok());
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_malformed() {
+        // Where, the byte, and the change that makes it wrong.
+        for (at, byte) in [
+            (14, 0x55),
+            (14, 0x44),
+            (16, 0xff),
+            (17, 19),
+            (14 + 20 + 12, 0x40),
+        ] {
+            let mut frame = tcp();
+            frame[at] = byte;
+            assert_eq!(parsed(&mut frame), Err(Reason::Malformed), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn other_ether_types_and_multicast_are_not_carried() {
+        let mut frame = tcp();
+        frame[13] = 0x99;
+        assert_eq!(parsed(&mut frame), Err(Reason::EtherType));
+        let mut frame = tcp();
+        frame[30] = 224;
+        assert_eq!(parsed(&mut frame), Err(Reason::Multicast));
+    }
+
+    #[test]
+    fn ip_options_move_the_ports() {
+        let mut frame = tcp();
+        frame[14] = 0x46;
+        frame[17] += 4;
+        frame.splice(34..34, [1, 1, 1, 1]);
+        let packet = parsed(&mut frame).expect("a packet");
+        assert_eq!(packet.target_port.value(), 80);
+        assert_eq!(packet.bytes, 44);
+    }
+
+    #[test]
+    fn a_frame_for_many_packets_has_all_their_bytes() {
+        let (a, b) = (Addr::v4([10, 0, 0, 1]), Addr::v4([10, 0, 0, 2]));
+        let mut builder = PacketBuilder::new(a, b, Transport::syn(1, 2));
+        builder.payload = 3000;
+        let mut frame = builder.frame();
+        let mut packet = Packet::default();
+        parse(&Bytes::new(&mut frame).with_segments(3), &mut packet).expect("a packet");
+        assert_eq!((packet.segments, packet.bytes), (3, 3000 + 3 * 40));
+    }
+
+    #[test]
+    fn an_echo_has_its_identifier_and_an_error_has_none() {
+        let (a, b) = (Addr::v4([10, 0, 0, 1]), Addr::v4([10, 0, 0, 2]));
+        let echo = PacketBuilder::new(a, b, Transport::echo(77));
+        let packet = parsed(&mut echo.frame()).expect("a packet");
+        assert_eq!(packet.source_port.value(), 77);
+        assert_eq!(packet.target_port.bytes(), [8, 0]);
+        let error = PacketBuilder::new(b, a, Transport::unreachable(&echo));
+        let packet = parsed(&mut error.frame()).expect("a packet");
+        assert_eq!(packet.source_port.value(), 0);
+        assert!(packet.is_icmp_error());
+    }
+
+    fn ipv6(next: u8, extensions: &[u8], payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0; 12];
+        frame.extend(IPV6);
+        let length = u16::try_from(extensions.len() + payload.len()).expect("short");
+        frame.extend([0x60, 0, 0, 0]);
+        frame.extend(length.to_be_bytes());
+        frame.extend([next, 64]);
+        frame.extend([0x20, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        frame.extend([0x20, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        frame.extend(extensions);
+        frame.extend(payload);
+        frame
+    }
+
+    const UDP: [u8; 8] = [0x03, 0xe8, 0, 53, 0, 8, 0, 0];
+
+    #[test]
+    fn ipv6_extensions_are_skipped_to_the_ports() {
+        let packet = parsed(&mut ipv6(17, &[], &UDP)).expect("a packet");
+        assert_eq!(
+            (packet.source_port.value(), packet.target_port.value()),
+            (1000, 53)
+        );
+        let options = [17, 0, 0, 0, 0, 0, 0, 0];
+        let packet = parsed(&mut ipv6(60, &options, &UDP)).expect("a packet");
+        assert_eq!((packet.protocol, packet.target_port.value()), (17, 53));
+        // An extension that claims to be longer than the packet.
+        let options = [17, 9, 0, 0, 0, 0, 0, 0];
+        assert_eq!(
+            parsed(&mut ipv6(60, &options, &UDP)),
+            Err(Reason::Malformed)
+        );
+    }
+
+    #[test]
+    fn ipv6_fragments_have_their_identification() {
+        let first = [17, 0, 0, 1, 0, 0, 0, 9];
+        let packet = parsed(&mut ipv6(44, &first, &UDP)).expect("a packet");
+        assert_eq!((packet.fragment, packet.fragment_id), (Fragment::First, 9));
+        let later = [17, 0, 0, 9, 0, 0, 0, 9];
+        let packet = parsed(&mut ipv6(44, &later, &UDP)).expect("a packet");
+        assert_eq!(
+            (packet.fragment, packet.target_port.value()),
+            (Fragment::Later, 0)
+        );
+    }
+
+    #[test]
+    fn an_ipv4_address_in_an_ipv6_header_is_malformed() {
+        let mut frame = ipv6(17, &[], &UDP);
+        frame[22..38].copy_from_slice(&Addr::v4([10, 0, 0, 1]).octets());
+        assert_eq!(parsed(&mut frame), Err(Reason::Malformed));
     }
 }

@@ -138,3 +138,94 @@ fn quoted_ports<F: Frame>(frame: &F, at: u32, key: &mut FlowKey) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Reason;
+    use crate::ledger::{A, B, Change, D, Gate, World, packet, query};
+    use crate::packet_builder::Transport;
+
+    fn related() -> Change {
+        Change {
+            related: 1,
+            ..Change::default()
+        }
+    }
+
+    /// An error of D about a packet from A to B.
+    fn error(quoted: Transport) -> Transport {
+        Transport::unreachable(&packet(A, B, quoted))
+    }
+
+    #[test]
+    fn an_error_about_a_live_flow_passes_both_gates() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.policy(A, Gate::Everybody, Gate::Closed);
+        world.passes(A, B, query(), 2);
+        world.policy(B, Gate::Closed, Gate::Closed);
+        let mut frame = packet(B, A, error(query())).frame();
+        let _ = world.send(B, &mut frame, &related());
+        // From a router on the way as well, and for an echo.
+        let mut frame = packet(D, A, error(query())).frame();
+        let _ = world.send(D, &mut frame, &related());
+        world.policy(B, Gate::Closed, Gate::Neighbours);
+        world.passes(A, B, Transport::echo(3), 2);
+        let mut frame = packet(B, A, error(Transport::echo(3))).frame();
+        let _ = world.send(B, &mut frame, &related());
+    }
+
+    #[test]
+    fn an_error_about_anything_else_is_ordinary() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.policy(A, Gate::Everybody, Gate::Closed);
+        world.passes(A, B, query(), 2);
+        let other = Transport::Udp { from: 1000, to: 54 };
+        world.drops(B, A, error(other), Reason::IngressRule);
+        // The quoted packet is not the receiver's own.
+        world.policy(D, Gate::Everybody, Gate::Closed);
+        world.drops(B, D, error(query()), Reason::IngressRule);
+    }
+
+    #[test]
+    fn an_ended_flow_has_no_errors() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.policy(A, Gate::Everybody, Gate::Closed);
+        world.passes(A, B, query(), 2);
+        world.wait_s(31);
+        world.drops(B, A, error(query()), Reason::IngressRule);
+    }
+
+    #[test]
+    fn a_flow_that_new_rules_forbid_has_no_errors() {
+        let mut world = World::new(Gate::Everybody, Gate::Everybody);
+        world.passes(A, B, query(), 2);
+        for eni in [A, B] {
+            world.policy(eni, Gate::Closed, Gate::Closed);
+        }
+        world.drops(B, A, error(query()), Reason::EgressRule);
+    }
+
+    #[test]
+    fn a_quotation_that_is_cut_short_is_ordinary() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.policy(A, Gate::Everybody, Gate::Closed);
+        world.passes(A, B, query(), 2);
+        let Transport::Icmp {
+            kind,
+            code,
+            rest,
+            mut body,
+        } = error(query())
+        else {
+            panic!("an ICMP message");
+        };
+        body.truncate(12);
+        let short = Transport::Icmp {
+            kind,
+            code,
+            rest,
+            body,
+        };
+        world.drops(B, A, short, Reason::IngressRule);
+    }
+}

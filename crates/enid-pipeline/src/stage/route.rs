@@ -135,3 +135,81 @@ fn nobody<T: Tables>(
         Reason::NoEndpoint
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::Mac;
+    use crate::ledger::{A, B, Change, D, Gate, World, addr, mac, packet, query, router_mac};
+
+    fn open() -> World {
+        World::new(Gate::Everybody, Gate::Everybody)
+    }
+
+    #[test]
+    fn the_router_rewrites_both_macs_and_leaves_the_ttl() {
+        let world = open();
+        let packet = packet(A, D, query());
+        let mut frame = packet.frame();
+        let _ = world.send(A, &mut frame, &Change::opened(2, 28));
+        assert_eq!(frame[..6], mac(D).0);
+        assert_eq!(frame[6..12], router_mac(12).0);
+        assert_eq!(frame[14..], packet.frame()[14..]);
+    }
+
+    #[test]
+    fn another_subnet_is_reached_through_the_router_only() {
+        let world = open();
+        let mut straight = packet(A, D, query());
+        straight.to_mac = mac(D);
+        let _ = world.send(
+            A,
+            &mut straight.frame(),
+            &Change::dropped(Reason::DestinationMac),
+        );
+        let mut wrong = packet(A, B, query());
+        wrong.to_mac = Mac([2, 9, 9, 9, 9, 9]);
+        let _ = world.send(
+            A,
+            &mut wrong.frame(),
+            &Change::dropped(Reason::DestinationMac),
+        );
+    }
+
+    #[test]
+    fn without_a_route_other_subnets_are_out_of_reach() {
+        let mut world = open();
+        world.memory.tables.routes.clear();
+        world.drops(A, D, query(), Reason::NoRoute);
+        world.passes(A, B, query(), 2);
+    }
+
+    #[test]
+    fn each_address_that_nobody_has_says_why() {
+        let world = open();
+        for (target, reason) in [
+            ([10, 0, 0, 1], Reason::RouterAddress),
+            ([10, 0, 0, 99], Reason::NoEndpoint),
+            ([8, 8, 8, 8], Reason::NoRoute),
+            ([169, 254, 169, 254], Reason::LinkLocal),
+        ] {
+            let mut packet = packet(A, B, query());
+            packet.target = Addr::v4(target);
+            packet.to_mac = router_mac(11);
+            let _ = world.send(A, &mut packet.frame(), &Change::dropped(reason));
+        }
+        let mut own = packet(A, A, query());
+        own.to_mac = router_mac(11);
+        assert_eq!(own.target, addr(A));
+        let _ = world.send(A, &mut own.frame(), &Change::dropped(Reason::OwnAddress));
+    }
+
+    #[test]
+    fn an_eni_without_a_device_is_not_reached() {
+        let mut world = open();
+        world.change_eni(B, |eni| eni.ifindex = 0);
+        world.drops(A, B, query(), Reason::TargetDown);
+        world.change_eni(B, |eni| eni.ifindex = 2);
+        world.passes(A, B, query(), 2);
+    }
+}

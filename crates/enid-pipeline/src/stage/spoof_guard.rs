@@ -53,3 +53,66 @@ pub(crate) fn owner<T: Tables>(tables: &T, vpc: u64, addr: &Addr) -> u64 {
         .endpoint(&EndpointKey { vpc, addr: *addr })
         .unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Reason;
+    use crate::bytes::{Addr, Mac};
+    use crate::ledger::{A, B, Change, Gate, World, addr, packet, query};
+
+    #[test]
+    fn another_mac_does_not_leave() {
+        let world = World::new(Gate::Everybody, Gate::Everybody);
+        let mut spoofed = packet(A, B, query());
+        spoofed.from_mac = Mac([2, 0, 0, 0, 0, 9]);
+        let _ = world.send(A, &mut spoofed.frame(), &Change::dropped(Reason::SourceMac));
+        world.passes(A, B, query(), 2);
+        // Nor on a flow that is there.
+        let _ = world.send(
+            A,
+            &mut spoofed.frame(),
+            &Change::dropped_again(Reason::SourceMac),
+        );
+    }
+
+    #[test]
+    fn another_address_leaves_only_with_the_check_off() {
+        let mut world = World::new(Gate::Everybody, Gate::Everybody);
+        let mut foreign = packet(A, B, query());
+        foreign.source = Addr::v4([192, 0, 2, 1]);
+        let _ = world.send(
+            A,
+            &mut foreign.frame(),
+            &Change::dropped(Reason::SourceAddress),
+        );
+        world.change_eni(A, |eni| eni.flags = 0);
+        let _ = world.send(A, &mut foreign.frame(), &Change::opened(2, 28));
+        // Nobody's address never does.
+        foreign.source = Addr::v4([127, 0, 0, 1]);
+        let _ = world.send(
+            A,
+            &mut foreign.frame(),
+            &Change::dropped(Reason::SourceAddress),
+        );
+    }
+
+    #[test]
+    fn a_device_without_an_eni_sends_nothing() {
+        let mut world = World::new(Gate::Everybody, Gate::Everybody);
+        world.memory.tables.devices.clear();
+        world.drops(A, B, query(), Reason::UnknownDevice);
+    }
+
+    #[test]
+    fn an_eni_that_lost_its_address_sends_no_more() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.passes(A, B, query(), 2);
+        world
+            .memory
+            .tables
+            .endpoints
+            .retain(|key, _| key.addr != addr(A));
+        world.memory.generation += 1;
+        world.drops(A, B, query(), Reason::SourceAddress);
+    }
+}
