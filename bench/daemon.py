@@ -1,6 +1,7 @@
 """A private Enid with its own data directory and port, and what the bench needs in it."""
 
 import contextlib
+import os
 import re
 import shutil
 import socket
@@ -13,7 +14,7 @@ import aws
 import links
 from shell import ROOT, Failed, quiet, unique
 
-ENID = ROOT / "target/release/enid"
+ENID = Path(os.environ.get("ENID_BIN", ROOT / "target/release/enid"))
 IMAGE = "ami-0123456789abcdef0"
 # Fifteen interfaces, the most there is.
 INSTANCE_TYPE = "m5.24xlarge"

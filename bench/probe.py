@@ -9,6 +9,8 @@ from shell import ROOT, Failed, process
 PROBE = ROOT / "target/release/enid-bench-probe"
 CLIENT_CORE = 0
 SERVER_CORE = 1
+# For requests: a server on the client's core would wait for it.
+ALL_CORES = f"{CLIENT_CORE},{SERVER_CORE}"
 # What a probe may take beyond the time that it was told to measure.
 GRACE_S = 30
 
@@ -43,7 +45,7 @@ def replay(endpoint, request, seconds, connections):
     """One HTTP request, again and again over kept connections."""
     command = argv(
         None,
-        CLIENT_CORE,
+        ALL_CORES,
         "http-replay",
         to=endpoint,
         seconds=seconds,
@@ -71,9 +73,9 @@ class Gate:
     def __init__(self, child):
         self.child = child
 
-    def passed(self, flows):
-        """How many of so many new flows pass."""
-        self.child.stdin.write(f"{flows}\n")
+    def passed(self, flows, wait_ms):
+        """How many of so many new flows are answered within the time."""
+        self.child.stdin.write(f"{flows} {wait_ms}\n")
         self.child.stdin.flush()
         line = self.child.stdout.readline()
         if not line:
@@ -82,9 +84,9 @@ class Gate:
 
 
 @contextlib.contextmanager
-def gate(link, wait_ms):
+def gate(link):
     """A probe that stands ready: the question must not wait for a process to start."""
-    command = argv(link.client, CLIENT_CORE, "gate", to=link.server_address, wait_ms=wait_ms)
+    command = argv(link.client, CLIENT_CORE, "gate", to=link.server_address)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with process(command, text=True, **pipes) as child:
         yield Gate(child)

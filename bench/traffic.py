@@ -1,11 +1,12 @@
 """Packets: ENI to ENI beside a bare veth pair and routed veth with nftables.
 
-Rounds are interleaved: in each, every link runs the same test one after the other, in an order that
-turns from round to round. A ratio is taken within a round, where both sides saw the same machine, and
+Rounds are interleaved: in each, every link runs the same test one after the other, in an order of the
+round's own. A ratio is taken within a round, where both sides saw the same machine, and
 the median over the rounds is reported.
 """
 
 import dataclasses
+import random
 import statistics
 
 import probe
@@ -15,7 +16,7 @@ TESTS = {
     "throughput": ("tcp-stream", {"bytes_per_second": True}),
     "latency": ("tcp-rr", {"p50_us": False, "p99_us": False}),
     "connections": ("tcp-crr", {"per_second": True}),
-    "packets": ("udp-pps", {"received_per_second": True}),
+    "packets": ("udp-pps", {"arrived_per_second": True}),
 }
 PAYLOAD = 64
 
@@ -36,20 +37,19 @@ class Samples:
         pairs = zip(self.of(test, figure, link), self.of(test, figure, base), strict=True)
         return statistics.median(one / other for one, other in pairs)
 
-    def links(self):
-        return list(dict.fromkeys(link for _, _, link in self.values))
-
 
 def run(links, rounds, seconds, tests=TESTS, say=lambda line: None):
     """Measures every link of {name: Link} `rounds` times; a server must be running at each."""
     values = {}
     names = list(links)
     for turn in range(rounds):
-        first = turn % len(names)
+        # Shuffled, so that no link always follows the same one; the same in every run.
+        order = random.Random(turn)
         for test in tests:
+            order.shuffle(names)
             mode, figures = TESTS[test]
             extra = {"payload": PAYLOAD} if mode == "udp-pps" else {}
-            for name in names[first:] + names[:first]:
+            for name in names:
                 seen = probe.measure(links[name], mode, seconds, **extra)
                 for figure in figures:
                     values.setdefault((test, figure, name), []).append(seen[figure])

@@ -4,30 +4,40 @@ use std::io::{BufRead as _, Write as _};
 use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::server::GATE_PORT;
 
-/// For every line on stdin, which holds a number: sends one datagram from that many new source
-/// ports and prints how many are answered within the time given. A new port is a new flow: no
-/// tracked one can carry it.
-pub(crate) fn run(to: IpAddr, wait_ms: u64) -> Result<()> {
+/// The first source port; every flow has one of its own, so that no flow that is tracked since it was
+/// allowed can be taken for one that passes now.
+const FIRST_PORT: u16 = 10_000;
+
+/// For every line on stdin, which holds a number of flows and the milliseconds to wait: sends one
+/// datagram from that many new source ports and prints how many are answered within the time.
+pub(crate) fn run(to: IpAddr) -> Result<()> {
     let stdin = std::io::stdin().lock();
     let mut stdout = std::io::stdout().lock();
+    let mut ports = FIRST_PORT..=u16::MAX;
     for line in stdin.lines() {
         let line = line.context("read stdin")?;
-        let count: usize = line.trim().parse().context("a number of flows")?;
-        let passed = attempt(to, count, Duration::from_millis(wait_ms))?;
+        let (flows, wait_ms) = line.split_once(' ').context("two numbers in a line")?;
+        let flows: usize = flows.parse().context("a number of flows")?;
+        let wait = Duration::from_millis(wait_ms.parse().context("a number of milliseconds")?);
+        let ports: Vec<u16> = ports.by_ref().take(flows).collect();
+        ensure!(ports.len() == flows, "no source port is left");
+        let passed = attempt(to, &ports, wait)?;
         writeln!(stdout, "{passed}").context("write stdout")?;
         stdout.flush().context("write stdout")?;
     }
     Ok(())
 }
 
-fn attempt(to: IpAddr, count: usize, wait: Duration) -> Result<usize> {
-    let sockets = (0..count)
-        .map(|_| {
-            let socket = UdpSocket::bind(("0.0.0.0", 0)).context("bind a socket")?;
+fn attempt(to: IpAddr, ports: &[u16], wait: Duration) -> Result<usize> {
+    let any = IpAddr::from([0; 4]);
+    let sockets = ports
+        .iter()
+        .map(|port| {
+            let socket = UdpSocket::bind((any, *port)).context("bind a socket")?;
             socket.connect((to, GATE_PORT)).context("connect")?;
             Ok(socket)
         })

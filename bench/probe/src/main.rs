@@ -29,10 +29,10 @@ usage: enid-bench-probe MODE [--NAME VALUE ...]
   server      --bind A                            answers all the modes below
   tcp-stream  --to A --seconds S                  bytes per second over one connection
   tcp-rr      --to A --seconds S                  one byte there and back, over one connection
-  tcp-crr     --to A --seconds S                  connect, one byte there and back, close
+  tcp-crr     --to A --seconds S --connections N  connect, one byte there and back, close
   udp-pps     --to A --seconds S --payload N      datagrams per second that arrive
   hold        --to A --seconds S --connections N  connections that must not break
-  gate        --to A [--wait-ms N]                for every line on stdin: do new flows pass
+  gate        --to A                              for every line on stdin: do new flows pass
   http-replay --to A:P --seconds S --connections N --request FILE
 ";
 
@@ -61,7 +61,11 @@ fn run(mode: &str, arguments: &Arguments) -> Result<Option<Value>> {
         "server" => return server::run(arguments.address("bind")?).map(|()| None),
         "tcp-stream" => tcp::stream(arguments.address("to")?, arguments.seconds()?)?,
         "tcp-rr" => tcp::request_response(arguments.address("to")?, arguments.seconds()?)?,
-        "tcp-crr" => tcp::connect_request_close(arguments.address("to")?, arguments.seconds()?)?,
+        "tcp-crr" => tcp::connect_request_close(
+            arguments.address("to")?,
+            arguments.seconds()?,
+            arguments.number("connections", 16)?,
+        )?,
         "udp-pps" => udp::packets(
             arguments.address("to")?,
             arguments.seconds()?,
@@ -73,8 +77,7 @@ fn run(mode: &str, arguments: &Arguments) -> Result<Option<Value>> {
             arguments.number("connections", 16)?,
         )?,
         "gate" => {
-            return gate::run(arguments.address("to")?, arguments.number("wait-ms", 10)?)
-                .map(|()| None);
+            return gate::run(arguments.address("to")?).map(|()| None);
         }
         "http-replay" => replay::run(
             arguments.socket("to")?,

@@ -19,13 +19,23 @@ pub(crate) const COUNT_PORT: u16 = 7_004;
 /// Sends back every datagram.
 pub(crate) const GATE_PORT: u16 = 7_005;
 
+/// The answer to [`Datagram::REPORT`].
+pub(crate) const REPORT_LENGTH: usize = 24;
+
+/// Connections served at once on [`CONNECT_PORT`].
+const CONNECT_THREADS: usize = 16;
+
+/// How long the counter looks for the next datagram before it sleeps.
+const SPIN_MAX: Duration = Duration::from_millis(50);
+
 /// What the first byte of a datagram to [`COUNT_PORT`] asks for.
 pub(crate) struct Datagram;
 
 impl Datagram {
     /// Forget the count and answer.
     pub(crate) const RESET: u8 = b'R';
-    /// Answer with the count (8 bytes) and the nanoseconds from first to last (8 bytes).
+    /// Answer with the count (8 bytes), how many more the socket had no room for (8 bytes), and the
+    /// nanoseconds from first to last (8 bytes).
     pub(crate) const REPORT: u8 = b'Q';
     /// Count this one, do not answer.
     pub(crate) const COUNT: u8 = b'C';
@@ -41,7 +51,10 @@ pub(crate) fn run(bind: IpAddr) -> Result<()> {
 
     thread::spawn(move || accept(&stream, swallow));
     thread::spawn(move || accept(&echo, send_back));
-    thread::spawn(move || serve_connects(&connect));
+    for _ in 0..CONNECT_THREADS {
+        let connect = connect.try_clone().context("share a listening socket")?;
+        thread::spawn(move || serve_connects(&connect));
+    }
     thread::spawn(move || send_datagrams_back(&gate));
     println!("ready");
     count_datagrams(&count)
@@ -76,7 +89,7 @@ fn send_back(mut connection: TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// One connection after the other, in this thread: there is one client.
+/// One connection after the other; as many threads do so as there are clients.
 fn serve_connects(listener: &TcpListener) {
     for mut connection in listener.incoming().flatten() {
         // A client that went away in between is no reason to stop.
@@ -105,11 +118,19 @@ fn send_datagrams_back(socket: &UdpSocket) {
 fn count_datagrams(socket: &UdpSocket) -> Result<()> {
     let mut buffer = [0; 2_048];
     let mut count = 0_u64;
+    let mut overflows_before = 0;
     let mut first = Instant::now();
     let mut last = first;
+    let mut spin_until = first;
     loop {
         let (_, from) = match socket.recv_from(&mut buffer) {
             Ok(received) => received,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if Instant::now() > spin_until {
+                    socket.set_nonblocking(false)?;
+                }
+                continue;
+            }
             // An ICMP error for an answer that nobody waits for any more.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => continue,
             Err(error) => return Err(error).context("receive a datagram"),
@@ -123,20 +144,55 @@ fn count_datagrams(socket: &UdpSocket) -> Result<()> {
                     last = first;
                 } else if count.is_multiple_of(64) {
                     last = Instant::now();
+                    spin_until = last + SPIN_MAX;
                 }
             }
             Datagram::RESET => {
                 count = 0;
+                overflows_before = overflows()?;
+                // A receiver that sleeps is woken for almost every datagram, by an interrupt of
+                // the other core that costs the sender more than the path that is measured.
+                socket.set_nonblocking(true)?;
+                spin_until = Instant::now() + SPIN_MAX;
                 let _ = socket.send_to(&[Datagram::RESET], from);
             }
             Datagram::REPORT => {
                 let span = u64::try_from((last - first).as_nanos()).unwrap_or(u64::MAX);
-                let mut report = [0; 16];
+                let overflowed = overflows()?.saturating_sub(overflows_before);
+                let mut report = [0; REPORT_LENGTH];
                 report[..8].copy_from_slice(&count.to_be_bytes());
-                report[8..].copy_from_slice(&span.to_be_bytes());
+                report[8..16].copy_from_slice(&overflowed.to_be_bytes());
+                report[16..].copy_from_slice(&span.to_be_bytes());
                 let _ = socket.send_to(&report, from);
             }
             _ => {}
         }
+    }
+}
+
+/// Datagrams that reached a socket of this namespace and found it full.
+fn overflows() -> Result<u64> {
+    let text =
+        std::fs::read_to_string("/proc/self/net/snmp").context("read /proc/self/net/snmp")?;
+    udp_counter(&text, "RcvbufErrors").context("find the overflows in /proc/self/net/snmp")
+}
+
+/// A counter in the kernel's two lines on UDP: names, then values.
+fn udp_counter(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter(|line| line.starts_with("Udp: "));
+    let index = lines.next()?.split(' ').position(|word| word == name)?;
+    lines.next()?.split(' ').nth(index)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_found_by_name() {
+        let text = "Tcp: A B\nTcp: 1 2\nUdp: InDatagrams RcvbufErrors\nUdp: 7 9\nUdpLite: A\n";
+        assert_eq!(udp_counter(text, "RcvbufErrors"), Some(9));
+        assert_eq!(udp_counter(text, "B"), None);
+        assert_eq!(udp_counter("", "RcvbufErrors"), None);
     }
 }

@@ -2,9 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use crate::latency::Samples;
@@ -64,12 +65,36 @@ pub(crate) fn request_response(to: IpAddr, duration: Duration) -> Result<Value> 
     Ok(json!({ "per_second": per_second, "p50_us": p50, "p99_us": p99 }))
 }
 
-/// Connections per second, each with one round trip of one byte.
-pub(crate) fn connect_request_close(to: IpAddr, duration: Duration) -> Result<Value> {
+/// Connections per second, each with one round trip of one byte. Several clients at once keep both
+/// ends busy: one alone mostly measures how fast a sleeping core wakes.
+pub(crate) fn connect_request_close(
+    to: IpAddr,
+    duration: Duration,
+    clients: usize,
+) -> Result<Value> {
     let to = SocketAddr::from((to, CONNECT_PORT));
-    let mut samples = Samples::with_capacity(1 << 18);
     let start = Instant::now();
-    let mut before = start;
+    let all = thread::scope(|scope| {
+        let threads: Vec<_> = (0..clients)
+            .map(|_| scope.spawn(|| connect_again_and_again(to, start, duration)))
+            .collect();
+        let mut all = Samples::default();
+        for thread in threads {
+            match thread.join() {
+                Ok(samples) => all.append(samples?),
+                Err(_) => bail!("a client's thread panicked"),
+            }
+        }
+        Ok(all)
+    })?;
+    let per_second = rate(all.len() as u64, start.elapsed().as_secs_f64());
+    let [p50, p99] = all.quantiles_us([500, 990]);
+    Ok(json!({ "per_second": per_second, "p50_us": p50, "p99_us": p99 }))
+}
+
+fn connect_again_and_again(to: SocketAddr, start: Instant, duration: Duration) -> Result<Samples> {
+    let mut samples = Samples::with_capacity(1 << 16);
+    let mut before = Instant::now();
     while before - start < duration {
         let mut connection = TcpStream::connect(to).with_context(|| format!("connect to {to}"))?;
         connection.set_read_timeout(Some(ANSWER_MAX))?;
@@ -79,9 +104,7 @@ pub(crate) fn connect_request_close(to: IpAddr, duration: Duration) -> Result<Va
         samples.push(after - before);
         before = after;
     }
-    let per_second = rate(samples.len() as u64, start.elapsed().as_secs_f64());
-    let [p50, p99] = samples.quantiles_us([500, 990]);
-    Ok(json!({ "per_second": per_second, "p50_us": p50, "p99_us": p99 }))
+    Ok(samples)
 }
 
 /// One byte there and back.
