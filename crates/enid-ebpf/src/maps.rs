@@ -19,38 +19,41 @@ use enid_pipeline::{
     fragments::{FragmentKey, FragmentRecord},
     table::{
         Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule,
-        GateRuleKey, GateServiceKey, PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord,
+        GateRuleKey, GateServiceKey, PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord, limit,
     },
 };
 
 #[map(name = "devices")]
-static DEVICES: HashMap<u32, u64> = HashMap::pinned(16_384, BPF_F_NO_PREALLOC);
+static DEVICES: HashMap<u32, u64> = HashMap::pinned(limit::DEVICES, BPF_F_NO_PREALLOC);
 #[map(name = "enis")]
-static ENIS: HashMap<u64, EniRecord> = HashMap::pinned(65_536, BPF_F_NO_PREALLOC);
+static ENIS: HashMap<u64, EniRecord> = HashMap::pinned(limit::ENIS, BPF_F_NO_PREALLOC);
 #[map(name = "endpoints")]
-static ENDPOINTS: HashMap<EndpointKey, Endpoint> = HashMap::pinned(262_144, BPF_F_NO_PREALLOC);
+static ENDPOINTS: HashMap<EndpointKey, Endpoint> =
+    HashMap::pinned(limit::ENDPOINTS, BPF_F_NO_PREALLOC);
 #[map(name = "subnets")]
-static SUBNETS: HashMap<u64, SubnetRecord> = HashMap::pinned(16_384, BPF_F_NO_PREALLOC);
+static SUBNETS: HashMap<u64, SubnetRecord> = HashMap::pinned(limit::SUBNETS, BPF_F_NO_PREALLOC);
 #[map(name = "routes")]
-static ROUTES: LpmTrie<[u32; 6], Route> = LpmTrie::pinned(262_144, 0);
+static ROUTES: LpmTrie<[u32; 6], Route> = LpmTrie::pinned(limit::ROUTES, 0);
 #[map(name = "policies")]
-static POLICIES: HashMap<u64, PolicyRecord> = HashMap::pinned(65_536, BPF_F_NO_PREALLOC);
+static POLICIES: HashMap<u64, PolicyRecord> = HashMap::pinned(limit::POLICIES, BPF_F_NO_PREALLOC);
 #[map(name = "gate_remotes")]
-static GATE_REMOTES: LpmTrie<[u32; 6], RuleBits> = LpmTrie::pinned(1_048_576, 0);
+static GATE_REMOTES: LpmTrie<[u32; 6], RuleBits> = LpmTrie::pinned(limit::GATE_REMOTES, 0);
 #[map(name = "gate_groups")]
-static GATE_GROUPS: HashMap<GateGroupKey, RuleBits> = HashMap::pinned(262_144, BPF_F_NO_PREALLOC);
+static GATE_GROUPS: HashMap<GateGroupKey, RuleBits> =
+    HashMap::pinned(limit::GATE_GROUPS, BPF_F_NO_PREALLOC);
 #[map(name = "gate_services")]
-static GATE_SERVICES: LpmTrie<[u32; 3], RuleBits> = LpmTrie::pinned(1_048_576, 0);
+static GATE_SERVICES: LpmTrie<[u32; 3], RuleBits> = LpmTrie::pinned(limit::GATE_SERVICES, 0);
 #[map(name = "gate_rules")]
-static GATE_RULES: HashMap<GateRuleKey, GateRule> = HashMap::pinned(524_288, BPF_F_NO_PREALLOC);
+static GATE_RULES: HashMap<GateRuleKey, GateRule> =
+    HashMap::pinned(limit::GATE_RULES, BPF_F_NO_PREALLOC);
 #[map(name = "config")]
 static CONFIG: Array<Config> = Array::pinned(1, 0);
 #[map(name = "flows")]
-static FLOWS: HashMap<FlowKey, FlowRecord> = HashMap::pinned(524_288, BPF_F_NO_PREALLOC);
+static FLOWS: HashMap<FlowKey, FlowRecord> = HashMap::pinned(limit::FLOWS, BPF_F_NO_PREALLOC);
 #[map(name = "drops")]
-static DROPS: LruHashMap<FlowKey, DropRecord> = LruHashMap::pinned(16_384, 0);
+static DROPS: LruHashMap<FlowKey, DropRecord> = LruHashMap::pinned(limit::DROPS, 0);
 #[map(name = "fragments")]
-static FRAGMENTS: LruHashMap<FragmentKey, FragmentRecord> = LruHashMap::pinned(8_192, 0);
+static FRAGMENTS: LruHashMap<FragmentKey, FragmentRecord> = LruHashMap::pinned(limit::FRAGMENTS, 0);
 #[map(name = "reasons")]
 static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_COUNTERS, 0);
 #[map(name = "scratch")]

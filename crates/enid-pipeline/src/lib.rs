@@ -197,8 +197,12 @@ fn judge<T: Tables, F: Frame>(
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
     scratch.known();
-    let source = spoof_guard::check(tables, scratch.ifindex, &scratch.packet)?;
-    scratch.source_eni = source.eni;
+    let source = spoof_guard::check(
+        tables,
+        scratch.ifindex,
+        &scratch.packet,
+        &mut scratch.source_eni,
+    )?;
     let remote = route::remote(tables, source.record, &scratch.packet)?;
     scratch.target_eni = remote.map_or(0, |remote| remote.eni);
     scratch.carried.keep_for(source.eni, scratch.target_eni);

@@ -48,7 +48,7 @@ reasons! {
     10 FragmentUnknown "fragment-unknown" "a later fragment whose first fragment was not seen";
     11 EgressRule "egress-rule" "no egress rule of the source's security groups allows it";
     12 IngressRule "ingress-rule" "no ingress rule of the destination's security groups allows it";
-    13 DestinationMac "destination-mac" "the destination MAC is neither the router's nor the destination's";
+    13 DestinationMac "destination-mac" "the destination MAC leads neither to the router nor to a neighbour";
     14 NoRoute "no-route" "the route table has no route to the destination";
     15 NoEndpoint "no-endpoint" "no network interface has the destination address";
     16 TargetDown "target-down" "the destination's network interface has no device on this host";

@@ -313,8 +313,39 @@ pub mod protocol {
     pub const ICMP_V6: u8 = 58;
 }
 
-/// Sizes of all keys and values, in the order of the maps: part of the path of a pin.
-pub const LAYOUT: [usize; 22] = [
+/// Entries that each table can hold.
+pub mod limit {
+    /// Host-side devices.
+    pub const DEVICES: u32 = 16_384;
+    /// Network interfaces.
+    pub const ENIS: u32 = 65_536;
+    /// Private addresses.
+    pub const ENDPOINTS: u32 = 262_144;
+    /// Subnets.
+    pub const SUBNETS: u32 = 16_384;
+    /// Routes of all route tables.
+    pub const ROUTES: u32 = 262_144;
+    /// Sets of security groups.
+    pub const POLICIES: u32 = 65_536;
+    /// Remote prefixes of all gates.
+    pub const GATE_REMOTES: u32 = 1_048_576;
+    /// Security groups of all gates.
+    pub const GATE_GROUPS: u32 = 262_144;
+    /// Protocol and port prefixes of all gates.
+    pub const GATE_SERVICES: u32 = 1_048_576;
+    /// Rules of all gates.
+    pub const GATE_RULES: u32 = 524_288;
+    /// Flow entries, unless the agent asks for another number.
+    pub const FLOWS: u32 = 524_288;
+    /// Dropped flows that are remembered.
+    pub const DROPS: u32 = 16_384;
+    /// Fragmented packets that are remembered.
+    pub const FRAGMENTS: u32 = 8_192;
+}
+
+/// Sizes of all keys and values, and the limits: part of the path of a pin. The number of flows is not,
+/// it is the agent's choice.
+pub const LAYOUT: [usize; 34] = [
     size_of::<EniRecord>(),
     size_of::<EndpointKey>(),
     size_of::<Endpoint>(),
@@ -336,6 +367,18 @@ pub const LAYOUT: [usize; 22] = [
     size_of::<crate::fragments::FragmentRecord>(),
     crate::reason::REASON_COUNTERS as usize,
     offset_of!(EniRecord, mac),
+    limit::DEVICES as usize,
+    limit::ENIS as usize,
+    limit::ENDPOINTS as usize,
+    limit::SUBNETS as usize,
+    limit::ROUTES as usize,
+    limit::POLICIES as usize,
+    limit::GATE_REMOTES as usize,
+    limit::GATE_GROUPS as usize,
+    limit::GATE_SERVICES as usize,
+    limit::GATE_RULES as usize,
+    limit::DROPS as usize,
+    limit::FRAGMENTS as usize,
     // Raised by hand when fields change their meaning and no size tells.
     1,
 ];

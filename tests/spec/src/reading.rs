@@ -355,7 +355,8 @@ fn way<'a>(
     if receiver.id == sender.id {
         return Err(Reason::OwnAddress);
     }
-    let is_neighbour = receiver.subnet == sender.subnet && packet.to_mac == receiver.mac;
+    // A neighbour is found by its address, whatever MAC it had when it was last seen.
+    let is_neighbour = receiver.subnet == sender.subnet && !packet.to_mac.is_group();
     if !is_to_router && !is_neighbour {
         return Err(Reason::DestinationMac);
     }

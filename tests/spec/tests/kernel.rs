@@ -2,6 +2,12 @@
 //!
 //! The devices of the random region are real ones, in a network namespace of the test; nothing travels.
 
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::tests_outside_test_module,
+    reason = "the whole file is a test program"
+)]
+
 use std::process::Command;
 
 use enid_host::datapath::{Datapath, Options};

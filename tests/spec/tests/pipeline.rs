@@ -1,5 +1,11 @@
 //! The pipeline over planned tables agrees with the plain reading, packet by packet.
 
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::tests_outside_test_module,
+    reason = "the whole file is a test program"
+)]
+
 use std::collections::BTreeMap;
 
 use enid_pipeline::bytes::Mac;

@@ -183,8 +183,14 @@ pub(crate) fn renew<T: Tables>(
     };
     // Only packets in the connection's own direction say whether it is tracked, except to an ENI that
     // the connection is new to.
+    let is_new = entry.target_eni.get() != judged.target.eni;
+    if is_new {
+        // What the ENI that had the address before tracked is nothing to this one.
+        entry
+            .flags
+            .set(entry.flags.get() & !flag::TRACKED_AT_TARGET);
+    }
     let tracked = if carried.is_reply() {
-        let is_new = entry.target_eni.get() != judged.target.eni;
         let at_target = if is_new && judged.ingress.is_tracked {
             flag::TRACKED_AT_TARGET
         } else {

@@ -66,7 +66,9 @@ pub(crate) fn route<'a, T: Tables>(
         return Err(Reason::OwnAddress);
     }
     *hop = if target.record.subnet == source.record.subnet {
-        if !is_to_router && packet.macs.destination() != target.record.mac {
+        // The address decides, not the MAC: after an address has moved, a neighbour's ARP cache keeps
+        // the MAC of the interface that had it before, for half a minute and more.
+        if packet.macs.destination().is_group() {
             return Err(Reason::DestinationMac);
         }
         let sender = if is_to_router {
@@ -167,11 +169,24 @@ mod tests {
             &mut straight.frame(),
             &Change::dropped(Reason::DestinationMac),
         );
-        let mut wrong = packet(A, B, query());
-        wrong.to_mac = Mac([2, 9, 9, 9, 9, 9]);
+    }
+
+    #[test]
+    fn inside_a_subnet_the_address_decides_and_not_an_old_mac() {
+        let world = open();
+        let mut old = packet(A, B, query());
+        old.to_mac = Mac([2, 9, 9, 9, 9, 9]);
+        let mut frame = old.frame();
+        let _ = world.send(A, &mut frame, &Change::opened(2, 28));
+        assert_eq!(frame[..6], mac(B).0);
+        assert_eq!(frame[6..12], mac(A).0);
+
+        let world = open();
+        let mut everybody = packet(A, B, query());
+        everybody.to_mac = Mac([0xff; 6]);
         let _ = world.send(
             A,
-            &mut wrong.frame(),
+            &mut everybody.frame(),
             &Change::dropped(Reason::DestinationMac),
         );
     }

@@ -20,14 +20,17 @@ pub(crate) struct Source<'a> {
     pub(crate) owns_address: bool,
 }
 
-/// Finds the sender and checks that it may send this packet.
+/// Finds the sender, which `sender` is told even if it is refused, and checks that it may send this
+/// packet.
 #[inline(always)]
 pub(crate) fn check<'a, T: Tables>(
     tables: &'a T,
     ifindex: u32,
     packet: &Packet,
+    sender: &mut u64,
 ) -> Result<Source<'a>, Reason> {
     let eni = tables.device(ifindex).ok_or(Reason::UnknownDevice)?;
+    *sender = eni;
     let record = tables.eni(eni).ok_or(Reason::Incomplete)?;
     if packet.source_mac() != record.mac {
         return Err(Reason::SourceMac);
