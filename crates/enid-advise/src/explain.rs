@@ -157,7 +157,11 @@ pub fn explain(state: &Arc<State>, question: &Question) -> Result<Explanation, U
         .map(|found| Arc::clone(found.record()))
         .or(to);
     Ok(Explanation {
-        verdict: if story.verdict.is_ok() { "forward" } else { "drop" },
+        verdict: if story.verdict.is_ok() {
+            "forward"
+        } else {
+            "drop"
+        },
         reason: story.verdict.err().map(Reason::label),
         words: story.verdict.err().map(Reason::words),
         from: party(Some(&from), from.primary_address()),
@@ -262,9 +266,11 @@ impl std::str::FromStr for End {
         if let Ok(IpAddr::V4(address)) = text.parse() {
             return Ok(Self::Address(address));
         }
-        let eni = text.parse().map(Self::Eni);
-        eni.or_else(|_| text.parse().map(Self::Instance))
-            .or_else(|_| Err(NotAnEnd(text.to_owned())))
+        if let Ok(eni) = text.parse() {
+            return Ok(Self::Eni(eni));
+        }
+        let instance = text.parse().map(Self::Instance);
+        instance.map_err(|_malformed| NotAnEnd(text.to_owned()))
     }
 }
 
@@ -276,5 +282,43 @@ pub fn protocol_number(text: &str) -> Option<u8> {
         "tcp" => Some(table::protocol::TCP),
         "udp" => Some(table::protocol::UDP),
         other => other.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_an_interface_an_instance_or_an_address() {
+        let end = |text: &str| text.parse::<End>().ok();
+        assert_eq!(
+            end("10.0.0.1"),
+            Some(End::Address(Ipv4Addr::new(10, 0, 0, 1)))
+        );
+        assert_eq!(end("eni-0000000000000000a"), Some(End::Eni(EniId(10))));
+        assert_eq!(
+            end("i-0000000000000000a"),
+            Some(End::Instance(InstanceId(10)))
+        );
+        for text in ["", "eni-1", "vpc-0000000000000000a", "10.0.0", "::1"] {
+            assert_eq!(end(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_exist_is_named() {
+        let question = Question {
+            from: End::Eni(EniId(10)),
+            to: End::Address(Ipv4Addr::LOCALHOST),
+            protocol: 6,
+            port: 80,
+        };
+        let answer = explain(&Arc::default(), &question);
+        let name = "eni-0000000000000000a".to_owned();
+        assert_eq!(answer, Err(Unanswerable::NotFound(name)));
+        let from = End::Address(Ipv4Addr::LOCALHOST);
+        let answer = explain(&Arc::default(), &Question { from, ..question });
+        assert_eq!(answer, Err(Unanswerable::AmbiguousSender));
     }
 }

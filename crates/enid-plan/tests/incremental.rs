@@ -1,6 +1,11 @@
 //! A planner that took many states holds what one that took only the last of them holds, and the
 //! differences that it gave lead from the first tables to the last.
 
+#![expect(
+    clippy::tests_outside_test_module,
+    reason = "an integration test is a test module"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -22,13 +22,18 @@ pub(crate) struct Disk {
     database: Option<Database>,
 }
 
+/// redb's errors do not tell their source. An I/O error is taken out of them here, because the
+/// writer asks whether it is that the disk is full.
 fn failed<E>(what: &'static str) -> impl FnOnce(E) -> EngineError
 where
-    E: std::error::Error + Send + Sync + 'static,
+    E: Into<redb::Error>,
 {
-    move |source| EngineError {
+    move |error| EngineError {
         what,
-        source: Box::new(source),
+        source: match error.into() {
+            redb::Error::Io(error) => Box::new(error),
+            other => Box::new(other),
+        },
     }
 }
 

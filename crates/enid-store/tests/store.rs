@@ -1,5 +1,10 @@
 //! Every engine against the in-memory one, and what a commit promises.
 
+#![expect(
+    clippy::tests_outside_test_module,
+    reason = "an integration test is a test module"
+)]
+
 use std::sync::Arc;
 
 use enid_model::id::EniId;

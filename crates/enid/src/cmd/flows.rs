@@ -94,12 +94,18 @@ fn read(tables: &FlowTables) -> anyhow::Result<Vec<Flow>> {
 
 fn forward(key: &FlowKey, record: &FlowRecord, now: u64) -> Flow {
     let has = |bit| record.flags & bit != 0;
+    // An entry has the rule at each of its own ends; what answers was admitted the other way round.
+    let reply = has(flag::REPLY);
+    let (egress, ingress) = match reply {
+        true => (record.ingress_rule, record.egress_rule),
+        false => (record.egress_rule, record.ingress_rule),
+    };
     Flow {
         verdict: "forward",
         reason: None,
-        egress_rule: rule(record.egress_rule),
-        ingress_rule: rule(record.ingress_rule),
-        reply: has(flag::REPLY),
+        egress_rule: rule(egress),
+        ingress_rule: rule(ingress),
+        reply,
         tracked_at_source: has(flag::TRACKED_AT_SOURCE),
         tracked_at_destination: has(flag::TRACKED_AT_TARGET),
         packets: record.packets,
