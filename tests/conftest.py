@@ -1,11 +1,13 @@
 """Fixtures of the end-to-end tests.
 
 They speak to the `enid` binary only from outside: its command line, its endpoint, and packets
-between instances. `ENID_BIN` names another binary than the release build. Real packets need root;
-without it those tests are skipped, but never in CI.
+between instances. `ENID_BIN` names another binary than the release build. Real packets need root
+and what `enid doctor` lists; without it those tests are skipped, but never in CI.
 """
 
+import functools
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,11 +23,20 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_runtest_setup(item):
-    if item.get_closest_marker("real_packets") and os.geteuid() != 0:
-        missing = "real packets need root"
+    missing = _missing() if item.get_closest_marker("real_packets") else None
+    if missing:
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
+
+
+@functools.cache
+def _missing():
+    """What this host lacks for real packets."""
+    if os.geteuid() != 0:
+        return "real packets need root"
+    doctor = subprocess.run([ENID, "doctor"], capture_output=True, text=True)
+    return doctor.stdout if doctor.returncode != 0 else None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -82,7 +82,8 @@ def test_caller_identity(daemon):
 @pytest.mark.parametrize("wrong", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
 def test_wrong_key_and_wrong_secret(daemon, wrong):
     keys = {wrong: "AKIAWRONGWRONGWRONGW"}
-    with refused("AuthFailure", "AWS was not able to validate the provided access credentials", 401):
+    words = "AWS was not able to validate the provided access credentials"
+    with refused("AuthFailure", words, 401):
         daemon.client(keys=keys).describe_vpcs()
     code = {"AWS_ACCESS_KEY_ID": "InvalidClientTokenId",
             "AWS_SECRET_ACCESS_KEY": "SignatureDoesNotMatch"}[wrong]
@@ -144,7 +145,8 @@ def test_no_signature(daemon):
     ("Action=DescribeVpcs&Version=2016-11-15&Filter.x.Name=a", "UnknownParameter", "Filter.x"),
     ("Version=2016-11-15", "MissingAction", ""),
     ("Action=DescribeVpcs&Version=1999-01-01", "NoSuchVersion", "1999-01-01"),
-    ("Action=DescribeVpcs&Version=2016-11-15&VpcId.1=%ff%fe", "InvalidParameterValue", ""),
+    ("Action=DescribeVpcs&Version=2016-11-15&VpcId.1=%ff%fe", "MalformedQueryString",
+     ""),
     ("%%%&=&&==&Action", "MissingAction", ""),
 ])
 def test_refused_by_name(daemon, body, code, words):

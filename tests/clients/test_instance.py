@@ -122,7 +122,8 @@ def test_launch_limits_of_the_type(ec2, papers):
 def test_client_token(ec2, papers):
     _, subnet = papers.network()
     first = papers.instance(subnet, ClientToken="launch")
-    again = run(ec2, InstanceType="m5.large", SubnetId=subnet, ClientToken="launch")
+    again = run(ec2, InstanceType="m5.large", SubnetId=subnet, ClientToken="launch",
+                PrivateIpAddress=first.ip)
     assert [one["InstanceId"] for one in again["Instances"]] == [first.id]
     with refused("IdempotentParameterMismatch"):
         run(ec2, InstanceType="m5.xlarge", SubnetId=subnet, ClientToken="launch")
@@ -130,7 +131,7 @@ def test_client_token(ec2, papers):
 
 def test_several_and_their_pages(ec2, papers):
     _, subnet = papers.network()
-    made = papers.launch(subnet, count=12, InstanceType="t3.small")
+    made = papers.launch_together(subnet, 12, InstanceType="t3.small")
     assert len({one.ip for one in made}) == 12
     filters = [{"Name": "subnet-id", "Values": [subnet]}]
     pages = list(ec2.get_paginator("describe_instances").paginate(

@@ -152,7 +152,8 @@ def test_secondary_addresses(ec2, papers, place):
     with refused("InvalidParameterValue",
                  f"Some of the specified addresses are not assigned to interface {eni}"):
         ec2.unassign_private_ip_addresses(NetworkInterfaceId=eni, PrivateIpAddresses=["10.0.0.20"])
-    with refused("InvalidParameterValue", "…primary IP address of an interface cannot be unassigned."):
+    with refused("InvalidParameterValue",
+                 "…primary IP address of an interface cannot be unassigned."):
         ec2.unassign_private_ip_addresses(NetworkInterfaceId=eni, PrivateIpAddresses=["10.0.0.10"])
     with refused("MissingParameter"):
         ec2.assign_private_ip_addresses(NetworkInterfaceId=eni)
@@ -180,7 +181,8 @@ def test_attach_and_detach(ec2, papers, place):
     spare = create(papers, subnet)
     with refused("InvalidParameterValue", f"Instance '{instance.id}' already has an interface "
                  "attached at device index '1'."):
-        ec2.attach_network_interface(NetworkInterfaceId=spare, InstanceId=instance.id, DeviceIndex=1)
+        ec2.attach_network_interface(NetworkInterfaceId=spare, InstanceId=instance.id,
+                                     DeviceIndex=1)
     ec2.attach_network_interface(NetworkInterfaceId=spare, InstanceId=instance.id, DeviceIndex=2)
     with refused("AttachmentLimitExceeded", "Interface count 4 exceeds the limit for m5.large"):
         ec2.attach_network_interface(NetworkInterfaceId=create(papers, subnet),

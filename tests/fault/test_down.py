@@ -7,6 +7,7 @@ import pytest
 
 from support.lab import ANYWHERE, Lab
 from support.rules import everything
+from support.until import until
 
 pytestmark = pytest.mark.real_packets
 
@@ -44,7 +45,8 @@ def test_down_removes_its_own_only(start_daemon, foreign):
 
     # Stored is stored: the same region comes back.
     daemon.start()
-    lab.ec2.get_waiter("instance_running").wait(InstanceIds=[server.id, client.id])
+    for instance in (server, client):
+        until(lambda: instance.describe()["State"]["Name"] == "running", "it runs again")
     assert client.agent.ping_until(address=server.ip) is not None
     assert server.exec("cat", "/root/kept").stdout == "kept\n"
     assert daemon.json("verify")["agree"]

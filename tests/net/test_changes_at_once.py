@@ -1,5 +1,7 @@
 """A change of rules is in force when it is answered: no test here waits after a call."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from support.lab import ANYWHERE
@@ -107,3 +109,20 @@ def test_changed_groups_are_in_force(lab, pair):
     lab.ec2.modify_network_interface_attribute(NetworkInterfaceId=server.eni,
                                                Groups=[other, group])
     assert client.agent.connect(address=server.ip, port=80) == "open"
+
+
+def test_many_clients_at_once(lab, pair):
+    # Fails if a call is answered for a commit that another one's tables have not taken in yet.
+    server, client, group, _ = pair
+    for port in range(1000, 1040):
+        server.agent.serve_tcp(port=port)
+
+    def authorize_and_try(port):
+        lab.authorize(group, tcp(ANYWHERE, port))
+        opened = client.agent.connect(address=server.ip, port=port, timeout=0.9)
+        lab.revoke(group, tcp(ANYWHERE, port))
+        return opened, client.agent.connect(address=server.ip, port=port, timeout=0.2)
+
+    with ThreadPoolExecutor(8) as pool:
+        results = set(pool.map(authorize_and_try, range(1000, 1040)))
+    assert results == {("open", "timeout")}

@@ -53,7 +53,8 @@ def test_terminal_is_passed_through(lab, instance):
     # Fails if the command has no terminal when the caller has one, or has one when not.
     assert instance.exec("test", "-t", "0", check=False, stdin=subprocess.DEVNULL).returncode == 1
     ours, theirs = pty.openpty()
-    command = lab.daemon.command("exec", instance.id, "--", "sh", "-c", "tty; stty size; read a; echo got $a")
+    script = "tty; stty size; read a; echo got $a"
+    command = lab.daemon.command("exec", instance.id, "--", "sh", "-c", script)
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         shown = bytearray()

@@ -29,6 +29,6 @@ def test_not_carried(lab, what):
     sender.agent.send_frame(device="eth0", frame=target + source + rest)
     # The same way carries a packet that may pass; what was sent before it would be there.
     assert sender.agent.ping(address=receiver.ip) == "open"
-    kinds = {frame[24:28] + frame[46:48] for frame in receiver.agent.sniffed(device="eth0")}
-    assert "080001" in kinds, "the echo request was seen"
-    assert kinds <= {"080001", "0806" + "00"}
+    # EtherType and protocol; ARP answers are the receiver's own business.
+    kinds = [frame[24:28] + frame[46:48] for frame in receiver.agent.sniffed(device="eth0")]
+    assert {kind for kind in kinds if not kind.startswith("0806")} == {"080001"}

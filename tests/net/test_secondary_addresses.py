@@ -22,9 +22,9 @@ def assign(lab, instance, **options):
 
 def test_assigned_address_works_until_it_is_unassigned(lab, trio):
     # Fails if addresses are only stored, or stay in the maps after they were taken away.
-    server, client, _ = trio
+    server, client, early = trio
     server.agent.serve_tcp(port=80)
-    assert client.agent.connect(address=ADDRESS, port=80, timeout=0.2) != "open"
+    assert early.agent.connect(address=ADDRESS, port=80, timeout=0.2) != "open"
     assign(lab, server)
     assert client.agent.connect(address=ADDRESS, port=80) == "open"
     assert server.agent.ping(address=client.ip, source=ADDRESS) == "open"
@@ -37,11 +37,11 @@ def test_assigned_address_works_until_it_is_unassigned(lab, trio):
 def test_reassigned_address_takes_its_traffic_along(lab, trio):
     # Fails if the old owner keeps receiving, or neighbours keep sending there.
     first, client, second = trio
-    for server in (first, second):
-        server.agent.serve_udp(port=7)
     assign(lab, first)
+    first.agent.serve_udp(port=7, address=ADDRESS)
     assert client.agent.datagram(address=ADDRESS, port=7, text="one") == f"3 {client.ip}"
     assign(lab, second, AllowReassignment=True)
+    second.agent.serve_udp(port=7, address=ADDRESS)
     assert client.agent.datagram(address=ADDRESS, port=7, text="two") == f"3 {client.ip}"
     assert [message["text"] for message in first.agent.received(port=7)] == ["one"]
     assert [message["text"] for message in second.agent.received(port=7)] == ["two"]
@@ -50,8 +50,8 @@ def test_reassigned_address_takes_its_traffic_along(lab, trio):
 def test_an_address_that_may_not_move_stays(lab, trio):
     # Fails if a refused call moves the traffic nevertheless.
     first, client, second = trio
-    first.agent.serve_udp(port=7)
     assign(lab, first)
+    first.agent.serve_udp(port=7, address=ADDRESS)
     with pytest.raises(lab.ec2.exceptions.ClientError) as refused:
         assign(lab, second)
     assert refused.value.response["Error"]["Message"] == (

@@ -1,4 +1,4 @@
-"""A daemon under test: its own data directory, port and keys, and the proof that it leaves nothing."""
+"""A daemon under test: its own data directory, port and keys; and proof that it leaves nothing."""
 
 import hashlib
 import json
@@ -21,6 +21,9 @@ REGION = "us-east-1"
 
 # AWS's default of five VPCs per region would make tests wait for each other.
 DEFAULT_CONFIG = "[quotas]\nvpcs = 1000\n"
+
+# One for all: it reads the API models once.
+_SESSION = boto3.session.Session()
 
 _PINS = Path("/sys/fs/bpf/enid")
 _NAMESPACES = Path("/run/netns")
@@ -89,7 +92,8 @@ class Daemon:
     def stop(self):
         """Asks it to end."""
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(20) == 0, self.text()
+        code = self.process.wait(20)
+        assert code == 0, f"it ended with {code}: {self.text()}"
 
     def command(self, *words):
         return [ENID, "--data", str(self.data), *words]
@@ -113,7 +117,7 @@ class Daemon:
         """A boto3 client that retries nothing: a first answer that fails is a failure."""
         exports = self.environment() | (keys or {})
         settings = {"retries": {"total_max_attempts": 1}, "max_pool_connections": 32} | options
-        return boto3.session.Session().client(
+        return _SESSION.client(
             service, region_name=region, endpoint_url=self.url,
             aws_access_key_id=exports["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=exports["AWS_SECRET_ACCESS_KEY"],

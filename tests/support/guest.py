@@ -47,8 +47,9 @@ class Agent:
         return lambda **arguments: self.start(do, **arguments).result(_PATIENCE_S)
 
     def close(self):
-        self._process.kill()
-        self._process.wait()
+        """Ends it by the end of its input, as it is meant to."""
+        self._process.stdin.close()
+        self._process.wait(_PATIENCE_S)
 
     def _read(self):
         for line in self._process.stdout:

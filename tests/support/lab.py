@@ -1,5 +1,7 @@
 """VPCs with instances for one test, made through the API and removed again in the end."""
 
+import ipaddress
+
 from support.guest import Agent
 
 ANYWHERE = "0.0.0.0/0"
@@ -47,6 +49,7 @@ class Lab:
         self.ec2 = ec2 or daemon.client()
         self.instances = []
         self._vpcs = []
+        self._hosts = {}
 
     def vpc(self, cidr="10.0.0.0/16"):
         vpc = self.ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
@@ -55,7 +58,10 @@ class Lab:
 
     def subnet(self, vpc, cidr="10.0.0.0/24", zone="us-east-1a"):
         answer = self.ec2.create_subnet(VpcId=vpc, CidrBlock=cidr, AvailabilityZone=zone)
-        return answer["Subnet"]["SubnetId"]
+        subnet = answer["Subnet"]["SubnetId"]
+        first = ipaddress.ip_network(cidr).network_address
+        self._hosts[subnet] = iter(range(10, 40)), first
+        return subnet
 
     def network(self, cidr="10.0.0.0/16"):
         """A VPC with one subnet in its first /24."""
@@ -64,7 +70,8 @@ class Lab:
 
     def group(self, vpc, name, ingress=(), egress=None):
         """A group; with `egress` its rules replace the one that opens everything."""
-        group = self.ec2.create_security_group(VpcId=vpc, GroupName=name, Description=name)["GroupId"]
+        answer = self.ec2.create_security_group(VpcId=vpc, GroupName=name, Description=name)
+        group = answer["GroupId"]
         if ingress:
             self.authorize(group, *ingress)
         if egress is not None:
@@ -91,24 +98,47 @@ class Lab:
         self.ec2.revoke_security_group_egress(GroupId=group, IpPermissions=list(permissions))
 
     def default_group(self, vpc):
-        filters = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": ["default"]}]
+        filters = [{"Name": "vpc-id", "Values": [vpc]},
+                   {"Name": "group-name", "Values": ["default"]}]
         return self.ec2.describe_security_groups(Filters=filters)["SecurityGroups"][0]["GroupId"]
 
     def launch(self, subnet, *groups, count=1, **options):
-        """Instances in a subnet, with the VPC's default group unless groups are named."""
-        request = {"ImageId": IMAGE, "InstanceType": "m5.large", "MinCount": count,
-                   "MaxCount": count} | options
+        """Instances in a subnet, with the VPC's default group unless groups are named.
+
+        Their addresses are 10 to 39 of the subnet unless named: tests name others, which then
+        are free for sure.
+        """
+        return [self._launch(subnet, groups, options) for _ in range(count)]
+
+    def launch_together(self, subnet, count, **options):
+        """Instances of one call, with addresses of the region's choice."""
+        request = self._request(subnet, (), options) | {"MinCount": count, "MaxCount": count}
+        return self._run(request)
+
+    def instance(self, subnet, *groups, **options):
+        return self._launch(subnet, groups, options)
+
+    def _launch(self, subnet, groups, options):
+        request = self._request(subnet, groups, options)
+        if subnet is not None:
+            hosts, first = self._hosts[subnet]
+            request.setdefault("PrivateIpAddress", str(first + next(hosts)))
+        [made] = self._run(request)
+        return made
+
+    def _request(self, subnet, groups, options):
+        request = {"ImageId": IMAGE, "InstanceType": "m5.large", "MinCount": 1, "MaxCount": 1}
         if subnet is not None:
             request["SubnetId"] = subnet
-            if groups:
-                request["SecurityGroupIds"] = list(groups)
+        if groups:
+            request["SecurityGroupIds"] = list(groups)
+        return request | options
+
+    def _run(self, request):
         described = self.ec2.run_instances(**request)["Instances"]
         made = [Instance(self, one) for one in described]
         self.instances += made
         return made
-
-    def instance(self, subnet, *groups, **options):
-        return self.launch(subnet, *groups, **options)[0]
 
     def interface(self, subnet, *groups, **options):
         if groups:

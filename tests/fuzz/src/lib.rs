@@ -1,0 +1,43 @@
+//! What is fuzzed: one function per parser of outside bytes, each with what must hold of it.
+//!
+//! A target takes any bytes and panics if something is wrong: if the code under it panics, or if a
+//! second, independent reading disagrees. `fuzz/` runs them under libFuzzer; this crate's test runs
+//! them briefly over the same corpus, mutated from a seed ([`mutate`]).
+#![forbid(unsafe_code)]
+
+mod authorization;
+mod filter;
+mod form;
+mod front;
+mod id;
+pub mod mutate;
+mod network;
+pub mod packet;
+mod record;
+mod session;
+
+pub use authorization::authorization;
+pub use filter::filter;
+pub use form::{form, request};
+pub use front::front;
+pub use id::id;
+pub use packet::packet;
+pub use record::{key, record};
+pub use session::session;
+
+/// A function that holds its parser against any bytes.
+pub type Target = fn(&[u8]);
+
+/// All targets by name, which is also that of their directory under `fuzz/corpus`.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("authorization", authorization),
+    ("filter", filter),
+    ("form", form),
+    ("front", front),
+    ("id", id),
+    ("key", key),
+    ("packet", packet),
+    ("record", record),
+    ("request", request),
+    ("session", session),
+];

@@ -1,0 +1,163 @@
+//! A small network that never changes, so that the packets of the corpus keep their meaning.
+//!
+//! ```text
+//!  VPC 1   10.0.0.0/24 fd00::/64   ENI a .10 (web)   ENI b .11 (base)   ENI d .13 (web, no device)
+//!          10.0.1.0/24             ENI c .10 (base, no source/destination check)
+//!  VPC 2   10.0.0.0/24             ENI e .10 (open)  ENI f .11 (open)
+//! ```
+//!
+//! Everybody may send anything. `base` lets `web` in to UDP 53 and everybody to TCP 22; `web` lets
+//! everybody in to TCP 80 and to echo; `open` lets everything in, untracked.
+
+use enid_pipeline::bytes::{Addr, Mac};
+use enid_pipeline::table::{
+    Direction, Endpoint, EndpointKey, EniRecord, GROUPS_MAX, PolicyRecord, Route, RouteKey,
+    SubnetRecord, TABLE_BITS, protocol, trie_id,
+};
+use enid_pipeline::table_set::TableSet;
+use enid_plan::gate::{self, RulePeer, RuleSpec};
+use ipnet::IpNet;
+
+/// The first host-side device; those of the other interfaces follow.
+pub(crate) const FIRST_DEVICE: u32 = 10;
+
+const WEB: u64 = 0x301;
+const BASE: u64 = 0x302;
+const OPEN: u64 = 0x303;
+/// VPC, subnet, group, last octet, whether it has a device, whether it is checked.
+const ENIS: [(u64, u64, u64, u8, bool, bool); 6] = [
+    (1, 0x100, WEB, 10, true, true),
+    (1, 0x100, BASE, 11, true, true),
+    (1, 0x101, BASE, 10, true, false),
+    (1, 0x100, WEB, 13, false, true),
+    (2, 0x200, OPEN, 10, true, true),
+    (2, 0x200, OPEN, 11, true, true),
+];
+
+/// The tables of the network.
+pub(crate) fn tables() -> TableSet {
+    let mut tables = TableSet::default();
+    for (vpc, subnet, octet) in [(1, 0x100, 0), (1, 0x101, 1), (2, 0x200, 0)] {
+        add_subnet(&mut tables, vpc, subnet, octet);
+    }
+    for (number, eni) in (0..).zip(ENIS) {
+        add_eni(&mut tables, number, eni);
+    }
+    for group in [WEB, BASE, OPEN] {
+        add_policy(&mut tables, group);
+    }
+    tables
+}
+
+fn add_subnet(tables: &mut TableSet, vpc: u64, subnet: u64, octet: u8) {
+    let record = SubnetRecord {
+        vpc,
+        router: Addr::v4([10, 0, octet, 1]),
+        cidr: Addr::v4([10, 0, octet, 0]),
+        cidr_len: 120,
+        router_mac: Mac([2, 0xff, 0, 0, 0, octet]),
+        pad: [0; 6],
+    };
+    tables.subnets.insert(subnet, record);
+    let local = [(112, Addr::v4([10, 0, 0, 0])), (16, v6(0).masked(16))];
+    for (length, addr) in local {
+        let key = RouteKey {
+            prefix_len: TABLE_BITS + length,
+            table: trie_id(vpc),
+            addr,
+        };
+        let route = Route {
+            target: 0,
+            kind: Route::LOCAL,
+            pad: 0,
+        };
+        tables.routes.insert(key, route);
+    }
+}
+
+fn add_eni(tables: &mut TableSet, number: u8, eni: (u64, u64, u64, u8, bool, bool)) {
+    let (vpc, subnet, group, last, has_device, is_checked) = eni;
+    let id = 0x400 + u64::from(number);
+    let ifindex = FIRST_DEVICE + u32::from(number);
+    let mut groups = [0; GROUPS_MAX];
+    groups[0] = group;
+    let record = EniRecord {
+        vpc,
+        subnet,
+        policy: group,
+        route_table: vpc,
+        groups,
+        ifindex: if has_device { ifindex } else { 0 },
+        tcp_established_s: 600,
+        udp_s: 30,
+        udp_stream_s: 180,
+        mac: Mac([2, 0, 0, 0, 0, 0x0a + number]),
+        flags: if is_checked {
+            EniRecord::SOURCE_DEST_CHECK
+        } else {
+            0
+        },
+        group_count: 1,
+    };
+    tables.enis.insert(id, record);
+    if has_device {
+        tables.devices.insert(ifindex, id);
+    }
+    let third = u8::from(subnet == 0x101);
+    for addr in [Addr::v4([10, 0, third, last]), v6(0x0a + number)] {
+        let key = EndpointKey { vpc, addr };
+        tables.endpoints.insert(key, Endpoint { eni: id });
+    }
+}
+
+/// An address of `fd00::/64`.
+pub(crate) fn v6(last: u8) -> Addr {
+    let mut octets = [0; 16];
+    (octets[0], octets[15]) = (0xfd, last);
+    Addr::v6(octets)
+}
+
+fn add_policy(tables: &mut TableSet, group: u64) {
+    let mut id = group << 8;
+    let mut rule = |peer, protocol, from, to| {
+        id += 1;
+        RuleSpec {
+            id,
+            peer,
+            protocol,
+            from,
+            to,
+        }
+    };
+    let everybody = ["0.0.0.0/0", "::/0"].map(|cidr| {
+        // Unwrap: both are CIDR blocks.
+        RulePeer::Cidr(cidr.parse::<IpNet>().expect("a CIDR block"))
+    });
+    let mut out = Vec::new();
+    let mut into = Vec::new();
+    for peer in everybody {
+        out.push(rule(peer, None, 0, u16::MAX));
+        match group {
+            WEB => {
+                into.push(rule(peer, Some(protocol::TCP), 80, 80));
+                into.push(rule(peer, Some(protocol::ICMP), 0x0800, 0x08ff));
+                into.push(rule(peer, Some(protocol::ICMP_V6), 0x8000, 0x80ff));
+            }
+            BASE => into.push(rule(peer, Some(protocol::TCP), 22, 22)),
+            _ => into.push(rule(peer, None, 0, u16::MAX)),
+        }
+    }
+    if group == BASE {
+        into.push(rule(RulePeer::Group(WEB), Some(protocol::UDP), 53, 53));
+    }
+    let egress = gate::compile(group, Direction::Egress, &out);
+    let ingress = gate::compile(group, Direction::Ingress, &into);
+    let record = PolicyRecord {
+        egress_gate: egress.id,
+        ingress_gate: ingress.id,
+        open: gate::open_bits(&egress, &ingress),
+    };
+    tables.policies.insert(group, record);
+    egress.insert_into(tables);
+    ingress.insert_into(tables);
+}

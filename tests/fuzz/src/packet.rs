@@ -1,0 +1,244 @@
+//! Any frames through the pipeline, held against an independent reader of packets.
+//!
+//! The input is a list of frames: number of the device, pause, length (two bytes), and the frame. The
+//! pause is a power of two of nanoseconds, so that flows also end.
+
+use enid_pipeline::bytes::{Addr, Be16, Mac};
+use enid_pipeline::explain::{Probe, explain};
+use enid_pipeline::flow::FlowKey;
+use enid_pipeline::frame::Bytes;
+use enid_pipeline::memory::Memory;
+use enid_pipeline::table::{EndpointKey, protocol};
+use enid_pipeline::{Reason, Scratch, Tables as _, Verdict, egress};
+use etherparse::{Ipv6ExtensionSlice, LinkSlice, NetSlice, SlicedPacket, TransportSlice};
+
+use crate::network::{self, FIRST_DEVICE};
+
+/// More frames than this show nothing new.
+const FRAMES_MAX: usize = 64;
+/// As many IPv6 extension headers as the pipeline reads.
+const EXTENSIONS_MAX: usize = 4;
+
+/// What must hold of each frame: see [`check_forward`] and [`check_drop`].
+pub fn packet(data: &[u8]) {
+    verdicts(data);
+}
+
+/// The same, and what became of each frame.
+pub fn verdicts(data: &[u8]) -> Vec<Verdict> {
+    let memory = Memory::new(network::tables());
+    let mut verdicts = Vec::new();
+    let mut now_ns = 1_000_000_000;
+    let mut scratch = Scratch::new();
+    let mut rest = data;
+    while let Some(([device, pause, high, low], body)) = rest.split_first_chunk()
+        && verdicts.len() < FRAMES_MAX
+    {
+        let length = usize::from(u16::from_be_bytes([*high, *low])).min(body.len());
+        let (before, behind) = body.split_at(length);
+        rest = behind;
+        now_ns += 1 << (pause % 40);
+        let ifindex = FIRST_DEVICE + u32::from(device % 8);
+        let mut frame = before.to_vec();
+        let had_flow = Seen::read(before).map(|seen| memory.flow(&seen.key(ifindex)).is_some());
+        let verdict = egress(
+            &memory,
+            &mut Bytes::new(&mut frame),
+            ifindex,
+            now_ns,
+            &mut scratch,
+        );
+        assert_eq!(frame.len(), before.len(), "the frame has another length");
+        match verdict {
+            Verdict::Forward { ifindex: target } => {
+                assert_eq!(frame[12..], before[12..], "more than MAC addresses differ");
+                let had_flow = had_flow.unwrap_or(false);
+                check_forward(&memory, ifindex, target, &frame, had_flow);
+            }
+            Verdict::Reply => check_reply(before, &frame),
+            Verdict::Drop(reason) => {
+                assert_eq!(frame, before, "a frame that was dropped was changed");
+                check_drop(&memory, ifindex, before, reason);
+            }
+            Verdict::Punt => panic!("nothing is left to the agent yet"),
+        }
+        verdicts.push(verdict);
+    }
+    verdicts
+}
+
+/// A packet as the independent reader sees it.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    source: Addr,
+    target: Addr,
+    protocol: u8,
+    source_port: u16,
+    target_port: u16,
+}
+
+impl Seen {
+    /// `None` if the frame is no whole TCP, UDP or ICMP packet, or is one that only one of the two
+    /// readers looks into.
+    fn read(frame: &[u8]) -> Option<Self> {
+        let sliced = SlicedPacket::from_ethernet(frame).ok()?;
+        if !matches!(sliced.link, Some(LinkSlice::Ethernet2(_))) || !sliced.link_exts.is_empty() {
+            return None;
+        }
+        let (source, target) = match sliced.net.as_ref()? {
+            NetSlice::Ipv4(ip) if ip.extensions().auth.is_none() => {
+                let header = ip.header();
+                (Addr::v4(header.source()), Addr::v4(header.destination()))
+            }
+            NetSlice::Ipv6(ip) => {
+                let mut known = 0;
+                for extension in ip.extensions().clone() {
+                    if matches!(extension, Ipv6ExtensionSlice::Authentication(_)) {
+                        return None;
+                    }
+                    known += 1;
+                }
+                if known > EXTENSIONS_MAX {
+                    return None;
+                }
+                let header = ip.header();
+                (Addr::v6(header.source()), Addr::v6(header.destination()))
+            }
+            _ => return None,
+        };
+        let icmp = |kind: u8, code: u8, id: [u8; 4], has_id: bool| {
+            let id = u16::from_be_bytes([id[0], id[1]]);
+            let id = if has_id { id } else { 0 };
+            (id, u16::from_be_bytes([kind, code]))
+        };
+        let (protocol, (source_port, target_port)) = match sliced.transport.as_ref()? {
+            TransportSlice::Tcp(tcp) => {
+                (protocol::TCP, (tcp.source_port(), tcp.destination_port()))
+            }
+            TransportSlice::Udp(udp) => {
+                (protocol::UDP, (udp.source_port(), udp.destination_port()))
+            }
+            TransportSlice::Icmpv4(message) => {
+                let kind = message.type_u8();
+                let has_id = matches!(kind, 0 | 8 | 13..=18);
+                let ports = icmp(kind, message.code_u8(), message.bytes5to8(), has_id);
+                (protocol::ICMP, ports)
+            }
+            TransportSlice::Icmpv6(message) => {
+                let kind = message.type_u8();
+                let has_id = matches!(kind, 128 | 129);
+                let ports = icmp(kind, message.code_u8(), message.bytes5to8(), has_id);
+                (protocol::ICMP_V6, ports)
+            }
+            TransportSlice::Igmp(_) => return None,
+        };
+        Some(Self {
+            source,
+            target,
+            protocol,
+            source_port,
+            target_port,
+        })
+    }
+
+    fn key(&self, ifindex: u32) -> FlowKey {
+        FlowKey {
+            ifindex,
+            protocol: self.protocol,
+            pad: [0; 3],
+            source: self.source,
+            target: self.target,
+            source_port: Be16::new(self.source_port),
+            target_port: Be16::new(self.target_port),
+        }
+    }
+
+    /// Whether it is about another packet.
+    fn is_error(&self) -> bool {
+        let [kind, _] = self.target_port.to_be_bytes();
+        self.protocol == protocol::ICMP && matches!(kind, 3 | 11 | 12)
+            || self.protocol == protocol::ICMP_V6 && matches!(kind, 1..=4)
+    }
+}
+
+/// What is said of the first packet of a flow.
+fn is_open(memory: &Memory, key: &FlowKey) -> bool {
+    let Some(source_eni) = memory.device(key.ifindex) else {
+        return false;
+    };
+    let word = |port: Be16| u16::from_be_bytes(port.bytes());
+    let probe = Probe {
+        source_eni,
+        source: key.source,
+        target: key.target,
+        protocol: key.protocol,
+        source_port: word(key.source_port),
+        target_port: word(key.target_port),
+    };
+    explain(memory, &probe).verdict.is_ok()
+}
+
+/// It goes to the ENI of the sender's VPC that has the address; both gates are open to it, or were
+/// to the flow that it answers; and the flow table has the addresses and ports that another reader
+/// finds in it.
+fn check_forward(memory: &Memory, ifindex: u32, target: u32, frame: &[u8], had_flow: bool) {
+    let record = |ifindex| {
+        let eni = memory.device(ifindex).expect("a device has an ENI");
+        (eni, memory.eni(eni).expect("an ENI has a record"))
+    };
+    let ((_, source), (target_eni, target_record)) = (record(ifindex), record(target));
+    assert_eq!(source.vpc, target_record.vpc, "to another VPC");
+    assert_eq!(Mac(first_mac(frame)), target_record.mac);
+    let Some(seen) = Seen::read(frame) else {
+        return;
+    };
+    let endpoint = EndpointKey {
+        vpc: source.vpc,
+        addr: seen.target,
+    };
+    assert_eq!(memory.endpoint(&endpoint), Some(target_eni), "{seen:?}");
+    let key = seen.key(ifindex);
+    if seen.is_error() && !is_open(memory, &key) {
+        let is_about_a_flow = memory
+            .flows()
+            .keys()
+            .any(|flow| flow.ifindex == target && flow.source == seen.target);
+        assert!(is_about_a_flow, "an error about nothing: {seen:?}");
+        return;
+    }
+    let answers = || {
+        let asked = key.reversed(target);
+        had_flow && asked.is_some_and(|asked| asked.asks() && is_open(memory, &asked))
+    };
+    assert!(is_open(memory, &key) || answers(), "{seen:?}");
+    if !seen.is_error() {
+        assert!(memory.flow(&key).is_some(), "not recorded: {seen:?}");
+    }
+}
+
+/// A packet that a gate refused is one that the explanation refuses.
+fn check_drop(memory: &Memory, ifindex: u32, frame: &[u8], reason: Reason) {
+    assert!(memory.dropped_for(reason) > 0, "a drop was not counted");
+    if !matches!(reason, Reason::EgressRule | Reason::IngressRule) {
+        return;
+    }
+    if let Some(seen) = Seen::read(frame) {
+        let key = seen.key(ifindex);
+        assert!(!is_open(memory, &key), "{reason:?} {seen:?}");
+        assert!(memory.drops().contains_key(&key), "{seen:?}");
+    }
+}
+
+/// An ARP answer to who asked.
+fn check_reply(asked: &[u8], answer: &[u8]) {
+    assert_eq!(asked[12..22], [8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    assert_eq!(answer[12..22], [8, 6, 0, 1, 8, 0, 6, 4, 0, 2]);
+    assert_eq!(first_mac(answer), asked[6..12]);
+    // Sender and target change places.
+    assert_eq!(answer[32..42], asked[22..32]);
+    assert_eq!(answer[28..32], asked[38..42]);
+}
+
+fn first_mac(frame: &[u8]) -> [u8; 6] {
+    *frame.first_chunk().expect("a frame has MAC addresses")
+}
