@@ -79,8 +79,8 @@ def test_a_program_that_somebody_detached(bench):
 
 
 def test_a_sandbox_that_died_unseen(bench):
-    # Fails if an instance whose process ended while the daemon was down is not started again, as
-    # after a restart of its host, or only said to run.
+    # Fails if an instance whose process ended while the daemon was down is only said to run, or is
+    # started again as if its host had been.
     daemon, lab, server, client = bench
     daemon.kill()
     [line] = [line for line in daemon.processes() if server.id in line and "exec" not in line]
@@ -88,7 +88,10 @@ def test_a_sandbox_that_died_unseen(bench):
     server.forget_agent()
     assert server.exec("true", check=False).returncode != 0
     daemon.start()
-    assert until(lambda: server.describe()["State"]["Name"] == "running", "it runs again")
+    assert until(lambda: server.describe()["State"]["Name"] == "stopped", "its end is seen")
+    assert server.describe()["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+    assert daemon.json("verify")["agree"]
+    lab.ec2.start_instances(InstanceIds=[server.id])
     assert client.agent.ping_until(address=server.ip) is not None
     assert server.exec("true").returncode == 0
     assert daemon.json("verify")["agree"]

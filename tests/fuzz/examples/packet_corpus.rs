@@ -153,6 +153,7 @@ fn conversations() -> Vec<(&'static str, Input)> {
             Input::default()
                 .sent(A, &query)
                 .sent(B, &near(B, A, Transport::unreachable(&query)))
+                .sent(C, &to(C, A.1, Transport::unreachable(&query)))
                 .sent(B, &near(B, A, Transport::unreachable(&syn))),
         ),
         (
@@ -207,6 +208,7 @@ fn conversations() -> Vec<(&'static str, Input)> {
                 )
                 .sent(A, &to(A, B.1, tcp(1, 22, SYN)).macs(B.2, router(0)))
                 .sent(A, &to(A, B.1, tcp(1, 22, SYN)).macs(A.2, C.2))
+                .sent(A, &near(A, C, tcp(1, 22, SYN)))
                 .raw(7, &near(A, B, tcp(1, 22, SYN)).frame()),
         ),
         (

@@ -1,4 +1,4 @@
-//! Ids, addresses' owners' names: every kind's reader on the same text.
+//! Ids of resources and accounts: every kind's reader on the same text.
 
 use std::fmt::Debug;
 use std::str::FromStr;
@@ -44,6 +44,16 @@ fn reads<I: ResourceId + FromStr<Err: Debug>>(text: &str) -> bool {
             true
         }
         Ok(Parsed::Foreign) => {
+            let digits = text
+                .strip_prefix(I::PREFIX)
+                .and_then(|rest| rest.strip_prefix('-'));
+            let digits = digits.expect("an id has its prefix");
+            assert!(
+                digits
+                    .chars()
+                    .all(|digit| "0123456789abcdef".contains(digit))
+            );
+            assert!(digits.len() == 8 || digits.len() == 17 && !digits.starts_with('0'));
             assert!(text.parse::<I>().is_err(), "{text}");
             true
         }

@@ -286,9 +286,15 @@ impl Random {
         let by_id = |id| region.enis.iter().position(|eni| eni.id == id);
         let (number, source, target, transport) = match self.below(10) {
             0..=1 => {
-                // An error, from whom the packet reached.
+                // An error, from whom the packet reached or from somebody else.
                 let error = Transport::unreachable(&packet);
-                (by_id(receiver)?, packet.target, packet.source, error)
+                if self.chance(70) {
+                    (by_id(receiver)?, packet.target, packet.source, error)
+                } else {
+                    let other = self.index(region.enis.len());
+                    let source = self.one(&region.enis[other].addresses);
+                    (other, source, packet.source, error)
+                }
             }
             2..=4 => {
                 let mac = packet.from_mac;

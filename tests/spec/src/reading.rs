@@ -162,7 +162,7 @@ impl Reading {
         }
 
         let receiver = region.owner(vpc, packet.target);
-        if known.is_none() && self.is_related(packet, receiver, now_ns) {
+        if known.is_none() && self.is_related(sender, packet, receiver, now_ns) {
             return way(region, sender, receiver, packet).map(|receiver| receiver.mac);
         }
 
@@ -279,9 +279,16 @@ impl Reading {
         (!self.connections[found.0].has_ended(now_ns)).then_some(found)
     }
 
-    /// An ICMP error about a packet of a live connection goes to that packet's sender, unless the
-    /// connection is judged packet by packet and has not been since the region changed.
-    fn is_related(&self, packet: &PacketBuilder, receiver: Option<&Eni>, now_ns: u64) -> bool {
+    /// An ICMP error about a packet of a live connection goes to that packet's sender, if it comes from
+    /// the other end or from who may forward packets, unless the connection is judged packet by packet
+    /// and has not been since the region changed.
+    fn is_related(
+        &self,
+        sender: &Eni,
+        packet: &PacketBuilder,
+        receiver: Option<&Eni>,
+        now_ns: u64,
+    ) -> bool {
         let (Transport::Icmp { kind, body, .. }, Some(receiver)) = (&packet.transport, receiver)
         else {
             return false;
@@ -293,15 +300,19 @@ impl Reading {
             return false;
         }
         self.connections.iter().any(|connection| {
-            let way = if connection.initiator == receiver.id && connection.tuple == quoted {
-                connection.out
+            let (way, other) = if connection.initiator == receiver.id && connection.tuple == quoted
+            {
+                (connection.out, connection.responder)
             } else if connection.responder == receiver.id
                 && connection.tuple.answer() == Some(quoted)
             {
-                connection.back
+                (connection.back, connection.initiator)
             } else {
                 return false;
             };
+            if other != sender.id && sender.check {
+                return false;
+            }
             let is_tracked = connection.tracked_by_initiator && connection.tracked_by_responder;
             (way.judged == self.version || is_tracked) && !connection.has_ended(now_ns)
         })
