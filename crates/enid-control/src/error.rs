@@ -94,6 +94,9 @@ errors! {
     /// An image id that is none.
     ImageMalformed { image: Box<str> } => "InvalidAMIID.Malformed",
         "Invalid id: \"{image}\" (expecting \"ami-...\")";
+    /// An image id that names none, where images are strict.
+    ImageNotFound { image: Box<str> } => "InvalidAMIID.NotFound",
+        "The image id '[{image}]' does not exist";
     /// An attachment id names none.
     AttachmentNotFound { id: Box<str> } => "InvalidAttachmentID.NotFound",
         "The network interface attachment ID '{id}' does not exist";

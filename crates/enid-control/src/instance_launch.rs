@@ -16,7 +16,7 @@ use crate::address_lease::Claims;
 use crate::attachment::{Limits, PRIMARY, Place};
 use crate::instance::FIRST_BOOT;
 use crate::instance_specification::{
-    Interface, InterfaceSpecification, RunInstances, check_image, check_user_data, interfaces,
+    Interface, InterfaceSpecification, RunInstances, check_user_data, interfaces,
 };
 use crate::network_interface::{NewInterface, groups_or_default, remove};
 use crate::subnet::available_addresses;
@@ -47,6 +47,7 @@ impl Control {
             let token = rest.client_token.take();
             (token, format!("{rest:?}"))
         };
+        self.check_image(&input.image)?;
         let request = Request::check(&input)?;
         let reservation = self
             .transact(caller, |draft| {
@@ -138,7 +139,6 @@ impl Source {
 
 impl<'a> Request<'a> {
     fn check(input: &'a RunInstances) -> Result<Self, Error> {
-        check_image(&input.image)?;
         let count = |count: i32| match usize::try_from(count) {
             Ok(count) if count > 0 => Ok(count),
             _ => Err(Error::InstanceCountInvalid { count }),

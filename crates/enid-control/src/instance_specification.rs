@@ -154,19 +154,6 @@ fn with_lone_primary(wanted: WantedAddresses) -> WantedAddresses {
     }
 }
 
-/// Any well-formed image id can be launched.
-pub(crate) fn check_image(image: &str) -> Result<(), Error> {
-    let digits = image.strip_prefix("ami-").unwrap_or_default();
-    let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    if matches!(digits.len(), 8 | 17) && digits.bytes().all(lower_hex) {
-        Ok(())
-    } else {
-        Err(Error::ImageMalformed {
-            image: image.into(),
-        })
-    }
-}
-
 /// User data are limited before they are encoded.
 pub(crate) fn check_user_data(user_data: Option<&[u8]>) -> Result<(), Error> {
     match user_data {

@@ -17,6 +17,7 @@ mod error;
 #[cfg(test)]
 mod fixture;
 mod idempotency;
+mod image;
 mod instance;
 mod instance_attribute;
 mod instance_launch;
@@ -49,6 +50,8 @@ pub use address_lease::{ListedAddress, WantedAddresses, parse_address};
 pub use attachment::AttachNetworkInterface;
 pub use draft::Draft;
 pub use error::Error;
+pub use image::{Images, SANDBOX_IMAGE};
+
 pub use instance_attribute::ModifyInstance;
 pub use instance_launch::Reservation;
 pub use instance_specification::{InterfaceSpecification, RunInstances};
@@ -96,6 +99,7 @@ pub struct Control {
     clock: Arc<dyn Clock>,
     random: Mutex<StdRng>,
     quotas: Quotas,
+    images: Images,
 }
 
 /// How often an operation is run again because others changed what it had read. Each round, at
@@ -112,6 +116,7 @@ impl Control {
             clock,
             random,
             quotas: Quotas::default(),
+            images: Images::default(),
         }
     }
 
@@ -119,6 +124,18 @@ impl Control {
     #[must_use]
     pub fn with_quotas(self, quotas: Quotas) -> Self {
         Self { quotas, ..self }
+    }
+
+    /// The same with another choice of images.
+    #[must_use]
+    pub fn with_images(self, images: Images) -> Self {
+        Self { images, ..self }
+    }
+
+    /// Which images can be launched.
+    #[must_use]
+    pub fn images(&self) -> Images {
+        self.images
     }
 
     /// The quotas in force.

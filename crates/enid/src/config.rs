@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use enid_control::Quotas;
+use enid_control::{Images, Quotas};
 use serde::Deserialize;
 
 /// A configuration. Every key is optional; an unknown one is an error.
@@ -12,8 +12,30 @@ use serde::Deserialize;
 pub(crate) struct Config {
     /// The datapath's own limits.
     pub(crate) datapath: DatapathConfig,
+    /// Which image ids can be launched.
+    pub(crate) images: ImagesConfig,
     /// How many of each resource there may be.
     pub(crate) quotas: QuotaConfig,
+}
+
+/// Which image ids can be launched.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ImagesConfig {
+    /// Any well-formed one.
+    #[default]
+    Any,
+    /// Only those that DescribeImages lists.
+    Strict,
+}
+
+impl From<ImagesConfig> for Images {
+    fn from(config: ImagesConfig) -> Self {
+        match config {
+            ImagesConfig::Any => Self::Any,
+            ImagesConfig::Strict => Self::Strict,
+        }
+    }
 }
 
 /// The datapath's own limits.

@@ -13,6 +13,11 @@ mod wiring;
 
 use std::process::ExitCode;
 
+/// Answers of a megabyte are made and dropped all the time; the system's allocator gives each back
+/// to the kernel and takes it anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // An instance's first process is this program as well, under a name that no user types.
     if std::env::args_os()

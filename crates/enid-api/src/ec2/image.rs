@@ -1,7 +1,7 @@
 //! Images. There is one, named `enid-sandbox`, and every other well-formed id stands for it too:
 //! people bring configurations that name images of AWS.
 
-use enid_control::Error;
+use enid_control::SANDBOX_IMAGE;
 
 use super::Ec2;
 use super::filter::Filters;
@@ -80,7 +80,7 @@ impl Field {
 
 /// DescribeImages.
 pub(super) async fn describe_images(
-    _ec2: &Ec2,
+    ec2: &Ec2,
     context: &Context,
     request: DescribeImagesRequest,
 ) -> Result<DescribeImagesResponse, ApiError> {
@@ -103,7 +103,7 @@ pub(super) async fn describe_images(
         (!image_ids.is_empty()).then_some("imageIds"),
     )?;
     for id in &image_ids {
-        check_id(id)?;
+        ec2.control.check_image(id)?;
     }
     let account = Text::display(context.account);
     let own =
@@ -114,7 +114,7 @@ pub(super) async fn describe_images(
     let after: Option<String> = page.after()?;
     let mut ids: Vec<&str> = image_ids.iter().map(String::as_str).collect();
     if ids.is_empty() {
-        ids.push(SANDBOX);
+        ids.push(SANDBOX_IMAGE);
     }
     ids.sort_unstable();
     ids.dedup();
@@ -150,16 +150,6 @@ pub(super) async fn describe_images(
     })
 }
 
-fn check_id(id: &str) -> Result<(), ApiError> {
-    let digits = id.strip_prefix("ami-").unwrap_or_default();
-    let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    if matches!(digits.len(), 8 | 17) && digits.bytes().all(lower_hex) {
-        return Ok(());
-    }
-    let image = id.chars().take(100).collect::<String>().into();
-    Err(Error::ImageMalformed { image }.into())
-}
-
 fn image(id: &str, account: &Text) -> Image {
     Image {
         platform_details: Some(PLATFORM_DETAILS.into()),
@@ -185,8 +175,6 @@ fn image(id: &str, account: &Text) -> Image {
     }
 }
 
-/// The id under which the image is listed.
-const SANDBOX: &str = "ami-0e51d5a4db0c00001";
 const CREATION_DATE: &str = "2026-01-01T00:00:00.000Z";
 const DESCRIPTION: &str = "A sandbox of this host";
 const IMAGE_TYPE: &str = "machine";

@@ -81,7 +81,8 @@ async fn daemon(
         false => None,
     };
     let control = Control::new(store.clone(), Arc::new(SystemClock), rand::make_rng())
-        .with_quotas(config.quotas()?);
+        .with_quotas(config.quotas()?)
+        .with_images(config.images.into());
     let control = Arc::new(control);
     if let Some(host) = &host {
         host.report_exits(&control);
@@ -117,9 +118,9 @@ async fn daemon(
         data: data.path(),
     };
     // Nobody need be there to read it.
-    let _ = common.printer().print(&listening, |listening| {
-        listening.words(data.is_default())
-    });
+    let _ = common
+        .printer()
+        .print(&listening, |listening| listening.words(data.is_default()));
     sweep_now_and_then(Arc::clone(&control));
 
     let (stop, stopping) = watch::channel(false);
