@@ -5,10 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
-use std::time::SystemTime;
 
 use anyhow::Context as _;
 use enid_model::key::AccountId;
@@ -37,8 +36,28 @@ pub(crate) struct KeyRing {
 
 #[derive(Debug, Default)]
 struct Known {
-    modified: Option<SystemTime>,
+    version: Option<Version>,
     keys: BTreeMap<String, (String, AccountId)>,
+}
+
+/// Tells one version of the file from another: each is a file of its own, moved into place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Version {
+    inode: u64,
+    length: u64,
+    /// Alone it would not do: its clock ticks some hundred times a second.
+    modified: (i64, i64),
+}
+
+impl Version {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self {
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
 }
 
 /// Reads all keys of a file; none if it does not exist.
@@ -109,15 +128,13 @@ impl KeyRing {
         if let Some(found) = self.known(id) {
             return Some(found);
         }
-        let modified = std::fs::metadata(&self.path)
-            .and_then(|m| m.modified())
-            .ok();
+        let version = Version::of(&self.path);
         let seen = self
             .known
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .modified;
-        if modified == seen {
+            .version;
+        if version == seen {
             return None;
         }
         if let Err(error) = self.reload() {
@@ -132,9 +149,7 @@ impl KeyRing {
     }
 
     fn reload(&self) -> anyhow::Result<()> {
-        let modified = std::fs::metadata(&self.path)
-            .and_then(|m| m.modified())
-            .ok();
+        let version = Version::of(&self.path);
         let mut keys = BTreeMap::new();
         for key in read(&self.path)? {
             let account = key.account.parse().with_context(|| {
@@ -143,7 +158,7 @@ impl KeyRing {
             keys.insert(key.access_key_id, (key.secret_access_key, account));
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        *known = Known { modified, keys };
+        *known = Known { version, keys };
         Ok(())
     }
 }

@@ -94,7 +94,12 @@ impl Host {
         let Some(mut exits) = taken else { return };
         let control = Arc::clone(control);
         tokio::spawn(async move {
-            while let Some(Ended { instance, boot, why }) = exits.recv().await {
+            while let Some(Ended {
+                instance,
+                boot,
+                why,
+            }) = exits.recv().await
+            {
                 // An instance that is in no region any more needs no record of its end.
                 let Some(caller) = owner(&control.store().state(), instance) else {
                     continue;
@@ -178,7 +183,11 @@ fn on_output(handle: &HostHandle, exited: &UnboundedSender<Ended>, output: Outpu
     let observe = |id, boot, state| handle.observe(id, Observed { boot, state });
     let report = |instance, boot, why| {
         // At the daemon's end nobody listens; the next daemon sees that it does not run.
-        let _ = exited.send(Ended { instance, boot, why });
+        let _ = exited.send(Ended {
+            instance,
+            boot,
+            why,
+        });
     };
     match output {
         Output::Obeys(revision) => handle.acknowledge(revision),
