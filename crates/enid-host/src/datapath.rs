@@ -1,41 +1,49 @@
 //! The datapath of one host: its tables, and the programs on its devices.
 //!
 //! Changes are applied in an order that no packet sees a mix of: what is new is put first and nothing
-//! refers to it yet, then what refers to it is switched over, then the generation is raised so that
-//! every flow is judged again by the new tables, then what is no longer wanted is deleted.
+//! refers to it yet, then what refers to it is switched over, then what is no longer wanted is deleted,
+//! then the generation is raised so that every flow is judged again by the new tables.
 //!
 //! [`Datapath::apply`] returns when the kernel obeys. Entries of gates that no policy names any more
-//! stay until the next sweep: a program run that began before the switch may still read them.
+//! stay for a sweep or two: a program run that began before the switch may still read them. A part of a
+//! change that fails does not keep the rest from coming into force, least of all what closes.
 
-use std::fs;
+mod gates;
+mod links;
+
+use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use enid_model::id::EniId;
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-    GateServiceKey, PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord,
+    GateServiceKey, PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord, limit,
 };
 use enid_plan::tables::{Change, TableDiff, Tables};
 
+use self::gates::Retired;
+pub use self::gates::Shut;
 use crate::flows::{FlowError, FlowTables, Sweep};
-use crate::loader::{self, LINK_EGRESS, LINK_GUARD, LoadError, Pins, Programs};
-use crate::maps::{self, Hook, Map, Plain};
+use crate::loader::{self, LoadError, Pins, Programs};
+use crate::maps::{self, Map, Plain};
 use crate::{Installation, netlink};
 
 /// How a datapath is made.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Flows that the table holds at most, two entries each. A table that is there keeps its size until
-    /// everything is taken down.
+    /// Entries that the flow table holds at most; a connection has two. Each takes 256 bytes of kernel
+    /// memory from the start: 67 MB by default. A table that is there keeps its size until everything
+    /// is taken down.
     pub flow_entries_max: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { flow_entries_max: 524_288 }
+        Self {
+            flow_entries_max: limit::FLOWS,
+        }
     }
 }
 
@@ -72,6 +80,9 @@ pub enum DatapathError {
     /// A link has another program than it should.
     #[error("the device of {0} has not the datapath's programs")]
     NotAttached(EniId),
+    /// The kernel did not take the rules of some policies, which are closed instead.
+    #[error("put the rules of all policies")]
+    Shut(#[source] Box<Self>),
     /// A table cannot be read or written.
     #[error("{action} the table {table}")]
     Table {
@@ -97,13 +108,21 @@ struct Table<K, V> {
 impl<K: Plain, V: Plain> Table<K, V> {
     fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
         let map = Map::open(&pins.map(name));
-        let map = map.map_err(|source| DatapathError::Table { action: "open", table: name, source })?;
+        let map = map.map_err(|source| DatapathError::Table {
+            action: "open",
+            table: name,
+            source,
+        })?;
         Ok(Self { name, map })
     }
 
     fn failed(&self, action: &'static str) -> impl Fn(io::Error) -> DatapathError {
         let table = self.name;
-        move |source| DatapathError::Table { action, table, source }
+        move |source| DatapathError::Table {
+            action,
+            table,
+            source,
+        }
     }
 
     fn put(&self, change: &Change<K, V>) -> Result<(), DatapathError> {
@@ -148,8 +167,8 @@ pub struct Datapath {
     flows: FlowTables,
     sweep: Sweep,
     swept_ns: u64,
-    /// Gate entries that nothing names any more; only gate tables are used.
-    retired: TableDiff,
+    retired: Retired,
+    shut: BTreeSet<Shut>,
 }
 
 impl Datapath {
@@ -174,7 +193,8 @@ impl Datapath {
             flows: FlowTables::open(installation)?,
             sweep: Sweep::default(),
             swept_ns: 0,
-            retired: TableDiff::default(),
+            retired: Retired::default(),
+            shut: BTreeSet::new(),
             programs,
             pins,
         };
@@ -196,160 +216,73 @@ impl Datapath {
             gate_services: self.gate_services.read()?,
             gate_rules: self.gate_rules.read()?,
         };
-        tables.apply(&self.retired);
+        self.retired.remove_from(&mut tables);
         Ok(tables)
     }
 
     /// Changes the tables. When this returns every packet obeys; see the module for the order.
     ///
-    /// After an error the kernel may hold a part of the change: read and repair.
+    /// After [`DatapathError::Shut`] the kernel holds all of the change, but for the policies that
+    /// [`Datapath::shut`] names: these are closed. After any other error it may hold a part of the
+    /// change. Read and repair after both.
     pub fn apply(&mut self, diff: &TableDiff) -> Result<(), DatapathError> {
         if diff.is_empty() {
             return Ok(());
         }
-        self.gate_rules.put(&diff.gate_rules)?;
-        self.gate_groups.put(&diff.gate_groups)?;
-        self.gate_remotes.put(&diff.gate_remotes)?;
-        self.gate_services.put(&diff.gate_services)?;
-        self.subnets.put(&diff.subnets)?;
-        self.routes.put(&diff.routes)?;
-        self.policies.put(&diff.policies)?;
-        self.enis.put(&diff.enis)?;
-        self.endpoints.put(&diff.endpoints)?;
-        self.devices.put(&diff.devices)?;
-
-        self.devices.delete(&diff.devices.delete)?;
-        self.endpoints.delete(&diff.endpoints.delete)?;
-        self.enis.delete(&diff.enis.delete)?;
-        self.policies.delete(&diff.policies.delete)?;
-        self.routes.delete(&diff.routes.delete)?;
-        self.subnets.delete(&diff.subnets.delete)?;
-        // Raised when everything that a flow is judged by has changed: a flow that was stamped in between
-        // has the old generation and is judged again.
-        self.raise_generation()?;
-        self.retire(diff);
-        Ok(())
+        let unfit = self.put_gates(diff);
+        let policies = self.close_unfit(diff, &unfit);
+        let mut outcome = Ok(());
+        for step in [
+            self.subnets.put(&diff.subnets),
+            self.routes.put(&diff.routes),
+            policies.and_then(|policies| self.policies.put(&policies)),
+            self.enis.put(&diff.enis),
+            self.endpoints.put(&diff.endpoints),
+            self.devices.put(&diff.devices),
+            self.devices.delete(&diff.devices.delete),
+            self.endpoints.delete(&diff.endpoints.delete),
+            self.enis.delete(&diff.enis.delete),
+            self.policies.delete(&diff.policies.delete),
+            self.routes.delete(&diff.routes.delete),
+            self.subnets.delete(&diff.subnets.delete),
+            // Raised when everything that a flow is judged by has changed: a flow that was stamped in
+            // between has the old generation and is judged again.
+            self.raise_generation(),
+        ] {
+            outcome = outcome.and(step);
+        }
+        outcome?;
+        self.retired.add(diff);
+        match unfit.error {
+            None => Ok(()),
+            Some(source) => Err(DatapathError::Shut(Box::new(source))),
+        }
     }
 
     /// Changes whatever the kernel holds to what the plan says: at the start, and after an error.
     /// Returns how many entries differed.
     pub fn repair(&mut self, plan: &Tables) -> Result<usize, DatapathError> {
         let diff = self.read()?.diff(plan);
-        self.apply(&diff)?;
+        // Closed policies are among the differences, if the plan still has them open.
+        self.shut.clear();
+        let applied = self.apply(&diff);
         // A change that failed may have come as far as this and no further.
         self.raise_generation()?;
-        Ok(diff.len())
-    }
-
-    /// Remembers gate entries to delete, except those that were put again.
-    fn retire(&mut self, diff: &TableDiff) {
-        fn retire<K: Copy + PartialEq, V>(retired: &mut Change<K, V>, change: &Change<K, V>) {
-            if !retired.delete.is_empty() {
-                retired.delete.retain(|key| !change.put.iter().any(|(put, _)| put == key));
-            }
-            retired.delete.extend(&change.delete);
-        }
-        retire(&mut self.retired.gate_remotes, &diff.gate_remotes);
-        retire(&mut self.retired.gate_groups, &diff.gate_groups);
-        retire(&mut self.retired.gate_services, &diff.gate_services);
-        retire(&mut self.retired.gate_rules, &diff.gate_rules);
-    }
-
-    fn delete_retired(&mut self) -> Result<(), DatapathError> {
-        self.gate_services.delete(&self.retired.gate_services.delete)?;
-        self.gate_remotes.delete(&self.retired.gate_remotes.delete)?;
-        self.gate_groups.delete(&self.retired.gate_groups.delete)?;
-        self.gate_rules.delete(&self.retired.gate_rules.delete)?;
-        self.retired = TableDiff::default();
-        Ok(())
+        applied.map(|()| diff.len())
     }
 
     fn raise_generation(&self) -> Result<(), DatapathError> {
-        let config = self.config.map.lookup(&0).map_err(self.config.failed("read"))?;
+        let config = self
+            .config
+            .map
+            .lookup(&0)
+            .map_err(self.config.failed("read"))?;
         let generation = config.unwrap_or_default().generation.wrapping_add(1).max(1);
         let config = Config { generation };
-        self.config.map.put(&0, &config).map_err(self.config.failed("write"))
-    }
-
-    /// Puts the programs on the host-side device of an ENI, or adopts them there. Links of an earlier
-    /// layout go after that: the device is never without.
-    pub fn attach(&mut self, eni: EniId, device: &str) -> Result<(), DatapathError> {
-        let failed = |source| DatapathError::Device { name: device.to_owned(), source };
-        let mut netlink = netlink::Netlink::open().map_err(failed)?;
-        let ifindex = netlink.link_index(device).map_err(failed)?;
-        let ifindex = ifindex.ok_or_else(|| DatapathError::NoDevice(device.to_owned()))?;
-        self.attach_index(eni, ifindex)
-    }
-
-    /// The same, by the device's index in the present network namespace.
-    pub fn attach_index(&mut self, eni: EniId, ifindex: u32) -> Result<(), DatapathError> {
-        for (kind, hook) in KINDS {
-            self.attach_link(eni, ifindex, kind, hook)?;
-        }
-        for layout in loader::other_layouts(self.installation)? {
-            for (kind, _) in KINDS {
-                unpin(&link_path(&layout, eni, kind))?;
-            }
-            if loader::entries(&layout.links())?.is_empty() {
-                layout.remove()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn attach_link(
-        &self,
-        eni: EniId,
-        ifindex: u32,
-        kind: &str,
-        hook: Hook,
-    ) -> Result<(), DatapathError> {
-        let path = link_path(&self.pins, eni, kind);
-        let failed = |action| link_error(action, &path);
-        if let Some(link) = open_link(&path)? {
-            let info = maps::link_info(link.as_fd()).map_err(failed("read"))?;
-            if info.ifindex == ifindex {
-                // The loader has put the present program behind it.
-                return Ok(());
-            }
-            unpin(&path)?;
-        }
-        let program = match hook {
-            Hook::Egress => self.programs.guard(),
-            Hook::Ingress => self.programs.egress(),
-        };
-        let link = maps::attach(program, ifindex, hook).map_err(failed("attach the program of"))?;
-        maps::pin(link.as_fd(), &path).map_err(failed("pin"))
-    }
-
-    /// Forgets the links of an ENI. A device that is still there loses its programs by this, and its
-    /// packets would reach the host's own stack: delete the device, or take it down, before.
-    pub fn detach(&mut self, eni: EniId) -> Result<(), DatapathError> {
-        for (kind, _) in KINDS {
-            unpin(&link_path(&self.pins, eni, kind))?;
-        }
-        Ok(())
-    }
-
-    /// Whether both programs are on the device of an ENI.
-    pub fn verify_attached(&self, eni: EniId) -> Result<(), DatapathError> {
-        for (kind, hook) in KINDS {
-            let path = link_path(&self.pins, eni, kind);
-            let failed = link_error("read", &path);
-            let program = match hook {
-                Hook::Egress => self.programs.guard(),
-                Hook::Ingress => self.programs.egress(),
-            };
-            let Some(link) = open_link(&path)? else {
-                return Err(DatapathError::NotAttached(eni));
-            };
-            let info = maps::link_info(link.as_fd()).map_err(&failed)?;
-            let wanted = maps::program_id(program).map_err(&failed)?;
-            if info.ifindex == 0 || info.program_id != wanted {
-                return Err(DatapathError::NotAttached(eni));
-            }
-        }
-        Ok(())
+        self.config
+            .map
+            .put(&0, &config)
+            .map_err(self.config.failed("write"))
     }
 
     /// Deletes what waits to be deleted and sweeps a part of the flow table, if the last time was long
@@ -362,8 +295,16 @@ impl Datapath {
         }
         self.swept_ns = now_ns;
         self.delete_retired()?;
-        self.flows.sweep(&mut self.sweep, now_ns)?;
+        let devices: Vec<(u32, u64)> = self.devices.read()?;
+        let devices = devices.into_iter().map(|(ifindex, _)| ifindex).collect();
+        self.flows.sweep(&mut self.sweep, now_ns, &devices)?;
         Ok(())
+    }
+
+    /// Forgets every flow, every fragment, and what was counted.
+    pub fn forget_flows(&mut self) -> Result<(), DatapathError> {
+        self.sweep = Sweep::default();
+        Ok(self.flows.forget()?)
     }
 
     /// The tables that the programs write.
@@ -376,34 +317,5 @@ impl Datapath {
     /// and counters included. Returns the verdict of the hook; the frame is as the program left it.
     pub fn inject(&self, ifindex: u32, frame: &mut [u8]) -> Result<u32, DatapathError> {
         maps::test_run(self.programs.egress(), ifindex, frame).map_err(DatapathError::TestRun)
-    }
-}
-
-/// The two links of an ENI.
-const KINDS: [(&str, Hook); 2] = [(LINK_EGRESS, Hook::Ingress), (LINK_GUARD, Hook::Egress)];
-
-fn link_path(pins: &Pins, eni: EniId, kind: &str) -> PathBuf {
-    pins.links().join(format!("{eni}-{kind}"))
-}
-
-fn link_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> DatapathError {
-    let path = path.to_owned();
-    move |source| DatapathError::Link { action, path: path.clone(), source }
-}
-
-fn open_link(path: &Path) -> Result<Option<OwnedFd>, DatapathError> {
-    match maps::open_pin(path) {
-        Ok(link) => Ok(Some(link)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(link_error("open", path)(error)),
-    }
-}
-
-fn unpin(path: &Path) -> Result<(), DatapathError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(link_error("remove", path)(error))
-        }
-        _ => Ok(()),
     }
 }

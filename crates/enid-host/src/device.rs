@@ -144,11 +144,15 @@ impl EniDevice {
     }
 
     /// Switches the device on, and adds its routes.
-    pub fn up(&self, namespace: &NetNs) -> Result<(), DeviceError> {
+    ///
+    /// The host's end is named by its number: under its name there may be another device by now, one
+    /// that has no programs yet.
+    pub fn up(&self, namespace: &NetNs, host_index: u32) -> Result<(), DeviceError> {
         let mut host = Netlink::open().map_err(|e| self.refused(e))?;
-        let index = index_of(&mut host, &self.host_name()).map_err(|e| self.or_refused(e))?;
-        host.set_up(index).map_err(|e| self.refused(e))?;
         let (mut instance, index) = self.instance_side(namespace)?;
+        // The instance's end last: the kernel lets an end that goes up beside one that is up send at
+        // once, and the other one later. The host's end never sends by itself.
+        host.set_up(host_index).map_err(|e| self.refused(e))?;
         instance.set_up(index).map_err(|e| self.refused(e))?;
         for route in self.routes(index) {
             instance.add_route(route).map_err(|e| self.refused(e))?;

@@ -3,15 +3,17 @@
 //! The sweep removes flows that have ended. The pipeline itself treats those as ended, so a sweep only
 //! makes room; it goes through the table a part at a time.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use enid_pipeline::Reason;
 use enid_pipeline::drops::DropRecord;
 use enid_pipeline::flow::{FlowKey, FlowRecord, SECOND_NS, SHORTEST_S};
+use enid_pipeline::fragments::{FragmentKey, FragmentRecord};
 
 use crate::Installation;
 use crate::loader::{LoadError, Pins};
-use crate::maps::{Counters, Cursor, Map};
+use crate::maps::{Counters, Cursor, Map, Plain};
 
 /// Why the tables that the programs write cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,7 @@ pub enum FlowError {
 pub struct FlowTables {
     flows: Map<FlowKey, FlowRecord>,
     drops: Map<FlowKey, DropRecord>,
+    fragments: Map<FragmentKey, FragmentRecord>,
     reasons: Counters,
 }
 
@@ -64,6 +67,7 @@ impl FlowTables {
         Ok(Self {
             flows: Map::open(&pins.map("flows")).map_err(failed("open", "flows"))?,
             drops: Map::open(&pins.map("drops")).map_err(failed("open", "drops"))?,
+            fragments: Map::open(&pins.map("fragments")).map_err(failed("open", "fragments"))?,
             reasons: Counters::open(&pins.map("reasons")).map_err(failed("open", "reasons"))?,
         })
     }
@@ -97,35 +101,63 @@ impl FlowTables {
     /// How many packets were dropped, by reason; reasons that never came up are zero.
     pub fn reasons(&self) -> Result<Vec<(Reason, u64)>, FlowError> {
         let sums = Reason::ALL.iter().map(|reason| {
-            let sum = self.reasons.sum(*reason as u32).map_err(failed("read", "reasons"))?;
+            let sum = self
+                .reasons
+                .sum(*reason as u32)
+                .map_err(failed("read", "reasons"))?;
             Ok((*reason, sum))
         });
         sums.collect()
     }
 
-    /// Removes ended flows from the next part of the table.
+    /// Removes ended flows from the next part of the table, and those of which an end has no device
+    /// among `devices` any more: nothing would remove these for the days that their timeouts last.
     ///
     /// An entry is read again right before it is removed. A connection that begins anew on the same
     /// 5-tuple in the microsecond between loses its entry, and its next packet is judged as new.
-    pub fn sweep(&self, sweep: &mut Sweep, now_ns: u64) -> Result<Swept, FlowError> {
+    pub fn sweep(
+        &self,
+        sweep: &mut Sweep,
+        now_ns: u64,
+        devices: &BTreeSet<u32>,
+    ) -> Result<Swept, FlowError> {
         let mut swept = Swept::default();
         for _ in 0..PARTS_PER_SWEEP {
-            let part = self.flows.read(&mut sweep.cursor).map_err(failed("read", "flows"))?;
+            let part = self
+                .flows
+                .read(&mut sweep.cursor)
+                .map_err(failed("read", "flows"))?;
             let Some(entries) = part else {
                 sweep.cursor = Cursor::default();
                 break;
             };
             swept.read += entries.len();
             for (key, entry) in entries {
-                if now_ns > entry.last_seen_ns.saturating_add(u64::from(SHORTEST_S) * SECOND_NS)
-                    && self.has_ended(&key, now_ns)?
+                let idle_ns = now_ns.saturating_sub(entry.last_seen_ns);
+                let is_old = idle_ns > u64::from(SHORTEST_S) * SECOND_NS;
+                if has_lost_device(&key, &entry, devices)
+                    || is_old && self.has_ended(&key, now_ns)?
                 {
-                    self.flows.delete(&key).map_err(failed("delete from", "flows"))?;
+                    self.flows
+                        .delete(&key)
+                        .map_err(failed("delete from", "flows"))?;
                     swept.removed += 1;
                 }
             }
         }
         Ok(swept)
+    }
+
+    /// Removes every flow, dropped flow and fragment, and sets the counters to zero.
+    pub fn forget(&self) -> Result<(), FlowError> {
+        clear(&self.flows, "flows")?;
+        clear(&self.fragments, "fragments")?;
+        clear(&self.drops, "drops")?;
+        for reason in Reason::ALL {
+            let cleared = self.reasons.clear(*reason as u32);
+            cleared.map_err(failed("write", "reasons"))?;
+        }
+        Ok(())
     }
 
     fn has_ended(&self, key: &FlowKey, now_ns: u64) -> Result<bool, FlowError> {
@@ -141,8 +173,25 @@ impl FlowTables {
     }
 }
 
+/// Whether the device of one of a flow's ends is gone. A target without a device number has none here.
+fn has_lost_device(key: &FlowKey, entry: &FlowRecord, devices: &BTreeSet<u32>) -> bool {
+    let target = u32::try_from(entry.target_ifindex).unwrap_or(0);
+    !devices.contains(&key.ifindex) || target != 0 && !devices.contains(&target)
+}
+
+fn clear<K: Plain, V: Plain>(map: &Map<K, V>, table: &'static str) -> Result<(), FlowError> {
+    let entries: Vec<(K, V)> = map.read_all().map_err(failed("read", table))?;
+    let mut keys = entries.iter().map(|(key, _)| key);
+    keys.try_for_each(|key| map.delete(key))
+        .map_err(failed("delete from", table))
+}
+
 fn failed(action: &'static str, table: &'static str) -> impl Fn(io::Error) -> FlowError {
-    move |source| FlowError::Table { action, table, source }
+    move |source| FlowError::Table {
+        action,
+        table,
+        source,
+    }
 }
 
 /// The clock that the programs stamp entries with.
@@ -151,4 +200,26 @@ pub fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     seconds * SECOND_NS + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_goes_with_the_device_of_either_end() {
+        let key = FlowKey {
+            ifindex: 5,
+            ..FlowKey::default()
+        };
+        let to = |target_ifindex| FlowRecord {
+            target_ifindex,
+            ..FlowRecord::default()
+        };
+        let devices = BTreeSet::from([5, 6]);
+        assert!(!has_lost_device(&key, &to(6), &devices));
+        assert!(!has_lost_device(&key, &to(0), &devices));
+        assert!(has_lost_device(&key, &to(7), &devices));
+        assert!(has_lost_device(&key, &to(6), &BTreeSet::from([6])));
+    }
 }

@@ -52,9 +52,21 @@ impl Installation {
     /// What follows this installation's mark in a link's alias; `None` for a link of others.
     #[must_use]
     pub fn owned(self, alias: &str) -> Option<&str> {
-        let (mark, rest) = alias.strip_prefix("enid:")?.split_once(':')?;
-        (mark.parse::<Self>().ok()? == self).then_some(rest)
+        let (mark, rest) = split(alias)?;
+        (mark == self).then_some(rest)
     }
+
+    /// The installation whose mark a link's alias has.
+    #[must_use]
+    pub fn owner_of(alias: &str) -> Option<Self> {
+        split(alias).map(|(mark, _)| mark)
+    }
+}
+
+/// The mark in an alias, and what follows it.
+fn split(alias: &str) -> Option<(Installation, &str)> {
+    let (mark, rest) = alias.strip_prefix("enid:")?.split_once(':')?;
+    Some((mark.parse().ok()?, rest))
 }
 
 /// The path of a data directory without links and without a dependence on where the program is.
@@ -111,6 +123,8 @@ mod tests {
         assert_eq!(ours.owned(&alias), Some("eni-00000000000000007"));
         assert_eq!(theirs.owned(&alias), None);
         assert_eq!(ours.owned("uplink"), None);
+        assert_eq!(Installation::owner_of(&alias), Some(ours));
+        assert_eq!(Installation::owner_of("uplink"), None);
     }
 
     #[test]

@@ -67,14 +67,20 @@ pub enum LoadError {
 
 impl LoadError {
     fn pin(action: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Pin { action, path: path.to_owned(), source }
+        Self::Pin {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 
 /// The directory below which an installation pins everything.
 #[must_use]
 pub fn pin_root(installation: Installation) -> PathBuf {
-    Path::new(BPF_PATH).join("enid").join(installation.to_string())
+    Path::new(BPF_PATH)
+        .join("enid")
+        .join(installation.to_string())
 }
 
 /// Where things of the present layout are pinned.
@@ -90,7 +96,11 @@ impl Pins {
     /// The same, if the maps are there.
     pub(crate) fn existing(installation: Installation) -> Result<Self, LoadError> {
         let pins = Self::of(installation);
-        if pins.map("flows").exists() { Ok(pins) } else { Err(LoadError::NotLoaded(pins.0)) }
+        if pins.map("flows").exists() {
+            Ok(pins)
+        } else {
+            Err(LoadError::NotLoaded(pins.0))
+        }
     }
 
     pub(crate) fn map(&self, name: &str) -> PathBuf {
@@ -157,7 +167,10 @@ fn load_object(maps: &Path, text: &Path, flow_entries_max: u32) -> Result<Progra
         .map_err(|error| LoadError::Object(Box::new(error)))?;
     for name in [EGRESS, GUARD] {
         let program = object.program_mut(name).ok_or(LoadError::Missing(name))?;
-        let failed = |source| LoadError::Program { name, source: Box::new(source) };
+        let failed = |source| LoadError::Program {
+            name,
+            source: Box::new(source),
+        };
         let program: &mut SchedClassifier = program.try_into().map_err(failed)?;
         program.load().map_err(failed)?;
         let path = text.join(name);
@@ -225,7 +238,11 @@ pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>, LoadError> {
 pub(crate) fn other_layouts(installation: Installation) -> Result<Vec<Pins>, LoadError> {
     let own = Pins::of(installation);
     let all = entries(&pin_root(installation))?;
-    Ok(all.into_iter().filter(|path| *path != own.0).map(Pins).collect())
+    Ok(all
+        .into_iter()
+        .filter(|path| *path != own.0)
+        .map(Pins)
+        .collect())
 }
 
 /// Removes every pin of an installation: links first, so that no device is left with half of them.
@@ -246,7 +263,12 @@ pub fn remove_pins(installation: Installation) -> Result<(), LoadError> {
 impl Pins {
     /// Removes a layout's directory with all that is in it.
     pub(crate) fn remove(&self) -> Result<(), LoadError> {
-        for part in [self.links(), self.programs(), self.0.join("maps"), self.0.clone()] {
+        for part in [
+            self.links(),
+            self.programs(),
+            self.0.join("maps"),
+            self.0.clone(),
+        ] {
             match fs::remove_dir_all(&part) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(LoadError::pin("remove", &part, error));
@@ -258,8 +280,7 @@ impl Pins {
     }
 }
 
-/// Sizes of keys and values; limits are those of the object's map definitions, which change with it, so
-/// they are raised by hand in [`LAYOUT`].
+/// A hash of the sizes and limits of all maps.
 fn layout_hash() -> [u8; 32] {
     let mut hash = Sha256::new();
     for size in LAYOUT {

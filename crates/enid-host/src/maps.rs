@@ -2,7 +2,10 @@
 //!
 //! Maps are typed by [`Plain`] keys and values; their sizes are compared with the kernel's when a map is
 //! opened, so no call reads or writes beyond a value. Batches carry thousands of entries per call.
-#![allow(unsafe_code, reason = "bpf(2) takes pointers in a union that the kernel reads")]
+#![allow(
+    unsafe_code,
+    reason = "bpf(2) takes pointers in a union that the kernel reads"
+)]
 
 use std::ffi::CString;
 use std::io;
@@ -14,6 +17,7 @@ use std::path::Path;
 
 use enid_pipeline::drops::DropRecord;
 use enid_pipeline::flow::{FlowKey, FlowRecord};
+use enid_pipeline::fragments::{FragmentKey, FragmentRecord};
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
     GateServiceKey, PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord,
@@ -34,8 +38,8 @@ macro_rules! plain {
 }
 
 plain! {
-    u32 u64 Config DropRecord Endpoint EndpointKey EniRecord FlowKey FlowRecord GateGroupKey
-    GateRemoteKey GateRule GateRuleKey GateServiceKey PolicyRecord Route RouteKey RuleBits SubnetRecord
+    u32 u64 Config DropRecord Endpoint EndpointKey EniRecord FlowKey FlowRecord FragmentKey
+    FragmentRecord GateGroupKey GateRemoteKey GateRule GateRuleKey GateServiceKey PolicyRecord Route RouteKey RuleBits SubnetRecord
 }
 
 /// Commands of `bpf(2)` (`enum bpf_cmd`).
@@ -59,7 +63,11 @@ fn bpf<A>(command: i64, attribute: &mut A) -> io::Result<i64> {
     // pointers into it that live as long, to memory of the size that the command reads or writes.
     let status =
         unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attribute, size_of::<A>()) };
-    if status < 0 { Err(io::Error::last_os_error()) } else { Ok(status) }
+    if status < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(status)
+    }
 }
 
 fn fd_number(fd: BorrowedFd<'_>) -> u32 {
@@ -155,15 +163,22 @@ fn path_of(path: &Path) -> io::Result<CString> {
 /// Opens what is pinned at a path.
 pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = path_of(path)?;
-    let mut attribute = PathAttribute { path: path.as_ptr().expose_provenance() as u64, fd: 0, flags: 0 };
+    let mut attribute = PathAttribute {
+        path: path.as_ptr().expose_provenance() as u64,
+        fd: 0,
+        flags: 0,
+    };
     new_fd(bpf(command::GET, &mut attribute)?)
 }
 
 /// Pins a map, program or link.
 pub(crate) fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = path_of(path)?;
-    let mut attribute =
-        PathAttribute { path: path.as_ptr().expose_provenance() as u64, fd: fd_number(fd), flags: 0 };
+    let mut attribute = PathAttribute {
+        path: path.as_ptr().expose_provenance() as u64,
+        fd: fd_number(fd),
+        flags: 0,
+    };
     bpf(command::PIN, &mut attribute).map(drop)
 }
 
@@ -171,7 +186,11 @@ pub(crate) fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 fn info<const N: usize>(fd: BorrowedFd<'_>) -> io::Result<[u32; N]> {
     let mut words = [0_u32; N];
     let length = u32::try_from(size_of::<[u32; N]>()).map_err(io::Error::other)?;
-    let mut attribute = InfoAttribute { fd: fd_number(fd), length, info: pointer(&words) };
+    let mut attribute = InfoAttribute {
+        fd: fd_number(fd),
+        length,
+        info: pointer(&words),
+    };
     // The kernel writes through the pointer: told to the compiler by the exclusive borrow.
     attribute.info = (&raw mut words).expose_provenance() as u64;
     bpf(command::INFO, &mut attribute)?;
@@ -197,7 +216,10 @@ pub(crate) struct LinkInfo {
 pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     // struct bpf_link_info: type, id, prog_id, padding to eight bytes, then tcx.ifindex.
     let [_, _, program_id, _, ifindex, _] = info::<6>(link)?;
-    Ok(LinkInfo { program_id, ifindex })
+    Ok(LinkInfo {
+        program_id,
+        ifindex,
+    })
 }
 
 /// A hook of a device.
@@ -215,8 +237,12 @@ pub(crate) fn attach(program: BorrowedFd<'_>, ifindex: u32, hook: Hook) -> io::R
         Hook::Egress => 47,
         Hook::Ingress => 46,
     };
-    let mut attribute =
-        LinkCreateAttribute { program: fd_number(program), ifindex, attach_type, flags: 0 };
+    let mut attribute = LinkCreateAttribute {
+        program: fd_number(program),
+        ifindex,
+        attach_type,
+        flags: 0,
+    };
     new_fd(bpf(command::LINK_CREATE, &mut attribute)?)
 }
 
@@ -237,11 +263,7 @@ const CONTEXT_SIZE: usize = 192;
 
 /// Runs a program once on a frame, as if it had come from a device of this namespace. Returns the
 /// program's verdict and leaves the frame as the program rewrote it.
-pub(crate) fn test_run(
-    program: BorrowedFd<'_>,
-    ifindex: u32,
-    frame: &mut [u8],
-) -> io::Result<u32> {
+pub(crate) fn test_run(program: BorrowedFd<'_>, ifindex: u32, frame: &mut [u8]) -> io::Result<u32> {
     let mut context = [0_u8; CONTEXT_SIZE];
     context[CONTEXT_IFINDEX..CONTEXT_IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
     let mut out = vec![0_u8; frame.len()];
@@ -294,7 +316,11 @@ impl<K: Plain, V: Plain> Map<K, V> {
                 "the map's keys or values have another size",
             ));
         }
-        Ok(Self { fd, entries_max, types: PhantomData })
+        Ok(Self {
+            fd,
+            entries_max,
+            types: PhantomData,
+        })
     }
 
     /// The value of a key.
@@ -368,7 +394,10 @@ impl<K: Plain, V: Plain> Map<K, V> {
         // A place in the map is at most a key long, and in hash maps a number.
         let mut next = vec![0_u8; size_of::<K>().max(8)];
         let mut attribute = BatchAttribute {
-            from: cursor.0.as_ref().map_or(0, |place| place.as_ptr().expose_provenance() as u64),
+            from: cursor
+                .0
+                .as_ref()
+                .map_or(0, |place| place.as_ptr().expose_provenance() as u64),
             to: next.as_mut_ptr().expose_provenance() as u64,
             keys: keys.as_mut_ptr().expose_provenance() as u64,
             values: values.as_mut_ptr().expose_provenance() as u64,
@@ -392,7 +421,10 @@ impl<K: Plain, V: Plain> Map<K, V> {
         let entries = unsafe {
             keys.set_len(count);
             values.set_len(count);
-            keys.iter().zip(&values).map(|(k, v)| (k.assume_init(), v.assume_init())).collect()
+            keys.iter()
+                .zip(&values)
+                .map(|(k, v)| (k.assume_init(), v.assume_init()))
+                .collect()
         };
         Ok(Some(entries))
     }
@@ -434,9 +466,15 @@ impl Counters {
         let fd = open_pin(path)?;
         let [_, _, key_size, value_size] = info::<4>(fd.as_fd())?;
         if (key_size, value_size) != (4, 8) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "not an array of counters"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "not an array of counters",
+            ));
         }
-        Ok(Self { fd, cpus: possible_cpus()? })
+        Ok(Self {
+            fd,
+            cpus: possible_cpus()?,
+        })
     }
 
     /// The sum over all CPUs.
@@ -452,13 +490,29 @@ impl Counters {
         bpf(command::MAP_LOOKUP, &mut attribute)?;
         Ok(values.iter().sum())
     }
+
+    /// Sets the counter of every CPU to zero.
+    pub(crate) fn clear(&self, index: u32) -> io::Result<()> {
+        let values = vec![0_u64; self.cpus];
+        let mut attribute = ElementAttribute {
+            map: fd_number(self.fd.as_fd()),
+            pad: 0,
+            key: pointer(&index),
+            value: values.as_ptr().expose_provenance() as u64,
+            flags: 0,
+        };
+        bpf(command::MAP_UPDATE, &mut attribute).map(drop)
+    }
 }
 
 /// How many CPUs there may ever be: the kernel writes one value for each.
 fn possible_cpus() -> io::Result<usize> {
     let text = std::fs::read_to_string("/sys/devices/system/cpu/possible")?;
     cpu_count(text.trim()).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidData, "/sys/devices/system/cpu/possible")
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            "/sys/devices/system/cpu/possible",
+        )
     })
 }
 

@@ -7,6 +7,12 @@
 //!   namespace c ── ethc   (another VPC, with b's address)
 //! ```
 
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::tests_outside_test_module,
+    reason = "the whole file is a test program"
+)]
+
 mod common;
 
 use std::io::{Read as _, Write as _};
@@ -14,7 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use enid_host::datapath::{Datapath, Options};
+use enid_host::datapath::{Datapath, DatapathError, Options, Shut};
 use enid_host::loader;
 use enid_host::netlink::{Netlink, VethPair};
 use enid_host::netns::NetNs;
@@ -23,8 +29,8 @@ use enid_model::network_interface::Mac;
 use enid_pipeline::Reason;
 use enid_pipeline::bytes::{self, Addr};
 use enid_pipeline::table::{
-    Direction, Endpoint, EndpointKey, EniRecord, PolicyRecord, Route, RouteKey, SubnetRecord,
-    TABLE_BITS, protocol, trie_id,
+    Direction, Endpoint, EndpointKey, EniRecord, GATE_CLOSED, GateGroupKey, PolicyRecord, Route,
+    RouteKey, RuleBits, SubnetRecord, TABLE_BITS, protocol, trie_id,
 };
 use enid_plan::gate::{self, RulePeer, RuleSpec};
 use enid_plan::tables::Tables;
@@ -41,7 +47,9 @@ impl Lab {
     fn new() -> Option<Self> {
         let host = Host::new()?;
         let mark = host.installation().to_string();
-        let names = ["h", "a", "b", "c"].map(|end| format!("enid-{mark}-{end}")).to_vec();
+        let names = ["h", "a", "b", "c"]
+            .map(|end| format!("enid-{mark}-{end}"))
+            .to_vec();
         for name in &names {
             NetNs::create(name).unwrap();
         }
@@ -57,7 +65,13 @@ impl Lab {
     }
 
     fn open(&self) -> Datapath {
-        Datapath::open(self.host.installation(), Options { flow_entries_max: 1024 }).unwrap()
+        Datapath::open(
+            self.host.installation(),
+            Options {
+                flow_entries_max: 1024,
+            },
+        )
+        .unwrap()
     }
 
     /// A pair of devices for an end; switched on only when its programs are there.
@@ -97,7 +111,10 @@ impl Lab {
         let words: Vec<&str> = line.split(' ').collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]);
-        let output = self.namespace(end).run(|| command.output().unwrap()).unwrap();
+        let output = self
+            .namespace(end)
+            .run(|| command.output().unwrap())
+            .unwrap();
         output.status.success()
     }
 
@@ -120,6 +137,7 @@ const A: usize = 1;
 const B: usize = 2;
 const C: usize = 3;
 const GROUP: u64 = 0x5a;
+const POLICY: u64 = 77;
 
 fn mac(end: usize) -> bytes::Mac {
     bytes::Mac([2, 0, 0, 0, 2, u8::try_from(end).unwrap()])
@@ -140,16 +158,27 @@ fn vpc(end: usize) -> u64 {
 
 fn everybody(id: u64, protocol: Option<u8>, from: u16, to: u16) -> RuleSpec {
     let peer = RulePeer::Cidr("0.0.0.0/0".parse().unwrap());
-    RuleSpec { id, peer, protocol, from, to }
+    RuleSpec {
+        id,
+        peer,
+        protocol,
+        from,
+        to,
+    }
 }
 
 fn members(id: u64, protocol: Option<u8>, from: u16, to: u16) -> RuleSpec {
-    RuleSpec { id, peer: RulePeer::Group(GROUP), protocol, from, to }
+    RuleSpec {
+        id,
+        peer: RulePeer::Group(GROUP),
+        protocol,
+        from,
+        to,
+    }
 }
 
 /// Tables for devices with these indexes, and one policy for all.
 fn tables(ends: &[(usize, u32)], egress: &[RuleSpec], ingress: &[RuleSpec]) -> Tables {
-    const POLICY: u64 = 77;
     let mut tables = Tables::default();
     for (end, ifindex) in ends {
         let (subnet, route_table) = (vpc(*end) + 10, vpc(*end) + 20);
@@ -171,7 +200,10 @@ fn tables(ends: &[(usize, u32)], egress: &[RuleSpec], ingress: &[RuleSpec]) -> T
         };
         tables.devices.insert(*ifindex, eni(*end));
         tables.enis.insert(eni(*end), record);
-        let key = EndpointKey { vpc: vpc(*end), addr: Addr::from(address(*end)) };
+        let key = EndpointKey {
+            vpc: vpc(*end),
+            addr: Addr::from(address(*end)),
+        };
         tables.endpoints.insert(key, Endpoint { eni: eni(*end) });
         let network = Addr::v4([10, 0, 0, 0]);
         let record = SubnetRecord {
@@ -184,8 +216,19 @@ fn tables(ends: &[(usize, u32)], egress: &[RuleSpec], ingress: &[RuleSpec]) -> T
         };
         tables.subnets.insert(subnet, record);
         let prefix_len = TABLE_BITS + 120;
-        let key = RouteKey { prefix_len, table: trie_id(route_table), addr: network };
-        tables.routes.insert(key, Route { target: 0, kind: Route::LOCAL, pad: 0 });
+        let key = RouteKey {
+            prefix_len,
+            table: trie_id(route_table),
+            addr: network,
+        };
+        tables.routes.insert(
+            key,
+            Route {
+                target: 0,
+                kind: Route::LOCAL,
+                pad: 0,
+            },
+        );
     }
     let egress = gate::compile(POLICY, Direction::Egress, egress);
     let ingress = gate::compile(POLICY, Direction::Ingress, ingress);
@@ -208,7 +251,9 @@ fn change(datapath: &mut Datapath, wanted: &Tables) {
 
 fn dropped(datapath: &Datapath, reason: Reason) -> u64 {
     let all = datapath.flows().reasons().unwrap();
-    all.into_iter().find(|(found, _)| *found == reason).map_or(0, |(_, count)| count)
+    all.into_iter()
+        .find(|(found, _)| *found == reason)
+        .map_or(0, |(_, count)| count)
 }
 
 #[test]
@@ -243,14 +288,23 @@ fn a_tracked_connection_survives_the_revoke_and_the_agent() {
     let mut datapath = lab.open();
     let ends = [A, B].map(|end| (end, lab.plug(&mut datapath, end)));
     let out = everybody(1, None, 0, u16::MAX);
-    let open = tables(&ends, &[out], &[members(2, Some(protocol::TCP), 5000, 5000)]);
+    let open = tables(
+        &ends,
+        &[out],
+        &[members(2, Some(protocol::TCP), 5000, 5000)],
+    );
     let closed = tables(&ends, &[out], &[]);
     change(&mut datapath, &open);
 
     let server = SocketAddr::from((address(B), 5000));
-    let listener = lab.namespace(B).run(|| TcpListener::bind(server).unwrap()).unwrap();
-    let connect =
-        || lab.namespace(A).run(|| TcpStream::connect_timeout(&server, Duration::from_secs(1)));
+    let listener = lab
+        .namespace(B)
+        .run(|| TcpListener::bind(server).unwrap())
+        .unwrap();
+    let connect = || {
+        lab.namespace(A)
+            .run(|| TcpStream::connect_timeout(&server, Duration::from_secs(1)))
+    };
     let mut client = connect().unwrap().unwrap();
     let (mut served, _) = listener.accept().unwrap();
     let mut exchange = |client: &mut TcpStream, text: &[u8]| {
@@ -273,9 +327,31 @@ fn a_tracked_connection_survives_the_revoke_and_the_agent() {
     let mut datapath = lab.open();
     change(&mut datapath, &closed);
     exchange(&mut client, &[7; 100_000]);
-    for (end, _) in ends {
-        datapath.verify_attached(EniId(eni(end))).unwrap();
+    for (end, ifindex) in ends {
+        datapath.verify_attached(EniId(eni(end)), ifindex).unwrap();
     }
+
+    // A later Enid with other programs puts them behind the links that are there.
+    drop(datapath);
+    let layouts = std::fs::read_dir(loader::pin_root(lab.host.installation())).unwrap();
+    let programs = layouts
+        .map(|entry| entry.unwrap().path())
+        .next()
+        .unwrap()
+        .join("programs");
+    let text = std::fs::read_dir(&programs)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    std::fs::rename(&text, programs.join("older")).unwrap();
+    let datapath = lab.open();
+    assert!(text.exists() && !programs.join("older").exists());
+    for (end, ifindex) in ends {
+        datapath.verify_attached(EniId(eni(end)), ifindex).unwrap();
+    }
+    exchange(&mut client, b"through new programs");
 }
 
 #[test]
@@ -287,7 +363,10 @@ fn the_same_address_in_two_vpcs_never_meets() {
     change(&mut datapath, &tables(&ends, &[all], &[all]));
     assert!(!lab.ping(A, address(C)));
     let b = (B, lab.plug(&mut datapath, B));
-    change(&mut datapath, &tables(&[ends[0], ends[1], b], &[all], &[all]));
+    change(
+        &mut datapath,
+        &tables(&[ends[0], ends[1], b], &[all], &[all]),
+    );
     assert!(lab.ping(A, address(B)));
     let key = |end| move |target: u64| target == eni(end);
     let flows = datapath.flows().flows().unwrap();
@@ -326,11 +405,114 @@ fn large_packets_are_fragmented_and_pass() {
     let refused = lab.namespace(A).run(|| {
         let socket = std::net::UdpSocket::bind((address(A), 0)).unwrap();
         socket.connect((address(B), 9)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
         socket.send(b"x").unwrap();
         socket.recv(&mut [0; 8]).unwrap_err().kind()
     });
     assert_eq!(refused.unwrap(), std::io::ErrorKind::ConnectionRefused);
     let flows = datapath.flows().flows().unwrap();
     assert!(flows.iter().any(|(_, flow)| flow.related_packets == 1));
+}
+
+#[test]
+fn rules_that_do_not_fit_close_their_policy_and_nothing_else() {
+    let Some(lab) = Lab::new() else { return };
+    let mut datapath = lab.open();
+    let ends = [A, B, C].map(|end| (end, lab.plug(&mut datapath, end)));
+    let out = everybody(1, None, 0, u16::MAX);
+    let by_address = everybody(2, Some(protocol::ICMP), 0x0800, 0x08ff);
+    let by_group = members(3, Some(protocol::ICMP), 0x0800, 0x08ff);
+    let mut full = tables(&ends, &[out], &[by_address]);
+    for group in 0..GROUP_ENTRIES_MAX {
+        let nobodys = GateGroupKey { gate: 1, group };
+        full.gate_groups.insert(nobodys, RuleBits::NONE);
+    }
+    change(&mut datapath, &full);
+    assert!(lab.ping(A, address(B)));
+
+    // Rules that need one entry more, and an interface that goes.
+    let mut wanted = tables(&ends[..2], &[out], &[by_group]);
+    let gate = wanted.policies[&POLICY].ingress_gate;
+    wanted.gate_groups.extend(full.gate_groups);
+    let diff = datapath.read().unwrap().diff(&wanted);
+    let refused = datapath.apply(&diff);
+    assert!(
+        matches!(refused, Err(DatapathError::Shut(_))),
+        "{refused:?}"
+    );
+    let shut = Shut {
+        policy: POLICY,
+        direction: Direction::Ingress,
+        gate,
+    };
+    assert!(datapath.shut().iter().eq([&shut]));
+    assert!(!lab.ping(A, address(B)));
+    assert!(dropped(&datapath, Reason::IngressRule) > 0);
+    assert_eq!(dropped(&datapath, Reason::EgressRule), 0);
+    let kernel = datapath.read().unwrap();
+    let mut diff = kernel.diff(&wanted);
+    assert_eq!(kernel.devices, wanted.devices);
+    assert_eq!(kernel.policies[&POLICY].ingress_gate, GATE_CLOSED);
+    assert!(diff.len() > 1);
+    datapath.without_shut(&mut diff);
+    assert_eq!(diff.len(), 1);
+
+    // With room again they fit: at once, or when the old entries are deleted.
+    wanted.gate_groups.retain(|key, _| key.gate == gate);
+    let _ = datapath.repair(&wanted);
+    datapath.repair(&wanted).unwrap();
+    assert!(datapath.shut().is_empty());
+    assert_eq!(datapath.read().unwrap(), wanted);
+    assert!(lab.ping(A, address(B)));
+}
+
+/// The size of the table `gate_groups`.
+const GROUP_ENTRIES_MAX: u64 = 262_144;
+
+#[test]
+fn flows_go_with_their_devices_and_when_they_are_forgotten() {
+    let Some(lab) = Lab::new() else { return };
+    let mut datapath = lab.open();
+    let ends = [A, B].map(|end| (end, lab.plug(&mut datapath, end)));
+    let all = everybody(1, None, 0, u16::MAX);
+    change(&mut datapath, &tables(&ends, &[all], &[all]));
+    assert!(lab.ping(A, address(B)));
+    assert!(!lab.ping(A, Ipv4Addr::new(10, 0, 0, 77)));
+    datapath.sweep_if_due(Duration::ZERO).unwrap();
+    assert_eq!(datapath.flows().flows().unwrap().len(), 2);
+
+    change(&mut datapath, &tables(&ends[..1], &[all], &[all]));
+    datapath.sweep_if_due(Duration::ZERO).unwrap();
+    assert_eq!(datapath.flows().flows().unwrap(), []);
+
+    change(&mut datapath, &tables(&ends, &[all], &[]));
+    assert!(!lab.ping(A, address(B)));
+    assert!(dropped(&datapath, Reason::IngressRule) > 0);
+    assert!(!datapath.flows().drops().unwrap().is_empty());
+    datapath.forget_flows().unwrap();
+    assert_eq!(datapath.flows().drops().unwrap(), []);
+    assert!(
+        datapath
+            .flows()
+            .reasons()
+            .unwrap()
+            .iter()
+            .all(|(_, count)| *count == 0)
+    );
+}
+
+#[test]
+fn programs_are_sought_on_the_right_device_and_links_of_strangers_go() {
+    let Some(lab) = Lab::new() else { return };
+    let mut datapath = lab.open();
+    let [a, b] = [A, B].map(|end| lab.plug(&mut datapath, end));
+    datapath.verify_attached(EniId(eni(A)), a).unwrap();
+    assert!(datapath.verify_attached(EniId(eni(A)), b).is_err());
+    datapath
+        .forget_links(|known| known == EniId(eni(A)))
+        .unwrap();
+    datapath.verify_attached(EniId(eni(A)), a).unwrap();
+    assert!(datapath.verify_attached(EniId(eni(B)), b).is_err());
 }

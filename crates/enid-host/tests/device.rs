@@ -59,6 +59,12 @@ fn ip(namespace: &NetNs, arguments: &str) -> Vec<String> {
         .collect()
 }
 
+/// Switches a device on, whatever number the kernel gave it.
+fn up(device: &EniDevice, namespace: &NetNs) -> Result<(), DeviceError> {
+    let index = host_link(device).unwrap().index;
+    device.up(namespace, index)
+}
+
 #[test]
 fn a_device_is_made_off_and_switched_on_later() {
     let Some(host) = Host::new() else { return };
@@ -74,7 +80,7 @@ fn a_device_is_made_off_and_switched_on_later() {
     assert_eq!(outer.alias, Some(host.installation().eni_alias(eth0.eni)));
     assert_eq!(ip(&namespace, "route show"), Vec::<String>::new());
 
-    eth0.up(&namespace).unwrap();
+    up(&eth0, &namespace).unwrap();
     assert!(host_link(&eth0).unwrap().is_up && instance_link(&eth0, &namespace).is_up);
     assert_eq!(
         ip(&namespace, "route show"),
@@ -95,9 +101,24 @@ fn a_device_is_made_off_and_switched_on_later() {
             .contains("mtu 9001")
     );
     // The second time is as good as the first.
-    eth0.up(&namespace).unwrap();
+    up(&eth0, &namespace).unwrap();
     eth0.down().unwrap();
     assert!(!host_link(&eth0).unwrap().is_up);
+}
+
+#[test]
+fn a_device_without_its_far_end_stays_off() {
+    let Some(host) = Host::new() else { return };
+    let namespace = host.sandbox(0).prepare().unwrap();
+    let eth0 = device(&host, 0);
+    let links = eth0.create(host.installation(), &namespace).unwrap();
+    ip(&namespace, "link set eth0 name other");
+    let refused = eth0.up(&namespace, links.host);
+    assert!(matches!(refused, Err(DeviceError::Missing { .. })));
+    assert!(!host_link(&eth0).unwrap().is_up);
+    ip(&namespace, "link set other name eth0");
+    eth0.up(&namespace, links.host).unwrap();
+    assert!(host_link(&eth0).unwrap().is_up);
 }
 
 #[test]
@@ -107,7 +128,7 @@ fn a_further_device_has_a_table_of_its_own() {
     for index in [0, 1] {
         let device = device(&host, index);
         device.create(host.installation(), &namespace).unwrap();
-        device.up(&namespace).unwrap();
+        up(&device, &namespace).unwrap();
     }
     assert_eq!(
         ip(&namespace, "rule show"),
@@ -140,7 +161,7 @@ fn a_further_device_has_a_table_of_its_own() {
     EniDevice::delete(host.installation(), eth1.eni).unwrap();
     // A device attached again finds the rules of the first time and is none the worse for it.
     eth1.create(host.installation(), &namespace).unwrap();
-    eth1.up(&namespace).unwrap();
+    up(&eth1, &namespace).unwrap();
     assert_eq!(ip(&namespace, "rule show").len(), 5);
 }
 
@@ -224,7 +245,7 @@ fn a_stop_takes_the_devices_along() {
     let namespace = sandbox.prepare().unwrap();
     eth0.create(host.installation(), &namespace).unwrap();
     sandbox.start(&common::spec()).unwrap();
-    eth0.up(&namespace).unwrap();
+    up(&eth0, &namespace).unwrap();
     assert_eq!(
         host.shell(0, "ip -4 addr show eth0 | grep -c inet").1,
         "2\n"
@@ -232,7 +253,7 @@ fn a_stop_takes_the_devices_along() {
     // Attached while it runs.
     let eth1 = device(&host, 1);
     eth1.create(host.installation(), &namespace).unwrap();
-    eth1.up(&namespace).unwrap();
+    up(&eth1, &namespace).unwrap();
     assert_eq!(
         host.shell(0, "cat /sys/class/net/eth1/address").1,
         "02:00:00:00:01:01\n"

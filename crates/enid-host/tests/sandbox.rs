@@ -389,3 +389,27 @@ fn a_launch_takes_milliseconds() {
         assert!(started < Duration::from_secs(5));
     }
 }
+
+#[test]
+fn a_copied_data_directory_has_none_of_the_original_s_instances() {
+    let Some(original) = Host::new() else { return };
+    let Some(copy) = Host::new() else { return };
+    let sandbox = original.sandbox(1);
+    launch(&sandbox, &spec());
+    // The same instance, in a directory with the same files.
+    let copied = Sandbox::of(copy.data_dir(), original.instance(1));
+    fs::create_dir_all(copied.dir()).unwrap();
+    let name = "process.json";
+    fs::copy(sandbox.dir().join(name), copied.dir().join(name)).unwrap();
+
+    assert_eq!(copied.status().unwrap(), Status::Dead);
+    let refused = copied.prepare();
+    assert!(
+        matches!(refused, Err(SandboxError::Foreign { .. })),
+        "{refused:?}"
+    );
+    copied.terminate().unwrap();
+    assert!(!copied.dir().exists());
+    assert_eq!(sandbox.status().unwrap(), Status::Running);
+    assert_eq!(original.shell(1, "hostname").1, "ip-10-0-0-5\n");
+}

@@ -1,6 +1,6 @@
 //! Devices: what the plan wants, against what the host has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use enid_model::id::{EniId, InstanceId};
 use enid_plan::DeviceSpec;
@@ -74,6 +74,9 @@ impl Agent {
                 self.datapath.detach(eni)?;
             }
         }
+        let planner = &self.planner;
+        self.datapath
+            .forget_links(|eni| planner.device(eni).is_some())?;
         Ok(())
     }
 
@@ -115,7 +118,7 @@ impl Agent {
         let device = device_of(spec);
         let links = device.create(self.installation, &namespace)?;
         self.bind(spec.eni, links.host)?;
-        device.up(&namespace)?;
+        device.up(&namespace, links.host)?;
         self.devices.insert(spec.eni, spec.clone());
         Ok(())
     }
@@ -247,6 +250,7 @@ impl Agent {
             }
         };
         found.devices = present.len();
+        let present: BTreeMap<EniId, u32> = present.into_iter().collect();
         for (eni, ifindex) in &present {
             if self.planner.device(*eni).is_none() {
                 let name = EniDevice::host_name_of(*eni);
@@ -258,12 +262,11 @@ impl Agent {
             }
         }
         for eni in self.planner.devices().keys() {
-            let has_device = present.iter().any(|(present, _)| present == eni);
-            if !has_device {
+            let Some(ifindex) = present.get(eni) else {
                 found.differences.push(format!("{eni} has no device"));
                 continue;
-            }
-            if let Err(error) = self.datapath.verify_attached(*eni) {
+            };
+            if let Err(error) = self.datapath.verify_attached(*eni, *ifindex) {
                 found.differences.push(crate::chain(&error));
             }
             match is_up(*eni) {

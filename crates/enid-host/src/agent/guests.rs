@@ -75,7 +75,14 @@ impl Agent {
         let boot = std::fs::read_to_string(sandbox.dir().join(BOOT_FILE))
             .ok()
             .and_then(|text| text.trim().parse().ok());
-        let phase = match (sandbox.status(), boot) {
+        let status = sandbox.status();
+        let phase = match (&status, boot) {
+            // It ended while no agent watched. After a restart of the host it would be started again.
+            (Ok(Status::Dead), Some(boot))
+                if sandbox.is_of_this_host_boot() && self.is_to_run(id, boot) =>
+            {
+                Phase::Running { boot }
+            }
             (Ok(Status::Dead), _) => Phase::Idle,
             (Ok(Status::Running), Some(boot)) => Phase::Running { boot },
             // An agent ended in the middle of a launch: what there is of it is ended first.
@@ -84,7 +91,9 @@ impl Agent {
         let failed = None;
         self.guests.insert(id, Guest { phase, failed });
         if let Phase::Running { boot } = phase {
-            tracing::info!(instance = %id, boot, "adopting an instance");
+            if matches!(status, Ok(Status::Running)) {
+                tracing::info!(instance = %id, boot, "adopting an instance");
+            }
             for spec in self.planned_devices(id) {
                 let eni = spec.eni;
                 if let Some(ifindex) = self.planner.bound(eni)
@@ -97,9 +106,19 @@ impl Agent {
                     );
                 }
             }
+            if matches!(status, Ok(Status::Dead)) {
+                self.on_exited(id, boot);
+                return;
+            }
             self.watch(id, boot);
         }
         self.reconcile(id);
+    }
+
+    /// Whether the plan has this boot of an instance run.
+    fn is_to_run(&self, id: InstanceId, boot: u32) -> bool {
+        let spec = self.planner.instance(id);
+        spec.is_some_and(|spec| spec.running && spec.boot == boot)
     }
 
     /// Compares an instance with the plan, and begins the next step, if one is due.
@@ -189,6 +208,7 @@ impl Agent {
             }
             Event::Removed(id) => {
                 self.guests.remove(&id);
+                self.forget_flows_if_reset();
                 (self.say)(Output::Gone(id));
                 self.reconcile(id);
             }
@@ -224,7 +244,7 @@ impl Agent {
                 self.on_failed(id, &crate::chain(&error));
                 return;
             }
-            ready.push(spec);
+            ready.push((spec, *ifindex));
         }
         let Some(spec) = self.planner.instance(id).cloned() else {
             self.on_failed(id, "the instance was terminated while it started");
@@ -234,9 +254,9 @@ impl Agent {
         let start = self.start_spec(&spec);
         self.work(id, move || {
             let namespace = NetNs::open(&id.to_string()).map_err(|e| crate::chain(&e))?;
-            for spec in &ready {
+            for (spec, ifindex) in &ready {
                 device_of(spec)
-                    .up(&namespace)
+                    .up(&namespace, *ifindex)
                     .map_err(|e| crate::chain(&e))?;
             }
             sandbox.start(&start).map_err(|e| crate::chain(&e))?;

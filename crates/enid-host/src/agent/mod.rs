@@ -10,7 +10,8 @@
 //! or is switched off, and the programs only after that: a device without them is the host's.
 //!
 //! What fails is tried again until it succeeds ([`Agent::retry_if_due`]). A revision is
-//! acknowledged only when the kernel's tables hold all of it.
+//! acknowledged only when the kernel's tables hold all of it, or all but what an earlier one, whose
+//! caller got an error, brought beyond the room that there is ([`Standing::Short`]).
 
 mod devices;
 mod guests;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use enid_model::id::{EniId, InstanceId};
 use enid_model::state::{Revision, State};
+use enid_pipeline::table::Direction;
 use enid_plan::tables::TableDiff;
 use enid_plan::{DeviceSpec, Planner};
 
@@ -115,6 +117,29 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often what has failed is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
 
+/// How often rules that did not fit are tried again: each try compares all tables.
+const RETRY_SHORT_EVERY: Duration = Duration::from_secs(20);
+
+/// How long nothing is acknowledged after new rules did not fit. The control plane waits for ten
+/// seconds: whoever asked for them has had an error by then, and no later acknowledgement tells them
+/// otherwise.
+const WITHHELD: Duration = Duration::from_secs(15);
+
+/// How far the kernel's tables hold what the plan says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// They hold all of it.
+    Agreed,
+    /// They hold all but the rules of some interfaces, which are closed instead. What wanted these
+    /// rules was not acknowledged; what comes after it is, from the given moment on.
+    Short(Instant),
+    /// A change failed, and they may hold a part of it.
+    Unsure,
+}
+
+/// A direction of an interface that is closed because its rules, the gate, did not fit.
+type Closed = (EniId, Direction, u64);
+
 /// One host's agent.
 pub struct Agent {
     config: Config,
@@ -124,8 +149,9 @@ pub struct Agent {
     /// Devices as they are on this host.
     devices: BTreeMap<EniId, DeviceSpec>,
     guests: BTreeMap<InstanceId, Guest>,
-    /// Whether a change of the kernel's tables failed, so that they may hold a part of it.
-    is_unsure: bool,
+    standing: Standing,
+    /// What was closed when the tables were last changed.
+    closed: BTreeSet<Closed>,
     /// Instances to look at again: a change concerns them, or something about them failed.
     owed: BTreeSet<InstanceId>,
     tried: Instant,
@@ -150,7 +176,8 @@ impl Agent {
             planner: Planner::new(bound),
             devices: BTreeMap::new(),
             guests: BTreeMap::new(),
-            is_unsure: true,
+            standing: Standing::Unsure,
+            closed: BTreeSet::new(),
             owed: BTreeSet::new(),
             tried: Instant::now(),
             config,
@@ -188,9 +215,21 @@ impl Agent {
         let plan = self.planner.tables();
         found.entries = plan.len();
         match self.datapath.read() {
-            Ok(kernel) => found.differences.extend(kernel.diff(&plan).describe()),
+            Ok(kernel) => {
+                let mut diff = kernel.diff(&plan);
+                self.datapath.without_shut(&mut diff);
+                found.differences.extend(diff.describe());
+            }
             Err(error) => found.differences.push(crate::chain(&error)),
         }
+        let closed = self.closed.iter().map(|(eni, direction, _)| {
+            let rules = match direction {
+                Direction::Egress => "egress rules",
+                Direction::Ingress => "ingress rules",
+            };
+            format!("{eni} is closed: its {rules} do not fit into the kernel's tables")
+        });
+        found.differences.extend(closed);
         self.verify_devices(&mut found);
         found
     }
@@ -206,8 +245,12 @@ impl Agent {
         for id in known.into_iter().chain(delta.instances) {
             self.adopt_guest(id);
         }
-        if !self.is_unsure {
+        // Whoever asked an earlier agent for what does not fit is not waiting any more.
+        if self.standing != Standing::Unsure {
             (self.say)(Output::Obeys(revision));
+        }
+        if let Standing::Short(acknowledges_at) = &mut self.standing {
+            *acknowledges_at = Instant::now();
         }
         Ok(())
     }
@@ -227,8 +270,13 @@ impl Agent {
 
     /// Tries again what has failed, if the last time was long enough ago.
     fn retry_if_due(&mut self) {
-        let is_needed = self.is_unsure || !self.owed.is_empty();
-        if !is_needed || self.tried.elapsed() < RETRY_EVERY {
+        let every = match self.standing {
+            Standing::Unsure => RETRY_EVERY,
+            _ if !self.owed.is_empty() => RETRY_EVERY,
+            Standing::Short(_) => RETRY_SHORT_EVERY,
+            Standing::Agreed => return,
+        };
+        if self.tried.elapsed() < every {
             return;
         }
         let settled = self.settle(&TableDiff::default());
@@ -251,26 +299,81 @@ impl Agent {
         for id in std::mem::take(&mut self.owed) {
             self.reconcile(id);
         }
+        self.forget_flows_if_reset();
         // A device that could not be bound leaves the tables behind the plan.
-        if !self.is_unsure {
+        let is_in_force = match self.standing {
+            Standing::Agreed => true,
+            Standing::Short(acknowledges_at) => acknowledges_at <= Instant::now(),
+            Standing::Unsure => false,
+        };
+        if is_in_force {
             (self.say)(Output::Obeys(revision));
         }
     }
 
     /// Makes the kernel's tables be the plan's: by the difference that the planner gave, or, when
-    /// an earlier one failed, by what the kernel says that it holds.
+    /// an earlier one failed, by what the kernel says that it holds. Rules that do not fit are no
+    /// error here: all else is in force, and work on devices and instances goes on.
     fn settle(&mut self, diff: &TableDiff) -> Result<(), DatapathError> {
-        if self.is_unsure {
-            let changes = self.datapath.repair(&self.planner.tables())?;
-            if changes > 0 {
-                tracing::info!(changes, "repaired the kernel's tables");
-            }
+        let before = std::mem::replace(&mut self.standing, Standing::Unsure);
+        let settled = if before == Standing::Agreed {
+            self.datapath.apply(diff)
         } else {
-            self.is_unsure = true;
-            self.datapath.apply(diff)?;
+            self.datapath
+                .repair(&self.planner.tables())
+                .map(|changes| match changes {
+                    0 => {}
+                    _ => tracing::info!(changes, "repaired the kernel's tables"),
+                })
+        };
+        match settled {
+            Ok(()) => {
+                self.closed.clear();
+                self.standing = Standing::Agreed;
+                Ok(())
+            }
+            Err(error @ DatapathError::Shut(_)) => {
+                let closed = self.closed_now();
+                let acknowledges_at = match before {
+                    // Nothing that somebody may be waiting for.
+                    Standing::Short(earlier) if closed.is_subset(&self.closed) => earlier,
+                    _ => Instant::now() + WITHHELD,
+                };
+                for (eni, direction, _) in closed.difference(&self.closed) {
+                    tracing::error!(
+                        %eni,
+                        ?direction,
+                        error = crate::chain(&error),
+                        "an interface is closed, its rules do not fit"
+                    );
+                }
+                self.closed = closed;
+                self.standing = Standing::Short(acknowledges_at);
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
-        self.is_unsure = false;
-        Ok(())
+    }
+
+    /// The interfaces that have a policy which is closed.
+    fn closed_now(&self) -> BTreeSet<Closed> {
+        let enis = self.planner.tables().enis;
+        let mut closed = BTreeSet::new();
+        for shut in self.datapath.shut() {
+            let members = enis.iter().filter(|(_, eni)| eni.policy == shut.policy);
+            closed.extend(members.map(|(id, _)| (EniId(*id), shut.direction, shut.gate)));
+        }
+        closed
+    }
+
+    /// Forgets what was seen of packets when everything else is forgotten and gone.
+    fn forget_flows_if_reset(&mut self) {
+        if !self.planner.state().regions().is_empty() || !self.guests.is_empty() {
+            return;
+        }
+        if let Err(error) = self.datapath.forget_flows() {
+            tracing::warn!(error = crate::chain(&error), "flows were not forgotten");
+        }
     }
 
     fn sweep_if_due(&mut self) {

@@ -96,6 +96,12 @@ pub enum SandboxError {
         /// The request that was refused.
         source: NetlinkError,
     },
+    /// There is a namespace of the instance's name that another daemon made.
+    #[error("network namespace {instance} belongs to another data directory")]
+    Foreign {
+        /// The instance.
+        instance: InstanceId,
+    },
     /// The sandbox's namespace cannot be made, entered or removed.
     #[error(transparent)]
     NetNs(#[from] NetNsError),
@@ -178,7 +184,8 @@ impl Sandbox {
 
     /// Makes the sandbox's directory and its namespace, with the loopback link up.
     ///
-    /// What is there already is used as it is.
+    /// What is there already is used as it is, unless it is another daemon's: instances of a copied
+    /// data directory have the same names.
     pub fn prepare(&self) -> Result<NetNs, SandboxError> {
         for dir in [&self.dir, &self.layers_dir()] {
             make_dirs(dir)?;
@@ -186,7 +193,7 @@ impl Sandbox {
         self.make_layers()?;
         let name = self.instance.to_string();
         let namespace = match NetNs::open(&name) {
-            Ok(namespace) => namespace,
+            Ok(namespace) => self.require_own(namespace)?,
             Err(_) => NetNs::create(&name)?,
         };
         // Also in a namespace that is there: whoever made it may not have come to this.
@@ -248,19 +255,46 @@ impl Sandbox {
         }
     }
 
-    /// Removes what the kernel holds of the sandbox, at once; the directory stays.
+    /// Removes what the kernel holds of the sandbox, at once; the directory stays. It is then as after
+    /// a restart of the host: its end was none of its own.
     pub(crate) fn remove_from_kernel(&self) -> Vec<SandboxError> {
         let mut failures = Vec::new();
         failures.extend(self.end_processes(None).err());
         failures.extend(self.remove_network().err());
         failures.extend(self.remove_scratch().err());
+        if failures.is_empty() {
+            failures.extend(self.forget_process().err());
+        }
         failures
     }
 
+    fn forget_process(&self) -> Result<(), SandboxError> {
+        let path = self.identity_path();
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(directory_error(&path)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the sandbox was last started since the host was.
+    pub(crate) fn is_of_this_host_boot(&self) -> bool {
+        let identity = self.identity().ok().flatten();
+        identity.is_some_and(|identity| identity.is_of_this_host_boot())
+    }
+
     /// Which process is the sandbox's first one, or was.
+    ///
+    /// A copied data directory names a process of the original's; that one is nobody here.
     pub(crate) fn identity(&self) -> Result<Option<Identity>, SandboxError> {
         let path = self.identity_path();
-        Identity::load(&path).map_err(directory_error(&path))
+        let identity = Identity::load(&path).map_err(directory_error(&path))?;
+        let own = [
+            INIT_ARGUMENT.to_owned(),
+            self.installation.to_string(),
+            self.instance.to_string(),
+        ];
+        Ok(identity
+            .filter(|identity| identity.status() == Status::Dead || identity.is_started_with(&own)))
     }
 
     fn launch(&self, spec: &Spec, namespace: &NetNs) -> Result<Report, SandboxError> {

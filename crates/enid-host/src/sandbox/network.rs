@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Sandbox, SandboxError};
+use crate::installation::Installation;
 use crate::netlink::{Netlink, NetlinkError, OpenInError};
 use crate::netns::NetNs;
 
@@ -25,16 +26,41 @@ impl Sandbox {
             .map_err(|e| self.netlink_error(e))
     }
 
-    /// Removes the namespace and its links. The links first: the kernel empties a namespace that
+    /// A namespace of the instance's name, unless it has another daemon's mark. One without any is
+    /// of a daemon that ended between making and marking it.
+    ///
+    /// Limit: root in an instance can put another daemon's mark there; its own namespace is then left
+    /// behind when it is terminated.
+    pub(super) fn require_own(&self, namespace: NetNs) -> Result<NetNs, SandboxError> {
+        let mut netlink = self.open_netlink(&namespace)?;
+        let loopback = netlink.link("lo").map_err(|e| self.netlink_error(e))?;
+        let alias = loopback.and_then(|link| link.alias).unwrap_or_default();
+        match Installation::owner_of(&alias) {
+            Some(other) if other != self.installation => Err(SandboxError::Foreign {
+                instance: self.instance,
+            }),
+            _ => Ok(namespace),
+        }
+    }
+
+    fn open_netlink(&self, namespace: &NetNs) -> Result<Netlink, SandboxError> {
+        match Netlink::open_in(namespace) {
+            Ok(netlink) => Ok(netlink),
+            Err(OpenInError::NetNs(e)) => Err(e.into()),
+            Err(OpenInError::Netlink(e)) => Err(self.netlink_error(e)),
+        }
+    }
+
+    /// Removes the namespace and its links, if they are this daemon's. The links first: the kernel empties a namespace that
     /// nobody uses in its own time, and until then the host sides would block a new start.
     pub(super) fn remove_network(&self) -> Result<(), SandboxError> {
         let name = self.instance.to_string();
         if let Ok(namespace) = NetNs::open(&name) {
-            let mut netlink = match Netlink::open_in(&namespace) {
-                Ok(netlink) => netlink,
-                Err(OpenInError::NetNs(e)) => return Err(e.into()),
-                Err(OpenInError::Netlink(e)) => return Err(self.netlink_error(e)),
+            let namespace = match self.require_own(namespace) {
+                Err(SandboxError::Foreign { .. }) => return Ok(()),
+                namespace => namespace?,
             };
+            let mut netlink = self.open_netlink(&namespace)?;
             let links = netlink.links().map_err(|e| self.netlink_error(e))?;
             for link in links.iter().filter(|link| link.is_veth) {
                 match netlink.delete_link(link.index) {

@@ -65,7 +65,7 @@ impl Identity {
 
     /// Whether the process is there; collects it if it was a child of this process and has ended.
     pub(crate) fn status(&self) -> Status {
-        if !boot_id().is_ok_and(|boot| boot == self.boot) {
+        if !self.is_of_this_host_boot() {
             return Status::Dead;
         }
         match Stat::read(self.pid) {
@@ -78,6 +78,22 @@ impl Identity {
             Ok(_) => Status::Starting,
             Err(_) => Status::Dead,
         }
+    }
+
+    /// Whether the process started since the host did.
+    pub(crate) fn is_of_this_host_boot(&self) -> bool {
+        boot_id().is_ok_and(|boot| boot == self.boot)
+    }
+
+    /// Whether these are the process's first arguments. One that has ended meanwhile has none, and
+    /// is taken as fitting: its end is for others to see.
+    pub(crate) fn is_started_with(&self, own: &[String]) -> bool {
+        let arguments = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        let mut arguments = arguments.split(|byte| *byte == 0).skip(1);
+        let is_same = own
+            .iter()
+            .all(|own| arguments.next() == Some(own.as_bytes()));
+        is_same || self.status() == Status::Dead
     }
 
     /// A descriptor of the process, which becomes readable when it ends; `None` if it has ended.

@@ -1,0 +1,175 @@
+//! The links that tie the programs to the devices of ENIs.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use enid_model::id::EniId;
+
+use super::{Datapath, DatapathError};
+use crate::loader::{self, LINK_EGRESS, LINK_GUARD, Pins};
+use crate::maps::{self, Hook};
+use crate::netlink::Netlink;
+
+impl Datapath {
+    /// Puts the programs on the host-side device of an ENI, or adopts them there. Links of an earlier
+    /// layout go after that: the device is never without.
+    pub fn attach(&mut self, eni: EniId, device: &str) -> Result<(), DatapathError> {
+        let failed = |source| DatapathError::Device {
+            name: device.to_owned(),
+            source,
+        };
+        let mut netlink = Netlink::open().map_err(failed)?;
+        let ifindex = netlink.link_index(device).map_err(failed)?;
+        let ifindex = ifindex.ok_or_else(|| DatapathError::NoDevice(device.to_owned()))?;
+        self.attach_index(eni, ifindex)
+    }
+
+    /// The same, by the device's index in the present network namespace.
+    pub fn attach_index(&mut self, eni: EniId, ifindex: u32) -> Result<(), DatapathError> {
+        for (kind, hook) in KINDS {
+            self.attach_link(eni, ifindex, kind, hook)?;
+        }
+        for layout in loader::other_layouts(self.installation)? {
+            for (kind, _) in KINDS {
+                unpin(&link_path(&layout, eni, kind))?;
+            }
+            remove_if_unused(&layout)?;
+        }
+        Ok(())
+    }
+
+    fn attach_link(
+        &self,
+        eni: EniId,
+        ifindex: u32,
+        kind: &str,
+        hook: Hook,
+    ) -> Result<(), DatapathError> {
+        let path = link_path(&self.pins, eni, kind);
+        let failed = |action| link_error(action, &path);
+        if let Some(link) = open_link(&path)? {
+            let info = maps::link_info(link.as_fd()).map_err(failed("read"))?;
+            if info.ifindex == ifindex {
+                // The loader has put the present program behind it.
+                return Ok(());
+            }
+            unpin(&path)?;
+        }
+        let program = self.program(hook);
+        let link = maps::attach(program, ifindex, hook).map_err(failed("attach the program of"))?;
+        maps::pin(link.as_fd(), &path).map_err(failed("pin"))
+    }
+
+    fn program(&self, hook: Hook) -> BorrowedFd<'_> {
+        match hook {
+            Hook::Egress => self.programs.guard(),
+            Hook::Ingress => self.programs.egress(),
+        }
+    }
+
+    /// Forgets the links of an ENI. A device that is still there loses its programs by this, and its
+    /// packets would reach the host's own stack: delete the device, or take it down, before.
+    pub fn detach(&mut self, eni: EniId) -> Result<(), DatapathError> {
+        for (kind, _) in KINDS {
+            unpin(&link_path(&self.pins, eni, kind))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the links of ENIs that nobody knows any more: an agent ended after their devices had
+    /// gone. Devices of such ENIs that are still there have to be deleted before, as for
+    /// [`Datapath::detach`].
+    pub fn forget_links(&mut self, is_known: impl Fn(EniId) -> bool) -> Result<(), DatapathError> {
+        let others = loader::other_layouts(self.installation)?;
+        for layout in others.iter().chain([&self.pins]) {
+            for path in loader::entries(&layout.links())? {
+                if eni_of(&path).is_some_and(|eni| !is_known(eni)) {
+                    unpin(&path)?;
+                }
+            }
+        }
+        others.iter().try_for_each(remove_if_unused)
+    }
+
+    /// Whether both programs are on this device of an ENI.
+    pub fn verify_attached(&self, eni: EniId, ifindex: u32) -> Result<(), DatapathError> {
+        for (kind, hook) in KINDS {
+            let path = link_path(&self.pins, eni, kind);
+            let failed = link_error("read", &path);
+            let Some(link) = open_link(&path)? else {
+                return Err(DatapathError::NotAttached(eni));
+            };
+            let info = maps::link_info(link.as_fd()).map_err(&failed)?;
+            let wanted = maps::program_id(self.program(hook)).map_err(&failed)?;
+            if info.ifindex != ifindex || info.program_id != wanted {
+                return Err(DatapathError::NotAttached(eni));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The two links of an ENI.
+const KINDS: [(&str, Hook); 2] = [(LINK_EGRESS, Hook::Ingress), (LINK_GUARD, Hook::Egress)];
+
+fn link_path(pins: &Pins, eni: EniId, kind: &str) -> PathBuf {
+    pins.links().join(format!("{eni}-{kind}"))
+}
+
+/// The ENI that a link is of, from the name of its pin.
+fn eni_of(path: &Path) -> Option<EniId> {
+    let (eni, kind) = path.file_name()?.to_str()?.rsplit_once('-')?;
+    let is_link = KINDS.iter().any(|(known, _)| *known == kind);
+    eni.parse().ok().filter(|_| is_link)
+}
+
+/// Removes an earlier layout when no device needs its programs any more.
+fn remove_if_unused(layout: &Pins) -> Result<(), DatapathError> {
+    if loader::entries(&layout.links())?.is_empty() {
+        layout.remove()?;
+    }
+    Ok(())
+}
+
+fn link_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> DatapathError {
+    let path = path.to_owned();
+    move |source| DatapathError::Link {
+        action,
+        path: path.clone(),
+        source,
+    }
+}
+
+fn open_link(path: &Path) -> Result<Option<OwnedFd>, DatapathError> {
+    match maps::open_pin(path) {
+        Ok(link) => Ok(Some(link)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(link_error("open", path)(error)),
+    }
+}
+
+fn unpin(path: &Path) -> Result<(), DatapathError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(link_error("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_tells_its_interface() {
+        let of = |name: &str| eni_of(&Path::new("/links").join(name));
+        assert_eq!(of("eni-00000000000000007-egress"), Some(EniId(7)));
+        assert_eq!(of("eni-00000000000000007-guard"), Some(EniId(7)));
+        for other in ["eni-00000000000000007", "eni-7-guard", "guard", "x-egress"] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
+}
