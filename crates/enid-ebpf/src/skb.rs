@@ -56,6 +56,12 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
+    fn segment_size(&self) -> u32 {
+        // SAFETY: see `ifindex`.
+        unsafe { (*self.0).gso_size }
+    }
+
+    #[inline(always)]
     fn is_tagged(&self) -> bool {
         // SAFETY: see `ifindex`.
         unsafe { (*self.0).vlan_present != 0 }

@@ -15,8 +15,12 @@ pub trait Frame {
         self.len() == 0
     }
 
-    /// How many packets of the wire the frame stands for (more than one after offloads).
+    /// How many packets of the wire the frame stands for (more than one after offloads); 0 if nobody
+    /// has counted them.
     fn segments(&self) -> u32;
+
+    /// Payload bytes in each of these packets; 0 if the frame is one packet.
+    fn segment_size(&self) -> u32;
 
     /// Whether a VLAN tag goes with the frame.
     fn is_tagged(&self) -> bool;
@@ -34,18 +38,33 @@ pub trait Frame {
 pub struct Bytes<'a> {
     bytes: &'a mut [u8],
     segments: u32,
+    segment_size: u32,
 }
 
 impl<'a> Bytes<'a> {
     /// A frame that stands for one packet.
     pub fn new(bytes: &'a mut [u8]) -> Self {
-        Self { bytes, segments: 1 }
+        Self {
+            bytes,
+            segments: 1,
+            segment_size: 0,
+        }
     }
 
     /// A frame that stands for several packets of the wire.
     #[must_use]
     pub fn with_segments(self, segments: u32) -> Self {
         Self { segments, ..self }
+    }
+
+    /// A frame that stands for packets of this payload, which nobody has counted.
+    #[must_use]
+    pub fn with_segment_size(self, segment_size: u32) -> Self {
+        Self {
+            segments: 0,
+            segment_size,
+            ..self
+        }
     }
 }
 
@@ -56,6 +75,10 @@ impl Frame for Bytes<'_> {
 
     fn segments(&self) -> u32 {
         self.segments
+    }
+
+    fn segment_size(&self) -> u32 {
+        self.segment_size
     }
 
     fn is_tagged(&self) -> bool {

@@ -208,7 +208,7 @@ fn judge<T: Tables, F: Frame>(
     scratch.carried.keep_for(source.eni, scratch.target_eni);
 
     if !scratch.carried.is_something()
-        && related::is_related(tables, frame, scratch, remote.as_ref())
+        && related::is_related(tables, frame, scratch, &source, remote.as_ref())
     {
         let target = route::route(tables, &source, remote, &scratch.packet, &mut scratch.hop)?;
         scratch.ifindex = target.record.ifindex;

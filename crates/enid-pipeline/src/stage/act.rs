@@ -134,10 +134,10 @@ enum Put {
 /// Adds an entry, or begins anew in the one that is there.
 #[inline(never)]
 fn put<T: Tables>(tables: &T, key: &FlowKey, record: &FlowRecord) -> Put {
-    if tables.flow(key).is_none() && tables.insert_flow(key, record) {
+    // The insertion looks the key up itself, and a key that is there already is the rare case.
+    if tables.insert_flow(key, record) {
         return Put::Added;
     }
-    // There already, or another CPU was quicker.
     let Some(entry) = tables.flow(key) else {
         return Put::Full;
     };

@@ -137,12 +137,12 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &Scratch) -> Lookup {
         ..
     } = scratch;
     let now_ns = *now_ns;
-    let Some(entry) = tables.flow(key) else {
-        return Lookup::Miss;
-    };
     if packet.opens_tcp() {
         return Lookup::Miss;
     }
+    let Some(entry) = tables.flow(key) else {
+        return Lookup::Miss;
+    };
     let quiet_ns = now_ns.saturating_sub(entry.last_seen_ns.get());
     let may_have_ended =
         quiet_ns > SHORTEST_S as u64 * SECOND_NS || entry.flags.get() & flag::ENDED != 0;

@@ -61,10 +61,7 @@ pub(crate) fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reas
         ]),
         tail: u64::from_ne_bytes([head[8], head[9], head[10], head[11], 0, 0, 0, 0]),
     };
-    packet.segments = match frame.segments() {
-        0 => 1,
-        segments => segments,
-    };
+    packet.segments = frame.segments();
     packet.fragment = Fragment::None;
     packet.fragment_id = 0;
     packet.tcp_flags = 0;
@@ -235,10 +232,24 @@ fn transport<F: Frame>(
             _ => {}
         }
     }
+    if packet.segments == 0 {
+        packet.segments = count_segments(length - header, frame.segment_size());
+    }
     // A frame that stands for several packets has their headers once, the wire has them each time.
     packet.bytes =
         (ip_header + length).wrapping_add((packet.segments - 1).wrapping_mul(ip_header + header));
     Ok(())
+}
+
+/// How many packets a payload is cut into: for frames that come uncounted, as most that are one packet
+/// do, and those that a raw socket hands over to be cut.
+#[inline(always)]
+const fn count_segments(payload: u32, size: u32) -> u32 {
+    if size == 0 || payload <= size {
+        1
+    } else {
+        payload.div_ceil(size)
+    }
 }
 
 /// The first bytes of the transport header.
@@ -359,6 +370,15 @@ mod tests {
         let mut packet = Packet::default();
         parse(&Bytes::new(&mut frame).with_segments(3), &mut packet).expect("a packet");
         assert_eq!((packet.segments, packet.bytes), (3, 3000 + 3 * 40));
+        // The same when nobody has counted, and the last one is not full.
+        for (size, segments) in [(1000, 3), (1400, 3), (1500, 2), (3000, 1), (0, 1)] {
+            let frame = Bytes::new(&mut frame).with_segment_size(size);
+            parse(&frame, &mut packet).expect("a packet");
+            assert_eq!(
+                (packet.segments, packet.bytes),
+                (segments, 3000 + segments * 40)
+            );
+        }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //!
 //! The error quotes the packet. If the quoted packet's source is the error's destination, and its
 //! 5-tuple is a live flow of that ENI, the error passes both gates: path MTU discovery works, and a
-//! closed port says so. The quoting ENI may be any of the VPC, as routers on the way send such errors.
+//! closed port says so. Only who may have met the flow's packets can send one: the ENI that the flow
+//! goes to, or one whose source/destination check is off, as a router or firewall on the way has it.
+//! Anybody else's error is an ordinary ICMP message, whatever it quotes.
 //!
 //! A flow that is judged packet by packet (not tracked at one of its ENIs) must have been judged by
 //! the present tables: a flow that new rules forbid has no errors either.
@@ -13,21 +15,23 @@ use crate::{
     connection::has_ended,
     flow::{FlowKey, flag},
     frame::Frame,
-    packet::Packet,
+    packet::{Fragment, Packet},
     stage::{
         parse::{is_icmp_query, load_v6},
         route::Remote,
+        spoof_guard::Source,
     },
-    table::protocol,
+    table::{EniRecord, protocol},
     tables::Tables,
 };
 
-/// Whether the packet is an error about a live flow of `remote`, which is then counted there.
+/// Whether the packet of `source` is an error about a live flow of `remote`, which is then counted there.
 #[inline(never)]
 pub(crate) fn is_related<T: Tables, F: Frame>(
     tables: &T,
     frame: &F,
     scratch: &mut Scratch,
+    source: &Source<'_>,
     remote: Option<&Remote<'_>>,
 ) -> bool {
     let Scratch {
@@ -40,7 +44,9 @@ pub(crate) fn is_related<T: Tables, F: Frame>(
     let Some(remote) = remote else {
         return false;
     };
-    if !packet.is_icmp_error() || !quoted(frame, packet, key) {
+    // A later fragment has its first one's kind, and no quotation.
+    let may_quote = packet.is_icmp_error() && packet.fragment != Fragment::Later;
+    if !may_quote || !quoted(frame, packet, key) {
         return false;
     }
     key.ifindex = remote.record.ifindex;
@@ -50,6 +56,10 @@ pub(crate) fn is_related<T: Tables, F: Frame>(
     let Some(entry) = tables.flow(key) else {
         return false;
     };
+    let is_on_the_way = source.record.flags & EniRecord::SOURCE_DEST_CHECK == 0;
+    if entry.target_eni.get() != source.eni && !is_on_the_way {
+        return false;
+    }
     const TRACKED: u64 = flag::TRACKED_AT_SOURCE | flag::TRACKED_AT_TARGET;
     let is_present =
         entry.generation.get() == *generation || entry.flags.get() & TRACKED == TRACKED;
@@ -143,7 +153,7 @@ fn quoted_ports<F: Frame>(frame: &F, at: u32, key: &mut FlowKey) -> bool {
 mod tests {
     use crate::Reason;
     use crate::ledger::{A, B, Change, D, Gate, World, packet, query};
-    use crate::packet_builder::Transport;
+    use crate::packet_builder::{Cut, Transport};
 
     fn related() -> Change {
         Change {
@@ -152,7 +162,7 @@ mod tests {
         }
     }
 
-    /// An error of D about a packet from A to B.
+    /// An error about a packet from A to B.
     fn error(quoted: Transport) -> Transport {
         Transport::unreachable(&packet(A, B, quoted))
     }
@@ -165,13 +175,43 @@ mod tests {
         world.policy(B, Gate::Closed, Gate::Closed);
         let mut frame = packet(B, A, error(query())).frame();
         let _ = world.send(B, &mut frame, &related());
-        // From a router on the way as well, and for an echo.
-        let mut frame = packet(D, A, error(query())).frame();
-        let _ = world.send(D, &mut frame, &related());
+        // And for an echo.
         world.policy(B, Gate::Closed, Gate::Neighbours);
         world.passes(A, B, Transport::echo(3), 2);
         let mut frame = packet(B, A, error(Transport::echo(3))).frame();
         let _ = world.send(B, &mut frame, &related());
+    }
+
+    #[test]
+    fn only_the_target_and_routers_on_the_way_send_errors() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.policy(A, Gate::Everybody, Gate::Closed);
+        world.passes(A, B, query(), 2);
+        // D knows the 5-tuple, and the packets never came by it.
+        world.drops(D, A, error(query()), Reason::IngressRule);
+        world.change_eni(D, |eni| eni.flags = 0);
+        world.passes(A, B, query(), 0);
+        let mut frame = packet(D, A, error(query())).frame();
+        let _ = world.send(D, &mut frame, &related());
+    }
+
+    #[test]
+    fn a_later_fragment_quotes_nothing() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        world.policy(A, Gate::Everybody, Gate::Closed);
+        world.passes(A, B, query(), 2);
+        let cut = |offset, more| {
+            let id = 7;
+            let mut packet = packet(B, A, error(query()));
+            packet.cut = Some(Cut { id, offset, more });
+            packet.frame()
+        };
+        let _ = world.send(B, &mut cut(0, true), &related());
+        // It holds at its beginning what would be a quotation in a first one.
+        let mut later = cut(5, false);
+        let first = cut(0, true);
+        later[34..].copy_from_slice(&first[34..]);
+        let _ = world.send(B, &mut later, &Change::dropped(Reason::IngressRule));
     }
 
     #[test]
