@@ -120,7 +120,7 @@ def test_an_instance_that_powers_itself_off_is_stopped(lab):
     subnet, group = open_network(lab)
     server = lab.instance(subnet, group)
     assert state(server) == "running"
-    server.exec("kill", "-TERM", "1", check=False)
+    server.exec("sh", "-c", "kill -TERM 1", check=False)
     assert until(lambda: state(server) == "stopped", "it is seen to have stopped")
     reason = server.describe()["StateReason"]["Code"]
     assert reason == "Client.InstanceInitiatedShutdown"
