@@ -4,7 +4,7 @@
 //! interfaces, so an operation that attaches one writes the instance's record as well: of two
 //! such operations at the same time, one runs again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use enid_model::id::{AttachmentId, EniId, InstanceId};
@@ -163,6 +163,13 @@ impl<'a> Limits<'a> {
                 return Err(exceeded(count));
             }
         }
+        // Limit: a device is `eth` and its index, so each index can be on one card only.
+        let indexes: BTreeSet<u8> = places.iter().map(|(_, index)| *index).collect();
+        if indexes.len() < places.len() {
+            return Err(Error::Unsupported {
+                what: "the same device index on two network cards",
+            });
+        }
         Ok(())
     }
 
@@ -202,11 +209,14 @@ mod tests {
         let no_such_card = Err(Error::NetworkCardInvalid { card: 1 });
         assert_eq!(check("t3.micro", &[(0, 0), (1, 1)]), no_such_card);
         // c6in.32xlarge: two cards of eight.
-        let on_card = |card, count| (0..count).map(move |index| (card, index));
-        let all: Vec<_> = on_card(0, 8).chain(on_card(1, 8)).collect();
+        let on_card = |card, indexes: std::ops::Range<u8>| indexes.map(move |index| (card, index));
+        let all: Vec<_> = on_card(0, 0..8).chain(on_card(1, 8..16)).collect();
         assert_eq!(check("c6in.32xlarge", &all), Ok(()));
-        let one_card: Vec<_> = on_card(0, 9).collect();
+        let one_card: Vec<_> = on_card(0, 0..9).collect();
         assert!(check("c6in.32xlarge", &one_card).is_err());
+        // Two devices of one name.
+        let twice = check("c6in.32xlarge", &[(0, 0), (0, 1), (1, 1)]);
+        assert!(matches!(twice, Err(Error::Unsupported { .. })));
     }
 
     #[test]

@@ -17,5 +17,5 @@ pub(crate) const USAGE: u8 = 2;
 
 /// A command of the contract that this version does not have.
 pub(crate) fn missing(name: &str) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("this version has no `enid {name}`; docs/coverage.md lists what is missing")
+    anyhow::bail!("this version has no `enid {name}`; docs/missing.md lists what is")
 }
