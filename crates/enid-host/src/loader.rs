@@ -147,8 +147,7 @@ pub(crate) fn load(pins: &Pins, flow_entries_max: u32) -> Result<Programs, LoadE
     let maps = pins.0.join("maps");
     let text = pins.programs().join(hex(&Sha256::digest(OBJECT)));
     for directory in [&maps, &text, &pins.links()] {
-        fs::create_dir_all(directory)
-            .map_err(|error| LoadError::pin("create", directory, error))?;
+        make_dir(directory).map_err(|error| LoadError::pin("create", directory, error))?;
     }
     let programs = match Programs::open(&text) {
         Ok(programs) => programs,
@@ -254,9 +253,23 @@ pub fn remove_pins(installation: Installation) -> Result<(), LoadError> {
     }
     match fs::remove_dir(&root) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(LoadError::pin("remove", &root, error))
+            return Err(LoadError::pin("remove", &root, error));
         }
-        _ => Ok(()),
+        _ => {}
+    }
+    if let Some(shared) = root.parent() {
+        // It stays as long as another installation has pins below it.
+        let _ = fs::remove_dir(shared);
+    }
+    Ok(())
+}
+
+/// Makes a directory and what it lies in. The directory that all installations share goes with the
+/// last of them, perhaps in this moment: then it is made again.
+fn make_dir(directory: &Path) -> io::Result<()> {
+    match fs::create_dir_all(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(directory),
+        done => done,
     }
 }
 

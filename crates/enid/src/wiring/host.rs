@@ -199,7 +199,8 @@ fn on_output(handle: &HostHandle, exited: &UnboundedSender<Ended>, output: Outpu
         }
         Output::Gone(id) => handle.forget(id),
         Output::Exited(id, boot) => {
-            observe(id, boot, Observation::Stopped);
+            // Its devices are there until the agent says that it has stopped: it is `stopping`.
+            observe(id, boot, Observation::Running);
             report(id, boot, None);
         }
     }
