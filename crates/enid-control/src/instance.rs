@@ -539,6 +539,16 @@ mod tests {
             InstanceState::Running
         );
 
+        // One whose process has ended is never said to run, even before that is recorded.
+        let ending = Observed {
+            boot: 1,
+            state: Observation::Ending,
+        };
+        host.observe(id, ending);
+        let instance = read(&control, id).await;
+        assert_eq!(instance.desired, DesiredState::Running);
+        assert_eq!(control.instance_state(&instance), InstanceState::Stopping);
+
         // An exit of an earlier boot is old news; one of this boot stops the instance.
         for (boot, desired) in [(0, DesiredState::Running), (1, DesiredState::Stopped)] {
             assert_eq!(control.instance_exited(&caller, id, boot).await, Ok(()));

@@ -77,15 +77,19 @@ impl Control {
             let found = observed.as_ref().and_then(Option::as_ref);
             found.is_some_and(|seen| seen.state == observation)
         };
+        // Still there: what it was told to be is not reached.
+        let lingers = seen(Observation::Running) || seen(Observation::Ending);
         match instance.desired {
+            // It ended by itself, which is about to be recorded.
+            DesiredState::Running if seen(Observation::Ending) => InstanceState::Stopping,
             // An instance that reboots is seen to run its earlier boot: AWS shows no other state.
             DesiredState::Running if observed.is_none() || seen(Observation::Running) => {
                 InstanceState::Running
             }
             DesiredState::Running => InstanceState::Pending,
-            DesiredState::Stopped if seen(Observation::Running) => InstanceState::Stopping,
+            DesiredState::Stopped if lingers => InstanceState::Stopping,
             DesiredState::Stopped => InstanceState::Stopped,
-            DesiredState::Terminated if seen(Observation::Running) => InstanceState::ShuttingDown,
+            DesiredState::Terminated if lingers => InstanceState::ShuttingDown,
             DesiredState::Terminated => InstanceState::Terminated,
         }
     }

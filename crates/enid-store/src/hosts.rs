@@ -25,6 +25,8 @@ pub struct Observed {
 /// What a host can see of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observation {
+    /// Its first process has ended; its namespace and devices are being removed.
+    Ending,
     /// It could not be made to run; the text says why.
     Failed(Arc<str>),
     /// It runs, and its interfaces are up.
@@ -89,12 +91,12 @@ impl Hosts {
         !self.lock().live.is_empty()
     }
 
-    /// Waits until no live host sees an instance run.
+    /// Waits until no live host has an instance run, or end.
     pub async fn idle(&self, id: InstanceId) {
         self.until(|register| {
             let seen = register.instances.get(&id).map(|seen| &seen.state);
-            let runs = seen == Some(&Observation::Running) && !register.live.is_empty();
-            (!runs).then_some(())
+            let there = matches!(seen, Some(Observation::Ending | Observation::Running));
+            (!there || register.live.is_empty()).then_some(())
         })
         .await;
     }

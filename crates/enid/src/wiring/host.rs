@@ -199,8 +199,8 @@ fn on_output(handle: &HostHandle, exited: &UnboundedSender<Ended>, output: Outpu
         }
         Output::Gone(id) => handle.forget(id),
         Output::Exited(id, boot) => {
-            // Its devices are there until the agent says that it has stopped: it is `stopping`.
-            observe(id, boot, Observation::Running);
+            // Its devices are there until the agent says that it has stopped.
+            observe(id, boot, Observation::Ending);
             report(id, boot, None);
         }
     }
