@@ -135,7 +135,7 @@ fn check_neighbours(
     cidr: Ipv4Net,
     text: &str,
 ) -> Result<(), Error> {
-    draft.demand_none_new(Kind::Subnet);
+    draft.demand_unnamed(Kind::Subnet, vpc);
     let mut count = 0;
     for neighbour in draft.region.subnets_of_vpc(vpc) {
         count += 1;

@@ -78,8 +78,8 @@ impl Control {
             if other_group || region.subnets_of_vpc(id).next().is_some() {
                 return Err(Error::VpcInUse { id });
             }
-            draft.demand_none_new(Kind::Subnet);
-            draft.demand_none_new(Kind::SecurityGroup);
+            draft.demand_unnamed(Kind::Subnet, id);
+            draft.demand_unnamed(Kind::SecurityGroup, id);
             if let Some(group) = region.security_groups.get(&vpc.default_group) {
                 let name = group_name_key(group);
                 if let Some(claim) = region.group_names.get(&*name) {

@@ -12,6 +12,7 @@ pub mod instance_type;
 pub mod key;
 pub mod network_interface;
 pub mod record;
+pub mod reference;
 pub mod region;
 pub mod security_group;
 pub mod state;
