@@ -53,8 +53,7 @@ pub struct ModifySubnetAttribute {
 /// How many more addresses interfaces in a subnet can have.
 #[must_use]
 pub fn available_addresses(region: &RegionState, subnet: &Subnet) -> u32 {
-    let leased = region.leases_of_subnet(subnet.id).count();
-    let leased = u32::try_from(leased).unwrap_or(u32::MAX);
+    let leased = region.leased_count(subnet.id);
     subnet.capacity().saturating_sub(leased)
 }
 
@@ -94,8 +93,8 @@ impl Control {
     pub async fn delete_subnet(&self, caller: &Caller, id: SubnetId) -> Result<(), Error> {
         self.transact(caller, |draft| {
             let subnet = draft.require::<Subnet>(id)?;
-            let leases = draft.region.leases_of_subnet(id);
-            if leases.count() > 0 || draft.region.enis_of_subnet(id).next().is_some() {
+            if draft.region.leased_count(id) > 0 || draft.region.enis_of_subnet(id).next().is_some()
+            {
                 return Err(Error::SubnetInUse { id });
             }
             // Every interface holds a lease of its subnet.

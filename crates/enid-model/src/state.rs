@@ -7,6 +7,9 @@
 //! Invariant: an index holds exactly what the records say. [`RegionState::put`] and
 //! [`RegionState::delete`] are the only writers.
 
+mod leased;
+mod term;
+
 use std::net::Ipv4Addr;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -25,6 +28,11 @@ use crate::region::RegionRecord;
 use crate::security_group::{Peer, SecurityGroup};
 use crate::subnet::{AddressLease, Subnet};
 use crate::vpc::Vpc;
+
+use leased::Leased;
+use term::TermIndex;
+
+pub use term::Term;
 
 /// A map whose copies share what is equal in both.
 pub type Map<K, V> = OrdMap<K, V>;
@@ -129,8 +137,10 @@ pub struct RegionState {
     enis_by_group: OrdSet<(SecurityGroupId, EniId)>,
     enis_by_instance: OrdSet<(InstanceId, u8, u8, EniId)>,
     enis_by_subnet: OrdSet<(SubnetId, EniId)>,
+    enis_by_term: TermIndex,
     enis_by_vpc: OrdSet<(VpcId, EniId)>,
     groups_by_vpc: OrdSet<(VpcId, SecurityGroupId)>,
+    leased: Leased,
     referencing_groups: OrdSet<(SecurityGroupId, SecurityGroupId)>,
     rules: OrdMap<SecurityGroupRuleId, SecurityGroupId>,
     subnets_by_vpc: OrdSet<(VpcId, SubnetId)>,
@@ -190,6 +200,51 @@ impl RegionState {
         self.security_groups.get(self.rules.get(&rule)?)
     }
 
+    /// The interfaces from an id on that carry a group.
+    pub fn enis_of_group_from(
+        &self,
+        group: SecurityGroupId,
+        first: EniId,
+    ) -> impl Iterator<Item = EniId> + '_ {
+        from(&self.enis_by_group, group, first)
+    }
+
+    /// The interfaces from an id on in a subnet.
+    pub fn enis_of_subnet_from(
+        &self,
+        subnet: SubnetId,
+        first: EniId,
+    ) -> impl Iterator<Item = EniId> + '_ {
+        from(&self.enis_by_subnet, subnet, first)
+    }
+
+    /// The interfaces from an id on in a VPC.
+    pub fn enis_of_vpc_from(&self, vpc: VpcId, first: EniId) -> impl Iterator<Item = EniId> + '_ {
+        from(&self.enis_by_vpc, vpc, first)
+    }
+
+    /// The interfaces from an id on that have a term, by id. A few may only seem to have it: what is
+    /// found is still to be compared.
+    pub fn enis_with_term_from(
+        &self,
+        term: Term<'_>,
+        first: EniId,
+    ) -> impl Iterator<Item = EniId> + '_ {
+        self.enis_by_term.from(term, first)
+    }
+
+    /// How many addresses of a subnet are leased.
+    #[must_use]
+    pub fn leased_count(&self, subnet: SubnetId) -> u32 {
+        self.leased.count(subnet)
+    }
+
+    /// The first address from this one on that no lease of a subnet claims, within its block or not.
+    #[must_use]
+    pub fn next_unleased(&self, subnet: SubnetId, first: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.leased.next_free(subnet, first)
+    }
+
     /// The leases of a subnet, by address.
     pub fn leases_of_subnet(
         &self,
@@ -207,8 +262,10 @@ impl RegionState {
         }
         match record {
             Record::AddressLease(lease) => {
-                if let Some(at) = lease_key(&key.name) {
-                    self.leases.insert(at, stored(revision, lease));
+                if let Some(at) = lease_key(&key.name)
+                    && self.leases.insert(at, stored(revision, lease)).is_none()
+                {
+                    self.leased.insert(at.0, at.1);
                 }
             }
             Record::GroupName(name) => {
@@ -248,8 +305,10 @@ impl RegionState {
         let name = &key.name;
         match key.kind {
             Kind::AddressLease => {
-                if let Some(at) = lease_key(name) {
-                    self.leases.remove(&at);
+                if let Some(at) = lease_key(name)
+                    && self.leases.remove(&at).is_some()
+                {
+                    self.leased.remove(at.0, at.1);
                 }
             }
             Kind::GroupName => {
@@ -302,6 +361,11 @@ impl RegionState {
         }
         set(&mut self.enis_by_subnet, (eni.subnet, eni.id), present);
         set(&mut self.enis_by_vpc, (eni.vpc, eni.id), present);
+        if present {
+            self.enis_by_term.insert(eni);
+        } else {
+            self.enis_by_term.remove(eni);
+        }
         for group in &eni.groups {
             set(&mut self.enis_by_group, (*group, eni.id), present);
         }
@@ -339,6 +403,17 @@ impl RegionState {
             }
         }
     }
+}
+
+/// The members of an index's owner, from an id on.
+fn from<O: Ord + Copy>(
+    index: &OrdSet<(O, EniId)>,
+    owner: O,
+    first: EniId,
+) -> impl Iterator<Item = EniId> + '_ {
+    index
+        .range((owner, first)..=(owner, EniId(u64::MAX)))
+        .map(|(_, eni)| *eni)
 }
 
 /// The name part of a lease's key.
