@@ -77,7 +77,7 @@ impl Control {
                 return Err(Error::VpcInUse { id });
             }
             for kind in DEPENDENT_KINDS {
-                draft.demand_none_new(kind);
+                draft.demand_unnamed(kind, id);
             }
             if let Some(table) = region.route_tables.get(&vpc.main_route_table) {
                 draft.delete(table);

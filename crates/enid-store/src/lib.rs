@@ -10,6 +10,7 @@
 mod disk;
 mod hosts;
 mod memory;
+mod touched;
 mod transaction;
 mod writer;
 

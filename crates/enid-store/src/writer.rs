@@ -14,6 +14,7 @@ use enid_model::record::Record;
 use enid_model::state::{Revision, State};
 use tokio::sync::{oneshot, watch};
 
+use crate::touched::Touched;
 use crate::transaction::{Condition, Transaction};
 use crate::{CommitError, Engine, EngineError, OpenError, Write};
 
@@ -34,6 +35,7 @@ pub(crate) struct Writer {
     state: Arc<State>,
     /// Which revision wrote each key that has a record.
     written: BTreeMap<Key, Revision>,
+    touched: Touched,
 }
 
 impl Writer {
@@ -55,6 +57,7 @@ impl Writer {
             engine,
             state,
             written,
+            touched: Touched::since(revision),
         })
     }
 
@@ -94,6 +97,7 @@ impl Writer {
         group: Vec<Request>,
     ) -> Result<Vec<(Answer, Result<Revision, CommitError>)>, CommitError> {
         let mut state = State::clone(&self.state);
+        self.touched.trim(state.revision);
         let mut writes = Vec::new();
         let mut undo = Vec::new();
         let mut answers = Vec::with_capacity(group.len());
@@ -152,6 +156,7 @@ impl Writer {
                 revision,
             });
             undo.push((key.clone(), self.written.insert(key.clone(), revision)));
+            self.touched.note(revision, &key, &record);
             state.apply(revision, &key, Some(record));
         }
         revision
@@ -166,6 +171,7 @@ impl Writer {
         *state = State::default();
         state.revision = revision;
         self.written.clear();
+        self.touched = Touched::since(revision);
         Ok(revision)
     }
 
@@ -179,6 +185,8 @@ impl Writer {
         answers: Vec<(Answer, Result<Revision, CommitError>)>,
     ) -> Result<Vec<(Answer, Result<Revision, CommitError>)>, CommitError> {
         log(&failure);
+        // The revisions of the group will be given again.
+        self.touched = Touched::since(self.state.revision);
         for (key, before) in undo.into_iter().rev() {
             match before {
                 Some(revision) => self.written.insert(key, revision),
@@ -214,9 +222,13 @@ impl Writer {
                     .of_kind(scope, *kind, prefix)
                     .next()
                     .is_none_or(|(key, _)| !key.name.starts_with(&**prefix)),
-                Condition::NoneWrittenSince(scope, kind, revision) => self
-                    .of_kind(scope, *kind, "")
-                    .all(|(_, written)| written <= revision),
+                Condition::NoneWrittenSince(scope, kind, revision) => {
+                    self.touched.none_since(scope, *kind, None, *revision)
+                }
+                Condition::UnnamedSince(scope, kind, named, revision) => {
+                    let named = Some(*named);
+                    self.touched.none_since(scope, *kind, named, *revision)
+                }
             })
     }
 
