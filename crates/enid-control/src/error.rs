@@ -6,7 +6,11 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use enid_model::id::{EniId, InstanceId, ResourceId, SecurityGroupId, SubnetId, VpcId};
+use enid_model::id::{
+    EniId, InstanceId, ResourceId, SecurityGroupId, SubnetCidrAssociationId, SubnetId,
+    VpcCidrAssociationId, VpcId,
+};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 macro_rules! errors {
     ($(
@@ -43,6 +47,20 @@ errors! {
     /// A VPC's default group goes only with its VPC.
     DefaultGroup { id: SecurityGroupId } => "CannotDelete",
         "the specified group: \"{id}\" name: \"default\" cannot be deleted by a user";
+    /// A VPC has as many blocks of a family as it may have.
+    CidrLimitExceeded { vpc: VpcId, max: usize } => "CidrLimitExceeded",
+        "This network '{vpc}' has met its maximum number of allowed CIDRs: {max}";
+    /// A subnet has an IPv6 block already.
+    SubnetCidrLimitExceeded { id: SubnetId } => "CidrLimitExceeded",
+        "The subnet '{id}' has met its maximum number of allowed IPv6 CIDRs: 1";
+    /// A zone has its default subnet already.
+    DefaultSubnetExists { id: SubnetId, zone: Box<str> } => "DefaultSubnetAlreadyExistsInAvailabilityZone",
+        "'{id}' is already the default subnet in {zone}.";
+    /// The region has its default VPC already.
+    DefaultVpcExists => "DefaultVpcAlreadyExists",
+        "A Default VPC already exists for this account in this region.";
+    /// There is no default VPC to make a default subnet in.
+    DefaultVpcMissing => "DefaultVpcDoesNotExist", "No default VPC exists for this account in this region.";
     /// A group is still carried by an interface or named by another group's rule.
     GroupInUse { id: SecurityGroupId } => "DependencyViolation", "resource {id} has a dependent object";
     /// A subnet still has interfaces.
@@ -74,6 +92,9 @@ errors! {
     /// More instances than one call may launch.
     InstanceLimitExceeded { wanted: usize } => "InstanceLimitExceeded",
         "You have requested more instances ({wanted}) than one call can launch";
+    /// No IPv6 block of the pool is free.
+    Ipv6PoolExhausted => "InsufficientAddressCapacity",
+        "There are not enough free IPv6 CIDR blocks in the pool to satisfy the request.";
     /// The subnet has too few free addresses.
     InsufficientFreeAddresses => "InsufficientFreeAddressesInSubnet",
         "The specified subnet does not have enough free addresses to satisfy the request.";
@@ -100,6 +121,17 @@ errors! {
     /// An attachment id names none.
     AttachmentNotFound { id: Box<str> } => "InvalidAttachmentID.NotFound",
         "The network interface attachment ID '{id}' does not exist";
+    /// The named IPv6 block is another VPC's.
+    Ipv6BlockInUse { cidr: Ipv6Net } => "InvalidCidrBlock.InUse", "The IPv6 CIDR '{cidr}' is already in use.";
+    /// New interfaces of the subnet shall get addresses of its IPv6 block.
+    SubnetCidrAssigns { id: SubnetCidrAssociationId } => "InvalidCidrBlock.InUse",
+        "The subnet IPv6 CIDR block with association ID {id} may not be disassociated, because its subnet has assign-ipv6-address-on-creation set to true.";
+    /// A subnet's IPv6 block has addresses that interfaces hold or reservations keep.
+    SubnetCidrInUse { id: SubnetCidrAssociationId } => "InvalidCidrBlock.InUse",
+        "The subnet IPv6 CIDR block with association ID {id} may not be disassociated, because addresses of it are reserved or assigned to network interfaces.";
+    /// A VPC's block has subnets.
+    VpcCidrInUse { id: VpcCidrAssociationId } => "InvalidCidrBlock.InUse",
+        "The vpc CIDR block with association ID {id} may not be disassociated, because it contains one or more subnets.";
     /// A group's name is taken.
     GroupNameTaken { name: Box<str>, vpc: VpcId } => "InvalidGroup.Duplicate",
         "The security group '{name}' already exists for VPC '{vpc}'";
@@ -184,6 +216,9 @@ errors! {
     /// A launch without an interface at the first place.
     NoPrimaryInterface => "InvalidParameterCombination",
         "A network interface at device index 0 of network card 0 is required.";
+    /// No block is named, or several are.
+    OneBlock { names: &'static str } => "InvalidParameterCombination",
+        "Exactly one of {names} must be specified";
     /// A rule with several peers where one is wanted.
     PeersSeveral => "InvalidParameterCombination",
         "Exactly one of cidrIpv4, cidrIpv6 and referencedGroupId must be specified";
@@ -228,6 +263,9 @@ errors! {
     /// Addresses that the interface does not have.
     AddressesNotAssigned { id: EniId } => "InvalidParameterValue",
         "Some of the specified addresses are not assigned to interface {id}";
+    /// Setting the attribute needs an IPv6 block.
+    AssignIpv6WithoutBlock { id: SubnetId } => "InvalidParameterValue",
+        "Invalid value 'true' for assign-ipv6-address-on-creation. Cannot set assign-ipv6-address-on-creation to true unless the subnet ({id}) has an IPv6 CIDR block associated with it.";
     /// A peer's block cannot be read.
     CidrMalformed { cidr: Box<str> } => "InvalidParameterValue", "CIDR block {cidr} is malformed";
     /// A place in an instance that is taken.
@@ -276,6 +314,12 @@ errors! {
         "Invalid value '{protocol}' for IP protocol. Unknown protocol.";
     /// A request speaks of one rule twice.
     RepeatedPermission => "InvalidParameterValue", "The same permission must not appear multiple times";
+    /// A reservation overlaps another.
+    ReservationConflict { cidr: IpNet } => "InvalidParameterValue",
+        "The CIDR '{cidr}' overlaps with an existing subnet CIDR reservation";
+    /// A reservation outside the subnet's blocks.
+    ReservationOutsideSubnet { cidr: IpNet } => "InvalidParameterValue",
+        "The CIDR '{cidr}' is not within the CIDR range of the subnet";
     /// A rule's description has other characters, or too many.
     RuleDescriptionInvalid => "InvalidParameterValue",
         "Invalid rule description. Valid descriptions are strings less than 256 characters \
@@ -316,18 +360,42 @@ errors! {
     PortOutOfRange { port: i32 } => "InvalidPermission.Malformed", "TCP/UDP port ({port}) out of range";
     /// A rule that shall be revoked or described is not there.
     RuleNotFound => "InvalidPermission.NotFound", "The specified rule does not exist in this security group.";
+    /// A pool id names none.
+    PoolNotFound { id: Box<str> } => "InvalidPoolID.NotFound", "The pool ID '{id}' does not exist";
     /// A rule id names none.
     SecurityGroupRuleNotFound { id: Box<str> } => "InvalidSecurityGroupRuleId.NotFound",
         "The security group rule ID '{id}' does not exist";
     /// A subnet's block overlaps another's.
     SubnetConflict { cidr: Box<str> } => "InvalidSubnet.Conflict",
         "The CIDR '{cidr}' conflicts with another subnet";
+    /// A subnet's IPv6 block overlaps another's.
+    SubnetIpv6Conflict { cidr: Box<str> } => "InvalidSubnet.Conflict",
+        "The IPv6 CIDR '{cidr}' conflicts with another subnet";
+    /// A subnet's IPv6 block has a wrong size, or is in none of the VPC's.
+    SubnetIpv6Range { cidr: Box<str> } => "InvalidSubnet.Range", "The IPv6 CIDR '{cidr}' is invalid.";
     /// A subnet's block has a wrong size, or is not in the VPC's.
     SubnetRange { cidr: Box<str> } => "InvalidSubnet.Range", "The CIDR '{cidr}' is invalid.";
+    /// An id of a subnet's block names none.
+    SubnetCidrAssociationNotFound { id: Box<str> } => "InvalidSubnetCidrBlockAssociationID.NotFound",
+        "The subnet CIDR block association ID '{id}' does not exist";
+    /// An id of a reservation names none.
+    SubnetCidrReservationNotFound { id: Box<str> } => "InvalidSubnetCidrReservationID.NotFound",
+        "The subnet CIDR reservation ID '{id}' does not exist";
     /// A subnet id names none.
     SubnetNotFound { id: Box<str> } => "InvalidSubnetID.NotFound", "The subnet ID '{id}' does not exist";
+    /// A block that overlaps another one that the VPC knows.
+    VpcCidrConflict { cidr: Ipv4Net, other: Box<str> } => "InvalidVpc.Range",
+        "The CIDR '{cidr}' conflicts with {other}";
+    /// An IPv6 block that no pool can give.
+    VpcIpv6Range { cidr: Box<str> } => "InvalidVpc.Range", "The IPv6 CIDR '{cidr}' is invalid.";
     /// A VPC's block has a wrong size or addresses that nobody can have.
     VpcRange { cidr: Box<str> } => "InvalidVpc.Range", "The CIDR '{cidr}' is invalid.";
+    /// A block of another private range than the VPC's.
+    VpcRangeRestricted { cidr: Ipv4Net } => "InvalidVpc.Range",
+        "The CIDR '{cidr}' is restricted. Use a CIDR from the same private address range as the current VPC CIDR, or use a publicly-routable CIDR. For additional restrictions, see https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html";
+    /// An id of a VPC's block names none.
+    VpcCidrAssociationNotFound { id: Box<str> } => "InvalidVpcCidrBlockAssociationID.NotFound",
+        "The vpc CIDR block association ID '{id}' does not exist";
     /// A VPC id names none.
     VpcNotFound { id: Box<str> } => "InvalidVpcID.NotFound", "The vpc ID '{id}' does not exist";
     /// The default VPC has no default subnet.
@@ -351,6 +419,9 @@ errors! {
     /// The quota of interfaces in the region.
     InterfaceLimitExceeded => "NetworkInterfaceLimitExceeded",
         "The maximum number of network interfaces has been reached.";
+    /// The primary block stays for the life of the VPC.
+    PrimaryCidrDisassociated { id: VpcCidrAssociationId } => "OperationNotPermitted",
+        "The vpc CIDR block with association ID {id} may not be disassociated. It is the primary IPv4 CIDR block of the VPC";
     /// The primary interface stays attached.
     PrimaryInterfaceDetached => "OperationNotPermitted",
         "The network interface at device index 0 and networkCard index 0 cannot be detached.";
@@ -406,10 +477,13 @@ impl Error {
             "eni" => Self::NetworkInterfaceNotFound { id },
             "eni-attach" => Self::AttachmentNotFound { id },
             "i" => Self::InstanceNotFound { id },
+            "scr" => Self::SubnetCidrReservationNotFound { id },
             "sg" => Self::SecurityGroupNotFound { id },
             "sgr" => Self::SecurityGroupRuleNotFound { id },
             "subnet" => Self::SubnetNotFound { id },
+            "subnet-cidr-assoc" => Self::SubnetCidrAssociationNotFound { id },
             "vpc" => Self::VpcNotFound { id },
+            "vpc-cidr-assoc" => Self::VpcCidrAssociationNotFound { id },
             _ => Self::ResourceNotFound { id },
         }
     }

@@ -63,6 +63,7 @@ pub(crate) async fn place(control: &Control, cidr: &str) -> Place {
             let block = "10.0.0.0/16".parse().expect("a literal block parses");
             let new = NewVpc {
                 cidr: block,
+                ipv6_cidr: None,
                 is_default: false,
                 dhcp_options: None,
                 routes: Vec::new(),

@@ -34,8 +34,11 @@ mod security_group_permission;
 mod security_group_rule;
 mod security_group_rule_edit;
 mod subnet;
+mod subnet_cidr_block;
+mod subnet_cidr_reservation;
 mod tag;
 mod vpc;
+mod vpc_cidr_block;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -67,8 +70,10 @@ pub use security_group_permission::{FlatPermission, GroupPair, IpPermission, IpR
 pub use security_group_rule::{AuthorizeRules, Authorized, RevokeRules, Revoked};
 pub use security_group_rule_edit::{RuleRequest, UpdateRuleDescriptions};
 pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};
+pub use subnet_cidr_reservation::CreateSubnetCidrReservation;
 pub use tag::{Tag, TagSelector, TagSpecification, Taggable, tagged, tags_of};
 pub use vpc::{CreateVpc, ModifyVpcAttribute, default_vpc};
+pub use vpc_cidr_block::{IPV6_POOL, VpcBlock, WantedBlock, WantedIpv6Block};
 
 /// Who calls, and where.
 #[derive(Debug, Clone)]
@@ -146,6 +151,12 @@ impl Control {
     #[must_use]
     pub fn images(&self) -> Images {
         self.images
+    }
+
+    /// Where public addresses and IPv6 blocks come from.
+    #[must_use]
+    pub fn pools(&self) -> &PublicPools {
+        &self.pools
     }
 
     /// The quotas in force.

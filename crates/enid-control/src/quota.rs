@@ -3,9 +3,13 @@
 /// The quotas of every region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quotas {
+    /// IPv4 blocks per VPC, the primary one included.
+    pub cidr_blocks_per_vpc: usize,
     /// Security groups per network interface. AWS allows up to 16, and at most 1,000 for the
     /// product with [`Quotas::rules_per_group`].
     pub groups_per_interface: usize,
+    /// IPv6 blocks per VPC.
+    pub ipv6_cidr_blocks_per_vpc: usize,
     /// Network interfaces per region.
     pub network_interfaces: usize,
     /// Rules per security group, counted apart for each direction and address family.
@@ -21,7 +25,9 @@ pub struct Quotas {
 impl Default for Quotas {
     fn default() -> Self {
         Self {
+            cidr_blocks_per_vpc: 5,
             groups_per_interface: 5,
+            ipv6_cidr_blocks_per_vpc: 5,
             network_interfaces: 5_000,
             rules_per_group: 60,
             security_groups: 2_500,

@@ -1,13 +1,14 @@
 //! A region comes to life: its default VPC with a subnet in every zone.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use enid_model::Tags;
+use enid_model::address::PublicAddressHolder;
 use enid_model::dhcp_options::{DhcpOptions, NameServer};
 use enid_model::gateway::InternetGateway;
-use enid_model::id::{DhcpOptionsId, NetworkAclId, VpcId};
+use enid_model::id::{DhcpOptionsId, NetworkAclId, SecurityGroupRuleId, VpcId};
 use enid_model::network_acl::{AclAction, NetworkAcl, NetworkAclEntry};
 use enid_model::record::Record;
 use enid_model::region::RegionRecord;
@@ -15,8 +16,8 @@ use enid_model::route_table::{Route, RouteDestination, RouteTable, RouteTarget};
 use enid_model::security_group::{Direction, Matcher, Peer, Rule, SecurityGroup, Service};
 use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::{Subnet, SubnetAttributes, SubnetNetworkAcl};
-use enid_model::vpc::Vpc;
-use ipnet::{IpNet, Ipv4Net};
+use enid_model::vpc::{Vpc, VpcIpv6Cidr};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::{Draft, Error};
 
@@ -52,10 +53,9 @@ fn bring_to_life(draft: &mut Draft<'_>) {
     };
     let dhcp_options = options.id;
     draft.create(options);
-    let block = Ipv4Net::new_assert(DEFAULT_VPC, DEFAULT_VPC_PREFIX);
-    let vpc = new_default_vpc(draft, block, dhcp_options);
+    let vpc = new_default_vpc(draft, dhcp_options);
     let record = RegionRecord {
-        first_default_vpc: vpc,
+        first_default_vpc: vpc.id,
         dhcp_options,
         outfit: OUTFIT,
     };
@@ -63,11 +63,8 @@ fn bring_to_life(draft: &mut Draft<'_>) {
 }
 
 /// Creates a default VPC: with an internet gateway, a route to it, and a subnet in every zone.
-pub(crate) fn new_default_vpc(
-    draft: &mut Draft<'_>,
-    block: Ipv4Net,
-    dhcp_options: DhcpOptionsId,
-) -> VpcId {
+pub(crate) fn new_default_vpc(draft: &mut Draft<'_>, dhcp_options: DhcpOptionsId) -> Vpc {
+    let block = Ipv4Net::new_assert(DEFAULT_VPC, DEFAULT_VPC_PREFIX);
     let gateway = InternetGateway {
         id: draft.mint(),
         vpc: None,
@@ -82,6 +79,7 @@ pub(crate) fn new_default_vpc(
         draft,
         NewVpc {
             cidr: block,
+            ipv6_cidr: None,
             is_default: true,
             dhcp_options: Some(dhcp_options),
             routes,
@@ -93,30 +91,47 @@ pub(crate) fn new_default_vpc(
         ..gateway
     });
     let region = draft.caller.region;
-    for (number, (zone, zone_id)) in (0_u32..).zip(region.zones()) {
-        let size = 1 << (32 - DEFAULT_SUBNET_PREFIX);
-        let base = Ipv4Addr::from(u32::from(block.network()) + number * size);
-        let subnet = Subnet {
-            id: draft.mint(),
-            vpc: vpc.id,
-            cidr: Ipv4Net::new_assert(base, DEFAULT_SUBNET_PREFIX),
-            zone,
-            zone_id,
-            default_for_az: true,
-            ipv6_cidr: None,
-            route_table: None,
-            network_acl: new_acl_association(draft, vpc.default_network_acl),
-            attributes: SubnetAttributes::default(),
-            tags: Tags::new(),
-        };
-        draft.create(subnet);
+    for (zone, cidr) in region.zones().zip(default_subnet_blocks(block)) {
+        new_default_subnet(draft, &vpc, cidr, zone);
     }
-    vpc.id
+    vpc
+}
+
+/// The blocks that default subnets of a VPC can have.
+pub(crate) fn default_subnet_blocks(vpc: Ipv4Net) -> impl Iterator<Item = Ipv4Net> {
+    // None for a VPC that is smaller than a default subnet; the default VPC is not.
+    vpc.subnets(DEFAULT_SUBNET_PREFIX).into_iter().flatten()
+}
+
+/// Creates the default subnet of a zone, which is a name and an id.
+pub(crate) fn new_default_subnet(
+    draft: &mut Draft<'_>,
+    vpc: &Vpc,
+    cidr: Ipv4Net,
+    (zone, zone_id): (String, String),
+) -> Subnet {
+    let subnet = Subnet {
+        id: draft.mint(),
+        vpc: vpc.id,
+        cidr,
+        zone,
+        zone_id,
+        default_for_az: true,
+        ipv6_cidr: None,
+        route_table: None,
+        network_acl: new_acl_association(draft, vpc.default_network_acl),
+        attributes: SubnetAttributes::default(),
+        tags: Tags::new(),
+    };
+    draft.create(subnet.clone());
+    subnet
 }
 
 /// What a new VPC is made of.
 pub(crate) struct NewVpc {
     pub(crate) cidr: Ipv4Net,
+    /// An IPv6 block that is free; it is claimed with the VPC.
+    pub(crate) ipv6_cidr: Option<VpcIpv6Cidr>,
     pub(crate) is_default: bool,
     pub(crate) dhcp_options: Option<DhcpOptionsId>,
     /// The routes of its main table, the local one left out.
@@ -128,13 +143,17 @@ pub(crate) struct NewVpc {
 /// The name claim of the group is made as well.
 pub(crate) fn new_vpc(draft: &mut Draft<'_>, new: NewVpc) -> Vpc {
     let id = draft.mint();
-    let group = default_group(draft, id);
+    let ipv6_cidrs: Vec<VpcIpv6Cidr> = new.ipv6_cidr.into_iter().collect();
+    for block in &ipv6_cidrs {
+        draft.claim_public(block.cidr.network().into(), PublicAddressHolder::Vpc(id));
+    }
+    let group = default_group(draft, id, !ipv6_cidrs.is_empty());
     let vpc = Vpc {
         id,
         cidr: new.cidr,
         cidr_association: draft.mint(),
         secondary_cidrs: Vec::new(),
-        ipv6_cidrs: Vec::new(),
+        ipv6_cidrs,
         is_default: new.is_default,
         default_group: group.id,
         main_route_table: draft.mint(),
@@ -167,27 +186,55 @@ pub(crate) fn new_acl_association(draft: &mut Draft<'_>, acl: NetworkAclId) -> S
     }
 }
 
-/// The ACL that lets everything pass: entry 100 of each direction.
+/// The ACL that lets everything pass: entry 100 of each direction, and 101 for IPv6 if the VPC has
+/// it.
 fn default_acl(vpc: &Vpc) -> NetworkAcl {
-    let entries = [Direction::Egress, Direction::Ingress].map(|direction| NetworkAclEntry {
-        direction,
-        number: FIRST_ENTRY,
-        action: AclAction::Allow,
-        service: Service::All,
-        cidr: everywhere(),
-    });
-    NetworkAcl {
+    let mut acl = NetworkAcl {
         id: vpc.default_network_acl,
         vpc: vpc.id,
         is_default: true,
-        entries: entries.to_vec(),
+        entries: [Direction::Egress, Direction::Ingress]
+            .map(|direction| open_entry(direction, FIRST_ENTRY, everywhere()))
+            .to_vec(),
         tags: Tags::new(),
+    };
+    if !vpc.ipv6_cidrs.is_empty() {
+        open_acl_to_ipv6(&mut acl);
+    }
+    acl
+}
+
+/// Adds entry 101 for IPv6 to each direction that is as it was made.
+pub(crate) fn open_acl_to_ipv6(acl: &mut NetworkAcl) {
+    for direction in [Direction::Egress, Direction::Ingress] {
+        let untouched = open_entry(direction, FIRST_ENTRY, everywhere());
+        if acl.entries_of(direction).eq([&untouched]) {
+            let entry = open_entry(direction, FIRST_ENTRY + 1, everywhere_ipv6());
+            acl.entries.push(entry);
+        }
+    }
+    acl.entries
+        .sort_by_key(|entry| (entry.direction, entry.number));
+}
+
+fn open_entry(direction: Direction, number: u16, cidr: IpNet) -> NetworkAclEntry {
+    NetworkAclEntry {
+        direction,
+        number,
+        action: AclAction::Allow,
+        service: Service::All,
+        cidr,
     }
 }
 
 /// 0.0.0.0/0.
 fn everywhere() -> IpNet {
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0))
+}
+
+/// ::/0.
+fn everywhere_ipv6() -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0))
 }
 
 /// The first version had ids of route tables, network ACLs and option sets, but no records of them.
@@ -244,24 +291,16 @@ const OUTFIT: u32 = 1;
 const FIRST_ENTRY: u16 = 100;
 
 /// The group named `default`: everything from itself, everything out.
-fn default_group(draft: &mut Draft<'_>, vpc: VpcId) -> SecurityGroup {
+fn default_group(draft: &mut Draft<'_>, vpc: VpcId, has_ipv6: bool) -> SecurityGroup {
     let id = draft.mint();
     let from_itself = Matcher {
         direction: Direction::Ingress,
         service: Service::All,
         peer: Peer::Group(id),
     };
-    let rules = [from_itself, everything_out()]
-        .into_iter()
-        .map(|matcher| {
-            let rule = Rule {
-                id: draft.mint(),
-                matcher,
-                description: None,
-                tags: Tags::new(),
-            };
-            (rule.id, rule)
-        })
+    let rules = std::iter::once(from_itself)
+        .chain(everything_out(has_ipv6))
+        .map(|matcher| new_rule(draft, matcher))
         .collect();
     SecurityGroup {
         id,
@@ -274,13 +313,27 @@ fn default_group(draft: &mut Draft<'_>, vpc: VpcId) -> SecurityGroup {
     }
 }
 
-/// The one rule of a new group: all protocols to 0.0.0.0/0.
-pub(crate) fn everything_out() -> Matcher {
-    Matcher {
+/// A rule without a description, by its id.
+pub(crate) fn new_rule(draft: &mut Draft<'_>, matcher: Matcher) -> (SecurityGroupRuleId, Rule) {
+    let rule = Rule {
+        id: draft.mint(),
+        matcher,
+        description: None,
+        tags: Tags::new(),
+    };
+    (rule.id, rule)
+}
+
+/// The rules of a new group: all protocols to 0.0.0.0/0, and to ::/0 if its VPC has IPv6.
+pub(crate) fn everything_out(has_ipv6: bool) -> impl Iterator<Item = Matcher> {
+    let to = |peer| Matcher {
         direction: Direction::Egress,
         service: Service::All,
-        peer: Peer::Ipv4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
-    }
+        peer,
+    };
+    let ipv4 = Peer::Ipv4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0));
+    let ipv6 = Peer::Ipv6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0));
+    std::iter::once(to(ipv4)).chain(has_ipv6.then(|| to(ipv6)))
 }
 
 #[cfg(test)]

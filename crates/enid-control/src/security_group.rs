@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use enid_model::Tags;
 use enid_model::id::{SecurityGroupId, VpcId};
 use enid_model::key::Kind;
-use enid_model::security_group::{Rule, SecurityGroup};
+use enid_model::security_group::SecurityGroup;
 use enid_model::state::{RegionState, Stored};
 use enid_model::vpc::Vpc;
 
 use crate::draft::group_name_key;
-use crate::region::everything_out;
+use crate::region::{everything_out, new_rule};
 use crate::vpc::default_vpc;
 use crate::{Caller, Control, Draft, Error, TagSpecification, tag};
 
@@ -73,19 +72,16 @@ impl Control {
                 }
             };
             check_quota(draft, vpc.id)?;
-            let rule = Rule {
-                id: draft.mint(),
-                matcher: everything_out(),
-                description: None,
-                tags: Tags::new(),
-            };
+            let has_ipv6 = !vpc.ipv6_cidrs.is_empty();
+            let rules = everything_out(has_ipv6).map(|matcher| new_rule(draft, matcher));
+            let rules = rules.collect();
             let group = SecurityGroup {
                 associated_vpcs: BTreeSet::new(),
                 id: draft.mint(),
                 vpc: vpc.id,
                 name: name.to_owned(),
                 description: input.description.clone(),
-                rules: [(rule.id, rule)].into(),
+                rules,
                 tags: tags.clone(),
             };
             let taken = &draft.region.group_names;
@@ -267,7 +263,11 @@ mod tests {
         assert_eq!(group.rules_of(Direction::Ingress).count(), 0);
         let out: Vec<_> = group.rules_of(Direction::Egress).collect();
         assert_eq!(out.len(), 1);
-        assert_eq!(out.first().map(|rule| rule.matcher), Some(everything_out()));
+        assert!(
+            out.iter()
+                .map(|rule| rule.matcher)
+                .eq(everything_out(false))
+        );
         let region = control.read(&caller).await.expect("a region");
         assert_eq!(default_vpc(&region).map(|vpc| vpc.id), Some(group.vpc));
     }

@@ -11,8 +11,11 @@ use enid_model::vpc::Vpc;
 use enid_store::Condition;
 use ipnet::Ipv4Net;
 
-use crate::region::new_acl_association;
-use crate::vpc::{SIZES, block};
+use crate::network_interface_attribute::only_one;
+use crate::region::{default_subnet_blocks, new_acl_association, new_default_subnet};
+use crate::subnet_cidr_block::choose_ipv6_block;
+use crate::vpc::{SIZES, default_vpc, parse_block};
+use crate::vpc_cidr_block::overlap;
 use crate::{Caller, Control, Draft, Error, TagSpecification, tag};
 
 /// What CreateSubnet takes.
@@ -22,6 +25,8 @@ pub struct CreateSubnet {
     pub vpc: VpcId,
     /// Its block, as the client writes it.
     pub cidr_block: String,
+    /// Its IPv6 block, likewise.
+    pub ipv6_cidr_block: Option<String>,
     /// The name of its zone.
     pub availability_zone: Option<String>,
     /// The id of its zone.
@@ -37,6 +42,7 @@ impl CreateSubnet {
         Self {
             vpc,
             cidr_block: cidr_block.to_owned(),
+            ipv6_cidr_block: None,
             availability_zone: None,
             availability_zone_id: None,
             tag_specifications: Vec::new(),
@@ -47,6 +53,8 @@ impl CreateSubnet {
 /// What ModifySubnetAttribute takes: exactly one change.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ModifySubnetAttribute {
+    /// Whether new interfaces get an IPv6 address.
+    pub assign_ipv6_address_on_creation: Option<bool>,
     /// Whether new interfaces get a public address. Only "no" is there.
     pub map_public_ip_on_launch: Option<bool>,
 }
@@ -66,15 +74,20 @@ impl Control {
         input: &CreateSubnet,
     ) -> Result<Subnet, Error> {
         let tags = tag::specified(&input.tag_specifications, "subnet")?;
-        let cidr = block(&input.cidr_block)?;
+        let cidr = parse_block(&input.cidr_block)?;
         self.transact(caller, |draft| {
             let vpc = draft.require::<Vpc>(input.vpc)?;
-            if !SIZES.contains(&cidr.prefix_len()) || !vpc.cidr.contains(&cidr) {
+            let is_in_vpc = vpc.ipv4_cidrs().any(|own| own.contains(&cidr));
+            if !SIZES.contains(&cidr.prefix_len()) || !is_in_vpc {
                 let cidr = (*input.cidr_block).into();
                 return Err(Error::SubnetRange { cidr });
             }
             let (zone, zone_id) = zone(draft, input)?;
             check_neighbours(draft, vpc.id, cidr, &input.cidr_block)?;
+            let ipv6_cidr = match &input.ipv6_cidr_block {
+                Some(text) => Some(choose_ipv6_block(draft, &vpc, text)?),
+                None => None,
+            };
             let subnet = Subnet {
                 id: draft.mint(),
                 vpc: vpc.id,
@@ -82,7 +95,7 @@ impl Control {
                 zone,
                 zone_id,
                 default_for_az: false,
-                ipv6_cidr: None,
+                ipv6_cidr,
                 route_table: None,
                 network_acl: new_acl_association(draft, vpc.default_network_acl),
                 attributes: SubnetAttributes::default(),
@@ -105,8 +118,52 @@ impl Control {
             // Every interface holds a lease of its subnet.
             let leases = format!("{id}/").into();
             draft.demand(Condition::Empty(caller.scope(), Kind::AddressLease, leases));
+            draft.demand_unnamed(Kind::SubnetCidrReservation, id);
+            let region = std::sync::Arc::clone(&draft.region);
+            let reservations = region.reservations_of_subnet(id);
+            for reservation in reservations {
+                if let Some(found) = region.subnet_cidr_reservations.get(&reservation) {
+                    draft.delete(found);
+                }
+            }
             draft.delete(&subnet);
             Ok(())
+        })
+        .await
+    }
+
+    /// CreateDefaultSubnet: in the zone with this name.
+    pub async fn create_default_subnet(
+        &self,
+        caller: &Caller,
+        zone: &str,
+    ) -> Result<Subnet, Error> {
+        let mut zones = caller.region.zones();
+        let found = zones.find(|(name, _)| name == zone);
+        let zone = found.ok_or_else(|| Error::ZoneInvalid { zone: zone.into() })?;
+        self.transact(caller, |draft| {
+            let vpc = default_vpc(&draft.region).cloned();
+            let vpc = vpc.ok_or(Error::DefaultVpcMissing)?;
+            draft.depend(&vpc);
+            let region = std::sync::Arc::clone(&draft.region);
+            let subnets = region.subnets_of_vpc(vpc.id);
+            let subnets: Vec<_> = subnets.filter_map(|id| region.subnets.get(&id)).collect();
+            let mut others = subnets.iter().filter(|subnet| subnet.default_for_az);
+            if let Some(known) = others.find(|subnet| subnet.zone == zone.0) {
+                return Err(Error::DefaultSubnetExists {
+                    id: known.id,
+                    zone: zone.0.as_str().into(),
+                });
+            }
+            let is_free =
+                |cidr: &Ipv4Net| subnets.iter().all(|subnet| !overlap(subnet.cidr, *cidr));
+            let cidr = default_subnet_blocks(vpc.cidr).find(is_free);
+            let taken = || Error::SubnetConflict {
+                cidr: vpc.cidr.to_string().into(),
+            };
+            let cidr = cidr.ok_or_else(taken)?;
+            check_neighbours(draft, vpc.id, cidr, "")?;
+            Ok(new_default_subnet(draft, &vpc, cidr, zone.clone()))
         })
         .await
     }
@@ -118,15 +175,33 @@ impl Control {
         id: SubnetId,
         input: ModifySubnetAttribute,
     ) -> Result<(), Error> {
+        let ModifySubnetAttribute {
+            assign_ipv6_address_on_creation: assign_ipv6,
+            map_public_ip_on_launch: map_public,
+        } = input;
+        if assign_ipv6.is_none() && map_public.is_none() {
+            return Err(Error::MissingParameter { name: "attribute" });
+        }
+        only_one(&[
+            ("assignIpv6AddressOnCreation", assign_ipv6.is_some()),
+            ("mapPublicIpOnLaunch", map_public.is_some()),
+        ])?;
         self.transact(caller, |draft| {
-            draft.require::<Subnet>(id)?;
-            match input.map_public_ip_on_launch {
-                None => Err(Error::MissingParameter { name: "attribute" }),
-                Some(true) => Err(Error::Unsupported {
-                    what: "MapPublicIpOnLaunch=true: there are no public addresses",
-                }),
-                Some(false) => Ok(()),
+            let subnet = draft.require::<Subnet>(id)?;
+            if assign_ipv6 == Some(true) && subnet.ipv6_cidr.is_none() {
+                return Err(Error::AssignIpv6WithoutBlock { id });
             }
+            if map_public == Some(true) {
+                return Err(Error::Unsupported {
+                    what: "MapPublicIpOnLaunch=true: there are no public addresses",
+                });
+            }
+            draft.edit(&subnet, |subnet| {
+                let attributes = &mut subnet.attributes;
+                let present = attributes.assign_ipv6_address_on_creation;
+                attributes.assign_ipv6_address_on_creation = assign_ipv6.unwrap_or(present);
+            });
+            Ok(())
         })
         .await
     }
@@ -143,13 +218,8 @@ fn check_neighbours(
     let mut count = 0;
     for neighbour in draft.region.subnets_of_vpc(vpc) {
         count += 1;
-        let overlaps = |subnet: &Subnet| subnet.cidr.contains(&cidr) || cidr.contains(&subnet.cidr);
-        if draft
-            .region
-            .subnets
-            .get(&neighbour)
-            .is_some_and(|s| overlaps(s))
-        {
+        let neighbour = draft.region.subnets.get(&neighbour);
+        if neighbour.is_some_and(|subnet| overlap(subnet.cidr, cidr)) {
             return Err(Error::SubnetConflict { cidr: text.into() });
         }
     }
@@ -343,6 +413,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_default_subnet_takes_the_place_of_one_that_is_gone() {
+        let (control, caller) = (control(), caller());
+        let region = control.read(&caller).await.expect("a region");
+        let old = region.subnets.values().find(|s| s.zone == "eu-west-1b");
+        let old = old.expect("a default subnet");
+        let create = |zone| control.create_default_subnet(&caller, zone);
+        let there = create("eu-west-1b").await;
+        let exists = Error::DefaultSubnetExists {
+            id: old.id,
+            zone: "eu-west-1b".into(),
+        };
+        assert_eq!(there, Err(exists));
+        let unknown = create("us-east-1a").await;
+        assert!(matches!(unknown, Err(Error::ZoneInvalid { .. })));
+        assert_eq!(control.delete_subnet(&caller, old.id).await, Ok(()));
+        let new = create("eu-west-1b").await.expect("a default subnet");
+        assert_eq!((new.cidr, &new.zone_id), (old.cidr, &old.zone_id));
+        assert!(new.default_for_az);
+    }
+
+    #[tokio::test]
     async fn public_addresses_are_refused_by_name() {
         let (control, caller) = (control(), caller());
         let region = control.read(&caller).await.expect("a region");
@@ -351,6 +442,7 @@ mod tests {
         for map_public_ip_on_launch in [Some(false), Some(true), None] {
             let input = ModifySubnetAttribute {
                 map_public_ip_on_launch,
+                ..ModifySubnetAttribute::default()
             };
             let done = control.modify_subnet_attribute(&caller, subnet, input);
             codes.push(done.await.err().map(|error| error.code()));

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 
 use enid_model::Tags;
 use enid_model::id::{
-    EniId, InstanceId, Parsed, ResourceId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+    EniId, InstanceId, Parsed, ResourceId, SecurityGroupId, SecurityGroupRuleId,
+    SubnetCidrReservationId, SubnetId, VpcId,
 };
 use enid_model::instance::Instance;
 use enid_model::network_interface::NetworkInterface;
 use enid_model::security_group::SecurityGroup;
 use enid_model::state::{RegionState, Stored};
-use enid_model::subnet::Subnet;
+use enid_model::subnet::{Subnet, SubnetCidrReservation};
 use enid_model::vpc::Vpc;
 
 use crate::draft::Resource;
@@ -58,6 +59,8 @@ pub enum Taggable {
     SecurityGroupRule(SecurityGroupRuleId),
     /// A subnet.
     Subnet(SubnetId),
+    /// A reservation in a subnet's blocks.
+    SubnetCidrReservation(SubnetCidrReservationId),
     /// A VPC.
     Vpc(VpcId),
 }
@@ -77,6 +80,7 @@ impl Taggable {
             Some(InstanceId::PREFIX) => read(text, Self::Instance),
             Some(SecurityGroupId::PREFIX) => read(text, Self::SecurityGroup),
             Some(SecurityGroupRuleId::PREFIX) => read(text, Self::SecurityGroupRule),
+            Some(SubnetCidrReservationId::PREFIX) => read(text, Self::SubnetCidrReservation),
             Some(SubnetId::PREFIX) => read(text, Self::Subnet),
             Some(VpcId::PREFIX) => read(text, Self::Vpc),
             _ => Err(Error::ResourceNotFound { id: text.into() }),
@@ -92,6 +96,7 @@ impl Taggable {
             Self::SecurityGroup(_) => "security-group",
             Self::SecurityGroupRule(_) => "security-group-rule",
             Self::Subnet(_) => "subnet",
+            Self::SubnetCidrReservation(_) => "subnet-cidr-reservation",
             Self::Vpc(_) => "vpc",
         }
     }
@@ -105,6 +110,7 @@ impl std::fmt::Display for Taggable {
             Self::SecurityGroup(id) => id.fmt(f),
             Self::SecurityGroupRule(id) => id.fmt(f),
             Self::Subnet(id) => id.fmt(f),
+            Self::SubnetCidrReservation(id) => id.fmt(f),
             Self::Vpc(id) => id.fmt(f),
         }
     }
@@ -119,6 +125,9 @@ pub fn tagged(region: &RegionState) -> impl Iterator<Item = (Taggable, &Tags)> {
         .security_groups
         .values()
         .flat_map(|group| group.rules.values());
+    let reservations = region.subnet_cidr_reservations.iter();
+    let reservations =
+        reservations.map(|(id, found)| (Taggable::SubnetCidrReservation(*id), &found.tags));
     let subnets = region.subnets.iter();
     let vpcs = region.vpcs.iter();
     instances
@@ -127,6 +136,7 @@ pub fn tagged(region: &RegionState) -> impl Iterator<Item = (Taggable, &Tags)> {
         .chain(groups.map(|(id, found)| (Taggable::SecurityGroup(*id), &found.tags)))
         .chain(rules.map(|rule| (Taggable::SecurityGroupRule(rule.id), &rule.tags)))
         .chain(subnets.map(|(id, found)| (Taggable::Subnet(*id), &found.tags)))
+        .chain(reservations)
         .chain(vpcs.map(|(id, found)| (Taggable::Vpc(*id), &found.tags)))
         .filter(|(_, tags)| !tags.is_empty())
 }
@@ -140,6 +150,7 @@ pub fn tags_of(region: &RegionState, resource: Taggable) -> Option<&Tags> {
         Taggable::SecurityGroup(id) => &region.security_groups.get(&id)?.tags,
         Taggable::SecurityGroupRule(id) => &region.group_of_rule(id)?.rules.get(&id)?.tags,
         Taggable::Subnet(id) => &region.subnets.get(&id)?.tags,
+        Taggable::SubnetCidrReservation(id) => &region.subnet_cidr_reservations.get(&id)?.tags,
         Taggable::Vpc(id) => &region.vpcs.get(&id)?.tags,
     })
 }
@@ -300,6 +311,7 @@ struct Changes {
     instances: Versions<Instance>,
     network_interfaces: Versions<NetworkInterface>,
     security_groups: Versions<SecurityGroup>,
+    subnet_cidr_reservations: Versions<SubnetCidrReservation>,
     subnets: Versions<Subnet>,
     vpcs: Versions<Vpc>,
 }
@@ -323,6 +335,9 @@ impl Changes {
                 &mut rule.ok_or_else(|| Error::not_found(id))?.tags
             }
             Taggable::Subnet(id) => &mut self.subnets.of(draft, id)?.tags,
+            Taggable::SubnetCidrReservation(id) => {
+                &mut self.subnet_cidr_reservations.of(draft, id)?.tags
+            }
             Taggable::Vpc(id) => &mut self.vpcs.of(draft, id)?.tags,
         };
         *tags = change(tags)?;
@@ -333,6 +348,7 @@ impl Changes {
         self.instances.write(draft);
         self.network_interfaces.write(draft);
         self.security_groups.write(draft);
+        self.subnet_cidr_reservations.write(draft);
         self.subnets.write(draft);
         self.vpcs.write(draft);
     }

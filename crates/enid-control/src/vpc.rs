@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use enid_model::id::VpcId;
+use enid_model::id::{DhcpOptionsId, VpcId};
 use enid_model::key::Kind;
 use enid_model::state::{RegionState, Stored};
 use enid_model::vpc::Vpc;
@@ -13,6 +13,7 @@ use ipnet::Ipv4Net;
 
 use crate::draft::group_name_key;
 use crate::region::NewVpc;
+use crate::vpc_cidr_block::WantedIpv6Block;
 use crate::{Caller, Control, Draft, Error, TagSpecification, region, tag};
 
 /// What CreateVpc takes.
@@ -20,6 +21,8 @@ use crate::{Caller, Control, Draft, Error, TagSpecification, region, tag};
 pub struct CreateVpc {
     /// The primary block, as the client writes it.
     pub cidr_block: String,
+    /// An IPv6 block.
+    pub ipv6: Option<WantedIpv6Block>,
     /// `default`, which is also what none means.
     pub instance_tenancy: Option<String>,
     /// Tags for it.
@@ -48,16 +51,15 @@ impl Control {
         let cidr = vpc_block(&input.cidr_block)?;
         check_tenancy(input.instance_tenancy.as_deref())?;
         self.transact(caller, |draft| {
-            if draft.region.vpcs.len() >= draft.quotas.vpcs {
-                return Err(Error::VpcLimitExceeded);
-            }
-            draft.demand_none_new(Kind::Vpc);
-            let alive = draft.region.region.as_ref();
-            let dhcp_options = alive.map(|region| region.dhcp_options);
-            // Absent only if a reset came between waking the region and here.
-            let dhcp_options = dhcp_options.ok_or(Error::TooManyRivals)?;
+            check_quota(draft)?;
+            let dhcp_options = default_dhcp_options(draft)?;
+            let ipv6_cidr = match &input.ipv6 {
+                Some(wanted) => Some(wanted.choose(draft)?),
+                None => None,
+            };
             let new = NewVpc {
                 cidr,
+                ipv6_cidr,
                 is_default: false,
                 dhcp_options: Some(dhcp_options),
                 routes: Vec::new(),
@@ -92,8 +94,24 @@ impl Control {
                 }
                 draft.delete(group);
             }
+            for block in &vpc.ipv6_cidrs {
+                draft.release_public(block.cidr.network().into());
+            }
             draft.delete(&vpc);
             Ok(())
+        })
+        .await
+    }
+
+    /// CreateDefaultVpc.
+    pub async fn create_default_vpc(&self, caller: &Caller) -> Result<Vpc, Error> {
+        self.transact(caller, |draft| {
+            if default_vpc(&draft.region).is_some() {
+                return Err(Error::DefaultVpcExists);
+            }
+            check_quota(draft)?;
+            let dhcp_options = default_dhcp_options(draft)?;
+            Ok(region::new_default_vpc(draft, dhcp_options))
         })
         .await
     }
@@ -108,6 +126,24 @@ impl Control {
         self.transact(caller, |draft| modify(draft, id, input))
             .await
     }
+}
+
+/// The region has room for one more VPC; also at the commit.
+fn check_quota(draft: &mut Draft<'_>) -> Result<(), Error> {
+    draft.demand_none_new(Kind::Vpc);
+    if draft.region.vpcs.len() >= draft.quotas.vpcs {
+        return Err(Error::VpcLimitExceeded);
+    }
+    Ok(())
+}
+
+/// The option set of new VPCs.
+fn default_dhcp_options(draft: &Draft<'_>) -> Result<DhcpOptionsId, Error> {
+    let alive = draft.region.region.as_ref();
+    // Absent only if a reset came between waking the region and here.
+    alive
+        .map(|region| region.dhcp_options)
+        .ok_or(Error::TooManyRivals)
 }
 
 /// What stands in the way of a VPC's end. What was made with it goes with it.
@@ -176,7 +212,7 @@ fn check_tenancy(tenancy: Option<&str>) -> Result<(), Error> {
 }
 
 /// Reads a client's IPv4 block; host bits are cleared as AWS clears them.
-pub(crate) fn block(text: &str) -> Result<Ipv4Net, Error> {
+pub(crate) fn parse_block(text: &str) -> Result<Ipv4Net, Error> {
     let Ok(block) = text.parse::<Ipv4Net>() else {
         return Err(Error::InvalidValue {
             value: text.into(),
@@ -187,9 +223,9 @@ pub(crate) fn block(text: &str) -> Result<Ipv4Net, Error> {
     Ok(block.trunc())
 }
 
-/// The block of a new VPC: of a size that AWS has, and of addresses that can be an instance's.
-fn vpc_block(text: &str) -> Result<Ipv4Net, Error> {
-    let cidr = block(text)?;
+/// A block of a VPC: of a size that AWS has, and of addresses that can be an instance's.
+pub(crate) fn vpc_block(text: &str) -> Result<Ipv4Net, Error> {
+    let cidr = parse_block(text)?;
     let usable = FORBIDDEN
         .iter()
         .all(|(base, length)| !Ipv4Net::new_assert(*base, *length).contains(&cidr.network()));
@@ -345,6 +381,15 @@ mod tests {
         assert_eq!(control.delete_vpc(&caller, vpc).await, Ok(()));
         let region = control.read(&caller).await.expect("a region");
         assert!(default_vpc(&region).is_none());
+        let subnet = control.create_default_subnet(&caller, "eu-west-1a").await;
+        assert_eq!(subnet, Err(Error::DefaultVpcMissing));
+        // Unless it is asked for.
+        let new = control.create_default_vpc(&caller).await.expect("a VPC");
+        let region = control.read(&caller).await.expect("a region");
+        assert_eq!(region.subnets_of_vpc(new.id).count(), 3);
+        assert_eq!(region.internet_gateways_of_vpc(new.id).count(), 1);
+        let again = control.create_default_vpc(&caller).await;
+        assert_eq!(again, Err(Error::DefaultVpcExists));
     }
 
     #[tokio::test]

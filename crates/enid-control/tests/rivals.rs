@@ -55,6 +55,7 @@ async fn a_region_stays_whole() {
     let control = Arc::new(control);
     let vpc = CreateVpc {
         cidr_block: "10.0.0.0/24".to_owned(),
+        ipv6: None,
         instance_tenancy: None,
         tag_specifications: Vec::new(),
     };

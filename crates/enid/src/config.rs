@@ -50,7 +50,9 @@ pub(crate) struct DatapathConfig {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct QuotaConfig {
+    cidr_blocks_per_vpc: Option<usize>,
     groups_per_interface: Option<usize>,
+    ipv6_cidr_blocks_per_vpc: Option<usize>,
     network_interfaces: Option<usize>,
     rules_per_group: Option<usize>,
     security_groups: Option<usize>,
@@ -80,9 +82,13 @@ impl Config {
         let asked = &self.quotas;
         let aws = Quotas::default();
         let quotas = Quotas {
+            cidr_blocks_per_vpc: asked.cidr_blocks_per_vpc.unwrap_or(aws.cidr_blocks_per_vpc),
             groups_per_interface: asked
                 .groups_per_interface
                 .unwrap_or(aws.groups_per_interface),
+            ipv6_cidr_blocks_per_vpc: asked
+                .ipv6_cidr_blocks_per_vpc
+                .unwrap_or(aws.ipv6_cidr_blocks_per_vpc),
             network_interfaces: asked.network_interfaces.unwrap_or(aws.network_interfaces),
             rules_per_group: asked.rules_per_group.unwrap_or(aws.rules_per_group),
             security_groups: asked.security_groups.unwrap_or(aws.security_groups),

@@ -76,8 +76,11 @@ fn malformed(prefix: &str, text: &str) -> ApiError {
         "i" => "InvalidInstanceID.Malformed",
         "sg" => "InvalidGroupId.Malformed",
         "sgr" => "InvalidSecurityGroupRuleId.Malformed",
+        "scr" => "InvalidSubnetCidrReservationID.Malformed",
         "subnet" => "InvalidSubnetID.Malformed",
+        "subnet-cidr-assoc" => "InvalidSubnetCidrBlockAssociationId.Malformed",
         "vpc" => "InvalidVpcID.Malformed",
+        "vpc-cidr-assoc" => "InvalidVpcCidrBlockAssociationId.Malformed",
         _ => "InvalidID",
     };
     let short: String = text.chars().take(100).collect();

@@ -14,8 +14,11 @@ mod security_group;
 mod security_group_permission;
 mod security_group_rule;
 mod subnet;
+mod subnet_cidr_block;
+mod subnet_cidr_reservation;
 mod tag;
 mod vpc;
+mod vpc_cidr_block;
 
 use std::sync::Arc;
 
@@ -72,17 +75,23 @@ macro_rules! handlers {
 
 handlers! {
     AssignPrivateIpAddresses => network_interface::assign_private_ip_addresses,
+    AssociateSubnetCidrBlock => subnet_cidr_block::associate_subnet_cidr_block,
+    AssociateVpcCidrBlock => vpc_cidr_block::associate_vpc_cidr_block,
     AttachNetworkInterface => network_interface::attach_network_interface,
     AuthorizeSecurityGroupEgress => security_group_rule::authorize_egress,
     AuthorizeSecurityGroupIngress => security_group_rule::authorize_ingress,
+    CreateDefaultSubnet => subnet::create_default_subnet,
+    CreateDefaultVpc => vpc::create_default_vpc,
     CreateNetworkInterface => network_interface::create_network_interface,
     CreateSecurityGroup => security_group::create_security_group,
     CreateSubnet => subnet::create_subnet,
+    CreateSubnetCidrReservation => subnet_cidr_reservation::create_subnet_cidr_reservation,
     CreateTags => tag::create_tags,
     CreateVpc => vpc::create_vpc,
     DeleteNetworkInterface => network_interface::delete_network_interface,
     DeleteSecurityGroup => security_group::delete_security_group,
     DeleteSubnet => subnet::delete_subnet,
+    DeleteSubnetCidrReservation => subnet_cidr_reservation::delete_subnet_cidr_reservation,
     DeleteTags => tag::delete_tags,
     DeleteVpc => vpc::delete_vpc,
     DescribeAccountAttributes => account::describe_account_attributes,
@@ -92,6 +101,7 @@ handlers! {
     DescribeInstanceStatus => instance::status::describe_instance_status,
     DescribeInstanceTypes => instance_type::describe_instance_types,
     DescribeInstances => instance::describe::describe_instances,
+    DescribeIpv6Pools => vpc_cidr_block::describe_ipv6_pools,
     DescribeNetworkInterfaceAttribute => network_interface::describe::describe_network_interface_attribute,
     DescribeNetworkInterfaces => network_interface::describe::describe_network_interfaces,
     DescribeRegions => region::describe_regions,
@@ -102,7 +112,10 @@ handlers! {
     DescribeVpcAttribute => vpc::describe_vpc_attribute,
     DescribeVpcs => vpc::describe_vpcs,
     DetachNetworkInterface => network_interface::detach_network_interface,
+    DisassociateSubnetCidrBlock => subnet_cidr_block::disassociate_subnet_cidr_block,
+    DisassociateVpcCidrBlock => vpc_cidr_block::disassociate_vpc_cidr_block,
     GetConsoleOutput => instance::console::get_console_output,
+    GetSubnetCidrReservations => subnet_cidr_reservation::get_subnet_cidr_reservations,
     ModifyInstanceAttribute => instance::attribute::modify_instance_attribute,
     ModifyNetworkInterfaceAttribute => network_interface::modify_network_interface_attribute,
     ModifySecurityGroupRules => security_group_rule::modify_security_group_rules,

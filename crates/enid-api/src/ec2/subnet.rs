@@ -7,15 +7,17 @@ use enid_model::subnet::Subnet;
 
 use super::filter::Filters;
 use super::page::{self, Page};
+use super::subnet_cidr_block::association;
 use super::{Ec2, id, tag};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::generated::ec2::request::{
-    CreateSubnetRequest, DeleteSubnetRequest, DescribeSubnetsRequest, ModifySubnetAttributeRequest,
+    CreateDefaultSubnetRequest, CreateSubnetRequest, DeleteSubnetRequest, DescribeSubnetsRequest,
+    ModifySubnetAttributeRequest,
 };
 use crate::generated::ec2::response::{
-    self, CreateSubnetResponse, DeleteSubnetResponse, DescribeSubnetsResponse,
-    ModifySubnetAttributeResponse, PrivateDnsNameOptionsOnLaunch,
+    self, CreateDefaultSubnetResponse, CreateSubnetResponse, DeleteSubnetResponse,
+    DescribeSubnetsResponse, ModifySubnetAttributeResponse, PrivateDnsNameOptionsOnLaunch,
 };
 use crate::wire::text::Text;
 
@@ -29,12 +31,37 @@ pub(super) async fn create_subnet(
     let input = CreateSubnet {
         vpc: id::parse(&request.vpc_id)?,
         cidr_block: cidr_block.ok_or_else(|| ApiError::missing_parameter("CidrBlock"))?,
+        ipv6_cidr_block: request.ipv6_cidr_block,
         availability_zone: request.availability_zone,
         availability_zone_id: request.availability_zone_id,
         tag_specifications: tag::specifications(request.tag_specifications),
     };
     let subnet = ec2.control.create_subnet(&context.caller(), &input).await?;
     Ok(CreateSubnetResponse {
+        subnet: Some(answer(context, &subnet, subnet.capacity())),
+    })
+}
+
+/// CreateDefaultSubnet.
+pub(super) async fn create_default_subnet(
+    ec2: &Ec2,
+    context: &Context,
+    request: CreateDefaultSubnetRequest,
+) -> Result<CreateDefaultSubnetResponse, ApiError> {
+    let zone = match (request.availability_zone, request.availability_zone_id) {
+        (Some(name), None) => name,
+        // An id that is none is told like a name that is none.
+        (None, Some(id)) => {
+            let mut zones = context.region.zones();
+            let found = zones.find(|(_, known)| *known == id);
+            found.map_or(id, |(name, _)| name)
+        }
+        (None, None) => return Err(ApiError::missing_parameter("AvailabilityZone")),
+        (Some(_), Some(_)) => return Err(enid_control::Error::ZoneTwice.into()),
+    };
+    let caller = context.caller();
+    let subnet = ec2.control.create_default_subnet(&caller, &zone).await?;
+    Ok(CreateDefaultSubnetResponse {
         subnet: Some(answer(context, &subnet, subnet.capacity())),
     })
 }
@@ -50,15 +77,19 @@ pub(super) async fn delete_subnet(
     Ok(DeleteSubnetResponse {})
 }
 
-/// ModifySubnetAttribute. The support table lets only the values pass that every subnet has.
+/// ModifySubnetAttribute. Of all other attributes the support table lets only the values pass that
+/// every subnet has.
 pub(super) async fn modify_subnet_attribute(
     ec2: &Ec2,
     context: &Context,
     request: ModifySubnetAttributeRequest,
 ) -> Result<ModifySubnetAttributeResponse, ApiError> {
     let subnet = id::parse(&request.subnet_id)?;
+    let assign_ipv6 = request.assign_ipv6_address_on_creation;
+    let assign_ipv6 = assign_ipv6.and_then(|flag| flag.value);
     let input = ModifySubnetAttribute {
-        map_public_ip_on_launch: Some(false),
+        assign_ipv6_address_on_creation: assign_ipv6,
+        map_public_ip_on_launch: assign_ipv6.is_none().then_some(false),
     };
     let caller = context.caller();
     ec2.control
@@ -75,6 +106,9 @@ enum Field {
     Cidr,
     DefaultForAz,
     HostnameType,
+    Ipv6AssociationId,
+    Ipv6AssociationState,
+    Ipv6Cidr,
     /// An attribute that is off everywhere.
     Off,
     OwnerId,
@@ -91,12 +125,7 @@ fn field(name: &str) -> Option<Field> {
         "availability-zone-id" | "availabilityZoneId" => Field::ZoneId,
         "available-ip-address-count" => Field::AvailableAddresses,
         "cidr" | "cidr-block" | "cidrBlock" => Field::Cidr,
-        "customer-owned-ipv4-pool"
-        | "enable-lni-at-device-index"
-        | "ipv6-cidr-block-association.association-id"
-        | "ipv6-cidr-block-association.ipv6-cidr-block"
-        | "ipv6-cidr-block-association.state"
-        | "outpost-arn" => Field::Absent,
+        "customer-owned-ipv4-pool" | "enable-lni-at-device-index" | "outpost-arn" => Field::Absent,
         "default-for-az" | "defaultForAz" => Field::DefaultForAz,
         "enable-dns64"
         | "ipv6-native"
@@ -104,6 +133,9 @@ fn field(name: &str) -> Option<Field> {
         | "map-public-ip-on-launch"
         | "private-dns-name-options-on-launch.enable-resource-name-dns-a-record"
         | "private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record" => Field::Off,
+        "ipv6-cidr-block-association.association-id" => Field::Ipv6AssociationId,
+        "ipv6-cidr-block-association.ipv6-cidr-block" => Field::Ipv6Cidr,
+        "ipv6-cidr-block-association.state" => Field::Ipv6AssociationState,
         "owner-id" => Field::OwnerId,
         "private-dns-name-options-on-launch.hostname-type" => Field::HostnameType,
         "state" => Field::State,
@@ -149,6 +181,17 @@ pub(super) async fn describe_subnets(
                 Field::Cidr => test.display(subnet.cidr),
                 Field::DefaultForAz => test.flag(subnet.default_for_az),
                 Field::HostnameType => test.text("ip-name"),
+                Field::Ipv6AssociationId => {
+                    let block = subnet.ipv6_cidr.iter();
+                    block.for_each(|block| test.display(block.association));
+                }
+                Field::Ipv6AssociationState => {
+                    subnet
+                        .ipv6_cidr
+                        .iter()
+                        .for_each(|_| test.text("associated"));
+                }
+                Field::Ipv6Cidr => subnet.ipv6_cidr.iter().for_each(|b| test.display(b.cidr)),
                 Field::Off => test.flag(false),
                 Field::OwnerId => test.display(context.account),
                 Field::State => test.text("available"),
@@ -183,8 +226,12 @@ fn answer(context: &Context, subnet: &Subnet, available: u32) -> response::Subne
         availability_zone_id: Some((&subnet.zone_id).into()),
         map_customer_owned_ip_on_launch: Some(false),
         owner_id: Some(Text::display(context.account)),
-        assign_ipv6_address_on_creation: Some(false),
-        ipv6_cidr_block_association_set: Vec::new(),
+        assign_ipv6_address_on_creation: Some(subnet.attributes.assign_ipv6_address_on_creation),
+        ipv6_cidr_block_association_set: subnet
+            .ipv6_cidr
+            .iter()
+            .map(|block| association(block, "associated"))
+            .collect(),
         tags: tag::answer(&subnet.tags),
         subnet_arn: Some(context.arn("subnet", subnet.id)),
         enable_dns64: Some(false),

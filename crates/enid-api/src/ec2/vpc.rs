@@ -2,21 +2,21 @@
 
 use enid_control::{CreateVpc, ModifyVpcAttribute};
 use enid_model::id::VpcId;
-use enid_model::vpc::Vpc;
+use enid_model::vpc::{Vpc, VpcCidr};
 
 use super::filter::Filters;
 use super::page::{self, Page};
+use super::vpc_cidr_block::{WantedIpv6, ipv4_association, ipv6_association};
 use super::{Ec2, id, tag};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::generated::ec2::request::{
-    CreateVpcRequest, DeleteVpcRequest, DescribeVpcAttributeRequest, DescribeVpcsRequest,
-    ModifyVpcAttributeRequest,
+    CreateDefaultVpcRequest, CreateVpcRequest, DeleteVpcRequest, DescribeVpcAttributeRequest,
+    DescribeVpcsRequest, ModifyVpcAttributeRequest,
 };
 use crate::generated::ec2::response::{
-    self, AttributeBooleanValue, CreateVpcResponse, DeleteVpcResponse,
+    self, AttributeBooleanValue, CreateDefaultVpcResponse, CreateVpcResponse, DeleteVpcResponse,
     DescribeVpcAttributeResponse, DescribeVpcsResponse, ModifyVpcAttributeResponse,
-    VpcCidrBlockAssociation, VpcCidrBlockState,
 };
 use crate::wire::text::Text;
 
@@ -27,13 +27,32 @@ pub(super) async fn create_vpc(
     request: CreateVpcRequest,
 ) -> Result<CreateVpcResponse, ApiError> {
     let cidr_block = request.cidr_block;
+    let ipv6 = WantedIpv6 {
+        amazon_provided: request.amazon_provided_ipv6_cidr_block,
+        cidr: request.ipv6_cidr_block,
+        pool: request.ipv6_pool,
+        network_border_group: request.ipv6_cidr_block_network_border_group,
+    };
     let input = CreateVpc {
         cidr_block: cidr_block.ok_or_else(|| ApiError::missing_parameter("CidrBlock"))?,
+        ipv6: ipv6.resolve(context)?,
         instance_tenancy: None,
         tag_specifications: tag::specifications(request.tag_specifications),
     };
     let vpc = ec2.control.create_vpc(&context.caller(), &input).await?;
     Ok(CreateVpcResponse {
+        vpc: Some(answer(context, &vpc)),
+    })
+}
+
+/// CreateDefaultVpc.
+pub(super) async fn create_default_vpc(
+    ec2: &Ec2,
+    context: &Context,
+    _request: CreateDefaultVpcRequest,
+) -> Result<CreateDefaultVpcResponse, ApiError> {
+    let vpc = ec2.control.create_default_vpc(&context.caller()).await?;
+    Ok(CreateDefaultVpcResponse {
         vpc: Some(answer(context, &vpc)),
     })
 }
@@ -98,7 +117,10 @@ enum Field {
     AssociationState,
     Cidr,
     DhcpOptionsId,
-    Ipv6,
+    Ipv6AssociationId,
+    Ipv6AssociationState,
+    Ipv6Cidr,
+    Ipv6Pool,
     IsDefault,
     OwnerId,
     State,
@@ -112,10 +134,10 @@ fn field(name: &str) -> Option<Field> {
         "cidr-block-association.cidr-block" => Field::AssociationCidr,
         "cidr-block-association.state" => Field::AssociationState,
         "dhcp-options-id" | "dhcpOptionsId" => Field::DhcpOptionsId,
-        "ipv6-cidr-block-association.association-id"
-        | "ipv6-cidr-block-association.ipv6-cidr-block"
-        | "ipv6-cidr-block-association.ipv6-pool"
-        | "ipv6-cidr-block-association.state" => Field::Ipv6,
+        "ipv6-cidr-block-association.association-id" => Field::Ipv6AssociationId,
+        "ipv6-cidr-block-association.ipv6-cidr-block" => Field::Ipv6Cidr,
+        "ipv6-cidr-block-association.ipv6-pool" => Field::Ipv6Pool,
+        "ipv6-cidr-block-association.state" => Field::Ipv6AssociationState,
         "is-default" | "isDefault" => Field::IsDefault,
         "owner-id" => Field::OwnerId,
         "state" => Field::State,
@@ -148,11 +170,21 @@ pub(super) async fn describe_vpcs(
     let vpcs = wanted.chain(all).map(|vpc| &**vpc).filter(|vpc: &&Vpc| {
         after.is_none_or(|after| vpc.id > after)
             && filters.match_resource(&vpc.tags, |field, test| match field {
-                Field::AssociationCidr | Field::Cidr => test.display(vpc.cidr),
-                Field::AssociationId => test.display(vpc.cidr_association),
+                Field::AssociationCidr => vpc.ipv4_cidrs().for_each(|cidr| test.display(cidr)),
+                Field::AssociationId => ipv4_blocks(vpc).for_each(|b| test.display(b.association)),
                 Field::AssociationState => test.text("associated"),
+                Field::Cidr => test.display(vpc.cidr),
                 Field::DhcpOptionsId => test.text(&dhcp_options(vpc)),
-                Field::Ipv6 => {}
+                Field::Ipv6AssociationId => {
+                    vpc.ipv6_cidrs
+                        .iter()
+                        .for_each(|b| test.display(b.association));
+                }
+                Field::Ipv6AssociationState => {
+                    vpc.ipv6_cidrs.iter().for_each(|_| test.text("associated"));
+                }
+                Field::Ipv6Cidr => vpc.ipv6_cidrs.iter().for_each(|b| test.display(b.cidr)),
+                Field::Ipv6Pool => vpc.ipv6_cidrs.iter().for_each(|b| test.text(&b.pool)),
                 Field::IsDefault => test.flag(vpc.is_default),
                 Field::OwnerId => test.display(context.account),
                 Field::State => test.text("available"),
@@ -172,15 +204,14 @@ fn answer(context: &Context, vpc: &Vpc) -> response::Vpc {
     response::Vpc {
         owner_id: Some(Text::display(context.account)),
         instance_tenancy: Some("default".into()),
-        ipv6_cidr_block_association_set: Vec::new(),
-        cidr_block_association_set: vec![VpcCidrBlockAssociation {
-            association_id: Some(Text::display(vpc.cidr_association)),
-            cidr_block: Some(cidr.clone()),
-            cidr_block_state: Some(VpcCidrBlockState {
-                state: Some("associated".into()),
-                status_message: None,
-            }),
-        }],
+        ipv6_cidr_block_association_set: vpc
+            .ipv6_cidrs
+            .iter()
+            .map(|block| ipv6_association(block, "associated"))
+            .collect(),
+        cidr_block_association_set: ipv4_blocks(vpc)
+            .map(|block| ipv4_association(block, "associated"))
+            .collect(),
         is_default: Some(vpc.is_default),
         tags: tag::answer(&vpc.tags),
         vpc_id: Some(Text::display(vpc.id)),
@@ -188,6 +219,15 @@ fn answer(context: &Context, vpc: &Vpc) -> response::Vpc {
         cidr_block: Some(cidr),
         dhcp_options_id: Some(dhcp_options(vpc)),
     }
+}
+
+/// The IPv4 blocks of a VPC, the primary one first.
+fn ipv4_blocks(vpc: &Vpc) -> impl Iterator<Item = VpcCidr> {
+    let primary = VpcCidr {
+        association: vpc.cidr_association,
+        cidr: vpc.cidr,
+    };
+    std::iter::once(primary).chain(vpc.secondary_cidrs.iter().copied())
 }
 
 /// The option set's id; `default` stands for none.

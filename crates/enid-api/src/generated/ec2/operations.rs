@@ -13,18 +13,28 @@ use crate::wire::xml::{ToXml, Xml};
 pub enum Request {
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<request::AssignPrivateIpAddressesRequest>),
+    /// AssociateSubnetCidrBlock.
+    AssociateSubnetCidrBlock(Box<request::AssociateSubnetCidrBlockRequest>),
+    /// AssociateVpcCidrBlock.
+    AssociateVpcCidrBlock(Box<request::AssociateVpcCidrBlockRequest>),
     /// AttachNetworkInterface.
     AttachNetworkInterface(Box<request::AttachNetworkInterfaceRequest>),
     /// AuthorizeSecurityGroupEgress.
     AuthorizeSecurityGroupEgress(Box<request::AuthorizeSecurityGroupEgressRequest>),
     /// AuthorizeSecurityGroupIngress.
     AuthorizeSecurityGroupIngress(Box<request::AuthorizeSecurityGroupIngressRequest>),
+    /// CreateDefaultSubnet.
+    CreateDefaultSubnet(Box<request::CreateDefaultSubnetRequest>),
+    /// CreateDefaultVpc.
+    CreateDefaultVpc(Box<request::CreateDefaultVpcRequest>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<request::CreateNetworkInterfaceRequest>),
     /// CreateSecurityGroup.
     CreateSecurityGroup(Box<request::CreateSecurityGroupRequest>),
     /// CreateSubnet.
     CreateSubnet(Box<request::CreateSubnetRequest>),
+    /// CreateSubnetCidrReservation.
+    CreateSubnetCidrReservation(Box<request::CreateSubnetCidrReservationRequest>),
     /// CreateTags.
     CreateTags(Box<request::CreateTagsRequest>),
     /// CreateVpc.
@@ -35,6 +45,8 @@ pub enum Request {
     DeleteSecurityGroup(Box<request::DeleteSecurityGroupRequest>),
     /// DeleteSubnet.
     DeleteSubnet(Box<request::DeleteSubnetRequest>),
+    /// DeleteSubnetCidrReservation.
+    DeleteSubnetCidrReservation(Box<request::DeleteSubnetCidrReservationRequest>),
     /// DeleteTags.
     DeleteTags(Box<request::DeleteTagsRequest>),
     /// DeleteVpc.
@@ -53,6 +65,8 @@ pub enum Request {
     DescribeInstanceTypes(Box<request::DescribeInstanceTypesRequest>),
     /// DescribeInstances.
     DescribeInstances(Box<request::DescribeInstancesRequest>),
+    /// DescribeIpv6Pools.
+    DescribeIpv6Pools(Box<request::DescribeIpv6PoolsRequest>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<request::DescribeNetworkInterfaceAttributeRequest>),
     /// DescribeNetworkInterfaces.
@@ -73,8 +87,14 @@ pub enum Request {
     DescribeVpcs(Box<request::DescribeVpcsRequest>),
     /// DetachNetworkInterface.
     DetachNetworkInterface(Box<request::DetachNetworkInterfaceRequest>),
+    /// DisassociateSubnetCidrBlock.
+    DisassociateSubnetCidrBlock(Box<request::DisassociateSubnetCidrBlockRequest>),
+    /// DisassociateVpcCidrBlock.
+    DisassociateVpcCidrBlock(Box<request::DisassociateVpcCidrBlockRequest>),
     /// GetConsoleOutput.
     GetConsoleOutput(Box<request::GetConsoleOutputRequest>),
+    /// GetSubnetCidrReservations.
+    GetSubnetCidrReservations(Box<request::GetSubnetCidrReservationsRequest>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<request::ModifyInstanceAttributeRequest>),
     /// ModifyNetworkInterfaceAttribute.
@@ -123,6 +143,18 @@ impl Request {
                 params,
             )
             .map(|request| Self::AssignPrivateIpAddresses(Box::new(request))),
+            "AssociateSubnetCidrBlock" => schema::read(
+                "AssociateSubnetCidrBlock",
+                &request::subnet_cidr_block::ASSOCIATE_SUBNET_CIDR_BLOCK_MEMBERS,
+                params,
+            )
+            .map(|request| Self::AssociateSubnetCidrBlock(Box::new(request))),
+            "AssociateVpcCidrBlock" => schema::read(
+                "AssociateVpcCidrBlock",
+                &request::vpc_cidr_block::ASSOCIATE_VPC_CIDR_BLOCK_MEMBERS,
+                params,
+            )
+            .map(|request| Self::AssociateVpcCidrBlock(Box::new(request))),
             "AttachNetworkInterface" => schema::read(
                 "AttachNetworkInterface",
                 &request::network_interface::ATTACH_NETWORK_INTERFACE_MEMBERS,
@@ -141,6 +173,18 @@ impl Request {
                 params,
             )
             .map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
+            "CreateDefaultSubnet" => schema::read(
+                "CreateDefaultSubnet",
+                &request::subnet::CREATE_DEFAULT_SUBNET_MEMBERS,
+                params,
+            )
+            .map(|request| Self::CreateDefaultSubnet(Box::new(request))),
+            "CreateDefaultVpc" => schema::read(
+                "CreateDefaultVpc",
+                &request::vpc::CREATE_DEFAULT_VPC_MEMBERS,
+                params,
+            )
+            .map(|request| Self::CreateDefaultVpc(Box::new(request))),
             "CreateNetworkInterface" => schema::read(
                 "CreateNetworkInterface",
                 &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS,
@@ -159,6 +203,12 @@ impl Request {
                 params,
             )
             .map(|request| Self::CreateSubnet(Box::new(request))),
+            "CreateSubnetCidrReservation" => schema::read(
+                "CreateSubnetCidrReservation",
+                &request::subnet_cidr_reservation::CREATE_SUBNET_CIDR_RESERVATION_MEMBERS,
+                params,
+            )
+            .map(|request| Self::CreateSubnetCidrReservation(Box::new(request))),
             "CreateTags" => schema::read("CreateTags", &request::tag::CREATE_TAGS_MEMBERS, params)
                 .map(|request| Self::CreateTags(Box::new(request))),
             "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params)
@@ -181,6 +231,12 @@ impl Request {
                 params,
             )
             .map(|request| Self::DeleteSubnet(Box::new(request))),
+            "DeleteSubnetCidrReservation" => schema::read(
+                "DeleteSubnetCidrReservation",
+                &request::subnet_cidr_reservation::DELETE_SUBNET_CIDR_RESERVATION_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DeleteSubnetCidrReservation(Box::new(request))),
             "DeleteTags" => schema::read("DeleteTags", &request::tag::DELETE_TAGS_MEMBERS, params)
                 .map(|request| Self::DeleteTags(Box::new(request))),
             "DeleteVpc" => schema::read("DeleteVpc", &request::vpc::DELETE_VPC_MEMBERS, params)
@@ -227,6 +283,12 @@ impl Request {
                 params,
             )
             .map(|request| Self::DescribeInstances(Box::new(request))),
+            "DescribeIpv6Pools" => schema::read(
+                "DescribeIpv6Pools",
+                &request::vpc_cidr_block::DESCRIBE_IPV6_POOLS_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DescribeIpv6Pools(Box::new(request))),
             "DescribeNetworkInterfaceAttribute" => schema::read(
                 "DescribeNetworkInterfaceAttribute",
                 &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS,
@@ -283,12 +345,30 @@ impl Request {
                 params,
             )
             .map(|request| Self::DetachNetworkInterface(Box::new(request))),
+            "DisassociateSubnetCidrBlock" => schema::read(
+                "DisassociateSubnetCidrBlock",
+                &request::subnet_cidr_block::DISASSOCIATE_SUBNET_CIDR_BLOCK_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DisassociateSubnetCidrBlock(Box::new(request))),
+            "DisassociateVpcCidrBlock" => schema::read(
+                "DisassociateVpcCidrBlock",
+                &request::vpc_cidr_block::DISASSOCIATE_VPC_CIDR_BLOCK_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DisassociateVpcCidrBlock(Box::new(request))),
             "GetConsoleOutput" => schema::read(
                 "GetConsoleOutput",
                 &request::instance::GET_CONSOLE_OUTPUT_MEMBERS,
                 params,
             )
             .map(|request| Self::GetConsoleOutput(Box::new(request))),
+            "GetSubnetCidrReservations" => schema::read(
+                "GetSubnetCidrReservations",
+                &request::subnet_cidr_reservation::GET_SUBNET_CIDR_RESERVATIONS_MEMBERS,
+                params,
+            )
+            .map(|request| Self::GetSubnetCidrReservations(Box::new(request))),
             "ModifyInstanceAttribute" => schema::read(
                 "ModifyInstanceAttribute",
                 &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS,
@@ -398,17 +478,23 @@ impl Request {
     pub fn operation(&self) -> &'static str {
         match self {
             Self::AssignPrivateIpAddresses(_) => "AssignPrivateIpAddresses",
+            Self::AssociateSubnetCidrBlock(_) => "AssociateSubnetCidrBlock",
+            Self::AssociateVpcCidrBlock(_) => "AssociateVpcCidrBlock",
             Self::AttachNetworkInterface(_) => "AttachNetworkInterface",
             Self::AuthorizeSecurityGroupEgress(_) => "AuthorizeSecurityGroupEgress",
             Self::AuthorizeSecurityGroupIngress(_) => "AuthorizeSecurityGroupIngress",
+            Self::CreateDefaultSubnet(_) => "CreateDefaultSubnet",
+            Self::CreateDefaultVpc(_) => "CreateDefaultVpc",
             Self::CreateNetworkInterface(_) => "CreateNetworkInterface",
             Self::CreateSecurityGroup(_) => "CreateSecurityGroup",
             Self::CreateSubnet(_) => "CreateSubnet",
+            Self::CreateSubnetCidrReservation(_) => "CreateSubnetCidrReservation",
             Self::CreateTags(_) => "CreateTags",
             Self::CreateVpc(_) => "CreateVpc",
             Self::DeleteNetworkInterface(_) => "DeleteNetworkInterface",
             Self::DeleteSecurityGroup(_) => "DeleteSecurityGroup",
             Self::DeleteSubnet(_) => "DeleteSubnet",
+            Self::DeleteSubnetCidrReservation(_) => "DeleteSubnetCidrReservation",
             Self::DeleteTags(_) => "DeleteTags",
             Self::DeleteVpc(_) => "DeleteVpc",
             Self::DescribeAccountAttributes(_) => "DescribeAccountAttributes",
@@ -418,6 +504,7 @@ impl Request {
             Self::DescribeInstanceStatus(_) => "DescribeInstanceStatus",
             Self::DescribeInstanceTypes(_) => "DescribeInstanceTypes",
             Self::DescribeInstances(_) => "DescribeInstances",
+            Self::DescribeIpv6Pools(_) => "DescribeIpv6Pools",
             Self::DescribeNetworkInterfaceAttribute(_) => "DescribeNetworkInterfaceAttribute",
             Self::DescribeNetworkInterfaces(_) => "DescribeNetworkInterfaces",
             Self::DescribeRegions(_) => "DescribeRegions",
@@ -428,7 +515,10 @@ impl Request {
             Self::DescribeVpcAttribute(_) => "DescribeVpcAttribute",
             Self::DescribeVpcs(_) => "DescribeVpcs",
             Self::DetachNetworkInterface(_) => "DetachNetworkInterface",
+            Self::DisassociateSubnetCidrBlock(_) => "DisassociateSubnetCidrBlock",
+            Self::DisassociateVpcCidrBlock(_) => "DisassociateVpcCidrBlock",
             Self::GetConsoleOutput(_) => "GetConsoleOutput",
+            Self::GetSubnetCidrReservations(_) => "GetSubnetCidrReservations",
             Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
             Self::ModifyNetworkInterfaceAttribute(_) => "ModifyNetworkInterfaceAttribute",
             Self::ModifySecurityGroupRules(_) => "ModifySecurityGroupRules",
@@ -458,18 +548,28 @@ impl Request {
 pub enum Response {
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<response::AssignPrivateIpAddressesResponse>),
+    /// AssociateSubnetCidrBlock.
+    AssociateSubnetCidrBlock(Box<response::AssociateSubnetCidrBlockResponse>),
+    /// AssociateVpcCidrBlock.
+    AssociateVpcCidrBlock(Box<response::AssociateVpcCidrBlockResponse>),
     /// AttachNetworkInterface.
     AttachNetworkInterface(Box<response::AttachNetworkInterfaceResponse>),
     /// AuthorizeSecurityGroupEgress.
     AuthorizeSecurityGroupEgress(Box<response::AuthorizeSecurityGroupEgressResponse>),
     /// AuthorizeSecurityGroupIngress.
     AuthorizeSecurityGroupIngress(Box<response::AuthorizeSecurityGroupIngressResponse>),
+    /// CreateDefaultSubnet.
+    CreateDefaultSubnet(Box<response::CreateDefaultSubnetResponse>),
+    /// CreateDefaultVpc.
+    CreateDefaultVpc(Box<response::CreateDefaultVpcResponse>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<response::CreateNetworkInterfaceResponse>),
     /// CreateSecurityGroup.
     CreateSecurityGroup(Box<response::CreateSecurityGroupResponse>),
     /// CreateSubnet.
     CreateSubnet(Box<response::CreateSubnetResponse>),
+    /// CreateSubnetCidrReservation.
+    CreateSubnetCidrReservation(Box<response::CreateSubnetCidrReservationResponse>),
     /// CreateTags.
     CreateTags(Box<response::CreateTagsResponse>),
     /// CreateVpc.
@@ -480,6 +580,8 @@ pub enum Response {
     DeleteSecurityGroup(Box<response::DeleteSecurityGroupResponse>),
     /// DeleteSubnet.
     DeleteSubnet(Box<response::DeleteSubnetResponse>),
+    /// DeleteSubnetCidrReservation.
+    DeleteSubnetCidrReservation(Box<response::DeleteSubnetCidrReservationResponse>),
     /// DeleteTags.
     DeleteTags(Box<response::DeleteTagsResponse>),
     /// DeleteVpc.
@@ -498,6 +600,8 @@ pub enum Response {
     DescribeInstanceTypes(Box<response::DescribeInstanceTypesResponse>),
     /// DescribeInstances.
     DescribeInstances(Box<response::DescribeInstancesResponse>),
+    /// DescribeIpv6Pools.
+    DescribeIpv6Pools(Box<response::DescribeIpv6PoolsResponse>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<response::DescribeNetworkInterfaceAttributeResponse>),
     /// DescribeNetworkInterfaces.
@@ -518,8 +622,14 @@ pub enum Response {
     DescribeVpcs(Box<response::DescribeVpcsResponse>),
     /// DetachNetworkInterface.
     DetachNetworkInterface(Box<response::DetachNetworkInterfaceResponse>),
+    /// DisassociateSubnetCidrBlock.
+    DisassociateSubnetCidrBlock(Box<response::DisassociateSubnetCidrBlockResponse>),
+    /// DisassociateVpcCidrBlock.
+    DisassociateVpcCidrBlock(Box<response::DisassociateVpcCidrBlockResponse>),
     /// GetConsoleOutput.
     GetConsoleOutput(Box<response::GetConsoleOutputResponse>),
+    /// GetSubnetCidrReservations.
+    GetSubnetCidrReservations(Box<response::GetSubnetCidrReservationsResponse>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<response::ModifyInstanceAttributeResponse>),
     /// ModifyNetworkInterfaceAttribute.
@@ -562,17 +672,23 @@ impl ToXml for Response {
     fn to_xml(&self, xml: &mut Xml) {
         match self {
             Self::AssignPrivateIpAddresses(response) => response.to_xml(xml),
+            Self::AssociateSubnetCidrBlock(response) => response.to_xml(xml),
+            Self::AssociateVpcCidrBlock(response) => response.to_xml(xml),
             Self::AttachNetworkInterface(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupEgress(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupIngress(response) => response.to_xml(xml),
+            Self::CreateDefaultSubnet(response) => response.to_xml(xml),
+            Self::CreateDefaultVpc(response) => response.to_xml(xml),
             Self::CreateNetworkInterface(response) => response.to_xml(xml),
             Self::CreateSecurityGroup(response) => response.to_xml(xml),
             Self::CreateSubnet(response) => response.to_xml(xml),
+            Self::CreateSubnetCidrReservation(response) => response.to_xml(xml),
             Self::CreateTags(response) => response.to_xml(xml),
             Self::CreateVpc(response) => response.to_xml(xml),
             Self::DeleteNetworkInterface(response) => response.to_xml(xml),
             Self::DeleteSecurityGroup(response) => response.to_xml(xml),
             Self::DeleteSubnet(response) => response.to_xml(xml),
+            Self::DeleteSubnetCidrReservation(response) => response.to_xml(xml),
             Self::DeleteTags(response) => response.to_xml(xml),
             Self::DeleteVpc(response) => response.to_xml(xml),
             Self::DescribeAccountAttributes(response) => response.to_xml(xml),
@@ -582,6 +698,7 @@ impl ToXml for Response {
             Self::DescribeInstanceStatus(response) => response.to_xml(xml),
             Self::DescribeInstanceTypes(response) => response.to_xml(xml),
             Self::DescribeInstances(response) => response.to_xml(xml),
+            Self::DescribeIpv6Pools(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaces(response) => response.to_xml(xml),
             Self::DescribeRegions(response) => response.to_xml(xml),
@@ -592,7 +709,10 @@ impl ToXml for Response {
             Self::DescribeVpcAttribute(response) => response.to_xml(xml),
             Self::DescribeVpcs(response) => response.to_xml(xml),
             Self::DetachNetworkInterface(response) => response.to_xml(xml),
+            Self::DisassociateSubnetCidrBlock(response) => response.to_xml(xml),
+            Self::DisassociateVpcCidrBlock(response) => response.to_xml(xml),
             Self::GetConsoleOutput(response) => response.to_xml(xml),
+            Self::GetSubnetCidrReservations(response) => response.to_xml(xml),
             Self::ModifyInstanceAttribute(response) => response.to_xml(xml),
             Self::ModifyNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::ModifySecurityGroupRules(response) => response.to_xml(xml),
@@ -619,6 +739,18 @@ impl From<response::AssignPrivateIpAddressesResponse> for Response {
     }
 }
 
+impl From<response::AssociateSubnetCidrBlockResponse> for Response {
+    fn from(response: response::AssociateSubnetCidrBlockResponse) -> Self {
+        Self::AssociateSubnetCidrBlock(Box::new(response))
+    }
+}
+
+impl From<response::AssociateVpcCidrBlockResponse> for Response {
+    fn from(response: response::AssociateVpcCidrBlockResponse) -> Self {
+        Self::AssociateVpcCidrBlock(Box::new(response))
+    }
+}
+
 impl From<response::AttachNetworkInterfaceResponse> for Response {
     fn from(response: response::AttachNetworkInterfaceResponse) -> Self {
         Self::AttachNetworkInterface(Box::new(response))
@@ -637,6 +769,18 @@ impl From<response::AuthorizeSecurityGroupIngressResponse> for Response {
     }
 }
 
+impl From<response::CreateDefaultSubnetResponse> for Response {
+    fn from(response: response::CreateDefaultSubnetResponse) -> Self {
+        Self::CreateDefaultSubnet(Box::new(response))
+    }
+}
+
+impl From<response::CreateDefaultVpcResponse> for Response {
+    fn from(response: response::CreateDefaultVpcResponse) -> Self {
+        Self::CreateDefaultVpc(Box::new(response))
+    }
+}
+
 impl From<response::CreateNetworkInterfaceResponse> for Response {
     fn from(response: response::CreateNetworkInterfaceResponse) -> Self {
         Self::CreateNetworkInterface(Box::new(response))
@@ -652,6 +796,12 @@ impl From<response::CreateSecurityGroupResponse> for Response {
 impl From<response::CreateSubnetResponse> for Response {
     fn from(response: response::CreateSubnetResponse) -> Self {
         Self::CreateSubnet(Box::new(response))
+    }
+}
+
+impl From<response::CreateSubnetCidrReservationResponse> for Response {
+    fn from(response: response::CreateSubnetCidrReservationResponse) -> Self {
+        Self::CreateSubnetCidrReservation(Box::new(response))
     }
 }
 
@@ -682,6 +832,12 @@ impl From<response::DeleteSecurityGroupResponse> for Response {
 impl From<response::DeleteSubnetResponse> for Response {
     fn from(response: response::DeleteSubnetResponse) -> Self {
         Self::DeleteSubnet(Box::new(response))
+    }
+}
+
+impl From<response::DeleteSubnetCidrReservationResponse> for Response {
+    fn from(response: response::DeleteSubnetCidrReservationResponse) -> Self {
+        Self::DeleteSubnetCidrReservation(Box::new(response))
     }
 }
 
@@ -736,6 +892,12 @@ impl From<response::DescribeInstanceTypesResponse> for Response {
 impl From<response::DescribeInstancesResponse> for Response {
     fn from(response: response::DescribeInstancesResponse) -> Self {
         Self::DescribeInstances(Box::new(response))
+    }
+}
+
+impl From<response::DescribeIpv6PoolsResponse> for Response {
+    fn from(response: response::DescribeIpv6PoolsResponse) -> Self {
+        Self::DescribeIpv6Pools(Box::new(response))
     }
 }
 
@@ -799,9 +961,27 @@ impl From<response::DetachNetworkInterfaceResponse> for Response {
     }
 }
 
+impl From<response::DisassociateSubnetCidrBlockResponse> for Response {
+    fn from(response: response::DisassociateSubnetCidrBlockResponse) -> Self {
+        Self::DisassociateSubnetCidrBlock(Box::new(response))
+    }
+}
+
+impl From<response::DisassociateVpcCidrBlockResponse> for Response {
+    fn from(response: response::DisassociateVpcCidrBlockResponse) -> Self {
+        Self::DisassociateVpcCidrBlock(Box::new(response))
+    }
+}
+
 impl From<response::GetConsoleOutputResponse> for Response {
     fn from(response: response::GetConsoleOutputResponse) -> Self {
         Self::GetConsoleOutput(Box::new(response))
+    }
+}
+
+impl From<response::GetSubnetCidrReservationsResponse> for Response {
+    fn from(response: response::GetSubnetCidrReservationsResponse) -> Self {
+        Self::GetSubnetCidrReservations(Box::new(response))
     }
 }
 
@@ -932,12 +1112,10 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AssociateRouteServer",
     "AssociateRouteTable",
     "AssociateSecurityGroupVpc",
-    "AssociateSubnetCidrBlock",
     "AssociateTransitGatewayMulticastDomain",
     "AssociateTransitGatewayPolicyTable",
     "AssociateTransitGatewayRouteTable",
     "AssociateTrunkInterface",
-    "AssociateVpcCidrBlock",
     "AttachClassicLinkVpc",
     "AttachInternetGateway",
     "AttachVerifiedAccessTrustProvider",
@@ -971,8 +1149,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateCoipCidr",
     "CreateCoipPool",
     "CreateCustomerGateway",
-    "CreateDefaultSubnet",
-    "CreateDefaultVpc",
     "CreateDelegateMacVolumeOwnershipTask",
     "CreateDhcpOptions",
     "CreateEgressOnlyInternetGateway",
@@ -1027,7 +1203,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateSnapshots",
     "CreateSpotDatafeedSubscription",
     "CreateStoreImageTask",
-    "CreateSubnetCidrReservation",
     "CreateTrafficMirrorFilter",
     "CreateTrafficMirrorFilterRule",
     "CreateTrafficMirrorSession",
@@ -1114,7 +1289,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteSecondarySubnet",
     "DeleteSnapshot",
     "DeleteSpotDatafeedSubscription",
-    "DeleteSubnetCidrReservation",
     "DeleteTrafficMirrorFilter",
     "DeleteTrafficMirrorFilterRule",
     "DeleteTrafficMirrorSession",
@@ -1230,7 +1404,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeIpamResourceDiscoveryAssociations",
     "DescribeIpamScopes",
     "DescribeIpams",
-    "DescribeIpv6Pools",
     "DescribeKeyPairs",
     "DescribeLaunchTemplateVersions",
     "DescribeLaunchTemplates",
@@ -1364,12 +1537,10 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DisassociateRouteServer",
     "DisassociateRouteTable",
     "DisassociateSecurityGroupVpc",
-    "DisassociateSubnetCidrBlock",
     "DisassociateTransitGatewayMulticastDomain",
     "DisassociateTransitGatewayPolicyTable",
     "DisassociateTransitGatewayRouteTable",
     "DisassociateTrunkInterface",
-    "DisassociateVpcCidrBlock",
     "EnableAddressTransfer",
     "EnableAllowedImagesSettings",
     "EnableAwsNetworkPerformanceMetricSubscription",
@@ -1451,7 +1622,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "GetSerialConsoleAccessStatus",
     "GetSnapshotBlockPublicAccessState",
     "GetSpotPlacementScores",
-    "GetSubnetCidrReservations",
     "GetTransitGatewayAttachmentPropagations",
     "GetTransitGatewayMeteringPolicyEntries",
     "GetTransitGatewayMulticastDomainAssociations",

@@ -3,7 +3,8 @@
 //! Requests: subnet.
 
 use super::common::{
-    ATTRIBUTE_BOOLEAN_VALUE_2, FILTER, Filter, TAG_SPECIFICATION, TagSpecification,
+    ATTRIBUTE_BOOLEAN_VALUE, ATTRIBUTE_BOOLEAN_VALUE_2, AttributeBooleanValue, FILTER, Filter,
+    TAG_SPECIFICATION, TagSpecification,
 };
 use crate::error::ApiError;
 use crate::wire::params::{Params, Read};
@@ -20,6 +21,8 @@ pub struct CreateSubnetRequest {
     pub availability_zone_id: Option<String>,
     /// `CidrBlock`.
     pub cidr_block: Option<String>,
+    /// `Ipv6CidrBlock`.
+    pub ipv6_cidr_block: Option<String>,
     /// `VpcId`.
     pub vpc_id: String,
 }
@@ -31,6 +34,7 @@ impl Read for CreateSubnetRequest {
             availability_zone: params.optional("AvailabilityZone")?,
             availability_zone_id: params.optional("AvailabilityZoneId")?,
             cidr_block: params.optional("CidrBlock")?,
+            ipv6_cidr_block: params.optional("Ipv6CidrBlock")?,
             vpc_id: params.required("VpcId")?,
         })
     }
@@ -43,7 +47,7 @@ pub(in crate::generated) static CREATE_SUBNET_MEMBERS: Shape = Shape::new(&[
     Member::supported("CidrBlock", Kind::Scalar),
     Member::refused("Ipv4IpamPoolId"),
     Member::refused("Ipv4NetmaskLength"),
-    Member::refused("Ipv6CidrBlock"),
+    Member::supported("Ipv6CidrBlock", Kind::Scalar),
     Member::refused("Ipv6IpamPoolId"),
     Member::supported("Ipv6Native", Kind::Scalar)
         .only(&["false"])
@@ -55,6 +59,33 @@ pub(in crate::generated) static CREATE_SUBNET_MEMBERS: Shape = Shape::new(&[
         Kind::List(&Kind::Structure(&TAG_SPECIFICATION)),
     ),
     Member::supported("VpcId", Kind::Scalar).required(),
+]);
+
+/// What a client asks of CreateDefaultSubnet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateDefaultSubnetRequest {
+    /// `AvailabilityZone`.
+    pub availability_zone: Option<String>,
+    /// `AvailabilityZoneId`.
+    pub availability_zone_id: Option<String>,
+}
+
+impl Read for CreateDefaultSubnetRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            availability_zone: params.optional("AvailabilityZone")?,
+            availability_zone_id: params.optional("AvailabilityZoneId")?,
+        })
+    }
+}
+
+/// The members of CreateDefaultSubnet.
+pub(in crate::generated) static CREATE_DEFAULT_SUBNET_MEMBERS: Shape = Shape::new(&[
+    Member::supported("AvailabilityZone", Kind::Scalar),
+    Member::supported("AvailabilityZoneId", Kind::Scalar),
+    Member::supported("Ipv6Native", Kind::Scalar)
+        .only(&["false"])
+        .of(&["false", "true"]),
 ]);
 
 /// What a client asks of DeleteSubnet.
@@ -111,6 +142,8 @@ pub(in crate::generated) static DESCRIBE_SUBNETS_MEMBERS: Shape = Shape::new(&[
 /// What a client asks of ModifySubnetAttribute.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModifySubnetAttributeRequest {
+    /// `AssignIpv6AddressOnCreation`.
+    pub assign_ipv6_address_on_creation: Option<AttributeBooleanValue>,
     /// `SubnetId`.
     pub subnet_id: String,
 }
@@ -118,6 +151,7 @@ pub struct ModifySubnetAttributeRequest {
 impl Read for ModifySubnetAttributeRequest {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
+            assign_ipv6_address_on_creation: params.optional("AssignIpv6AddressOnCreation")?,
             subnet_id: params.required("SubnetId")?,
         })
     }
@@ -127,7 +161,7 @@ impl Read for ModifySubnetAttributeRequest {
 pub(in crate::generated) static MODIFY_SUBNET_ATTRIBUTE_MEMBERS: Shape = Shape::new(&[
     Member::supported(
         "AssignIpv6AddressOnCreation",
-        Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE_2),
+        Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE),
     ),
     Member::refused("CustomerOwnedIpv4Pool"),
     Member::refused("DisableLniAtDeviceIndex"),

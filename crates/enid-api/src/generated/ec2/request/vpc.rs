@@ -15,41 +15,65 @@ use crate::wire::schema::{Kind, Member, Shape};
 pub struct CreateVpcRequest {
     /// `CidrBlock`.
     pub cidr_block: Option<String>,
+    /// `Ipv6Pool`.
+    pub ipv6_pool: Option<String>,
+    /// `Ipv6CidrBlock`.
+    pub ipv6_cidr_block: Option<String>,
+    /// `Ipv6CidrBlockNetworkBorderGroup`.
+    pub ipv6_cidr_block_network_border_group: Option<String>,
     /// `TagSpecification`.
     pub tag_specifications: Vec<TagSpecification>,
+    /// `AmazonProvidedIpv6CidrBlock`.
+    pub amazon_provided_ipv6_cidr_block: Option<bool>,
 }
 
 impl Read for CreateVpcRequest {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
             cidr_block: params.optional("CidrBlock")?,
+            ipv6_pool: params.optional("Ipv6Pool")?,
+            ipv6_cidr_block: params.optional("Ipv6CidrBlock")?,
+            ipv6_cidr_block_network_border_group: params
+                .optional("Ipv6CidrBlockNetworkBorderGroup")?,
             tag_specifications: params.list("TagSpecification")?,
+            amazon_provided_ipv6_cidr_block: params.optional("AmazonProvidedIpv6CidrBlock")?,
         })
     }
 }
 
 /// The members of CreateVpc.
 pub(in crate::generated) static CREATE_VPC_MEMBERS: Shape = Shape::new(&[
-    Member::supported("AmazonProvidedIpv6CidrBlock", Kind::Scalar)
-        .only(&["false"])
-        .of(&["false", "true"]),
+    Member::supported("AmazonProvidedIpv6CidrBlock", Kind::Scalar),
     Member::supported("CidrBlock", Kind::Scalar),
     Member::supported("InstanceTenancy", Kind::Scalar)
         .only(&["default"])
         .of(&["default", "dedicated", "host"]),
     Member::refused("Ipv4IpamPoolId"),
     Member::refused("Ipv4NetmaskLength"),
-    Member::refused("Ipv6CidrBlock"),
-    Member::refused("Ipv6CidrBlockNetworkBorderGroup"),
+    Member::supported("Ipv6CidrBlock", Kind::Scalar),
+    Member::supported("Ipv6CidrBlockNetworkBorderGroup", Kind::Scalar),
     Member::refused("Ipv6IpamPoolId"),
     Member::refused("Ipv6NetmaskLength"),
-    Member::refused("Ipv6Pool"),
+    Member::supported("Ipv6Pool", Kind::Scalar),
     Member::supported(
         "TagSpecification",
         Kind::List(&Kind::Structure(&TAG_SPECIFICATION)),
     ),
     Member::refused("VpcEncryptionControl"),
 ]);
+
+/// What a client asks of CreateDefaultVpc.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateDefaultVpcRequest {}
+
+impl Read for CreateDefaultVpcRequest {
+    fn read(_params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {})
+    }
+}
+
+/// The members of CreateDefaultVpc.
+pub(in crate::generated) static CREATE_DEFAULT_VPC_MEMBERS: Shape = Shape::new(&[]);
 
 /// What a client asks of DeleteVpc.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -64,6 +64,47 @@ impl ToXml for ProductCode {
     }
 }
 
+/// The answer structure SubnetCidrBlockState.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SubnetCidrBlockState {
+    /// `state`.
+    pub state: Option<Text>,
+    /// `statusMessage`.
+    pub status_message: Option<Text>,
+}
+
+impl ToXml for SubnetCidrBlockState {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("state"), &self.state);
+        xml.optional(tag!("statusMessage"), &self.status_message);
+    }
+}
+
+/// The answer structure SubnetIpv6CidrBlockAssociation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SubnetIpv6CidrBlockAssociation {
+    /// `associationId`.
+    pub association_id: Option<Text>,
+    /// `ipv6CidrBlock`.
+    pub ipv6_cidr_block: Option<Text>,
+    /// `ipv6CidrBlockState`.
+    pub ipv6_cidr_block_state: Option<SubnetCidrBlockState>,
+    /// `ipv6AddressAttribute`.
+    pub ipv6_address_attribute: Option<Text>,
+    /// `ipSource`.
+    pub ip_source: Option<Text>,
+}
+
+impl ToXml for SubnetIpv6CidrBlockAssociation {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("associationId"), &self.association_id);
+        xml.optional(tag!("ipv6CidrBlock"), &self.ipv6_cidr_block);
+        xml.optional(tag!("ipv6CidrBlockState"), &self.ipv6_cidr_block_state);
+        xml.optional(tag!("ipv6AddressAttribute"), &self.ipv6_address_attribute);
+        xml.optional(tag!("ipSource"), &self.ip_source);
+    }
+}
+
 /// The answer structure Tag.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tag {
@@ -77,5 +118,71 @@ impl ToXml for Tag {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("key"), &self.key);
         xml.optional(tag!("value"), &self.value);
+    }
+}
+
+/// The answer structure VpcCidrBlockAssociation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VpcCidrBlockAssociation {
+    /// `associationId`.
+    pub association_id: Option<Text>,
+    /// `cidrBlock`.
+    pub cidr_block: Option<Text>,
+    /// `cidrBlockState`.
+    pub cidr_block_state: Option<VpcCidrBlockState>,
+}
+
+impl ToXml for VpcCidrBlockAssociation {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("associationId"), &self.association_id);
+        xml.optional(tag!("cidrBlock"), &self.cidr_block);
+        xml.optional(tag!("cidrBlockState"), &self.cidr_block_state);
+    }
+}
+
+/// The answer structure VpcCidrBlockState.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VpcCidrBlockState {
+    /// `state`.
+    pub state: Option<Text>,
+    /// `statusMessage`.
+    pub status_message: Option<Text>,
+}
+
+impl ToXml for VpcCidrBlockState {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("state"), &self.state);
+        xml.optional(tag!("statusMessage"), &self.status_message);
+    }
+}
+
+/// The answer structure VpcIpv6CidrBlockAssociation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VpcIpv6CidrBlockAssociation {
+    /// `associationId`.
+    pub association_id: Option<Text>,
+    /// `ipv6CidrBlock`.
+    pub ipv6_cidr_block: Option<Text>,
+    /// `ipv6CidrBlockState`.
+    pub ipv6_cidr_block_state: Option<VpcCidrBlockState>,
+    /// `networkBorderGroup`.
+    pub network_border_group: Option<Text>,
+    /// `ipv6Pool`.
+    pub ipv6_pool: Option<Text>,
+    /// `ipv6AddressAttribute`.
+    pub ipv6_address_attribute: Option<Text>,
+    /// `ipSource`.
+    pub ip_source: Option<Text>,
+}
+
+impl ToXml for VpcIpv6CidrBlockAssociation {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("associationId"), &self.association_id);
+        xml.optional(tag!("ipv6CidrBlock"), &self.ipv6_cidr_block);
+        xml.optional(tag!("ipv6CidrBlockState"), &self.ipv6_cidr_block_state);
+        xml.optional(tag!("networkBorderGroup"), &self.network_border_group);
+        xml.optional(tag!("ipv6Pool"), &self.ipv6_pool);
+        xml.optional(tag!("ipv6AddressAttribute"), &self.ipv6_address_attribute);
+        xml.optional(tag!("ipSource"), &self.ip_source);
     }
 }

@@ -2,7 +2,7 @@
 
 //! Answers: subnet.
 
-use super::common::Tag;
+use super::common::{SubnetIpv6CidrBlockAssociation, Tag};
 use crate::tag;
 use crate::wire::text::Text;
 use crate::wire::xml::{ToXml, Xml};
@@ -15,6 +15,19 @@ pub struct CreateSubnetResponse {
 }
 
 impl ToXml for CreateSubnetResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("subnet"), &self.subnet);
+    }
+}
+
+/// The answer of CreateDefaultSubnet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateDefaultSubnetResponse {
+    /// `subnet`.
+    pub subnet: Option<Subnet>,
+}
+
+impl ToXml for CreateDefaultSubnetResponse {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("subnet"), &self.subnet);
     }
@@ -158,46 +171,5 @@ impl ToXml for Subnet {
         xml.optional(tag!("availabilityZone"), &self.availability_zone);
         xml.optional(tag!("defaultForAz"), &self.default_for_az);
         xml.optional(tag!("mapPublicIpOnLaunch"), &self.map_public_ip_on_launch);
-    }
-}
-
-/// The answer structure SubnetCidrBlockState.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SubnetCidrBlockState {
-    /// `state`.
-    pub state: Option<Text>,
-    /// `statusMessage`.
-    pub status_message: Option<Text>,
-}
-
-impl ToXml for SubnetCidrBlockState {
-    fn to_xml(&self, xml: &mut Xml) {
-        xml.optional(tag!("state"), &self.state);
-        xml.optional(tag!("statusMessage"), &self.status_message);
-    }
-}
-
-/// The answer structure SubnetIpv6CidrBlockAssociation.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SubnetIpv6CidrBlockAssociation {
-    /// `associationId`.
-    pub association_id: Option<Text>,
-    /// `ipv6CidrBlock`.
-    pub ipv6_cidr_block: Option<Text>,
-    /// `ipv6CidrBlockState`.
-    pub ipv6_cidr_block_state: Option<SubnetCidrBlockState>,
-    /// `ipv6AddressAttribute`.
-    pub ipv6_address_attribute: Option<Text>,
-    /// `ipSource`.
-    pub ip_source: Option<Text>,
-}
-
-impl ToXml for SubnetIpv6CidrBlockAssociation {
-    fn to_xml(&self, xml: &mut Xml) {
-        xml.optional(tag!("associationId"), &self.association_id);
-        xml.optional(tag!("ipv6CidrBlock"), &self.ipv6_cidr_block);
-        xml.optional(tag!("ipv6CidrBlockState"), &self.ipv6_cidr_block_state);
-        xml.optional(tag!("ipv6AddressAttribute"), &self.ipv6_address_attribute);
-        xml.optional(tag!("ipSource"), &self.ip_source);
     }
 }

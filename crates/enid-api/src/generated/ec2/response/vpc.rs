@@ -2,7 +2,9 @@
 
 //! Answers: vpc.
 
-use super::common::{AttributeBooleanValue, Tag};
+use super::common::{
+    AttributeBooleanValue, Tag, VpcCidrBlockAssociation, VpcIpv6CidrBlockAssociation,
+};
 use crate::tag;
 use crate::wire::text::Text;
 use crate::wire::xml::{ToXml, Xml};
@@ -15,6 +17,19 @@ pub struct CreateVpcResponse {
 }
 
 impl ToXml for CreateVpcResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("vpc"), &self.vpc);
+    }
+}
+
+/// The answer of CreateDefaultVpc.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateDefaultVpcResponse {
+    /// `vpc`.
+    pub vpc: Option<Vpc>,
+}
+
+impl ToXml for CreateDefaultVpcResponse {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("vpc"), &self.vpc);
     }
@@ -126,71 +141,5 @@ impl ToXml for Vpc {
         xml.optional(tag!("state"), &self.state);
         xml.optional(tag!("cidrBlock"), &self.cidr_block);
         xml.optional(tag!("dhcpOptionsId"), &self.dhcp_options_id);
-    }
-}
-
-/// The answer structure VpcCidrBlockAssociation.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct VpcCidrBlockAssociation {
-    /// `associationId`.
-    pub association_id: Option<Text>,
-    /// `cidrBlock`.
-    pub cidr_block: Option<Text>,
-    /// `cidrBlockState`.
-    pub cidr_block_state: Option<VpcCidrBlockState>,
-}
-
-impl ToXml for VpcCidrBlockAssociation {
-    fn to_xml(&self, xml: &mut Xml) {
-        xml.optional(tag!("associationId"), &self.association_id);
-        xml.optional(tag!("cidrBlock"), &self.cidr_block);
-        xml.optional(tag!("cidrBlockState"), &self.cidr_block_state);
-    }
-}
-
-/// The answer structure VpcCidrBlockState.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct VpcCidrBlockState {
-    /// `state`.
-    pub state: Option<Text>,
-    /// `statusMessage`.
-    pub status_message: Option<Text>,
-}
-
-impl ToXml for VpcCidrBlockState {
-    fn to_xml(&self, xml: &mut Xml) {
-        xml.optional(tag!("state"), &self.state);
-        xml.optional(tag!("statusMessage"), &self.status_message);
-    }
-}
-
-/// The answer structure VpcIpv6CidrBlockAssociation.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct VpcIpv6CidrBlockAssociation {
-    /// `associationId`.
-    pub association_id: Option<Text>,
-    /// `ipv6CidrBlock`.
-    pub ipv6_cidr_block: Option<Text>,
-    /// `ipv6CidrBlockState`.
-    pub ipv6_cidr_block_state: Option<VpcCidrBlockState>,
-    /// `networkBorderGroup`.
-    pub network_border_group: Option<Text>,
-    /// `ipv6Pool`.
-    pub ipv6_pool: Option<Text>,
-    /// `ipv6AddressAttribute`.
-    pub ipv6_address_attribute: Option<Text>,
-    /// `ipSource`.
-    pub ip_source: Option<Text>,
-}
-
-impl ToXml for VpcIpv6CidrBlockAssociation {
-    fn to_xml(&self, xml: &mut Xml) {
-        xml.optional(tag!("associationId"), &self.association_id);
-        xml.optional(tag!("ipv6CidrBlock"), &self.ipv6_cidr_block);
-        xml.optional(tag!("ipv6CidrBlockState"), &self.ipv6_cidr_block_state);
-        xml.optional(tag!("networkBorderGroup"), &self.network_border_group);
-        xml.optional(tag!("ipv6Pool"), &self.ipv6_pool);
-        xml.optional(tag!("ipv6AddressAttribute"), &self.ipv6_address_attribute);
-        xml.optional(tag!("ipSource"), &self.ip_source);
     }
 }
