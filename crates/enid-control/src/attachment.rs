@@ -5,7 +5,6 @@
 //! such operations at the same time, one runs again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
 use enid_model::id::{AttachmentId, EniId, InstanceId};
 use enid_model::instance::{DesiredState, Instance};
@@ -13,6 +12,7 @@ use enid_model::instance_type::InstanceType;
 use enid_model::network_interface::{Attachment, NetworkInterface};
 use enid_model::subnet::Subnet;
 
+use crate::address_limit::Slots;
 use crate::{Caller, Control, Error};
 
 /// The input of AttachNetworkInterface.
@@ -69,9 +69,7 @@ impl Control {
             places.push(place);
             let limits = Limits::of(&instance.instance_type)?;
             limits.check_places(&places)?;
-            if eni.addresses.len() > limits.addresses() {
-                return Err(Error::PrivateAddressLimitExceeded);
-            }
+            Slots::held(&eni).check(Some(limits))?;
             let attachment = Attachment {
                 id: draft.mint(),
                 instance: instance.id,
@@ -137,9 +135,14 @@ impl<'a> Limits<'a> {
         Ok(Self { name, found })
     }
 
-    /// Addresses per interface, the primary one included.
-    pub(crate) fn addresses(self) -> usize {
-        usize::from(self.found.ipv4_per_eni)
+    /// The type.
+    pub(crate) fn found(self) -> &'static InstanceType {
+        self.found
+    }
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'a str {
+        self.name
     }
 
     /// An instance of the type may have interfaces at all these places.
@@ -180,16 +183,6 @@ impl<'a> Limits<'a> {
         let card = self.found.each_card().nth(usize::from(card))?;
         Some(card.max_enis)
     }
-}
-
-/// The most IPv4 addresses that any instance type allows on one interface: the limit of an
-/// interface that is attached to none.
-pub(crate) fn largest_ipv4_limit() -> u16 {
-    static LARGEST: LazyLock<u16> = LazyLock::new(|| {
-        let limits = InstanceType::all().map(|(_, found)| found.ipv4_per_eni);
-        limits.max().unwrap_or(1)
-    });
-    *LARGEST
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Sources of codes and words: the EC2 Developer Guide's error code pages, and answers of AWS
 //! that are quoted in public issue threads.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use enid_model::id::{
@@ -95,6 +95,9 @@ errors! {
     /// No IPv6 block of the pool is free.
     Ipv6PoolExhausted => "InsufficientAddressCapacity",
         "There are not enough free IPv6 CIDR blocks in the pool to satisfy the request.";
+    /// No /28 of the subnet is free, though it has enough addresses.
+    InsufficientCidrBlocks => "InsufficientCidrBlocks",
+        "The specified subnet does not have enough free cidr blocks to satisfy the request.";
     /// The subnet has too few free addresses.
     InsufficientFreeAddresses => "InsufficientFreeAddressesInSubnet",
         "The specified subnet does not have enough free addresses to satisfy the request.";
@@ -153,6 +156,11 @@ errors! {
     /// A named address is taken, as RunInstances words it.
     AddressInUseAtLaunch { address: Ipv4Addr } => "InvalidIPAddress.InUse",
         "Address {address} is in use.";
+    /// An IPv6 address that another interface has, or whose prefix is delegated.
+    Ipv6AddressInUse { address: Ipv6Addr } => "InvalidIPAddress.InUse",
+        "The IPv6 address {address} is already in use.";
+    /// A prefix that is taken, whole or in part.
+    PrefixInUse { prefix: IpNet } => "InvalidIPAddress.InUse", "The prefix {prefix} is already in use.";
     /// An attribute of the instance's only interface, when there are several.
     SeveralInterfaces { id: InstanceId } => "InvalidInstanceID",
         "There are multiple interfaces attached to instance '{id}'. Please specify an interface ID for the operation instead.";
@@ -164,6 +172,9 @@ errors! {
     /// The instance type allows fewer addresses per interface.
     InterfaceAddressLimitExceeded => "InvalidInterface.IpAddressLimitExceeded",
         "Number of private addresses will exceed limit.";
+    /// The instance type allows fewer IPv6 addresses per interface.
+    InterfaceIpv6LimitExceeded => "InvalidInterface.IpAddressLimitExceeded",
+        "Number of IPv6 addresses will exceed limit.";
     /// An interface that shall be launched with is attached already.
     InterfaceInUseAtLaunch { id: EniId } => "InvalidNetworkInterface.InUse",
         "Interface: [{id}] in use.";
@@ -172,6 +183,9 @@ errors! {
     /// A group and the subnet of a launch are in different VPCs.
     GroupOfOtherNetwork { group: SecurityGroupId, subnet: SubnetId } => "InvalidParameter",
         "Security group {group} and subnet {subnet} belong to different networks.";
+    /// Addresses or prefixes of one family in several ways.
+    AddressKindsMixed => "InvalidParameterCombination",
+        "Only one of privateIpAddresses, secondaryPrivateIpAddressCount, ipv4Prefixes and ipv4PrefixCount may be specified on the same request";
     /// Addresses one by one and as a number.
     AddressListAndCount => "InvalidParameterCombination",
         "The parameters privateIpAddresses and secondaryPrivateIpAddressCount may not be used together";
@@ -211,6 +225,9 @@ errors! {
     /// Networking of the instance beside its interfaces.
     InstanceLevelNetwork { what: &'static str } => "InvalidParameterCombination",
         "Network interfaces and an instance-level {what} may not be specified on the same request";
+    /// IPv6 addresses by name and by number.
+    Ipv6ListAndCount => "InvalidParameterCombination",
+        "IPv6 addresses and IPv6 address count may not be specified on the same request";
     /// A call that changes one attribute names none.
     NoAttribute => "InvalidParameterCombination", "No attributes specified.";
     /// A launch without an interface at the first place.
@@ -222,6 +239,9 @@ errors! {
     /// A rule with several peers where one is wanted.
     PeersSeveral => "InvalidParameterCombination",
         "Exactly one of cidrIpv4, cidrIpv6 and referencedGroupId must be specified";
+    /// There is no IPv6 address to be the primary one.
+    PrimaryIpv6WithoutAddress => "InvalidParameterCombination",
+        "A primary IPv6 address can be enabled only on an interface with an IPv6 address";
     /// Rules by their ids and by their properties.
     RulesTwice { names: &'static str } => "InvalidParameterCombination",
         "The parameters {names} may not be used together";
@@ -284,6 +304,9 @@ errors! {
     /// An instance type that AWS does not have.
     InstanceTypeUnknown { name: Box<str> } => "InvalidParameterValue",
         "Invalid value '{name}' for InstanceType.";
+    /// The subnet has fewer free addresses than a prefix.
+    InsufficientAddressesForPrefix => "InvalidParameterValue",
+        "There aren't sufficient free Ipv4 addresses or prefixes";
     /// An interface that is attached cannot be attached or deleted.
     InterfaceInUse { id: EniId } => "InvalidParameterValue",
         "Network interface '{id}' is currently in use.";
@@ -295,6 +318,14 @@ errors! {
     /// A parameter's value is none that it can have.
     InvalidValue { value: Box<str>, name: &'static str, why: Box<str> } => "InvalidParameterValue",
         "Value ({value}) for parameter {name} is invalid. {why}";
+    /// An IPv6 address outside the subnet's block.
+    Ipv6AddressOutsideSubnet { address: Ipv6Addr } => "InvalidParameterValue",
+        "The IPv6 address {address} does not fall within the subnet's IPv6 address range";
+    /// IPv6 addresses or prefixes in several ways.
+    Ipv6KindsMixed => "InvalidParameterValue",
+        "You can and can only specify one of ipv6-addresses or ipv6-addresses-count  ipv6-prefix and ipv6-prefix-count.";
+    /// A request names one IPv6 address or prefix twice.
+    Ipv6NamedTwice { what: Box<str> } => "InvalidParameterValue", "{what} is specified more than once";
     /// A network card that the instance type does not have.
     NetworkCardInvalid { card: i32 } => "InvalidParameterValue",
         "Invalid value '{card}' for networkCardIndex. The instance type has no such network card.";
@@ -306,9 +337,24 @@ errors! {
     /// TCP or UDP without ports.
     PortsMissing => "InvalidParameterValue",
         "Invalid value 'Must specify both from and to ports with TCP/UDP.' for portRange.";
+    /// A prefix outside the subnet's block.
+    PrefixOutsideSubnet { prefix: IpNet } => "InvalidParameterValue",
+        "The prefix {prefix} does not fall within the subnet's address range";
+    /// A prefix with one of the subnet's own addresses.
+    PrefixReserved { prefix: IpNet } => "InvalidParameterValue",
+        "The prefix {prefix} is in subnet's reserved address range";
+    /// Prefixes for an instance of an older kind.
+    PrefixesNeedNitro { instance_type: Box<str> } => "InvalidParameterValue",
+        "Prefixes can be assigned to interfaces of Nitro-based instances only, and {instance_type} is not one";
     /// The primary address stays for the life of the interface.
     PrimaryAddressUnassigned => "InvalidParameterValue",
         "The primary IP address of an interface cannot be unassigned.";
+    /// A primary IPv6 address stays one.
+    PrimaryIpv6Disabled { id: EniId } => "InvalidParameterValue",
+        "The primary IPv6 address of interface {id} cannot be disabled";
+    /// The primary IPv6 address stays for the life of the interface.
+    PrimaryIpv6Unassigned => "InvalidParameterValue",
+        "The primary IPv6 address of an interface cannot be unassigned.";
     /// A protocol that is none.
     ProtocolUnknown { protocol: Box<str> } => "InvalidParameterValue",
         "Invalid value '{protocol}' for IP protocol. Unknown protocol.";
@@ -324,6 +370,9 @@ errors! {
     RuleDescriptionInvalid => "InvalidParameterValue",
         "Invalid rule description. Valid descriptions are strings less than 256 characters \
          from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{{}}!$*";
+    /// The subnet has no IPv6 block.
+    SubnetWithoutIpv6 { id: SubnetId } => "InvalidParameterValue",
+        "The subnet '{id}' does not have an IPv6 CIDR block";
     /// A tag's key is empty.
     TagKeyEmpty => "InvalidParameterValue", "Tag key cannot be empty";
     /// A tag's key starts as those of AWS's own.
@@ -412,6 +461,11 @@ errors! {
     /// Nothing says which addresses to unassign.
     NoAddressesToUnassign => "MissingParameter",
         "The request must contain the parameter privateIpAddresses";
+    /// Nothing says which IPv6 addresses to assign.
+    NoIpv6ToAssign => "MissingParameter",
+        "Either ipv6Addresses, ipv6AddressCount, ipv6Prefixes or ipv6PrefixCount must be specified.";
+    /// Nothing says which IPv6 addresses to unassign.
+    NoIpv6ToUnassign => "MissingParameter", "Either ipv6Addresses or ipv6Prefixes must be specified.";
     /// No rule is named.
     RulesMissing { names: &'static str } => "MissingParameter", "Either {names} should be provided.";
     /// A peer that is to be a group names none.
@@ -428,6 +482,9 @@ errors! {
     /// The instance is protected.
     TerminationDisabled { id: InstanceId } => "OperationNotPermitted",
         "The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.";
+    /// More IPv6 addresses and prefixes than the interface may have.
+    Ipv6AddressLimitExceeded => "PrivateIpAddressLimitExceeded",
+        "Number of IPv6 addresses will exceed limit.";
     /// More addresses than the interface may have.
     PrivateAddressLimitExceeded => "PrivateIpAddressLimitExceeded",
         "Number of private addresses will exceed limit.";

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use enid_model::Tags;
 use enid_model::id::{SecurityGroupId, SubnetId};
 use enid_model::key::AccountId;
+use enid_model::network_interface::ConnectionTracking;
 use enid_model::region::Region;
 use enid_model::security_group::SecurityGroup;
 use enid_model::subnet::{Subnet, SubnetAttributes};
@@ -16,6 +17,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use crate::address_lease::WantedAddresses;
+use crate::ipv6_lease::WantedIpv6Addresses;
 use crate::region::{NewVpc, new_acl_association};
 use crate::{Caller, Control, CreateNetworkInterface, Draft, InterfaceSpecification, RunInstances};
 
@@ -132,6 +134,8 @@ pub(crate) fn new_eni(place: &Place) -> CreateNetworkInterface {
         description: String::new(),
         groups: Vec::new(),
         addresses: WantedAddresses::default(),
+        ipv6: WantedIpv6Addresses::default(),
+        connection_tracking: ConnectionTracking::default(),
         client_token: None,
         tags: Vec::new(),
     }

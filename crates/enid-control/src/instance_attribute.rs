@@ -5,6 +5,7 @@ use enid_model::instance::Instance;
 use enid_model::network_interface::NetworkInterface;
 use enid_model::state::Stored;
 
+use crate::address_limit::Slots;
 use crate::attachment::{Limits, Place, place_of};
 use crate::instance::require_visible;
 use crate::instance_specification::check_user_data;
@@ -122,9 +123,7 @@ fn check_type(draft: &mut Draft<'_>, id: InstanceId, name: &str) -> Result<(), E
     let places: Vec<Place> = enis.iter().filter_map(|eni| place_of(eni)).collect();
     limits.check_places(&places)?;
     for eni in &enis {
-        if eni.addresses.len() > limits.addresses() {
-            return Err(Error::PrivateAddressLimitExceeded);
-        }
+        Slots::held(eni).check(Some(limits))?;
         // An address that is assigned at the same time would not be counted.
         draft.depend(eni);
     }

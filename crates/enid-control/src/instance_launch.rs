@@ -13,11 +13,10 @@ use enid_model::state::Stored;
 use enid_model::subnet::Subnet;
 
 use crate::address_lease::Claims;
+use crate::address_limit::Slots;
 use crate::attachment::{Limits, PRIMARY, Place};
 use crate::instance::FIRST_BOOT;
-use crate::instance_specification::{
-    Interface, InterfaceSpecification, RunInstances, check_user_data, interfaces,
-};
+use crate::instance_specification::{Interface, RunInstances, check_user_data, interfaces};
 use crate::network_interface::{NewInterface, groups_or_default, remove};
 use crate::subnet::available_addresses;
 use crate::tag::specified_by_type;
@@ -164,10 +163,9 @@ impl<'a> Request<'a> {
         }
         limits.check_places(&places)?;
         for interface in &interfaces {
-            if interface.wish.count() > limits.addresses() {
-                return Err(Error::InterfaceAddressLimitExceeded);
-            }
-            let unique = interface.specification.eni.is_some() || interface.wish.names_an_address();
+            let unique = interface.specification.eni.is_some()
+                || interface.wish.names_an_address()
+                || interface.ipv6.names_an_address();
             if unique && max > 1 {
                 return Err(Error::UniqueInterfaceForSeveral);
             }
@@ -250,7 +248,7 @@ impl<'a> Request<'a> {
             let specification = &interface.specification;
             let source = match specification.eni {
                 Some(id) => Source::Existing(self.existing(draft, id)?),
-                None => self.new_source(draft, specification)?,
+                None => self.new_source(draft, interface)?,
             };
             let subnet = draft.require::<Subnet>(source.subnet())?;
             let (zone, vpc) = network.get_or_insert_with(|| (subnet.zone.clone(), subnet.vpc));
@@ -288,21 +286,19 @@ impl<'a> Request<'a> {
         if eni.attachment.is_some() {
             return Err(Error::InterfaceInUseAtLaunch { id });
         }
-        if eni.addresses.len() > self.limits.addresses() {
-            return Err(Error::InterfaceAddressLimitExceeded);
-        }
+        let slots = Slots::held(&eni).check(Some(self.limits));
+        slots.map_err(at_launch)?;
         Ok(eni)
     }
 
-    fn new_source(
-        &self,
-        draft: &mut Draft<'_>,
-        specification: &InterfaceSpecification,
-    ) -> Result<Source, Error> {
+    fn new_source(&self, draft: &mut Draft<'_>, interface: &Interface) -> Result<Source, Error> {
+        let specification = &interface.specification;
         let subnet = match specification.subnet {
             Some(id) => draft.require::<Subnet>(id)?,
             None => default_subnet(draft, self.input.zone.as_deref())?,
         };
+        let slots = Slots::wanted(&interface.wish, &interface.ipv6, &subnet);
+        slots.check(Some(self.limits)).map_err(at_launch)?;
         let mut named = specification.groups.clone();
         for name in &self.input.group_names {
             named.push(group_by_name(draft, subnet.vpc, name)?);
@@ -332,7 +328,7 @@ impl<'a> Request<'a> {
         for (interface, source) in self.interfaces.iter().zip(sources) {
             if let Source::New { subnet, .. } = source {
                 let (_, sum) = needed.entry(subnet.id).or_insert((subnet, 0));
-                *sum += interface.wish.count();
+                *sum += interface.wish.size();
             }
         }
         let counts = needed.values().map(|(subnet, sum)| {
@@ -373,6 +369,8 @@ impl<'a> Request<'a> {
                     groups: groups.clone(),
                     description: specification.description.as_deref().unwrap_or_default(),
                     wish: &interface.wish,
+                    ipv6: &interface.ipv6,
+                    connection_tracking: specification.connection_tracking,
                     attachment: Some(attachment),
                     tags: tags.cloned().unwrap_or_default(),
                 };
@@ -452,6 +450,8 @@ fn at_launch(error: Error) -> Error {
     match error {
         Error::AddressInUse { address } => Error::AddressInUseAtLaunch { address },
         Error::AddressOutsideSubnet { address } => Error::AddressOutsideSubnetAtLaunch { address },
+        Error::Ipv6AddressLimitExceeded => Error::InterfaceIpv6LimitExceeded,
+        Error::PrivateAddressLimitExceeded => Error::InterfaceAddressLimitExceeded,
         other => other,
     }
 }
@@ -468,6 +468,7 @@ mod tests {
     use enid_store::{Observation, Observed};
 
     use super::*;
+    use crate::InterfaceSpecification;
     use crate::fixture::{
         caller, control, interface, new_eni, new_instance, place, with_interfaces,
     };

@@ -4,10 +4,14 @@ use std::net::Ipv4Addr;
 
 use enid_model::id::{EniId, SecurityGroupId, SubnetId};
 use enid_model::instance::Recorded;
+use enid_model::network_interface::ConnectionTracking;
+use ipnet::Ipv4Net;
 
 use crate::Error;
 use crate::address_lease::{ListedAddress, WantedAddresses, Wish};
 use crate::attachment::{PRIMARY, Place, place};
+use crate::ipv6_lease::{Ipv6Wish, WantedIpv6Addresses};
+use crate::network_interface_attribute::check_connection_tracking;
 use crate::tag::TagSpecification;
 
 /// The input of RunInstances.
@@ -31,6 +35,8 @@ pub struct RunInstances {
     pub group_names: Vec<String>,
     /// The primary private address.
     pub private_address: Option<Ipv4Addr>,
+    /// The IPv6 addresses of the primary interface; excludes `interfaces` as well.
+    pub ipv6: WantedIpv6Addresses,
     /// The interfaces one by one.
     pub interfaces: Vec<InterfaceSpecification>,
     /// What runs at the first boot, decoded.
@@ -68,6 +74,14 @@ pub struct InterfaceSpecification {
     pub private_addresses: Vec<ListedAddress>,
     /// How many secondary addresses to choose.
     pub secondary_count: Option<u32>,
+    /// Its prefixes.
+    pub prefixes: Vec<Ipv4Net>,
+    /// How many prefixes to choose.
+    pub prefix_count: Option<u32>,
+    /// Its IPv6 addresses.
+    pub ipv6: WantedIpv6Addresses,
+    /// Idle timeouts of its own.
+    pub connection_tracking: ConnectionTracking,
     /// Whether it goes with the instance; a new one does unless this says otherwise.
     pub delete_on_termination: Option<bool>,
 }
@@ -77,6 +91,7 @@ pub(crate) struct Interface {
     pub(crate) specification: InterfaceSpecification,
     pub(crate) place: Place,
     pub(crate) wish: Wish,
+    pub(crate) ipv6: Ipv6Wish,
 }
 
 /// The interfaces that a request describes: one by one, or the primary one by parameters of the
@@ -91,6 +106,7 @@ pub(crate) fn interfaces(input: &RunInstances) -> Result<Vec<Interface>, Error> 
             subnet: input.subnet,
             groups: input.groups.clone(),
             private_address: input.private_address,
+            ipv6: input.ipv6.clone(),
             ..InterfaceSpecification::default()
         };
         return Ok(vec![Interface::at(PRIMARY, specification)?]);
@@ -104,11 +120,24 @@ pub(crate) fn interfaces(input: &RunInstances) -> Result<Vec<Interface>, Error> 
     if input.private_address.is_some() {
         return with_interfaces("private IP address");
     }
+    // AWS names no interface, so a primary address is asked of the primary one.
+    let WantedIpv6Addresses { primary, .. } = input.ipv6;
+    if input.ipv6
+        != (WantedIpv6Addresses {
+            primary,
+            ..WantedIpv6Addresses::default()
+        })
+    {
+        return with_interfaces("IPv6 address");
+    }
     let one = |specification: &InterfaceSpecification| {
         let index = specification.device_index;
         let index = index.ok_or(Error::DeviceIndexMissing)?;
         let card = specification.network_card_index.unwrap_or(0);
-        Interface::at(place(card, index)?, specification.clone())
+        let place = place(card, index)?;
+        let mut specification = specification.clone();
+        specification.ipv6.primary |= primary && place == PRIMARY;
+        Interface::at(place, specification)
     };
     input.interfaces.iter().map(one).collect()
 }
@@ -119,11 +148,15 @@ impl Interface {
             primary: specification.private_address,
             listed: specification.private_addresses.clone(),
             secondary_count: specification.secondary_count,
+            prefixes: specification.prefixes.clone(),
+            prefix_count: specification.prefix_count,
         };
         let describes_new = specification.subnet.is_some()
             || specification.description.is_some()
             || !specification.groups.is_empty()
-            || wanted != WantedAddresses::default();
+            || wanted != WantedAddresses::default()
+            || specification.ipv6 != WantedIpv6Addresses::default()
+            || specification.connection_tracking != ConnectionTracking::default();
         if specification.eni.is_some() {
             if describes_new {
                 return Err(Error::ExistingInterfaceDescribed);
@@ -133,10 +166,13 @@ impl Interface {
             }
         }
         let wish = with_lone_primary(wanted).resolve()?;
+        let ipv6 = specification.ipv6.resolve()?;
+        check_connection_tracking(specification.connection_tracking)?;
         Ok(Self {
             specification,
             place,
             wish,
+            ipv6,
         })
     }
 }
@@ -148,7 +184,7 @@ fn with_lone_primary(wanted: WantedAddresses) -> WantedAddresses {
         (None, [only]) if only.primary => WantedAddresses {
             primary: Some(only.address),
             listed: Vec::new(),
-            secondary_count: wanted.secondary_count,
+            ..wanted
         },
         _ => wanted,
     }
@@ -334,12 +370,12 @@ mod tests {
         };
         let counts = |listed: &[ListedAddress]| {
             let wanted = WantedAddresses {
-                primary: None,
                 listed: listed.to_vec(),
                 secondary_count: Some(2),
+                ..WantedAddresses::default()
             };
             let wish = with_lone_primary(wanted).resolve();
-            wish.map(|wish| wish.count())
+            wish.map(|wish| wish.slots())
         };
         assert_eq!(counts(&[listed(5, true)]), Ok(3));
         let refused = Err(Error::AddressListAndCount);

@@ -11,8 +11,10 @@ use enid_model::security_group::SecurityGroup;
 use enid_model::state::Stored;
 use enid_model::subnet::Subnet;
 
-use crate::address_lease::{Claims, WantedAddresses, Wish, give_back};
-use crate::attachment::largest_ipv4_limit;
+use crate::address_lease::{Claims, WantedAddresses, Wish, addresses_of, give_back};
+use crate::address_limit::Slots;
+use crate::ipv6_lease::{Ipv6Wish, WantedIpv6Addresses, give_back_ipv6};
+use crate::network_interface_attribute::check_connection_tracking;
 use crate::tag::{TagSpecification, specified};
 use crate::{Caller, Control, Draft, Error};
 
@@ -27,6 +29,10 @@ pub struct CreateNetworkInterface {
     pub groups: Vec<SecurityGroupId>,
     /// The private addresses.
     pub addresses: WantedAddresses,
+    /// The IPv6 addresses.
+    pub ipv6: WantedIpv6Addresses,
+    /// Idle timeouts of its own.
+    pub connection_tracking: ConnectionTracking,
     /// Makes a repetition harmless.
     pub client_token: Option<String>,
     /// Its tags.
@@ -46,10 +52,8 @@ impl Control {
             (token, format!("{rest:?}"))
         };
         let tags = specified(&input.tags, "network-interface")?;
-        let wish = input.addresses.resolve()?;
-        if wish.count() > usize::from(largest_ipv4_limit()) {
-            return Err(Error::PrivateAddressLimitExceeded);
-        }
+        let (wish, ipv6) = (input.addresses.resolve()?, input.ipv6.resolve()?);
+        check_connection_tracking(input.connection_tracking)?;
         self.transact(caller, |draft| {
             let made = draft.made_before(OPERATION, token.as_deref(), &parameters)?;
             if let Some(id) = made.and_then(|made| made.first()?.parse().ok()) {
@@ -57,10 +61,13 @@ impl Control {
                 return Ok(NetworkInterface::clone(&known));
             }
             let subnet = draft.require::<Subnet>(input.subnet)?;
+            Slots::wanted(&wish, &ipv6, &subnet).check(None)?;
             let new = NewInterface {
                 groups: groups_or_default(draft, subnet.vpc, &input.groups)?,
                 description: &input.description,
                 wish: &wish,
+                ipv6: &ipv6,
+                connection_tracking: input.connection_tracking,
                 attachment: None,
                 tags: tags.clone(),
             };
@@ -92,6 +99,9 @@ pub(crate) struct NewInterface<'a> {
     pub(crate) groups: Vec<SecurityGroupId>,
     pub(crate) description: &'a str,
     pub(crate) wish: &'a Wish,
+    pub(crate) ipv6: &'a Ipv6Wish,
+    /// Checked by [`check_connection_tracking`].
+    pub(crate) connection_tracking: ConnectionTracking,
     pub(crate) attachment: Option<Attachment>,
     pub(crate) tags: Tags,
 }
@@ -110,7 +120,11 @@ impl NewInterface<'_> {
             return Err(Error::InterfaceLimitExceeded);
         }
         let id = draft.mint();
-        let addresses = claims.fulfil(draft, subnet, self.wish, id)?;
+        let (addresses, ipv4_prefixes) = claims.fulfil(draft, subnet, self.wish, id)?;
+        let ipv6 = claims.fulfil_ipv6(draft, subnet, self.ipv6, id)?;
+        if self.ipv6.primary && ipv6.addresses.is_empty() {
+            return Err(Error::PrimaryIpv6WithoutAddress);
+        }
         let eni = NetworkInterface {
             id,
             subnet: subnet.id,
@@ -119,13 +133,13 @@ impl NewInterface<'_> {
             description: self.description.to_owned(),
             groups: self.groups,
             addresses,
-            ipv4_prefixes: Vec::new(),
-            ipv6_addresses: Vec::new(),
-            ipv6_prefixes: Vec::new(),
-            primary_ipv6: false,
+            ipv4_prefixes,
+            ipv6_addresses: ipv6.addresses,
+            ipv6_prefixes: ipv6.prefixes,
+            primary_ipv6: self.ipv6.primary,
             public_address: None,
             associate_public_address: false,
-            connection_tracking: ConnectionTracking::default(),
+            connection_tracking: self.connection_tracking,
             source_dest_check: true,
             interface_type: InterfaceType::Interface,
             requester_id: None,
@@ -139,9 +153,12 @@ impl NewInterface<'_> {
 
 /// Deletes an interface and gives its addresses back.
 pub(crate) fn remove(draft: &mut Draft<'_>, eni: &Stored<NetworkInterface>) {
-    for address in &eni.addresses {
-        give_back(draft, eni.subnet, *address);
+    let prefixes = eni.ipv4_prefixes.iter();
+    let delegated = prefixes.flat_map(|prefix| addresses_of(*prefix));
+    for address in eni.addresses.iter().copied().chain(delegated) {
+        give_back(draft, eni.subnet, address);
     }
+    give_back_ipv6(draft, eni);
     draft.delete(eni);
 }
 

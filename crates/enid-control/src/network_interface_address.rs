@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use enid_model::id::EniId;
-use enid_model::instance::Instance;
-use enid_model::instance_type::InstanceType;
 use enid_model::network_interface::NetworkInterface;
 use enid_model::record::Record;
 use enid_model::state::{Stored, lease_name};
 use enid_model::subnet::{AddressLease, Subnet};
+use ipnet::Ipv4Net;
 
-use crate::address_lease::{Claims, check_in_subnet, give_back};
-use crate::attachment::largest_ipv4_limit;
+use crate::address_lease::{Claims, addresses_of, check_in_subnet, give_back};
+use crate::address_limit::Slots;
 use crate::{Caller, Control, Draft, Error};
 
 /// The input of AssignPrivateIpAddresses.
@@ -24,51 +23,90 @@ pub struct AssignPrivateAddresses {
     pub addresses: Vec<Ipv4Addr>,
     /// How many to choose.
     pub count: Option<u32>,
+    /// Which prefixes; excludes the other three.
+    pub prefixes: Vec<Ipv4Net>,
+    /// How many prefixes to choose.
+    pub prefix_count: Option<u32>,
     /// Whether secondary addresses of other interfaces in the subnet may move to this one.
     pub allow_reassignment: bool,
 }
 
+/// What AssignPrivateIpAddresses has assigned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AssignedPrivateAddresses {
+    /// Addresses, those that the interface had already included.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Prefixes.
+    pub prefixes: Vec<Ipv4Net>,
+}
+
+impl AssignPrivateAddresses {
+    /// How many addresses and prefixes are asked for: in one way only.
+    fn counts(&self) -> Result<(usize, usize), Error> {
+        let number = |count: Option<u32>| usize::try_from(count.unwrap_or(0)).unwrap_or(usize::MAX);
+        let (listed, prefixes) = (self.addresses.len(), self.prefixes.len());
+        let (count, prefix_count) = (number(self.count), number(self.prefix_count));
+        let kinds = [listed, count, prefixes, prefix_count];
+        match kinds.into_iter().filter(|kind| *kind > 0).count() {
+            0 => return Err(Error::NoAddressesToAssign),
+            1 => {}
+            _ if listed > 0 && count > 0 => return Err(Error::AddressListAndCount),
+            _ => return Err(Error::AddressKindsMixed),
+        }
+        let mut seen = BTreeSet::new();
+        let bases = self.prefixes.iter().map(Ipv4Net::network);
+        for address in self.addresses.iter().copied().chain(bases) {
+            if !seen.insert(address) {
+                return Err(Error::AddressNamedTwice { address });
+            }
+        }
+        Ok((listed.max(count), prefixes.max(prefix_count)))
+    }
+}
+
 impl Control {
-    /// AssignPrivateIpAddresses. Returns the addresses that the interface has got.
+    /// AssignPrivateIpAddresses. Returns what the interface has got.
     pub async fn assign_private_addresses(
         &self,
         caller: &Caller,
         input: AssignPrivateAddresses,
-    ) -> Result<Vec<Ipv4Addr>, Error> {
-        let count = match (input.addresses.as_slice(), input.count) {
-            ([], None | Some(0)) => return Err(Error::NoAddressesToAssign),
-            ([], Some(count)) => usize::try_from(count).unwrap_or(usize::MAX),
-            (listed, None) => listed.len(),
-            (_, Some(_)) => return Err(Error::AddressListAndCount),
-        };
-        let mut seen = BTreeSet::new();
-        for address in &input.addresses {
-            if !seen.insert(*address) {
-                return Err(Error::AddressNamedTwice { address: *address });
-            }
-        }
+    ) -> Result<AssignedPrivateAddresses, Error> {
+        let (count, prefix_count) = input.counts()?;
         self.transact(caller, |draft| {
             let eni = draft.require::<NetworkInterface>(input.eni)?;
             let subnet = draft.require::<Subnet>(eni.subnet)?;
             let own = |address: &&Ipv4Addr| eni.addresses.contains(address);
             let owned = input.addresses.iter().filter(own).count();
-            if eni.addresses.len() + count - owned > addresses_max(draft, &eni)? {
-                return Err(Error::PrivateAddressLimitExceeded);
-            }
+            let mut slots = Slots::held(&eni);
+            slots.add_ipv4(count - owned, prefix_count);
+            slots.check_attached(draft, &eni)?;
             let mut claims = Claims::default();
-            let mut assigned = Vec::new();
+            let mut assigned = AssignedPrivateAddresses::default();
+            for prefix in &input.prefixes {
+                claims.take_prefix(draft, &subnet, *prefix, eni.id)?;
+                assigned.prefixes.push(*prefix);
+            }
+            for _ in input.prefixes.len()..prefix_count {
+                let prefix = claims.choose_prefix(draft, &subnet, eni.id)?;
+                assigned.prefixes.push(prefix);
+            }
             if input.addresses.is_empty() {
                 for _ in 0..count {
-                    assigned.push(claims.choose(draft, &subnet, eni.id)?);
+                    let address = claims.choose(draft, &subnet, eni.id)?;
+                    assigned.addresses.push(address);
                 }
             } else {
                 take_listed(draft, &mut claims, &subnet, &eni, &input)?;
-                assigned.clone_from(&input.addresses);
+                assigned.addresses.clone_from(&input.addresses);
             }
             draft.edit(&eni, |eni| {
-                let new = assigned.iter().filter(|a| !eni.addresses.contains(a));
-                let new: Vec<_> = new.copied().collect();
+                let new = assigned.addresses.iter();
+                let new: Vec<_> = new
+                    .filter(|a| !eni.addresses.contains(a))
+                    .copied()
+                    .collect();
                 eni.addresses.extend(new);
+                eni.ipv4_prefixes.extend(&assigned.prefixes);
             });
             Ok(assigned)
         })
@@ -81,23 +119,32 @@ impl Control {
         caller: &Caller,
         id: EniId,
         addresses: &[Ipv4Addr],
+        prefixes: &[Ipv4Net],
     ) -> Result<(), Error> {
-        if addresses.is_empty() {
+        if addresses.is_empty() && prefixes.is_empty() {
             return Err(Error::NoAddressesToUnassign);
         }
         let going: BTreeSet<Ipv4Addr> = addresses.iter().copied().collect();
+        let prefixes: BTreeSet<Ipv4Net> = prefixes.iter().copied().collect();
         self.transact(caller, |draft| {
             let eni = draft.require::<NetworkInterface>(id)?;
             if going.contains(&eni.primary_address()) {
                 return Err(Error::PrimaryAddressUnassigned);
             }
-            if !going.iter().all(|address| eni.addresses.contains(address)) {
+            let has_prefix = |prefix| eni.ipv4_prefixes.contains(prefix);
+            if !going.iter().all(|address| eni.addresses.contains(address))
+                || !prefixes.iter().all(has_prefix)
+            {
                 return Err(Error::AddressesNotAssigned { id });
             }
-            for address in &going {
-                give_back(draft, eni.subnet, *address);
+            let delegated = prefixes.iter().flat_map(|prefix| addresses_of(*prefix));
+            for address in going.iter().copied().chain(delegated) {
+                give_back(draft, eni.subnet, address);
             }
-            draft.edit(&eni, |eni| eni.addresses.retain(|a| !going.contains(a)));
+            draft.edit(&eni, |eni| {
+                eni.addresses.retain(|a| !going.contains(a));
+                eni.ipv4_prefixes.retain(|p| !prefixes.contains(p));
+            });
             Ok(())
         })
         .await
@@ -123,7 +170,9 @@ fn take_listed(
             continue;
         };
         let holder = draft.require::<NetworkInterface>(lease.eni)?;
-        let is_secondary = holder.primary_address() != *address;
+        // An address of a delegated prefix is none of these.
+        let mut secondary = holder.addresses.iter().skip(1);
+        let is_secondary = secondary.any(|known| known == address);
         if !input.allow_reassignment || !is_secondary {
             refused.push(*address);
         } else if holder.id != eni.id {
@@ -147,19 +196,10 @@ fn take_listed(
     Ok(())
 }
 
-/// How many addresses an interface may have: by the type of its instance, or as many as any type
-/// allows while it is attached to none.
-fn addresses_max(draft: &mut Draft<'_>, eni: &NetworkInterface) -> Result<usize, Error> {
-    let Some(attachment) = &eni.attachment else {
-        return Ok(usize::from(largest_ipv4_limit()));
-    };
-    let instance = draft.require::<Instance>(attachment.instance)?;
-    let found = InstanceType::named(&instance.instance_type);
-    Ok(found.map_or(0, |found| usize::from(found.ipv4_per_eni)))
-}
-
 #[cfg(test)]
 mod tests {
+    use ipnet::IpNet;
+
     use super::*;
     use crate::fixture::{Place, caller, control, new_eni, new_instance, place};
 
@@ -186,11 +226,13 @@ mod tests {
             eni,
             addresses: last.iter().map(|last| address(*last)).collect(),
             count: None,
+            prefixes: Vec::new(),
+            prefix_count: None,
             allow_reassignment,
         }
     }
 
-    async fn addresses_of(control: &Control, eni: EniId) -> Vec<Ipv4Addr> {
+    async fn held_by(control: &Control, eni: EniId) -> Vec<Ipv4Addr> {
         let region = control.read(&caller()).await.expect("the region is alive");
         let eni = region.network_interfaces.get(&eni);
         eni.expect("the interface is there").addresses.clone()
@@ -207,7 +249,9 @@ mod tests {
             async move { control.assign_private_addresses(&caller(), input).await }
         };
         assert_eq!(
-            assign(listed(one, &[11, 12], false)).await.map(|a| a.len()),
+            assign(listed(one, &[11, 12], false))
+                .await
+                .map(|a| a.addresses.len()),
             Ok(2)
         );
         let refused = assign(listed(one, &[13, 21, 20], false)).await;
@@ -217,18 +261,15 @@ mod tests {
         );
         // A primary address never moves.
         assert!(assign(listed(one, &[21, 20], true)).await.is_err());
-        assert_eq!(addresses_of(&control, one).await, [10, 11, 12].map(address));
-        assert_eq!(addresses_of(&control, two).await, [20, 21].map(address));
+        assert_eq!(held_by(&control, one).await, [10, 11, 12].map(address));
+        assert_eq!(held_by(&control, two).await, [20, 21].map(address));
         assert!(assign(listed(one, &[21], true)).await.is_ok());
-        assert_eq!(
-            addresses_of(&control, one).await,
-            [10, 11, 12, 21].map(address)
-        );
-        assert_eq!(addresses_of(&control, two).await, [address(20)]);
+        assert_eq!(held_by(&control, one).await, [10, 11, 12, 21].map(address));
+        assert_eq!(held_by(&control, two).await, [address(20)]);
         // The claim has moved too: the address is free only when its new holder gives it up.
         assert!(assign(listed(two, &[21], false)).await.is_err());
         let gone = control
-            .unassign_private_addresses(&caller(), one, &[address(21)])
+            .unassign_private_addresses(&caller(), one, &[address(21)], &[])
             .await;
         assert_eq!(gone, Ok(()));
         assert!(assign(listed(two, &[21], false)).await.is_ok());
@@ -244,8 +285,8 @@ mod tests {
             .assign_private_addresses(&caller(), listed(one, &[21, 22], true))
             .await;
         assert!(moved.is_ok());
-        assert_eq!(addresses_of(&control, two).await, [address(20)]);
-        assert_eq!(addresses_of(&control, one).await, [10, 21, 22].map(address));
+        assert_eq!(held_by(&control, two).await, [address(20)]);
+        assert_eq!(held_by(&control, one).await, [10, 21, 22].map(address));
     }
 
     #[tokio::test]
@@ -267,7 +308,10 @@ mod tests {
         };
         let limit = Err(Error::PrivateAddressLimitExceeded);
         assert_eq!(assign(counted(Some(2))).await, limit);
-        assert_eq!(assign(counted(Some(1))).await.map(|a| a.len()), Ok(1));
+        assert_eq!(
+            assign(counted(Some(1))).await.map(|a| a.addresses.len()),
+            Ok(1)
+        );
         assert_eq!(assign(counted(Some(1))).await, limit);
         assert_eq!(assign(counted(None)).await, Err(Error::NoAddressesToAssign));
         let both = AssignPrivateAddresses {
@@ -287,15 +331,92 @@ mod tests {
             async move {
                 let addresses: Vec<_> = last.iter().map(|last| address(*last)).collect();
                 control
-                    .unassign_private_addresses(&caller(), eni, &addresses)
+                    .unassign_private_addresses(&caller(), eni, &addresses, &[])
                     .await
             }
         };
         assert_eq!(unassign(&[10]).await, Err(Error::PrimaryAddressUnassigned));
         let foreign = Err(Error::AddressesNotAssigned { id: eni });
         assert_eq!(unassign(&[11, 12]).await, foreign);
-        assert_eq!(addresses_of(&control, eni).await, [10, 11].map(address));
+        assert_eq!(held_by(&control, eni).await, [10, 11].map(address));
         assert_eq!(unassign(&[11]).await, Ok(()));
         assert_eq!(unassign(&[11]).await, foreign);
+    }
+
+    /// A /26 has two prefixes between the first and the last, which hold reserved addresses.
+    #[tokio::test]
+    async fn prefixes_are_whole_free_blocks() {
+        let control = control();
+        let place = place(&control, "10.0.0.0/26").await;
+        let eni = eni_with(&control, &place, &[60]).await;
+        let prefixes = |prefixes: &[&str], prefix_count| AssignPrivateAddresses {
+            prefixes: prefixes
+                .iter()
+                .map(|text| crate::parse_prefix(text).expect("a prefix"))
+                .collect(),
+            prefix_count,
+            ..listed(eni, &[], false)
+        };
+        let assign = |input| {
+            let control = &control;
+            async move { control.assign_private_addresses(&caller(), input).await }
+        };
+        let prefix = |last| IpNet::V4(Ipv4Net::new_assert(address(last), 28));
+        for (text, error) in [
+            ("10.0.0.0/28", Error::PrefixReserved { prefix: prefix(0) }),
+            ("10.0.0.48/28", Error::PrefixReserved { prefix: prefix(48) }),
+            (
+                "10.0.0.64/28",
+                Error::PrefixOutsideSubnet { prefix: prefix(64) },
+            ),
+        ] {
+            assert_eq!(assign(prefixes(&[text], None)).await, Err(error));
+        }
+        let mixed = AssignPrivateAddresses {
+            count: Some(1),
+            ..prefixes(&[], Some(1))
+        };
+        assert_eq!(assign(mixed).await, Err(Error::AddressKindsMixed));
+        let first = assign(prefixes(&["10.0.0.16/28"], None)).await;
+        let first = first.expect("it is free").prefixes;
+        assert_eq!(first, [Ipv4Net::new_assert(address(16), 28)]);
+        let taken = assign(prefixes(&["10.0.0.16/28"], None)).await;
+        assert_eq!(taken, Err(Error::PrefixInUse { prefix: prefix(16) }));
+        // Its addresses are nobody else's, whether they may move or not.
+        let other = eni_with(&control, &place, &[61]).await;
+        for allow in [false, true] {
+            let refused = assign(listed(other, &[20], allow)).await;
+            assert!(matches!(refused, Err(Error::AddressesAssigned { .. })));
+        }
+        let region = control.read(&caller()).await.expect("the region is alive");
+        let subnet = region.subnets.get(&place.subnet).expect("the subnet");
+        assert_eq!(crate::available_addresses(&region, subnet), 59 - 16 - 2);
+
+        let second = assign(prefixes(&[], Some(1))).await;
+        let second = second.expect("one is left").prefixes;
+        assert_eq!(second, [Ipv4Net::new_assert(address(32), 28)]);
+        let none = assign(prefixes(&[], Some(1))).await;
+        assert_eq!(none, Err(Error::InsufficientCidrBlocks));
+        let go = |prefixes: Vec<Ipv4Net>| {
+            let control = &control;
+            async move {
+                control
+                    .unassign_private_addresses(&caller(), eni, &[], &prefixes)
+                    .await
+            }
+        };
+        assert_eq!(go(first.clone()).await, Ok(()));
+        let foreign = Err(Error::AddressesNotAssigned { id: eni });
+        assert_eq!(go(first).await, foreign);
+        // An address in the middle of the free block leaves no room for the prefix.
+        assert!(assign(listed(eni, &[20], false)).await.is_ok());
+        let none = assign(prefixes(&[], Some(1))).await;
+        assert_eq!(none, Err(Error::InsufficientCidrBlocks));
+        assert_eq!(
+            control.delete_network_interface(&caller(), eni).await,
+            Ok(())
+        );
+        let region = control.read(&caller()).await.expect("the region is alive");
+        assert_eq!(region.leased_count(place.subnet), 1);
     }
 }

@@ -1,7 +1,7 @@
 //! Attributes of a network interface: one per call.
 
 use enid_model::id::{AttachmentId, EniId, SecurityGroupId};
-use enid_model::network_interface::NetworkInterface;
+use enid_model::network_interface::{ConnectionTracking, NetworkInterface};
 
 use crate::network_interface::checked_groups;
 use crate::{Caller, Control, Error};
@@ -17,6 +17,10 @@ pub struct ModifyNetworkInterface {
     pub source_dest_check: Option<bool>,
     /// Which attachment, and whether the interface shall go with the instance.
     pub attachment: Option<(AttachmentId, bool)>,
+    /// Idle timeouts; those that are absent stay as they are.
+    pub connection_tracking: Option<ConnectionTracking>,
+    /// Whether its first IPv6 address shall be the primary one.
+    pub primary_ipv6: Option<bool>,
 }
 
 impl Control {
@@ -32,7 +36,13 @@ impl Control {
             ("groupSet", input.groups.is_some()),
             ("sourceDestCheck", input.source_dest_check.is_some()),
             ("attachment", input.attachment.is_some()),
+            (
+                "connectionTrackingSpecification",
+                input.connection_tracking.is_some(),
+            ),
+            ("enablePrimaryIpv6", input.primary_ipv6.is_some()),
         ])?;
+        check_connection_tracking(input.connection_tracking.unwrap_or_default())?;
         self.transact(caller, |draft| {
             let read = draft.require::<NetworkInterface>(id)?;
             let mut eni = NetworkInterface::clone(&read);
@@ -56,6 +66,24 @@ impl Control {
                     _ => return Err(Error::not_found(attachment)),
                 }
             }
+            if let Some(new) = input.connection_tracking {
+                let old = eni.connection_tracking;
+                eni.connection_tracking = ConnectionTracking {
+                    tcp_established_timeout: new
+                        .tcp_established_timeout
+                        .or(old.tcp_established_timeout),
+                    udp_stream_timeout: new.udp_stream_timeout.or(old.udp_stream_timeout),
+                    udp_timeout: new.udp_timeout.or(old.udp_timeout),
+                };
+            }
+            match input.primary_ipv6 {
+                Some(true) if eni.ipv6_addresses.is_empty() => {
+                    return Err(Error::PrimaryIpv6WithoutAddress);
+                }
+                Some(true) => eni.primary_ipv6 = true,
+                Some(false) if eni.primary_ipv6 => return Err(Error::PrimaryIpv6Disabled { id }),
+                Some(false) | None => {}
+            }
             draft.edit(&read, |old| *old = eni);
             Ok(())
         })
@@ -71,6 +99,34 @@ impl Control {
         })
         .await
     }
+}
+
+/// Each idle timeout is in the range that AWS permits.
+pub(crate) fn check_connection_tracking(timeouts: ConnectionTracking) -> Result<(), Error> {
+    let ConnectionTracking {
+        tcp_established_timeout,
+        udp_stream_timeout,
+        udp_timeout,
+    } = timeouts;
+    for (name, value, range) in [
+        (
+            "TcpEstablishedTimeout",
+            tcp_established_timeout,
+            60..=432_000,
+        ),
+        ("UdpStreamTimeout", udp_stream_timeout, 60..=180),
+        ("UdpTimeout", udp_timeout, 30..=60),
+    ] {
+        if let Some(value) = value.filter(|value| !range.contains(value)) {
+            let (first, last) = range.into_inner();
+            return Err(Error::InvalidValue {
+                value: value.to_string().into(),
+                name,
+                why: format!("Expecting a value from {first} to {last}.").into(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// AWS takes one attribute per call though its model carries all.
@@ -178,5 +234,49 @@ mod tests {
         let region = control.read(&caller).await.expect("the region is alive");
         let kept = region.network_interfaces.get(&eni.id);
         assert!(kept.is_some_and(|eni| eni.attachment.is_none()));
+    }
+
+    #[tokio::test]
+    async fn idle_timeouts_have_ranges_and_change_one_by_one() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let mut input = new_eni(&place);
+        input.connection_tracking.tcp_established_timeout = Some(350);
+        let eni = control.create_network_interface(&caller, input).await;
+        let id = eni.expect("an interface").id;
+        let timeouts = |tcp, stream, udp| ConnectionTracking {
+            tcp_established_timeout: tcp,
+            udp_stream_timeout: stream,
+            udp_timeout: udp,
+        };
+        let modify = async |new| {
+            let input = ModifyNetworkInterface {
+                connection_tracking: Some(new),
+                ..ModifyNetworkInterface::default()
+            };
+            control.modify_network_interface(&caller, id, input).await
+        };
+        assert_eq!(modify(timeouts(None, Some(60), Some(60))).await, Ok(()));
+        for outside in [
+            timeouts(Some(59), None, None),
+            timeouts(Some(432_001), None, None),
+            timeouts(None, Some(59), None),
+            timeouts(None, Some(181), None),
+            timeouts(None, None, Some(29)),
+            timeouts(None, None, Some(61)),
+        ] {
+            let refused = modify(outside).await.map_err(|error| error.code());
+            assert_eq!(refused, Err("InvalidParameterValue"));
+            let mut input = new_eni(&place);
+            input.connection_tracking = outside;
+            let refused = control.create_network_interface(&caller, input).await;
+            assert!(refused.is_err());
+        }
+        let region = control.read(&caller).await.expect("the region is alive");
+        let eni = region.network_interfaces.get(&id);
+        assert_eq!(
+            eni.map(|eni| eni.connection_tracking),
+            Some(timeouts(Some(350), Some(60), Some(60)))
+        );
     }
 }

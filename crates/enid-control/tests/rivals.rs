@@ -13,17 +13,19 @@ use std::sync::Arc;
 
 use enid_control::{
     AssignPrivateAddresses, AttachNetworkInterface, Caller, Control, CreateNetworkInterface,
-    CreateSubnet, CreateVpc, Error, ModifyNetworkInterface, RunInstances, WantedAddresses,
-    available_addresses,
+    CreateSubnet, CreateVpc, Error, Ipv6Addresses, ModifyNetworkInterface, RunInstances,
+    WantedAddresses, WantedIpv6Addresses, WantedIpv6Block, available_addresses,
 };
 use enid_model::id::{AttachmentId, EniId, InstanceId, SubnetId};
 use enid_model::instance::DesiredState;
 use enid_model::instance_type::InstanceType;
 use enid_model::key::AccountId;
+use enid_model::network_interface::ConnectionTracking;
 use enid_model::region::Region;
 use enid_model::state::RegionState;
 use enid_model::time::{Clock, Timestamp};
 use enid_store::Store;
+use ipnet::Ipv6Net;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -55,13 +57,15 @@ async fn a_region_stays_whole() {
     let control = Arc::new(control);
     let vpc = CreateVpc {
         cidr_block: "10.0.0.0/24".to_owned(),
-        ipv6: None,
+        ipv6: Some(WantedIpv6Block::AmazonProvided),
         instance_tenancy: None,
         tag_specifications: Vec::new(),
     };
     let vpc = control.create_vpc(&caller(), &vpc).await.unwrap();
     // So few addresses that the rivals are in each other's way.
-    let subnet = CreateSubnet::new(vpc.id, "10.0.0.0/27");
+    let mut subnet = CreateSubnet::new(vpc.id, "10.0.0.0/26");
+    let block = vpc.ipv6_cidrs[0].cidr.network();
+    subnet.ipv6_cidr_block = Some(format!("{block}/64"));
     let subnet = control.create_subnet(&caller(), &subnet).await.unwrap().id;
     let rivals: Vec<_> = (0..RIVALS)
         .map(|rival| {
@@ -109,6 +113,11 @@ impl Any<'_> {
         self.of(all).unwrap_or(InstanceId(1))
     }
 
+    fn ipv6_block(&self, subnet: SubnetId) -> Ipv6Net {
+        let subnet = self.region.subnets.get(&subnet).unwrap();
+        subnet.ipv6_cidr.unwrap().cidr
+    }
+
     fn attachment(&mut self) -> AttachmentId {
         let enis = self.region.network_interfaces.values();
         let all = enis.filter_map(|eni| eni.attachment.as_ref().map(|a| a.id));
@@ -120,7 +129,7 @@ impl Any<'_> {
 async fn operate(control: &Control, subnet: SubnetId, random: &mut StdRng) -> Result<(), Error> {
     let caller = caller();
     let region = control.read(&caller).await?;
-    let (what, how) = (random.next_u64() % 12, random.next_u64());
+    let (what, how) = (random.next_u64() % 14, random.next_u64());
     let mut any = Any {
         region: &region,
         random,
@@ -132,9 +141,15 @@ async fn operate(control: &Control, subnet: SubnetId, random: &mut StdRng) -> Re
                 description: String::new(),
                 groups: Vec::new(),
                 addresses: WantedAddresses {
-                    secondary_count: Some(u32::try_from(how % 3).unwrap_or(0)),
+                    secondary_count: (how % 4 > 0).then(|| u32::try_from(how % 3).unwrap_or(0)),
+                    prefix_count: (how % 4 == 0).then_some(1),
                     ..WantedAddresses::default()
                 },
+                ipv6: WantedIpv6Addresses {
+                    count: Some(u32::try_from(how % 2).unwrap_or(0)),
+                    ..WantedIpv6Addresses::default()
+                },
+                connection_tracking: ConnectionTracking::default(),
                 client_token: (how % 2 == 0).then(|| (how % 64).to_string()),
                 tags: Vec::new(),
             };
@@ -164,6 +179,8 @@ async fn operate(control: &Control, subnet: SubnetId, random: &mut StdRng) -> Re
                 eni: any.eni(),
                 addresses: addresses.last().copied().into_iter().collect(),
                 count: None,
+                prefixes: Vec::new(),
+                prefix_count: None,
                 allow_reassignment: true,
             };
             control.assign_private_addresses(&caller, input).await?;
@@ -174,7 +191,32 @@ async fn operate(control: &Control, subnet: SubnetId, random: &mut StdRng) -> Re
             let going = known.and_then(|eni| eni.addresses.last().copied());
             let going: Vec<_> = going.into_iter().collect();
             control
-                .unassign_private_addresses(&caller, eni, &going)
+                .unassign_private_addresses(&caller, eni, &going, &[])
+                .await?;
+        }
+        12 => {
+            // The same prefixes and addresses for all rivals: one of them gets each.
+            let base = u128::from(any.ipv6_block(subnet).network());
+            let prefix = base + (u128::from(1 + how % 4) << 48);
+            let mut wanted = WantedIpv6Addresses::default();
+            if how % 8 < 4 {
+                let prefix = Ipv6Net::new_assert(prefix.into(), 80);
+                wanted.prefixes.push(prefix);
+            } else {
+                wanted.addresses.push((prefix + 7).into());
+            }
+            let eni = any.eni();
+            control.assign_ipv6_addresses(&caller, eni, &wanted).await?;
+        }
+        13 => {
+            let eni = any.eni();
+            let known = region.network_interfaces.get(&eni);
+            let going = Ipv6Addresses {
+                addresses: known.map_or_else(Vec::new, |eni| eni.ipv6_addresses.clone()),
+                prefixes: known.map_or_else(Vec::new, |eni| eni.ipv6_prefixes.clone()),
+            };
+            control
+                .unassign_ipv6_addresses(&caller, eni, &going)
                 .await?;
         }
         9 => {
@@ -211,6 +253,7 @@ async fn operate(control: &Control, subnet: SubnetId, random: &mut StdRng) -> Re
 /// What must hold in every state of a region.
 fn check(region: &RegionState, subnet: SubnetId) {
     let mut held = BTreeMap::new();
+    let (mut held_ipv6, mut held_prefixes) = (BTreeMap::new(), BTreeMap::new());
     let mut places: BTreeMap<InstanceId, BTreeSet<(u8, u8)>> = BTreeMap::new();
     for eni in region.network_interfaces.values() {
         assert!(region.subnets.contains_key(&eni.subnet));
@@ -221,6 +264,22 @@ fn check(region: &RegionState, subnet: SubnetId) {
         for address in &eni.addresses {
             let taken = held.insert((eni.subnet, *address), eni.id);
             assert_eq!(taken, None, "{address} is held twice");
+        }
+        for address in eni
+            .ipv4_prefixes
+            .iter()
+            .flat_map(|p| p.subnets(32).unwrap())
+        {
+            let taken = held.insert((eni.subnet, address.network()), eni.id);
+            assert_eq!(taken, None, "{address} is held twice");
+        }
+        for address in &eni.ipv6_addresses {
+            let taken = held_ipv6.insert((eni.subnet, *address), eni.id);
+            assert_eq!(taken, None, "{address} is held twice");
+        }
+        for prefix in &eni.ipv6_prefixes {
+            let taken = held_prefixes.insert((eni.subnet, prefix.network()), eni.id);
+            assert_eq!(taken, None, "{prefix} is held twice");
         }
         let Some(attachment) = &eni.attachment else {
             continue;
@@ -233,10 +292,26 @@ fn check(region: &RegionState, subnet: SubnetId) {
         assert!(taken.insert(place), "two interfaces at one place");
         let limits = InstanceType::named(&instance.instance_type).unwrap();
         assert!(taken.len() <= usize::from(limits.max_enis));
-        assert!(eni.addresses.len() <= usize::from(limits.ipv4_per_eni));
+        let ipv4 = eni.addresses.len() + eni.ipv4_prefixes.len();
+        assert!(ipv4 <= usize::from(limits.ipv4_per_eni));
+        let ipv6 = eni.ipv6_addresses.len() + eni.ipv6_prefixes.len();
+        assert!(ipv6 <= usize::from(limits.ipv6_per_eni.unwrap()));
     }
     let leases = region.leases.iter().map(|(at, lease)| (*at, lease.eni));
     assert_eq!(held, leases.collect(), "leases and addresses are the same");
+    let leases = region
+        .ipv6_leases
+        .iter()
+        .map(|(at, lease)| (*at, lease.eni));
+    assert_eq!(held_ipv6, leases.collect());
+    let leases = region.ipv6_prefix_leases.iter();
+    let leases = leases.map(|(at, lease)| (*at, lease.eni));
+    assert_eq!(held_prefixes, leases.collect());
+    for (_, address) in held_ipv6.keys() {
+        let prefix = Ipv6Net::new_assert(*address, 80).network();
+        let both = held_prefixes.keys().any(|(_, held)| *held == prefix);
+        assert!(!both, "{address} is held with its prefix");
+    }
     for instance in region.instances.values() {
         if instance.desired != DesiredState::Terminated {
             let places = places.get(&instance.id);

@@ -74,6 +74,7 @@ macro_rules! handlers {
 }
 
 handlers! {
+    AssignIpv6Addresses => network_interface::ipv6::assign_ipv6_addresses,
     AssignPrivateIpAddresses => network_interface::assign_private_ip_addresses,
     AssociateSubnetCidrBlock => subnet_cidr_block::associate_subnet_cidr_block,
     AssociateVpcCidrBlock => vpc_cidr_block::associate_vpc_cidr_block,
@@ -129,6 +130,7 @@ handlers! {
     StartInstances => instance::start_instances,
     StopInstances => instance::stop_instances,
     TerminateInstances => instance::terminate_instances,
+    UnassignIpv6Addresses => network_interface::ipv6::unassign_ipv6_addresses,
     UnassignPrivateIpAddresses => network_interface::unassign_private_ip_addresses,
     UpdateSecurityGroupRuleDescriptionsEgress => security_group_rule::update_descriptions_egress,
     UpdateSecurityGroupRuleDescriptionsIngress => security_group_rule::update_descriptions_ingress,

@@ -1,28 +1,31 @@
 //! Network interfaces: what changes them. [`describe`] tells about them.
 
 pub(super) mod describe;
+pub(super) mod ipv6;
+pub(super) mod wanted;
 
 use enid_control::{
-    AssignPrivateAddresses, AttachNetworkInterface, CreateNetworkInterface, ListedAddress,
-    ModifyNetworkInterface, WantedAddresses, parse_address,
+    AssignPrivateAddresses, AttachNetworkInterface, CreateNetworkInterface, ModifyNetworkInterface,
+    parse_address, parse_prefix,
 };
 use enid_model::id::EniId;
 
 use self::describe::{View, answer};
+use self::wanted::{Ipv4, Ipv6, count, read_all, timeouts};
 use super::{Ec2, id, tag};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::generated::ec2::request::{
     AssignPrivateIpAddressesRequest, AttachNetworkInterfaceRequest, CreateNetworkInterfaceRequest,
     DeleteNetworkInterfaceRequest, DetachNetworkInterfaceRequest,
-    ModifyNetworkInterfaceAttributeRequest, PrivateIpAddressSpecification,
-    ResetNetworkInterfaceAttributeRequest, UnassignPrivateIpAddressesRequest,
+    ModifyNetworkInterfaceAttributeRequest, ResetNetworkInterfaceAttributeRequest,
+    UnassignPrivateIpAddressesRequest,
 };
 use crate::generated::ec2::response::{
     AssignPrivateIpAddressesResponse, AssignedPrivateIpAddress, AttachNetworkInterfaceResponse,
     CreateNetworkInterfaceResponse, DeleteNetworkInterfaceResponse, DetachNetworkInterfaceResponse,
-    ModifyNetworkInterfaceAttributeResponse, ResetNetworkInterfaceAttributeResponse,
-    UnassignPrivateIpAddressesResponse,
+    Ipv4PrefixSpecification, ModifyNetworkInterfaceAttributeResponse,
+    ResetNetworkInterfaceAttributeResponse, UnassignPrivateIpAddressesResponse,
 };
 use crate::wire::text::Text;
 
@@ -38,11 +41,24 @@ pub(super) async fn create_network_interface(
         subnet: id::parse(&request.subnet_id)?,
         description: request.description.unwrap_or_default(),
         groups: id::parse_all(&request.groups)?,
-        addresses: wanted_addresses(
-            request.private_ip_address.as_deref(),
-            &request.private_ip_addresses,
-            request.secondary_private_ip_address_count,
-        )?,
+        addresses: Ipv4 {
+            primary: request.private_ip_address.as_deref(),
+            listed: &request.private_ip_addresses,
+            secondary_count: request.secondary_private_ip_address_count,
+            prefixes: &request.ipv4_prefixes,
+            prefix_count: request.ipv4_prefix_count,
+        }
+        .read()?,
+        ipv6: Ipv6 {
+            listed: &request.ipv6_addresses,
+            count: request.ipv6_address_count,
+            prefixes: &request.ipv6_prefixes,
+            prefix_count: request.ipv6_prefix_count,
+            primary: request.enable_primary_ipv6,
+        }
+        .read()?,
+        connection_tracking: timeouts(request.connection_tracking_specification)?
+            .unwrap_or_default(),
         client_token: request.client_token,
         tags: tag::specifications(request.tag_specifications),
     };
@@ -128,6 +144,8 @@ pub(super) async fn modify_network_interface_attribute(
         groups: (!groups.is_empty()).then_some(groups),
         source_dest_check: request.source_dest_check.and_then(|check| check.value),
         attachment,
+        connection_tracking: timeouts(request.connection_tracking_specification)?,
+        primary_ipv6: request.enable_primary_ipv6,
     };
     let caller = context.caller();
     ec2.control
@@ -165,20 +183,28 @@ pub(super) async fn assign_private_ip_addresses(
         addresses: addresses
             .map(|text| parse_address(text))
             .collect::<Result<_, _>>()?,
-        count: count(request.secondary_private_ip_address_count)?,
+        count: count(
+            request.secondary_private_ip_address_count,
+            "SecondaryPrivateIpAddressCount",
+        )?,
+        prefixes: read_all(&request.ipv4_prefixes, parse_prefix)?,
+        prefix_count: count(request.ipv4_prefix_count, "Ipv4PrefixCount")?,
         allow_reassignment: request.allow_reassignment.unwrap_or(false),
     };
     let caller = context.caller();
     let assigned = ec2.control.assign_private_addresses(&caller, input).await?;
-    let assigned = assigned
-        .into_iter()
-        .map(|address| AssignedPrivateIpAddress {
-            private_ip_address: Some(Text::display(address)),
-        });
+    let addresses = assigned.addresses.iter();
+    let addresses = addresses.map(|address| AssignedPrivateIpAddress {
+        private_ip_address: Some(Text::display(address)),
+    });
+    let prefixes = assigned.prefixes.iter();
+    let prefixes = prefixes.map(|prefix| Ipv4PrefixSpecification {
+        ipv4_prefix: Some(Text::display(prefix)),
+    });
     Ok(AssignPrivateIpAddressesResponse {
         network_interface_id: Some(Text::display(eni)),
-        assigned_private_ip_addresses: assigned.collect(),
-        assigned_ipv4_prefixes: Vec::new(),
+        assigned_private_ip_addresses: addresses.collect(),
+        assigned_ipv4_prefixes: prefixes.collect(),
     })
 }
 
@@ -192,40 +218,10 @@ pub(super) async fn unassign_private_ip_addresses(
     let addresses = request.private_ip_addresses.iter();
     let addresses = addresses.map(|text| parse_address(text));
     let addresses: Vec<_> = addresses.collect::<Result<_, _>>()?;
+    let prefixes = read_all(&request.ipv4_prefixes, parse_prefix)?;
     let caller = context.caller();
     ec2.control
-        .unassign_private_addresses(&caller, eni, &addresses)
+        .unassign_private_addresses(&caller, eni, &addresses, &prefixes)
         .await?;
     Ok(UnassignPrivateIpAddressesResponse {})
-}
-
-/// Reads the three ways of naming the addresses of a new interface.
-pub(super) fn wanted_addresses(
-    primary: Option<&str>,
-    listed: &[PrivateIpAddressSpecification],
-    secondary_count: Option<i32>,
-) -> Result<WantedAddresses, ApiError> {
-    let listed = listed.iter().map(|specification| {
-        let text = specification.private_ip_address.as_deref();
-        let text =
-            text.ok_or_else(|| ApiError::missing_parameter("PrivateIpAddresses.PrivateIpAddress"))?;
-        Ok(ListedAddress {
-            address: parse_address(text)?,
-            primary: specification.primary.unwrap_or(false),
-        })
-    });
-    Ok(WantedAddresses {
-        primary: primary.map(parse_address).transpose()?,
-        listed: listed.collect::<Result<_, ApiError>>()?,
-        secondary_count: count(secondary_count)?,
-    })
-}
-
-/// A number of addresses.
-pub(super) fn count(count: Option<i32>) -> Result<Option<u32>, ApiError> {
-    let Some(count) = count else { return Ok(None) };
-    u32::try_from(count).map(Some).map_err(|_negative| {
-        let name = "SecondaryPrivateIpAddressCount";
-        ApiError::invalid_parameter_value(&count.to_string(), name, "")
-    })
 }

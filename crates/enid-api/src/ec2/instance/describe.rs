@@ -6,7 +6,7 @@ use enid_control::{InstanceState, is_visible, transition_reason};
 use enid_model::id::{InstanceId, ReservationId};
 use enid_model::instance::Instance;
 use enid_model::instance_type::InstanceType;
-use enid_model::network_interface::NetworkInterface;
+use enid_model::network_interface::{ConnectionTracking, NetworkInterface};
 use enid_model::state::{RegionState, Stored};
 
 use super::filter::{Field, Subject};
@@ -19,8 +19,10 @@ use crate::ec2::{Ec2, id, tag};
 use crate::error::ApiError;
 use crate::generated::ec2::request::DescribeInstancesRequest;
 use crate::generated::ec2::response::{
-    self, DescribeInstancesResponse, InstanceNetworkInterface, InstanceNetworkInterfaceAttachment,
-    InstancePrivateIpAddress, Monitoring, Placement, Reservation, StateReason,
+    self, ConnectionTrackingSpecificationResponse, DescribeInstancesResponse, InstanceIpv4Prefix,
+    InstanceIpv6Address, InstanceIpv6Prefix, InstanceNetworkInterface,
+    InstanceNetworkInterfaceAttachment, InstancePrivateIpAddress, Monitoring, Placement,
+    Reservation, StateReason,
 };
 use crate::wire::text::Text;
 
@@ -177,6 +179,9 @@ pub(super) fn answer(
         subnet_id: primary.map(|_| Text::display(instance.subnet)),
         vpc_id: primary.map(|_| Text::display(instance.vpc)),
         private_ip_address: address.map(Text::display),
+        ipv6_address: primary
+            .and_then(|eni| eni.ipv6_addresses.first())
+            .map(Text::display),
     }
 }
 
@@ -187,6 +192,13 @@ fn interface(view: &View<'_>, eni: &NetworkInterface) -> InstanceNetworkInterfac
         private_dns_name: Some(view.private_name(*address)),
         private_ip_address: Some(Text::display(address)),
     });
+    let ipv6_addresses = eni.ipv6_addresses.iter().enumerate();
+    let ipv6_addresses = ipv6_addresses.map(|(at, address)| InstanceIpv6Address {
+        ipv6_address: Some(Text::display(address)),
+        is_primary_ipv6: Some(at == 0 && eni.primary_ipv6),
+    });
+    let timeouts = eni.connection_tracking;
+    let seconds = |timeout: Option<u32>| timeout.and_then(|seconds| i32::try_from(seconds).ok());
     let attachment = eni.attachment.as_ref();
     let attachment = attachment.map(|attachment| InstanceNetworkInterfaceAttachment {
         attach_time: Some(attachment.attach_time),
@@ -200,7 +212,7 @@ fn interface(view: &View<'_>, eni: &NetworkInterface) -> InstanceNetworkInterfac
         attachment,
         description: Some(eni.description.as_str().into()),
         groups: view.groups(eni),
-        ipv6_addresses: Vec::new(),
+        ipv6_addresses: ipv6_addresses.collect(),
         mac_address: Some(Text::display(eni.mac)),
         network_interface_id: Some(Text::display(eni.id)),
         owner_id: Some(view.account.clone()),
@@ -212,6 +224,27 @@ fn interface(view: &View<'_>, eni: &NetworkInterface) -> InstanceNetworkInterfac
         subnet_id: Some(Text::display(eni.subnet)),
         vpc_id: Some(Text::display(eni.vpc)),
         interface_type: Some(INTERFACE_TYPE.into()),
+        ipv4_prefixes: eni
+            .ipv4_prefixes
+            .iter()
+            .map(|prefix| InstanceIpv4Prefix {
+                ipv4_prefix: Some(Text::display(prefix)),
+            })
+            .collect(),
+        ipv6_prefixes: eni
+            .ipv6_prefixes
+            .iter()
+            .map(|prefix| InstanceIpv6Prefix {
+                ipv6_prefix: Some(Text::display(prefix)),
+            })
+            .collect(),
+        connection_tracking_configuration: (timeouts != ConnectionTracking::default()).then(|| {
+            ConnectionTrackingSpecificationResponse {
+                tcp_established_timeout: seconds(timeouts.tcp_established_timeout),
+                udp_stream_timeout: seconds(timeouts.udp_stream_timeout),
+                udp_timeout: seconds(timeouts.udp_timeout),
+            }
+        }),
     }
 }
 

@@ -70,6 +70,7 @@ impl Field {
             "instance-state-code" => Self::StateCode,
             "instance-state-name" => Self::StateName,
             "instance-type" => Self::Type,
+            "ipv6-address" => Self::Primary(EniField::Ipv6Address),
             "key-name" => Self::KeyName,
             "launch-index" => Self::LaunchIndex,
             "launch-time" => Self::LaunchTime,
@@ -103,7 +104,6 @@ impl Field {
             | "iam-instance-profile.name"
             | "instance-lifecycle"
             | "ip-address"
-            | "ipv6-address"
             | "kernel-id"
             | "outpost-arn"
             | "placement-group-name"

@@ -6,7 +6,7 @@ use enid_model::instance::Recorded;
 use super::describe;
 use crate::context::Context;
 use crate::ec2::network_interface::describe::View;
-use crate::ec2::network_interface::{count, wanted_addresses};
+use crate::ec2::network_interface::wanted::{Ipv4, Ipv6, timeouts};
 use crate::ec2::{Ec2, id, tag};
 use crate::error::ApiError;
 use crate::generated::ec2::request::{InstanceNetworkInterfaceSpecification, RunInstancesRequest};
@@ -57,6 +57,14 @@ fn input(request: RunInstancesRequest) -> Result<RunInstances, ApiError> {
         groups: id::parse_all(&request.security_group_ids)?,
         group_names: request.security_groups,
         private_address: address.map(parse_address).transpose()?,
+        ipv6: Ipv6 {
+            listed: &request.ipv6_addresses,
+            count: request.ipv6_address_count,
+            prefixes: &[],
+            prefix_count: None,
+            primary: request.enable_primary_ipv6,
+        }
+        .read()?,
         interfaces: interfaces.collect::<Result<_, _>>()?,
         user_data: request.user_data.as_deref().map(user_data).transpose()?,
         disable_api_termination: request.disable_api_termination.unwrap_or(false),
@@ -77,8 +85,22 @@ fn interface(
     request: InstanceNetworkInterfaceSpecification,
 ) -> Result<InterfaceSpecification, ApiError> {
     // The control plane checks how the three go together.
-    let wanted = wanted_addresses(None, &request.private_ip_addresses, None)?;
-    let address = request.private_ip_address.as_deref();
+    let wanted = Ipv4 {
+        primary: request.private_ip_address.as_deref(),
+        listed: &request.private_ip_addresses,
+        secondary_count: request.secondary_private_ip_address_count,
+        prefixes: &request.ipv4_prefixes,
+        prefix_count: request.ipv4_prefix_count,
+    }
+    .read()?;
+    let ipv6 = Ipv6 {
+        listed: &request.ipv6_addresses,
+        count: request.ipv6_address_count,
+        prefixes: &request.ipv6_prefixes,
+        prefix_count: request.ipv6_prefix_count,
+        primary: request.primary_ipv6,
+    }
+    .read()?;
     Ok(InterfaceSpecification {
         eni: id::parse_optional(request.network_interface_id.as_deref())?,
         device_index: request.device_index,
@@ -86,9 +108,14 @@ fn interface(
         subnet: id::parse_optional(request.subnet_id.as_deref())?,
         description: request.description,
         groups: id::parse_all(&request.groups)?,
-        private_address: address.map(parse_address).transpose()?,
+        private_address: wanted.primary,
         private_addresses: wanted.listed,
-        secondary_count: count(request.secondary_private_ip_address_count)?,
+        secondary_count: wanted.secondary_count,
+        prefixes: wanted.prefixes,
+        prefix_count: wanted.prefix_count,
+        ipv6,
+        connection_tracking: timeouts(request.connection_tracking_specification)?
+            .unwrap_or_default(),
         delete_on_termination: request.delete_on_termination,
     })
 }

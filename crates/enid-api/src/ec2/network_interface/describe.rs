@@ -4,14 +4,14 @@
 //! candidates, and a page is taken from them without looking at the rest.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Bound;
 use std::str::FromStr;
 
 use enid_model::id::{
     AttachmentId, EniId, InstanceId, ResourceId, SecurityGroupId, SubnetId, VpcId,
 };
-use enid_model::network_interface::{Attachment, Mac, NetworkInterface};
+use enid_model::network_interface::{Attachment, ConnectionTracking, Mac, NetworkInterface};
 use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::Subnet;
 
@@ -24,9 +24,10 @@ use crate::generated::ec2::request::{
     DescribeNetworkInterfaceAttributeRequest, DescribeNetworkInterfacesRequest,
 };
 use crate::generated::ec2::response::{
-    self, AttributeBooleanValue, AttributeValue, DescribeNetworkInterfaceAttributeResponse,
-    DescribeNetworkInterfacesResponse, GroupIdentifier, NetworkInterfaceAttachment,
-    NetworkInterfacePrivateIpAddress,
+    self, AttributeBooleanValue, AttributeValue, ConnectionTrackingConfiguration,
+    DescribeNetworkInterfaceAttributeResponse, DescribeNetworkInterfacesResponse, GroupIdentifier,
+    Ipv4PrefixSpecification, Ipv6PrefixSpecification, NetworkInterfaceAttachment,
+    NetworkInterfaceIpv6Address, NetworkInterfacePrivateIpAddress,
 };
 use crate::wire::text::Text;
 
@@ -46,6 +47,7 @@ pub(in crate::ec2) enum Field {
     GroupName,
     Id,
     InterfaceType,
+    Ipv6Address,
     /// What no interface has as yet: it matches nothing, as in AWS.
     Lacking,
     Mac,
@@ -83,6 +85,7 @@ impl Field {
             "group-id" => Self::GroupId,
             "group-name" => Self::GroupName,
             "interface-type" => Self::InterfaceType,
+            "ipv6-addresses.ipv6-address" | "ipv6-address" => Self::Ipv6Address,
             "mac-address" => Self::Mac,
             "network-interface-id" => Self::Id,
             "owner-id" => Self::Owner,
@@ -100,7 +103,6 @@ impl Field {
             | "association.ip-owner-id"
             | "association.public-dns-name"
             | "association.public-ip"
-            | "ipv6-addresses.ipv6-address"
             | "operator.principal" => Self::Lacking,
             _ => return None,
         })
@@ -166,6 +168,9 @@ fn candidates<'a>(
     if let Some(addresses) = parsed::<Ipv4Addr>(filters, Field::PrivateAddress) {
         return ascending(region, holders(region, &addresses));
     }
+    if let Some(addresses) = parsed::<Ipv6Addr>(filters, Field::Ipv6Address) {
+        return ascending(region, ipv6_holders(region, &addresses));
+    }
     if let Some(values) = filters.exact(Field::PrivateDnsName) {
         let addresses: Vec<Ipv4Addr> = values.filter_map(address_of_name).collect();
         return ascending(region, holders(region, &addresses));
@@ -200,6 +205,22 @@ fn holders<'a>(region: &'a RegionState, addresses: &'a [Ipv4Addr]) -> impl Itera
         let subnets = region.subnets.values();
         let subnets = subnets.filter(move |subnet| subnet.cidr.contains(address));
         let leases = subnets.filter_map(move |subnet| region.leases.get(&(subnet.id, *address)));
+        leases.map(|lease| lease.eni)
+    })
+}
+
+/// The same for IPv6 addresses.
+fn ipv6_holders<'a>(
+    region: &'a RegionState,
+    addresses: &'a [Ipv6Addr],
+) -> impl Iterator<Item = EniId> {
+    let subnets = region.subnets.values();
+    let blocks = subnets.filter_map(|subnet| Some((subnet.id, subnet.ipv6_cidr?.cidr)));
+    blocks.flat_map(move |(subnet, block)| {
+        let inside = addresses
+            .iter()
+            .filter(move |address| block.contains(*address));
+        let leases = inside.filter_map(move |address| region.ipv6_leases.get(&(subnet, *address)));
         leases.map(|lease| lease.eni)
     })
 }
@@ -359,6 +380,7 @@ impl<'a> View<'a> {
             }
             Field::Id => test.display(eni.id),
             Field::InterfaceType => test.text(INTERFACE_TYPE),
+            Field::Ipv6Address => eni.ipv6_addresses.iter().for_each(|a| test.display(a)),
             Field::Lacking => {}
             Field::Mac => test.display(eni.mac),
             Field::Owner => test.text(&self.account),
@@ -403,7 +425,7 @@ pub(in crate::ec2) fn answer(
         description: Some(eni.description.as_str().into()),
         groups: view.groups(eni),
         interface_type: Some(INTERFACE_TYPE.into()),
-        ipv6_addresses: Vec::new(),
+        ipv6_addresses: ipv6_addresses(eni),
         mac_address: Some(Text::display(eni.mac)),
         network_interface_id: Some(Text::display(eni.id)),
         owner_id: Some(view.account.clone()),
@@ -418,7 +440,43 @@ pub(in crate::ec2) fn answer(
         tag_set: tag::answer(&eni.tags),
         vpc_id: Some(Text::display(eni.vpc)),
         availability_zone_id: subnet.map(|subnet| subnet.zone_id.as_str().into()),
+        connection_tracking_configuration: timeouts(eni),
+        ipv4_prefixes: eni
+            .ipv4_prefixes
+            .iter()
+            .map(|prefix| Ipv4PrefixSpecification {
+                ipv4_prefix: Some(Text::display(prefix)),
+            })
+            .collect(),
+        ipv6_prefixes: eni
+            .ipv6_prefixes
+            .iter()
+            .map(|prefix| Ipv6PrefixSpecification {
+                ipv6_prefix: Some(Text::display(prefix)),
+            })
+            .collect(),
+        ipv6_address: eni.ipv6_addresses.first().map(Text::display),
     }
+}
+
+fn ipv6_addresses(eni: &NetworkInterface) -> Vec<NetworkInterfaceIpv6Address> {
+    let addresses = eni.ipv6_addresses.iter().enumerate();
+    let addresses = addresses.map(|(at, address)| NetworkInterfaceIpv6Address {
+        ipv6_address: Some(Text::display(address)),
+        is_primary_ipv6: Some(at == 0 && eni.primary_ipv6),
+    });
+    addresses.collect()
+}
+
+/// The idle timeouts of an interface; absent unless one is set.
+fn timeouts(eni: &NetworkInterface) -> Option<ConnectionTrackingConfiguration> {
+    let timeouts = eni.connection_tracking;
+    let seconds = |timeout: Option<u32>| timeout.and_then(|seconds| i32::try_from(seconds).ok());
+    (timeouts != ConnectionTracking::default()).then(|| ConnectionTrackingConfiguration {
+        tcp_established_timeout: seconds(timeouts.tcp_established_timeout),
+        udp_stream_timeout: seconds(timeouts.udp_stream_timeout),
+        udp_timeout: seconds(timeouts.udp_timeout),
+    })
 }
 
 pub(in crate::ec2) fn status(eni: &NetworkInterface) -> &'static str {

@@ -11,6 +11,8 @@ use crate::wire::xml::{ToXml, Xml};
 /// A request that has been read whole: every member is supported and well formed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
+    /// AssignIpv6Addresses.
+    AssignIpv6Addresses(Box<request::AssignIpv6AddressesRequest>),
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<request::AssignPrivateIpAddressesRequest>),
     /// AssociateSubnetCidrBlock.
@@ -121,6 +123,8 @@ pub enum Request {
     StopInstances(Box<request::StopInstancesRequest>),
     /// TerminateInstances.
     TerminateInstances(Box<request::TerminateInstancesRequest>),
+    /// UnassignIpv6Addresses.
+    UnassignIpv6Addresses(Box<request::UnassignIpv6AddressesRequest>),
     /// UnassignPrivateIpAddresses.
     UnassignPrivateIpAddresses(Box<request::UnassignPrivateIpAddressesRequest>),
     /// UpdateSecurityGroupRuleDescriptionsEgress.
@@ -137,6 +141,12 @@ impl Request {
     /// Reads the members of an operation. Everything that Enid does not implement is refused here.
     pub fn parse(action: &str, params: Params<'_>) -> Result<Self, ApiError> {
         match action {
+            "AssignIpv6Addresses" => schema::read(
+                "AssignIpv6Addresses",
+                &request::network_interface::ASSIGN_IPV6_ADDRESSES_MEMBERS,
+                params,
+            )
+            .map(|request| Self::AssignIpv6Addresses(Box::new(request))),
             "AssignPrivateIpAddresses" => schema::read(
                 "AssignPrivateIpAddresses",
                 &request::network_interface::ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS,
@@ -447,6 +457,12 @@ impl Request {
                 params,
             )
             .map(|request| Self::TerminateInstances(Box::new(request))),
+            "UnassignIpv6Addresses" => schema::read(
+                "UnassignIpv6Addresses",
+                &request::network_interface::UNASSIGN_IPV6_ADDRESSES_MEMBERS,
+                params,
+            )
+            .map(|request| Self::UnassignIpv6Addresses(Box::new(request))),
             "UnassignPrivateIpAddresses" => schema::read(
                 "UnassignPrivateIpAddresses",
                 &request::network_interface::UNASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS,
@@ -477,6 +493,7 @@ impl Request {
     #[must_use]
     pub fn operation(&self) -> &'static str {
         match self {
+            Self::AssignIpv6Addresses(_) => "AssignIpv6Addresses",
             Self::AssignPrivateIpAddresses(_) => "AssignPrivateIpAddresses",
             Self::AssociateSubnetCidrBlock(_) => "AssociateSubnetCidrBlock",
             Self::AssociateVpcCidrBlock(_) => "AssociateVpcCidrBlock",
@@ -532,6 +549,7 @@ impl Request {
             Self::StartInstances(_) => "StartInstances",
             Self::StopInstances(_) => "StopInstances",
             Self::TerminateInstances(_) => "TerminateInstances",
+            Self::UnassignIpv6Addresses(_) => "UnassignIpv6Addresses",
             Self::UnassignPrivateIpAddresses(_) => "UnassignPrivateIpAddresses",
             Self::UpdateSecurityGroupRuleDescriptionsEgress(_) => {
                 "UpdateSecurityGroupRuleDescriptionsEgress"
@@ -546,6 +564,8 @@ impl Request {
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
+    /// AssignIpv6Addresses.
+    AssignIpv6Addresses(Box<response::AssignIpv6AddressesResponse>),
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<response::AssignPrivateIpAddressesResponse>),
     /// AssociateSubnetCidrBlock.
@@ -656,6 +676,8 @@ pub enum Response {
     StopInstances(Box<response::StopInstancesResponse>),
     /// TerminateInstances.
     TerminateInstances(Box<response::TerminateInstancesResponse>),
+    /// UnassignIpv6Addresses.
+    UnassignIpv6Addresses(Box<response::UnassignIpv6AddressesResponse>),
     /// UnassignPrivateIpAddresses.
     UnassignPrivateIpAddresses(Box<response::UnassignPrivateIpAddressesResponse>),
     /// UpdateSecurityGroupRuleDescriptionsEgress.
@@ -671,6 +693,7 @@ pub enum Response {
 impl ToXml for Response {
     fn to_xml(&self, xml: &mut Xml) {
         match self {
+            Self::AssignIpv6Addresses(response) => response.to_xml(xml),
             Self::AssignPrivateIpAddresses(response) => response.to_xml(xml),
             Self::AssociateSubnetCidrBlock(response) => response.to_xml(xml),
             Self::AssociateVpcCidrBlock(response) => response.to_xml(xml),
@@ -726,10 +749,17 @@ impl ToXml for Response {
             Self::StartInstances(response) => response.to_xml(xml),
             Self::StopInstances(response) => response.to_xml(xml),
             Self::TerminateInstances(response) => response.to_xml(xml),
+            Self::UnassignIpv6Addresses(response) => response.to_xml(xml),
             Self::UnassignPrivateIpAddresses(response) => response.to_xml(xml),
             Self::UpdateSecurityGroupRuleDescriptionsEgress(response) => response.to_xml(xml),
             Self::UpdateSecurityGroupRuleDescriptionsIngress(response) => response.to_xml(xml),
         }
+    }
+}
+
+impl From<response::AssignIpv6AddressesResponse> for Response {
+    fn from(response: response::AssignIpv6AddressesResponse) -> Self {
+        Self::AssignIpv6Addresses(Box::new(response))
     }
 }
 
@@ -1063,6 +1093,12 @@ impl From<response::TerminateInstancesResponse> for Response {
     }
 }
 
+impl From<response::UnassignIpv6AddressesResponse> for Response {
+    fn from(response: response::UnassignIpv6AddressesResponse) -> Self {
+        Self::UnassignIpv6Addresses(Box::new(response))
+    }
+}
+
 impl From<response::UnassignPrivateIpAddressesResponse> for Response {
     fn from(response: response::UnassignPrivateIpAddressesResponse) -> Self {
         Self::UnassignPrivateIpAddresses(Box::new(response))
@@ -1097,7 +1133,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AllocateHosts",
     "AllocateIpamPoolCidr",
     "ApplySecurityGroupsToClientVpnTargetNetwork",
-    "AssignIpv6Addresses",
     "AssignPrivateNatGatewayAddress",
     "AssociateAddress",
     "AssociateCapacityReservationBillingOwner",
@@ -1782,7 +1817,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "StartNetworkInsightsAnalysis",
     "StartVpcEndpointServicePrivateDnsVerification",
     "TerminateClientVpnConnections",
-    "UnassignIpv6Addresses",
     "UnassignPrivateNatGatewayAddress",
     "UnlockSnapshot",
     "UnmonitorInstances",

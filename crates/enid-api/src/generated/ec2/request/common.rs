@@ -36,6 +36,27 @@ impl Read for AttributeValue {
     }
 }
 
+/// The request structure ConnectionTrackingSpecificationRequest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConnectionTrackingSpecificationRequest {
+    /// `TcpEstablishedTimeout`.
+    pub tcp_established_timeout: Option<i32>,
+    /// `UdpStreamTimeout`.
+    pub udp_stream_timeout: Option<i32>,
+    /// `UdpTimeout`.
+    pub udp_timeout: Option<i32>,
+}
+
+impl Read for ConnectionTrackingSpecificationRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            tcp_established_timeout: params.optional("TcpEstablishedTimeout")?,
+            udp_stream_timeout: params.optional("UdpStreamTimeout")?,
+            udp_timeout: params.optional("UdpTimeout")?,
+        })
+    }
+}
+
 /// The request structure Filter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
@@ -50,6 +71,54 @@ impl Read for Filter {
         Ok(Self {
             name: params.optional("Name")?,
             values: params.list("Value")?,
+        })
+    }
+}
+
+/// The request structure InstanceIpv6Address.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceIpv6Address {
+    /// `Ipv6Address`.
+    pub ipv6_address: Option<String>,
+    /// `IsPrimaryIpv6`.
+    pub is_primary_ipv6: Option<bool>,
+}
+
+impl Read for InstanceIpv6Address {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            ipv6_address: params.optional("Ipv6Address")?,
+            is_primary_ipv6: params.optional("IsPrimaryIpv6")?,
+        })
+    }
+}
+
+/// The request structure Ipv4PrefixSpecificationRequest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ipv4PrefixSpecificationRequest {
+    /// `Ipv4Prefix`.
+    pub ipv4_prefix: Option<String>,
+}
+
+impl Read for Ipv4PrefixSpecificationRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            ipv4_prefix: params.optional("Ipv4Prefix")?,
+        })
+    }
+}
+
+/// The request structure Ipv6PrefixSpecificationRequest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ipv6PrefixSpecificationRequest {
+    /// `Ipv6Prefix`.
+    pub ipv6_prefix: Option<String>,
+}
+
+impl Read for Ipv6PrefixSpecificationRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            ipv6_prefix: params.optional("Ipv6Prefix")?,
         })
     }
 }
@@ -121,11 +190,32 @@ pub(super) static ATTRIBUTE_BOOLEAN_VALUE_2: Shape =
 /// The members of AttributeValue.
 pub(super) static ATTRIBUTE_VALUE: Shape = Shape::new(&[Member::supported("Value", Kind::Scalar)]);
 
+/// The members of ConnectionTrackingSpecificationRequest.
+pub(super) static CONNECTION_TRACKING_SPECIFICATION_REQUEST: Shape = Shape::new(&[
+    Member::supported("TcpEstablishedTimeout", Kind::Scalar),
+    Member::supported("UdpStreamTimeout", Kind::Scalar),
+    Member::supported("UdpTimeout", Kind::Scalar),
+]);
+
 /// The members of Filter.
 pub(super) static FILTER: Shape = Shape::new(&[
     Member::supported("Name", Kind::Scalar),
     Member::supported("Value", Kind::List(&Kind::Scalar)),
 ]);
+
+/// The members of InstanceIpv6Address.
+pub(super) static INSTANCE_IPV6_ADDRESS: Shape = Shape::new(&[
+    Member::supported("Ipv6Address", Kind::Scalar),
+    Member::supported("IsPrimaryIpv6", Kind::Scalar),
+]);
+
+/// The members of Ipv4PrefixSpecificationRequest.
+pub(super) static IPV4_PREFIX_SPECIFICATION_REQUEST: Shape =
+    Shape::new(&[Member::supported("Ipv4Prefix", Kind::Scalar)]);
+
+/// The members of Ipv6PrefixSpecificationRequest.
+pub(super) static IPV6_PREFIX_SPECIFICATION_REQUEST: Shape =
+    Shape::new(&[Member::supported("Ipv6Prefix", Kind::Scalar)]);
 
 /// The members of PrivateIpAddressSpecification.
 pub(super) static PRIVATE_IP_ADDRESS_SPECIFICATION: Shape = Shape::new(&[

@@ -4,8 +4,12 @@
 
 use super::common::{
     ATTRIBUTE_BOOLEAN_VALUE, ATTRIBUTE_BOOLEAN_VALUE_2, ATTRIBUTE_VALUE, AttributeBooleanValue,
-    AttributeValue, FILTER, Filter, PRIVATE_IP_ADDRESS_SPECIFICATION,
-    PrivateIpAddressSpecification, TAG_SPECIFICATION, TagSpecification,
+    AttributeValue, CONNECTION_TRACKING_SPECIFICATION_REQUEST,
+    ConnectionTrackingSpecificationRequest, FILTER, Filter, INSTANCE_IPV6_ADDRESS,
+    IPV4_PREFIX_SPECIFICATION_REQUEST, IPV6_PREFIX_SPECIFICATION_REQUEST, InstanceIpv6Address,
+    Ipv4PrefixSpecificationRequest, Ipv6PrefixSpecificationRequest,
+    PRIVATE_IP_ADDRESS_SPECIFICATION, PrivateIpAddressSpecification, TAG_SPECIFICATION,
+    TagSpecification,
 };
 use crate::error::ApiError;
 use crate::wire::params::{Blob, Params, Read};
@@ -18,6 +22,10 @@ pub struct RunInstancesRequest {
     pub image_id: Option<String>,
     /// `InstanceType`.
     pub instance_type: Option<String>,
+    /// `Ipv6AddressCount`.
+    pub ipv6_address_count: Option<i32>,
+    /// `Ipv6Address`.
+    pub ipv6_addresses: Vec<InstanceIpv6Address>,
     /// `KeyName`.
     pub key_name: Option<String>,
     /// `MaxCount`.
@@ -38,6 +46,8 @@ pub struct RunInstancesRequest {
     pub user_data: Option<String>,
     /// `TagSpecification`.
     pub tag_specifications: Vec<TagSpecification>,
+    /// `EnablePrimaryIpv6`.
+    pub enable_primary_ipv6: Option<bool>,
     /// `DisableApiTermination`.
     pub disable_api_termination: Option<bool>,
     /// `InstanceInitiatedShutdownBehavior`.
@@ -57,6 +67,8 @@ impl Read for RunInstancesRequest {
         Ok(Self {
             image_id: params.optional("ImageId")?,
             instance_type: params.optional("InstanceType")?,
+            ipv6_address_count: params.optional("Ipv6AddressCount")?,
+            ipv6_addresses: params.list("Ipv6Address")?,
             key_name: params.optional("KeyName")?,
             max_count: params.required("MaxCount")?,
             min_count: params.required("MinCount")?,
@@ -67,6 +79,7 @@ impl Read for RunInstancesRequest {
             subnet_id: params.optional("SubnetId")?,
             user_data: params.optional("UserData")?,
             tag_specifications: params.list("TagSpecification")?,
+            enable_primary_ipv6: params.optional("EnablePrimaryIpv6")?,
             disable_api_termination: params.optional("DisableApiTermination")?,
             instance_initiated_shutdown_behavior: params
                 .optional("InstanceInitiatedShutdownBehavior")?,
@@ -93,9 +106,7 @@ pub(in crate::generated) static RUN_INSTANCES_MEMBERS: Shape = Shape::new(&[
     Member::supported("EbsOptimized", Kind::Scalar),
     Member::refused("ElasticGpuSpecification"),
     Member::refused("ElasticInferenceAccelerator"),
-    Member::supported("EnablePrimaryIpv6", Kind::Scalar)
-        .only(&["false"])
-        .of(&["false", "true"]),
+    Member::supported("EnablePrimaryIpv6", Kind::Scalar),
     Member::supported("EnclaveOptions", Kind::Structure(&ENCLAVE_OPTIONS_REQUEST)),
     Member::supported(
         "HibernationOptions",
@@ -106,8 +117,11 @@ pub(in crate::generated) static RUN_INSTANCES_MEMBERS: Shape = Shape::new(&[
     Member::supported("InstanceInitiatedShutdownBehavior", Kind::Scalar).of(&["stop", "terminate"]),
     Member::refused("InstanceMarketOptions"),
     Member::supported("InstanceType", Kind::Scalar),
-    Member::refused("Ipv6Address"),
-    Member::supported("Ipv6AddressCount", Kind::Scalar).only(&["0"]),
+    Member::supported(
+        "Ipv6Address",
+        Kind::List(&Kind::Structure(&INSTANCE_IPV6_ADDRESS)),
+    ),
+    Member::supported("Ipv6AddressCount", Kind::Scalar),
     Member::refused("KernelId"),
     Member::supported("KeyName", Kind::Scalar),
     Member::refused("LaunchTemplate"),
@@ -486,6 +500,10 @@ pub struct InstanceNetworkInterfaceSpecification {
     pub device_index: Option<i32>,
     /// `SecurityGroupId`.
     pub groups: Vec<String>,
+    /// `Ipv6AddressCount`.
+    pub ipv6_address_count: Option<i32>,
+    /// `Ipv6Addresses`.
+    pub ipv6_addresses: Vec<InstanceIpv6Address>,
     /// `NetworkInterfaceId`.
     pub network_interface_id: Option<String>,
     /// `PrivateIpAddress`.
@@ -498,6 +516,18 @@ pub struct InstanceNetworkInterfaceSpecification {
     pub subnet_id: Option<String>,
     /// `NetworkCardIndex`.
     pub network_card_index: Option<i32>,
+    /// `Ipv4Prefix`.
+    pub ipv4_prefixes: Vec<Ipv4PrefixSpecificationRequest>,
+    /// `Ipv4PrefixCount`.
+    pub ipv4_prefix_count: Option<i32>,
+    /// `Ipv6Prefix`.
+    pub ipv6_prefixes: Vec<Ipv6PrefixSpecificationRequest>,
+    /// `Ipv6PrefixCount`.
+    pub ipv6_prefix_count: Option<i32>,
+    /// `PrimaryIpv6`.
+    pub primary_ipv6: Option<bool>,
+    /// `ConnectionTrackingSpecification`.
+    pub connection_tracking_specification: Option<ConnectionTrackingSpecificationRequest>,
 }
 
 impl Read for InstanceNetworkInterfaceSpecification {
@@ -507,6 +537,8 @@ impl Read for InstanceNetworkInterfaceSpecification {
             description: params.optional("Description")?,
             device_index: params.optional("DeviceIndex")?,
             groups: params.list("SecurityGroupId")?,
+            ipv6_address_count: params.optional("Ipv6AddressCount")?,
+            ipv6_addresses: params.list("Ipv6Addresses")?,
             network_interface_id: params.optional("NetworkInterfaceId")?,
             private_ip_address: params.optional("PrivateIpAddress")?,
             private_ip_addresses: params.list("PrivateIpAddresses")?,
@@ -514,6 +546,13 @@ impl Read for InstanceNetworkInterfaceSpecification {
                 .optional("SecondaryPrivateIpAddressCount")?,
             subnet_id: params.optional("SubnetId")?,
             network_card_index: params.optional("NetworkCardIndex")?,
+            ipv4_prefixes: params.list("Ipv4Prefix")?,
+            ipv4_prefix_count: params.optional("Ipv4PrefixCount")?,
+            ipv6_prefixes: params.list("Ipv6Prefix")?,
+            ipv6_prefix_count: params.optional("Ipv6PrefixCount")?,
+            primary_ipv6: params.optional("PrimaryIpv6")?,
+            connection_tracking_specification: params
+                .optional("ConnectionTrackingSpecification")?,
         })
     }
 }
@@ -570,24 +609,34 @@ pub(super) static INSTANCE_NETWORK_INTERFACE_SPECIFICATION: Shape = Shape::new(&
     Member::supported("AssociatePublicIpAddress", Kind::Scalar)
         .only(&["false"])
         .of(&["false", "true"]),
-    Member::refused("ConnectionTrackingSpecification"),
+    Member::supported(
+        "ConnectionTrackingSpecification",
+        Kind::Structure(&CONNECTION_TRACKING_SPECIFICATION_REQUEST),
+    ),
     Member::supported("DeleteOnTermination", Kind::Scalar),
     Member::supported("Description", Kind::Scalar),
     Member::supported("DeviceIndex", Kind::Scalar),
     Member::refused("EnaQueueCount"),
     Member::refused("EnaSrdSpecification"),
     Member::supported("InterfaceType", Kind::Scalar).only(&["interface"]),
-    Member::refused("Ipv4Prefix"),
-    Member::refused("Ipv4PrefixCount"),
-    Member::supported("Ipv6AddressCount", Kind::Scalar).only(&["0"]),
-    Member::refused("Ipv6Addresses"),
-    Member::refused("Ipv6Prefix"),
-    Member::refused("Ipv6PrefixCount"),
+    Member::supported(
+        "Ipv4Prefix",
+        Kind::List(&Kind::Structure(&IPV4_PREFIX_SPECIFICATION_REQUEST)),
+    ),
+    Member::supported("Ipv4PrefixCount", Kind::Scalar),
+    Member::supported("Ipv6AddressCount", Kind::Scalar),
+    Member::supported(
+        "Ipv6Addresses",
+        Kind::List(&Kind::Structure(&INSTANCE_IPV6_ADDRESS)),
+    ),
+    Member::supported(
+        "Ipv6Prefix",
+        Kind::List(&Kind::Structure(&IPV6_PREFIX_SPECIFICATION_REQUEST)),
+    ),
+    Member::supported("Ipv6PrefixCount", Kind::Scalar),
     Member::supported("NetworkCardIndex", Kind::Scalar),
     Member::supported("NetworkInterfaceId", Kind::Scalar),
-    Member::supported("PrimaryIpv6", Kind::Scalar)
-        .only(&["false"])
-        .of(&["false", "true"]),
+    Member::supported("PrimaryIpv6", Kind::Scalar),
     Member::supported("PrivateIpAddress", Kind::Scalar),
     Member::supported(
         "PrivateIpAddresses",

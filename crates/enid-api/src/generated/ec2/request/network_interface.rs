@@ -3,9 +3,12 @@
 //! Requests: network interface.
 
 use super::common::{
-    ATTRIBUTE_BOOLEAN_VALUE, ATTRIBUTE_VALUE, AttributeBooleanValue, AttributeValue, FILTER,
-    Filter, PRIVATE_IP_ADDRESS_SPECIFICATION, PrivateIpAddressSpecification, TAG_SPECIFICATION,
-    TagSpecification,
+    ATTRIBUTE_BOOLEAN_VALUE, ATTRIBUTE_VALUE, AttributeBooleanValue, AttributeValue,
+    CONNECTION_TRACKING_SPECIFICATION_REQUEST, ConnectionTrackingSpecificationRequest, FILTER,
+    Filter, INSTANCE_IPV6_ADDRESS, IPV4_PREFIX_SPECIFICATION_REQUEST,
+    IPV6_PREFIX_SPECIFICATION_REQUEST, InstanceIpv6Address, Ipv4PrefixSpecificationRequest,
+    Ipv6PrefixSpecificationRequest, PRIVATE_IP_ADDRESS_SPECIFICATION,
+    PrivateIpAddressSpecification, TAG_SPECIFICATION, TagSpecification,
 };
 use crate::error::ApiError;
 use crate::wire::params::{Params, Read};
@@ -14,10 +17,22 @@ use crate::wire::schema::{Kind, Member, Shape};
 /// What a client asks of CreateNetworkInterface.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CreateNetworkInterfaceRequest {
+    /// `Ipv4Prefix`.
+    pub ipv4_prefixes: Vec<Ipv4PrefixSpecificationRequest>,
+    /// `Ipv4PrefixCount`.
+    pub ipv4_prefix_count: Option<i32>,
+    /// `Ipv6Prefix`.
+    pub ipv6_prefixes: Vec<Ipv6PrefixSpecificationRequest>,
+    /// `Ipv6PrefixCount`.
+    pub ipv6_prefix_count: Option<i32>,
     /// `TagSpecification`.
     pub tag_specifications: Vec<TagSpecification>,
     /// `ClientToken`.
     pub client_token: Option<String>,
+    /// `EnablePrimaryIpv6`.
+    pub enable_primary_ipv6: Option<bool>,
+    /// `ConnectionTrackingSpecification`.
+    pub connection_tracking_specification: Option<ConnectionTrackingSpecificationRequest>,
     /// `SubnetId`.
     pub subnet_id: String,
     /// `Description`.
@@ -30,13 +45,24 @@ pub struct CreateNetworkInterfaceRequest {
     pub private_ip_addresses: Vec<PrivateIpAddressSpecification>,
     /// `SecondaryPrivateIpAddressCount`.
     pub secondary_private_ip_address_count: Option<i32>,
+    /// `Ipv6Addresses`.
+    pub ipv6_addresses: Vec<InstanceIpv6Address>,
+    /// `Ipv6AddressCount`.
+    pub ipv6_address_count: Option<i32>,
 }
 
 impl Read for CreateNetworkInterfaceRequest {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
+            ipv4_prefixes: params.list("Ipv4Prefix")?,
+            ipv4_prefix_count: params.optional("Ipv4PrefixCount")?,
+            ipv6_prefixes: params.list("Ipv6Prefix")?,
+            ipv6_prefix_count: params.optional("Ipv6PrefixCount")?,
             tag_specifications: params.list("TagSpecification")?,
             client_token: params.optional("ClientToken")?,
+            enable_primary_ipv6: params.optional("EnablePrimaryIpv6")?,
+            connection_tracking_specification: params
+                .optional("ConnectionTrackingSpecification")?,
             subnet_id: params.required("SubnetId")?,
             description: params.optional("Description")?,
             private_ip_address: params.optional("PrivateIpAddress")?,
@@ -44,6 +70,8 @@ impl Read for CreateNetworkInterfaceRequest {
             private_ip_addresses: params.list("PrivateIpAddresses")?,
             secondary_private_ip_address_count: params
                 .optional("SecondaryPrivateIpAddressCount")?,
+            ipv6_addresses: params.list("Ipv6Addresses")?,
+            ipv6_address_count: params.optional("Ipv6AddressCount")?,
         })
     }
 }
@@ -51,20 +79,30 @@ impl Read for CreateNetworkInterfaceRequest {
 /// The members of CreateNetworkInterface.
 pub(in crate::generated) static CREATE_NETWORK_INTERFACE_MEMBERS: Shape = Shape::new(&[
     Member::supported("ClientToken", Kind::Scalar),
-    Member::refused("ConnectionTrackingSpecification"),
+    Member::supported(
+        "ConnectionTrackingSpecification",
+        Kind::Structure(&CONNECTION_TRACKING_SPECIFICATION_REQUEST),
+    ),
     Member::supported("Description", Kind::Scalar),
-    Member::supported("EnablePrimaryIpv6", Kind::Scalar)
-        .only(&["false"])
-        .of(&["false", "true"]),
+    Member::supported("EnablePrimaryIpv6", Kind::Scalar),
     Member::supported("InterfaceType", Kind::Scalar)
         .only(&["interface"])
         .of(&["efa", "efa-only", "branch", "trunk"]),
-    Member::refused("Ipv4Prefix"),
-    Member::refused("Ipv4PrefixCount"),
-    Member::supported("Ipv6AddressCount", Kind::Scalar).only(&["0"]),
-    Member::refused("Ipv6Addresses"),
-    Member::refused("Ipv6Prefix"),
-    Member::refused("Ipv6PrefixCount"),
+    Member::supported(
+        "Ipv4Prefix",
+        Kind::List(&Kind::Structure(&IPV4_PREFIX_SPECIFICATION_REQUEST)),
+    ),
+    Member::supported("Ipv4PrefixCount", Kind::Scalar),
+    Member::supported("Ipv6AddressCount", Kind::Scalar),
+    Member::supported(
+        "Ipv6Addresses",
+        Kind::List(&Kind::Structure(&INSTANCE_IPV6_ADDRESS)),
+    ),
+    Member::supported(
+        "Ipv6Prefix",
+        Kind::List(&Kind::Structure(&IPV6_PREFIX_SPECIFICATION_REQUEST)),
+    ),
+    Member::supported("Ipv6PrefixCount", Kind::Scalar),
     Member::refused("Operator"),
     Member::supported("PrivateIpAddress", Kind::Scalar),
     Member::supported(
@@ -196,6 +234,10 @@ pub(in crate::generated) static DETACH_NETWORK_INTERFACE_MEMBERS: Shape = Shape:
 /// What a client asks of ModifyNetworkInterfaceAttribute.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModifyNetworkInterfaceAttributeRequest {
+    /// `EnablePrimaryIpv6`.
+    pub enable_primary_ipv6: Option<bool>,
+    /// `ConnectionTrackingSpecification`.
+    pub connection_tracking_specification: Option<ConnectionTrackingSpecificationRequest>,
     /// `NetworkInterfaceId`.
     pub network_interface_id: String,
     /// `Description`.
@@ -211,6 +253,9 @@ pub struct ModifyNetworkInterfaceAttributeRequest {
 impl Read for ModifyNetworkInterfaceAttributeRequest {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
+            enable_primary_ipv6: params.optional("EnablePrimaryIpv6")?,
+            connection_tracking_specification: params
+                .optional("ConnectionTrackingSpecification")?,
             network_interface_id: params.required("NetworkInterfaceId")?,
             description: params.optional("Description")?,
             source_dest_check: params.optional("SourceDestCheck")?,
@@ -230,12 +275,13 @@ pub(in crate::generated) static MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS: Shap
         "Attachment",
         Kind::Structure(&NETWORK_INTERFACE_ATTACHMENT_CHANGES),
     ),
-    Member::refused("ConnectionTrackingSpecification"),
+    Member::supported(
+        "ConnectionTrackingSpecification",
+        Kind::Structure(&CONNECTION_TRACKING_SPECIFICATION_REQUEST),
+    ),
     Member::supported("Description", Kind::Structure(&ATTRIBUTE_VALUE)),
     Member::refused("EnaSrdSpecification"),
-    Member::supported("EnablePrimaryIpv6", Kind::Scalar)
-        .only(&["false"])
-        .of(&["false", "true"]),
+    Member::supported("EnablePrimaryIpv6", Kind::Scalar),
     Member::supported("NetworkInterfaceId", Kind::Scalar).required(),
     Member::supported("SecurityGroupId", Kind::List(&Kind::Scalar)),
     Member::supported("SourceDestCheck", Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE)),
@@ -299,6 +345,10 @@ pub(in crate::generated) static RESET_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS: Shape
 /// What a client asks of AssignPrivateIpAddresses.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AssignPrivateIpAddressesRequest {
+    /// `Ipv4Prefix`.
+    pub ipv4_prefixes: Vec<String>,
+    /// `Ipv4PrefixCount`.
+    pub ipv4_prefix_count: Option<i32>,
     /// `NetworkInterfaceId`.
     pub network_interface_id: String,
     /// `PrivateIpAddress`.
@@ -312,6 +362,8 @@ pub struct AssignPrivateIpAddressesRequest {
 impl Read for AssignPrivateIpAddressesRequest {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
+            ipv4_prefixes: params.list("Ipv4Prefix")?,
+            ipv4_prefix_count: params.optional("Ipv4PrefixCount")?,
             network_interface_id: params.required("NetworkInterfaceId")?,
             private_ip_addresses: params.list("PrivateIpAddress")?,
             secondary_private_ip_address_count: params
@@ -324,8 +376,8 @@ impl Read for AssignPrivateIpAddressesRequest {
 /// The members of AssignPrivateIpAddresses.
 pub(in crate::generated) static ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS: Shape = Shape::new(&[
     Member::supported("AllowReassignment", Kind::Scalar),
-    Member::refused("Ipv4Prefix"),
-    Member::refused("Ipv4PrefixCount"),
+    Member::supported("Ipv4Prefix", Kind::List(&Kind::Scalar)),
+    Member::supported("Ipv4PrefixCount", Kind::Scalar),
     Member::supported("NetworkInterfaceId", Kind::Scalar).required(),
     Member::supported("PrivateIpAddress", Kind::List(&Kind::Scalar)),
     Member::supported("SecondaryPrivateIpAddressCount", Kind::Scalar),
@@ -334,6 +386,8 @@ pub(in crate::generated) static ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS: Shape = Sha
 /// What a client asks of UnassignPrivateIpAddresses.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UnassignPrivateIpAddressesRequest {
+    /// `Ipv4Prefix`.
+    pub ipv4_prefixes: Vec<String>,
     /// `NetworkInterfaceId`.
     pub network_interface_id: String,
     /// `PrivateIpAddress`.
@@ -343,6 +397,7 @@ pub struct UnassignPrivateIpAddressesRequest {
 impl Read for UnassignPrivateIpAddressesRequest {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
+            ipv4_prefixes: params.list("Ipv4Prefix")?,
             network_interface_id: params.required("NetworkInterfaceId")?,
             private_ip_addresses: params.list("PrivateIpAddress")?,
         })
@@ -351,9 +406,73 @@ impl Read for UnassignPrivateIpAddressesRequest {
 
 /// The members of UnassignPrivateIpAddresses.
 pub(in crate::generated) static UNASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS: Shape = Shape::new(&[
-    Member::refused("Ipv4Prefix"),
+    Member::supported("Ipv4Prefix", Kind::List(&Kind::Scalar)),
     Member::supported("NetworkInterfaceId", Kind::Scalar).required(),
     Member::supported("PrivateIpAddress", Kind::List(&Kind::Scalar)),
+]);
+
+/// What a client asks of AssignIpv6Addresses.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AssignIpv6AddressesRequest {
+    /// `Ipv6PrefixCount`.
+    pub ipv6_prefix_count: Option<i32>,
+    /// `Ipv6Prefix`.
+    pub ipv6_prefixes: Vec<String>,
+    /// `NetworkInterfaceId`.
+    pub network_interface_id: String,
+    /// `Ipv6Addresses`.
+    pub ipv6_addresses: Vec<String>,
+    /// `Ipv6AddressCount`.
+    pub ipv6_address_count: Option<i32>,
+}
+
+impl Read for AssignIpv6AddressesRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            ipv6_prefix_count: params.optional("Ipv6PrefixCount")?,
+            ipv6_prefixes: params.list("Ipv6Prefix")?,
+            network_interface_id: params.required("NetworkInterfaceId")?,
+            ipv6_addresses: params.list("Ipv6Addresses")?,
+            ipv6_address_count: params.optional("Ipv6AddressCount")?,
+        })
+    }
+}
+
+/// The members of AssignIpv6Addresses.
+pub(in crate::generated) static ASSIGN_IPV6_ADDRESSES_MEMBERS: Shape = Shape::new(&[
+    Member::supported("Ipv6AddressCount", Kind::Scalar),
+    Member::supported("Ipv6Addresses", Kind::List(&Kind::Scalar)),
+    Member::supported("Ipv6Prefix", Kind::List(&Kind::Scalar)),
+    Member::supported("Ipv6PrefixCount", Kind::Scalar),
+    Member::supported("NetworkInterfaceId", Kind::Scalar).required(),
+]);
+
+/// What a client asks of UnassignIpv6Addresses.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UnassignIpv6AddressesRequest {
+    /// `Ipv6Prefix`.
+    pub ipv6_prefixes: Vec<String>,
+    /// `NetworkInterfaceId`.
+    pub network_interface_id: String,
+    /// `Ipv6Addresses`.
+    pub ipv6_addresses: Vec<String>,
+}
+
+impl Read for UnassignIpv6AddressesRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            ipv6_prefixes: params.list("Ipv6Prefix")?,
+            network_interface_id: params.required("NetworkInterfaceId")?,
+            ipv6_addresses: params.list("Ipv6Addresses")?,
+        })
+    }
+}
+
+/// The members of UnassignIpv6Addresses.
+pub(in crate::generated) static UNASSIGN_IPV6_ADDRESSES_MEMBERS: Shape = Shape::new(&[
+    Member::supported("Ipv6Addresses", Kind::List(&Kind::Scalar)),
+    Member::supported("Ipv6Prefix", Kind::List(&Kind::Scalar)),
+    Member::supported("NetworkInterfaceId", Kind::Scalar).required(),
 ]);
 
 /// The request structure NetworkInterfaceAttachmentChanges.

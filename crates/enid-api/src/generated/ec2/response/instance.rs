@@ -205,6 +205,25 @@ impl ToXml for GetConsoleOutputResponse {
     }
 }
 
+/// The answer structure ConnectionTrackingSpecificationResponse.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConnectionTrackingSpecificationResponse {
+    /// `tcpEstablishedTimeout`.
+    pub tcp_established_timeout: Option<i32>,
+    /// `udpStreamTimeout`.
+    pub udp_stream_timeout: Option<i32>,
+    /// `udpTimeout`.
+    pub udp_timeout: Option<i32>,
+}
+
+impl ToXml for ConnectionTrackingSpecificationResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("tcpEstablishedTimeout"), &self.tcp_established_timeout);
+        xml.optional(tag!("udpStreamTimeout"), &self.udp_stream_timeout);
+        xml.optional(tag!("udpTimeout"), &self.udp_timeout);
+    }
+}
+
 /// The answer structure EbsInstanceBlockDevice.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EbsInstanceBlockDevice {
@@ -262,6 +281,8 @@ pub struct Instance {
     pub metadata_options: Option<InstanceMetadataOptionsResponse>,
     /// `platformDetails`.
     pub platform_details: Option<Text>,
+    /// `ipv6Address`.
+    pub ipv6_address: Option<Text>,
     /// `instanceId`.
     pub instance_id: Option<Text>,
     /// `imageId`.
@@ -322,6 +343,7 @@ impl ToXml for Instance {
         xml.optional(tag!("virtualizationType"), &self.virtualization_type);
         xml.optional(tag!("metadataOptions"), &self.metadata_options);
         xml.optional(tag!("platformDetails"), &self.platform_details);
+        xml.optional(tag!("ipv6Address"), &self.ipv6_address);
         xml.optional(tag!("instanceId"), &self.instance_id);
         xml.optional(tag!("imageId"), &self.image_id);
         xml.optional(tag!("instanceState"), &self.state);
@@ -357,6 +379,19 @@ impl ToXml for InstanceBlockDeviceMapping {
     }
 }
 
+/// The answer structure InstanceIpv4Prefix.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceIpv4Prefix {
+    /// `ipv4Prefix`.
+    pub ipv4_prefix: Option<Text>,
+}
+
+impl ToXml for InstanceIpv4Prefix {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("ipv4Prefix"), &self.ipv4_prefix);
+    }
+}
+
 /// The answer structure InstanceIpv6Address.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstanceIpv6Address {
@@ -370,6 +405,19 @@ impl ToXml for InstanceIpv6Address {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("ipv6Address"), &self.ipv6_address);
         xml.optional(tag!("isPrimaryIpv6"), &self.is_primary_ipv6);
+    }
+}
+
+/// The answer structure InstanceIpv6Prefix.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceIpv6Prefix {
+    /// `ipv6Prefix`.
+    pub ipv6_prefix: Option<Text>,
+}
+
+impl ToXml for InstanceIpv6Prefix {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("ipv6Prefix"), &self.ipv6_prefix);
     }
 }
 
@@ -437,6 +485,12 @@ pub struct InstanceNetworkInterface {
     pub vpc_id: Option<Text>,
     /// `interfaceType`.
     pub interface_type: Option<Text>,
+    /// `ipv4PrefixSet`.
+    pub ipv4_prefixes: Vec<InstanceIpv4Prefix>,
+    /// `ipv6PrefixSet`.
+    pub ipv6_prefixes: Vec<InstanceIpv6Prefix>,
+    /// `connectionTrackingConfiguration`.
+    pub connection_tracking_configuration: Option<ConnectionTrackingSpecificationResponse>,
 }
 
 impl ToXml for InstanceNetworkInterface {
@@ -460,6 +514,12 @@ impl ToXml for InstanceNetworkInterface {
         xml.optional(tag!("subnetId"), &self.subnet_id);
         xml.optional(tag!("vpcId"), &self.vpc_id);
         xml.optional(tag!("interfaceType"), &self.interface_type);
+        xml.list(tag!("ipv4PrefixSet"), tag!("item"), &self.ipv4_prefixes);
+        xml.list(tag!("ipv6PrefixSet"), tag!("item"), &self.ipv6_prefixes);
+        xml.optional(
+            tag!("connectionTrackingConfiguration"),
+            &self.connection_tracking_configuration,
+        );
     }
 }
 

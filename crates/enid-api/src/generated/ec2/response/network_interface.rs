@@ -171,6 +171,60 @@ impl ToXml for UnassignPrivateIpAddressesResponse {
     }
 }
 
+/// The answer of AssignIpv6Addresses.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AssignIpv6AddressesResponse {
+    /// `assignedIpv6Addresses`.
+    pub assigned_ipv6_addresses: Vec<Text>,
+    /// `assignedIpv6PrefixSet`.
+    pub assigned_ipv6_prefixes: Vec<Text>,
+    /// `networkInterfaceId`.
+    pub network_interface_id: Option<Text>,
+}
+
+impl ToXml for AssignIpv6AddressesResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.list(
+            tag!("assignedIpv6Addresses"),
+            tag!("item"),
+            &self.assigned_ipv6_addresses,
+        );
+        xml.list(
+            tag!("assignedIpv6PrefixSet"),
+            tag!("item"),
+            &self.assigned_ipv6_prefixes,
+        );
+        xml.optional(tag!("networkInterfaceId"), &self.network_interface_id);
+    }
+}
+
+/// The answer of UnassignIpv6Addresses.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UnassignIpv6AddressesResponse {
+    /// `networkInterfaceId`.
+    pub network_interface_id: Option<Text>,
+    /// `unassignedIpv6Addresses`.
+    pub unassigned_ipv6_addresses: Vec<Text>,
+    /// `unassignedIpv6PrefixSet`.
+    pub unassigned_ipv6_prefixes: Vec<Text>,
+}
+
+impl ToXml for UnassignIpv6AddressesResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("networkInterfaceId"), &self.network_interface_id);
+        xml.list(
+            tag!("unassignedIpv6Addresses"),
+            tag!("item"),
+            &self.unassigned_ipv6_addresses,
+        );
+        xml.list(
+            tag!("unassignedIpv6PrefixSet"),
+            tag!("item"),
+            &self.unassigned_ipv6_prefixes,
+        );
+    }
+}
+
 /// The answer structure AssignedPrivateIpAddress.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AssignedPrivateIpAddress {
@@ -181,6 +235,25 @@ pub struct AssignedPrivateIpAddress {
 impl ToXml for AssignedPrivateIpAddress {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("privateIpAddress"), &self.private_ip_address);
+    }
+}
+
+/// The answer structure ConnectionTrackingConfiguration.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConnectionTrackingConfiguration {
+    /// `tcpEstablishedTimeout`.
+    pub tcp_established_timeout: Option<i32>,
+    /// `udpStreamTimeout`.
+    pub udp_stream_timeout: Option<i32>,
+    /// `udpTimeout`.
+    pub udp_timeout: Option<i32>,
+}
+
+impl ToXml for ConnectionTrackingConfiguration {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("tcpEstablishedTimeout"), &self.tcp_established_timeout);
+        xml.optional(tag!("udpStreamTimeout"), &self.udp_stream_timeout);
+        xml.optional(tag!("udpTimeout"), &self.udp_timeout);
     }
 }
 
@@ -197,6 +270,19 @@ impl ToXml for Ipv4PrefixSpecification {
     }
 }
 
+/// The answer structure Ipv6PrefixSpecification.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ipv6PrefixSpecification {
+    /// `ipv6Prefix`.
+    pub ipv6_prefix: Option<Text>,
+}
+
+impl ToXml for Ipv6PrefixSpecification {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("ipv6Prefix"), &self.ipv6_prefix);
+    }
+}
+
 /// The answer structure NetworkInterface.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NetworkInterface {
@@ -204,6 +290,8 @@ pub struct NetworkInterface {
     pub attachment: Option<NetworkInterfaceAttachment>,
     /// `availabilityZone`.
     pub availability_zone: Option<Text>,
+    /// `connectionTrackingConfiguration`.
+    pub connection_tracking_configuration: Option<ConnectionTrackingConfiguration>,
     /// `description`.
     pub description: Option<Text>,
     /// `groupSet`.
@@ -224,6 +312,10 @@ pub struct NetworkInterface {
     pub private_ip_address: Option<Text>,
     /// `privateIpAddressesSet`.
     pub private_ip_addresses: Vec<NetworkInterfacePrivateIpAddress>,
+    /// `ipv4PrefixSet`.
+    pub ipv4_prefixes: Vec<Ipv4PrefixSpecification>,
+    /// `ipv6PrefixSet`.
+    pub ipv6_prefixes: Vec<Ipv6PrefixSpecification>,
     /// `requesterId`.
     pub requester_id: Option<Text>,
     /// `requesterManaged`.
@@ -238,6 +330,8 @@ pub struct NetworkInterface {
     pub tag_set: Vec<Tag>,
     /// `vpcId`.
     pub vpc_id: Option<Text>,
+    /// `ipv6Address`.
+    pub ipv6_address: Option<Text>,
     /// `availabilityZoneId`.
     pub availability_zone_id: Option<Text>,
 }
@@ -246,6 +340,10 @@ impl ToXml for NetworkInterface {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("attachment"), &self.attachment);
         xml.optional(tag!("availabilityZone"), &self.availability_zone);
+        xml.optional(
+            tag!("connectionTrackingConfiguration"),
+            &self.connection_tracking_configuration,
+        );
         xml.optional(tag!("description"), &self.description);
         xml.list(tag!("groupSet"), tag!("item"), &self.groups);
         xml.optional(tag!("interfaceType"), &self.interface_type);
@@ -260,6 +358,8 @@ impl ToXml for NetworkInterface {
             tag!("item"),
             &self.private_ip_addresses,
         );
+        xml.list(tag!("ipv4PrefixSet"), tag!("item"), &self.ipv4_prefixes);
+        xml.list(tag!("ipv6PrefixSet"), tag!("item"), &self.ipv6_prefixes);
         xml.optional(tag!("requesterId"), &self.requester_id);
         xml.optional(tag!("requesterManaged"), &self.requester_managed);
         xml.optional(tag!("sourceDestCheck"), &self.source_dest_check);
@@ -267,6 +367,7 @@ impl ToXml for NetworkInterface {
         xml.optional(tag!("subnetId"), &self.subnet_id);
         xml.list(tag!("tagSet"), tag!("item"), &self.tag_set);
         xml.optional(tag!("vpcId"), &self.vpc_id);
+        xml.optional(tag!("ipv6Address"), &self.ipv6_address);
         xml.optional(tag!("availabilityZoneId"), &self.availability_zone_id);
     }
 }
@@ -310,8 +411,6 @@ impl ToXml for NetworkInterfaceAttachment {
 pub struct NetworkInterfaceIpv6Address {
     /// `ipv6Address`.
     pub ipv6_address: Option<Text>,
-    /// `publicIpv6DnsName`.
-    pub public_ipv6_dns_name: Option<Text>,
     /// `isPrimaryIpv6`.
     pub is_primary_ipv6: Option<bool>,
 }
@@ -319,7 +418,6 @@ pub struct NetworkInterfaceIpv6Address {
 impl ToXml for NetworkInterfaceIpv6Address {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("ipv6Address"), &self.ipv6_address);
-        xml.optional(tag!("publicIpv6DnsName"), &self.public_ipv6_dns_name);
         xml.optional(tag!("isPrimaryIpv6"), &self.is_primary_ipv6);
     }
 }
