@@ -87,7 +87,10 @@ fn generate(root: &Path) -> Result<BTreeMap<PathBuf, String>> {
         files.insert(home.join("operations.rs"), format_rust(&text)?);
         covered.push((service, operations));
     }
-    files.insert(PathBuf::from(coverage::PAGE), coverage::page(&covered)?);
+    files.insert(
+        PathBuf::from(coverage::PAGE),
+        coverage::page(root, &covered)?,
+    );
     Ok(files)
 }
 
