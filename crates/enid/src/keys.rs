@@ -231,7 +231,7 @@ mod tests {
         let policy = serde_json::json!({
             "Statement": {"Effect": "Allow", "Action": "ec2:Describe*", "Resource": "*"}
         });
-        let key = create(&path, AccountId::DEFAULT, Some(policy.clone()))?;
+        let key = create(&path, AccountId::DEFAULT, Some(policy))?;
         assert!(root(read(&path)?).is_none());
         let ring = KeyRing::open(path.clone())?;
         let found = ring.find(&key.access_key_id);
