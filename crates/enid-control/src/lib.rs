@@ -54,7 +54,7 @@ pub use error::Error;
 pub use image::{Images, SANDBOX_IMAGE};
 
 pub use instance_attribute::ModifyInstance;
-pub use instance_launch::Reservation;
+pub use instance_launch::{Reservation, default_subnet};
 pub use instance_specification::{InterfaceSpecification, RunInstances};
 pub use instance_state::{InstanceState, StateChange, is_visible, transition_reason};
 pub use network_interface::CreateNetworkInterface;

@@ -41,6 +41,12 @@ impl Ec2 {
         Self { control, console }
     }
 
+    /// The control plane.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
     /// The same with the consoles of a host's instances.
     #[must_use]
     pub fn with_console(self, console: Arc<dyn Console>) -> Self {
