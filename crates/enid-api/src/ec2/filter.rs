@@ -40,6 +40,19 @@ enum Subject<F> {
     TagValue,
 }
 
+/// What one filter asks for. `None` instead of values: some have wildcards.
+#[derive(Clone, Copy, Debug)]
+pub enum Sought<'a, F> {
+    /// One of the resource's own names.
+    Field(F, Option<&'a [String]>),
+    /// `tag:Key`.
+    Tag(&'a str, Option<&'a [String]>),
+    /// `tag-key`.
+    TagKey(Option<&'a [String]>),
+    /// `tag-value`.
+    TagValue(Option<&'a [String]>),
+}
+
 /// The values of one filter.
 #[derive(Debug, Default)]
 struct Values {
@@ -144,6 +157,20 @@ impl<F: Copy + PartialEq> Filters<F> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.conditions.is_empty()
+    }
+
+    /// What each filter asks for, to look it up in an index. Values are sorted.
+    pub fn sought(&self) -> impl Iterator<Item = Sought<'_, F>> {
+        self.conditions.iter().map(|condition| {
+            let exact = condition.values.patterns.is_empty();
+            let values = exact.then_some(&*condition.values.exact);
+            match &condition.subject {
+                Subject::Field(field) => Sought::Field(*field, values),
+                Subject::Tag(key) => Sought::Tag(key, values),
+                Subject::TagKey => Sought::TagKey(values),
+                Subject::TagValue => Sought::TagValue(values),
+            }
+        })
     }
 
     /// The values that a name must have one of, if a filter names them without wildcards: enough

@@ -2,6 +2,7 @@
 //! answer. One file per resource.
 
 mod account;
+mod candidates;
 pub mod filter;
 mod id;
 mod image;
