@@ -10,10 +10,10 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 
 use arc_swap::ArcSwap;
 use enid_model::key::{Key, Kind, Scope};
-use enid_model::record::Record;
 use enid_model::state::{Revision, State};
 use tokio::sync::{oneshot, watch};
 
+use crate::load::load;
 use crate::touched::Touched;
 use crate::transaction::{Condition, Transaction};
 use crate::{CommitError, Engine, EngineError, OpenError, Write};
@@ -40,24 +40,12 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn load(mut engine: Box<dyn Engine>) -> Result<Self, OpenError> {
-        let (revision, rows) = engine.load().map_err(OpenError::Engine)?;
-        let mut state = State::default();
-        let mut written = BTreeMap::new();
-        for (key, value, revision) in rows {
-            let key: Key = key.parse().map_err(OpenError::Key)?;
-            match Record::from_bytes(key.kind, &value) {
-                Ok(record) => state.apply(revision, &key, Some(record)),
-                Err(source) => return Err(OpenError::Record { key, source }),
-            }
-            written.insert(key, revision);
-        }
-        state.revision = revision;
-        let state = Arc::new(state);
+        let (state, written) = load(&mut *engine)?;
         Ok(Self {
             engine,
-            state,
+            touched: Touched::since(state.revision),
+            state: Arc::new(state),
             written,
-            touched: Touched::since(revision),
         })
     }
 
