@@ -117,6 +117,10 @@ impl Engine for Disk {
         Ok(revision)
     }
 
+    fn is_slow(&self) -> bool {
+        true
+    }
+
     /// After an I/O error redb refuses every later write, and whether the failed one is stored is
     /// open. The file is opened again, which repairs it, and its revision tells.
     fn write(&mut self, revision: Revision, writes: &[Write]) -> Result<(), EngineError> {

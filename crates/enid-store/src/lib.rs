@@ -78,6 +78,9 @@ trait Engine: Send {
     /// Tells everything stored, a part at a time, then the last revision.
     fn load(&mut self, tell: &mut dyn FnMut(Vec<Row>)) -> Result<Revision, EngineError>;
 
+    /// Whether a write takes so long that it is worth waiting a moment for more to write with it.
+    fn is_slow(&self) -> bool;
+
     /// Stores all writes as one, durably.
     fn write(&mut self, revision: Revision, writes: &[Write]) -> Result<(), EngineError>;
 

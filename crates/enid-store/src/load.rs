@@ -76,6 +76,10 @@ mod tests {
             Ok(Revision(9))
         }
 
+        fn is_slow(&self) -> bool {
+            false
+        }
+
         fn write(&mut self, _: Revision, _: &[Write]) -> Result<(), EngineError> {
             Ok(())
         }

@@ -12,6 +12,10 @@ impl Engine for Memory {
         Ok(Revision::default())
     }
 
+    fn is_slow(&self) -> bool {
+        false
+    }
+
     fn write(&mut self, _: Revision, _: &[Write]) -> Result<(), EngineError> {
         Ok(())
     }

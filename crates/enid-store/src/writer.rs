@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use enid_model::key::{Key, Kind, Scope};
@@ -23,6 +24,13 @@ pub(crate) const QUEUE_MAX: usize = 1024;
 /// Transactions that one durable write may carry.
 const GROUP_MAX: usize = 256;
 
+/// How long the writer waits for one more request when several are likely to come: much less than
+/// making a group durable takes.
+const GATHER_WAIT: Duration = Duration::from_micros(250);
+
+/// Records that the writer frees itself after a reset.
+const TAKEN_APART_AT_ONCE_MAX: usize = 10_000;
+
 type Answer = oneshot::Sender<Result<Revision, CommitError>>;
 
 pub(crate) enum Request {
@@ -36,7 +44,12 @@ pub(crate) struct Writer {
     /// Which revision wrote each key that has a record.
     written: BTreeMap<Key, Revision>,
     touched: Touched,
+    /// What a reset forgot and nobody has taken apart yet.
+    forgotten: Option<Forgotten>,
 }
+
+/// A state and the revisions of its keys.
+type Forgotten = (Arc<State>, BTreeMap<Key, Revision>);
 
 impl Writer {
     pub(crate) fn load(mut engine: Box<dyn Engine>) -> Result<Self, OpenError> {
@@ -46,6 +59,7 @@ impl Writer {
             touched: Touched::since(state.revision),
             state: Arc::new(state),
             written,
+            forgotten: None,
         })
     }
 
@@ -61,7 +75,11 @@ impl Writer {
         announce: watch::Sender<Arc<State>>,
     ) {
         std::thread::spawn(move || {
-            while let Some(group) = next_group(&inbox) {
+            let mut expected = 1;
+            while let Some(group) = next_group(&inbox, expected) {
+                if self.engine.is_slow() {
+                    expected = group.len();
+                }
                 let answers = self.serve(group);
                 // First the state, then the answers: who is answered reads his own write.
                 current.store(Arc::clone(&self.state));
@@ -73,6 +91,9 @@ impl Writer {
                 }
                 if stop {
                     return;
+                }
+                if let Some(forgotten) = self.forgotten.take() {
+                    take_apart(forgotten);
                 }
             }
         });
@@ -158,7 +179,9 @@ impl Writer {
         }
         *state = State::default();
         state.revision = revision;
-        self.written.clear();
+        // Taking a large region apart takes longer than all else here, so it is not waited for.
+        let written = std::mem::take(&mut self.written);
+        self.forgotten = Some((Arc::clone(&self.state), written));
         self.touched = Touched::since(revision);
         Ok(revision)
     }
@@ -238,16 +261,29 @@ impl Writer {
     }
 }
 
-/// Waits for a request, then takes what else is there.
-fn next_group(inbox: &Receiver<Request>) -> Option<Vec<Request>> {
+/// Waits for a request, then takes what else is there. Those who were answered together are likely to
+/// ask again together: until as many are there as the last time, a little time is given to each.
+fn next_group(inbox: &Receiver<Request>, expected: usize) -> Option<Vec<Request>> {
     let mut group = vec![inbox.recv().ok()?];
     while group.len() < GROUP_MAX && !matches!(group.last(), Some(Request::Reset(_))) {
-        match inbox.try_recv() {
-            Ok(request) => group.push(request),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+        let next = if group.len() < expected {
+            inbox.recv_timeout(GATHER_WAIT).ok()
+        } else {
+            inbox.try_recv().ok()
+        };
+        match next {
+            Some(request) => group.push(request),
+            None => break,
         }
     }
     Some(group)
+}
+
+/// Frees what a reset forgot; on a thread of its own if that takes long.
+fn take_apart(forgotten: Forgotten) {
+    if forgotten.1.len() > TAKEN_APART_AT_ONCE_MAX {
+        std::thread::spawn(move || drop(forgotten));
+    }
 }
 
 fn log(failure: &EngineError) {
