@@ -67,7 +67,7 @@ pub use security_group_permission::{FlatPermission, GroupPair, IpPermission, IpR
 pub use security_group_rule::{AuthorizeRules, Authorized, RevokeRules, Revoked};
 pub use security_group_rule_edit::{RuleRequest, UpdateRuleDescriptions};
 pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};
-pub use tag::{Tag, TagSelector, TagSpecification, Taggable, tagged, tags_of};
+pub use tag::{Tag, TagSelector, TagSpecification, Taggable, tagged, tagged_others, tags_of};
 pub use vpc::{CreateVpc, ModifyVpcAttribute, default_vpc};
 
 /// Who calls, and where.

@@ -110,10 +110,17 @@ impl std::fmt::Display for Taggable {
     }
 }
 
-/// Every tagged resource of a region with its tags, by kind and id.
+/// Every tagged resource of a region with its tags.
 pub fn tagged(region: &RegionState) -> impl Iterator<Item = (Taggable, &Tags)> {
-    let instances = region.instances.iter();
     let enis = region.network_interfaces.iter();
+    let enis = enis.map(|(id, found)| (Taggable::NetworkInterface(*id), &found.tags));
+    tagged_others(region).chain(enis.filter(|(_, tags)| !tags.is_empty()))
+}
+
+/// The same without network interfaces, of which there may be many more than of all else. Theirs are
+/// found through [`RegionState::enis_with_term_from`].
+pub fn tagged_others(region: &RegionState) -> impl Iterator<Item = (Taggable, &Tags)> {
+    let instances = region.instances.iter();
     let groups = region.security_groups.iter();
     let rules = region
         .security_groups
@@ -123,7 +130,6 @@ pub fn tagged(region: &RegionState) -> impl Iterator<Item = (Taggable, &Tags)> {
     let vpcs = region.vpcs.iter();
     instances
         .map(|(id, found)| (Taggable::Instance(*id), &found.tags))
-        .chain(enis.map(|(id, found)| (Taggable::NetworkInterface(*id), &found.tags)))
         .chain(groups.map(|(id, found)| (Taggable::SecurityGroup(*id), &found.tags)))
         .chain(rules.map(|rule| (Taggable::SecurityGroupRule(rule.id), &rule.tags)))
         .chain(subnets.map(|(id, found)| (Taggable::Subnet(*id), &found.tags)))

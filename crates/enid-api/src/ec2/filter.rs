@@ -134,21 +134,43 @@ impl<F: Copy + PartialEq> Filters<F> {
         tags: &BTreeMap<String, String>,
         mut values: impl FnMut(F, &mut Test<'_>),
     ) -> bool {
+        self.all(|subject, test| match subject {
+            Subject::Field(field) => values(*field, test),
+            Subject::Tag(key) => {
+                if let Some(value) = tags.get(key) {
+                    test.text(value);
+                }
+            }
+            Subject::TagKey => tags.keys().for_each(|key| test.text(key)),
+            Subject::TagValue => tags.values().for_each(|value| test.text(value)),
+        })
+    }
+
+    /// Whether every condition holds for one tag of a resource.
+    pub fn match_tag(
+        &self,
+        (key, value): (&str, &str),
+        mut values: impl FnMut(F, &mut Test<'_>),
+    ) -> bool {
+        self.all(|subject, test| match subject {
+            Subject::Field(field) => values(*field, test),
+            Subject::Tag(wanted) => {
+                if wanted == key {
+                    test.text(value);
+                }
+            }
+            Subject::TagKey => test.text(key),
+            Subject::TagValue => test.text(value),
+        })
+    }
+
+    fn all(&self, mut tell: impl FnMut(&Subject<F>, &mut Test<'_>)) -> bool {
         self.conditions.iter().all(|condition| {
             let mut test = Test {
                 values: &condition.values,
                 hit: false,
             };
-            match &condition.subject {
-                Subject::Field(field) => values(*field, &mut test),
-                Subject::Tag(key) => {
-                    if let Some(value) = tags.get(key) {
-                        test.text(value);
-                    }
-                }
-                Subject::TagKey => tags.keys().for_each(|key| test.text(key)),
-                Subject::TagValue => tags.values().for_each(|value| test.text(value)),
-            }
+            tell(&condition.subject, &mut test);
             test.hit
         })
     }
@@ -361,6 +383,25 @@ mod tests {
         assert!(matches(&[filter("tag-key", &["Name"])]));
         assert!(matches(&[filter("tag-value", &["web"])]));
         assert!(!matches(&[filter("tag-key", &["web"])]));
+    }
+
+    #[test]
+    fn a_tag_alone_is_held_against_all_conditions() {
+        let matches = |filters: &[Filter], tag: (&str, &str)| {
+            let filters = Filters::compile(filters, field).unwrap();
+            filters.match_tag(tag, |_, test| test.text("vpc-1"))
+        };
+        let web = ("Name", "web");
+        assert!(matches(
+            &[filter("tag:Name", &["w*"]), filter("vpc-id", &["vpc-1"])],
+            web
+        ));
+        assert!(!matches(&[filter("tag:Team", &["web"])], web));
+        assert!(matches(
+            &[filter("tag-key", &["Name"]), filter("tag-value", &["web"])],
+            web
+        ));
+        assert!(!matches(&[filter("tag-key", &["web"])], web));
     }
 
     #[test]
