@@ -161,3 +161,29 @@ def test_tags_are_found_and_paged(papers, crowd):
         paged = pages.paginate(Filters=filters, PaginationConfig={"PageSize": 5})
         found = [tag for page in paged for tag in page["Tags"]]
         assert sorted(found, key=place) == sorted(wanted, key=place), filters
+
+
+# Filters of instances that are answered through their interfaces, and what an interface has there.
+OF_INSTANCES = {
+    "instance-id": "attachment.instance-id",
+    "network-interface.attachment.device-index": "attachment.device-index",
+    "network-interface.mac-address": "mac-address",
+    "network-interface.network-interface-id": "network-interface-id",
+    "network-interface.subnet-id": "subnet-id",
+    "private-ip-address": "private-ip-address",
+    "subnet-id": "subnet-id",
+    "vpc-id": "vpc-id",
+}
+
+
+@pytest.mark.parametrize("name", OF_INSTANCES)
+def test_instances_are_found_through_their_interfaces(papers, crowd, name):
+    attached = [one for one in crowd if "Attachment" in one]
+    for value in {value for one in crowd for value in values(one, OF_INSTANCES[name])} | {"nobody"}:
+        wanted = {one["Attachment"]["InstanceId"] for one in attached
+                  if value in values(one, OF_INSTANCES[name])}
+        pages = papers.ec2.get_paginator("describe_instances").paginate(
+            Filters=[{"Name": name, "Values": [value]}], PaginationConfig={"PageSize": 5})
+        found = [instance["InstanceId"] for page in pages
+                 for reservation in page["Reservations"] for instance in reservation["Instances"]]
+        assert found == sorted(wanted), value

@@ -1,5 +1,7 @@
 //! The rules of security groups.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::str::FromStr;
 
 use enid_control::{
@@ -284,11 +286,11 @@ pub(super) async fn describe_security_group_rules(
     let region = ec2.control.read(&context.caller()).await?;
     let after: Option<Place> = page.after()?;
     let candidates = if named.is_some() {
-        selected(&region, &ids)?
+        Box::new(selected(&region, &ids)?.into_iter())
     } else {
-        candidates(&region, &filters)
+        candidates(&region, &filters, after)
     };
-    let rules = candidates.into_iter().filter(|(group, rule)| {
+    let rules = candidates.filter(|(group, rule)| {
         let place = Place {
             group: *group,
             rule: rule.id,
@@ -340,23 +342,30 @@ fn rule_with_id(region: &RegionState, id: SecurityGroupRuleId) -> Option<RuleOf<
 }
 
 /// The rules that can match: those that an index finds, or all of them.
-fn candidates<'a>(region: &'a RegionState, filters: &Filters<Field>) -> Vec<RuleOf<'a>> {
+fn candidates<'a>(
+    region: &'a RegionState,
+    filters: &Filters<Field>,
+    after: Option<Place>,
+) -> Box<dyn Iterator<Item = RuleOf<'a>> + 'a> {
     fn of_group(group: &SecurityGroup) -> impl Iterator<Item = RuleOf<'_>> {
         group.rules.values().map(|rule| (group.id, rule))
     }
     let groups = &region.security_groups;
-    let mut rules: Vec<RuleOf<'a>> = if let Some(ids) = filters.exact(Field::RuleId) {
+    if let Some(ids) = filters.exact(Field::RuleId) {
         let ids = ids.filter_map(|id| id.parse().ok());
-        ids.filter_map(|id| rule_with_id(region, id)).collect()
-    } else if let Some(ids) = filters.exact(Field::GroupId) {
+        let mut rules: Vec<_> = ids.filter_map(|id| rule_with_id(region, id)).collect();
+        sort(&mut rules);
+        return Box::new(rules.into_iter());
+    }
+    if let Some(ids) = filters.exact(Field::GroupId) {
         let ids = ids.filter_map(|id| id.parse().ok());
-        let groups = ids.filter_map(|id: SecurityGroupId| groups.get(&id));
-        groups.flat_map(|group| of_group(group)).collect()
-    } else {
-        groups.values().flat_map(|group| of_group(group)).collect()
-    };
-    sort(&mut rules);
-    rules
+        let ids: BTreeSet<SecurityGroupId> = ids.collect();
+        let groups = ids.into_iter().filter_map(|id| groups.get(&id));
+        return Box::new(groups.flat_map(|group| of_group(group)));
+    }
+    let first = after.map_or(Bound::Unbounded, |after| Bound::Included(after.group));
+    let groups = groups.range((first, Bound::Unbounded));
+    Box::new(groups.flat_map(|(_, group)| of_group(group)))
 }
 
 /// In the order of their places, each once.
