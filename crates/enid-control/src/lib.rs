@@ -26,6 +26,7 @@ mod instance_state;
 mod network_interface;
 mod network_interface_address;
 mod network_interface_attribute;
+mod prefix_list;
 mod public_pool;
 mod quota;
 mod region;
@@ -60,10 +61,13 @@ pub use instance_state::{InstanceState, StateChange, is_visible, transition_reas
 pub use network_interface::CreateNetworkInterface;
 pub use network_interface_address::AssignPrivateAddresses;
 pub use network_interface_attribute::ModifyNetworkInterface;
+pub use prefix_list::{CreatePrefixList, ModifyPrefixList, WantedEntry, version_of};
 pub use public_pool::PublicPools;
 pub use quota::Quotas;
 pub use security_group::{CreateSecurityGroup, GroupSelector, group_named};
-pub use security_group_permission::{FlatPermission, GroupPair, IpPermission, IpRange};
+pub use security_group_permission::{
+    FlatPermission, GroupPair, IpPermission, IpRange, PrefixListPeer,
+};
 pub use security_group_rule::{AuthorizeRules, Authorized, RevokeRules, Revoked};
 pub use security_group_rule_edit::{RuleRequest, UpdateRuleDescriptions};
 pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};

@@ -1,6 +1,7 @@
 //! From the permissions that a client writes to the rules that a group holds.
 
-use enid_model::id::{SecurityGroupId, VpcId};
+use enid_model::id::{PrefixListId, SecurityGroupId, VpcId};
+use enid_model::prefix_list::PrefixList;
 use enid_model::security_group::{Direction, Matcher, Peer, SecurityGroup, Service};
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -22,6 +23,8 @@ pub struct IpPermission {
     pub ipv6_ranges: Vec<IpRange>,
     /// Group peers.
     pub groups: Vec<GroupPair>,
+    /// Prefix lists as peers.
+    pub prefix_lists: Vec<PrefixListPeer>,
 }
 
 /// A block of addresses as a peer.
@@ -44,6 +47,24 @@ pub struct GroupPair {
     pub vpc: Option<VpcId>,
     /// The rule's description.
     pub description: Option<String>,
+}
+
+/// A prefix list as a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrefixListPeer {
+    /// The list.
+    pub list: PrefixListId,
+    /// The rule's description.
+    pub description: Option<String>,
+}
+
+impl From<PrefixListId> for PrefixListPeer {
+    fn from(list: PrefixListId) -> Self {
+        Self {
+            list,
+            description: None,
+        }
+    }
 }
 
 impl From<SecurityGroupId> for GroupPair {
@@ -194,9 +215,15 @@ fn each_peer<'a>(
         let peer = group_peer(draft, group, pair, peers)?;
         all.push((Peer::Group(peer), pair.description.as_deref()));
     }
+    for peer in &permission.prefix_lists {
+        if peers == Peers::MustExist {
+            draft.require::<PrefixList>(peer.list)?;
+        }
+        all.push((Peer::PrefixList(peer.list), peer.description.as_deref()));
+    }
     if all.is_empty() {
         return Err(Error::MissingParameter {
-            name: "cidrIp, cidrIpv6 or groupId",
+            name: "cidrIp, cidrIpv6, prefixListId or groupId",
         });
     }
     Ok(all)

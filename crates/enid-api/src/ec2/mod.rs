@@ -9,6 +9,7 @@ mod instance;
 mod instance_type;
 mod network_interface;
 pub mod page;
+mod prefix_list;
 mod region;
 mod security_group;
 mod security_group_permission;
@@ -75,11 +76,13 @@ handlers! {
     AttachNetworkInterface => network_interface::attach_network_interface,
     AuthorizeSecurityGroupEgress => security_group_rule::authorize_egress,
     AuthorizeSecurityGroupIngress => security_group_rule::authorize_ingress,
+    CreateManagedPrefixList => prefix_list::create_managed_prefix_list,
     CreateNetworkInterface => network_interface::create_network_interface,
     CreateSecurityGroup => security_group::create_security_group,
     CreateSubnet => subnet::create_subnet,
     CreateTags => tag::create_tags,
     CreateVpc => vpc::create_vpc,
+    DeleteManagedPrefixList => prefix_list::delete_managed_prefix_list,
     DeleteNetworkInterface => network_interface::delete_network_interface,
     DeleteSecurityGroup => security_group::delete_security_group,
     DeleteSubnet => subnet::delete_subnet,
@@ -92,8 +95,10 @@ handlers! {
     DescribeInstanceStatus => instance::status::describe_instance_status,
     DescribeInstanceTypes => instance_type::describe_instance_types,
     DescribeInstances => instance::describe::describe_instances,
+    DescribeManagedPrefixLists => prefix_list::describe_managed_prefix_lists,
     DescribeNetworkInterfaceAttribute => network_interface::describe::describe_network_interface_attribute,
     DescribeNetworkInterfaces => network_interface::describe::describe_network_interfaces,
+    DescribePrefixLists => prefix_list::describe_prefix_lists,
     DescribeRegions => region::describe_regions,
     DescribeSecurityGroupRules => security_group_rule::describe_security_group_rules,
     DescribeSecurityGroups => security_group::describe_security_groups,
@@ -103,13 +108,17 @@ handlers! {
     DescribeVpcs => vpc::describe_vpcs,
     DetachNetworkInterface => network_interface::detach_network_interface,
     GetConsoleOutput => instance::console::get_console_output,
+    GetManagedPrefixListAssociations => prefix_list::get_managed_prefix_list_associations,
+    GetManagedPrefixListEntries => prefix_list::get_managed_prefix_list_entries,
     ModifyInstanceAttribute => instance::attribute::modify_instance_attribute,
+    ModifyManagedPrefixList => prefix_list::modify_managed_prefix_list,
     ModifyNetworkInterfaceAttribute => network_interface::modify_network_interface_attribute,
     ModifySecurityGroupRules => security_group_rule::modify_security_group_rules,
     ModifySubnetAttribute => subnet::modify_subnet_attribute,
     ModifyVpcAttribute => vpc::modify_vpc_attribute,
     RebootInstances => instance::reboot_instances,
     ResetNetworkInterfaceAttribute => network_interface::reset_network_interface_attribute,
+    RestoreManagedPrefixListVersion => prefix_list::restore_managed_prefix_list_version,
     RevokeSecurityGroupEgress => security_group_rule::revoke_egress,
     RevokeSecurityGroupIngress => security_group_rule::revoke_ingress,
     RunInstances => instance::launch::run_instances,

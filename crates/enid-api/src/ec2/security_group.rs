@@ -221,6 +221,7 @@ fn test_rule(
             }
         }
         (RuleField::Ipv6Cidr, Peer::Ipv6(block)) => test.display(block),
+        (RuleField::PrefixListId, Peer::PrefixList(list)) => test.display(list),
         (RuleField::Protocol, _) => test.text(&service.protocol),
         (RuleField::ToPort, _) => {
             if let Some((_, to)) = service.ports {

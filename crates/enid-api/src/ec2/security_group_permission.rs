@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use enid_control::{FlatPermission, GroupPair, GroupSelector};
+use enid_control::{FlatPermission, GroupPair, GroupSelector, PrefixListPeer};
 use enid_model::security_group::{Matcher, Peer, Service};
 
 use super::id;
@@ -31,6 +31,7 @@ pub(super) fn listed(
         let groups = permission.user_id_group_pairs.into_iter();
         let ipv4 = permission.ip_ranges.into_iter();
         let ipv6 = permission.ipv6_ranges.into_iter();
+        let lists = permission.prefix_list_ids.into_iter();
         listed.push(enid_control::IpPermission {
             ip_protocol: permission.ip_protocol,
             from_port: permission.from_port,
@@ -42,6 +43,7 @@ pub(super) fn listed(
                 .map(|range| self::range(range.cidr_ipv6, range.description))
                 .collect(),
             groups: groups.map(pair).collect::<Result<_, _>>()?,
+            prefix_lists: lists.map(prefix_list).collect::<Result<_, _>>()?,
         });
     }
     Ok(listed)
@@ -59,6 +61,15 @@ fn pair(pair: request::UserIdGroupPair) -> Result<GroupPair, ApiError> {
         account: pair.user_id,
         vpc: None,
         description: pair.description,
+    })
+}
+
+fn prefix_list(peer: request::PrefixListId) -> Result<PrefixListPeer, ApiError> {
+    let list = peer.prefix_list_id;
+    let list = list.ok_or_else(|| ApiError::missing_parameter("PrefixListId"))?;
+    Ok(PrefixListPeer {
+        list: id::parse(&list)?,
+        description: peer.description,
     })
 }
 

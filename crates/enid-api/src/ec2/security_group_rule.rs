@@ -165,12 +165,14 @@ pub(super) async fn modify_security_group_rules(
             let rule = update.security_group_rule;
             let rule = rule.ok_or_else(|| ApiError::missing_parameter("SecurityGroupRule"))?;
             let referenced_group = id::parse_optional(rule.referenced_group_id.as_deref())?;
+            let prefix_list = id::parse_optional(rule.prefix_list_id.as_deref())?;
             let request = RuleRequest {
                 ip_protocol: rule.ip_protocol,
                 from_port: rule.from_port,
                 to_port: rule.to_port,
                 cidr_ipv4: rule.cidr_ipv4,
                 cidr_ipv6: rule.cidr_ipv6,
+                prefix_list,
                 referenced_group,
                 description: rule.description,
             };

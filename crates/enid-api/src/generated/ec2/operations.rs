@@ -19,6 +19,8 @@ pub enum Request {
     AuthorizeSecurityGroupEgress(Box<request::AuthorizeSecurityGroupEgressRequest>),
     /// AuthorizeSecurityGroupIngress.
     AuthorizeSecurityGroupIngress(Box<request::AuthorizeSecurityGroupIngressRequest>),
+    /// CreateManagedPrefixList.
+    CreateManagedPrefixList(Box<request::CreateManagedPrefixListRequest>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<request::CreateNetworkInterfaceRequest>),
     /// CreateSecurityGroup.
@@ -29,6 +31,8 @@ pub enum Request {
     CreateTags(Box<request::CreateTagsRequest>),
     /// CreateVpc.
     CreateVpc(Box<request::CreateVpcRequest>),
+    /// DeleteManagedPrefixList.
+    DeleteManagedPrefixList(Box<request::DeleteManagedPrefixListRequest>),
     /// DeleteNetworkInterface.
     DeleteNetworkInterface(Box<request::DeleteNetworkInterfaceRequest>),
     /// DeleteSecurityGroup.
@@ -53,10 +57,14 @@ pub enum Request {
     DescribeInstanceTypes(Box<request::DescribeInstanceTypesRequest>),
     /// DescribeInstances.
     DescribeInstances(Box<request::DescribeInstancesRequest>),
+    /// DescribeManagedPrefixLists.
+    DescribeManagedPrefixLists(Box<request::DescribeManagedPrefixListsRequest>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<request::DescribeNetworkInterfaceAttributeRequest>),
     /// DescribeNetworkInterfaces.
     DescribeNetworkInterfaces(Box<request::DescribeNetworkInterfacesRequest>),
+    /// DescribePrefixLists.
+    DescribePrefixLists(Box<request::DescribePrefixListsRequest>),
     /// DescribeRegions.
     DescribeRegions(Box<request::DescribeRegionsRequest>),
     /// DescribeSecurityGroupRules.
@@ -75,8 +83,14 @@ pub enum Request {
     DetachNetworkInterface(Box<request::DetachNetworkInterfaceRequest>),
     /// GetConsoleOutput.
     GetConsoleOutput(Box<request::GetConsoleOutputRequest>),
+    /// GetManagedPrefixListAssociations.
+    GetManagedPrefixListAssociations(Box<request::GetManagedPrefixListAssociationsRequest>),
+    /// GetManagedPrefixListEntries.
+    GetManagedPrefixListEntries(Box<request::GetManagedPrefixListEntriesRequest>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<request::ModifyInstanceAttributeRequest>),
+    /// ModifyManagedPrefixList.
+    ModifyManagedPrefixList(Box<request::ModifyManagedPrefixListRequest>),
     /// ModifyNetworkInterfaceAttribute.
     ModifyNetworkInterfaceAttribute(Box<request::ModifyNetworkInterfaceAttributeRequest>),
     /// ModifySecurityGroupRules.
@@ -89,6 +103,8 @@ pub enum Request {
     RebootInstances(Box<request::RebootInstancesRequest>),
     /// ResetNetworkInterfaceAttribute.
     ResetNetworkInterfaceAttribute(Box<request::ResetNetworkInterfaceAttributeRequest>),
+    /// RestoreManagedPrefixListVersion.
+    RestoreManagedPrefixListVersion(Box<request::RestoreManagedPrefixListVersionRequest>),
     /// RevokeSecurityGroupEgress.
     RevokeSecurityGroupEgress(Box<request::RevokeSecurityGroupEgressRequest>),
     /// RevokeSecurityGroupIngress.
@@ -141,6 +157,12 @@ impl Request {
                 params,
             )
             .map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
+            "CreateManagedPrefixList" => schema::read(
+                "CreateManagedPrefixList",
+                &request::prefix_list::CREATE_MANAGED_PREFIX_LIST_MEMBERS,
+                params,
+            )
+            .map(|request| Self::CreateManagedPrefixList(Box::new(request))),
             "CreateNetworkInterface" => schema::read(
                 "CreateNetworkInterface",
                 &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS,
@@ -163,6 +185,12 @@ impl Request {
                 .map(|request| Self::CreateTags(Box::new(request))),
             "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params)
                 .map(|request| Self::CreateVpc(Box::new(request))),
+            "DeleteManagedPrefixList" => schema::read(
+                "DeleteManagedPrefixList",
+                &request::prefix_list::DELETE_MANAGED_PREFIX_LIST_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DeleteManagedPrefixList(Box::new(request))),
             "DeleteNetworkInterface" => schema::read(
                 "DeleteNetworkInterface",
                 &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS,
@@ -227,6 +255,12 @@ impl Request {
                 params,
             )
             .map(|request| Self::DescribeInstances(Box::new(request))),
+            "DescribeManagedPrefixLists" => schema::read(
+                "DescribeManagedPrefixLists",
+                &request::prefix_list::DESCRIBE_MANAGED_PREFIX_LISTS_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DescribeManagedPrefixLists(Box::new(request))),
             "DescribeNetworkInterfaceAttribute" => schema::read(
                 "DescribeNetworkInterfaceAttribute",
                 &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS,
@@ -239,6 +273,12 @@ impl Request {
                 params,
             )
             .map(|request| Self::DescribeNetworkInterfaces(Box::new(request))),
+            "DescribePrefixLists" => schema::read(
+                "DescribePrefixLists",
+                &request::prefix_list::DESCRIBE_PREFIX_LISTS_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DescribePrefixLists(Box::new(request))),
             "DescribeRegions" => schema::read(
                 "DescribeRegions",
                 &request::region::DESCRIBE_REGIONS_MEMBERS,
@@ -289,12 +329,30 @@ impl Request {
                 params,
             )
             .map(|request| Self::GetConsoleOutput(Box::new(request))),
+            "GetManagedPrefixListAssociations" => schema::read(
+                "GetManagedPrefixListAssociations",
+                &request::prefix_list::GET_MANAGED_PREFIX_LIST_ASSOCIATIONS_MEMBERS,
+                params,
+            )
+            .map(|request| Self::GetManagedPrefixListAssociations(Box::new(request))),
+            "GetManagedPrefixListEntries" => schema::read(
+                "GetManagedPrefixListEntries",
+                &request::prefix_list::GET_MANAGED_PREFIX_LIST_ENTRIES_MEMBERS,
+                params,
+            )
+            .map(|request| Self::GetManagedPrefixListEntries(Box::new(request))),
             "ModifyInstanceAttribute" => schema::read(
                 "ModifyInstanceAttribute",
                 &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS,
                 params,
             )
             .map(|request| Self::ModifyInstanceAttribute(Box::new(request))),
+            "ModifyManagedPrefixList" => schema::read(
+                "ModifyManagedPrefixList",
+                &request::prefix_list::MODIFY_MANAGED_PREFIX_LIST_MEMBERS,
+                params,
+            )
+            .map(|request| Self::ModifyManagedPrefixList(Box::new(request))),
             "ModifyNetworkInterfaceAttribute" => schema::read(
                 "ModifyNetworkInterfaceAttribute",
                 &request::network_interface::MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS,
@@ -331,6 +389,12 @@ impl Request {
                 params,
             )
             .map(|request| Self::ResetNetworkInterfaceAttribute(Box::new(request))),
+            "RestoreManagedPrefixListVersion" => schema::read(
+                "RestoreManagedPrefixListVersion",
+                &request::prefix_list::RESTORE_MANAGED_PREFIX_LIST_VERSION_MEMBERS,
+                params,
+            )
+            .map(|request| Self::RestoreManagedPrefixListVersion(Box::new(request))),
             "RevokeSecurityGroupEgress" => schema::read(
                 "RevokeSecurityGroupEgress",
                 &request::security_group::REVOKE_SECURITY_GROUP_EGRESS_MEMBERS,
@@ -401,11 +465,13 @@ impl Request {
             Self::AttachNetworkInterface(_) => "AttachNetworkInterface",
             Self::AuthorizeSecurityGroupEgress(_) => "AuthorizeSecurityGroupEgress",
             Self::AuthorizeSecurityGroupIngress(_) => "AuthorizeSecurityGroupIngress",
+            Self::CreateManagedPrefixList(_) => "CreateManagedPrefixList",
             Self::CreateNetworkInterface(_) => "CreateNetworkInterface",
             Self::CreateSecurityGroup(_) => "CreateSecurityGroup",
             Self::CreateSubnet(_) => "CreateSubnet",
             Self::CreateTags(_) => "CreateTags",
             Self::CreateVpc(_) => "CreateVpc",
+            Self::DeleteManagedPrefixList(_) => "DeleteManagedPrefixList",
             Self::DeleteNetworkInterface(_) => "DeleteNetworkInterface",
             Self::DeleteSecurityGroup(_) => "DeleteSecurityGroup",
             Self::DeleteSubnet(_) => "DeleteSubnet",
@@ -418,8 +484,10 @@ impl Request {
             Self::DescribeInstanceStatus(_) => "DescribeInstanceStatus",
             Self::DescribeInstanceTypes(_) => "DescribeInstanceTypes",
             Self::DescribeInstances(_) => "DescribeInstances",
+            Self::DescribeManagedPrefixLists(_) => "DescribeManagedPrefixLists",
             Self::DescribeNetworkInterfaceAttribute(_) => "DescribeNetworkInterfaceAttribute",
             Self::DescribeNetworkInterfaces(_) => "DescribeNetworkInterfaces",
+            Self::DescribePrefixLists(_) => "DescribePrefixLists",
             Self::DescribeRegions(_) => "DescribeRegions",
             Self::DescribeSecurityGroupRules(_) => "DescribeSecurityGroupRules",
             Self::DescribeSecurityGroups(_) => "DescribeSecurityGroups",
@@ -429,13 +497,17 @@ impl Request {
             Self::DescribeVpcs(_) => "DescribeVpcs",
             Self::DetachNetworkInterface(_) => "DetachNetworkInterface",
             Self::GetConsoleOutput(_) => "GetConsoleOutput",
+            Self::GetManagedPrefixListAssociations(_) => "GetManagedPrefixListAssociations",
+            Self::GetManagedPrefixListEntries(_) => "GetManagedPrefixListEntries",
             Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
+            Self::ModifyManagedPrefixList(_) => "ModifyManagedPrefixList",
             Self::ModifyNetworkInterfaceAttribute(_) => "ModifyNetworkInterfaceAttribute",
             Self::ModifySecurityGroupRules(_) => "ModifySecurityGroupRules",
             Self::ModifySubnetAttribute(_) => "ModifySubnetAttribute",
             Self::ModifyVpcAttribute(_) => "ModifyVpcAttribute",
             Self::RebootInstances(_) => "RebootInstances",
             Self::ResetNetworkInterfaceAttribute(_) => "ResetNetworkInterfaceAttribute",
+            Self::RestoreManagedPrefixListVersion(_) => "RestoreManagedPrefixListVersion",
             Self::RevokeSecurityGroupEgress(_) => "RevokeSecurityGroupEgress",
             Self::RevokeSecurityGroupIngress(_) => "RevokeSecurityGroupIngress",
             Self::RunInstances(_) => "RunInstances",
@@ -464,6 +536,8 @@ pub enum Response {
     AuthorizeSecurityGroupEgress(Box<response::AuthorizeSecurityGroupEgressResponse>),
     /// AuthorizeSecurityGroupIngress.
     AuthorizeSecurityGroupIngress(Box<response::AuthorizeSecurityGroupIngressResponse>),
+    /// CreateManagedPrefixList.
+    CreateManagedPrefixList(Box<response::CreateManagedPrefixListResponse>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<response::CreateNetworkInterfaceResponse>),
     /// CreateSecurityGroup.
@@ -474,6 +548,8 @@ pub enum Response {
     CreateTags(Box<response::CreateTagsResponse>),
     /// CreateVpc.
     CreateVpc(Box<response::CreateVpcResponse>),
+    /// DeleteManagedPrefixList.
+    DeleteManagedPrefixList(Box<response::DeleteManagedPrefixListResponse>),
     /// DeleteNetworkInterface.
     DeleteNetworkInterface(Box<response::DeleteNetworkInterfaceResponse>),
     /// DeleteSecurityGroup.
@@ -498,10 +574,14 @@ pub enum Response {
     DescribeInstanceTypes(Box<response::DescribeInstanceTypesResponse>),
     /// DescribeInstances.
     DescribeInstances(Box<response::DescribeInstancesResponse>),
+    /// DescribeManagedPrefixLists.
+    DescribeManagedPrefixLists(Box<response::DescribeManagedPrefixListsResponse>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<response::DescribeNetworkInterfaceAttributeResponse>),
     /// DescribeNetworkInterfaces.
     DescribeNetworkInterfaces(Box<response::DescribeNetworkInterfacesResponse>),
+    /// DescribePrefixLists.
+    DescribePrefixLists(Box<response::DescribePrefixListsResponse>),
     /// DescribeRegions.
     DescribeRegions(Box<response::DescribeRegionsResponse>),
     /// DescribeSecurityGroupRules.
@@ -520,8 +600,14 @@ pub enum Response {
     DetachNetworkInterface(Box<response::DetachNetworkInterfaceResponse>),
     /// GetConsoleOutput.
     GetConsoleOutput(Box<response::GetConsoleOutputResponse>),
+    /// GetManagedPrefixListAssociations.
+    GetManagedPrefixListAssociations(Box<response::GetManagedPrefixListAssociationsResponse>),
+    /// GetManagedPrefixListEntries.
+    GetManagedPrefixListEntries(Box<response::GetManagedPrefixListEntriesResponse>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<response::ModifyInstanceAttributeResponse>),
+    /// ModifyManagedPrefixList.
+    ModifyManagedPrefixList(Box<response::ModifyManagedPrefixListResponse>),
     /// ModifyNetworkInterfaceAttribute.
     ModifyNetworkInterfaceAttribute(Box<response::ModifyNetworkInterfaceAttributeResponse>),
     /// ModifySecurityGroupRules.
@@ -534,6 +620,8 @@ pub enum Response {
     RebootInstances(Box<response::RebootInstancesResponse>),
     /// ResetNetworkInterfaceAttribute.
     ResetNetworkInterfaceAttribute(Box<response::ResetNetworkInterfaceAttributeResponse>),
+    /// RestoreManagedPrefixListVersion.
+    RestoreManagedPrefixListVersion(Box<response::RestoreManagedPrefixListVersionResponse>),
     /// RevokeSecurityGroupEgress.
     RevokeSecurityGroupEgress(Box<response::RevokeSecurityGroupEgressResponse>),
     /// RevokeSecurityGroupIngress.
@@ -565,11 +653,13 @@ impl ToXml for Response {
             Self::AttachNetworkInterface(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupEgress(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupIngress(response) => response.to_xml(xml),
+            Self::CreateManagedPrefixList(response) => response.to_xml(xml),
             Self::CreateNetworkInterface(response) => response.to_xml(xml),
             Self::CreateSecurityGroup(response) => response.to_xml(xml),
             Self::CreateSubnet(response) => response.to_xml(xml),
             Self::CreateTags(response) => response.to_xml(xml),
             Self::CreateVpc(response) => response.to_xml(xml),
+            Self::DeleteManagedPrefixList(response) => response.to_xml(xml),
             Self::DeleteNetworkInterface(response) => response.to_xml(xml),
             Self::DeleteSecurityGroup(response) => response.to_xml(xml),
             Self::DeleteSubnet(response) => response.to_xml(xml),
@@ -582,8 +672,10 @@ impl ToXml for Response {
             Self::DescribeInstanceStatus(response) => response.to_xml(xml),
             Self::DescribeInstanceTypes(response) => response.to_xml(xml),
             Self::DescribeInstances(response) => response.to_xml(xml),
+            Self::DescribeManagedPrefixLists(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaces(response) => response.to_xml(xml),
+            Self::DescribePrefixLists(response) => response.to_xml(xml),
             Self::DescribeRegions(response) => response.to_xml(xml),
             Self::DescribeSecurityGroupRules(response) => response.to_xml(xml),
             Self::DescribeSecurityGroups(response) => response.to_xml(xml),
@@ -593,13 +685,17 @@ impl ToXml for Response {
             Self::DescribeVpcs(response) => response.to_xml(xml),
             Self::DetachNetworkInterface(response) => response.to_xml(xml),
             Self::GetConsoleOutput(response) => response.to_xml(xml),
+            Self::GetManagedPrefixListAssociations(response) => response.to_xml(xml),
+            Self::GetManagedPrefixListEntries(response) => response.to_xml(xml),
             Self::ModifyInstanceAttribute(response) => response.to_xml(xml),
+            Self::ModifyManagedPrefixList(response) => response.to_xml(xml),
             Self::ModifyNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::ModifySecurityGroupRules(response) => response.to_xml(xml),
             Self::ModifySubnetAttribute(response) => response.to_xml(xml),
             Self::ModifyVpcAttribute(response) => response.to_xml(xml),
             Self::RebootInstances(response) => response.to_xml(xml),
             Self::ResetNetworkInterfaceAttribute(response) => response.to_xml(xml),
+            Self::RestoreManagedPrefixListVersion(response) => response.to_xml(xml),
             Self::RevokeSecurityGroupEgress(response) => response.to_xml(xml),
             Self::RevokeSecurityGroupIngress(response) => response.to_xml(xml),
             Self::RunInstances(response) => response.to_xml(xml),
@@ -637,6 +733,12 @@ impl From<response::AuthorizeSecurityGroupIngressResponse> for Response {
     }
 }
 
+impl From<response::CreateManagedPrefixListResponse> for Response {
+    fn from(response: response::CreateManagedPrefixListResponse) -> Self {
+        Self::CreateManagedPrefixList(Box::new(response))
+    }
+}
+
 impl From<response::CreateNetworkInterfaceResponse> for Response {
     fn from(response: response::CreateNetworkInterfaceResponse) -> Self {
         Self::CreateNetworkInterface(Box::new(response))
@@ -664,6 +766,12 @@ impl From<response::CreateTagsResponse> for Response {
 impl From<response::CreateVpcResponse> for Response {
     fn from(response: response::CreateVpcResponse) -> Self {
         Self::CreateVpc(Box::new(response))
+    }
+}
+
+impl From<response::DeleteManagedPrefixListResponse> for Response {
+    fn from(response: response::DeleteManagedPrefixListResponse) -> Self {
+        Self::DeleteManagedPrefixList(Box::new(response))
     }
 }
 
@@ -739,6 +847,12 @@ impl From<response::DescribeInstancesResponse> for Response {
     }
 }
 
+impl From<response::DescribeManagedPrefixListsResponse> for Response {
+    fn from(response: response::DescribeManagedPrefixListsResponse) -> Self {
+        Self::DescribeManagedPrefixLists(Box::new(response))
+    }
+}
+
 impl From<response::DescribeNetworkInterfaceAttributeResponse> for Response {
     fn from(response: response::DescribeNetworkInterfaceAttributeResponse) -> Self {
         Self::DescribeNetworkInterfaceAttribute(Box::new(response))
@@ -748,6 +862,12 @@ impl From<response::DescribeNetworkInterfaceAttributeResponse> for Response {
 impl From<response::DescribeNetworkInterfacesResponse> for Response {
     fn from(response: response::DescribeNetworkInterfacesResponse) -> Self {
         Self::DescribeNetworkInterfaces(Box::new(response))
+    }
+}
+
+impl From<response::DescribePrefixListsResponse> for Response {
+    fn from(response: response::DescribePrefixListsResponse) -> Self {
+        Self::DescribePrefixLists(Box::new(response))
     }
 }
 
@@ -805,9 +925,27 @@ impl From<response::GetConsoleOutputResponse> for Response {
     }
 }
 
+impl From<response::GetManagedPrefixListAssociationsResponse> for Response {
+    fn from(response: response::GetManagedPrefixListAssociationsResponse) -> Self {
+        Self::GetManagedPrefixListAssociations(Box::new(response))
+    }
+}
+
+impl From<response::GetManagedPrefixListEntriesResponse> for Response {
+    fn from(response: response::GetManagedPrefixListEntriesResponse) -> Self {
+        Self::GetManagedPrefixListEntries(Box::new(response))
+    }
+}
+
 impl From<response::ModifyInstanceAttributeResponse> for Response {
     fn from(response: response::ModifyInstanceAttributeResponse) -> Self {
         Self::ModifyInstanceAttribute(Box::new(response))
+    }
+}
+
+impl From<response::ModifyManagedPrefixListResponse> for Response {
+    fn from(response: response::ModifyManagedPrefixListResponse) -> Self {
+        Self::ModifyManagedPrefixList(Box::new(response))
     }
 }
 
@@ -844,6 +982,12 @@ impl From<response::RebootInstancesResponse> for Response {
 impl From<response::ResetNetworkInterfaceAttributeResponse> for Response {
     fn from(response: response::ResetNetworkInterfaceAttributeResponse) -> Self {
         Self::ResetNetworkInterfaceAttribute(Box::new(response))
+    }
+}
+
+impl From<response::RestoreManagedPrefixListVersionResponse> for Response {
+    fn from(response: response::RestoreManagedPrefixListVersionResponse) -> Self {
+        Self::RestoreManagedPrefixListVersion(Box::new(response))
     }
 }
 
@@ -1004,7 +1148,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateLocalGatewayVirtualInterface",
     "CreateLocalGatewayVirtualInterfaceGroup",
     "CreateMacSystemIntegrityProtectionModificationTask",
-    "CreateManagedPrefixList",
     "CreateNatGateway",
     "CreateNetworkAcl",
     "CreateNetworkAclEntry",
@@ -1093,7 +1236,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteLocalGatewayRouteTableVpcAssociation",
     "DeleteLocalGatewayVirtualInterface",
     "DeleteLocalGatewayVirtualInterfaceGroup",
-    "DeleteManagedPrefixList",
     "DeleteNatGateway",
     "DeleteNetworkAcl",
     "DeleteNetworkAclEntry",
@@ -1243,7 +1385,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeLockedSnapshots",
     "DescribeMacHosts",
     "DescribeMacModificationTasks",
-    "DescribeManagedPrefixLists",
     "DescribeMovingAddresses",
     "DescribeNatGateways",
     "DescribeNetworkAcls",
@@ -1254,7 +1395,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeNetworkInterfacePermissions",
     "DescribeOutpostLags",
     "DescribePlacementGroups",
-    "DescribePrefixLists",
     "DescribePrincipalIdFormat",
     "DescribePublicIpv4Pools",
     "DescribeReplaceRootVolumeTasks",
@@ -1437,8 +1577,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "GetIpamPrefixListResolverVersions",
     "GetIpamResourceCidrs",
     "GetLaunchTemplateData",
-    "GetManagedPrefixListAssociations",
-    "GetManagedPrefixListEntries",
     "GetManagedResourceVisibility",
     "GetNetworkInsightsAccessScopeAnalysisFindings",
     "GetNetworkInsightsAccessScopeContent",
@@ -1512,7 +1650,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifyIpamScope",
     "ModifyLaunchTemplate",
     "ModifyLocalGatewayRoute",
-    "ModifyManagedPrefixList",
     "ModifyManagedResourceVisibility",
     "ModifyPrivateDnsNameOptions",
     "ModifyPublicIpDnsNameOptions",
@@ -1597,7 +1734,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ResetSnapshotAttribute",
     "RestoreAddressToClassic",
     "RestoreImageFromRecycleBin",
-    "RestoreManagedPrefixListVersion",
     "RestoreSnapshotFromRecycleBin",
     "RestoreSnapshotTier",
     "RestoreVolumeFromRecycleBin",
