@@ -102,6 +102,9 @@ errors! {
     /// An image id that names none, where images are strict.
     ImageNotFound { image: Box<str> } => "InvalidAMIID.NotFound",
         "The image id '[{image}]' does not exist";
+    /// A group that is not associated with the VPC.
+    GroupNotAssociated { id: SecurityGroupId, vpc: VpcId } => "InvalidAssociationID.NotFound",
+        "The security group '{id}' is not associated with the VPC '{vpc}'";
     /// An attachment id names none.
     AttachmentNotFound { id: Box<str> } => "InvalidAttachmentID.NotFound",
         "The network interface attachment ID '{id}' does not exist";
@@ -238,12 +241,21 @@ errors! {
         "Some of the specified addresses are not assigned to interface {id}";
     /// A peer's block cannot be read.
     CidrMalformed { cidr: Box<str> } => "InvalidParameterValue", "CIDR block {cidr} is malformed";
+    /// A VPC's default group cannot be carried elsewhere.
+    DefaultGroupAssociated { id: SecurityGroupId } => "InvalidParameterValue",
+        "The default security group '{id}' cannot be associated with another VPC.";
+    /// Groups of the default VPC stay there, and no other comes.
+    DefaultVpcAssociated => "InvalidParameterValue",
+        "A security group cannot be associated with a default VPC, and one of a default VPC with no other.";
     /// A place in an instance that is taken.
     DeviceIndexInUse { id: InstanceId, index: u8 } => "InvalidParameterValue",
         "Instance '{id}' already has an interface attached at device index '{index}'.";
     /// A device index that is none.
     DeviceIndexInvalid { index: i32 } => "InvalidParameterValue",
         "Invalid value '{index}' for deviceIndex. Expecting a value from 0 to 255.";
+    /// A group's own VPC.
+    GroupAssociatedWithOwnVpc { id: SecurityGroupId, vpc: VpcId } => "InvalidParameterValue",
+        "The security group '{id}' belongs to the VPC '{vpc}' already.";
     /// A group's description has other characters, or too many.
     GroupDescriptionInvalid => "InvalidParameterValue",
         "Invalid security group description. Valid descriptions are strings less than 256 characters \

@@ -32,8 +32,10 @@ mod quota;
 mod region;
 mod security_group;
 mod security_group_permission;
+mod security_group_reference;
 mod security_group_rule;
 mod security_group_rule_edit;
+mod security_group_vpc_association;
 mod subnet;
 mod tag;
 mod vpc;
@@ -68,6 +70,7 @@ pub use security_group::{CreateSecurityGroup, GroupSelector, group_named};
 pub use security_group_permission::{
     FlatPermission, GroupPair, IpPermission, IpRange, PrefixListPeer,
 };
+pub use security_group_reference::{ForeignPeer, active_peering, foreign_peer};
 pub use security_group_rule::{AuthorizeRules, Authorized, RevokeRules, Revoked};
 pub use security_group_rule_edit::{RuleRequest, UpdateRuleDescriptions};
 pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};

@@ -1,11 +1,12 @@
 //! From the permissions that a client writes to the rules that a group holds.
 
-use enid_model::id::{PrefixListId, SecurityGroupId, VpcId};
+use enid_model::id::{PrefixListId, SecurityGroupId, VpcId, VpcPeeringConnectionId};
 use enid_model::prefix_list::PrefixList;
 use enid_model::security_group::{Direction, Matcher, Peer, SecurityGroup, Service};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::security_group::{GroupSelector, is_plain, resolve};
+use crate::security_group_reference::active_peering;
 use crate::{Draft, Error};
 
 /// A protocol with its ports and any number of peers: a rule for each peer.
@@ -43,8 +44,10 @@ pub struct GroupPair {
     pub group: GroupSelector,
     /// The group's account; must be the caller's.
     pub account: Option<String>,
-    /// The group's VPC; must be that of the rule's group.
+    /// The group's VPC: that of the rule's group, or one that a peering connection joins to it.
     pub vpc: Option<VpcId>,
+    /// That connection.
+    pub peering: Option<VpcPeeringConnectionId>,
     /// The rule's description.
     pub description: Option<String>,
 }
@@ -258,11 +261,25 @@ fn group_peer(
         return Err(Error::SourceGroupMissing);
     }
     let peer = resolve(draft, selector)?;
-    let elsewhere = pair.vpc.is_some_and(|vpc| vpc != group.vpc);
-    if peer.vpc != group.vpc || elsewhere {
+    if pair.vpc.is_some_and(|vpc| vpc != peer.vpc) {
         return Err(Error::DifferentNetworks);
     }
-    Ok(peer.id)
+    let joined = if peer.vpc == group.vpc {
+        pair.peering.is_none()
+    } else {
+        let region = std::sync::Arc::clone(&draft.region);
+        let peering = active_peering(&region, group.vpc, peer.vpc);
+        let peering = peering.filter(|known| pair.peering.is_none_or(|id| id == known.id));
+        if let Some(peering) = peering {
+            draft.depend(peering);
+        }
+        peering.is_some()
+    };
+    if joined {
+        Ok(peer.id)
+    } else {
+        Err(Error::DifferentNetworks)
+    }
 }
 
 /// The protocol and ports of a permission.

@@ -6,12 +6,14 @@ use enid_control::{
     AuthorizeRules, Authorized, RevokeRules, Revoked, RuleRequest, UpdateRuleDescriptions,
 };
 use enid_model::id::{SecurityGroupId, SecurityGroupRuleId};
-use enid_model::security_group::{Direction, Matcher, Peer, Rule, SecurityGroup};
+use enid_model::security_group::{Direction, Peer, Rule, SecurityGroup};
 use enid_model::state::RegionState;
 
 use super::filter::Filters;
 use super::page::{self, Page};
-use super::security_group_permission::{InWords, flat, grouped, in_words, listed, selector};
+use super::security_group_permission::{
+    InWords, flat, grouped, in_words, listed, peer_in_words, selector,
+};
 use super::{Ec2, id, tag};
 use crate::context::Context;
 use crate::error::ApiError;
@@ -84,7 +86,10 @@ async fn authorize(
     let caller = context.caller();
     let done = ec2.control.authorize_rules(&caller, direction, input);
     let Authorized { group, rules } = done.await?;
-    let rules = rules.iter().map(|rule| answer(context, group, rule));
+    let region = ec2.control.read(&caller).await?;
+    let rules = rules
+        .iter()
+        .map(|rule| answer(context, &region, group, rule));
     Ok(rules.collect())
 }
 
@@ -111,7 +116,7 @@ pub(super) async fn revoke_ingress(
     let done = revoke(ec2, context, Direction::Ingress, &input).await?;
     Ok(RevokeSecurityGroupIngressResponse {
         r#return: Some(true),
-        unknown_ip_permissions: unknown(context, &done.unknown),
+        unknown_ip_permissions: unknown(ec2, context, &done).await?,
         revoked_security_group_rules: revoked(&done),
     })
 }
@@ -131,7 +136,7 @@ pub(super) async fn revoke_egress(
     let done = revoke(ec2, context, Direction::Egress, &input).await?;
     Ok(RevokeSecurityGroupEgressResponse {
         r#return: Some(true),
-        unknown_ip_permissions: unknown(context, &done.unknown),
+        unknown_ip_permissions: unknown(ec2, context, &done).await?,
         revoked_security_group_rules: revoked(&done),
     })
 }
@@ -147,8 +152,14 @@ async fn revoke(
     Ok(done.await?)
 }
 
-fn unknown(context: &Context, matchers: &[Matcher]) -> Vec<response::IpPermission> {
-    grouped(context, matchers.iter().map(|matcher| (matcher, None)))
+async fn unknown(
+    ec2: &Ec2,
+    context: &Context,
+    done: &Revoked,
+) -> Result<Vec<response::IpPermission>, ApiError> {
+    let region = ec2.control.read(&context.caller()).await?;
+    let matchers = done.unknown.iter().map(|matcher| (matcher, None));
+    Ok(grouped(context, &region, done.group, matchers))
 }
 
 /// ModifySecurityGroupRules.
@@ -304,7 +315,7 @@ pub(super) async fn describe_security_group_rules(
     let (rules, next_token) = page.take(rules, |(group, rule)| format!("{group}/{}", rule.id));
     let rules = rules
         .into_iter()
-        .map(|(group, rule)| answer(context, group, rule));
+        .map(|(group, rule)| answer(context, &region, group, rule));
     Ok(DescribeSecurityGroupRulesResponse {
         security_group_rules: rules.collect(),
         next_token,
@@ -367,7 +378,12 @@ fn sort(rules: &mut Vec<RuleOf<'_>>) {
     rules.dedup_by_key(|(_, rule)| rule.id);
 }
 
-fn answer(context: &Context, group: SecurityGroupId, rule: &Rule) -> response::SecurityGroupRule {
+fn answer(
+    context: &Context,
+    region: &RegionState,
+    group: SecurityGroupId,
+    rule: &Rule,
+) -> response::SecurityGroupRule {
     let InWords { protocol, ports } = in_words(rule.matcher.service);
     // Where DescribeSecurityGroups leaves ports out, this form has -1.
     let (from, to) = ports.unwrap_or((-1, -1));
@@ -386,10 +402,13 @@ fn answer(context: &Context, group: SecurityGroupId, rule: &Rule) -> response::S
     };
     match rule.matcher.peer {
         Peer::Group(peer) => {
+            let peer = peer_in_words(context, region, group, peer);
             answer.referenced_group_info = Some(ReferencedSecurityGroup {
-                group_id: Some(Text::display(peer)),
-                user_id: Some(Text::display(context.account)),
-                ..ReferencedSecurityGroup::default()
+                group_id: Some(peer.group_id),
+                peering_status: peer.peering_status,
+                user_id: Some(peer.user_id),
+                vpc_id: peer.vpc_id,
+                vpc_peering_connection_id: peer.vpc_peering_connection_id,
             });
         }
         Peer::Ipv4(block) => answer.cidr_ipv4 = Some(Text::display(block)),

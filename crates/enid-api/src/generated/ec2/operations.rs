@@ -13,6 +13,8 @@ use crate::wire::xml::{ToXml, Xml};
 pub enum Request {
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<request::AssignPrivateIpAddressesRequest>),
+    /// AssociateSecurityGroupVpc.
+    AssociateSecurityGroupVpc(Box<request::AssociateSecurityGroupVpcRequest>),
     /// AttachNetworkInterface.
     AttachNetworkInterface(Box<request::AttachNetworkInterfaceRequest>),
     /// AuthorizeSecurityGroupEgress.
@@ -67,10 +69,16 @@ pub enum Request {
     DescribePrefixLists(Box<request::DescribePrefixListsRequest>),
     /// DescribeRegions.
     DescribeRegions(Box<request::DescribeRegionsRequest>),
+    /// DescribeSecurityGroupReferences.
+    DescribeSecurityGroupReferences(Box<request::DescribeSecurityGroupReferencesRequest>),
     /// DescribeSecurityGroupRules.
     DescribeSecurityGroupRules(Box<request::DescribeSecurityGroupRulesRequest>),
+    /// DescribeSecurityGroupVpcAssociations.
+    DescribeSecurityGroupVpcAssociations(Box<request::DescribeSecurityGroupVpcAssociationsRequest>),
     /// DescribeSecurityGroups.
     DescribeSecurityGroups(Box<request::DescribeSecurityGroupsRequest>),
+    /// DescribeStaleSecurityGroups.
+    DescribeStaleSecurityGroups(Box<request::DescribeStaleSecurityGroupsRequest>),
     /// DescribeSubnets.
     DescribeSubnets(Box<request::DescribeSubnetsRequest>),
     /// DescribeTags.
@@ -81,12 +89,16 @@ pub enum Request {
     DescribeVpcs(Box<request::DescribeVpcsRequest>),
     /// DetachNetworkInterface.
     DetachNetworkInterface(Box<request::DetachNetworkInterfaceRequest>),
+    /// DisassociateSecurityGroupVpc.
+    DisassociateSecurityGroupVpc(Box<request::DisassociateSecurityGroupVpcRequest>),
     /// GetConsoleOutput.
     GetConsoleOutput(Box<request::GetConsoleOutputRequest>),
     /// GetManagedPrefixListAssociations.
     GetManagedPrefixListAssociations(Box<request::GetManagedPrefixListAssociationsRequest>),
     /// GetManagedPrefixListEntries.
     GetManagedPrefixListEntries(Box<request::GetManagedPrefixListEntriesRequest>),
+    /// GetSecurityGroupsForVpc.
+    GetSecurityGroupsForVpc(Box<request::GetSecurityGroupsForVpcRequest>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<request::ModifyInstanceAttributeRequest>),
     /// ModifyManagedPrefixList.
@@ -132,329 +144,71 @@ pub enum Request {
 impl Request {
     /// Reads the members of an operation. Everything that Enid does not implement is refused here.
     pub fn parse(action: &str, params: Params<'_>) -> Result<Self, ApiError> {
-        match action {
-            "AssignPrivateIpAddresses" => schema::read(
-                "AssignPrivateIpAddresses",
-                &request::network_interface::ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AssignPrivateIpAddresses(Box::new(request))),
-            "AttachNetworkInterface" => schema::read(
-                "AttachNetworkInterface",
-                &request::network_interface::ATTACH_NETWORK_INTERFACE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AttachNetworkInterface(Box::new(request))),
-            "AuthorizeSecurityGroupEgress" => schema::read(
-                "AuthorizeSecurityGroupEgress",
-                &request::security_group::AUTHORIZE_SECURITY_GROUP_EGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AuthorizeSecurityGroupEgress(Box::new(request))),
-            "AuthorizeSecurityGroupIngress" => schema::read(
-                "AuthorizeSecurityGroupIngress",
-                &request::security_group::AUTHORIZE_SECURITY_GROUP_INGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
-            "CreateManagedPrefixList" => schema::read(
-                "CreateManagedPrefixList",
-                &request::prefix_list::CREATE_MANAGED_PREFIX_LIST_MEMBERS,
-                params,
-            )
-            .map(|request| Self::CreateManagedPrefixList(Box::new(request))),
-            "CreateNetworkInterface" => schema::read(
-                "CreateNetworkInterface",
-                &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::CreateNetworkInterface(Box::new(request))),
-            "CreateSecurityGroup" => schema::read(
-                "CreateSecurityGroup",
-                &request::security_group::CREATE_SECURITY_GROUP_MEMBERS,
-                params,
-            )
-            .map(|request| Self::CreateSecurityGroup(Box::new(request))),
-            "CreateSubnet" => schema::read(
-                "CreateSubnet",
-                &request::subnet::CREATE_SUBNET_MEMBERS,
-                params,
-            )
-            .map(|request| Self::CreateSubnet(Box::new(request))),
-            "CreateTags" => schema::read("CreateTags", &request::tag::CREATE_TAGS_MEMBERS, params)
-                .map(|request| Self::CreateTags(Box::new(request))),
-            "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params)
-                .map(|request| Self::CreateVpc(Box::new(request))),
-            "DeleteManagedPrefixList" => schema::read(
-                "DeleteManagedPrefixList",
-                &request::prefix_list::DELETE_MANAGED_PREFIX_LIST_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DeleteManagedPrefixList(Box::new(request))),
-            "DeleteNetworkInterface" => schema::read(
-                "DeleteNetworkInterface",
-                &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DeleteNetworkInterface(Box::new(request))),
-            "DeleteSecurityGroup" => schema::read(
-                "DeleteSecurityGroup",
-                &request::security_group::DELETE_SECURITY_GROUP_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DeleteSecurityGroup(Box::new(request))),
-            "DeleteSubnet" => schema::read(
-                "DeleteSubnet",
-                &request::subnet::DELETE_SUBNET_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DeleteSubnet(Box::new(request))),
-            "DeleteTags" => schema::read("DeleteTags", &request::tag::DELETE_TAGS_MEMBERS, params)
-                .map(|request| Self::DeleteTags(Box::new(request))),
-            "DeleteVpc" => schema::read("DeleteVpc", &request::vpc::DELETE_VPC_MEMBERS, params)
-                .map(|request| Self::DeleteVpc(Box::new(request))),
-            "DescribeAccountAttributes" => schema::read(
-                "DescribeAccountAttributes",
-                &request::region::DESCRIBE_ACCOUNT_ATTRIBUTES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeAccountAttributes(Box::new(request))),
-            "DescribeAvailabilityZones" => schema::read(
-                "DescribeAvailabilityZones",
-                &request::region::DESCRIBE_AVAILABILITY_ZONES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeAvailabilityZones(Box::new(request))),
-            "DescribeImages" => schema::read(
-                "DescribeImages",
-                &request::image::DESCRIBE_IMAGES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeImages(Box::new(request))),
-            "DescribeInstanceAttribute" => schema::read(
-                "DescribeInstanceAttribute",
-                &request::instance::DESCRIBE_INSTANCE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeInstanceAttribute(Box::new(request))),
-            "DescribeInstanceStatus" => schema::read(
-                "DescribeInstanceStatus",
-                &request::instance::DESCRIBE_INSTANCE_STATUS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeInstanceStatus(Box::new(request))),
-            "DescribeInstanceTypes" => schema::read(
-                "DescribeInstanceTypes",
-                &request::instance_type::DESCRIBE_INSTANCE_TYPES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeInstanceTypes(Box::new(request))),
-            "DescribeInstances" => schema::read(
-                "DescribeInstances",
-                &request::instance::DESCRIBE_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeInstances(Box::new(request))),
-            "DescribeManagedPrefixLists" => schema::read(
-                "DescribeManagedPrefixLists",
-                &request::prefix_list::DESCRIBE_MANAGED_PREFIX_LISTS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeManagedPrefixLists(Box::new(request))),
-            "DescribeNetworkInterfaceAttribute" => schema::read(
-                "DescribeNetworkInterfaceAttribute",
-                &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeNetworkInterfaceAttribute(Box::new(request))),
-            "DescribeNetworkInterfaces" => schema::read(
-                "DescribeNetworkInterfaces",
-                &request::network_interface::DESCRIBE_NETWORK_INTERFACES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeNetworkInterfaces(Box::new(request))),
-            "DescribePrefixLists" => schema::read(
-                "DescribePrefixLists",
-                &request::prefix_list::DESCRIBE_PREFIX_LISTS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribePrefixLists(Box::new(request))),
-            "DescribeRegions" => schema::read(
-                "DescribeRegions",
-                &request::region::DESCRIBE_REGIONS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeRegions(Box::new(request))),
-            "DescribeSecurityGroupRules" => schema::read(
-                "DescribeSecurityGroupRules",
-                &request::security_group::DESCRIBE_SECURITY_GROUP_RULES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeSecurityGroupRules(Box::new(request))),
-            "DescribeSecurityGroups" => schema::read(
-                "DescribeSecurityGroups",
-                &request::security_group::DESCRIBE_SECURITY_GROUPS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeSecurityGroups(Box::new(request))),
-            "DescribeSubnets" => schema::read(
-                "DescribeSubnets",
-                &request::subnet::DESCRIBE_SUBNETS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeSubnets(Box::new(request))),
-            "DescribeTags" => {
-                schema::read("DescribeTags", &request::tag::DESCRIBE_TAGS_MEMBERS, params)
-                    .map(|request| Self::DescribeTags(Box::new(request)))
-            }
-            "DescribeVpcAttribute" => schema::read(
-                "DescribeVpcAttribute",
-                &request::vpc::DESCRIBE_VPC_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeVpcAttribute(Box::new(request))),
-            "DescribeVpcs" => {
-                schema::read("DescribeVpcs", &request::vpc::DESCRIBE_VPCS_MEMBERS, params)
-                    .map(|request| Self::DescribeVpcs(Box::new(request)))
-            }
-            "DetachNetworkInterface" => schema::read(
-                "DetachNetworkInterface",
-                &request::network_interface::DETACH_NETWORK_INTERFACE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DetachNetworkInterface(Box::new(request))),
-            "GetConsoleOutput" => schema::read(
-                "GetConsoleOutput",
-                &request::instance::GET_CONSOLE_OUTPUT_MEMBERS,
-                params,
-            )
-            .map(|request| Self::GetConsoleOutput(Box::new(request))),
-            "GetManagedPrefixListAssociations" => schema::read(
-                "GetManagedPrefixListAssociations",
-                &request::prefix_list::GET_MANAGED_PREFIX_LIST_ASSOCIATIONS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::GetManagedPrefixListAssociations(Box::new(request))),
-            "GetManagedPrefixListEntries" => schema::read(
-                "GetManagedPrefixListEntries",
-                &request::prefix_list::GET_MANAGED_PREFIX_LIST_ENTRIES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::GetManagedPrefixListEntries(Box::new(request))),
-            "ModifyInstanceAttribute" => schema::read(
-                "ModifyInstanceAttribute",
-                &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifyInstanceAttribute(Box::new(request))),
-            "ModifyManagedPrefixList" => schema::read(
-                "ModifyManagedPrefixList",
-                &request::prefix_list::MODIFY_MANAGED_PREFIX_LIST_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifyManagedPrefixList(Box::new(request))),
-            "ModifyNetworkInterfaceAttribute" => schema::read(
-                "ModifyNetworkInterfaceAttribute",
-                &request::network_interface::MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifyNetworkInterfaceAttribute(Box::new(request))),
-            "ModifySecurityGroupRules" => schema::read(
-                "ModifySecurityGroupRules",
-                &request::security_group::MODIFY_SECURITY_GROUP_RULES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifySecurityGroupRules(Box::new(request))),
-            "ModifySubnetAttribute" => schema::read(
-                "ModifySubnetAttribute",
-                &request::subnet::MODIFY_SUBNET_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifySubnetAttribute(Box::new(request))),
-            "ModifyVpcAttribute" => schema::read(
-                "ModifyVpcAttribute",
-                &request::vpc::MODIFY_VPC_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifyVpcAttribute(Box::new(request))),
-            "RebootInstances" => schema::read(
-                "RebootInstances",
-                &request::instance::REBOOT_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::RebootInstances(Box::new(request))),
-            "ResetNetworkInterfaceAttribute" => schema::read(
-                "ResetNetworkInterfaceAttribute",
-                &request::network_interface::RESET_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ResetNetworkInterfaceAttribute(Box::new(request))),
-            "RestoreManagedPrefixListVersion" => schema::read(
-                "RestoreManagedPrefixListVersion",
-                &request::prefix_list::RESTORE_MANAGED_PREFIX_LIST_VERSION_MEMBERS,
-                params,
-            )
-            .map(|request| Self::RestoreManagedPrefixListVersion(Box::new(request))),
-            "RevokeSecurityGroupEgress" => schema::read(
-                "RevokeSecurityGroupEgress",
-                &request::security_group::REVOKE_SECURITY_GROUP_EGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::RevokeSecurityGroupEgress(Box::new(request))),
-            "RevokeSecurityGroupIngress" => schema::read(
-                "RevokeSecurityGroupIngress",
-                &request::security_group::REVOKE_SECURITY_GROUP_INGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::RevokeSecurityGroupIngress(Box::new(request))),
-            "RunInstances" => schema::read(
-                "RunInstances",
-                &request::instance::RUN_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::RunInstances(Box::new(request))),
-            "StartInstances" => schema::read(
-                "StartInstances",
-                &request::instance::START_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::StartInstances(Box::new(request))),
-            "StopInstances" => schema::read(
-                "StopInstances",
-                &request::instance::STOP_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::StopInstances(Box::new(request))),
-            "TerminateInstances" => schema::read(
-                "TerminateInstances",
-                &request::instance::TERMINATE_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::TerminateInstances(Box::new(request))),
-            "UnassignPrivateIpAddresses" => schema::read(
-                "UnassignPrivateIpAddresses",
-                &request::network_interface::UNASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::UnassignPrivateIpAddresses(Box::new(request))),
-            "UpdateSecurityGroupRuleDescriptionsEgress" => schema::read(
-                "UpdateSecurityGroupRuleDescriptionsEgress",
-                &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::UpdateSecurityGroupRuleDescriptionsEgress(Box::new(request))),
-            "UpdateSecurityGroupRuleDescriptionsIngress" => schema::read(
-                "UpdateSecurityGroupRuleDescriptionsIngress",
-                &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::UpdateSecurityGroupRuleDescriptionsIngress(Box::new(request))),
+        match action { "AssignPrivateIpAddresses" => schema::read("AssignPrivateIpAddresses", &request::network_interface::ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS, params).map(|request| Self::AssignPrivateIpAddresses(Box::new(request))),
+"AssociateSecurityGroupVpc" => schema::read("AssociateSecurityGroupVpc", &request::security_group_vpc_association::ASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::AssociateSecurityGroupVpc(Box::new(request))),
+"AttachNetworkInterface" => schema::read("AttachNetworkInterface", &request::network_interface::ATTACH_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::AttachNetworkInterface(Box::new(request))),
+"AuthorizeSecurityGroupEgress" => schema::read("AuthorizeSecurityGroupEgress", &request::security_group::AUTHORIZE_SECURITY_GROUP_EGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupEgress(Box::new(request))),
+"AuthorizeSecurityGroupIngress" => schema::read("AuthorizeSecurityGroupIngress", &request::security_group::AUTHORIZE_SECURITY_GROUP_INGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
+"CreateManagedPrefixList" => schema::read("CreateManagedPrefixList", &request::prefix_list::CREATE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::CreateManagedPrefixList(Box::new(request))),
+"CreateNetworkInterface" => schema::read("CreateNetworkInterface", &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::CreateNetworkInterface(Box::new(request))),
+"CreateSecurityGroup" => schema::read("CreateSecurityGroup", &request::security_group::CREATE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::CreateSecurityGroup(Box::new(request))),
+"CreateSubnet" => schema::read("CreateSubnet", &request::subnet::CREATE_SUBNET_MEMBERS, params).map(|request| Self::CreateSubnet(Box::new(request))),
+"CreateTags" => schema::read("CreateTags", &request::tag::CREATE_TAGS_MEMBERS, params).map(|request| Self::CreateTags(Box::new(request))),
+"CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params).map(|request| Self::CreateVpc(Box::new(request))),
+"DeleteManagedPrefixList" => schema::read("DeleteManagedPrefixList", &request::prefix_list::DELETE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::DeleteManagedPrefixList(Box::new(request))),
+"DeleteNetworkInterface" => schema::read("DeleteNetworkInterface", &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DeleteNetworkInterface(Box::new(request))),
+"DeleteSecurityGroup" => schema::read("DeleteSecurityGroup", &request::security_group::DELETE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::DeleteSecurityGroup(Box::new(request))),
+"DeleteSubnet" => schema::read("DeleteSubnet", &request::subnet::DELETE_SUBNET_MEMBERS, params).map(|request| Self::DeleteSubnet(Box::new(request))),
+"DeleteTags" => schema::read("DeleteTags", &request::tag::DELETE_TAGS_MEMBERS, params).map(|request| Self::DeleteTags(Box::new(request))),
+"DeleteVpc" => schema::read("DeleteVpc", &request::vpc::DELETE_VPC_MEMBERS, params).map(|request| Self::DeleteVpc(Box::new(request))),
+"DescribeAccountAttributes" => schema::read("DescribeAccountAttributes", &request::region::DESCRIBE_ACCOUNT_ATTRIBUTES_MEMBERS, params).map(|request| Self::DescribeAccountAttributes(Box::new(request))),
+"DescribeAvailabilityZones" => schema::read("DescribeAvailabilityZones", &request::region::DESCRIBE_AVAILABILITY_ZONES_MEMBERS, params).map(|request| Self::DescribeAvailabilityZones(Box::new(request))),
+"DescribeImages" => schema::read("DescribeImages", &request::image::DESCRIBE_IMAGES_MEMBERS, params).map(|request| Self::DescribeImages(Box::new(request))),
+"DescribeInstanceAttribute" => schema::read("DescribeInstanceAttribute", &request::instance::DESCRIBE_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeInstanceAttribute(Box::new(request))),
+"DescribeInstanceStatus" => schema::read("DescribeInstanceStatus", &request::instance::DESCRIBE_INSTANCE_STATUS_MEMBERS, params).map(|request| Self::DescribeInstanceStatus(Box::new(request))),
+"DescribeInstanceTypes" => schema::read("DescribeInstanceTypes", &request::instance_type::DESCRIBE_INSTANCE_TYPES_MEMBERS, params).map(|request| Self::DescribeInstanceTypes(Box::new(request))),
+"DescribeInstances" => schema::read("DescribeInstances", &request::instance::DESCRIBE_INSTANCES_MEMBERS, params).map(|request| Self::DescribeInstances(Box::new(request))),
+"DescribeManagedPrefixLists" => schema::read("DescribeManagedPrefixLists", &request::prefix_list::DESCRIBE_MANAGED_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribeManagedPrefixLists(Box::new(request))),
+"DescribeNetworkInterfaceAttribute" => schema::read("DescribeNetworkInterfaceAttribute", &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaceAttribute(Box::new(request))),
+"DescribeNetworkInterfaces" => schema::read("DescribeNetworkInterfaces", &request::network_interface::DESCRIBE_NETWORK_INTERFACES_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaces(Box::new(request))),
+"DescribePrefixLists" => schema::read("DescribePrefixLists", &request::prefix_list::DESCRIBE_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribePrefixLists(Box::new(request))),
+"DescribeRegions" => schema::read("DescribeRegions", &request::region::DESCRIBE_REGIONS_MEMBERS, params).map(|request| Self::DescribeRegions(Box::new(request))),
+"DescribeSecurityGroupReferences" => schema::read("DescribeSecurityGroupReferences", &request::security_group_reference::DESCRIBE_SECURITY_GROUP_REFERENCES_MEMBERS, params).map(|request| Self::DescribeSecurityGroupReferences(Box::new(request))),
+"DescribeSecurityGroupRules" => schema::read("DescribeSecurityGroupRules", &request::security_group::DESCRIBE_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::DescribeSecurityGroupRules(Box::new(request))),
+"DescribeSecurityGroupVpcAssociations" => schema::read("DescribeSecurityGroupVpcAssociations", &request::security_group_vpc_association::DESCRIBE_SECURITY_GROUP_VPC_ASSOCIATIONS_MEMBERS, params).map(|request| Self::DescribeSecurityGroupVpcAssociations(Box::new(request))),
+"DescribeSecurityGroups" => schema::read("DescribeSecurityGroups", &request::security_group::DESCRIBE_SECURITY_GROUPS_MEMBERS, params).map(|request| Self::DescribeSecurityGroups(Box::new(request))),
+"DescribeStaleSecurityGroups" => schema::read("DescribeStaleSecurityGroups", &request::security_group_reference::DESCRIBE_STALE_SECURITY_GROUPS_MEMBERS, params).map(|request| Self::DescribeStaleSecurityGroups(Box::new(request))),
+"DescribeSubnets" => schema::read("DescribeSubnets", &request::subnet::DESCRIBE_SUBNETS_MEMBERS, params).map(|request| Self::DescribeSubnets(Box::new(request))),
+"DescribeTags" => schema::read("DescribeTags", &request::tag::DESCRIBE_TAGS_MEMBERS, params).map(|request| Self::DescribeTags(Box::new(request))),
+"DescribeVpcAttribute" => schema::read("DescribeVpcAttribute", &request::vpc::DESCRIBE_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeVpcAttribute(Box::new(request))),
+"DescribeVpcs" => schema::read("DescribeVpcs", &request::vpc::DESCRIBE_VPCS_MEMBERS, params).map(|request| Self::DescribeVpcs(Box::new(request))),
+"DetachNetworkInterface" => schema::read("DetachNetworkInterface", &request::network_interface::DETACH_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DetachNetworkInterface(Box::new(request))),
+"DisassociateSecurityGroupVpc" => schema::read("DisassociateSecurityGroupVpc", &request::security_group_vpc_association::DISASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::DisassociateSecurityGroupVpc(Box::new(request))),
+"GetConsoleOutput" => schema::read("GetConsoleOutput", &request::instance::GET_CONSOLE_OUTPUT_MEMBERS, params).map(|request| Self::GetConsoleOutput(Box::new(request))),
+"GetManagedPrefixListAssociations" => schema::read("GetManagedPrefixListAssociations", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ASSOCIATIONS_MEMBERS, params).map(|request| Self::GetManagedPrefixListAssociations(Box::new(request))),
+"GetManagedPrefixListEntries" => schema::read("GetManagedPrefixListEntries", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ENTRIES_MEMBERS, params).map(|request| Self::GetManagedPrefixListEntries(Box::new(request))),
+"GetSecurityGroupsForVpc" => schema::read("GetSecurityGroupsForVpc", &request::security_group_vpc_association::GET_SECURITY_GROUPS_FOR_VPC_MEMBERS, params).map(|request| Self::GetSecurityGroupsForVpc(Box::new(request))),
+"ModifyInstanceAttribute" => schema::read("ModifyInstanceAttribute", &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyInstanceAttribute(Box::new(request))),
+"ModifyManagedPrefixList" => schema::read("ModifyManagedPrefixList", &request::prefix_list::MODIFY_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::ModifyManagedPrefixList(Box::new(request))),
+"ModifyNetworkInterfaceAttribute" => schema::read("ModifyNetworkInterfaceAttribute", &request::network_interface::MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyNetworkInterfaceAttribute(Box::new(request))),
+"ModifySecurityGroupRules" => schema::read("ModifySecurityGroupRules", &request::security_group::MODIFY_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::ModifySecurityGroupRules(Box::new(request))),
+"ModifySubnetAttribute" => schema::read("ModifySubnetAttribute", &request::subnet::MODIFY_SUBNET_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifySubnetAttribute(Box::new(request))),
+"ModifyVpcAttribute" => schema::read("ModifyVpcAttribute", &request::vpc::MODIFY_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyVpcAttribute(Box::new(request))),
+"RebootInstances" => schema::read("RebootInstances", &request::instance::REBOOT_INSTANCES_MEMBERS, params).map(|request| Self::RebootInstances(Box::new(request))),
+"ResetNetworkInterfaceAttribute" => schema::read("ResetNetworkInterfaceAttribute", &request::network_interface::RESET_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ResetNetworkInterfaceAttribute(Box::new(request))),
+"RestoreManagedPrefixListVersion" => schema::read("RestoreManagedPrefixListVersion", &request::prefix_list::RESTORE_MANAGED_PREFIX_LIST_VERSION_MEMBERS, params).map(|request| Self::RestoreManagedPrefixListVersion(Box::new(request))),
+"RevokeSecurityGroupEgress" => schema::read("RevokeSecurityGroupEgress", &request::security_group::REVOKE_SECURITY_GROUP_EGRESS_MEMBERS, params).map(|request| Self::RevokeSecurityGroupEgress(Box::new(request))),
+"RevokeSecurityGroupIngress" => schema::read("RevokeSecurityGroupIngress", &request::security_group::REVOKE_SECURITY_GROUP_INGRESS_MEMBERS, params).map(|request| Self::RevokeSecurityGroupIngress(Box::new(request))),
+"RunInstances" => schema::read("RunInstances", &request::instance::RUN_INSTANCES_MEMBERS, params).map(|request| Self::RunInstances(Box::new(request))),
+"StartInstances" => schema::read("StartInstances", &request::instance::START_INSTANCES_MEMBERS, params).map(|request| Self::StartInstances(Box::new(request))),
+"StopInstances" => schema::read("StopInstances", &request::instance::STOP_INSTANCES_MEMBERS, params).map(|request| Self::StopInstances(Box::new(request))),
+"TerminateInstances" => schema::read("TerminateInstances", &request::instance::TERMINATE_INSTANCES_MEMBERS, params).map(|request| Self::TerminateInstances(Box::new(request))),
+"UnassignPrivateIpAddresses" => schema::read("UnassignPrivateIpAddresses", &request::network_interface::UNASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS, params).map(|request| Self::UnassignPrivateIpAddresses(Box::new(request))),
+"UpdateSecurityGroupRuleDescriptionsEgress" => schema::read("UpdateSecurityGroupRuleDescriptionsEgress", &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_MEMBERS, params).map(|request| Self::UpdateSecurityGroupRuleDescriptionsEgress(Box::new(request))),
+"UpdateSecurityGroupRuleDescriptionsIngress" => schema::read("UpdateSecurityGroupRuleDescriptionsIngress", &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_MEMBERS, params).map(|request| Self::UpdateSecurityGroupRuleDescriptionsIngress(Box::new(request))),
 
-            other if NOT_IMPLEMENTED.binary_search(&other).is_ok() => {
-                Err(ApiError::operation_not_implemented(other))
-            }
-            other => Err(ApiError::invalid_action(other)),
-        }
+other if NOT_IMPLEMENTED.binary_search(&other).is_ok() => Err(ApiError::operation_not_implemented(other)),
+other => Err(ApiError::invalid_action(other)), }
     }
 
     /// The operation's name.
@@ -462,6 +216,7 @@ impl Request {
     pub fn operation(&self) -> &'static str {
         match self {
             Self::AssignPrivateIpAddresses(_) => "AssignPrivateIpAddresses",
+            Self::AssociateSecurityGroupVpc(_) => "AssociateSecurityGroupVpc",
             Self::AttachNetworkInterface(_) => "AttachNetworkInterface",
             Self::AuthorizeSecurityGroupEgress(_) => "AuthorizeSecurityGroupEgress",
             Self::AuthorizeSecurityGroupIngress(_) => "AuthorizeSecurityGroupIngress",
@@ -489,16 +244,21 @@ impl Request {
             Self::DescribeNetworkInterfaces(_) => "DescribeNetworkInterfaces",
             Self::DescribePrefixLists(_) => "DescribePrefixLists",
             Self::DescribeRegions(_) => "DescribeRegions",
+            Self::DescribeSecurityGroupReferences(_) => "DescribeSecurityGroupReferences",
             Self::DescribeSecurityGroupRules(_) => "DescribeSecurityGroupRules",
+            Self::DescribeSecurityGroupVpcAssociations(_) => "DescribeSecurityGroupVpcAssociations",
             Self::DescribeSecurityGroups(_) => "DescribeSecurityGroups",
+            Self::DescribeStaleSecurityGroups(_) => "DescribeStaleSecurityGroups",
             Self::DescribeSubnets(_) => "DescribeSubnets",
             Self::DescribeTags(_) => "DescribeTags",
             Self::DescribeVpcAttribute(_) => "DescribeVpcAttribute",
             Self::DescribeVpcs(_) => "DescribeVpcs",
             Self::DetachNetworkInterface(_) => "DetachNetworkInterface",
+            Self::DisassociateSecurityGroupVpc(_) => "DisassociateSecurityGroupVpc",
             Self::GetConsoleOutput(_) => "GetConsoleOutput",
             Self::GetManagedPrefixListAssociations(_) => "GetManagedPrefixListAssociations",
             Self::GetManagedPrefixListEntries(_) => "GetManagedPrefixListEntries",
+            Self::GetSecurityGroupsForVpc(_) => "GetSecurityGroupsForVpc",
             Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
             Self::ModifyManagedPrefixList(_) => "ModifyManagedPrefixList",
             Self::ModifyNetworkInterfaceAttribute(_) => "ModifyNetworkInterfaceAttribute",
@@ -530,6 +290,8 @@ impl Request {
 pub enum Response {
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<response::AssignPrivateIpAddressesResponse>),
+    /// AssociateSecurityGroupVpc.
+    AssociateSecurityGroupVpc(Box<response::AssociateSecurityGroupVpcResponse>),
     /// AttachNetworkInterface.
     AttachNetworkInterface(Box<response::AttachNetworkInterfaceResponse>),
     /// AuthorizeSecurityGroupEgress.
@@ -584,10 +346,18 @@ pub enum Response {
     DescribePrefixLists(Box<response::DescribePrefixListsResponse>),
     /// DescribeRegions.
     DescribeRegions(Box<response::DescribeRegionsResponse>),
+    /// DescribeSecurityGroupReferences.
+    DescribeSecurityGroupReferences(Box<response::DescribeSecurityGroupReferencesResponse>),
     /// DescribeSecurityGroupRules.
     DescribeSecurityGroupRules(Box<response::DescribeSecurityGroupRulesResponse>),
+    /// DescribeSecurityGroupVpcAssociations.
+    DescribeSecurityGroupVpcAssociations(
+        Box<response::DescribeSecurityGroupVpcAssociationsResponse>,
+    ),
     /// DescribeSecurityGroups.
     DescribeSecurityGroups(Box<response::DescribeSecurityGroupsResponse>),
+    /// DescribeStaleSecurityGroups.
+    DescribeStaleSecurityGroups(Box<response::DescribeStaleSecurityGroupsResponse>),
     /// DescribeSubnets.
     DescribeSubnets(Box<response::DescribeSubnetsResponse>),
     /// DescribeTags.
@@ -598,12 +368,16 @@ pub enum Response {
     DescribeVpcs(Box<response::DescribeVpcsResponse>),
     /// DetachNetworkInterface.
     DetachNetworkInterface(Box<response::DetachNetworkInterfaceResponse>),
+    /// DisassociateSecurityGroupVpc.
+    DisassociateSecurityGroupVpc(Box<response::DisassociateSecurityGroupVpcResponse>),
     /// GetConsoleOutput.
     GetConsoleOutput(Box<response::GetConsoleOutputResponse>),
     /// GetManagedPrefixListAssociations.
     GetManagedPrefixListAssociations(Box<response::GetManagedPrefixListAssociationsResponse>),
     /// GetManagedPrefixListEntries.
     GetManagedPrefixListEntries(Box<response::GetManagedPrefixListEntriesResponse>),
+    /// GetSecurityGroupsForVpc.
+    GetSecurityGroupsForVpc(Box<response::GetSecurityGroupsForVpcResponse>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<response::ModifyInstanceAttributeResponse>),
     /// ModifyManagedPrefixList.
@@ -650,6 +424,7 @@ impl ToXml for Response {
     fn to_xml(&self, xml: &mut Xml) {
         match self {
             Self::AssignPrivateIpAddresses(response) => response.to_xml(xml),
+            Self::AssociateSecurityGroupVpc(response) => response.to_xml(xml),
             Self::AttachNetworkInterface(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupEgress(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupIngress(response) => response.to_xml(xml),
@@ -677,16 +452,21 @@ impl ToXml for Response {
             Self::DescribeNetworkInterfaces(response) => response.to_xml(xml),
             Self::DescribePrefixLists(response) => response.to_xml(xml),
             Self::DescribeRegions(response) => response.to_xml(xml),
+            Self::DescribeSecurityGroupReferences(response) => response.to_xml(xml),
             Self::DescribeSecurityGroupRules(response) => response.to_xml(xml),
+            Self::DescribeSecurityGroupVpcAssociations(response) => response.to_xml(xml),
             Self::DescribeSecurityGroups(response) => response.to_xml(xml),
+            Self::DescribeStaleSecurityGroups(response) => response.to_xml(xml),
             Self::DescribeSubnets(response) => response.to_xml(xml),
             Self::DescribeTags(response) => response.to_xml(xml),
             Self::DescribeVpcAttribute(response) => response.to_xml(xml),
             Self::DescribeVpcs(response) => response.to_xml(xml),
             Self::DetachNetworkInterface(response) => response.to_xml(xml),
+            Self::DisassociateSecurityGroupVpc(response) => response.to_xml(xml),
             Self::GetConsoleOutput(response) => response.to_xml(xml),
             Self::GetManagedPrefixListAssociations(response) => response.to_xml(xml),
             Self::GetManagedPrefixListEntries(response) => response.to_xml(xml),
+            Self::GetSecurityGroupsForVpc(response) => response.to_xml(xml),
             Self::ModifyInstanceAttribute(response) => response.to_xml(xml),
             Self::ModifyManagedPrefixList(response) => response.to_xml(xml),
             Self::ModifyNetworkInterfaceAttribute(response) => response.to_xml(xml),
@@ -712,6 +492,12 @@ impl ToXml for Response {
 impl From<response::AssignPrivateIpAddressesResponse> for Response {
     fn from(response: response::AssignPrivateIpAddressesResponse) -> Self {
         Self::AssignPrivateIpAddresses(Box::new(response))
+    }
+}
+
+impl From<response::AssociateSecurityGroupVpcResponse> for Response {
+    fn from(response: response::AssociateSecurityGroupVpcResponse) -> Self {
+        Self::AssociateSecurityGroupVpc(Box::new(response))
     }
 }
 
@@ -877,15 +663,33 @@ impl From<response::DescribeRegionsResponse> for Response {
     }
 }
 
+impl From<response::DescribeSecurityGroupReferencesResponse> for Response {
+    fn from(response: response::DescribeSecurityGroupReferencesResponse) -> Self {
+        Self::DescribeSecurityGroupReferences(Box::new(response))
+    }
+}
+
 impl From<response::DescribeSecurityGroupRulesResponse> for Response {
     fn from(response: response::DescribeSecurityGroupRulesResponse) -> Self {
         Self::DescribeSecurityGroupRules(Box::new(response))
     }
 }
 
+impl From<response::DescribeSecurityGroupVpcAssociationsResponse> for Response {
+    fn from(response: response::DescribeSecurityGroupVpcAssociationsResponse) -> Self {
+        Self::DescribeSecurityGroupVpcAssociations(Box::new(response))
+    }
+}
+
 impl From<response::DescribeSecurityGroupsResponse> for Response {
     fn from(response: response::DescribeSecurityGroupsResponse) -> Self {
         Self::DescribeSecurityGroups(Box::new(response))
+    }
+}
+
+impl From<response::DescribeStaleSecurityGroupsResponse> for Response {
+    fn from(response: response::DescribeStaleSecurityGroupsResponse) -> Self {
+        Self::DescribeStaleSecurityGroups(Box::new(response))
     }
 }
 
@@ -919,6 +723,12 @@ impl From<response::DetachNetworkInterfaceResponse> for Response {
     }
 }
 
+impl From<response::DisassociateSecurityGroupVpcResponse> for Response {
+    fn from(response: response::DisassociateSecurityGroupVpcResponse) -> Self {
+        Self::DisassociateSecurityGroupVpc(Box::new(response))
+    }
+}
+
 impl From<response::GetConsoleOutputResponse> for Response {
     fn from(response: response::GetConsoleOutputResponse) -> Self {
         Self::GetConsoleOutput(Box::new(response))
@@ -934,6 +744,12 @@ impl From<response::GetManagedPrefixListAssociationsResponse> for Response {
 impl From<response::GetManagedPrefixListEntriesResponse> for Response {
     fn from(response: response::GetManagedPrefixListEntriesResponse) -> Self {
         Self::GetManagedPrefixListEntries(Box::new(response))
+    }
+}
+
+impl From<response::GetSecurityGroupsForVpcResponse> for Response {
+    fn from(response: response::GetSecurityGroupsForVpcResponse) -> Self {
+        Self::GetSecurityGroupsForVpc(Box::new(response))
     }
 }
 
@@ -1075,7 +891,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AssociateNatGatewayAddress",
     "AssociateRouteServer",
     "AssociateRouteTable",
-    "AssociateSecurityGroupVpc",
     "AssociateSubnetCidrBlock",
     "AssociateTransitGatewayMulticastDomain",
     "AssociateTransitGatewayPolicyTable",
@@ -1411,8 +1226,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeSecondaryInterfaces",
     "DescribeSecondaryNetworks",
     "DescribeSecondarySubnets",
-    "DescribeSecurityGroupReferences",
-    "DescribeSecurityGroupVpcAssociations",
     "DescribeServiceLinkVirtualInterfaces",
     "DescribeSnapshotAttribute",
     "DescribeSnapshotTierStatus",
@@ -1423,7 +1236,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeSpotFleetRequests",
     "DescribeSpotInstanceRequests",
     "DescribeSpotPriceHistory",
-    "DescribeStaleSecurityGroups",
     "DescribeStoreImageTasks",
     "DescribeTrafficMirrorFilterRules",
     "DescribeTrafficMirrorFilters",
@@ -1503,7 +1315,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DisassociateNatGatewayAddress",
     "DisassociateRouteServer",
     "DisassociateRouteTable",
-    "DisassociateSecurityGroupVpc",
     "DisassociateSubnetCidrBlock",
     "DisassociateTransitGatewayMulticastDomain",
     "DisassociateTransitGatewayPolicyTable",
@@ -1585,7 +1396,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "GetRouteServerAssociations",
     "GetRouteServerPropagations",
     "GetRouteServerRoutingDatabase",
-    "GetSecurityGroupsForVpc",
     "GetSerialConsoleAccessStatus",
     "GetSnapshotBlockPublicAccessState",
     "GetSpotPlacementScores",

@@ -608,6 +608,12 @@ pub struct UserIdGroupPair {
     pub group_name: Option<String>,
     /// `GroupId`.
     pub group_id: Option<String>,
+    /// `VpcId`.
+    pub vpc_id: Option<String>,
+    /// `VpcPeeringConnectionId`.
+    pub vpc_peering_connection_id: Option<String>,
+    /// `PeeringStatus`.
+    pub peering_status: Option<String>,
 }
 
 impl Read for UserIdGroupPair {
@@ -617,6 +623,9 @@ impl Read for UserIdGroupPair {
             user_id: params.optional("UserId")?,
             group_name: params.optional("GroupName")?,
             group_id: params.optional("GroupId")?,
+            vpc_id: params.optional("VpcId")?,
+            vpc_peering_connection_id: params.optional("VpcPeeringConnectionId")?,
+            peering_status: params.optional("PeeringStatus")?,
         })
     }
 }
@@ -685,8 +694,8 @@ pub(super) static USER_ID_GROUP_PAIR: Shape = Shape::new(&[
     Member::supported("Description", Kind::Scalar),
     Member::supported("GroupId", Kind::Scalar),
     Member::supported("GroupName", Kind::Scalar),
-    Member::refused("PeeringStatus"),
+    Member::supported("PeeringStatus", Kind::Scalar),
     Member::supported("UserId", Kind::Scalar),
-    Member::refused("VpcId"),
-    Member::refused("VpcPeeringConnectionId"),
+    Member::supported("VpcId", Kind::Scalar),
+    Member::supported("VpcPeeringConnectionId", Kind::Scalar),
 ]);
