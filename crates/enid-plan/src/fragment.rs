@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use enid_model::id::{EniId, ResourceId as _, SecurityGroupId};
+use enid_model::id::{EniId, PrefixListId, ResourceId as _, SecurityGroupId};
 use enid_model::key::Scope;
 use enid_model::network_interface::NetworkInterface;
+use enid_model::prefix_list::PrefixList;
 use enid_model::security_group::{self, Direction, Peer, SecurityGroup, Service};
+use enid_model::state::{Map, Stored};
 use enid_model::subnet::Subnet;
 use enid_model::vpc::Vpc;
 use enid_pipeline::bytes::{Addr, Mac};
@@ -145,10 +147,14 @@ pub(crate) fn of_vpc(vpc: &Vpc) -> Tables {
 }
 
 /// A policy: its two gates with all their entries.
-pub(crate) fn of_policy(policy: &Policy, groups: &[Arc<SecurityGroup>]) -> Tables {
+pub(crate) fn of_policy(
+    policy: &Policy,
+    groups: &[Arc<SecurityGroup>],
+    lists: &Map<PrefixListId, Stored<PrefixList>>,
+) -> Tables {
     let specs = |direction| -> Vec<RuleSpec> {
         let rules = groups.iter().flat_map(|group| group.rules_of(direction));
-        rules.filter_map(rule_spec).collect()
+        rules.flat_map(|rule| rule_specs(rule, lists)).collect()
     };
     let egress = gate::compile(
         policy.id,
@@ -175,8 +181,12 @@ pub(crate) fn of_policy(policy: &Policy, groups: &[Arc<SecurityGroup>]) -> Table
 /// IPv4 addresses are the last 32 bits of the 128 of an address.
 const V4_BITS: u32 = 96;
 
-/// What the compiler takes of a rule.
-fn rule_spec(rule: &security_group::Rule) -> Option<RuleSpec> {
+/// What the compiler takes of a rule: one spec, or one for each block of its prefix list. These
+/// share the rule's id, so a packet's deciding rule is the same whichever block lets it pass.
+fn rule_specs(
+    rule: &security_group::Rule,
+    lists: &Map<PrefixListId, Stored<PrefixList>>,
+) -> Vec<RuleSpec> {
     let (protocol, from, to) = match rule.matcher.service {
         Service::All => (None, 0, u16::MAX),
         Service::Icmp { kind, code } => (Some(protocol::ICMP), low(kind, code), high(kind, code)),
@@ -187,19 +197,25 @@ fn rule_spec(rule: &security_group::Rule) -> Option<RuleSpec> {
         Service::Tcp { from, to } => (Some(protocol::TCP), from, to),
         Service::Udp { from, to } => (Some(protocol::UDP), from, to),
     };
-    Some(RuleSpec {
+    let spec = |peer| RuleSpec {
         id: rule.id.bits(),
-        peer: match rule.matcher.peer {
-            Peer::Group(group) => RulePeer::Group(group.bits()),
-            Peer::Ipv4(block) => RulePeer::Cidr(IpNet::V4(block)),
-            Peer::Ipv6(block) => RulePeer::Cidr(IpNet::V6(block)),
-            // No operation makes such a rule yet.
-            Peer::PrefixList(_) => return None,
-        },
+        peer,
         protocol,
         from,
         to,
-    })
+    };
+    match rule.matcher.peer {
+        Peer::Group(group) => vec![spec(RulePeer::Group(group.bits()))],
+        Peer::Ipv4(block) => vec![spec(RulePeer::Cidr(IpNet::V4(block)))],
+        Peer::Ipv6(block) => vec![spec(RulePeer::Cidr(IpNet::V6(block)))],
+        // No list goes while a rule names it; without one the rule would allow nothing.
+        Peer::PrefixList(list) => lists.get(&list).map_or_else(Vec::new, |list| {
+            let entries = list.entries().iter();
+            entries
+                .map(|entry| spec(RulePeer::Cidr(entry.cidr)))
+                .collect()
+        }),
+    }
 }
 
 /// The smallest type and code that a rule allows, as a port.

@@ -286,7 +286,7 @@ impl Planner {
             .filter_map(|group| region.security_groups.get(group))
             .map(|group| Arc::clone(group.record()))
             .collect();
-        Some(fragment::of_policy(policy, &groups))
+        Some(fragment::of_policy(policy, &groups, &region.prefix_lists))
     }
 
     fn concerned(&self, new: &State) -> Concerned {
@@ -333,6 +333,10 @@ fn concern(concerned: &mut Concerned, scope: &Scope, before: &RegionState, after
     }
     let groups = changed(&before.security_groups, &after.security_groups);
     concerned.groups.extend(groups);
+    // A list's rules are those of the groups that name it.
+    for id in changed(&before.prefix_lists, &after.prefix_lists) {
+        concerned.groups.extend(after.groups_naming_prefix_list(id));
+    }
     // Of these, an interface's fragment holds only what never changes while they exist.
     for id in changed(&before.subnets, &after.subnets) {
         concerned.subnets.insert((scope.clone(), id));

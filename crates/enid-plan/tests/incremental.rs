@@ -12,12 +12,13 @@ use std::sync::Arc;
 
 use enid_model::Tags;
 use enid_model::id::{
-    AttachmentId, DhcpOptionsId, EniId, InstanceId, NetworkAclId, ReservationId, RouteTableId,
-    SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcCidrAssociationId, VpcId,
+    AttachmentId, DhcpOptionsId, EniId, InstanceId, NetworkAclId, PrefixListId, ReservationId,
+    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcCidrAssociationId, VpcId,
 };
 use enid_model::instance::{DesiredState, Instance, Recorded};
 use enid_model::key::{AccountId, Key, RegionName, Scope};
 use enid_model::network_interface::{Attachment, Mac, NetworkInterface};
+use enid_model::prefix_list::{AddressFamily, LastChange, PrefixList, PrefixListEntry};
 use enid_model::record::Record;
 use enid_model::security_group::{Direction, Matcher, Peer, Rule, SecurityGroup, Service};
 use enid_model::state::{Revision, State};
@@ -26,6 +27,7 @@ use enid_model::time::Timestamp;
 use enid_model::vpc::Vpc;
 use enid_plan::Planner;
 use enid_plan::tables::Tables;
+use ipnet::IpNet;
 use proptest::prelude::*;
 
 /// One change of the region, over a few ids so that changes meet each other.
@@ -43,6 +45,11 @@ enum Step {
         rules: Vec<(bool, u16, Option<u64>)>,
     },
     DeleteGroup(u64),
+    List {
+        id: u64,
+        blocks: BTreeSet<u8>,
+    },
+    DeleteList(u64),
     Instance {
         id: u64,
         running: bool,
@@ -58,7 +65,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let groups = proptest::collection::btree_set(1..4_u64, 1..3);
-    let rule = (any::<bool>(), 0..5_u16, proptest::option::of(1..4_u64));
+    let rule = (any::<bool>(), 0..5_u16, proptest::option::of(1..6_u64));
     prop_oneof![
         4 => (1..5_u64, proptest::option::of(1..3_u64), groups, 4..9_u8).prop_map(
             |(eni, instance, groups, host)| Step::Attach { eni, instance, groups, host }
@@ -67,6 +74,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1..4_u64, proptest::collection::vec(rule, 0..4))
             .prop_map(|(id, rules)| Step::Group { id, rules }),
         1 => (1..4_u64).prop_map(Step::DeleteGroup),
+        2 => (1..3_u64, proptest::collection::btree_set(0..4_u8, 0..3))
+            .prop_map(|(id, blocks)| Step::List { id, blocks }),
+        1 => (1..3_u64).prop_map(Step::DeleteList),
         2 => (1..3_u64, any::<bool>()).prop_map(|(id, running)| Step::Instance { id, running }),
         1 => (1..3_u64).prop_map(Step::DeleteInstance),
         1 => any::<bool>().prop_map(Step::Subnet),
@@ -186,9 +196,11 @@ fn group(id: u64, rules: &[(bool, u16, Option<u64>)]) -> Record {
         } else {
             Direction::Ingress
         };
-        let peer = peer.map_or(Peer::Ipv4(net("10.0.0.0/8")), |id| {
-            Peer::Group(SecurityGroupId(id))
-        });
+        let peer = match peer {
+            None => Peer::Ipv4(net("10.0.0.0/8")),
+            Some(id @ 1..4) => Peer::Group(SecurityGroupId(*id)),
+            Some(id) => Peer::PrefixList(PrefixListId(*id - 3)),
+        };
         let service = Service::Tcp {
             from: *port,
             to: *port,
@@ -212,6 +224,23 @@ fn group(id: u64, rules: &[(bool, u16, Option<u64>)]) -> Record {
         name: format!("group-{id}"),
         description: String::new(),
         rules: rules.collect(),
+        tags: Tags::new(),
+    })
+}
+
+fn list(id: u64, blocks: &BTreeSet<u8>) -> Record {
+    let block = |block: &u8| PrefixListEntry {
+        cidr: IpNet::V4(net(&format!("10.{block}.0.0/16"))),
+        description: None,
+    };
+    Record::PrefixList(PrefixList {
+        id: PrefixListId(id),
+        name: String::new(),
+        family: AddressFamily::Ipv4,
+        entries_max: 10,
+        change: LastChange::Created,
+        version: 1,
+        versions: [(1, blocks.iter().map(block).collect())].into(),
         tags: Tags::new(),
     })
 }
@@ -281,6 +310,13 @@ fn take(state: &mut State, bound: &mut BTreeMap<EniId, u32>, step: &Step) {
         }
         Step::DeleteGroup(id) => {
             delete(state, SecurityGroupId(*id).to_string(), &group(*id, &[]));
+        }
+        Step::List { id, blocks } => {
+            put(state, PrefixListId(*id).to_string(), list(*id, blocks));
+        }
+        Step::DeleteList(id) => {
+            let like = list(*id, &BTreeSet::new());
+            delete(state, PrefixListId(*id).to_string(), &like);
         }
         Step::Instance { id, running } => {
             put(state, InstanceId(*id).to_string(), instance(*id, *running));

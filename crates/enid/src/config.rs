@@ -76,6 +76,7 @@ pub(crate) struct DatapathConfig {
 pub(crate) struct QuotaConfig {
     groups_per_interface: Option<usize>,
     network_interfaces: Option<usize>,
+    prefix_lists: Option<usize>,
     rules_per_group: Option<usize>,
     security_groups: Option<usize>,
     subnets_per_vpc: Option<usize>,
@@ -134,6 +135,7 @@ impl Config {
                 .groups_per_interface
                 .unwrap_or(aws.groups_per_interface),
             network_interfaces: asked.network_interfaces.unwrap_or(aws.network_interfaces),
+            prefix_lists: asked.prefix_lists.unwrap_or(aws.prefix_lists),
             rules_per_group: asked.rules_per_group.unwrap_or(aws.rules_per_group),
             security_groups: asked.security_groups.unwrap_or(aws.security_groups),
             subnets_per_vpc: asked.subnets_per_vpc.unwrap_or(aws.subnets_per_vpc),

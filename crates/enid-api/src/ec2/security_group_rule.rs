@@ -8,12 +8,14 @@ use enid_control::{
     AuthorizeRules, Authorized, RevokeRules, Revoked, RuleRequest, UpdateRuleDescriptions,
 };
 use enid_model::id::{SecurityGroupId, SecurityGroupRuleId};
-use enid_model::security_group::{Direction, Matcher, Peer, Rule, SecurityGroup};
+use enid_model::security_group::{Direction, Peer, Rule, SecurityGroup};
 use enid_model::state::RegionState;
 
 use super::filter::Filters;
 use super::page::{self, Page};
-use super::security_group_permission::{InWords, flat, grouped, in_words, listed, selector};
+use super::security_group_permission::{
+    InWords, flat, grouped, in_words, listed, peer_in_words, selector,
+};
 use super::{Ec2, id, tag};
 use crate::context::Context;
 use crate::error::ApiError;
@@ -86,7 +88,10 @@ async fn authorize(
     let caller = context.caller();
     let done = ec2.control.authorize_rules(&caller, direction, input);
     let Authorized { group, rules } = done.await?;
-    let rules = rules.iter().map(|rule| answer(context, group, rule));
+    let region = ec2.control.read(&caller).await?;
+    let rules = rules
+        .iter()
+        .map(|rule| answer(context, &region, group, rule));
     Ok(rules.collect())
 }
 
@@ -113,7 +118,7 @@ pub(super) async fn revoke_ingress(
     let done = revoke(ec2, context, Direction::Ingress, &input).await?;
     Ok(RevokeSecurityGroupIngressResponse {
         r#return: Some(true),
-        unknown_ip_permissions: unknown(context, &done.unknown),
+        unknown_ip_permissions: unknown(ec2, context, &done).await?,
         revoked_security_group_rules: revoked(&done),
     })
 }
@@ -133,7 +138,7 @@ pub(super) async fn revoke_egress(
     let done = revoke(ec2, context, Direction::Egress, &input).await?;
     Ok(RevokeSecurityGroupEgressResponse {
         r#return: Some(true),
-        unknown_ip_permissions: unknown(context, &done.unknown),
+        unknown_ip_permissions: unknown(ec2, context, &done).await?,
         revoked_security_group_rules: revoked(&done),
     })
 }
@@ -149,8 +154,14 @@ async fn revoke(
     Ok(done.await?)
 }
 
-fn unknown(context: &Context, matchers: &[Matcher]) -> Vec<response::IpPermission> {
-    grouped(context, matchers.iter().map(|matcher| (matcher, None)))
+async fn unknown(
+    ec2: &Ec2,
+    context: &Context,
+    done: &Revoked,
+) -> Result<Vec<response::IpPermission>, ApiError> {
+    let region = ec2.control.read(&context.caller()).await?;
+    let matchers = done.unknown.iter().map(|matcher| (matcher, None));
+    Ok(grouped(context, &region, done.group, matchers))
 }
 
 /// ModifySecurityGroupRules.
@@ -167,12 +178,14 @@ pub(super) async fn modify_security_group_rules(
             let rule = update.security_group_rule;
             let rule = rule.ok_or_else(|| ApiError::missing_parameter("SecurityGroupRule"))?;
             let referenced_group = id::parse_optional(rule.referenced_group_id.as_deref())?;
+            let prefix_list = id::parse_optional(rule.prefix_list_id.as_deref())?;
             let request = RuleRequest {
                 ip_protocol: rule.ip_protocol,
                 from_port: rule.from_port,
                 to_port: rule.to_port,
                 cidr_ipv4: rule.cidr_ipv4,
                 cidr_ipv6: rule.cidr_ipv6,
+                prefix_list,
                 referenced_group,
                 description: rule.description,
             };
@@ -304,7 +317,7 @@ pub(super) async fn describe_security_group_rules(
     let (rules, next_token) = page.take(rules, |(group, rule)| format!("{group}/{}", rule.id));
     let rules = rules
         .into_iter()
-        .map(|(group, rule)| answer(context, group, rule));
+        .map(|(group, rule)| answer(context, &region, group, rule));
     Ok(DescribeSecurityGroupRulesResponse {
         security_group_rules: rules.collect(),
         next_token,
@@ -374,7 +387,12 @@ fn sort(rules: &mut Vec<RuleOf<'_>>) {
     rules.dedup_by_key(|(_, rule)| rule.id);
 }
 
-fn answer(context: &Context, group: SecurityGroupId, rule: &Rule) -> response::SecurityGroupRule {
+fn answer(
+    context: &Context,
+    region: &RegionState,
+    group: SecurityGroupId,
+    rule: &Rule,
+) -> response::SecurityGroupRule {
     let InWords { protocol, ports } = in_words(rule.matcher.service);
     // Where DescribeSecurityGroups leaves ports out, this form has -1.
     let (from, to) = ports.unwrap_or((-1, -1));
@@ -393,10 +411,13 @@ fn answer(context: &Context, group: SecurityGroupId, rule: &Rule) -> response::S
     };
     match rule.matcher.peer {
         Peer::Group(peer) => {
+            let peer = peer_in_words(context, region, group, peer);
             answer.referenced_group_info = Some(ReferencedSecurityGroup {
-                group_id: Some(Text::display(peer)),
-                user_id: Some(Text::display(context.account)),
-                ..ReferencedSecurityGroup::default()
+                group_id: Some(peer.group_id),
+                peering_status: peer.peering_status,
+                user_id: Some(peer.user_id),
+                vpc_id: peer.vpc_id,
+                vpc_peering_connection_id: peer.vpc_peering_connection_id,
             });
         }
         Peer::Ipv4(block) => answer.cidr_ipv4 = Some(Text::display(block)),
