@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use enid_model::state::Revision;
-use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTable as _,
+    TableDefinition,
+};
 
 use crate::{Engine, EngineError, OpenError, Row, Write};
 
@@ -77,12 +80,42 @@ impl Disk {
     }
 
     fn last_revision(&self) -> Result<Revision, EngineError> {
-        let read = self.database()?.begin_read();
-        let read = read.map_err(failed("begin reading"))?;
-        let meta = read.open_table(META).map_err(failed("open meta"))?;
-        let revision = meta.get(REVISION).map_err(failed("read the revision"))?;
-        Ok(Revision(revision.map_or(0, |guard| guard.value())))
+        revision_in(self.database()?)
     }
+}
+
+/// What a file that nobody writes holds, read without a change to it. `None`: its last writer was
+/// cut off, so that it has to be opened for writing once, which repairs it.
+pub(crate) fn read(path: &Path) -> Result<Option<(Revision, Vec<Row>)>, OpenError> {
+    match ReadOnlyDatabase::open(path) {
+        Ok(database) => {
+            let revision = revision_in(&database).map_err(OpenError::Engine)?;
+            let rows = rows_in(&database).map_err(OpenError::Engine)?;
+            Ok(Some((revision, rows)))
+        }
+        Err(DatabaseError::RepairAborted) => Ok(None),
+        Err(DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::InUse(path.into())),
+        Err(other) => Err(OpenError::Engine(failed("open the file")(other))),
+    }
+}
+
+fn revision_in(database: &impl ReadableDatabase) -> Result<Revision, EngineError> {
+    let read = database.begin_read().map_err(failed("begin reading"))?;
+    let meta = read.open_table(META).map_err(failed("open meta"))?;
+    let revision = meta.get(REVISION).map_err(failed("read the revision"))?;
+    Ok(Revision(revision.map_or(0, |guard| guard.value())))
+}
+
+fn rows_in(database: &impl ReadableDatabase) -> Result<Vec<Row>, EngineError> {
+    let read = database.begin_read().map_err(failed("begin reading"))?;
+    let records = read.open_table(RECORDS).map_err(failed("open records"))?;
+    let mut rows = Vec::new();
+    for row in records.iter().map_err(failed("read records"))? {
+        let (key, value) = row.map_err(failed("read a record"))?;
+        let (written, bytes) = value.value();
+        rows.push((key.value().to_owned(), bytes.to_vec(), Revision(written)));
+    }
+    Ok(rows)
 }
 
 fn create(path: &Path) -> Result<Database, DatabaseError> {
@@ -97,17 +130,8 @@ impl Engine for Disk {
         begin.open_table(META).map_err(failed("open meta"))?;
         begin.commit().map_err(failed("create tables"))?;
 
-        let revision = self.last_revision()?;
-        let read = self.database()?.begin_read();
-        let read = read.map_err(failed("begin reading"))?;
-        let records = read.open_table(RECORDS).map_err(failed("open records"))?;
-        let mut rows = Vec::new();
-        for row in records.iter().map_err(failed("read records"))? {
-            let (key, value) = row.map_err(failed("read a record"))?;
-            let (written, bytes) = value.value();
-            rows.push((key.value().to_owned(), bytes.to_vec(), Revision(written)));
-        }
-        Ok((revision, rows))
+        let rows = rows_in(self.database()?)?;
+        Ok((self.last_revision()?, rows))
     }
 
     /// After an I/O error redb refuses every later write, and whether the failed one is stored is

@@ -111,6 +111,16 @@ impl Store {
         Self::start(Box::new(disk::Disk::open(&path)?))
     }
 
+    /// What the store file in a directory holds, without opening it for others. `None` if its last
+    /// writer was cut off: [`Store::open`] repairs it.
+    pub fn read(directory: &Path) -> Result<Option<State>, OpenError> {
+        let path = directory.join("enid.redb");
+        let Some((revision, rows)) = disk::read(&path)? else {
+            return Ok(None);
+        };
+        Ok(Some(writer::read(revision, rows)?.0))
+    }
+
     /// A store that forgets everything when it is dropped.
     pub fn in_memory() -> Result<Self, OpenError> {
         Self::start(Box::new(memory::Memory))
@@ -164,6 +174,16 @@ impl Store {
         let (answer, answered) = oneshot::channel();
         self.send(writer::Request::Reset(answer)).await?;
         answered.await.unwrap_or(Err(CommitError::Stopped))
+    }
+
+    /// Lets go of the file in good order: opening it again then needs no repair, and whoever only
+    /// wants to read it can. Nothing can be committed afterwards.
+    pub async fn close(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.send(writer::Request::Close(answer)).await.is_ok() {
+            // A writer that stopped before it came to this has let go as well.
+            let _ = answered.await;
+        }
     }
 
     /// Waits, without blocking a worker thread, until the writer takes the request.

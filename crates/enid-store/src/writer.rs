@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::touched::Touched;
 use crate::transaction::{Condition, Transaction};
-use crate::{CommitError, Engine, EngineError, OpenError, Write};
+use crate::{CommitError, Engine, EngineError, OpenError, Row, Write};
 
 /// Requests that may wait for the writer; senders beyond it wait themselves.
 pub(crate) const QUEUE_MAX: usize = 1024;
@@ -26,6 +26,8 @@ const GROUP_MAX: usize = 256;
 type Answer = oneshot::Sender<Result<Revision, CommitError>>;
 
 pub(crate) enum Request {
+    /// Lets go of the file in good order, and answers.
+    Close(oneshot::Sender<()>),
     Commit(Transaction, Answer),
     Reset(Answer),
 }
@@ -38,20 +40,29 @@ pub(crate) struct Writer {
     touched: Touched,
 }
 
+/// The records in stored rows, and which revision wrote each.
+pub(crate) fn read(
+    revision: Revision,
+    rows: Vec<Row>,
+) -> Result<(State, BTreeMap<Key, Revision>), OpenError> {
+    let mut state = State::default();
+    let mut written = BTreeMap::new();
+    for (key, value, revision) in rows {
+        let key: Key = key.parse().map_err(OpenError::Key)?;
+        match Record::from_bytes(key.kind, &value) {
+            Ok(record) => state.apply(revision, &key, Some(record)),
+            Err(source) => return Err(OpenError::Record { key, source }),
+        }
+        written.insert(key, revision);
+    }
+    state.revision = revision;
+    Ok((state, written))
+}
+
 impl Writer {
     pub(crate) fn load(mut engine: Box<dyn Engine>) -> Result<Self, OpenError> {
         let (revision, rows) = engine.load().map_err(OpenError::Engine)?;
-        let mut state = State::default();
-        let mut written = BTreeMap::new();
-        for (key, value, revision) in rows {
-            let key: Key = key.parse().map_err(OpenError::Key)?;
-            match Record::from_bytes(key.kind, &value) {
-                Ok(record) => state.apply(revision, &key, Some(record)),
-                Err(source) => return Err(OpenError::Record { key, source }),
-            }
-            written.insert(key, revision);
-        }
-        state.revision = revision;
+        let (state, written) = read(revision, rows)?;
         let state = Arc::new(state);
         Ok(Self {
             engine,
@@ -73,7 +84,14 @@ impl Writer {
         announce: watch::Sender<Arc<State>>,
     ) {
         std::thread::spawn(move || {
-            while let Some(group) = next_group(&inbox) {
+            while let Some(mut group) = next_group(&inbox) {
+                let closing = match group.pop() {
+                    Some(Request::Close(answer)) => Some(answer),
+                    last => {
+                        group.extend(last);
+                        None
+                    }
+                };
                 let answers = self.serve(group);
                 // First the state, then the answers: who is answered reads his own write.
                 current.store(Arc::clone(&self.state));
@@ -82,6 +100,11 @@ impl Writer {
                 for (answer, outcome) in answers.into_iter().flatten() {
                     // The asker may have gone; what was committed stays committed.
                     let _ = answer.send(outcome);
+                }
+                if let Some(closed) = closing {
+                    drop(self);
+                    let _ = closed.send(());
+                    return;
                 }
                 if stop {
                     return;
@@ -103,6 +126,8 @@ impl Writer {
         let mut answers = Vec::with_capacity(group.len());
         for request in group {
             match request {
+                // The last of its group, and taken out of it before.
+                Request::Close(_) => {}
                 Request::Commit(transaction, answer) => {
                     let verdict = if self.holds(&transaction) {
                         Ok(self.stage(transaction, &mut state, &mut writes, &mut undo))
@@ -253,7 +278,8 @@ impl Writer {
 /// Waits for a request, then takes what else is there.
 fn next_group(inbox: &Receiver<Request>) -> Option<Vec<Request>> {
     let mut group = vec![inbox.recv().ok()?];
-    while group.len() < GROUP_MAX && !matches!(group.last(), Some(Request::Reset(_))) {
+    let is_last = |request: &Request| matches!(request, Request::Close(_) | Request::Reset(_));
+    while group.len() < GROUP_MAX && !group.last().is_some_and(is_last) {
         match inbox.try_recv() {
             Ok(request) => group.push(request),
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
