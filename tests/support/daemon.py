@@ -70,6 +70,13 @@ class Daemon:
         except OSError:
             return False
 
+    def assert_consistent(self):
+        """`enid check`, of a daemon that runs."""
+        if self.process is None or self.process.poll() is not None or not self.is_healthy():
+            return
+        checked = json.loads(self.get("/_enid/check")[2])
+        assert checked["consistent"], checked["findings"]
+
     def get(self, path, method="GET", body=None, headers=None):
         """A plain HTTP request: status, headers, body."""
         request = urllib.request.Request(self.url + path, method=method, data=body,

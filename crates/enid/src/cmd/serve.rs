@@ -136,6 +136,7 @@ async fn daemon(
     if let Some(host) = host {
         host.stop();
     }
+    store.close().await;
     if serve.ephemeral {
         clean(&own);
     }
