@@ -17,9 +17,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use enid_model::id::EniId;
+use enid_pipeline::bytes::Addr;
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-    GateServiceKey, PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord, limit,
+    GateServiceKey, NatRecord, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord,
+    Route, RouteKey, RuleBits, SubnetRecord, limit,
 };
 use enid_plan::tables::{Change, TableDiff, Tables};
 
@@ -156,8 +158,13 @@ pub struct Datapath {
     devices: Table<u32, u64>,
     enis: Table<u64, EniRecord>,
     endpoints: Table<EndpointKey, Endpoint>,
+    prefixes: Table<PrefixKey, Endpoint>,
     subnets: Table<u64, SubnetRecord>,
     routes: Table<RouteKey, Route>,
+    nats: Table<u64, NatRecord>,
+    publics: Table<Addr, PublicRecord>,
+    public_of: Table<EndpointKey, PublicOf>,
+    pools: Table<PoolKey, Pool>,
     policies: Table<u64, PolicyRecord>,
     gate_remotes: Table<GateRemoteKey, RuleBits>,
     gate_groups: Table<GateGroupKey, RuleBits>,
@@ -182,8 +189,13 @@ impl Datapath {
             devices: Table::open(&pins, "devices")?,
             enis: Table::open(&pins, "enis")?,
             endpoints: Table::open(&pins, "endpoints")?,
+            prefixes: Table::open(&pins, "prefixes")?,
             subnets: Table::open(&pins, "subnets")?,
             routes: Table::open(&pins, "routes")?,
+            nats: Table::open(&pins, "nats")?,
+            publics: Table::open(&pins, "publics")?,
+            public_of: Table::open(&pins, "public_of")?,
+            pools: Table::open(&pins, "pools")?,
             policies: Table::open(&pins, "policies")?,
             gate_remotes: Table::open(&pins, "gate_remotes")?,
             gate_groups: Table::open(&pins, "gate_groups")?,
@@ -208,8 +220,13 @@ impl Datapath {
             devices: self.devices.read()?,
             enis: self.enis.read()?,
             endpoints: self.endpoints.read()?,
+            prefixes: self.prefixes.read()?,
             subnets: self.subnets.read()?,
             routes: self.routes.read()?,
+            nats: self.nats.read()?,
+            publics: self.publics.read()?,
+            public_of: self.public_of.read()?,
+            pools: self.pools.read()?,
             policies: self.policies.read()?,
             gate_remotes: self.gate_remotes.read()?,
             gate_groups: self.gate_groups.read()?,
@@ -234,16 +251,26 @@ impl Datapath {
         let mut outcome = Ok(());
         for step in [
             self.subnets.put(&diff.subnets),
+            self.nats.put(&diff.nats),
+            self.publics.put(&diff.publics),
+            self.public_of.put(&diff.public_of),
+            self.pools.put(&diff.pools),
             self.routes.put(&diff.routes),
             policies.and_then(|policies| self.policies.put(&policies)),
             self.enis.put(&diff.enis),
             self.endpoints.put(&diff.endpoints),
+            self.prefixes.put(&diff.prefixes),
             self.devices.put(&diff.devices),
             self.devices.delete(&diff.devices.delete),
             self.endpoints.delete(&diff.endpoints.delete),
+            self.prefixes.delete(&diff.prefixes.delete),
             self.enis.delete(&diff.enis.delete),
             self.policies.delete(&diff.policies.delete),
             self.routes.delete(&diff.routes.delete),
+            self.pools.delete(&diff.pools.delete),
+            self.public_of.delete(&diff.public_of.delete),
+            self.publics.delete(&diff.publics.delete),
+            self.nats.delete(&diff.nats.delete),
             self.subnets.delete(&diff.subnets.delete),
             // Raised when everything that a flow is judged by has changed: a flow that was stamped in
             // between has the old generation and is judged again.
@@ -277,8 +304,8 @@ impl Datapath {
             .map
             .lookup(&0)
             .map_err(self.config.failed("read"))?;
-        let generation = config.unwrap_or_default().generation.wrapping_add(1).max(1);
-        let config = Config { generation };
+        let mut config = config.unwrap_or_default();
+        config.generation = config.generation.wrapping_add(1).max(1);
         self.config
             .map
             .put(&0, &config)

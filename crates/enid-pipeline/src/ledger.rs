@@ -15,9 +15,9 @@ use crate::{
     memory::Memory,
     packet_builder::{PacketBuilder, Transport},
     table::{
-        Direction, Endpoint, EndpointKey, EniRecord, GATE_CLOSED, GateRemoteKey, GateRule,
-        GateRuleKey, GateServiceKey, PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord,
-        TABLE_BITS, open_bit, protocol, trie_id,
+        Direction, Endpoint, EndpointKey, EniRecord, GATE_CLOSED, GATE_OPEN, GateRemoteKey,
+        GateRule, GateRuleKey, GateServiceKey, PolicyRecord, Route, RouteKey, RuleBits,
+        SubnetRecord, TABLE_BITS, open_bit, protocol, trie_id,
     },
     table_set::TableSet,
 };
@@ -102,6 +102,11 @@ impl World {
                 router: Addr::v4([10, 0, octet, 1]),
                 cidr: Addr::v4([10, 0, octet, 0]),
                 cidr_len: 120,
+                router_v6: Addr::UNSPECIFIED,
+                route_table: vpc,
+                acl: id,
+                acl_egress: GATE_OPEN,
+                acl_ingress: GATE_OPEN,
                 router_mac: router_mac(id),
                 pad: [0; 6],
             };
@@ -116,7 +121,7 @@ impl World {
                 Route {
                     target: 0,
                     kind: Route::LOCAL,
-                    pad: 0,
+                    prefix_len: 112,
                 },
             );
         }
@@ -126,7 +131,6 @@ impl World {
                 vpc,
                 subnet,
                 policy: eni,
-                route_table: vpc,
                 groups: [0; 16],
                 ifindex: device(eni),
                 tcp_established_s: 1000,

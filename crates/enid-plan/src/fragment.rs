@@ -10,7 +10,7 @@ use enid_model::subnet::Subnet;
 use enid_model::vpc::Vpc;
 use enid_pipeline::bytes::{Addr, Mac};
 use enid_pipeline::table::{
-    self, Endpoint, EndpointKey, EniRecord, GROUPS_MAX, PolicyRecord, Route, RouteKey,
+    self, Endpoint, EndpointKey, EniRecord, GATE_OPEN, GROUPS_MAX, PolicyRecord, Route, RouteKey,
     SubnetRecord, TABLE_BITS, protocol, trie_id,
 };
 use ipnet::IpNet;
@@ -57,12 +57,7 @@ const UDP_S: u32 = 30;
 const UDP_STREAM_S: u32 = 180;
 
 /// An interface: its record and its addresses. Without a device it is known, but not reached.
-pub(crate) fn of_eni(
-    vpc: &Vpc,
-    eni: &NetworkInterface,
-    policy: u64,
-    ifindex: Option<u32>,
-) -> Tables {
+pub(crate) fn of_eni(eni: &NetworkInterface, policy: u64, ifindex: Option<u32>) -> Tables {
     let mut tables = Tables::default();
     let id = eni.id.bits();
     let mut groups = [0; GROUPS_MAX];
@@ -75,7 +70,6 @@ pub(crate) fn of_eni(
         vpc: eni.vpc.bits(),
         subnet: eni.subnet.bits(),
         policy,
-        route_table: vpc.main_route_table.bits(),
         groups,
         ifindex: ifindex.unwrap_or(0),
         tcp_established_s: TCP_ESTABLISHED_S,
@@ -112,14 +106,19 @@ pub(crate) fn rebind(tables: &mut Tables, eni: EniId, ifindex: Option<u32>) {
     }
 }
 
-/// A subnet: its router.
-pub(crate) fn of_subnet(subnet: &Subnet) -> Tables {
+/// A subnet: its router and its VPC's main route table.
+pub(crate) fn of_subnet(vpc: &Vpc, subnet: &Subnet) -> Tables {
     let mut tables = Tables::default();
     let record = SubnetRecord {
         vpc: subnet.vpc.bits(),
         router: Addr::from(subnet.router()),
         cidr: Addr::from(subnet.cidr.network()),
         cidr_len: V4_BITS + u32::from(subnet.cidr.prefix_len()),
+        router_v6: Addr::UNSPECIFIED,
+        route_table: vpc.main_route_table.bits(),
+        acl: 0,
+        acl_egress: GATE_OPEN,
+        acl_ingress: GATE_OPEN,
         router_mac: Mac(router_mac(subnet.id).0),
         pad: [0; 6],
     };
@@ -130,15 +129,16 @@ pub(crate) fn of_subnet(subnet: &Subnet) -> Tables {
 /// A VPC: the local route of its main table.
 pub(crate) fn of_vpc(vpc: &Vpc) -> Tables {
     let mut tables = Tables::default();
+    let prefix_len = V4_BITS + u32::from(vpc.cidr.prefix_len());
     let key = RouteKey {
-        prefix_len: TABLE_BITS + V4_BITS + u32::from(vpc.cidr.prefix_len()),
+        prefix_len: TABLE_BITS + prefix_len,
         table: trie_id(vpc.main_route_table.bits()),
         addr: Addr::from(vpc.cidr.network()),
     };
     let route = Route {
         target: 0,
         kind: Route::LOCAL,
-        pad: 0,
+        prefix_len,
     };
     tables.routes.insert(key, route);
     tables

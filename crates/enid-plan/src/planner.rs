@@ -133,8 +133,11 @@ impl Planner {
             .collect();
 
         for (scope, id) in &concerned.subnets {
-            let found = self.region(scope).and_then(|r| r.subnets.get(id).cloned());
-            let fragment = found.map(|subnet| fragment::of_subnet(&subnet));
+            let fragment = self.region(scope).and_then(|region| {
+                let subnet = region.subnets.get(id)?;
+                let vpc = region.vpcs.get(&subnet.vpc)?;
+                Some(fragment::of_subnet(vpc, subnet))
+            });
             self.set(Owner::Subnet(*id), fragment, &mut before, &mut after);
         }
         for (scope, id) in &concerned.vpcs {
@@ -154,11 +157,10 @@ impl Planner {
             }
             let eni = eni.filter(|_| device.is_some()).cloned();
             policies.extend(self.join_policy(scope, *id, eni.as_deref()));
-            let fragment = region.zip(eni).and_then(|(region, eni)| {
-                let vpc = region.vpcs.get(&eni.vpc)?;
+            let fragment = eni.and_then(|eni| {
                 let policy = self.policy_of_eni.get(id).copied()?;
                 let ifindex = self.bound.get(id).copied();
-                Some(fragment::of_eni(vpc, &eni, policy, ifindex))
+                Some(fragment::of_eni(&eni, policy, ifindex))
             });
             self.set(Owner::Eni(*id), fragment, &mut before, &mut after);
             match device {
@@ -346,8 +348,9 @@ fn concern(concerned: &mut Concerned, scope: &Scope, before: &RegionState, after
         concerned.vpcs.insert((scope.clone(), id));
         let of = |region: &RegionState| region.vpcs.get(&id).map(|vpc| vpc.main_route_table);
         if of(before) != of(after) {
-            let enis = after.enis_of_vpc(id).map(|eni| (scope.clone(), eni));
-            concerned.enis.extend(enis);
+            let subnets = after.subnets.values().filter(|subnet| subnet.vpc == id);
+            let subnets = subnets.map(|subnet| (scope.clone(), subnet.id));
+            concerned.subnets.extend(subnets);
         }
     }
 }

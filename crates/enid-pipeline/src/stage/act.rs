@@ -83,6 +83,7 @@ pub(crate) fn open<T: Tables>(
         leaves_tail: hop.answer_leaves.tail,
         flags: flag::REPLY | swapped(tracked),
         timeouts: timeouts(packet.protocol, judged).word(),
+        ..FlowRecord::default()
     };
     let mut answer = key.reversed(judged.target.record.ifindex);
     if !key.asks()

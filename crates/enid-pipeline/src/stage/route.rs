@@ -60,7 +60,7 @@ pub(crate) fn route<'a, T: Tables>(
         .ok_or(Reason::Incomplete)?;
     let is_to_router = packet.macs.destination() == subnet.router_mac;
     let Some(target) = remote else {
-        return Err(nobody(tables, source.record, subnet, packet, is_to_router));
+        return Err(nobody(tables, subnet, packet, is_to_router));
     };
     if target.eni == source.eni {
         return Err(Reason::OwnAddress);
@@ -85,7 +85,7 @@ pub(crate) fn route<'a, T: Tables>(
         if !is_to_router {
             return Err(Reason::DestinationMac);
         }
-        local_route(tables, source.record.route_table, &packet.target)?;
+        local_route(tables, subnet.route_table, &packet.target)?;
         let beyond = tables
             .subnet(target.record.subnet)
             .ok_or(Reason::Incomplete)?;
@@ -120,7 +120,6 @@ fn local_route<T: Tables>(tables: &T, route_table: u64, target: &Addr) -> Result
 #[inline(always)]
 fn nobody<T: Tables>(
     tables: &T,
-    source: &EniRecord,
     subnet: &SubnetRecord,
     packet: &Packet,
     is_to_router: bool,
@@ -131,7 +130,7 @@ fn nobody<T: Tables>(
         Reason::LinkLocal
     } else if !is_to_router {
         Reason::DestinationMac
-    } else if let Err(reason) = local_route(tables, source.route_table, &packet.target) {
+    } else if let Err(reason) = local_route(tables, subnet.route_table, &packet.target) {
         reason
     } else {
         Reason::NoEndpoint
