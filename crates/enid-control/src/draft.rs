@@ -5,23 +5,34 @@
 //! reference to something that is gone. What depends on the *absence* of records says so with
 //! [`Draft::demand`].
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use enid_model::address::{ElasticIp, PublicAddress, PublicAddressHolder};
+use enid_model::dhcp_options::DhcpOptions;
+use enid_model::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use enid_model::id::ResourceId;
 use enid_model::instance::Instance;
 use enid_model::key::{Key, Kind, Scope};
+use enid_model::key_pair::KeyPair;
+use enid_model::launch_template::LaunchTemplate;
+use enid_model::nat_gateway::NatGateway;
+use enid_model::network_acl::NetworkAcl;
 use enid_model::network_interface::NetworkInterface;
+use enid_model::prefix_list::PrefixList;
 use enid_model::record::{GroupName, Record};
+use enid_model::route_table::RouteTable;
 use enid_model::security_group::SecurityGroup;
-use enid_model::state::{Map, RegionState, Revision, Stored};
-use enid_model::subnet::{AddressLease, Subnet};
+use enid_model::state::{Map, RegionState, Revision, State, Stored};
+use enid_model::subnet::{AddressLease, Subnet, SubnetCidrReservation};
 use enid_model::time::Timestamp;
 use enid_model::vpc::Vpc;
+use enid_model::vpc_peering_connection::VpcPeeringConnection;
 use enid_store::{Condition, Transaction};
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-use crate::{Caller, Error, Quotas};
+use crate::{Caller, Control, Error, PublicPools, Quotas};
 
 /// A record that has a typed id of its own.
 pub trait Resource: Sized + Clone {
@@ -65,11 +76,23 @@ macro_rules! resources {
 }
 
 resources! {
+    DhcpOptions(DhcpOptionsId): dhcp_options;
+    EgressOnlyInternetGateway(EgressOnlyInternetGatewayId): egress_only_internet_gateways;
+    ElasticIp(AllocationId): elastic_ips;
     Instance(InstanceId): instances;
+    InternetGateway(InternetGatewayId): internet_gateways;
+    KeyPair(KeyPairId): key_pairs;
+    LaunchTemplate(LaunchTemplateId): launch_templates;
+    NatGateway(NatGatewayId): nat_gateways;
+    NetworkAcl(NetworkAclId): network_acls;
     NetworkInterface(EniId): network_interfaces;
+    PrefixList(PrefixListId): prefix_lists;
+    RouteTable(RouteTableId): route_tables;
     SecurityGroup(SecurityGroupId): security_groups;
     Subnet(SubnetId): subnets;
+    SubnetCidrReservation(SubnetCidrReservationId): subnet_cidr_reservations;
     Vpc(VpcId): vpcs;
+    VpcPeeringConnection(VpcPeeringConnectionId): vpc_peering_connections;
 }
 
 /// An operation in progress.
@@ -80,6 +103,10 @@ pub struct Draft<'a> {
     pub region: Arc<RegionState>,
     /// The revision of that.
     pub revision: Revision,
+    /// What is claimed across all accounts and regions, as it was then.
+    pub everywhere: Arc<RegionState>,
+    /// Where public addresses come from.
+    pub pools: &'a PublicPools,
     /// The time of the operation.
     pub now: Timestamp,
     /// How many of each resource there may be.
@@ -91,21 +118,23 @@ pub struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub(crate) fn new(
+        control: &'a Control,
         caller: &'a Caller,
-        region: Arc<RegionState>,
-        revision: Revision,
-        now: Timestamp,
-        quotas: &'a Quotas,
+        state: &State,
         random: &'a mut StdRng,
     ) -> Self {
+        let scope = caller.scope();
+        let part = |scope| state.region(scope).map(Arc::clone).unwrap_or_default();
         Self {
             caller,
-            region,
-            revision,
-            now,
-            quotas,
+            region: part(&scope),
+            revision: state.revision,
+            everywhere: part(&Scope::everywhere()),
+            pools: &control.pools,
+            now: control.now(),
+            quotas: &control.quotas,
             random,
-            scope: caller.scope(),
+            scope,
             transaction: Transaction::default(),
         }
     }
@@ -213,10 +242,38 @@ impl<'a> Draft<'a> {
         self.claim(name, Record::AddressLease(lease));
     }
 
+    /// Claims a public address, or an IPv6 block by its first address.
+    pub fn claim_public(&mut self, address: IpAddr, holder: PublicAddressHolder) {
+        let key = public_key(address);
+        let claim = PublicAddress {
+            account: self.scope.account,
+            region: self.scope.region.clone(),
+            holder,
+        };
+        self.transaction.create(key, Record::PublicAddress(claim));
+    }
+
+    /// Gives a public address back to its pool.
+    pub fn release_public(&mut self, address: IpAddr) {
+        let claim = self.everywhere.public_addresses.get(&address);
+        if let Some(revision) = claim.map(|claim| claim.revision) {
+            self.transaction.delete(public_key(address), revision);
+        }
+    }
+
     /// Claims a group's name in its VPC; the key is in lower case as AWS compares without case.
     pub fn claim_group_name(&mut self, group: &SecurityGroup) {
         let name = GroupName { group: group.id };
         self.claim(group_name_key(group), Record::GroupName(name));
+    }
+}
+
+/// The key under which a public address is claimed.
+fn public_key(address: IpAddr) -> Key {
+    Key {
+        scope: Scope::everywhere(),
+        kind: Kind::PublicAddress,
+        name: address.to_string().into(),
     }
 }
 

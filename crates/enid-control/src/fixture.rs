@@ -8,7 +8,7 @@ use enid_model::id::{SecurityGroupId, SubnetId};
 use enid_model::key::AccountId;
 use enid_model::region::Region;
 use enid_model::security_group::SecurityGroup;
-use enid_model::subnet::Subnet;
+use enid_model::subnet::{Subnet, SubnetAttributes};
 use enid_model::time::{Clock, Timestamp};
 use enid_model::vpc::Vpc;
 use enid_store::Store;
@@ -16,6 +16,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use crate::address_lease::WantedAddresses;
+use crate::region::{NewVpc, new_acl_association};
 use crate::{Caller, Control, CreateNetworkInterface, Draft, InterfaceSpecification, RunInstances};
 
 struct Frozen;
@@ -60,12 +61,19 @@ pub(crate) async fn place(control: &Control, cidr: &str) -> Place {
     let make = |draft: &mut Draft<'_>| {
         let mut vpc = || {
             let block = "10.0.0.0/16".parse().expect("a literal block parses");
-            let options = draft.mint();
-            crate::region::new_vpc(draft, block, false, options, Tags::new())
+            let new = NewVpc {
+                cidr: block,
+                is_default: false,
+                dhcp_options: None,
+                routes: Vec::new(),
+                tags: Tags::new(),
+            };
+            crate::region::new_vpc(draft, new)
         };
         let (home, foreign) = (vpc(), vpc());
         let mut subnet = |vpc: &Vpc, cidr: &str, zone: &str| {
             let id = draft.mint();
+            let network_acl = new_acl_association(draft, vpc.default_network_acl);
             draft.create(Subnet {
                 id,
                 vpc: vpc.id,
@@ -73,6 +81,10 @@ pub(crate) async fn place(control: &Control, cidr: &str) -> Place {
                 zone: format!("eu-west-1{zone}"),
                 zone_id: String::new(),
                 default_for_az: false,
+                ipv6_cidr: None,
+                route_table: None,
+                network_acl,
+                attributes: SubnetAttributes::default(),
                 tags: Tags::new(),
             });
             id
@@ -89,6 +101,7 @@ pub(crate) async fn place(control: &Control, cidr: &str) -> Place {
                     vpc: home.id,
                     name: format!("group {number}"),
                     description: String::new(),
+                    associated_vpcs: std::collections::BTreeSet::new(),
                     rules: BTreeMap::new(),
                     tags: Tags::new(),
                 };

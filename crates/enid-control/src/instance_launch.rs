@@ -234,6 +234,7 @@ impl<'a> Request<'a> {
             transition_time: None,
             user_data: input.user_data.clone(),
             disable_api_termination: input.disable_api_termination,
+            disable_api_stop: false,
             terminate_on_shutdown: input.terminate_on_shutdown,
             client_token: input.client_token.clone(),
             recorded: input.recorded.clone(),

@@ -26,6 +26,7 @@ mod instance_state;
 mod network_interface;
 mod network_interface_address;
 mod network_interface_attribute;
+mod public_pool;
 mod quota;
 mod region;
 mod security_group;
@@ -59,6 +60,7 @@ pub use instance_state::{InstanceState, StateChange, is_visible, transition_reas
 pub use network_interface::CreateNetworkInterface;
 pub use network_interface_address::AssignPrivateAddresses;
 pub use network_interface_attribute::ModifyNetworkInterface;
+pub use public_pool::PublicPools;
 pub use quota::Quotas;
 pub use security_group::{CreateSecurityGroup, GroupSelector, group_named};
 pub use security_group_permission::{FlatPermission, GroupPair, IpPermission, IpRange};
@@ -100,6 +102,7 @@ pub struct Control {
     random: Mutex<StdRng>,
     quotas: Quotas,
     images: Images,
+    pools: PublicPools,
 }
 
 /// How often an operation is run again because others changed what it had read. Each round, at
@@ -117,6 +120,7 @@ impl Control {
             random,
             quotas: Quotas::default(),
             images: Images::default(),
+            pools: PublicPools::default(),
         }
     }
 
@@ -130,6 +134,12 @@ impl Control {
     #[must_use]
     pub fn with_images(self, images: Images) -> Self {
         Self { images, ..self }
+    }
+
+    /// The same with other pools of public addresses.
+    #[must_use]
+    pub fn with_pools(self, pools: PublicPools) -> Self {
+        Self { pools, ..self }
     }
 
     /// Which images can be launched.
@@ -161,7 +171,7 @@ impl Control {
         let scope = caller.scope();
         loop {
             let state = self.store.state();
-            if let Some(region) = state.region(&scope).filter(|r| r.region.is_some()) {
+            if let Some(region) = state.region(&scope).filter(|r| region::is_awake(r)) {
                 return Ok(Arc::clone(region));
             }
             let awake = Caller {
@@ -203,16 +213,8 @@ impl Control {
     ) -> Result<Option<T>, Error> {
         let (read, transaction, done) = {
             let state = self.store.state();
-            let region = state.region(&caller.scope()).map(Arc::clone);
             let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut draft = Draft::new(
-                caller,
-                region.unwrap_or_default(),
-                state.revision,
-                self.clock.now(),
-                &self.quotas,
-                &mut random,
-            );
+            let mut draft = Draft::new(self, caller, &state, &mut random);
             let done = operation(&mut draft)?;
             (state.revision, draft.into_transaction(), done)
         };

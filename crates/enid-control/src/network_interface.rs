@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use enid_model::Tags;
 use enid_model::id::{EniId, SecurityGroupId, SubnetId, VpcId};
-use enid_model::network_interface::{Attachment, Mac, NetworkInterface};
+use enid_model::network_interface::{
+    Attachment, ConnectionTracking, InterfaceType, Mac, NetworkInterface,
+};
 use enid_model::security_group::SecurityGroup;
 use enid_model::state::Stored;
 use enid_model::subnet::Subnet;
@@ -117,7 +119,15 @@ impl NewInterface<'_> {
             description: self.description.to_owned(),
             groups: self.groups,
             addresses,
+            ipv4_prefixes: Vec::new(),
+            ipv6_addresses: Vec::new(),
+            ipv6_prefixes: Vec::new(),
+            primary_ipv6: false,
+            public_address: None,
+            associate_public_address: false,
+            connection_tracking: ConnectionTracking::default(),
             source_dest_check: true,
+            interface_type: InterfaceType::Interface,
             requester_id: None,
             attachment: self.attachment,
             tags: self.tags,

@@ -1,15 +1,22 @@
 //! A region comes to life: its default VPC with a subnet in every zone.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use enid_model::Tags;
-use enid_model::id::VpcId;
+use enid_model::dhcp_options::{DhcpOptions, NameServer};
+use enid_model::gateway::InternetGateway;
+use enid_model::id::{DhcpOptionsId, NetworkAclId, VpcId};
+use enid_model::network_acl::{AclAction, NetworkAcl, NetworkAclEntry};
 use enid_model::record::Record;
 use enid_model::region::RegionRecord;
+use enid_model::route_table::{Route, RouteDestination, RouteTable, RouteTarget};
 use enid_model::security_group::{Direction, Matcher, Peer, Rule, SecurityGroup, Service};
-use enid_model::subnet::Subnet;
+use enid_model::state::{RegionState, Stored};
+use enid_model::subnet::{Subnet, SubnetAttributes, SubnetNetworkAcl};
 use enid_model::vpc::Vpc;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::{Draft, Error};
 
@@ -18,15 +25,77 @@ const DEFAULT_VPC: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 0);
 const DEFAULT_VPC_PREFIX: u8 = 16;
 const DEFAULT_SUBNET_PREFIX: u8 = 20;
 
-/// Makes the default VPC of a region that has none, and marks the region as alive.
+/// Makes the default VPC of a region that has none, and marks the region as alive. A region that
+/// an older version brought to life gets what it lacks.
 pub(crate) fn wake(draft: &mut Draft<'_>) -> Result<(), Error> {
+    let region = Arc::clone(&draft.region);
+    match &region.region {
+        None => bring_to_life(draft),
+        Some(record) if record.outfit < OUTFIT => upgrade(draft, &region, record),
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+/// Whether a region has everything that this version expects of one.
+pub(crate) fn is_awake(region: &RegionState) -> bool {
+    let record = region.region.as_ref();
+    record.is_some_and(|record| record.outfit >= OUTFIT)
+}
+
+fn bring_to_life(draft: &mut Draft<'_>) {
+    let options = DhcpOptions {
+        id: draft.mint(),
+        domain_name: Some(draft.caller.region.private_domain()),
+        domain_name_servers: vec![NameServer::AmazonProvidedDns],
+        tags: Tags::new(),
+    };
+    let dhcp_options = options.id;
+    draft.create(options);
     let block = Ipv4Net::new_assert(DEFAULT_VPC, DEFAULT_VPC_PREFIX);
-    let dhcp_options = draft.mint();
-    let vpc = new_vpc(draft, block, true, dhcp_options, Tags::new());
+    let vpc = new_default_vpc(draft, block, dhcp_options);
+    let record = RegionRecord {
+        first_default_vpc: vpc,
+        dhcp_options,
+        outfit: OUTFIT,
+    };
+    draft.claim("", Record::Region(record));
+}
+
+/// Creates a default VPC: with an internet gateway, a route to it, and a subnet in every zone.
+pub(crate) fn new_default_vpc(
+    draft: &mut Draft<'_>,
+    block: Ipv4Net,
+    dhcp_options: DhcpOptionsId,
+) -> VpcId {
+    let gateway = InternetGateway {
+        id: draft.mint(),
+        vpc: None,
+        route_table: None,
+        tags: Tags::new(),
+    };
+    let routes = vec![Route {
+        destination: RouteDestination::Cidr(everywhere()),
+        target: RouteTarget::InternetGateway(gateway.id),
+    }];
+    let vpc = new_vpc(
+        draft,
+        NewVpc {
+            cidr: block,
+            is_default: true,
+            dhcp_options: Some(dhcp_options),
+            routes,
+            tags: Tags::new(),
+        },
+    );
+    draft.create(InternetGateway {
+        vpc: Some(vpc.id),
+        ..gateway
+    });
     let region = draft.caller.region;
     for (number, (zone, zone_id)) in (0_u32..).zip(region.zones()) {
         let size = 1 << (32 - DEFAULT_SUBNET_PREFIX);
-        let base = Ipv4Addr::from(u32::from(DEFAULT_VPC) + number * size);
+        let base = Ipv4Addr::from(u32::from(block.network()) + number * size);
         let subnet = Subnet {
             id: draft.mint(),
             vpc: vpc.id,
@@ -34,46 +103,145 @@ pub(crate) fn wake(draft: &mut Draft<'_>) -> Result<(), Error> {
             zone,
             zone_id,
             default_for_az: true,
+            ipv6_cidr: None,
+            route_table: None,
+            network_acl: new_acl_association(draft, vpc.default_network_acl),
+            attributes: SubnetAttributes::default(),
             tags: Tags::new(),
         };
         draft.create(subnet);
     }
-    let record = RegionRecord {
-        first_default_vpc: vpc.id,
-        dhcp_options,
-    };
-    draft.claim("", Record::Region(record));
-    Ok(())
+    vpc.id
 }
 
-/// Creates a VPC with its default security group. The name claim of the group is made as well.
-pub(crate) fn new_vpc(
-    draft: &mut Draft<'_>,
-    cidr: Ipv4Net,
-    is_default: bool,
-    dhcp_options: enid_model::id::DhcpOptionsId,
-    tags: Tags,
-) -> Vpc {
+/// What a new VPC is made of.
+pub(crate) struct NewVpc {
+    pub(crate) cidr: Ipv4Net,
+    pub(crate) is_default: bool,
+    pub(crate) dhcp_options: Option<DhcpOptionsId>,
+    /// The routes of its main table, the local one left out.
+    pub(crate) routes: Vec<Route>,
+    pub(crate) tags: Tags,
+}
+
+/// Creates a VPC with its default security group, its main route table and its default network ACL.
+/// The name claim of the group is made as well.
+pub(crate) fn new_vpc(draft: &mut Draft<'_>, new: NewVpc) -> Vpc {
     let id = draft.mint();
     let group = default_group(draft, id);
     let vpc = Vpc {
         id,
-        cidr,
+        cidr: new.cidr,
         cidr_association: draft.mint(),
-        is_default,
+        secondary_cidrs: Vec::new(),
+        ipv6_cidrs: Vec::new(),
+        is_default: new.is_default,
         default_group: group.id,
         main_route_table: draft.mint(),
+        main_route_table_association: draft.mint(),
         default_network_acl: draft.mint(),
-        dhcp_options,
+        dhcp_options: new.dhcp_options,
         enable_dns_support: true,
-        enable_dns_hostnames: is_default,
-        tags,
+        enable_dns_hostnames: new.is_default,
+        network_address_usage_metrics: false,
+        tags: new.tags,
     };
     draft.claim_group_name(&group);
     draft.create(group);
+    draft.create(RouteTable {
+        id: vpc.main_route_table,
+        vpc: id,
+        routes: new.routes,
+        tags: Tags::new(),
+    });
+    draft.create(default_acl(&vpc));
     draft.create(vpc.clone());
     vpc
 }
+
+/// A new subnet's association with a network ACL.
+pub(crate) fn new_acl_association(draft: &mut Draft<'_>, acl: NetworkAclId) -> SubnetNetworkAcl {
+    SubnetNetworkAcl {
+        association: draft.mint(),
+        acl,
+    }
+}
+
+/// The ACL that lets everything pass: entry 100 of each direction.
+fn default_acl(vpc: &Vpc) -> NetworkAcl {
+    let entries = [Direction::Egress, Direction::Ingress].map(|direction| NetworkAclEntry {
+        direction,
+        number: FIRST_ENTRY,
+        action: AclAction::Allow,
+        service: Service::All,
+        cidr: everywhere(),
+    });
+    NetworkAcl {
+        id: vpc.default_network_acl,
+        vpc: vpc.id,
+        is_default: true,
+        entries: entries.to_vec(),
+        tags: Tags::new(),
+    }
+}
+
+/// 0.0.0.0/0.
+fn everywhere() -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0))
+}
+
+/// The first version had ids of route tables, network ACLs and option sets, but no records of them.
+fn upgrade(draft: &mut Draft<'_>, region: &RegionState, record: &Stored<RegionRecord>) {
+    draft.create(DhcpOptions {
+        id: record.dhcp_options,
+        domain_name: Some(draft.caller.region.private_domain()),
+        domain_name_servers: vec![NameServer::AmazonProvidedDns],
+        tags: Tags::new(),
+    });
+    for vpc in region.vpcs.values() {
+        let mut routes = Vec::new();
+        if vpc.is_default {
+            let gateway = InternetGateway {
+                id: draft.mint(),
+                vpc: Some(vpc.id),
+                route_table: None,
+                tags: Tags::new(),
+            };
+            routes.push(Route {
+                destination: RouteDestination::Cidr(everywhere()),
+                target: RouteTarget::InternetGateway(gateway.id),
+            });
+            draft.create(gateway);
+        }
+        draft.create(RouteTable {
+            id: vpc.main_route_table,
+            vpc: vpc.id,
+            routes,
+            tags: Tags::new(),
+        });
+        draft.create(default_acl(vpc));
+        let association = draft.mint();
+        draft.edit(vpc, |vpc| vpc.main_route_table_association = association);
+    }
+    for subnet in region.subnets.values() {
+        let Some(vpc) = region.vpcs.get(&subnet.vpc) else {
+            continue;
+        };
+        let network_acl = new_acl_association(draft, vpc.default_network_acl);
+        draft.edit(subnet, |subnet| subnet.network_acl = network_acl);
+    }
+    let new = RegionRecord {
+        outfit: OUTFIT,
+        ..RegionRecord::clone(record)
+    };
+    draft.replace("", record.revision, Record::Region(new));
+}
+
+/// What this version expects of a region; raised when that changes.
+const OUTFIT: u32 = 1;
+
+/// The number of the first entry of a new ACL.
+const FIRST_ENTRY: u16 = 100;
 
 /// The group named `default`: everything from itself, everything out.
 fn default_group(draft: &mut Draft<'_>, vpc: VpcId) -> SecurityGroup {
@@ -100,6 +268,7 @@ fn default_group(draft: &mut Draft<'_>, vpc: VpcId) -> SecurityGroup {
         vpc,
         name: "default".to_owned(),
         description: "default VPC security group".to_owned(),
+        associated_vpcs: BTreeSet::new(),
         rules,
         tags: Tags::new(),
     }

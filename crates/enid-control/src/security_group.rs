@@ -1,5 +1,7 @@
 //! Security groups: their names, their making and their end. Rules are in `security_group_rule`.
 
+use std::collections::BTreeSet;
+
 use enid_model::Tags;
 use enid_model::id::{SecurityGroupId, VpcId};
 use enid_model::key::Kind;
@@ -78,6 +80,7 @@ impl Control {
                 tags: Tags::new(),
             };
             let group = SecurityGroup {
+                associated_vpcs: BTreeSet::new(),
                 id: draft.mint(),
                 vpc: vpc.id,
                 name: name.to_owned(),

@@ -311,6 +311,7 @@ pub(crate) fn in_words(matcher: &Matcher) -> String {
         Peer::Group(group) => group.to_string(),
         Peer::Ipv4(block) => block.to_string(),
         Peer::Ipv6(block) => block.to_string(),
+        Peer::PrefixList(list) => list.to_string(),
     };
     let service = match matcher.service {
         Service::All => "ALL".to_owned(),

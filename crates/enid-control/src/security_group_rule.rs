@@ -213,6 +213,8 @@ pub(crate) fn counts(group: &SecurityGroup, direction: Direction) -> (usize, usi
             Peer::Group(_) => (v4 + 1, v6 + 1),
             Peer::Ipv4(_) => (v4 + 1, v6),
             Peer::Ipv6(_) => (v4, v6 + 1),
+            // No operation makes such a rule yet.
+            Peer::PrefixList(_) => (v4, v6),
         })
 }
 

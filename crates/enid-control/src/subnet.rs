@@ -6,11 +6,12 @@ use enid_model::id::{SubnetId, VpcId};
 use enid_model::key::Kind;
 use enid_model::region::Region;
 use enid_model::state::RegionState;
-use enid_model::subnet::Subnet;
+use enid_model::subnet::{Subnet, SubnetAttributes};
 use enid_model::vpc::Vpc;
 use enid_store::Condition;
 use ipnet::Ipv4Net;
 
+use crate::region::new_acl_association;
 use crate::vpc::{SIZES, block};
 use crate::{Caller, Control, Draft, Error, TagSpecification, tag};
 
@@ -82,6 +83,10 @@ impl Control {
                 zone,
                 zone_id,
                 default_for_az: false,
+                ipv6_cidr: None,
+                route_table: None,
+                network_acl: new_acl_association(draft, vpc.default_network_acl),
+                attributes: SubnetAttributes::default(),
                 tags: tags.clone(),
             };
             draft.create(subnet.clone());

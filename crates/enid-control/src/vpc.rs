@@ -12,6 +12,7 @@ use enid_model::vpc::Vpc;
 use ipnet::Ipv4Net;
 
 use crate::draft::group_name_key;
+use crate::region::NewVpc;
 use crate::{Caller, Control, Draft, Error, TagSpecification, region, tag};
 
 /// What CreateVpc takes.
@@ -55,13 +56,14 @@ impl Control {
             let dhcp_options = alive.map(|region| region.dhcp_options);
             // Absent only if a reset came between waking the region and here.
             let dhcp_options = dhcp_options.ok_or(Error::TooManyRivals)?;
-            Ok(region::new_vpc(
-                draft,
+            let new = NewVpc {
                 cidr,
-                false,
-                dhcp_options,
-                tags.clone(),
-            ))
+                is_default: false,
+                dhcp_options: Some(dhcp_options),
+                routes: Vec::new(),
+                tags: tags.clone(),
+            };
+            Ok(region::new_vpc(draft, new))
         })
         .await
     }
@@ -71,15 +73,18 @@ impl Control {
         self.transact(caller, |draft| {
             let vpc = draft.require::<Vpc>(id)?;
             let region = std::sync::Arc::clone(&draft.region);
-            // An interface is in a subnet, so the subnets stand for the interfaces as well.
-            let other_group = region
-                .groups_of_vpc(id)
-                .any(|group| group != vpc.default_group);
-            if other_group || region.subnets_of_vpc(id).next().is_some() {
+            if has_dependencies(&region, &vpc) {
                 return Err(Error::VpcInUse { id });
             }
-            draft.demand_none_new(Kind::Subnet);
-            draft.demand_none_new(Kind::SecurityGroup);
+            for kind in DEPENDENT_KINDS {
+                draft.demand_none_new(kind);
+            }
+            if let Some(table) = region.route_tables.get(&vpc.main_route_table) {
+                draft.delete(table);
+            }
+            if let Some(acl) = region.network_acls.get(&vpc.default_network_acl) {
+                draft.delete(acl);
+            }
             if let Some(group) = region.security_groups.get(&vpc.default_group) {
                 let name = group_name_key(group);
                 if let Some(claim) = region.group_names.get(&*name) {
@@ -104,6 +109,37 @@ impl Control {
             .await
     }
 }
+
+/// What stands in the way of a VPC's end. What was made with it goes with it.
+fn has_dependencies(region: &RegionState, vpc: &Vpc) -> bool {
+    let id = vpc.id;
+    let other_group = region
+        .groups_of_vpc(id)
+        .any(|group| group != vpc.default_group);
+    let other_table = region
+        .route_tables_of_vpc(id)
+        .any(|table| table != vpc.main_route_table);
+    let other_acl = region
+        .acls_of_vpc(id)
+        .any(|acl| acl != vpc.default_network_acl);
+    // Interfaces and NAT gateways are in a subnet, so the subnets stand for them as well.
+    other_group
+        || other_table
+        || other_acl
+        || region.subnets_of_vpc(id).next().is_some()
+        || region.internet_gateways_of_vpc(id).next().is_some()
+        || region.egress_only_gateways_of_vpc(id).next().is_some()
+}
+
+/// The kinds that [`has_dependencies`] looks for.
+const DEPENDENT_KINDS: [Kind; 6] = [
+    Kind::EgressOnlyInternetGateway,
+    Kind::InternetGateway,
+    Kind::NetworkAcl,
+    Kind::RouteTable,
+    Kind::SecurityGroup,
+    Kind::Subnet,
+];
 
 fn modify(draft: &mut Draft<'_>, id: VpcId, input: ModifyVpcAttribute) -> Result<(), Error> {
     let vpc = draft.require::<Vpc>(id)?;
@@ -293,6 +329,19 @@ mod tests {
         for subnet in region.subnets.keys() {
             assert_eq!(control.delete_subnet(&caller, *subnet).await, Ok(()));
         }
+        let attached = control.delete_vpc(&caller, vpc).await;
+        assert_eq!(attached, Err(Error::VpcInUse { id: vpc }));
+        control
+            .transact(&caller, |draft| {
+                let region = std::sync::Arc::clone(&draft.region);
+                region
+                    .internet_gateways
+                    .values()
+                    .for_each(|gateway| draft.delete(gateway));
+                Ok(())
+            })
+            .await
+            .expect("no internet gateway");
         assert_eq!(control.delete_vpc(&caller, vpc).await, Ok(()));
         let region = control.read(&caller).await.expect("a region");
         assert!(default_vpc(&region).is_none());

@@ -65,7 +65,7 @@ pub trait ResourceId: Copy + Ord + fmt::Display + fmt::Debug {
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub u64);
 
         impl ResourceId for $name {
@@ -131,30 +131,56 @@ macro_rules! ids {
 }
 
 ids! {
+    /// An Elastic IP address of an account.
+    AllocationId = "eipalloc";
+    /// The association of an Elastic IP address with a private address.
+    AssociationId = "eipassoc";
     /// A network interface's attachment to an instance.
     AttachmentId = "eni-attach";
     /// A DHCP option set.
     DhcpOptionsId = "dopt";
+    /// An egress-only internet gateway.
+    EgressOnlyInternetGatewayId = "eigw";
     /// A network interface.
     EniId = "eni";
     /// An instance.
     InstanceId = "i";
+    /// An internet gateway.
+    InternetGatewayId = "igw";
+    /// A key pair.
+    KeyPairId = "key";
+    /// A launch template.
+    LaunchTemplateId = "lt";
+    /// A NAT gateway.
+    NatGatewayId = "nat";
+    /// The association of a network ACL with a subnet.
+    NetworkAclAssociationId = "aclassoc";
     /// A network ACL.
     NetworkAclId = "acl";
+    /// A managed prefix list.
+    PrefixListId = "pl";
     /// The reservation under which instances were launched together.
     ReservationId = "r";
+    /// The association of a route table with a subnet or a gateway, or as a VPC's main table.
+    RouteTableAssociationId = "rtbassoc";
     /// A route table.
     RouteTableId = "rtb";
     /// A security group.
     SecurityGroupId = "sg";
     /// A rule of a security group.
     SecurityGroupRuleId = "sgr";
+    /// The association of an IPv6 block with a subnet.
+    SubnetCidrAssociationId = "subnet-cidr-assoc";
+    /// A reservation of a part of a subnet's block.
+    SubnetCidrReservationId = "scr";
     /// A subnet.
     SubnetId = "subnet";
     /// A VPC.
     VpcId = "vpc";
     /// The association of a CIDR block with a VPC.
     VpcCidrAssociationId = "vpc-cidr-assoc";
+    /// A VPC peering connection.
+    VpcPeeringConnectionId = "pcx";
 }
 
 #[cfg(test)]

@@ -40,6 +40,9 @@ pub struct Instance {
     pub user_data: Option<Vec<u8>>,
     /// Whether TerminateInstances refuses it.
     pub disable_api_termination: bool,
+    /// Whether StopInstances refuses it.
+    #[serde(default)]
+    pub disable_api_stop: bool,
     /// Whether a halt from inside terminates it (else it stops).
     pub terminate_on_shutdown: bool,
     /// The client token of its launch.

@@ -72,40 +72,103 @@ pub struct Scope {
     pub region: RegionName,
 }
 
+impl Scope {
+    /// The scope of what is claimed across all accounts and regions: public addresses.
+    #[must_use]
+    pub fn everywhere() -> Self {
+        Self {
+            account: AccountId(0),
+            region: RegionName::new("everywhere"),
+        }
+    }
+}
+
 /// What a record is. The word is part of the stored key, so it never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// The claim of one private address of a subnet by one network interface.
+    /// The claim of one private IPv4 address of a subnet by one network interface.
     AddressLease,
+    /// A DHCP option set.
+    DhcpOptions,
+    /// An egress-only internet gateway.
+    EgressOnlyInternetGateway,
+    /// An Elastic IP address.
+    ElasticIp,
     /// The name of a security group within its VPC.
     GroupName,
     /// An instance.
     Instance,
+    /// An internet gateway.
+    InternetGateway,
+    /// The claim of one IPv6 address of a subnet by one network interface.
+    Ipv6Lease,
+    /// The claim of an IPv6 prefix of a subnet by one network interface.
+    Ipv6PrefixLease,
+    /// A key pair.
+    KeyPair,
+    /// A launch template with its versions.
+    LaunchTemplate,
+    /// A name that is unique in its region.
+    NameClaim,
+    /// A NAT gateway.
+    NatGateway,
+    /// A network ACL with its entries.
+    NetworkAcl,
     /// A network interface.
     NetworkInterface,
+    /// A managed prefix list with its versions.
+    PrefixList,
+    /// The claim of a public address; see [`Scope::everywhere`].
+    PublicAddress,
     /// That the region has come to life.
     Region,
+    /// A route table with its routes.
+    RouteTable,
     /// A security group with its rules.
     SecurityGroup,
     /// A subnet.
     Subnet,
+    /// A reservation of a part of a subnet's block.
+    SubnetCidrReservation,
     /// What a client token was used for.
     Token,
     /// A VPC.
     Vpc,
+    /// A VPC peering connection.
+    VpcPeeringConnection,
 }
 
 impl Kind {
-    const WORDS: [(Self, &'static str); 9] = [
+    /// Each kind with its word.
+    const WORDS: [(Self, &'static str); 25] = [
         (Self::AddressLease, "address-lease"),
+        (Self::DhcpOptions, "dhcp-options"),
+        (
+            Self::EgressOnlyInternetGateway,
+            "egress-only-internet-gateway",
+        ),
+        (Self::ElasticIp, "elastic-ip"),
         (Self::GroupName, "group-name"),
         (Self::Instance, "instance"),
+        (Self::InternetGateway, "internet-gateway"),
+        (Self::Ipv6Lease, "ipv6-lease"),
+        (Self::Ipv6PrefixLease, "ipv6-prefix-lease"),
+        (Self::KeyPair, "key-pair"),
+        (Self::LaunchTemplate, "launch-template"),
+        (Self::NameClaim, "name"),
+        (Self::NatGateway, "nat-gateway"),
+        (Self::NetworkAcl, "network-acl"),
         (Self::NetworkInterface, "network-interface"),
+        (Self::PrefixList, "prefix-list"),
+        (Self::PublicAddress, "public-address"),
         (Self::Region, "region"),
+        (Self::RouteTable, "route-table"),
         (Self::SecurityGroup, "security-group"),
         (Self::Subnet, "subnet"),
+        (Self::SubnetCidrReservation, "subnet-cidr-reservation"),
         (Self::Token, "token"),
         (Self::Vpc, "vpc"),
+        (Self::VpcPeeringConnection, "vpc-peering-connection"),
     ];
 
     /// The kind's word in stored keys.

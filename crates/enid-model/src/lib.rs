@@ -6,18 +6,28 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address;
+pub mod dhcp_options;
+pub mod gateway;
 pub mod id;
 pub mod instance;
 pub mod instance_type;
 pub mod key;
+pub mod key_pair;
+pub mod launch_template;
+pub mod nat_gateway;
+pub mod network_acl;
 pub mod network_interface;
+pub mod prefix_list;
 pub mod record;
 pub mod region;
+pub mod route_table;
 pub mod security_group;
 pub mod state;
 pub mod subnet;
 pub mod time;
 pub mod vpc;
+pub mod vpc_peering_connection;
 
 use std::collections::BTreeMap;
 

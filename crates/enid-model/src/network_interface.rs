@@ -1,9 +1,10 @@
 //! An elastic network interface.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::Tags;
@@ -27,9 +28,33 @@ pub struct NetworkInterface {
     pub groups: Vec<SecurityGroupId>,
     /// Its private addresses, each once; the first is the primary one, for life.
     pub addresses: Vec<Ipv4Addr>,
+    /// Its delegated IPv4 prefixes, /28 each. Each of their addresses is leased to it.
+    #[serde(default)]
+    pub ipv4_prefixes: Vec<Ipv4Net>,
+    /// Its IPv6 addresses, each once.
+    #[serde(default)]
+    pub ipv6_addresses: Vec<Ipv6Addr>,
+    /// Its delegated IPv6 prefixes, /80 each.
+    #[serde(default)]
+    pub ipv6_prefixes: Vec<Ipv6Net>,
+    /// Whether the first IPv6 address is the primary one, for life.
+    #[serde(default)]
+    pub primary_ipv6: bool,
+    /// The public address that it was given when its instance started.
+    #[serde(default)]
+    pub public_address: Option<Ipv4Addr>,
+    /// Whether it is given a public address when its instance starts. Acts on primary interfaces.
+    #[serde(default)]
+    pub associate_public_address: bool,
+    /// Idle timeouts of its own for tracked flows.
+    #[serde(default)]
+    pub connection_tracking: ConnectionTracking,
     /// Whether only packets from or to its own addresses pass.
     pub source_dest_check: bool,
-    /// Who made it, if not the account itself.
+    /// What it is for.
+    #[serde(default)]
+    pub interface_type: InterfaceType,
+    /// Who made it, if not the account itself: its users cannot change it.
     pub requester_id: Option<String>,
     /// To what it is attached.
     pub attachment: Option<Attachment>,
@@ -46,6 +71,29 @@ impl NetworkInterface {
             .copied()
             .unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
+}
+
+/// What an interface is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InterfaceType {
+    /// An instance's, or free to become one's.
+    #[default]
+    Interface,
+    /// A NAT gateway's.
+    NatGateway,
+}
+
+/// Idle timeouts of tracked flows in seconds; `None` is the default of the instance's type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConnectionTracking {
+    /// Of established TCP connections, 60 to 432,000.
+    pub tcp_established_timeout: Option<u32>,
+    /// Of UDP flows with more than one exchange, 60 to 180.
+    pub udp_stream_timeout: Option<u32>,
+    /// Of other UDP flows, 30 to 60.
+    pub udp_timeout: Option<u32>,
 }
 
 /// The attachment of an interface to an instance.

@@ -2,45 +2,40 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::{ElasticIp, PublicAddress};
+use crate::dhcp_options::DhcpOptions;
+use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use crate::instance::Instance;
 use crate::key::Kind;
+use crate::key_pair::KeyPair;
+use crate::launch_template::LaunchTemplate;
+use crate::nat_gateway::NatGateway;
+use crate::network_acl::NetworkAcl;
 use crate::network_interface::NetworkInterface;
+use crate::prefix_list::PrefixList;
 use crate::region::RegionRecord;
+use crate::route_table::RouteTable;
 use crate::security_group::SecurityGroup;
-use crate::subnet::{AddressLease, Subnet};
+use crate::subnet::{AddressLease, Ipv6Lease, Ipv6PrefixLease, Subnet, SubnetCidrReservation};
 use crate::vpc::Vpc;
+use crate::vpc_peering_connection::VpcPeeringConnection;
 
 /// The format that this version writes. A reader takes its own and every older one.
 pub const FORMAT: u32 = 1;
-
-/// A stored record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Record {
-    /// See [`AddressLease`].
-    AddressLease(AddressLease),
-    /// See [`GroupName`].
-    GroupName(GroupName),
-    /// See [`Instance`].
-    Instance(Instance),
-    /// See [`NetworkInterface`].
-    NetworkInterface(NetworkInterface),
-    /// See [`RegionRecord`].
-    Region(RegionRecord),
-    /// See [`SecurityGroup`].
-    SecurityGroup(SecurityGroup),
-    /// See [`Subnet`].
-    Subnet(Subnet),
-    /// See [`Token`].
-    Token(Token),
-    /// See [`Vpc`].
-    Vpc(Vpc),
-}
 
 /// The claim of a name by a group; its key is the VPC and the name in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupName {
     /// The group that has the name.
     pub group: crate::id::SecurityGroupId,
+}
+
+/// The claim of a name that is unique in a region; its key is the prefix of the holder's id, a
+/// slash, and the name: `key/alice`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameClaim {
+    /// The id of the resource that has the name.
+    pub holder: String,
 }
 
 /// What a client token was used for; its key is the operation and the token.
@@ -82,64 +77,84 @@ struct Version {
     v: u32,
 }
 
-impl Record {
-    /// What it is.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::AddressLease(_) => Kind::AddressLease,
-            Self::GroupName(_) => Kind::GroupName,
-            Self::Instance(_) => Kind::Instance,
-            Self::NetworkInterface(_) => Kind::NetworkInterface,
-            Self::Region(_) => Kind::Region,
-            Self::SecurityGroup(_) => Kind::SecurityGroup,
-            Self::Subnet(_) => Kind::Subnet,
-            Self::Token(_) => Kind::Token,
-            Self::Vpc(_) => Kind::Vpc,
+/// Each kind with the type of its records.
+macro_rules! records {
+    ($($kind:ident($record:ident),)*) => {
+        /// A stored record.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Record {
+            $(
+                #[doc = concat!("See [`", stringify!($record), "`].")]
+                $kind($record),
+            )*
         }
-    }
 
-    /// Its stored form.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        fn write<T: Serialize>(record: &T) -> Vec<u8> {
-            // Unwrap: no record has a map with keys that are not text, nor a failing serializer.
-            serde_json::to_vec(&Outgoing { v: FORMAT, record }).expect("records serialize")
-        }
-        match self {
-            Self::AddressLease(record) => write(record),
-            Self::GroupName(record) => write(record),
-            Self::Instance(record) => write(record),
-            Self::NetworkInterface(record) => write(record),
-            Self::Region(record) => write(record),
-            Self::SecurityGroup(record) => write(record),
-            Self::Subnet(record) => write(record),
-            Self::Token(record) => write(record),
-            Self::Vpc(record) => write(record),
-        }
-    }
+        impl Record {
+            /// What it is.
+            #[must_use]
+            pub fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$kind(_) => Kind::$kind,)*
+                }
+            }
 
-    /// Reads the stored form of a record of a kind.
-    pub fn from_bytes(kind: Kind, bytes: &[u8]) -> Result<Self, UnreadableRecord> {
-        let shape = |source| UnreadableRecord::Shape {
-            kind: kind.word(),
-            source,
-        };
-        let Version { v } = serde_json::from_slice(bytes).map_err(shape)?;
-        if v > FORMAT {
-            return Err(UnreadableRecord::TooNew(v));
+            /// Its stored form.
+            #[must_use]
+            pub fn to_bytes(&self) -> Vec<u8> {
+                match self {
+                    $(Self::$kind(record) => write(record),)*
+                }
+            }
+
+            /// Reads the stored form of a record of a kind.
+            pub fn from_bytes(kind: Kind, bytes: &[u8]) -> Result<Self, UnreadableRecord> {
+                let shape = |source| UnreadableRecord::Shape {
+                    kind: kind.word(),
+                    source,
+                };
+                let Version { v } = serde_json::from_slice(bytes).map_err(shape)?;
+                if v > FORMAT {
+                    return Err(UnreadableRecord::TooNew(v));
+                }
+                match kind {
+                    $(Kind::$kind => serde_json::from_slice(bytes).map(Self::$kind),)*
+                }
+                .map_err(shape)
+            }
         }
-        match kind {
-            Kind::AddressLease => serde_json::from_slice(bytes).map(Self::AddressLease),
-            Kind::GroupName => serde_json::from_slice(bytes).map(Self::GroupName),
-            Kind::Instance => serde_json::from_slice(bytes).map(Self::Instance),
-            Kind::NetworkInterface => serde_json::from_slice(bytes).map(Self::NetworkInterface),
-            Kind::Region => serde_json::from_slice(bytes).map(Self::Region),
-            Kind::SecurityGroup => serde_json::from_slice(bytes).map(Self::SecurityGroup),
-            Kind::Subnet => serde_json::from_slice(bytes).map(Self::Subnet),
-            Kind::Token => serde_json::from_slice(bytes).map(Self::Token),
-            Kind::Vpc => serde_json::from_slice(bytes).map(Self::Vpc),
-        }
-        .map_err(shape)
-    }
+    };
+}
+
+records! {
+    AddressLease(AddressLease),
+    DhcpOptions(DhcpOptions),
+    EgressOnlyInternetGateway(EgressOnlyInternetGateway),
+    ElasticIp(ElasticIp),
+    GroupName(GroupName),
+    Instance(Instance),
+    InternetGateway(InternetGateway),
+    Ipv6Lease(Ipv6Lease),
+    Ipv6PrefixLease(Ipv6PrefixLease),
+    KeyPair(KeyPair),
+    LaunchTemplate(LaunchTemplate),
+    NameClaim(NameClaim),
+    NatGateway(NatGateway),
+    NetworkAcl(NetworkAcl),
+    NetworkInterface(NetworkInterface),
+    PrefixList(PrefixList),
+    PublicAddress(PublicAddress),
+    Region(RegionRecord),
+    RouteTable(RouteTable),
+    SecurityGroup(SecurityGroup),
+    Subnet(Subnet),
+    SubnetCidrReservation(SubnetCidrReservation),
+    Token(Token),
+    Vpc(Vpc),
+    VpcPeeringConnection(VpcPeeringConnection),
+}
+
+fn write<T: Serialize>(record: &T) -> Vec<u8> {
+    // Unwrap: no record has a map with keys that are neither text nor numbers, nor a failing
+    // serializer.
+    serde_json::to_vec(&Outgoing { v: FORMAT, record }).expect("records serialize")
 }

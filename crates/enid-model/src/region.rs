@@ -11,6 +11,10 @@ pub struct RegionRecord {
     pub first_default_vpc: VpcId,
     /// The region's default DHCP option set.
     pub dhcp_options: DhcpOptionsId,
+    /// Which version of Enid's first steps the region has seen: one that came to life under an
+    /// older version gets what it lacks.
+    #[serde(default)]
+    pub outfit: u32,
 }
 
 /// A region of AWS. Source: the EC2 User Guide's page on regions and zones.

@@ -1,12 +1,12 @@
 //! A security group and its rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::Tags;
-use crate::id::{SecurityGroupId, SecurityGroupRuleId, VpcId};
+use crate::id::{PrefixListId, SecurityGroupId, SecurityGroupRuleId, VpcId};
 
 /// A security group. Its rules only allow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct SecurityGroup {
     pub name: String,
     /// Its description; cannot change.
     pub description: String,
+    /// The other VPCs whose interfaces may carry it.
+    #[serde(default)]
+    pub associated_vpcs: BTreeSet<VpcId>,
     /// Its rules of both directions.
     pub rules: BTreeMap<SecurityGroupRuleId, Rule>,
     /// Its tags.
@@ -116,4 +119,6 @@ pub enum Peer {
     Ipv4(Ipv4Net),
     /// An IPv6 block, host bits zero.
     Ipv6(Ipv6Net),
+    /// The blocks of a managed prefix list, as they are at the moment.
+    PrefixList(PrefixListId),
 }

@@ -7,24 +7,40 @@
 //! Invariant: an index holds exactly what the records say. [`RegionState::put`] and
 //! [`RegionState::delete`] are the only writers.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
+use crate::address::{ElasticIp, PublicAddress};
+use crate::dhcp_options::DhcpOptions;
+use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use crate::id::{
-    AttachmentId, EniId, InstanceId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+    AllocationId, AttachmentId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InstanceId,
+    InternetGatewayId, KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclId, PrefixListId,
+    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetCidrReservationId, SubnetId, VpcId,
+    VpcPeeringConnectionId,
 };
 use crate::instance::Instance;
 use crate::key::{Key, Kind, Scope};
+use crate::key_pair::KeyPair;
+use crate::launch_template::LaunchTemplate;
+use crate::nat_gateway::NatGateway;
+use crate::network_acl::NetworkAcl;
 use crate::network_interface::NetworkInterface;
-use crate::record::{GroupName, Record, Token};
+use crate::prefix_list::PrefixList;
+use crate::record::{GroupName, NameClaim, Record, Token};
 use crate::region::RegionRecord;
+use crate::route_table::RouteTable;
 use crate::security_group::{Peer, SecurityGroup};
-use crate::subnet::{AddressLease, Subnet};
+use crate::subnet::{AddressLease, Ipv6Lease, Ipv6PrefixLease, Subnet, SubnetCidrReservation};
 use crate::vpc::Vpc;
+use crate::vpc_peering_connection::VpcPeeringConnection;
+
+mod links;
 
 /// A map whose copies share what is equal in both.
 pub type Map<K, V> = OrdMap<K, V>;
@@ -108,22 +124,56 @@ impl State {
 pub struct RegionState {
     /// That it has come to life.
     pub region: Option<Stored<RegionRecord>>,
-    /// Addresses claimed, by subnet.
+    /// DHCP option sets.
+    pub dhcp_options: OrdMap<DhcpOptionsId, Stored<DhcpOptions>>,
+    /// Egress-only internet gateways.
+    pub egress_only_internet_gateways:
+        OrdMap<EgressOnlyInternetGatewayId, Stored<EgressOnlyInternetGateway>>,
+    /// Elastic IP addresses.
+    pub elastic_ips: OrdMap<AllocationId, Stored<ElasticIp>>,
+    /// IPv4 addresses claimed, by subnet.
     pub leases: OrdMap<(SubnetId, Ipv4Addr), Stored<AddressLease>>,
+    /// IPv6 addresses claimed, by subnet.
+    pub ipv6_leases: OrdMap<(SubnetId, Ipv6Addr), Stored<Ipv6Lease>>,
+    /// IPv6 prefixes claimed, by subnet and the block's first address.
+    pub ipv6_prefix_leases: OrdMap<(SubnetId, Ipv6Addr), Stored<Ipv6PrefixLease>>,
     /// Names of groups, by key name.
     pub group_names: OrdMap<Box<str>, Stored<GroupName>>,
     /// Instances, terminated ones that are still visible included.
     pub instances: OrdMap<InstanceId, Stored<Instance>>,
+    /// Internet gateways.
+    pub internet_gateways: OrdMap<InternetGatewayId, Stored<InternetGateway>>,
+    /// Key pairs.
+    pub key_pairs: OrdMap<KeyPairId, Stored<KeyPair>>,
+    /// Launch templates.
+    pub launch_templates: OrdMap<LaunchTemplateId, Stored<LaunchTemplate>>,
+    /// Names that are unique in the region, by key name.
+    pub names: OrdMap<Box<str>, Stored<NameClaim>>,
+    /// NAT gateways, deleted ones that are still visible included.
+    pub nat_gateways: OrdMap<NatGatewayId, Stored<NatGateway>>,
+    /// Network ACLs.
+    pub network_acls: OrdMap<NetworkAclId, Stored<NetworkAcl>>,
     /// Network interfaces.
     pub network_interfaces: OrdMap<EniId, Stored<NetworkInterface>>,
+    /// Managed prefix lists.
+    pub prefix_lists: OrdMap<PrefixListId, Stored<PrefixList>>,
+    /// Public addresses claimed, IPv6 blocks by their first one. Only in the state of
+    /// [`Scope::everywhere`].
+    pub public_addresses: OrdMap<IpAddr, Stored<PublicAddress>>,
+    /// Route tables.
+    pub route_tables: OrdMap<RouteTableId, Stored<RouteTable>>,
     /// Security groups.
     pub security_groups: OrdMap<SecurityGroupId, Stored<SecurityGroup>>,
+    /// Reserved parts of subnets' blocks.
+    pub subnet_cidr_reservations: OrdMap<SubnetCidrReservationId, Stored<SubnetCidrReservation>>,
     /// Subnets.
     pub subnets: OrdMap<SubnetId, Stored<Subnet>>,
     /// Client tokens, by key name.
     pub tokens: OrdMap<Box<str>, Stored<Token>>,
     /// VPCs.
     pub vpcs: OrdMap<VpcId, Stored<Vpc>>,
+    /// Peering connections, dead ones that are still visible included.
+    pub vpc_peering_connections: OrdMap<VpcPeeringConnectionId, Stored<VpcPeeringConnection>>,
 
     attachments: OrdMap<AttachmentId, EniId>,
     enis_by_group: OrdSet<(SecurityGroupId, EniId)>,
@@ -131,6 +181,7 @@ pub struct RegionState {
     enis_by_subnet: OrdSet<(SubnetId, EniId)>,
     enis_by_vpc: OrdSet<(VpcId, EniId)>,
     groups_by_vpc: OrdSet<(VpcId, SecurityGroupId)>,
+    links: links::Links,
     referencing_groups: OrdSet<(SecurityGroupId, SecurityGroupId)>,
     rules: OrdMap<SecurityGroupRuleId, SecurityGroupId>,
     subnets_by_vpc: OrdSet<(VpcId, SubnetId)>,
@@ -205,12 +256,52 @@ impl RegionState {
             let record = Arc::new(record);
             Stored { revision, record }
         }
+        /// Records whose only indexes are their references.
+        macro_rules! linked {
+            ($map:ident, $record:ident) => {{
+                links::set(&mut self.links, &$record, true);
+                self.$map.insert($record.id, stored(revision, $record));
+            }};
+        }
         match record {
             Record::AddressLease(lease) => {
                 if let Some(at) = lease_key(&key.name) {
                     self.leases.insert(at, stored(revision, lease));
                 }
             }
+            Record::DhcpOptions(record) => linked!(dhcp_options, record),
+            Record::EgressOnlyInternetGateway(record) => {
+                linked!(egress_only_internet_gateways, record);
+            }
+            Record::ElasticIp(record) => linked!(elastic_ips, record),
+            Record::InternetGateway(record) => linked!(internet_gateways, record),
+            Record::Ipv6Lease(lease) => {
+                if let Some(at) = lease_key(&key.name) {
+                    self.ipv6_leases.insert(at, stored(revision, lease));
+                }
+            }
+            Record::Ipv6PrefixLease(lease) => {
+                if let Some(at) = lease_key(&key.name) {
+                    self.ipv6_prefix_leases.insert(at, stored(revision, lease));
+                }
+            }
+            Record::KeyPair(record) => linked!(key_pairs, record),
+            Record::LaunchTemplate(record) => linked!(launch_templates, record),
+            Record::NameClaim(name) => {
+                self.names.insert(key.name.clone(), stored(revision, name));
+            }
+            Record::NatGateway(record) => linked!(nat_gateways, record),
+            Record::NetworkAcl(record) => linked!(network_acls, record),
+            Record::PrefixList(record) => linked!(prefix_lists, record),
+            Record::PublicAddress(claim) => {
+                if let Ok(address) = key.name.parse() {
+                    self.public_addresses
+                        .insert(address, stored(revision, claim));
+                }
+            }
+            Record::RouteTable(record) => linked!(route_tables, record),
+            Record::SubnetCidrReservation(record) => linked!(subnet_cidr_reservations, record),
+            Record::VpcPeeringConnection(record) => linked!(vpc_peering_connections, record),
             Record::GroupName(name) => {
                 self.group_names
                     .insert(key.name.clone(), stored(revision, name));
@@ -227,11 +318,13 @@ impl RegionState {
             Record::Region(region) => self.region = Some(stored(revision, region)),
             Record::SecurityGroup(group) => {
                 self.index_group(&group, true);
+                links::set(&mut self.links, &group, true);
                 self.security_groups
                     .insert(group.id, stored(revision, group));
             }
             Record::Subnet(subnet) => {
                 self.subnets_by_vpc.insert((subnet.vpc, subnet.id));
+                links::set(&mut self.links, &subnet, true);
                 self.subnets.insert(subnet.id, stored(revision, subnet));
             }
             Record::Token(token) => {
@@ -239,6 +332,7 @@ impl RegionState {
                     .insert(key.name.clone(), stored(revision, token));
             }
             Record::Vpc(vpc) => {
+                links::set(&mut self.links, &vpc, true);
                 self.vpcs.insert(vpc.id, stored(revision, vpc));
             }
         }
@@ -246,12 +340,49 @@ impl RegionState {
 
     fn delete(&mut self, key: &Key) {
         let name = &key.name;
+        macro_rules! linked {
+            ($map:ident) => {{
+                if let Some(record) = take(&mut self.$map, name) {
+                    links::set(&mut self.links, &**record.record(), false);
+                }
+            }};
+        }
         match key.kind {
             Kind::AddressLease => {
                 if let Some(at) = lease_key(name) {
                     self.leases.remove(&at);
                 }
             }
+            Kind::DhcpOptions => linked!(dhcp_options),
+            Kind::EgressOnlyInternetGateway => linked!(egress_only_internet_gateways),
+            Kind::ElasticIp => linked!(elastic_ips),
+            Kind::InternetGateway => linked!(internet_gateways),
+            Kind::Ipv6Lease => {
+                if let Some(at) = lease_key(name) {
+                    self.ipv6_leases.remove(&at);
+                }
+            }
+            Kind::Ipv6PrefixLease => {
+                if let Some(at) = lease_key(name) {
+                    self.ipv6_prefix_leases.remove(&at);
+                }
+            }
+            Kind::KeyPair => linked!(key_pairs),
+            Kind::LaunchTemplate => linked!(launch_templates),
+            Kind::NameClaim => {
+                self.names.remove(name);
+            }
+            Kind::NatGateway => linked!(nat_gateways),
+            Kind::NetworkAcl => linked!(network_acls),
+            Kind::PrefixList => linked!(prefix_lists),
+            Kind::PublicAddress => {
+                if let Ok(address) = name.parse::<IpAddr>() {
+                    self.public_addresses.remove(&address);
+                }
+            }
+            Kind::RouteTable => linked!(route_tables),
+            Kind::SubnetCidrReservation => linked!(subnet_cidr_reservations),
+            Kind::VpcPeeringConnection => linked!(vpc_peering_connections),
             Kind::GroupName => {
                 self.group_names.remove(name);
             }
@@ -273,22 +404,20 @@ impl RegionState {
                     gone.and_then(|id: SecurityGroupId| self.security_groups.remove(&id))
                 {
                     self.index_group(&group, false);
+                    links::set(&mut self.links, &**group.record(), false);
                 }
             }
             Kind::Subnet => {
                 let gone = name.parse().ok();
                 if let Some(subnet) = gone.and_then(|id: SubnetId| self.subnets.remove(&id)) {
                     self.subnets_by_vpc.remove(&(subnet.vpc, subnet.id));
+                    links::set(&mut self.links, &**subnet.record(), false);
                 }
             }
             Kind::Token => {
                 self.tokens.remove(name);
             }
-            Kind::Vpc => {
-                if let Ok(id) = name.parse() {
-                    self.vpcs.remove::<VpcId>(&id);
-                }
-            }
+            Kind::Vpc => linked!(vpcs),
         }
     }
 
@@ -341,13 +470,22 @@ impl RegionState {
     }
 }
 
-/// The name part of a lease's key.
-#[must_use]
-pub fn lease_name(subnet: SubnetId, address: Ipv4Addr) -> Box<str> {
-    format!("{subnet}/{address}").into()
+/// Removes the record that a key names.
+fn take<K: Ord + Clone + FromStr, T>(
+    map: &mut OrdMap<K, Stored<T>>,
+    name: &str,
+) -> Option<Stored<T>> {
+    let id: K = name.parse().ok()?;
+    map.remove(&id)
 }
 
-fn lease_key(name: &str) -> Option<(SubnetId, Ipv4Addr)> {
+/// The name part of the key of an address's lease, or of a prefix's by its first address.
+#[must_use]
+pub fn lease_name(subnet: SubnetId, address: impl Into<IpAddr>) -> Box<str> {
+    format!("{subnet}/{}", address.into()).into()
+}
+
+fn lease_key<A: FromStr>(name: &str) -> Option<(SubnetId, A)> {
     let (subnet, address) = name.split_once('/')?;
     Some((subnet.parse().ok()?, address.parse().ok()?))
 }
@@ -357,7 +495,7 @@ mod tests {
     use super::*;
     use crate::Tags;
     use crate::key::{AccountId, RegionName};
-    use crate::network_interface::{Attachment, Mac};
+    use crate::network_interface::{Attachment, ConnectionTracking, InterfaceType, Mac};
     use crate::time::Timestamp;
 
     fn scope() -> Scope {
@@ -389,6 +527,14 @@ mod tests {
             description: String::new(),
             groups: groups.iter().copied().map(SecurityGroupId).collect(),
             addresses: vec![Ipv4Addr::new(10, 0, 0, 5)],
+            ipv4_prefixes: Vec::new(),
+            ipv6_addresses: Vec::new(),
+            ipv6_prefixes: Vec::new(),
+            primary_ipv6: false,
+            public_address: None,
+            associate_public_address: false,
+            connection_tracking: ConnectionTracking::default(),
+            interface_type: InterfaceType::default(),
             source_dest_check: true,
             requester_id: None,
             attachment,

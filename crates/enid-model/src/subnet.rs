@@ -2,11 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::Tags;
-use crate::id::{EniId, SubnetId, VpcId};
+use crate::id::{
+    EniId, NetworkAclAssociationId, NetworkAclId, RouteTableAssociationId, RouteTableId,
+    SubnetCidrAssociationId, SubnetCidrReservationId, SubnetId, VpcId,
+};
 
 /// A range of a VPC's addresses in one availability zone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +26,76 @@ pub struct Subnet {
     pub zone_id: String,
     /// Whether it is the default subnet of its zone.
     pub default_for_az: bool,
+    /// Its IPv6 block, a /64 inside one of the VPC's.
+    #[serde(default)]
+    pub ipv6_cidr: Option<SubnetIpv6Cidr>,
+    /// The route table that it was given; without one it uses the VPC's main table.
+    #[serde(default)]
+    pub route_table: Option<SubnetRouteTable>,
+    /// Its network ACL.
+    #[serde(default)]
+    pub network_acl: SubnetNetworkAcl,
+    /// What new interfaces and instances in it get.
+    #[serde(default)]
+    pub attributes: SubnetAttributes,
     /// Its tags.
     pub tags: Tags,
+}
+
+/// A subnet's IPv6 block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetIpv6Cidr {
+    /// Its association.
+    pub association: SubnetCidrAssociationId,
+    /// The block, host bits zero.
+    pub cidr: Ipv6Net,
+}
+
+/// A route table that a subnet was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetRouteTable {
+    /// The association.
+    pub association: RouteTableAssociationId,
+    /// The table.
+    pub table: RouteTableId,
+}
+
+/// The network ACL of a subnet. A subnet always has one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetNetworkAcl {
+    /// The association.
+    pub association: NetworkAclAssociationId,
+    /// The ACL.
+    pub acl: NetworkAclId,
+}
+
+/// What can be set of a subnet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SubnetAttributes {
+    /// Whether instances launched here get a public address.
+    pub map_public_ip_on_launch: bool,
+    /// Whether new interfaces get an IPv6 address.
+    pub assign_ipv6_address_on_creation: bool,
+    /// What the private host names of instances are made from.
+    pub hostname_type: HostnameType,
+    /// Whether resource names resolve to IPv4 addresses.
+    pub resource_name_dns_a_record: bool,
+    /// Whether resource names resolve to IPv6 addresses.
+    pub resource_name_dns_aaaa_record: bool,
+    /// Whether the resolver synthesises IPv6 addresses for names that have none.
+    pub enable_dns64: bool,
+}
+
+/// What a private host name is made from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostnameType {
+    /// The primary private IPv4 address.
+    #[default]
+    IpName,
+    /// The instance's id.
+    ResourceName,
 }
 
 impl Subnet {
@@ -57,6 +128,49 @@ pub struct AddressLease {
     pub eni: EniId,
 }
 
+/// The claim of one IPv6 address by one interface, likewise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipv6Lease {
+    /// The holder.
+    pub eni: EniId,
+}
+
+/// The claim of an IPv6 prefix (a /80) by one interface. Its key is subnet and block. No address of
+/// the block is leased while the prefix is, and the other way round: each claim demands that the
+/// other kind is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipv6PrefixLease {
+    /// The holder.
+    pub eni: EniId,
+}
+
+/// A part of a subnet's block that automatic assignment leaves alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetCidrReservation {
+    /// Its id.
+    pub id: SubnetCidrReservationId,
+    /// The subnet.
+    pub subnet: SubnetId,
+    /// The reserved block, inside the subnet's.
+    pub cidr: IpNet,
+    /// What it is kept for.
+    pub kind: ReservationKind,
+    /// Free text.
+    pub description: Option<String>,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// What a reserved block is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReservationKind {
+    /// Addresses that are named one by one.
+    Explicit,
+    /// Prefixes of interfaces, automatic ones included.
+    Prefix,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +187,10 @@ mod tests {
             zone: String::new(),
             zone_id: String::new(),
             default_for_az: false,
+            ipv6_cidr: None,
+            route_table: None,
+            network_acl: SubnetNetworkAcl::default(),
+            attributes: SubnetAttributes::default(),
             tags: Tags::new(),
         };
         let reserved: Vec<u8> = (16..32)

@@ -148,7 +148,7 @@ pub(crate) fn of_vpc(vpc: &Vpc) -> Tables {
 pub(crate) fn of_policy(policy: &Policy, groups: &[Arc<SecurityGroup>]) -> Tables {
     let specs = |direction| -> Vec<RuleSpec> {
         let rules = groups.iter().flat_map(|group| group.rules_of(direction));
-        rules.map(rule_spec).collect()
+        rules.filter_map(rule_spec).collect()
     };
     let egress = gate::compile(
         policy.id,
@@ -175,7 +175,8 @@ pub(crate) fn of_policy(policy: &Policy, groups: &[Arc<SecurityGroup>]) -> Table
 /// IPv4 addresses are the last 32 bits of the 128 of an address.
 const V4_BITS: u32 = 96;
 
-fn rule_spec(rule: &security_group::Rule) -> RuleSpec {
+/// What the compiler takes of a rule.
+fn rule_spec(rule: &security_group::Rule) -> Option<RuleSpec> {
     let (protocol, from, to) = match rule.matcher.service {
         Service::All => (None, 0, u16::MAX),
         Service::Icmp { kind, code } => (Some(protocol::ICMP), low(kind, code), high(kind, code)),
@@ -186,17 +187,19 @@ fn rule_spec(rule: &security_group::Rule) -> RuleSpec {
         Service::Tcp { from, to } => (Some(protocol::TCP), from, to),
         Service::Udp { from, to } => (Some(protocol::UDP), from, to),
     };
-    RuleSpec {
+    Some(RuleSpec {
         id: rule.id.bits(),
         peer: match rule.matcher.peer {
             Peer::Group(group) => RulePeer::Group(group.bits()),
             Peer::Ipv4(block) => RulePeer::Cidr(IpNet::V4(block)),
             Peer::Ipv6(block) => RulePeer::Cidr(IpNet::V6(block)),
+            // No operation makes such a rule yet.
+            Peer::PrefixList(_) => return None,
         },
         protocol,
         from,
         to,
-    }
+    })
 }
 
 /// The smallest type and code that a rule allows, as a port.

@@ -113,6 +113,10 @@ fn delete(state: &mut State, name: String, like: &Record) {
 
 fn vpc() -> Record {
     Record::Vpc(Vpc {
+        secondary_cidrs: Vec::new(),
+        ipv6_cidrs: Vec::new(),
+        main_route_table_association: Default::default(),
+        network_address_usage_metrics: false,
         id: VpcId(1),
         cidr: net("10.0.0.0/16"),
         cidr_association: VpcCidrAssociationId(1),
@@ -120,7 +124,7 @@ fn vpc() -> Record {
         default_group: SecurityGroupId(1),
         main_route_table: RouteTableId(1),
         default_network_acl: NetworkAclId(1),
-        dhcp_options: DhcpOptionsId(1),
+        dhcp_options: Some(DhcpOptionsId(1)),
         enable_dns_support: true,
         enable_dns_hostnames: false,
         tags: Tags::new(),
@@ -129,6 +133,10 @@ fn vpc() -> Record {
 
 fn subnet() -> Record {
     Record::Subnet(Subnet {
+        ipv6_cidr: None,
+        route_table: None,
+        network_acl: Default::default(),
+        attributes: Default::default(),
         id: SubnetId(1),
         vpc: VpcId(1),
         cidr: net("10.0.1.0/24"),
@@ -149,6 +157,14 @@ fn eni(id: u64, instance: Option<u64>, groups: &BTreeSet<u64>, host: u8) -> Reco
         delete_on_termination: true,
     });
     Record::NetworkInterface(NetworkInterface {
+        ipv4_prefixes: Vec::new(),
+        ipv6_addresses: Vec::new(),
+        ipv6_prefixes: Vec::new(),
+        primary_ipv6: false,
+        public_address: None,
+        associate_public_address: false,
+        connection_tracking: Default::default(),
+        interface_type: Default::default(),
         id: EniId(id),
         subnet: SubnetId(1),
         vpc: VpcId(1),
@@ -190,6 +206,7 @@ fn group(id: u64, rules: &[(bool, u16, Option<u64>)]) -> Record {
         (rule.id, rule)
     });
     Record::SecurityGroup(SecurityGroup {
+        associated_vpcs: Default::default(),
         id: SecurityGroupId(id),
         vpc: VpcId(1),
         name: format!("group-{id}"),
@@ -201,6 +218,7 @@ fn group(id: u64, rules: &[(bool, u16, Option<u64>)]) -> Record {
 
 fn instance(id: u64, running: bool) -> Record {
     Record::Instance(Instance {
+        disable_api_stop: false,
         id: InstanceId(id),
         reservation: ReservationId(1),
         launch_index: 0,

@@ -9,7 +9,9 @@ use super::id;
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::generated::ec2::request;
-use crate::generated::ec2::response::{IpPermission, IpRange, Ipv6Range, UserIdGroupPair};
+use crate::generated::ec2::response::{
+    IpPermission, IpRange, Ipv6Range, PrefixListId, UserIdGroupPair,
+};
 use crate::wire::text::Text;
 
 /// A group by its id or name, as a client writes it.
@@ -128,6 +130,10 @@ pub(super) fn grouped<'a>(
             Peer::Ipv6(block) => permission.ipv6_ranges.push(Ipv6Range {
                 description,
                 cidr_ipv6: Some(Text::display(block)),
+            }),
+            Peer::PrefixList(list) => permission.prefix_list_ids.push(PrefixListId {
+                description,
+                prefix_list_id: Some(Text::display(list)),
             }),
         }
     }

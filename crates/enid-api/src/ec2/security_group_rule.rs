@@ -392,6 +392,7 @@ fn answer(context: &Context, group: SecurityGroupId, rule: &Rule) -> response::S
         }
         Peer::Ipv4(block) => answer.cidr_ipv4 = Some(Text::display(block)),
         Peer::Ipv6(block) => answer.cidr_ipv6 = Some(Text::display(block)),
+        Peer::PrefixList(list) => answer.prefix_list_id = Some(Text::display(list)),
     }
     answer
 }
@@ -414,6 +415,7 @@ fn revoked(done: &Revoked) -> Vec<RevokedSecurityGroupRule> {
             Peer::Group(peer) => answer.referenced_group_id = Some(Text::display(peer)),
             Peer::Ipv4(block) => answer.cidr_ipv4 = Some(Text::display(block)),
             Peer::Ipv6(block) => answer.cidr_ipv6 = Some(Text::display(block)),
+            Peer::PrefixList(list) => answer.prefix_list_id = Some(Text::display(list)),
         }
         answer
     });

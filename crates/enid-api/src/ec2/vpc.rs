@@ -151,7 +151,7 @@ pub(super) async fn describe_vpcs(
                 Field::AssociationCidr | Field::Cidr => test.display(vpc.cidr),
                 Field::AssociationId => test.display(vpc.cidr_association),
                 Field::AssociationState => test.text("associated"),
-                Field::DhcpOptionsId => test.display(vpc.dhcp_options),
+                Field::DhcpOptionsId => test.text(&dhcp_options(vpc)),
                 Field::Ipv6 => {}
                 Field::IsDefault => test.flag(vpc.is_default),
                 Field::OwnerId => test.display(context.account),
@@ -186,6 +186,14 @@ fn answer(context: &Context, vpc: &Vpc) -> response::Vpc {
         vpc_id: Some(Text::display(vpc.id)),
         state: Some("available".into()),
         cidr_block: Some(cidr),
-        dhcp_options_id: Some(Text::display(vpc.dhcp_options)),
+        dhcp_options_id: Some(dhcp_options(vpc)),
+    }
+}
+
+/// The option set's id; `default` stands for none.
+fn dhcp_options(vpc: &Vpc) -> Text {
+    match vpc.dhcp_options {
+        Some(id) => Text::display(id),
+        None => Text::from("default"),
     }
 }
