@@ -20,8 +20,8 @@ use enid_model::id::EniId;
 use enid_pipeline::bytes::Addr;
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-    GateServiceKey, NatRecord, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord,
-    Route, RouteKey, RuleBits, SubnetRecord, limit,
+    GateServiceKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
+    PublicRecord, Route, RouteKey, RuleBits, SubnetRecord, limit,
 };
 use enid_plan::tables::{Change, TableDiff, Tables};
 
@@ -96,7 +96,7 @@ pub enum DatapathError {
         source: io::Error,
     },
     /// A program run of [`Datapath::inject`] failed.
-    #[error("run the egress program")]
+    #[error("run a kernel program")]
     TestRun(#[source] io::Error),
 }
 
@@ -298,6 +298,19 @@ impl Datapath {
         applied.map(|()| diff.len())
     }
 
+    /// Says by which device packets go to the outside and come from there; index 0 is none.
+    pub fn set_outside(&mut self, outside: Outside) -> Result<(), DatapathError> {
+        let config = self.config.map.lookup(&0);
+        let config = config.map_err(self.config.failed("read"))?;
+        let config = Config {
+            outside,
+            ..config.unwrap_or_default()
+        };
+        let written = self.config.map.put(&0, &config);
+        written.map_err(self.config.failed("write"))?;
+        self.raise_generation()
+    }
+
     fn raise_generation(&self) -> Result<(), DatapathError> {
         let config = self
             .config
@@ -344,5 +357,10 @@ impl Datapath {
     /// and counters included. Returns the verdict of the hook; the frame is as the program left it.
     pub fn inject(&self, ifindex: u32, frame: &mut [u8]) -> Result<u32, DatapathError> {
         maps::test_run(self.programs.egress(), ifindex, frame).map_err(DatapathError::TestRun)
+    }
+
+    /// The same with the program for what comes from the outside.
+    pub fn inject_outside(&self, ifindex: u32, frame: &mut [u8]) -> Result<u32, DatapathError> {
+        maps::test_run(self.programs.outside(), ifindex, frame).map_err(DatapathError::TestRun)
     }
 }

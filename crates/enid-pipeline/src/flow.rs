@@ -311,6 +311,12 @@ impl FlowEntry {
         )
     }
 
+    /// The addresses and ports that its packets go on with, if it is [`flag::TRANSLATED`].
+    #[inline(always)]
+    pub const fn translation(&self) -> Translation {
+        Translation::from_words(self.new_addresses.get(), self.new_ports.get())
+    }
+
     /// The entry's present words.
     pub fn snapshot(&self) -> FlowRecord {
         self.map(Cell::get)

@@ -150,6 +150,8 @@ pub struct Route {
 }
 
 impl Route {
+    /// No route: keeps an IPv6 route from holding for IPv4, whose addresses lie within `::/0`.
+    pub const NONE: u32 = 0;
     /// Delivered inside the VPC.
     pub const LOCAL: u32 = 1;
     /// The target is gone: dropped.

@@ -1,142 +1,273 @@
-//! Route: which ENI gets the packet, and with which MAC addresses.
+//! Route: who gets the packet, by which way, and with which MAC addresses.
 //!
-//! Inside a subnet packets go from MAC to MAC or through the router, and no route table is asked.
-//! Between subnets they go to the router's MAC, and the source subnet's route table decides. The
-//! virtual router does not show: the TTL stays.
+//! Inside a subnet packets go from MAC to MAC or through the router, and no route table and no network
+//! ACL is asked. Everything else goes to the router's MAC, and the route table of the subnet decides:
+//! the longest prefix, a more specific one than the VPC's own included. A packet that a NAT gateway sends
+//! on is routed once more, by the table of the gateway's subnet. The virtual router does not show: the
+//! TTL stays.
+//!
+//! The way is found as a whole before a gate is asked, and the subnet edges on it are noted for the
+//! network ACLs. What a way fails at is reported after the gates that lie before.
 
 use crate::{
+    Scratch,
     bytes::{Addr, MacPair},
-    packet::Packet,
+    journey::Hop,
+    owner::owner,
     reason::Reason,
-    stage::spoof_guard::{Source, owner},
-    table::{ADDR_BITS, EniRecord, Route, RouteKey, SubnetRecord, trie_id},
+    stage::{gateway, nat},
+    table::{
+        ADDR_BITS, EniRecord, GATE_OPEN, ROUTER_LINK_LOCAL, Route, RouteKey, SubnetRecord, trie_id,
+    },
     tables::Tables,
 };
 
-/// The ENI that has the destination address.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Remote<'a> {
-    pub(crate) eni: u64,
-    pub(crate) record: &'a EniRecord,
-}
-
-/// Where a packet goes.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Hop {
-    /// MAC addresses that the frame goes on with.
-    pub(crate) leaves: MacPair,
-    /// MAC addresses that answers are expected with, and go on with.
-    pub(crate) answer_arrives: MacPair,
-    pub(crate) answer_leaves: MacPair,
-}
-
-/// The ENI of the VPC that has the destination address, if one has: known before the egress gate,
-/// because the gate asks for its security groups.
-#[inline(always)]
-pub(crate) fn remote<'a, T: Tables>(
-    tables: &'a T,
-    source: &EniRecord,
-    packet: &Packet,
-) -> Result<Option<Remote<'a>>, Reason> {
-    let eni = owner(tables, source.vpc, &packet.target);
-    if eni == 0 {
-        return Ok(None);
-    }
-    let record = tables.eni(eni).ok_or(Reason::Incomplete)?;
-    Ok(Some(Remote { eni, record }))
-}
-
-/// Checks the way to the destination and finds its MAC addresses.
-#[inline(always)]
-pub(crate) fn route<'a, T: Tables>(
-    tables: &'a T,
-    source: &Source<'_>,
-    remote: Option<Remote<'a>>,
-    packet: &Packet,
-    hop: &mut Hop,
-) -> Result<Remote<'a>, Reason> {
-    let subnet = tables
-        .subnet(source.record.subnet)
-        .ok_or(Reason::Incomplete)?;
-    let is_to_router = packet.macs.destination() == subnet.router_mac;
-    let Some(target) = remote else {
-        return Err(nobody(tables, subnet, packet, is_to_router));
-    };
-    if target.eni == source.eni {
+/// Finds the way of a packet that an ENI sends.
+#[inline(never)]
+pub(crate) fn from_eni<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    let sender = tables.eni(scratch.source_eni).ok_or(Reason::Incomplete)?;
+    let subnet = tables.subnet(sender.subnet).ok_or(Reason::Incomplete)?;
+    let journey = &mut scratch.journey;
+    journey.begin(&scratch.packet, sender.vpc, sender.subnet);
+    journey.is_member = scratch.owns_address;
+    let eni = owner(tables, sender.vpc, &scratch.packet.target);
+    journey.remote = eni;
+    if eni == scratch.source_eni {
         return Err(Reason::OwnAddress);
     }
-    *hop = if target.record.subnet == source.record.subnet {
-        // The address decides, not the MAC: after an address has moved, a neighbour's ARP cache keeps
-        // the MAC of the interface that had it before, for half a minute and more.
-        if packet.macs.destination().is_group() {
-            return Err(Reason::DestinationMac);
+    if eni != 0 {
+        let target = tables.eni(eni).ok_or(Reason::Incomplete)?;
+        if target.subnet == sender.subnet {
+            return neighbour(tables, scratch, sender, subnet, eni, target);
         }
-        let sender = if is_to_router {
-            subnet.router_mac
-        } else {
-            source.record.mac
-        };
-        Hop {
-            leaves: MacPair::new(target.record.mac, sender),
-            answer_arrives: MacPair::new(source.record.mac, target.record.mac),
-            answer_leaves: MacPair::new(source.record.mac, target.record.mac),
-        }
-    } else {
-        if !is_to_router {
-            return Err(Reason::DestinationMac);
-        }
-        local_route(tables, subnet.route_table, &packet.target)?;
-        let beyond = tables
-            .subnet(target.record.subnet)
-            .ok_or(Reason::Incomplete)?;
-        Hop {
-            leaves: MacPair::new(target.record.mac, beyond.router_mac),
-            answer_arrives: MacPair::new(beyond.router_mac, target.record.mac),
-            answer_leaves: MacPair::new(source.record.mac, subnet.router_mac),
-        }
-    };
-    if target.record.ifindex == 0 {
-        return Err(Reason::TargetDown);
+    } else if is_router(subnet, &scratch.packet.target) {
+        return Err(Reason::RouterAddress);
+    } else if scratch.packet.target.is_link_local() {
+        return Err(Reason::LinkLocal);
     }
-    Ok(target)
+    if scratch.packet.macs.destination() != subnet.router_mac {
+        return Err(Reason::DestinationMac);
+    }
+    decide(tables, scratch)?;
+    if scratch.journey.is_routed_on {
+        decide(tables, scratch)?;
+    }
+    deliver(tables, scratch)?;
+    both_ways(tables, scratch, sender, subnet);
+    Ok(())
 }
 
-/// The route table's longest prefix must be the VPC's local route.
-#[inline(never)]
-fn local_route<T: Tables>(tables: &T, route_table: u64, target: &Addr) -> Result<(), Reason> {
-    let key = RouteKey {
-        prefix_len: ADDR_BITS,
-        table: trie_id(route_table),
-        addr: *target,
+#[inline(always)]
+fn is_router(subnet: &SubnetRecord, target: &Addr) -> bool {
+    *target == subnet.router
+        || subnet.router_v6 != Addr::UNSPECIFIED
+            && (*target == subnet.router_v6 || *target == ROUTER_LINK_LOCAL)
+}
+
+/// Delivers inside a subnet. The address decides, not the MAC: after an address has moved, a neighbour's
+/// ARP cache keeps the MAC of the interface that had it before, for half a minute and more.
+#[inline(always)]
+fn neighbour<T: Tables>(
+    tables: &T,
+    scratch: &mut Scratch,
+    sender: &EniRecord,
+    subnet: &SubnetRecord,
+    eni: u64,
+    target: &EniRecord,
+) -> Result<(), Reason> {
+    let macs = scratch.packet.macs;
+    if macs.destination().is_group() {
+        return Err(Reason::DestinationMac);
+    }
+    scratch.journey.eni = eni;
+    if target.flags & EniRecord::NAT_GATEWAY != 0 {
+        return deliver(tables, scratch);
+    }
+    let from = if macs.destination() == subnet.router_mac {
+        subnet.router_mac
+    } else {
+        sender.mac
     };
-    match tables.route(&key) {
-        Some(route) if route.kind == Route::LOCAL => Ok(()),
+    let journey = &mut scratch.journey;
+    journey.hop = Hop {
+        leaves: MacPair::new(target.mac, from),
+        answer_arrives: MacPair::new(sender.mac, target.mac),
+        answer_leaves: MacPair::new(sender.mac, target.mac),
+    };
+    journey.is_both_ways = true;
+    journey.ifindex = target.ifindex;
+    if target.ifindex == 0 {
+        return Err(Reason::TargetDown);
+    }
+    Ok(())
+}
+
+/// The decision of one route table, in the subnet where the packet is. Leaves in the journey the ENI that
+/// has the destination, the outside, or the subnet of a NAT gateway to go on from.
+#[inline(never)]
+fn decide<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    let journey = &mut scratch.journey;
+    let is_first = !journey.is_routed_on;
+    journey.is_routed_on = false;
+    let subnet = tables.subnet(journey.subnet).ok_or(Reason::Incomplete)?;
+    let route = match find(tables, subnet.route_table, &journey.target) {
+        Some(route) if route.kind != Route::NONE => route,
+        _ => {
+            journey.leave(subnet)?;
+            return Err(Reason::NoRoute);
+        }
+    };
+    if is_first {
+        journey.route = u64::from(route.kind) | u64::from(route.prefix_len) << 32;
+    }
+    if route.kind != Route::LOCAL {
+        journey.remote = 0;
+    }
+    match route.kind {
+        Route::LOCAL => {
+            let eni = owner(tables, journey.vpc, &journey.target);
+            if eni == 0 {
+                journey.leave(subnet)?;
+                return Err(Reason::NoEndpoint);
+            }
+            let target = tables.eni(eni).ok_or(Reason::Incomplete)?;
+            if target.subnet != journey.subnet {
+                journey.leave(subnet)?;
+            }
+            journey.eni = eni;
+            Ok(())
+        }
+        Route::ENI => middlebox(tables, scratch, subnet, route.target),
+        Route::NAT_GATEWAY => nat::out(tables, scratch, subnet, route.target),
+        Route::PEERING => {
+            journey.leave(subnet)?;
+            let eni = owner(tables, route.target, &journey.target);
+            if is_first {
+                journey.remote = eni;
+            }
+            journey.vpc = route.target;
+            journey.subnet = 0;
+            journey.eni = eni;
+            if eni == 0 {
+                return Err(Reason::NoEndpoint);
+            }
+            Ok(())
+        }
+        Route::INTERNET_GATEWAY => {
+            journey.leave(subnet)?;
+            gateway::out(tables, scratch)
+        }
+        Route::EGRESS_ONLY => {
+            journey.leave(subnet)?;
+            gateway::egress_only(tables, scratch)
+        }
+        Route::BLACKHOLE => {
+            journey.leave(subnet)?;
+            Err(Reason::Blackhole)
+        }
         // Fail closed: a kind that this program does not know is no way at all.
         _ => Err(Reason::NoRoute),
     }
 }
 
-/// Why a packet to an address that no ENI has goes nowhere.
+/// Hands a packet to the ENI that a route names. It must take packets for others, unless the
+/// destination is its own.
 #[inline(always)]
-fn nobody<T: Tables>(
+fn middlebox<T: Tables>(
     tables: &T,
+    scratch: &mut Scratch,
     subnet: &SubnetRecord,
-    packet: &Packet,
-    is_to_router: bool,
-) -> Reason {
-    if packet.target == subnet.router {
-        Reason::RouterAddress
-    } else if packet.target.is_link_local() {
-        Reason::LinkLocal
-    } else if !is_to_router {
-        Reason::DestinationMac
-    } else if let Err(reason) = local_route(tables, subnet.route_table, &packet.target) {
-        reason
-    } else {
-        Reason::NoEndpoint
+    eni: u64,
+) -> Result<(), Reason> {
+    let journey = &mut scratch.journey;
+    if eni == scratch.source_eni {
+        return Err(Reason::OwnAddress);
     }
+    let target = tables.eni(eni).ok_or(Reason::Incomplete)?;
+    if target.subnet != journey.subnet {
+        journey.leave(subnet)?;
+    }
+    journey.eni = eni;
+    let is_checked = target.flags & EniRecord::SOURCE_DEST_CHECK != 0;
+    if is_checked && owner(tables, journey.vpc, &journey.target) != eni {
+        return Err(Reason::DestinationCheck);
+    }
+    Ok(())
 }
 
+/// Brings a packet to the ENI that the journey has come to. That of a NAT gateway is no end: it only
+/// takes answers, and sends them on.
+#[inline(never)]
+pub(crate) fn deliver<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    if scratch.journey.is_to_outside {
+        return Ok(());
+    }
+    let first = tables.eni(scratch.journey.eni).ok_or(Reason::Incomplete)?;
+    if first.flags & EniRecord::NAT_GATEWAY != 0 {
+        nat::back(tables, scratch)?;
+    }
+    let journey = &mut scratch.journey;
+    let target = tables.eni(journey.eni).ok_or(Reason::Incomplete)?;
+    let subnet = tables.subnet(target.subnet).ok_or(Reason::Incomplete)?;
+    if target.flags & EniRecord::NAT_GATEWAY != 0 {
+        return Err(Reason::NatUnsolicited);
+    }
+    if target.subnet != journey.subnet {
+        journey.enter(subnet)?;
+    }
+    journey.hop.leaves = MacPair::new(target.mac, subnet.router_mac);
+    journey.ifindex = target.ifindex;
+    if target.ifindex == 0 {
+        return Err(Reason::TargetDown);
+    }
+    Ok(())
+}
+
+/// Whether answers may take the same way back without being judged: by the local route in both
+/// directions, with network ACLs that let everything pass.
+#[inline(always)]
+fn both_ways<T: Tables>(
+    tables: &T,
+    scratch: &mut Scratch,
+    sender: &EniRecord,
+    subnet: &SubnetRecord,
+) {
+    let journey = &mut scratch.journey;
+    let is_local = journey.remote != 0 && journey.remote == journey.eni && journey.via == 0;
+    if !is_local || journey.vpc != sender.vpc {
+        return;
+    }
+    let Some(target) = tables.eni(journey.eni) else {
+        return;
+    };
+    let Some(beyond) = tables.subnet(target.subnet) else {
+        return;
+    };
+    let is_open =
+        |subnet: &SubnetRecord| subnet.acl_egress == GATE_OPEN && subnet.acl_ingress == GATE_OPEN;
+    if !is_open(subnet) || !is_open(beyond) {
+        return;
+    }
+    if !find(tables, beyond.route_table, &scratch.packet.source)
+        .is_some_and(|route| route.kind == Route::LOCAL)
+    {
+        return;
+    }
+    journey.is_both_ways = true;
+    journey.hop.answer_arrives = MacPair::new(beyond.router_mac, target.mac);
+    journey.hop.answer_leaves = MacPair::new(sender.mac, subnet.router_mac);
+}
+
+/// The route with the longest prefix.
+#[inline(never)]
+fn find<'a, T: Tables>(tables: &'a T, route_table: u64, target: &Addr) -> Option<&'a Route> {
+    let key = RouteKey {
+        prefix_len: ADDR_BITS,
+        table: trie_id(route_table),
+        addr: *target,
+    };
+    tables.route(&key)
+}
 #[cfg(test)]
 mod tests {
     use super::*;
