@@ -213,17 +213,25 @@ fn open(direction: Direction, rules: &[RuleSpec]) -> u64 {
 }
 
 /// The prefix length among the 128 bits of an address.
-fn address_bits(cidr: &IpNet) -> u32 {
+pub(crate) fn address_bits(cidr: &IpNet) -> u32 {
     match cidr {
         IpNet::V4(cidr) => 96 + u32::from(cidr.prefix_len()),
         IpNet::V6(cidr) => u32::from(cidr.prefix_len()),
     }
 }
 
+/// Whether a block of IPv6 addresses is where tables keep IPv4 ones. No packet has such an address.
+pub(crate) fn is_ipv4_mapped(block: &IpNet) -> bool {
+    matches!(block, IpNet::V6(block) if block.prefix_len() >= 96
+        && block.network().to_ipv4_mapped().is_some())
+}
+
 fn remotes(gate: u64, rules: &[RuleSpec]) -> BTreeMap<GateRemoteKey, RuleBits> {
     let mut cidrs: BTreeSet<IpNet> = BTreeSet::new();
     for rule in rules {
-        if let RulePeer::Cidr(cidr) = rule.peer {
+        if let RulePeer::Cidr(cidr) = rule.peer
+            && !is_ipv4_mapped(&cidr)
+        {
             cidrs.insert(cidr.trunc());
         }
     }
