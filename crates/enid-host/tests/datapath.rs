@@ -85,7 +85,7 @@ impl Lab {
                 mac: Mac([2, 0, 0, 0, 1, u8::try_from(end).unwrap()]),
                 peer_name: "eth0",
                 peer_mac: Mac(mac(end).0),
-                peer_namespace: &namespace,
+                peer_namespace: Some(&namespace),
                 mtu: 9001,
             };
             netlink.create_veth(pair).unwrap();

@@ -15,9 +15,6 @@ use crate::gate::{address_bits, is_ipv4_mapped};
 use crate::instances::device_spec;
 use crate::tables::Tables;
 
-/// What stands where there is no route: the pipeline knows no such kind, and says so.
-const NO_ROUTE: u32 = 0;
-
 /// A route table with all its routes. A VPC of the first version has a main table without a record: it
 /// has the local routes.
 pub(crate) fn of_route_table(region: &RegionState, id: RouteTableId) -> Option<Tables> {
@@ -73,7 +70,7 @@ pub(crate) fn of_route_table(region: &RegionState, id: RouteTableId) -> Option<T
         is_ipv6_wide |= matches!(block, IpNet::V6(wide) if wide.contains(&MAPPED));
     }
     if is_ipv6_wide {
-        add(IpNet::V4(Ipv4Net::default()), (NO_ROUTE, 0));
+        add(IpNet::V4(Ipv4Net::default()), (Route::NONE, 0));
     }
     for (block, to) in all {
         add(block, to);
