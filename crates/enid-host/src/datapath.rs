@@ -82,6 +82,9 @@ pub enum DatapathError {
     /// A link has another program than it should.
     #[error("the device of {0} has not the datapath's programs")]
     NotAttached(EniId),
+    /// The same of the device that leads to the outside.
+    #[error("the device that leads to the outside has not the datapath's program")]
+    OutsideNotAttached,
     /// The kernel did not take the rules of some policies, which are closed instead.
     #[error("put the rules of all policies")]
     Shut(#[source] Box<Self>),
@@ -298,6 +301,12 @@ impl Datapath {
         applied.map(|()| diff.len())
     }
 
+    fn outside(&self) -> Result<Outside, DatapathError> {
+        let config = self.config.map.lookup(&0);
+        let config = config.map_err(self.config.failed("read"))?;
+        Ok(config.unwrap_or_default().outside)
+    }
+
     /// Says by which device packets go to the outside and come from there; index 0 is none.
     pub fn set_outside(&mut self, outside: Outside) -> Result<(), DatapathError> {
         let config = self.config.map.lookup(&0);
@@ -336,7 +345,9 @@ impl Datapath {
         self.swept_ns = now_ns;
         self.delete_retired()?;
         let devices: Vec<(u32, u64)> = self.devices.read()?;
-        let devices = devices.into_iter().map(|(ifindex, _)| ifindex).collect();
+        let devices = devices.into_iter().map(|(ifindex, _)| ifindex);
+        // Flows from and to the outside have its device at that end.
+        let devices = devices.chain([self.outside()?.ifindex]).collect();
         self.flows.sweep(&mut self.sweep, now_ns, &devices)?;
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! /sys/fs/bpf/enid/<installation>/<layout>/
 //!     maps/<name>
 //!     programs/<text>/{enid_egress,enid_host_guard,enid_outside}
-//!     links/<eni>-{egress,guard}
+//!     links/{<eni>-{egress,guard},gateway-outside}
 //! ```
 //!
 //! `<layout>` is a hash of the sizes and limits of all maps: a changed layout is a new directory, never
@@ -203,6 +203,7 @@ fn replace_behind_links(pins: &Pins, programs: &Programs) -> Result<(), LoadErro
         let program = match name.and_then(|name| name.rsplit('-').next()) {
             Some(LINK_EGRESS) => programs.egress(),
             Some(LINK_GUARD) => programs.guard(),
+            Some(LINK_OUTSIDE) => programs.outside(),
             _ => continue,
         };
         let failed = |error| LoadError::pin("replace the program behind", &path, error);
@@ -229,6 +230,7 @@ fn remove_other_texts(pins: &Pins, text: &Path) -> Result<(), LoadError> {
 /// Ends of the names of link pins (the bpf filesystem allows no dots in names).
 pub(crate) const LINK_EGRESS: &str = "egress";
 pub(crate) const LINK_GUARD: &str = "guard";
+pub(crate) const LINK_OUTSIDE: &str = "outside";
 
 /// What a directory holds; nothing if it is not there.
 pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>, LoadError> {

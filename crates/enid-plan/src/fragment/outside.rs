@@ -19,16 +19,28 @@ pub struct PublicPools {
 }
 
 impl PublicPools {
-    /// The host's own IPv4 address in the role of the internet: the first after the network's.
+    /// The host's own IPv4 address in the role of the internet.
     #[must_use]
     pub fn host_ipv4(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.ipv4.network()) | 1)
+        Self::host_of_ipv4(self.ipv4)
     }
 
     /// The host's own IPv6 address likewise.
     #[must_use]
     pub fn host_ipv6(&self) -> Ipv6Addr {
-        Ipv6Addr::from(u128::from(self.ipv6.network()) | 1)
+        Self::host_of_ipv6(self.ipv6)
+    }
+
+    /// The address that the host would have in a pool: the first after the network's own.
+    #[must_use]
+    pub fn host_of_ipv4(pool: Ipv4Net) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(pool.network()) | 1)
+    }
+
+    /// Likewise.
+    #[must_use]
+    pub fn host_of_ipv6(pool: Ipv6Net) -> Ipv6Addr {
+        Ipv6Addr::from(u128::from(pool.network()) | 1)
     }
 }
 
