@@ -25,6 +25,8 @@ pub mod frame;
 mod journey;
 #[cfg(test)]
 mod ledger;
+#[cfg(test)]
+mod ledger_wide;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
 mod owner;
@@ -48,13 +50,13 @@ pub use verdict::Verdict;
 use flow::{FlowKey, FlowRecord};
 use frame::Frame;
 use journey::Journey;
-use packet::Packet;
+use packet::{Asks, Packet};
 use stage::{
     acl, act, arp,
     flow_lookup::{self, Carried, Lookup},
     fragment,
     gate::{self, Question},
-    gateway, nat, parse, related, route, spoof_guard, translate,
+    gateway, nat, nd, parse, related, route, spoof_guard, translate,
 };
 use table::{Direction, OUTSIDE};
 
@@ -217,11 +219,15 @@ fn stages<T: Tables, F: Frame>(
 ) -> Result<Verdict, Reason> {
     carry(tables, frame, scratch)?;
     if scratch.course == Course::Open {
-        if scratch.packet.is_arp {
-            arp::answer(tables, frame, scratch.ifindex, &scratch.packet)?;
-            return Ok(Verdict::Reply);
+        match scratch.packet.asks {
+            Asks::Arp => arp::answer(tables, frame, scratch.ifindex, &scratch.packet)?,
+            Asks::Neighbour => nd::answer(tables, frame, scratch.ifindex, &scratch.packet)?,
+            Asks::Nothing => {
+                judge(tables, frame, scratch)?;
+                return Ok(scratch.verdict());
+            }
         }
-        judge(tables, frame, scratch)?;
+        return Ok(Verdict::Reply);
     }
     Ok(scratch.verdict())
 }
@@ -235,11 +241,15 @@ fn outside_stages<T: Tables, F: Frame>(
 ) -> Result<Verdict, Reason> {
     carry(tables, frame, scratch)?;
     if scratch.course == Course::Open {
-        if scratch.packet.is_arp {
-            arp::answer_outside(tables, frame, &scratch.packet)?;
-            return Ok(Verdict::Reply);
+        match scratch.packet.asks {
+            Asks::Arp => {
+                arp::answer_outside(tables, frame, &scratch.packet)?;
+                return Ok(Verdict::Reply);
+            }
+            // The far end knows the device without asking.
+            Asks::Neighbour => return Err(Reason::NdUnanswered),
+            Asks::Nothing => judge_outside(tables, frame, scratch)?,
         }
-        judge_outside(tables, frame, scratch)?;
     }
     Ok(scratch.verdict())
 }
@@ -255,7 +265,7 @@ fn carry<T: Tables, F: Frame>(
 ) -> Result<(), Reason> {
     scratch.course = Course::Open;
     parse::parse(frame, &mut scratch.packet)?;
-    if scratch.packet.is_arp {
+    if scratch.packet.asks != Asks::Nothing {
         return Ok(());
     }
     scratch.key = scratch.packet.key(scratch.ifindex);
@@ -382,7 +392,9 @@ fn admit<T: Tables, F: Frame>(
     scratch: &mut Scratch,
     is_related: bool,
 ) -> Result<(), Reason> {
-    if !is_related {
+    if is_related {
+        related::count(tables, scratch);
+    } else {
         scratch.ingress = match scratch.carried.ingress() {
             Some(pass) => pass,
             None if scratch.journey.is_to_outside => Pass::OUTSIDE,

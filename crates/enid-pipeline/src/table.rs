@@ -125,6 +125,16 @@ pub struct SubnetRecord {
     pub pad: [u8; 6],
 }
 
+impl SubnetRecord {
+    /// Whether an address is the virtual router's.
+    #[inline(always)]
+    pub fn is_router(&self, addr: &Addr) -> bool {
+        *addr == self.router
+            || self.router_v6 != Addr::UNSPECIFIED
+                && (*addr == self.router_v6 || *addr == ROUTER_LINK_LOCAL)
+    }
+}
+
 /// Key of `routes`: a longest-prefix trie whose keys start with the route table.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

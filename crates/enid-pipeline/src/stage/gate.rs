@@ -230,33 +230,8 @@ mod tests {
     fn membership_is_the_senders_and_only_with_its_own_address() {
         let mut world = World::new(Gate::Everybody, Gate::Closed);
         // B lets in the members of group 7.
-        let mut bits = RuleBits::NONE;
-        bits.set(3);
-        let gate = 99;
+        let gate = world.gate_for_group(7);
         let tables = &mut world.memory.tables;
-        tables
-            .gate_groups
-            .insert(GateGroupKey { gate, group: 7 }, bits);
-        let key = GateServiceKey {
-            prefix_len: 64,
-            gate: trie_id(gate),
-            protocol: 0,
-            port: [0; 2],
-            pad: 0,
-        };
-        tables.gate_services.insert(key, bits);
-        let rule = GateRule {
-            rule: 1234,
-            flags: 0,
-        };
-        tables.gate_rules.insert(
-            GateRuleKey {
-                gate,
-                bit: 3,
-                pad: 0,
-            },
-            rule,
-        );
         tables
             .policies
             .get_mut(&B)

@@ -9,6 +9,7 @@ pub(crate) mod fragment;
 pub(crate) mod gate;
 pub(crate) mod gateway;
 pub(crate) mod nat;
+pub(crate) mod nd;
 pub(crate) mod parse;
 pub(crate) mod related;
 pub(crate) mod route;

@@ -49,12 +49,11 @@ pub(crate) fn prepare<T: Tables, F: Frame>(tables: &T, frame: &F, scratch: &mut 
     if is_translated && is_its_own && is_live(tables, scratch, &answers, &entry) {
         scratch.carried.load_way(&entry);
         scratch.is_related = true;
-        tables.add(&entry.related_packets, 1);
     }
 }
 
-/// Whether the packet is an error about a live flow of the ENI that it is for, which is then counted
-/// there. Of flows that NAT translates [`prepare`] has found that.
+/// Whether the packet is an error about a live flow of the ENI that it is for. Of flows that NAT
+/// translates [`prepare`] has found that.
 #[inline(never)]
 pub(crate) fn is_related<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
     if !scratch.is_quoting || scratch.is_related {
@@ -77,11 +76,28 @@ pub(crate) fn is_related<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
     if entry.target_eni.get() != scratch.source_eni && !is_on_the_way {
         return false;
     }
-    if entry.source_eni.get() != remote_eni || !is_live(tables, scratch, &scratch.quoted, &entry) {
-        return false;
+    entry.source_eni.get() == remote_eni && is_live(tables, scratch, &scratch.quoted, &entry)
+}
+
+/// Counts an error that passed at the flow that it is about.
+#[inline(never)]
+pub(crate) fn count<T: Tables>(tables: &T, scratch: &Scratch) {
+    let mut key = scratch.quoted;
+    if scratch.is_related {
+        let Some(answers) = key.reversed(scratch.key.ifindex) else {
+            return;
+        };
+        let Some(entry) = tables.flow(&answers) else {
+            return;
+        };
+        let Some(own) = entry.opposite(&answers) else {
+            return;
+        };
+        key = own;
     }
-    tables.add(&entry.related_packets, 1);
-    true
+    if let Some(entry) = tables.flow(&key) {
+        tables.add(&entry.related_packets, 1);
+    }
 }
 
 /// The device of the ENI or the outside that an error is for, 0 if it has none; and whether the sender may

@@ -16,9 +16,7 @@ use crate::{
     owner::owner,
     reason::Reason,
     stage::{gateway, nat},
-    table::{
-        ADDR_BITS, EniRecord, GATE_OPEN, ROUTER_LINK_LOCAL, Route, RouteKey, SubnetRecord, trie_id,
-    },
+    table::{ADDR_BITS, EniRecord, GATE_OPEN, Route, RouteKey, SubnetRecord, trie_id},
     tables::Tables,
 };
 
@@ -40,7 +38,7 @@ pub(crate) fn from_eni<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(
         if target.subnet == sender.subnet {
             return neighbour(tables, scratch, sender, subnet, eni, target);
         }
-    } else if is_router(subnet, &scratch.packet.target) {
+    } else if subnet.is_router(&scratch.packet.target) {
         return Err(Reason::RouterAddress);
     } else if scratch.packet.target.is_link_local() {
         return Err(Reason::LinkLocal);
@@ -55,13 +53,6 @@ pub(crate) fn from_eni<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(
     deliver(tables, scratch)?;
     both_ways(tables, scratch, sender, subnet);
     Ok(())
-}
-
-#[inline(always)]
-fn is_router(subnet: &SubnetRecord, target: &Addr) -> bool {
-    *target == subnet.router
-        || subnet.router_v6 != Addr::UNSPECIFIED
-            && (*target == subnet.router_v6 || *target == ROUTER_LINK_LOCAL)
 }
 
 /// Delivers inside a subnet. The address decides, not the MAC: after an address has moved, a neighbour's
@@ -272,7 +263,11 @@ fn find<'a, T: Tables>(tables: &'a T, route_table: u64, target: &Addr) -> Option
 mod tests {
     use super::*;
     use crate::bytes::Mac;
-    use crate::ledger::{A, B, Change, D, Gate, World, addr, mac, packet, query, router_mac};
+    use crate::ledger::{
+        A, B, Change, D, Gate, World, addr, mac, packet, query, reply, router_mac,
+    };
+    use crate::ledger_wide::{ALL, E, GATEWAY, add_route, at, to, wide, wide_addr};
+    use crate::packet_builder::PacketBuilder;
 
     fn open() -> World {
         World::new(Gate::Everybody, Gate::Everybody)
@@ -356,5 +351,191 @@ mod tests {
         world.drops(A, B, query(), Reason::TargetDown);
         world.change_eni(B, |eni| eni.ifindex = 2);
         world.passes(A, B, query(), 2);
+    }
+
+    /// Sends a packet that must go on as `arrives`.
+    #[track_caller]
+    fn goes(
+        world: &World,
+        from: u64,
+        packet: &PacketBuilder,
+        arrives: &PacketBuilder,
+        flows: isize,
+    ) {
+        let mut frame = packet.frame();
+        let change = Change::opened(flows, packet.packet().len() as u64);
+        let _ = world.send(from, &mut frame, &change);
+        assert_eq!(frame, arrives.frame());
+    }
+
+    #[track_caller]
+    fn fails(world: &World, from: u64, packet: &PacketBuilder, reason: Reason) {
+        let _ = world.send(from, &mut packet.frame(), &Change::dropped(reason));
+    }
+
+    /// The middlebox's subnets and the packets that it forwards.
+    const B_ALONE: (u32, [u8; 4]) = (32, [10, 0, 0, 20]);
+    const D_SUBNET: (u32, [u8; 4]) = (24, [10, 0, 1, 0]);
+
+    #[test]
+    fn a_blackhole_is_no_way() {
+        let mut world = wide(Gate::Everybody, Gate::Everybody);
+        add_route(&mut world, 11, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        let x = Addr::v4([203, 0, 113, 9]);
+        add_route(&mut world, 11, (24, [203, 0, 113, 0]), Route::BLACKHOLE, 0);
+        fails(&world, A, &to(A, x, query()), Reason::Blackhole);
+        // The shorter prefix serves others.
+        let mut frame = to(A, Addr::v4([203, 0, 114, 9]), query()).frame();
+        let _ = world.send(A, &mut frame, &Change::opened(2, 28));
+        // A kind that nobody knows is no way, nor is one that stands for none.
+        for kind in [Route::NONE, 99] {
+            add_route(&mut world, 11, (32, x.v4_octets()), kind, 0);
+            let mut frame = to(A, x, query()).frame();
+            let _ = world.send(A, &mut frame, &Change::dropped_again(Reason::NoRoute));
+        }
+    }
+
+    #[test]
+    fn a_middlebox_stands_between_two_subnets() {
+        let mut world = wide(Gate::Everybody, Gate::Everybody);
+        // A's packets to D's subnet go to B, which forwards them; answers go the straight way.
+        add_route(&mut world, 11, D_SUBNET, Route::ENI, B);
+        fails(
+            &world,
+            A,
+            &to(A, addr(D), query()),
+            Reason::DestinationCheck,
+        );
+        world.change_eni(B, |eni| eni.flags = 0);
+        let mut at_b = to(A, addr(D), query());
+        at_b.to_mac = mac(B);
+        at_b.from_mac = router_mac(11);
+        goes(&world, A, &to(A, addr(D), query()), &at_b, 2);
+        // B's own table leads back to it.
+        let forwarded = at_b.clone().macs(mac(B), router_mac(11));
+        fails(&world, B, &forwarded, Reason::OwnAddress);
+        let record = world.memory.tables.subnets.get_mut(&11);
+        record.expect("a subnet of the world").route_table = 13;
+        world.memory.generation += 1;
+        let at_d = at(D, addr(A), query());
+        goes(&world, B, &forwarded, &at_d, 2);
+        goes(
+            &world,
+            D,
+            &to(D, addr(A), reply()),
+            &at(A, addr(D), reply()),
+            0,
+        );
+    }
+
+    #[test]
+    fn a_route_to_the_middlebox_itself_needs_no_forwarder() {
+        let mut world = wide(Gate::Everybody, Gate::Everybody);
+        add_route(&mut world, 12, B_ALONE, Route::ENI, B);
+        goes(
+            &world,
+            D,
+            &to(D, addr(B), query()),
+            &at(B, addr(D), query()),
+            2,
+        );
+    }
+
+    #[test]
+    fn security_groups_are_not_recognised_behind_a_middlebox() {
+        let mut world = wide(Gate::Everybody, Gate::Everybody);
+        world.change_eni(B, |eni| eni.flags = 0);
+        add_route(&mut world, 11, D_SUBNET, Route::ENI, B);
+        // A may send to members of D's group only.
+        let gate = world.gate_for_group(7);
+        let policy = world.memory.tables.policies.get_mut(&A);
+        policy.expect("A's policy").egress_gate = gate;
+        world.change_eni(D, |eni| {
+            eni.groups[0] = 7;
+            eni.group_count = 1;
+        });
+        fails(&world, A, &to(A, addr(D), query()), Reason::EgressRule);
+        add_route(&mut world, 11, D_SUBNET, Route::LOCAL, 0);
+        goes(
+            &world,
+            A,
+            &to(A, addr(D), query()),
+            &at(D, addr(A), query()),
+            2,
+        );
+    }
+
+    #[test]
+    fn a_peer_is_reached_with_a_route_on_both_sides() {
+        let mut world = wide(Gate::Everybody, Gate::Neighbours);
+        let there = (16, [10, 9, 0, 0]);
+        let e = wide_addr(E);
+        fails(&world, A, &to(A, e, query()), Reason::NoRoute);
+        add_route(&mut world, 11, there, Route::PEERING, 3);
+        goes(&world, A, &to(A, e, query()), &at(E, addr(A), query()), 2);
+        fails(&world, E, &to(E, addr(A), reply()), Reason::NoRoute);
+        add_route(&mut world, 31, (16, [10, 0, 0, 0]), Route::PEERING, 1);
+        goes(&world, E, &to(E, addr(A), reply()), &at(A, e, reply()), 0);
+        // Nobody there, and nobody beyond it: a peer is no transit.
+        fails(
+            &world,
+            A,
+            &to(A, Addr::v4([10, 9, 0, 99]), query()),
+            Reason::NoEndpoint,
+        );
+        add_route(&mut world, 11, (24, [203, 0, 113, 0]), Route::PEERING, 3);
+        add_route(&mut world, 31, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        fails(
+            &world,
+            A,
+            &to(A, Addr::v4([203, 0, 113, 9]), query()),
+            Reason::NoEndpoint,
+        );
+    }
+
+    #[test]
+    fn a_peers_security_groups_are_recognised() {
+        let mut world = wide(Gate::Everybody, Gate::Everybody);
+        add_route(&mut world, 11, (16, [10, 9, 0, 0]), Route::PEERING, 3);
+        let gate = world.gate_for_group(7);
+        let policy = world.memory.tables.policies.get_mut(&E);
+        policy.expect("E's policy").ingress_gate = gate;
+        fails(
+            &world,
+            A,
+            &to(A, wide_addr(E), query()),
+            Reason::IngressRule,
+        );
+        world.change_eni(A, |eni| {
+            eni.groups[0] = 7;
+            eni.group_count = 1;
+        });
+        goes(
+            &world,
+            A,
+            &to(A, wide_addr(E), query()),
+            &at(E, addr(A), query()),
+            2,
+        );
+    }
+
+    #[test]
+    fn answers_are_judged_where_they_take_another_way() {
+        let mut world = wide(Gate::Everybody, Gate::Everybody);
+        add_route(
+            &mut world,
+            12,
+            (32, addr(A).v4_octets()),
+            Route::BLACKHOLE,
+            0,
+        );
+        goes(
+            &world,
+            A,
+            &to(A, addr(D), query()),
+            &at(D, addr(A), query()),
+            2,
+        );
+        fails(&world, D, &to(D, addr(A), reply()), Reason::Blackhole);
     }
 }
