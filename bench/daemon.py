@@ -44,10 +44,11 @@ def resident_kib(pid):
 class Daemon:
     """`enid serve` on a data directory; can be killed and started again."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, configuration=CONFIGURATION, flags=("--datapath", "ebpf")):
         self.data = Path(directory) / "data"
         self.config = Path(directory) / "enid.toml"
-        self.config.write_text(CONFIGURATION)
+        self.config.write_text(configuration)
+        self.flags = flags
         self.log = Path(directory) / "enid.log"
         self.url = f"http://127.0.0.1:{free_port()}"
         self.child = None
@@ -57,7 +58,7 @@ class Daemon:
         """Starts the daemon; the first time, its key exists only once it has answered."""
         listen = self.url.removeprefix("http://")
         command = [ENID, "serve", "--listen", listen, "--data", self.data]
-        command += ["--datapath", "ebpf", "--config", self.config]
+        command += [*self.flags, "--config", self.config]
         with self.log.open("a") as log:
             self.child = subprocess.Popen(command, stdout=log, stderr=log)
         if self.endpoint is None:
@@ -96,10 +97,10 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def private():
-    """A running daemon of which nothing is left when the block ends."""
+def private(**options):
+    """A running daemon of which nothing is left when the block ends; options as for `Daemon`."""
     directory = tempfile.mkdtemp(prefix=unique("enid-"))
-    daemon = Daemon(directory)
+    daemon = Daemon(directory, **options)
     try:
         daemon.start()
         yield daemon

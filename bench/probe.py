@@ -41,8 +41,9 @@ def measure(link, mode, seconds, **arguments):
     return run(command, seconds)
 
 
-def replay(endpoint, request, seconds, connections):
-    """One HTTP request, again and again over kept connections."""
+def replay(endpoint, request, seconds, connections, once=False):
+    """The HTTP requests of a file in turn over kept connections, until the time is over; each only
+    once if so wanted."""
     command = argv(
         None,
         ALL_CORES,
@@ -51,6 +52,7 @@ def replay(endpoint, request, seconds, connections):
         seconds=seconds,
         connections=connections,
         request=request,
+        once=str(once).lower(),
     )
     return run(command, seconds)
 

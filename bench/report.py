@@ -137,6 +137,79 @@ def api(enid, moto):
     return rows
 
 
+def scale(enid, moto):
+    """Rows of a large region. moto's figures are those of a smaller one, told with them."""
+    count = f"{enid['interfaces']:,}"
+    smaller = f"{moto['interfaces']:,}"
+
+    def ms(seen, what):
+        return seen["asked"][what]["p50_us"] / 1e3
+
+    def beside(what):
+        if what not in moto["asked"]:
+            return "-"
+        return f"moto {number(ms(moto, what))} ms at {smaller}"
+
+    rows = []
+    for what in sorted(enid["asked"]):
+        bound = 2 if what == "by id" else 20 if what == "a page" else 5
+        took = ms(enid, what)
+        name = f"DescribeNetworkInterfaces {what}, {count} ENIs"
+        rows.append(Row(name, f"{number(took)} ms", beside(what), took, bound, False, " ms"))
+    rate, other = enid["last"]["per_second"], moto["last"]["per_second"]
+    rows.append(
+        Row(
+            f"CreateNetworkInterface, 16 clients, at {count}",
+            f"{number(rate)} /s",
+            f"moto {number(other)} /s to {smaller}",
+            rate,
+            1_000,
+            True,
+            " /s",
+        )
+    )
+    start = enid["start_s"]
+    rows.append(
+        Row(f"start with {count} ENIs", f"{number(start)} s", "-", start, 3, False, " s")
+    )
+    rows.append(
+        Row(
+            "memory of an ENI",
+            f"{number(enid['bytes_each'])} bytes",
+            f"moto {number(moto['bytes_each'])} bytes",
+            enid["bytes_each"],
+            8_192,
+            False,
+            " bytes",
+        )
+    )
+    return rows
+
+
+def resets(enid, moto):
+    """Rows of small tests with a reset between them."""
+    return [
+        Row(
+            "reset, ephemeral without a datapath",
+            f"{number(enid['reset_p50_ms'])} ms",
+            f"moto {number(moto['reset_p50_ms'])} ms",
+            enid["reset_p50_ms"],
+            2,
+            False,
+            " ms",
+        ),
+        Row(
+            "tests of five calls and a reset",
+            f"{number(enid['tests_per_second'])} /s",
+            f"moto {number(moto['tests_per_second'])} /s",
+            enid["tests_per_second"],
+            50,
+            True,
+            " /s",
+        ),
+    ]
+
+
 def launch(seen):
     return [
         Row(

@@ -23,14 +23,16 @@ import links
 import probe
 import promises
 import report
+import resets
+import scale
 import traffic
 from shell import Failed
 
-PARTS = ("packets", "launch", "enforced", "survival", "api")
+PARTS = ("packets", "launch", "enforced", "survival", "api", "scale", "resets")
 
 
 class Plan:
-    """How long everything takes: about eight minutes, or two with --quick.
+    """How long everything takes: about fifteen minutes, or four with --quick.
 
     Many short slices rather than few long ones: what a noisy machine does in between then falls on
     both sides of a ratio.
@@ -45,11 +47,14 @@ class Plan:
         self.changes = 50 if quick else 250
         self.holders = 2 if quick else 8
         self.kills = 1 if quick else 3
+        self.interfaces = 20_000 if quick else 100_000
+        self.moto_seconds = 5 if quick else 30
+        self.resets = 100 if quick else 500
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="about two minutes, coarser")
+    parser.add_argument("--quick", action="store_true", help="about four minutes, coarser")
     parser.add_argument("--json", metavar="FILE", help="write every sample and figure there too")
     parser.add_argument(
         "--only", action="append", choices=PARTS, help="measure this part only; may be repeated"
@@ -99,6 +104,14 @@ def measure(part, plan):
             enid = stack.enter_context(daemon.private())
             seen = promises.enforced(enid, plan.changes, plan.holders)
             return report.enforced(seen), seen
+        if part == "scale":
+            enid = scale.enid_figures(plan.interfaces, plan.api_seconds / 5, plan.starts, say)
+            moto = scale.moto_figures(plan.moto_seconds, say)
+            return report.scale(enid, moto), {"enid": enid, "moto": moto}
+        if part == "resets":
+            enid = resets.enid_figures(plan.resets)
+            moto = resets.moto_figures(plan.resets // 10)
+            return report.resets(enid, moto), {"enid": enid, "moto": moto}
         enid = api.enid_figures(plan.starts + 2, plan.api_seconds)
         moto = api.moto_figures(plan.starts, plan.api_seconds)
         return report.api(enid, moto), {"enid": enid, "moto": moto}

@@ -33,7 +33,7 @@ usage: enid-bench-probe MODE [--NAME VALUE ...]
   udp-pps     --to A --seconds S --payload N      datagrams per second that arrive
   hold        --to A --seconds S --connections N  connections that must not break
   gate        --to A                              for every line on stdin: do new flows pass
-  http-replay --to A:P --seconds S --connections N --request FILE
+  http-replay --to A:P --seconds S --connections N --request FILE [--once true]
 ";
 
 fn main() -> ExitCode {
@@ -84,6 +84,7 @@ fn run(mode: &str, arguments: &Arguments) -> Result<Option<Value>> {
             arguments.seconds()?,
             arguments.number("connections", 1)?,
             arguments.text("request")?,
+            arguments.number("once", false)?,
         )?,
         _ => bail!("no such mode\n{USAGE}"),
     }))

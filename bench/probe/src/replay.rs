@@ -1,8 +1,9 @@
-//! One signed HTTP request, sent again and again: the server is what is measured, so the client
-//! neither signs nor parses more than it must.
+//! Signed HTTP requests from a file, sent again and again or each once: the server is what is
+//! measured, so the client neither signs nor parses more than it must.
 
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,18 +24,57 @@ struct Seen {
     bytes: u64,
 }
 
-/// Sends the request in `file` over `connections` at once, each waiting for its answer.
+/// The requests of a file, and when to stop.
+struct Work {
+    bytes: Vec<u8>,
+    /// Where each request ends.
+    ends: Vec<usize>,
+    next: AtomicUsize,
+    /// Whether each request is sent only once.
+    once: bool,
+    start: Instant,
+    duration: Duration,
+}
+
+impl Work {
+    /// The next request, in the order of the file over all connections.
+    fn next(&self) -> Option<&[u8]> {
+        if self.start.elapsed() >= self.duration {
+            return None;
+        }
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        if self.once && turn >= self.ends.len() {
+            return None;
+        }
+        let at = turn % self.ends.len();
+        let begin = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Some(&self.bytes[begin..self.ends[at]])
+    }
+}
+
+/// Sends the requests in `file` over `connections` at once, each connection waiting for its
+/// answers. They are sent in turn until the time is over, or, with `once`, until each was sent.
 pub(crate) fn run(
     to: SocketAddr,
     duration: Duration,
     connections: usize,
     file: &str,
+    once: bool,
 ) -> Result<Value> {
-    let request = std::fs::read(file).with_context(|| format!("read {file}"))?;
+    let bytes = std::fs::read(file).with_context(|| format!("read {file}"))?;
+    let ends = ends(&bytes).with_context(|| format!("find the requests of {file}"))?;
     let start = Instant::now();
+    let work = Work {
+        bytes,
+        ends,
+        next: AtomicUsize::new(0),
+        once,
+        start,
+        duration,
+    };
     let seen = thread::scope(|scope| {
         let threads: Vec<_> = (0..connections)
-            .map(|_| scope.spawn(|| converse(to, &request, start, duration)))
+            .map(|_| scope.spawn(|| converse(to, &work)))
             .collect();
         threads
             .into_iter()
@@ -64,10 +104,10 @@ pub(crate) fn run(
 }
 
 /// Requests and answers over one connection, opened again where the server closes it.
-fn converse(to: SocketAddr, request: &[u8], start: Instant, duration: Duration) -> Result<Seen> {
+fn converse(to: SocketAddr, work: &Work) -> Result<Seen> {
     let mut seen = Seen::default();
     let mut connection = None;
-    while start.elapsed() < duration {
+    while let Some(request) = work.next() {
         let mut reader = match connection.take() {
             Some(reader) => reader,
             None => BufReader::with_capacity(64 * 1024, open(to)?),
@@ -86,6 +126,35 @@ fn converse(to: SocketAddr, request: &[u8], start: Instant, duration: Duration) 
         }
     }
     Ok(seen)
+}
+
+/// Where each of several requests ends: its head says how long its body is.
+fn ends(bytes: &[u8]) -> Result<Vec<usize>> {
+    const HEAD_END: &[u8] = b"\r\n\r\n";
+    let mut ends = Vec::new();
+    let mut begin = 0;
+    while let Some(rest) = bytes.get(begin..).filter(|rest| !rest.is_empty()) {
+        let head = rest
+            .windows(HEAD_END.len())
+            .position(|window| window == HEAD_END)
+            .context("a request without an end of its head")?;
+        let text = String::from_utf8_lossy(&rest[..head]);
+        let length = text
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+            .map_or(Ok(0), |(_, value)| value.trim().parse::<usize>())
+            .context("a Content-Length that is no number")?;
+        begin += head + HEAD_END.len() + length;
+        if begin > bytes.len() {
+            bail!("the last request is cut off");
+        }
+        ends.push(begin);
+    }
+    if ends.is_empty() {
+        bail!("no request");
+    }
+    Ok(ends)
 }
 
 fn open(to: SocketAddr) -> Result<TcpStream> {
@@ -200,6 +269,14 @@ mod tests {
         assert!(!closed.is_kept);
         let (old, _) = answer(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
         assert!(!old.is_kept);
+    }
+
+    #[test]
+    fn requests_are_told_apart_by_their_lengths() {
+        let two = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n";
+        assert_eq!(ends(two).unwrap(), [41, two.len()]);
+        assert!(ends(&two[..40]).is_err());
+        assert!(ends(b"").is_err());
     }
 
     #[test]

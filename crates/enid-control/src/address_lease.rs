@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use enid_model::id::{EniId, SubnetId};
 use enid_model::key::Kind;
@@ -151,14 +152,36 @@ impl Claims {
     ) -> Result<Ipv4Addr, Error> {
         let base = u32::from(subnet.cidr.network());
         let usable = subnet.capacity();
+        let first = base + FIRST_USABLE;
         let start = u32::try_from(draft.random() % u64::from(usable.max(1))).unwrap_or(0);
+        let (start, end) = (first + start, first + usable);
         let region = &draft.region;
-        let found = (0..usable)
-            .map(|step| Ipv4Addr::from(base + FIRST_USABLE + (start + step) % usable))
-            .find(|address| self.is_free(region, subnet, *address));
+        let found = self.free_in(region, subnet, start..end);
+        let found = found.or_else(|| self.free_in(region, subnet, first..start));
         let address = found.ok_or(Error::InsufficientFreeAddresses)?;
         self.claim(draft, subnet, address, eni);
         Ok(address)
+    }
+
+    /// The first free address of a range. Leases are skipped by runs; only what this operation has
+    /// claimed itself is gone through.
+    fn free_in(
+        &self,
+        region: &RegionState,
+        subnet: &Subnet,
+        range: Range<u32>,
+    ) -> Option<Ipv4Addr> {
+        let mut from = Ipv4Addr::from(range.start);
+        loop {
+            let address = region.next_unleased(subnet.id, from)?;
+            if !range.contains(&u32::from(address)) {
+                return None;
+            }
+            if !self.made.contains(&(subnet.id, address)) {
+                return Some(address);
+            }
+            from = u32::from(address).checked_add(1)?.into();
+        }
     }
 
     fn is_free(&self, region: &RegionState, subnet: &Subnet, address: Ipv4Addr) -> bool {

@@ -21,6 +21,7 @@ use enid_model::network_acl::NetworkAcl;
 use enid_model::network_interface::NetworkInterface;
 use enid_model::prefix_list::PrefixList;
 use enid_model::record::{GroupName, Record};
+use enid_model::reference::Reference;
 use enid_model::route_table::RouteTable;
 use enid_model::security_group::SecurityGroup;
 use enid_model::state::{Map, RegionState, Revision, State, Stored};
@@ -178,6 +179,14 @@ impl<'a> Draft<'a> {
     pub fn demand_none_new(&mut self, kind: Kind) {
         let condition = Condition::NoneWrittenSince(self.scope.clone(), kind, self.revision);
         self.demand(condition);
+    }
+
+    /// Demands that no record of a kind that names this resource has been written since the
+    /// operation began: for operations that looked for such records and found none. What other
+    /// resources' records do is no matter, so this is the one to use where it suffices.
+    pub fn demand_unnamed<I: ResourceId>(&mut self, kind: Kind, id: I) {
+        let (scope, named) = (self.scope.clone(), Reference::to(id));
+        self.demand(Condition::UnnamedSince(scope, kind, named, self.revision));
     }
 
     /// A key of the caller's region.

@@ -6,7 +6,9 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use enid_model::id::{EniId, InstanceId, ResourceId, SecurityGroupId, SubnetId, VpcId};
+use enid_model::id::{
+    EniId, InstanceId, PrefixListId, ResourceId, SecurityGroupId, SubnetId, VpcId,
+};
 
 macro_rules! errors {
     ($(
@@ -45,6 +47,9 @@ errors! {
         "the specified group: \"{id}\" name: \"default\" cannot be deleted by a user";
     /// A group is still carried by an interface or named by another group's rule.
     GroupInUse { id: SecurityGroupId } => "DependencyViolation", "resource {id} has a dependent object";
+    /// A prefix list is still named by a rule or a route.
+    PrefixListInUse { id: PrefixListId } => "DependencyViolation",
+        "The prefix list '{id}' is referenced by other resources and cannot be deleted.";
     /// A subnet still has interfaces.
     SubnetInUse { id: SubnetId } => "DependencyViolation",
         "The subnet '{id}' has dependencies and cannot be deleted.";
@@ -97,6 +102,9 @@ errors! {
     /// An image id that names none, where images are strict.
     ImageNotFound { image: Box<str> } => "InvalidAMIID.NotFound",
         "The image id '[{image}]' does not exist";
+    /// A group that is not associated with the VPC.
+    GroupNotAssociated { id: SecurityGroupId, vpc: VpcId } => "InvalidAssociationID.NotFound",
+        "The security group '{id}' is not associated with the VPC '{vpc}'";
     /// An attachment id names none.
     AttachmentNotFound { id: Box<str> } => "InvalidAttachmentID.NotFound",
         "The network interface attachment ID '{id}' does not exist";
@@ -186,7 +194,10 @@ errors! {
         "A network interface at device index 0 of network card 0 is required.";
     /// A rule with several peers where one is wanted.
     PeersSeveral => "InvalidParameterCombination",
-        "Exactly one of cidrIpv4, cidrIpv6 and referencedGroupId must be specified";
+        "Exactly one of cidrIpv4, cidrIpv6, prefixListId and referencedGroupId must be specified";
+    /// A prefix list's entries and its size in one request.
+    EntriesAndSize => "InvalidParameterCombination",
+        "You cannot modify the entries and the maximum entries for the prefix list in the same request.";
     /// Rules by their ids and by their properties.
     RulesTwice { names: &'static str } => "InvalidParameterCombination",
         "The parameters {names} may not be used together";
@@ -230,12 +241,21 @@ errors! {
         "Some of the specified addresses are not assigned to interface {id}";
     /// A peer's block cannot be read.
     CidrMalformed { cidr: Box<str> } => "InvalidParameterValue", "CIDR block {cidr} is malformed";
+    /// A VPC's default group cannot be carried elsewhere.
+    DefaultGroupAssociated { id: SecurityGroupId } => "InvalidParameterValue",
+        "The default security group '{id}' cannot be associated with another VPC.";
+    /// Groups of the default VPC stay there, and no other comes.
+    DefaultVpcAssociated => "InvalidParameterValue",
+        "A security group cannot be associated with a default VPC, and one of a default VPC with no other.";
     /// A place in an instance that is taken.
     DeviceIndexInUse { id: InstanceId, index: u8 } => "InvalidParameterValue",
         "Instance '{id}' already has an interface attached at device index '{index}'.";
     /// A device index that is none.
     DeviceIndexInvalid { index: i32 } => "InvalidParameterValue",
         "Invalid value '{index}' for deviceIndex. Expecting a value from 0 to 255.";
+    /// A group's own VPC.
+    GroupAssociatedWithOwnVpc { id: SecurityGroupId, vpc: VpcId } => "InvalidParameterValue",
+        "The security group '{id}' belongs to the VPC '{vpc}' already.";
     /// A group's description has other characters, or too many.
     GroupDescriptionInvalid => "InvalidParameterValue",
         "Invalid security group description. Valid descriptions are strings less than 256 characters \
@@ -268,6 +288,30 @@ errors! {
     /// TCP or UDP without ports.
     PortsMissing => "InvalidParameterValue",
         "Invalid value 'Must specify both from and to ports with TCP/UDP.' for portRange.";
+    /// A prefix list's entry has too many words.
+    PrefixListDescriptionTooLong => "InvalidParameterValue",
+        "The description of a prefix list entry is limited to 255 characters.";
+    /// More entries than one request may speak of.
+    PrefixListEntriesPerRequest => "InvalidParameterValue",
+        "The request cannot contain more than 100 entry additions or removals.";
+    /// One block among the entries that come and among those that go.
+    PrefixListEntryAddedAndRemoved { cidr: Box<str> } => "InvalidParameterValue",
+        "Request cannot contain Cidr {cidr} in both AddPrefixListEntries and RemovePrefixListEntries";
+    /// A request names one block twice.
+    PrefixListEntryTwice { cidr: Box<str> } => "InvalidParameterValue",
+        "Request cannot contain duplicate Cidr {cidr}";
+    /// A block of the other family.
+    PrefixListFamily { cidr: Box<str> } => "InvalidParameterValue",
+        "The CIDR {cidr} is not of the prefix list's address family";
+    /// A name that no prefix list of a client can have.
+    PrefixListNameInvalid => "InvalidParameterValue",
+        "A prefix list name has at most 255 characters and does not start with com.amazonaws";
+    /// A size that no prefix list can have.
+    PrefixListSizeInvalid { size: i32 } => "InvalidParameterValue",
+        "Value ({size}) for parameter maxEntries is invalid. Must specify a max size between 1 and 1000";
+    /// A version that the list does not have.
+    PrefixListVersionUnknown { version: i64 } => "InvalidParameterValue",
+        "The specified value for version ({version}) is not a version of the prefix list.";
     /// The primary address stays for the life of the interface.
     PrimaryAddressUnassigned => "InvalidParameterValue",
         "The primary IP address of an interface cannot be unassigned.";
@@ -316,6 +360,17 @@ errors! {
     PortOutOfRange { port: i32 } => "InvalidPermission.Malformed", "TCP/UDP port ({port}) out of range";
     /// A rule that shall be revoked or described is not there.
     RuleNotFound => "InvalidPermission.NotFound", "The specified rule does not exist in this security group.";
+    /// A prefix list id names none.
+    PrefixListNotFound { id: Box<str> } => "InvalidPrefixListID.NotFound",
+        "The prefix list ID '{id}' does not exist";
+    /// An entry that shall be removed is not in the list.
+    PrefixListEntryAbsent { cidr: Box<str> } => "InvalidPrefixListModification",
+        "An entry with the CIDR ({cidr}) does not exist.";
+    /// An entry that shall be added is in the list.
+    PrefixListEntryExists { cidr: Box<str>, description: Box<str> } => "InvalidPrefixListModification",
+        "An entry with the CIDR ({cidr}) and description ({description}) already exists.";
+    /// A block that is in a list shall be added again with other words.
+    PrefixListEntryRedescribed => "InvalidRequest", "The request received was invalid.";
     /// A rule id names none.
     SecurityGroupRuleNotFound { id: Box<str> } => "InvalidSecurityGroupRuleId.NotFound",
         "The security group rule ID '{id}' does not exist";
@@ -357,6 +412,18 @@ errors! {
     /// The instance is protected.
     TerminationDisabled { id: InstanceId } => "OperationNotPermitted",
         "The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.";
+    /// The quota of prefix lists in the region.
+    PrefixListLimitExceeded => "PrefixListLimitExceeded",
+        "You've reached the maximum number of prefix lists.";
+    /// More entries than the list may have.
+    PrefixListMaxEntriesExceeded => "PrefixListMaxEntriesExceeded",
+        "You've reached the maximum number of entries for the prefix list.";
+    /// More versions than a list may have.
+    PrefixListVersionLimitExceeded => "PrefixListVersionLimitExceeded",
+        "You've reached the maximum number of versions for the prefix list.";
+    /// A version that is not the present one.
+    PrefixListVersionMismatch => "PrefixListVersionMismatch",
+        "The prefix list has the incorrect version number.";
     /// More addresses than the interface may have.
     PrivateAddressLimitExceeded => "PrivateIpAddressLimitExceeded",
         "Number of private addresses will exceed limit.";
@@ -406,6 +473,7 @@ impl Error {
             "eni" => Self::NetworkInterfaceNotFound { id },
             "eni-attach" => Self::AttachmentNotFound { id },
             "i" => Self::InstanceNotFound { id },
+            "pl" => Self::PrefixListNotFound { id },
             "sg" => Self::SecurityGroupNotFound { id },
             "sgr" => Self::SecurityGroupRuleNotFound { id },
             "subnet" => Self::SubnetNotFound { id },

@@ -9,7 +9,7 @@ use enid_model::Tags;
 use enid_model::id::{EniId, InstanceId, ReservationId, SecurityGroupId, SubnetId, VpcId};
 use enid_model::instance::{DesiredState, Instance};
 use enid_model::network_interface::{Attachment, NetworkInterface};
-use enid_model::state::Stored;
+use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::Subnet;
 
 use crate::address_lease::Claims;
@@ -301,7 +301,7 @@ impl<'a> Request<'a> {
     ) -> Result<Source, Error> {
         let subnet = match specification.subnet {
             Some(id) => draft.require::<Subnet>(id)?,
-            None => default_subnet(draft, self.input.zone.as_deref())?,
+            None => require_default_subnet(draft, self.input.zone.as_deref())?,
         };
         let mut named = specification.groups.clone();
         for name in &self.input.group_names {
@@ -409,30 +409,38 @@ fn existing_id(source: &Source) -> Option<EniId> {
 
 /// Where an instance goes if the request does not say: the default subnet of the zone, or of the
 /// first zone that has one.
-fn default_subnet(draft: &mut Draft<'_>, zone: Option<&str>) -> Result<Stored<Subnet>, Error> {
+fn require_default_subnet(
+    draft: &mut Draft<'_>,
+    zone: Option<&str>,
+) -> Result<Stored<Subnet>, Error> {
     if let Some(zone) = zone
         && !draft.caller.region.zones().any(|(name, _)| name == zone)
     {
         return Err(Error::ZoneInvalid { zone: zone.into() });
     }
-    let region = &draft.region;
-    let vpc = default_vpc(region).ok_or(Error::NoDefaultVpc)?.id;
-    let subnets = region.subnets_of_vpc(vpc);
-    let subnets = subnets.filter_map(|id| region.subnets.get(&id));
-    let subnets = subnets.filter(|subnet| subnet.default_for_az);
-    let found = match zone {
-        Some(zone) => {
-            let mut subnets = subnets.filter(|subnet| subnet.zone == zone);
-            let zone = zone.into();
-            subnets.next().ok_or(Error::NoDefaultSubnetInZone { zone })
-        }
-        None => subnets
-            .min_by(|a, b| a.zone.cmp(&b.zone))
-            .ok_or(Error::NoDefaultSubnet { vpc }),
-    };
+    let vpc = default_vpc(&draft.region).ok_or(Error::NoDefaultVpc)?.id;
+    let found = default_subnet(&draft.region, zone).ok_or_else(|| match zone {
+        Some(zone) => Error::NoDefaultSubnetInZone { zone: zone.into() },
+        None => Error::NoDefaultSubnet { vpc },
+    });
     let found = found?.clone();
     draft.depend(&found);
     Ok(found)
+}
+
+/// The default subnet of a zone, or of the first zone that has one.
+#[must_use]
+pub fn default_subnet<'a>(
+    region: &'a RegionState,
+    zone: Option<&str>,
+) -> Option<&'a Stored<Subnet>> {
+    let vpc = default_vpc(region)?.id;
+    let subnets = region.subnets_of_vpc(vpc);
+    let subnets = subnets.filter_map(|id| region.subnets.get(&id));
+    let subnets = subnets.filter(|subnet| subnet.default_for_az);
+    subnets
+        .filter(|subnet| zone.is_none_or(|zone| subnet.zone == zone))
+        .min_by(|a, b| a.zone.cmp(&b.zone))
 }
 
 /// A group of the default VPC by its name.

@@ -26,13 +26,16 @@ mod instance_state;
 mod network_interface;
 mod network_interface_address;
 mod network_interface_attribute;
+mod prefix_list;
 mod public_pool;
 mod quota;
 mod region;
 mod security_group;
 mod security_group_permission;
+mod security_group_reference;
 mod security_group_rule;
 mod security_group_rule_edit;
+mod security_group_vpc_association;
 mod subnet;
 mod tag;
 mod vpc;
@@ -54,20 +57,24 @@ pub use error::Error;
 pub use image::{Images, SANDBOX_IMAGE};
 
 pub use instance_attribute::ModifyInstance;
-pub use instance_launch::Reservation;
+pub use instance_launch::{Reservation, default_subnet};
 pub use instance_specification::{InterfaceSpecification, RunInstances};
 pub use instance_state::{InstanceState, StateChange, is_visible, transition_reason};
 pub use network_interface::CreateNetworkInterface;
 pub use network_interface_address::AssignPrivateAddresses;
 pub use network_interface_attribute::ModifyNetworkInterface;
+pub use prefix_list::{CreatePrefixList, ModifyPrefixList, WantedEntry, version_of};
 pub use public_pool::PublicPools;
 pub use quota::Quotas;
 pub use security_group::{CreateSecurityGroup, GroupSelector, group_named};
-pub use security_group_permission::{FlatPermission, GroupPair, IpPermission, IpRange};
+pub use security_group_permission::{
+    FlatPermission, GroupPair, IpPermission, IpRange, PrefixListPeer,
+};
+pub use security_group_reference::{ForeignPeer, active_peering, foreign_peer};
 pub use security_group_rule::{AuthorizeRules, Authorized, RevokeRules, Revoked};
 pub use security_group_rule_edit::{RuleRequest, UpdateRuleDescriptions};
 pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};
-pub use tag::{Tag, TagSelector, TagSpecification, Taggable, tagged, tags_of};
+pub use tag::{Tag, TagSelector, TagSpecification, Taggable, tagged, tagged_others, tags_of};
 pub use vpc::{CreateVpc, ModifyVpcAttribute, default_vpc};
 
 /// Who calls, and where.

@@ -160,7 +160,7 @@ pub(crate) fn groups_or_default(
     checked_groups(draft, vpc, named)
 }
 
-/// Groups of this VPC, each once, not more than the quota.
+/// Groups of this VPC or associated with it, each once, not more than the quota.
 pub(crate) fn checked_groups(
     draft: &mut Draft<'_>,
     vpc: VpcId,
@@ -170,7 +170,8 @@ pub(crate) fn checked_groups(
     let mut groups = named.to_vec();
     groups.retain(|group| seen.insert(*group));
     for id in &groups {
-        if draft.require::<SecurityGroup>(*id)?.vpc != vpc {
+        let group = draft.require::<SecurityGroup>(*id)?;
+        if group.vpc != vpc && !group.associated_vpcs.contains(&vpc) {
             return Err(Error::DifferentNetworks);
         }
     }

@@ -8,6 +8,8 @@ pub struct Quotas {
     pub groups_per_interface: usize,
     /// Network interfaces per region.
     pub network_interfaces: usize,
+    /// Managed prefix lists per region.
+    pub prefix_lists: usize,
     /// Rules per security group, counted apart for each direction and address family.
     pub rules_per_group: usize,
     /// Security groups per region.
@@ -23,6 +25,7 @@ impl Default for Quotas {
         Self {
             groups_per_interface: 5,
             network_interfaces: 5_000,
+            prefix_lists: 100,
             rules_per_group: 60,
             security_groups: 2_500,
             subnets_per_vpc: 200,

@@ -116,12 +116,19 @@ impl Control {
                 return Err(Error::DefaultGroup { id });
             }
             let region = std::sync::Arc::clone(&draft.region);
-            let named_by_others = region.groups_referencing(id).any(|other| other != id);
-            if named_by_others || region.enis_of_group(id).next().is_some() {
+            // A rule of a peer VPC does not keep the group: it turns stale.
+            let named_by_others = region.groups_referencing(id).any(|other| {
+                let other = region.security_groups.get(&other);
+                other.is_some_and(|other| other.id != id && other.vpc == group.vpc)
+            });
+            if named_by_others
+                || !group.associated_vpcs.is_empty()
+                || region.enis_of_group(id).next().is_some()
+            {
                 return Err(Error::GroupInUse { id });
             }
-            draft.demand_none_new(Kind::NetworkInterface);
-            draft.demand_none_new(Kind::SecurityGroup);
+            draft.demand_unnamed(Kind::NetworkInterface, id);
+            draft.demand_unnamed(Kind::SecurityGroup, id);
             let name = group_name_key(&group);
             if let Some(claim) = region.group_names.get(&*name) {
                 draft.release(Kind::GroupName, name, claim.revision);
@@ -236,7 +243,7 @@ mod tests {
     use enid_model::security_group::Direction;
 
     use super::*;
-    use crate::fixture::{caller, control};
+    use crate::fixture::{caller, control, new_eni};
     use crate::{AuthorizeRules, CreateVpc, GroupPair, IpPermission, Quotas, RevokeRules};
 
     fn create(name: &str, vpc: Option<VpcId>) -> CreateSecurityGroup {
@@ -453,6 +460,41 @@ mod tests {
                     assert_eq!((error.code(), deleted), ("InvalidGroup.NotFound", Ok(peer)))
                 }
             }
+        }
+    }
+
+    /// Fails when the deletion's condition is dropped, or when it takes in interfaces of all groups.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_group_goes_amid_interfaces_of_other_groups_but_not_of_its_own() {
+        let control = std::sync::Arc::new(control());
+        let place = crate::fixture::place(&control, "10.0.0.0/20").await;
+        let [own, ..] = place.groups[..] else {
+            unreachable!("a place has groups")
+        };
+        let create = |group| {
+            let (control, mut input) = (std::sync::Arc::clone(&control), new_eni(&place));
+            input.groups = vec![group];
+            tokio::spawn(async move { control.create_network_interface(&caller(), input).await })
+        };
+        let others: Vec<_> = (0..400).map(|_| create(place.default_group)).collect();
+        let rivals: Vec<_> = (0..8).map(|_| create(own)).collect();
+        let deleted = control.delete_security_group(&caller(), &own.into()).await;
+        let mut carriers = 0;
+        for rival in rivals {
+            match rival.await.expect("no panic") {
+                Ok(_) => carriers += 1,
+                Err(error) => assert_eq!(error, Error::not_found(own)),
+            }
+        }
+        match deleted {
+            Ok(_) => assert_eq!(carriers, 0),
+            Err(error) => {
+                assert_eq!(error, Error::GroupInUse { id: own });
+                assert!(carriers > 0);
+            }
+        }
+        for other in others {
+            assert!(other.await.expect("no panic").is_ok());
         }
     }
 }

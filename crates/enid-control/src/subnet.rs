@@ -54,8 +54,7 @@ pub struct ModifySubnetAttribute {
 /// How many more addresses interfaces in a subnet can have.
 #[must_use]
 pub fn available_addresses(region: &RegionState, subnet: &Subnet) -> u32 {
-    let leased = region.leases_of_subnet(subnet.id).count();
-    let leased = u32::try_from(leased).unwrap_or(u32::MAX);
+    let leased = region.leased_count(subnet.id);
     subnet.capacity().saturating_sub(leased)
 }
 
@@ -99,8 +98,8 @@ impl Control {
     pub async fn delete_subnet(&self, caller: &Caller, id: SubnetId) -> Result<(), Error> {
         self.transact(caller, |draft| {
             let subnet = draft.require::<Subnet>(id)?;
-            let leases = draft.region.leases_of_subnet(id);
-            if leases.count() > 0 || draft.region.enis_of_subnet(id).next().is_some() {
+            if draft.region.leased_count(id) > 0 || draft.region.enis_of_subnet(id).next().is_some()
+            {
                 return Err(Error::SubnetInUse { id });
             }
             // Every interface holds a lease of its subnet.
@@ -140,7 +139,7 @@ fn check_neighbours(
     cidr: Ipv4Net,
     text: &str,
 ) -> Result<(), Error> {
-    draft.demand_none_new(Kind::Subnet);
+    draft.demand_unnamed(Kind::Subnet, vpc);
     let mut count = 0;
     for neighbour in draft.region.subnets_of_vpc(vpc) {
         count += 1;

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 
 use enid_model::Tags;
 use enid_model::id::{
-    EniId, InstanceId, Parsed, ResourceId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+    EniId, InstanceId, Parsed, PrefixListId, ResourceId, SecurityGroupId, SecurityGroupRuleId,
+    SubnetId, VpcId,
 };
 use enid_model::instance::Instance;
 use enid_model::network_interface::NetworkInterface;
+use enid_model::prefix_list::PrefixList;
 use enid_model::security_group::SecurityGroup;
 use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::Subnet;
@@ -52,6 +54,8 @@ pub enum Taggable {
     Instance(InstanceId),
     /// A network interface.
     NetworkInterface(EniId),
+    /// A managed prefix list.
+    PrefixList(PrefixListId),
     /// A security group.
     SecurityGroup(SecurityGroupId),
     /// A rule of a security group.
@@ -75,6 +79,7 @@ impl Taggable {
         match text.split_once('-').map(|(prefix, _)| prefix) {
             Some(EniId::PREFIX) => read(text, Self::NetworkInterface),
             Some(InstanceId::PREFIX) => read(text, Self::Instance),
+            Some(PrefixListId::PREFIX) => read(text, Self::PrefixList),
             Some(SecurityGroupId::PREFIX) => read(text, Self::SecurityGroup),
             Some(SecurityGroupRuleId::PREFIX) => read(text, Self::SecurityGroupRule),
             Some(SubnetId::PREFIX) => read(text, Self::Subnet),
@@ -89,6 +94,7 @@ impl Taggable {
         match self {
             Self::Instance(_) => "instance",
             Self::NetworkInterface(_) => "network-interface",
+            Self::PrefixList(_) => "prefix-list",
             Self::SecurityGroup(_) => "security-group",
             Self::SecurityGroupRule(_) => "security-group-rule",
             Self::Subnet(_) => "subnet",
@@ -102,6 +108,7 @@ impl std::fmt::Display for Taggable {
         match self {
             Self::Instance(id) => id.fmt(f),
             Self::NetworkInterface(id) => id.fmt(f),
+            Self::PrefixList(id) => id.fmt(f),
             Self::SecurityGroup(id) => id.fmt(f),
             Self::SecurityGroupRule(id) => id.fmt(f),
             Self::Subnet(id) => id.fmt(f),
@@ -110,10 +117,18 @@ impl std::fmt::Display for Taggable {
     }
 }
 
-/// Every tagged resource of a region with its tags, by kind and id.
+/// Every tagged resource of a region with its tags.
 pub fn tagged(region: &RegionState) -> impl Iterator<Item = (Taggable, &Tags)> {
-    let instances = region.instances.iter();
     let enis = region.network_interfaces.iter();
+    let enis = enis.map(|(id, found)| (Taggable::NetworkInterface(*id), &found.tags));
+    tagged_others(region).chain(enis.filter(|(_, tags)| !tags.is_empty()))
+}
+
+/// The same without network interfaces, of which there may be many more than of all else. Theirs are
+/// found through [`RegionState::enis_with_term_from`].
+pub fn tagged_others(region: &RegionState) -> impl Iterator<Item = (Taggable, &Tags)> {
+    let instances = region.instances.iter();
+    let prefix_lists = region.prefix_lists.iter();
     let groups = region.security_groups.iter();
     let rules = region
         .security_groups
@@ -123,7 +138,7 @@ pub fn tagged(region: &RegionState) -> impl Iterator<Item = (Taggable, &Tags)> {
     let vpcs = region.vpcs.iter();
     instances
         .map(|(id, found)| (Taggable::Instance(*id), &found.tags))
-        .chain(enis.map(|(id, found)| (Taggable::NetworkInterface(*id), &found.tags)))
+        .chain(prefix_lists.map(|(id, found)| (Taggable::PrefixList(*id), &found.tags)))
         .chain(groups.map(|(id, found)| (Taggable::SecurityGroup(*id), &found.tags)))
         .chain(rules.map(|rule| (Taggable::SecurityGroupRule(rule.id), &rule.tags)))
         .chain(subnets.map(|(id, found)| (Taggable::Subnet(*id), &found.tags)))
@@ -137,6 +152,7 @@ pub fn tags_of(region: &RegionState, resource: Taggable) -> Option<&Tags> {
     Some(match resource {
         Taggable::Instance(id) => &region.instances.get(&id)?.tags,
         Taggable::NetworkInterface(id) => &region.network_interfaces.get(&id)?.tags,
+        Taggable::PrefixList(id) => &region.prefix_lists.get(&id)?.tags,
         Taggable::SecurityGroup(id) => &region.security_groups.get(&id)?.tags,
         Taggable::SecurityGroupRule(id) => &region.group_of_rule(id)?.rules.get(&id)?.tags,
         Taggable::Subnet(id) => &region.subnets.get(&id)?.tags,
@@ -299,6 +315,7 @@ impl Control {
 struct Changes {
     instances: Versions<Instance>,
     network_interfaces: Versions<NetworkInterface>,
+    prefix_lists: Versions<PrefixList>,
     security_groups: Versions<SecurityGroup>,
     subnets: Versions<Subnet>,
     vpcs: Versions<Vpc>,
@@ -314,6 +331,7 @@ impl Changes {
         let tags = match resource {
             Taggable::Instance(id) => &mut self.instances.of(draft, id)?.tags,
             Taggable::NetworkInterface(id) => &mut self.network_interfaces.of(draft, id)?.tags,
+            Taggable::PrefixList(id) => &mut self.prefix_lists.of(draft, id)?.tags,
             Taggable::SecurityGroup(id) => &mut self.security_groups.of(draft, id)?.tags,
             Taggable::SecurityGroupRule(id) => {
                 let group = draft.region.group_of_rule(id).map(|group| group.id);
@@ -332,6 +350,7 @@ impl Changes {
     fn write(self, draft: &mut Draft<'_>) {
         self.instances.write(draft);
         self.network_interfaces.write(draft);
+        self.prefix_lists.write(draft);
         self.security_groups.write(draft);
         self.subnets.write(draft);
         self.vpcs.write(draft);

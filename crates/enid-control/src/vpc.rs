@@ -77,7 +77,7 @@ impl Control {
                 return Err(Error::VpcInUse { id });
             }
             for kind in DEPENDENT_KINDS {
-                draft.demand_none_new(kind);
+                draft.demand_unnamed(kind, id);
             }
             if let Some(table) = region.route_tables.get(&vpc.main_route_table) {
                 draft.delete(table);
@@ -129,6 +129,7 @@ fn has_dependencies(region: &RegionState, vpc: &Vpc) -> bool {
         || region.subnets_of_vpc(id).next().is_some()
         || region.internet_gateways_of_vpc(id).next().is_some()
         || region.egress_only_gateways_of_vpc(id).next().is_some()
+        || region.groups_associated_with_vpc(id).next().is_some()
 }
 
 /// The kinds that [`has_dependencies`] looks for.

@@ -7,6 +7,10 @@
 //! Invariant: an index holds exactly what the records say. [`RegionState::put`] and
 //! [`RegionState::delete`] are the only writers.
 
+mod leased;
+mod links;
+mod term;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
 use std::str::FromStr;
@@ -40,7 +44,10 @@ use crate::subnet::{AddressLease, Ipv6Lease, Ipv6PrefixLease, Subnet, SubnetCidr
 use crate::vpc::Vpc;
 use crate::vpc_peering_connection::VpcPeeringConnection;
 
-mod links;
+use leased::Leased;
+use term::TermIndex;
+
+pub use term::Term;
 
 /// A map whose copies share what is equal in both.
 pub type Map<K, V> = OrdMap<K, V>;
@@ -179,8 +186,10 @@ pub struct RegionState {
     enis_by_group: OrdSet<(SecurityGroupId, EniId)>,
     enis_by_instance: OrdSet<(InstanceId, u8, u8, EniId)>,
     enis_by_subnet: OrdSet<(SubnetId, EniId)>,
+    enis_by_term: TermIndex,
     enis_by_vpc: OrdSet<(VpcId, EniId)>,
     groups_by_vpc: OrdSet<(VpcId, SecurityGroupId)>,
+    leased: Leased,
     links: links::Links,
     referencing_groups: OrdSet<(SecurityGroupId, SecurityGroupId)>,
     rules: OrdMap<SecurityGroupRuleId, SecurityGroupId>,
@@ -241,6 +250,51 @@ impl RegionState {
         self.security_groups.get(self.rules.get(&rule)?)
     }
 
+    /// The interfaces from an id on that carry a group.
+    pub fn enis_of_group_from(
+        &self,
+        group: SecurityGroupId,
+        first: EniId,
+    ) -> impl Iterator<Item = EniId> + '_ {
+        from(&self.enis_by_group, group, first)
+    }
+
+    /// The interfaces from an id on in a subnet.
+    pub fn enis_of_subnet_from(
+        &self,
+        subnet: SubnetId,
+        first: EniId,
+    ) -> impl Iterator<Item = EniId> + '_ {
+        from(&self.enis_by_subnet, subnet, first)
+    }
+
+    /// The interfaces from an id on in a VPC.
+    pub fn enis_of_vpc_from(&self, vpc: VpcId, first: EniId) -> impl Iterator<Item = EniId> + '_ {
+        from(&self.enis_by_vpc, vpc, first)
+    }
+
+    /// The interfaces from an id on that have a term, by id. A few may only seem to have it: what is
+    /// found is still to be compared.
+    pub fn enis_with_term_from(
+        &self,
+        term: Term<'_>,
+        first: EniId,
+    ) -> impl Iterator<Item = EniId> + '_ {
+        self.enis_by_term.from(term, first)
+    }
+
+    /// How many addresses of a subnet are leased.
+    #[must_use]
+    pub fn leased_count(&self, subnet: SubnetId) -> u32 {
+        self.leased.count(subnet)
+    }
+
+    /// The first address from this one on that no lease of a subnet claims, within its block or not.
+    #[must_use]
+    pub fn next_unleased(&self, subnet: SubnetId, first: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.leased.next_free(subnet, first)
+    }
+
     /// The leases of a subnet, by address.
     pub fn leases_of_subnet(
         &self,
@@ -265,8 +319,10 @@ impl RegionState {
         }
         match record {
             Record::AddressLease(lease) => {
-                if let Some(at) = lease_key(&key.name) {
-                    self.leases.insert(at, stored(revision, lease));
+                if let Some(at) = lease_key(&key.name)
+                    && self.leases.insert(at, stored(revision, lease)).is_none()
+                {
+                    self.leased.insert(at.0, at.1);
                 }
             }
             Record::DhcpOptions(record) => linked!(dhcp_options, record),
@@ -349,8 +405,10 @@ impl RegionState {
         }
         match key.kind {
             Kind::AddressLease => {
-                if let Some(at) = lease_key(name) {
-                    self.leases.remove(&at);
+                if let Some(at) = lease_key(name)
+                    && self.leases.remove(&at).is_some()
+                {
+                    self.leased.remove(at.0, at.1);
                 }
             }
             Kind::DhcpOptions => linked!(dhcp_options),
@@ -431,6 +489,11 @@ impl RegionState {
         }
         set(&mut self.enis_by_subnet, (eni.subnet, eni.id), present);
         set(&mut self.enis_by_vpc, (eni.vpc, eni.id), present);
+        if present {
+            self.enis_by_term.insert(eni);
+        } else {
+            self.enis_by_term.remove(eni);
+        }
         for group in &eni.groups {
             set(&mut self.enis_by_group, (*group, eni.id), present);
         }
@@ -477,6 +540,17 @@ fn take<K: Ord + Clone + FromStr, T>(
 ) -> Option<Stored<T>> {
     let id: K = name.parse().ok()?;
     map.remove(&id)
+}
+
+/// The members of an index's owner, from an id on.
+fn from<O: Ord + Copy>(
+    index: &OrdSet<(O, EniId)>,
+    owner: O,
+    first: EniId,
+) -> impl Iterator<Item = EniId> + '_ {
+    index
+        .range((owner, first)..=(owner, EniId(u64::MAX)))
+        .map(|(_, eni)| *eni)
 }
 
 /// The name part of the key of an address's lease, or of a prefix's by its first address.

@@ -16,6 +16,9 @@ const REVISION: &str = "revision";
 /// redb keeps pages in its own cache; the view in memory already serves every read.
 const CACHE_BYTES: usize = 4 << 20;
 
+/// Rows that are told together when the file is read.
+const ROWS_AT_ONCE: usize = 4096;
+
 pub(crate) struct Disk {
     path: Box<Path>,
     /// Absent only while the file is being opened again, or after that failed.
@@ -90,7 +93,7 @@ fn create(path: &Path) -> Result<Database, DatabaseError> {
 }
 
 impl Engine for Disk {
-    fn load(&mut self) -> Result<(Revision, Vec<Row>), EngineError> {
+    fn load(&mut self, tell: &mut dyn FnMut(Vec<Row>)) -> Result<Revision, EngineError> {
         // A write transaction creates the tables of a new file.
         let begin = self.database()?.begin_write().map_err(failed("begin"))?;
         begin.open_table(RECORDS).map_err(failed("open records"))?;
@@ -106,8 +109,16 @@ impl Engine for Disk {
             let (key, value) = row.map_err(failed("read a record"))?;
             let (written, bytes) = value.value();
             rows.push((key.value().to_owned(), bytes.to_vec(), Revision(written)));
+            if rows.len() == ROWS_AT_ONCE {
+                tell(std::mem::take(&mut rows));
+            }
         }
-        Ok((revision, rows))
+        tell(rows);
+        Ok(revision)
+    }
+
+    fn is_slow(&self) -> bool {
+        true
     }
 
     /// After an I/O error redb refuses every later write, and whether the failed one is stored is

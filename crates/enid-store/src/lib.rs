@@ -9,7 +9,9 @@
 
 mod disk;
 mod hosts;
+mod load;
 mod memory;
+mod touched;
 mod transaction;
 mod writer;
 
@@ -73,8 +75,11 @@ pub enum CommitError {
 
 /// Where records are kept. The writer thread owns it: calls come one at a time.
 trait Engine: Send {
-    /// Everything stored, as (key, value, revision), and the last revision.
-    fn load(&mut self) -> Result<(Revision, Vec<Row>), EngineError>;
+    /// Tells everything stored, a part at a time, then the last revision.
+    fn load(&mut self, tell: &mut dyn FnMut(Vec<Row>)) -> Result<Revision, EngineError>;
+
+    /// Whether a write takes so long that it is worth waiting a moment for more to write with it.
+    fn is_slow(&self) -> bool;
 
     /// Stores all writes as one, durably.
     fn write(&mut self, revision: Revision, writes: &[Write]) -> Result<(), EngineError>;

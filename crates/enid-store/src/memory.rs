@@ -8,8 +8,12 @@ use crate::{Engine, EngineError, Row, Write};
 pub(crate) struct Memory;
 
 impl Engine for Memory {
-    fn load(&mut self) -> Result<(Revision, Vec<Row>), EngineError> {
-        Ok((Revision::default(), Vec::new()))
+    fn load(&mut self, _: &mut dyn FnMut(Vec<Row>)) -> Result<Revision, EngineError> {
+        Ok(Revision::default())
+    }
+
+    fn is_slow(&self) -> bool {
+        false
     }
 
     fn write(&mut self, _: Revision, _: &[Write]) -> Result<(), EngineError> {

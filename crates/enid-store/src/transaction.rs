@@ -2,6 +2,7 @@
 
 use enid_model::key::{Key, Kind, Scope};
 use enid_model::record::Record;
+use enid_model::reference::Reference;
 use enid_model::state::Revision;
 
 /// What must hold at the moment of the commit. Each is a compare that etcd can make as well.
@@ -15,6 +16,9 @@ pub enum Condition {
     NoneWrittenSince(Scope, Kind, Revision),
     /// The key's record is the one that this revision wrote.
     Unchanged(Key, Revision),
+    /// No record of the kind that names the resource was written after this revision. Deletions do
+    /// not count.
+    UnnamedSince(Scope, Kind, Reference, Revision),
 }
 
 /// Puts and deletes that happen together or not at all.

@@ -6,14 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use enid_model::key::{Key, Kind, Scope};
-use enid_model::record::Record;
 use enid_model::state::{Revision, State};
 use tokio::sync::{oneshot, watch};
 
+use crate::load::load;
+use crate::touched::Touched;
 use crate::transaction::{Condition, Transaction};
 use crate::{CommitError, Engine, EngineError, OpenError, Write};
 
@@ -21,6 +23,13 @@ use crate::{CommitError, Engine, EngineError, OpenError, Write};
 pub(crate) const QUEUE_MAX: usize = 1024;
 /// Transactions that one durable write may carry.
 const GROUP_MAX: usize = 256;
+
+/// How long the writer waits for one more request when several are likely to come: much less than
+/// making a group durable takes.
+const GATHER_WAIT: Duration = Duration::from_micros(250);
+
+/// Records that the writer frees itself after a reset.
+const TAKEN_APART_AT_ONCE_MAX: usize = 10_000;
 
 type Answer = oneshot::Sender<Result<Revision, CommitError>>;
 
@@ -34,27 +43,23 @@ pub(crate) struct Writer {
     state: Arc<State>,
     /// Which revision wrote each key that has a record.
     written: BTreeMap<Key, Revision>,
+    touched: Touched,
+    /// What a reset forgot and nobody has taken apart yet.
+    forgotten: Option<Forgotten>,
 }
+
+/// A state and the revisions of its keys.
+type Forgotten = (Arc<State>, BTreeMap<Key, Revision>);
 
 impl Writer {
     pub(crate) fn load(mut engine: Box<dyn Engine>) -> Result<Self, OpenError> {
-        let (revision, rows) = engine.load().map_err(OpenError::Engine)?;
-        let mut state = State::default();
-        let mut written = BTreeMap::new();
-        for (key, value, revision) in rows {
-            let key: Key = key.parse().map_err(OpenError::Key)?;
-            match Record::from_bytes(key.kind, &value) {
-                Ok(record) => state.apply(revision, &key, Some(record)),
-                Err(source) => return Err(OpenError::Record { key, source }),
-            }
-            written.insert(key, revision);
-        }
-        state.revision = revision;
-        let state = Arc::new(state);
+        let (state, written) = load(&mut *engine)?;
         Ok(Self {
             engine,
-            state,
+            touched: Touched::since(state.revision),
+            state: Arc::new(state),
             written,
+            forgotten: None,
         })
     }
 
@@ -70,7 +75,11 @@ impl Writer {
         announce: watch::Sender<Arc<State>>,
     ) {
         std::thread::spawn(move || {
-            while let Some(group) = next_group(&inbox) {
+            let mut expected = 1;
+            while let Some(group) = next_group(&inbox, expected) {
+                if self.engine.is_slow() {
+                    expected = group.len();
+                }
                 let answers = self.serve(group);
                 // First the state, then the answers: who is answered reads his own write.
                 current.store(Arc::clone(&self.state));
@@ -83,6 +92,9 @@ impl Writer {
                 if stop {
                     return;
                 }
+                if let Some(forgotten) = self.forgotten.take() {
+                    take_apart(forgotten);
+                }
             }
         });
     }
@@ -94,6 +106,7 @@ impl Writer {
         group: Vec<Request>,
     ) -> Result<Vec<(Answer, Result<Revision, CommitError>)>, CommitError> {
         let mut state = State::clone(&self.state);
+        self.touched.trim(state.revision);
         let mut writes = Vec::new();
         let mut undo = Vec::new();
         let mut answers = Vec::with_capacity(group.len());
@@ -152,6 +165,7 @@ impl Writer {
                 revision,
             });
             undo.push((key.clone(), self.written.insert(key.clone(), revision)));
+            self.touched.note(revision, &key, &record);
             state.apply(revision, &key, Some(record));
         }
         revision
@@ -165,7 +179,10 @@ impl Writer {
         }
         *state = State::default();
         state.revision = revision;
-        self.written.clear();
+        // Taking a large region apart takes longer than all else here, so it is not waited for.
+        let written = std::mem::take(&mut self.written);
+        self.forgotten = Some((Arc::clone(&self.state), written));
+        self.touched = Touched::since(revision);
         Ok(revision)
     }
 
@@ -179,6 +196,8 @@ impl Writer {
         answers: Vec<(Answer, Result<Revision, CommitError>)>,
     ) -> Result<Vec<(Answer, Result<Revision, CommitError>)>, CommitError> {
         log(&failure);
+        // The revisions of the group will be given again.
+        self.touched = Touched::since(self.state.revision);
         for (key, before) in undo.into_iter().rev() {
             match before {
                 Some(revision) => self.written.insert(key, revision),
@@ -214,9 +233,13 @@ impl Writer {
                     .of_kind(scope, *kind, prefix)
                     .next()
                     .is_none_or(|(key, _)| !key.name.starts_with(&**prefix)),
-                Condition::NoneWrittenSince(scope, kind, revision) => self
-                    .of_kind(scope, *kind, "")
-                    .all(|(_, written)| written <= revision),
+                Condition::NoneWrittenSince(scope, kind, revision) => {
+                    self.touched.none_since(scope, *kind, None, *revision)
+                }
+                Condition::UnnamedSince(scope, kind, named, revision) => {
+                    let named = Some(*named);
+                    self.touched.none_since(scope, *kind, named, *revision)
+                }
             })
     }
 
@@ -238,16 +261,29 @@ impl Writer {
     }
 }
 
-/// Waits for a request, then takes what else is there.
-fn next_group(inbox: &Receiver<Request>) -> Option<Vec<Request>> {
+/// Waits for a request, then takes what else is there. Those who were answered together are likely to
+/// ask again together: until as many are there as the last time, a little time is given to each.
+fn next_group(inbox: &Receiver<Request>, expected: usize) -> Option<Vec<Request>> {
     let mut group = vec![inbox.recv().ok()?];
     while group.len() < GROUP_MAX && !matches!(group.last(), Some(Request::Reset(_))) {
-        match inbox.try_recv() {
-            Ok(request) => group.push(request),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+        let next = if group.len() < expected {
+            inbox.recv_timeout(GATHER_WAIT).ok()
+        } else {
+            inbox.try_recv().ok()
+        };
+        match next {
+            Some(request) => group.push(request),
+            None => break,
         }
     }
     Some(group)
+}
+
+/// Frees what a reset forgot; on a thread of its own if that takes long.
+fn take_apart(forgotten: Forgotten) {
+    if forgotten.1.len() > TAKEN_APART_AT_ONCE_MAX {
+        std::thread::spawn(move || drop(forgotten));
+    }
 }
 
 fn log(failure: &EngineError) {

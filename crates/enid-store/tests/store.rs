@@ -7,11 +7,12 @@
 
 use std::sync::Arc;
 
-use enid_model::id::EniId;
+use enid_model::id::{EniId, SubnetId, VpcId};
 use enid_model::key::{AccountId, Key, Kind, RegionName, Scope};
 use enid_model::record::{Record, Token};
+use enid_model::reference::Reference;
 use enid_model::state::{Revision, State};
-use enid_model::subnet::AddressLease;
+use enid_model::subnet::{AddressLease, Subnet};
 use enid_model::time::Timestamp;
 use enid_store::{CommitError, Condition, OpenError, Store, Transaction};
 use proptest::prelude::*;
@@ -67,6 +68,7 @@ async fn a_condition_that_does_not_hold_stores_nothing() -> Result<(), Box<dyn s
     let store = Store::in_memory()?;
     let first = store.commit(put("a", "1")).await?;
     let second = store.commit(put("a/b", "1")).await?;
+    let third = store.commit(subnet_in(VpcId(1))?).await?;
     let here = scope("eu-west-1");
     let holds = [
         Condition::Absent(token("b")),
@@ -75,13 +77,17 @@ async fn a_condition_that_does_not_hold_stores_nothing() -> Result<(), Box<dyn s
         Condition::Empty(scope("us-east-1"), Kind::Token, "".into()),
         Condition::NoneWrittenSince(here.clone(), Kind::Token, second),
         Condition::NoneWrittenSince(here.clone(), Kind::Vpc, Revision(0)),
+        Condition::UnnamedSince(here.clone(), Kind::Subnet, named(2), second),
+        Condition::UnnamedSince(here.clone(), Kind::Subnet, named(1), third),
+        Condition::UnnamedSince(here.clone(), Kind::Token, named(1), Revision(0)),
     ];
     let fails = [
         Condition::Absent(token("a")),
         Condition::Unchanged(token("a"), second),
         Condition::Unchanged(token("b"), first),
         Condition::Empty(here.clone(), Kind::Token, "a/".into()),
-        Condition::NoneWrittenSince(here, Kind::Token, first),
+        Condition::NoneWrittenSince(here.clone(), Kind::Token, first),
+        Condition::UnnamedSince(here, Kind::Subnet, named(1), second),
     ];
     for condition in fails {
         let before = tokens(&store.state());
@@ -104,6 +110,36 @@ async fn a_condition_that_does_not_hold_stores_nothing() -> Result<(), Box<dyn s
         store.commit(undo).await?;
     }
     Ok(())
+}
+
+fn named(vpc: u64) -> Reference {
+    Reference::to(VpcId(vpc))
+}
+
+fn subnet_in(vpc: VpcId) -> Result<Transaction, Box<dyn std::error::Error>> {
+    let id = SubnetId(1);
+    let subnet = Subnet {
+        id,
+        vpc,
+        cidr: "10.0.0.0/24".parse()?,
+        zone: String::new(),
+        zone_id: String::new(),
+        default_for_az: false,
+        ipv6_cidr: None,
+        route_table: None,
+        network_acl: Default::default(),
+        attributes: Default::default(),
+        tags: enid_model::Tags::new(),
+    };
+    let key = Key {
+        scope: scope("eu-west-1"),
+        kind: Kind::Subnet,
+        name: id.to_string().into(),
+    };
+    Ok(Transaction {
+        puts: vec![(key, Record::Subnet(subnet))],
+        ..Transaction::default()
+    })
 }
 
 fn lease_key() -> Key {

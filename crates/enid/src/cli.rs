@@ -88,6 +88,9 @@ enum KeyCommand {
         /// Whose: twelve digits
         #[arg(long, default_value_t = AccountId::DEFAULT)]
         account: AccountId,
+        /// What it may do, in IAM's JSON policy language [default: everything in its account]
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
     },
 }
 
@@ -159,7 +162,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Fault { .. } => cmd::missing("fault"),
         Command::Flows { follow } => cmd::flows::run(&common, follow),
         Command::Key { command } => match command {
-            KeyCommand::Create { account } => cmd::key::create(&common, account),
+            KeyCommand::Create { account, policy } => {
+                cmd::key::create(&common, account, policy.as_deref())
+            }
         },
         Command::Serve(serve) => cmd::serve::run(&common, &serve),
         Command::Verify => cmd::verify::run(&common),

@@ -1,8 +1,11 @@
 //! The configuration file: what flags do not say.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
+use enid_api::generated::ec2::operations::OPERATIONS;
+use enid_api::throttle::{Rate, Throttle};
 use enid_control::{Images, PublicPools, Quotas};
 use enid_host::outside::Wanted;
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -20,6 +23,27 @@ pub(crate) struct Config {
     pub(crate) outside: OutsideConfig,
     /// How many of each resource there may be.
     pub(crate) quotas: QuotaConfig,
+    /// How many requests are answered.
+    pub(crate) throttling: ThrottlingConfig,
+}
+
+/// How many requests are answered: all of them, unless this is enabled.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ThrottlingConfig {
+    enabled: bool,
+    /// Rates other than AWS's, by operation of EC2.
+    operations: BTreeMap<String, RateConfig>,
+}
+
+/// A token bucket.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RateConfig {
+    /// Tokens of a full bucket.
+    burst: u32,
+    /// Tokens a second.
+    refill: f64,
 }
 
 /// Which image ids can be launched.
@@ -105,6 +129,7 @@ impl OutsideConfig {
 pub(crate) struct QuotaConfig {
     groups_per_interface: Option<usize>,
     network_interfaces: Option<usize>,
+    prefix_lists: Option<usize>,
     rules_per_group: Option<usize>,
     security_groups: Option<usize>,
     subnets_per_vpc: Option<usize>,
@@ -126,7 +151,33 @@ impl Config {
         let config: Self = toml::from_str(&text).with_context(|| format!("understand {name}"))?;
         config.quotas()?;
         config.outside.check()?;
+        config.throttle()?;
         Ok(config)
+    }
+
+    /// The limits on requests, if there are any.
+    pub(crate) fn throttle(&self) -> anyhow::Result<Option<Throttle>> {
+        let ThrottlingConfig {
+            enabled,
+            operations,
+        } = &self.throttling;
+        let mut rates = BTreeMap::new();
+        for (operation, RateConfig { burst, refill }) in operations {
+            anyhow::ensure!(
+                OPERATIONS.binary_search(&operation.as_str()).is_ok(),
+                "throttling.operations.{operation}: there is no such operation"
+            );
+            anyhow::ensure!(
+                *burst > 0 && refill.is_finite() && *refill > 0.0,
+                "throttling.operations.{operation}: burst and refill must be above zero"
+            );
+            let rate = Rate {
+                burst: *burst,
+                refill: *refill,
+            };
+            rates.insert(operation.clone(), rate);
+        }
+        Ok(enabled.then(|| Throttle::new(rates)))
     }
 
     /// The quotas in force.
@@ -138,6 +189,7 @@ impl Config {
                 .groups_per_interface
                 .unwrap_or(aws.groups_per_interface),
             network_interfaces: asked.network_interfaces.unwrap_or(aws.network_interfaces),
+            prefix_lists: asked.prefix_lists.unwrap_or(aws.prefix_lists),
             rules_per_group: asked.rules_per_group.unwrap_or(aws.rules_per_group),
             security_groups: asked.security_groups.unwrap_or(aws.security_groups),
             subnets_per_vpc: asked.subnets_per_vpc.unwrap_or(aws.subnets_per_vpc),
@@ -188,6 +240,25 @@ mod tests {
         ] {
             let config: Config = toml::from_str(&format!("[outside]\n{bad}"))?;
             assert!(config.outside.check().is_err(), "{bad}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn throttling_is_off_until_it_is_enabled() -> anyhow::Result<()> {
+        let throttle = |text: &str| toml::from_str::<Config>(text)?.throttle();
+        assert!(throttle("")?.is_none());
+        let one = "[throttling.operations.DescribeVpcs]\nburst = 1\nrefill = 0.5";
+        assert!(throttle(one)?.is_none());
+        let enabled = format!("[throttling]\nenabled = true\n{one}");
+        assert!(throttle(&enabled)?.is_some());
+        for wrong in [
+            one.replace("DescribeVpcs", "DescribePlanets"),
+            one.replace("0.5", "0.0"),
+            one.replace("burst = 1", "burst = 0"),
+            one.replace("0.5", "0.5\nsize = 1"),
+        ] {
+            assert!(throttle(&wrong).is_err(), "{wrong}");
         }
         Ok(())
     }

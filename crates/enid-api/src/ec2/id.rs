@@ -74,6 +74,7 @@ fn malformed(prefix: &str, text: &str) -> ApiError {
         "eni" => "InvalidNetworkInterfaceId.Malformed",
         "eni-attach" => "InvalidNetworkInterfaceAttachmentId.Malformed",
         "i" => "InvalidInstanceID.Malformed",
+        "pl" => "InvalidPrefixListId.Malformed",
         "sg" => "InvalidGroupId.Malformed",
         "sgr" => "InvalidSecurityGroupRuleId.Malformed",
         "subnet" => "InvalidSubnetID.Malformed",

@@ -2,6 +2,7 @@
 //! answer. One file per resource.
 
 mod account;
+mod candidates;
 pub mod filter;
 mod id;
 mod image;
@@ -9,10 +10,13 @@ mod instance;
 mod instance_type;
 mod network_interface;
 pub mod page;
+mod prefix_list;
 mod region;
 mod security_group;
 mod security_group_permission;
+mod security_group_reference;
 mod security_group_rule;
+mod security_group_vpc_association;
 mod subnet;
 mod tag;
 mod vpc;
@@ -39,6 +43,12 @@ impl Ec2 {
     pub fn new(control: Arc<Control>) -> Self {
         let console = Arc::new(instance::console::NoConsole);
         Self { control, console }
+    }
+
+    /// The control plane.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.control
     }
 
     /// The same with the consoles of a host's instances.
@@ -72,14 +82,17 @@ macro_rules! handlers {
 
 handlers! {
     AssignPrivateIpAddresses => network_interface::assign_private_ip_addresses,
+    AssociateSecurityGroupVpc => security_group_vpc_association::associate_security_group_vpc,
     AttachNetworkInterface => network_interface::attach_network_interface,
     AuthorizeSecurityGroupEgress => security_group_rule::authorize_egress,
     AuthorizeSecurityGroupIngress => security_group_rule::authorize_ingress,
+    CreateManagedPrefixList => prefix_list::create_managed_prefix_list,
     CreateNetworkInterface => network_interface::create_network_interface,
     CreateSecurityGroup => security_group::create_security_group,
     CreateSubnet => subnet::create_subnet,
     CreateTags => tag::create_tags,
     CreateVpc => vpc::create_vpc,
+    DeleteManagedPrefixList => prefix_list::delete_managed_prefix_list,
     DeleteNetworkInterface => network_interface::delete_network_interface,
     DeleteSecurityGroup => security_group::delete_security_group,
     DeleteSubnet => subnet::delete_subnet,
@@ -92,24 +105,35 @@ handlers! {
     DescribeInstanceStatus => instance::status::describe_instance_status,
     DescribeInstanceTypes => instance_type::describe_instance_types,
     DescribeInstances => instance::describe::describe_instances,
+    DescribeManagedPrefixLists => prefix_list::describe_managed_prefix_lists,
     DescribeNetworkInterfaceAttribute => network_interface::describe::describe_network_interface_attribute,
     DescribeNetworkInterfaces => network_interface::describe::describe_network_interfaces,
+    DescribePrefixLists => prefix_list::describe_prefix_lists,
     DescribeRegions => region::describe_regions,
+    DescribeSecurityGroupReferences => security_group_reference::describe_security_group_references,
     DescribeSecurityGroupRules => security_group_rule::describe_security_group_rules,
+    DescribeSecurityGroupVpcAssociations => security_group_vpc_association::describe_security_group_vpc_associations,
     DescribeSecurityGroups => security_group::describe_security_groups,
+    DescribeStaleSecurityGroups => security_group_reference::describe_stale_security_groups,
     DescribeSubnets => subnet::describe_subnets,
     DescribeTags => tag::describe_tags,
     DescribeVpcAttribute => vpc::describe_vpc_attribute,
     DescribeVpcs => vpc::describe_vpcs,
     DetachNetworkInterface => network_interface::detach_network_interface,
+    DisassociateSecurityGroupVpc => security_group_vpc_association::disassociate_security_group_vpc,
     GetConsoleOutput => instance::console::get_console_output,
+    GetManagedPrefixListAssociations => prefix_list::get_managed_prefix_list_associations,
+    GetManagedPrefixListEntries => prefix_list::get_managed_prefix_list_entries,
+    GetSecurityGroupsForVpc => security_group_vpc_association::get_security_groups_for_vpc,
     ModifyInstanceAttribute => instance::attribute::modify_instance_attribute,
+    ModifyManagedPrefixList => prefix_list::modify_managed_prefix_list,
     ModifyNetworkInterfaceAttribute => network_interface::modify_network_interface_attribute,
     ModifySecurityGroupRules => security_group_rule::modify_security_group_rules,
     ModifySubnetAttribute => subnet::modify_subnet_attribute,
     ModifyVpcAttribute => vpc::modify_vpc_attribute,
     RebootInstances => instance::reboot_instances,
     ResetNetworkInterfaceAttribute => network_interface::reset_network_interface_attribute,
+    RestoreManagedPrefixListVersion => prefix_list::restore_managed_prefix_list_version,
     RevokeSecurityGroupEgress => security_group_rule::revoke_egress,
     RevokeSecurityGroupIngress => security_group_rule::revoke_ingress,
     RunInstances => instance::launch::run_instances,

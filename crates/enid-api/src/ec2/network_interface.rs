@@ -1,5 +1,6 @@
 //! Network interfaces: what changes them. [`describe`] tells about them.
 
+pub(super) mod candidates;
 pub(super) mod describe;
 
 use enid_control::{

@@ -76,6 +76,7 @@ pub(crate) fn of_policy(region: &RegionState, policy: &Policy) -> Tables {
 }
 
 /// What the compiler takes of a rule: one spec, or one for each block of the prefix list that it names.
+/// These share the rule's id: the deciding rule is the same whichever block lets a packet pass.
 fn rule_specs(region: &RegionState, rule: &Rule) -> Vec<RuleSpec> {
     let (protocol, from, to) = service_range(rule.matcher.service);
     let spec = |peer| RuleSpec {

@@ -24,7 +24,7 @@ use enid_model::key::{AccountId, Key, RegionName, Scope};
 use enid_model::nat_gateway::{NatGateway, NatGatewayAddress};
 use enid_model::network_acl::{AclAction, NetworkAcl, NetworkAclEntry};
 use enid_model::network_interface::{Attachment, InterfaceType, Mac, NetworkInterface};
-use enid_model::prefix_list::{AddressFamily, PrefixList, PrefixListEntry};
+use enid_model::prefix_list::{AddressFamily, LastChange, PrefixList, PrefixListEntry};
 use enid_model::record::Record;
 use enid_model::route_table::{Route, RouteDestination, RouteTable, RouteTarget};
 use enid_model::security_group::{Direction, Matcher, Peer, Rule, SecurityGroup, Service};
@@ -480,6 +480,7 @@ pub(crate) fn prefix_list(id: u64, blocks: &BTreeSet<u8>) -> Record {
         name: "list".to_owned(),
         family: AddressFamily::Ipv4,
         entries_max: 10,
+        change: LastChange::Created,
         version: 1,
         versions: BTreeMap::from([(1, entries)]),
         tags: Tags::new(),

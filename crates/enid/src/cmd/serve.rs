@@ -98,7 +98,7 @@ async fn daemon(
     }
     let keys = KeyRing::open(data.keys())?;
     let admin = Administration::new(&store, host.as_ref(), serve.ephemeral);
-    let front = FrontDoor::new(
+    let mut front = FrontDoor::new(
         front::Config {
             keys: Arc::new(RingKeys(keys)),
             clock: Arc::new(SystemClock),
@@ -109,6 +109,9 @@ async fn daemon(
         ec2,
         Sts,
     );
+    if let Some(throttle) = config.throttle()? {
+        front = front.with_throttle(throttle);
+    }
     data.write_daemon(&Daemon {
         pid: std::process::id().try_into()?,
         endpoint: endpoint.clone(),
@@ -281,7 +284,6 @@ impl Keys for RingKeys {
         if session_token.is_some() {
             return None;
         }
-        let (secret, account) = self.0.find(access_key_id)?;
-        Some(Key { secret, account })
+        self.0.find(access_key_id)
     }
 }

@@ -13,12 +13,16 @@ use crate::wire::xml::{ToXml, Xml};
 pub enum Request {
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<request::AssignPrivateIpAddressesRequest>),
+    /// AssociateSecurityGroupVpc.
+    AssociateSecurityGroupVpc(Box<request::AssociateSecurityGroupVpcRequest>),
     /// AttachNetworkInterface.
     AttachNetworkInterface(Box<request::AttachNetworkInterfaceRequest>),
     /// AuthorizeSecurityGroupEgress.
     AuthorizeSecurityGroupEgress(Box<request::AuthorizeSecurityGroupEgressRequest>),
     /// AuthorizeSecurityGroupIngress.
     AuthorizeSecurityGroupIngress(Box<request::AuthorizeSecurityGroupIngressRequest>),
+    /// CreateManagedPrefixList.
+    CreateManagedPrefixList(Box<request::CreateManagedPrefixListRequest>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<request::CreateNetworkInterfaceRequest>),
     /// CreateSecurityGroup.
@@ -29,6 +33,8 @@ pub enum Request {
     CreateTags(Box<request::CreateTagsRequest>),
     /// CreateVpc.
     CreateVpc(Box<request::CreateVpcRequest>),
+    /// DeleteManagedPrefixList.
+    DeleteManagedPrefixList(Box<request::DeleteManagedPrefixListRequest>),
     /// DeleteNetworkInterface.
     DeleteNetworkInterface(Box<request::DeleteNetworkInterfaceRequest>),
     /// DeleteSecurityGroup.
@@ -53,16 +59,26 @@ pub enum Request {
     DescribeInstanceTypes(Box<request::DescribeInstanceTypesRequest>),
     /// DescribeInstances.
     DescribeInstances(Box<request::DescribeInstancesRequest>),
+    /// DescribeManagedPrefixLists.
+    DescribeManagedPrefixLists(Box<request::DescribeManagedPrefixListsRequest>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<request::DescribeNetworkInterfaceAttributeRequest>),
     /// DescribeNetworkInterfaces.
     DescribeNetworkInterfaces(Box<request::DescribeNetworkInterfacesRequest>),
+    /// DescribePrefixLists.
+    DescribePrefixLists(Box<request::DescribePrefixListsRequest>),
     /// DescribeRegions.
     DescribeRegions(Box<request::DescribeRegionsRequest>),
+    /// DescribeSecurityGroupReferences.
+    DescribeSecurityGroupReferences(Box<request::DescribeSecurityGroupReferencesRequest>),
     /// DescribeSecurityGroupRules.
     DescribeSecurityGroupRules(Box<request::DescribeSecurityGroupRulesRequest>),
+    /// DescribeSecurityGroupVpcAssociations.
+    DescribeSecurityGroupVpcAssociations(Box<request::DescribeSecurityGroupVpcAssociationsRequest>),
     /// DescribeSecurityGroups.
     DescribeSecurityGroups(Box<request::DescribeSecurityGroupsRequest>),
+    /// DescribeStaleSecurityGroups.
+    DescribeStaleSecurityGroups(Box<request::DescribeStaleSecurityGroupsRequest>),
     /// DescribeSubnets.
     DescribeSubnets(Box<request::DescribeSubnetsRequest>),
     /// DescribeTags.
@@ -73,10 +89,20 @@ pub enum Request {
     DescribeVpcs(Box<request::DescribeVpcsRequest>),
     /// DetachNetworkInterface.
     DetachNetworkInterface(Box<request::DetachNetworkInterfaceRequest>),
+    /// DisassociateSecurityGroupVpc.
+    DisassociateSecurityGroupVpc(Box<request::DisassociateSecurityGroupVpcRequest>),
     /// GetConsoleOutput.
     GetConsoleOutput(Box<request::GetConsoleOutputRequest>),
+    /// GetManagedPrefixListAssociations.
+    GetManagedPrefixListAssociations(Box<request::GetManagedPrefixListAssociationsRequest>),
+    /// GetManagedPrefixListEntries.
+    GetManagedPrefixListEntries(Box<request::GetManagedPrefixListEntriesRequest>),
+    /// GetSecurityGroupsForVpc.
+    GetSecurityGroupsForVpc(Box<request::GetSecurityGroupsForVpcRequest>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<request::ModifyInstanceAttributeRequest>),
+    /// ModifyManagedPrefixList.
+    ModifyManagedPrefixList(Box<request::ModifyManagedPrefixListRequest>),
     /// ModifyNetworkInterfaceAttribute.
     ModifyNetworkInterfaceAttribute(Box<request::ModifyNetworkInterfaceAttributeRequest>),
     /// ModifySecurityGroupRules.
@@ -89,6 +115,8 @@ pub enum Request {
     RebootInstances(Box<request::RebootInstancesRequest>),
     /// ResetNetworkInterfaceAttribute.
     ResetNetworkInterfaceAttribute(Box<request::ResetNetworkInterfaceAttributeRequest>),
+    /// RestoreManagedPrefixListVersion.
+    RestoreManagedPrefixListVersion(Box<request::RestoreManagedPrefixListVersionRequest>),
     /// RevokeSecurityGroupEgress.
     RevokeSecurityGroupEgress(Box<request::RevokeSecurityGroupEgressRequest>),
     /// RevokeSecurityGroupIngress.
@@ -116,281 +144,71 @@ pub enum Request {
 impl Request {
     /// Reads the members of an operation. Everything that Enid does not implement is refused here.
     pub fn parse(action: &str, params: Params<'_>) -> Result<Self, ApiError> {
-        match action {
-            "AssignPrivateIpAddresses" => schema::read(
-                "AssignPrivateIpAddresses",
-                &request::network_interface::ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AssignPrivateIpAddresses(Box::new(request))),
-            "AttachNetworkInterface" => schema::read(
-                "AttachNetworkInterface",
-                &request::network_interface::ATTACH_NETWORK_INTERFACE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AttachNetworkInterface(Box::new(request))),
-            "AuthorizeSecurityGroupEgress" => schema::read(
-                "AuthorizeSecurityGroupEgress",
-                &request::security_group::AUTHORIZE_SECURITY_GROUP_EGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AuthorizeSecurityGroupEgress(Box::new(request))),
-            "AuthorizeSecurityGroupIngress" => schema::read(
-                "AuthorizeSecurityGroupIngress",
-                &request::security_group::AUTHORIZE_SECURITY_GROUP_INGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
-            "CreateNetworkInterface" => schema::read(
-                "CreateNetworkInterface",
-                &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::CreateNetworkInterface(Box::new(request))),
-            "CreateSecurityGroup" => schema::read(
-                "CreateSecurityGroup",
-                &request::security_group::CREATE_SECURITY_GROUP_MEMBERS,
-                params,
-            )
-            .map(|request| Self::CreateSecurityGroup(Box::new(request))),
-            "CreateSubnet" => schema::read(
-                "CreateSubnet",
-                &request::subnet::CREATE_SUBNET_MEMBERS,
-                params,
-            )
-            .map(|request| Self::CreateSubnet(Box::new(request))),
-            "CreateTags" => schema::read("CreateTags", &request::tag::CREATE_TAGS_MEMBERS, params)
-                .map(|request| Self::CreateTags(Box::new(request))),
-            "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params)
-                .map(|request| Self::CreateVpc(Box::new(request))),
-            "DeleteNetworkInterface" => schema::read(
-                "DeleteNetworkInterface",
-                &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DeleteNetworkInterface(Box::new(request))),
-            "DeleteSecurityGroup" => schema::read(
-                "DeleteSecurityGroup",
-                &request::security_group::DELETE_SECURITY_GROUP_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DeleteSecurityGroup(Box::new(request))),
-            "DeleteSubnet" => schema::read(
-                "DeleteSubnet",
-                &request::subnet::DELETE_SUBNET_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DeleteSubnet(Box::new(request))),
-            "DeleteTags" => schema::read("DeleteTags", &request::tag::DELETE_TAGS_MEMBERS, params)
-                .map(|request| Self::DeleteTags(Box::new(request))),
-            "DeleteVpc" => schema::read("DeleteVpc", &request::vpc::DELETE_VPC_MEMBERS, params)
-                .map(|request| Self::DeleteVpc(Box::new(request))),
-            "DescribeAccountAttributes" => schema::read(
-                "DescribeAccountAttributes",
-                &request::region::DESCRIBE_ACCOUNT_ATTRIBUTES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeAccountAttributes(Box::new(request))),
-            "DescribeAvailabilityZones" => schema::read(
-                "DescribeAvailabilityZones",
-                &request::region::DESCRIBE_AVAILABILITY_ZONES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeAvailabilityZones(Box::new(request))),
-            "DescribeImages" => schema::read(
-                "DescribeImages",
-                &request::image::DESCRIBE_IMAGES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeImages(Box::new(request))),
-            "DescribeInstanceAttribute" => schema::read(
-                "DescribeInstanceAttribute",
-                &request::instance::DESCRIBE_INSTANCE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeInstanceAttribute(Box::new(request))),
-            "DescribeInstanceStatus" => schema::read(
-                "DescribeInstanceStatus",
-                &request::instance::DESCRIBE_INSTANCE_STATUS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeInstanceStatus(Box::new(request))),
-            "DescribeInstanceTypes" => schema::read(
-                "DescribeInstanceTypes",
-                &request::instance_type::DESCRIBE_INSTANCE_TYPES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeInstanceTypes(Box::new(request))),
-            "DescribeInstances" => schema::read(
-                "DescribeInstances",
-                &request::instance::DESCRIBE_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeInstances(Box::new(request))),
-            "DescribeNetworkInterfaceAttribute" => schema::read(
-                "DescribeNetworkInterfaceAttribute",
-                &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeNetworkInterfaceAttribute(Box::new(request))),
-            "DescribeNetworkInterfaces" => schema::read(
-                "DescribeNetworkInterfaces",
-                &request::network_interface::DESCRIBE_NETWORK_INTERFACES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeNetworkInterfaces(Box::new(request))),
-            "DescribeRegions" => schema::read(
-                "DescribeRegions",
-                &request::region::DESCRIBE_REGIONS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeRegions(Box::new(request))),
-            "DescribeSecurityGroupRules" => schema::read(
-                "DescribeSecurityGroupRules",
-                &request::security_group::DESCRIBE_SECURITY_GROUP_RULES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeSecurityGroupRules(Box::new(request))),
-            "DescribeSecurityGroups" => schema::read(
-                "DescribeSecurityGroups",
-                &request::security_group::DESCRIBE_SECURITY_GROUPS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeSecurityGroups(Box::new(request))),
-            "DescribeSubnets" => schema::read(
-                "DescribeSubnets",
-                &request::subnet::DESCRIBE_SUBNETS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeSubnets(Box::new(request))),
-            "DescribeTags" => {
-                schema::read("DescribeTags", &request::tag::DESCRIBE_TAGS_MEMBERS, params)
-                    .map(|request| Self::DescribeTags(Box::new(request)))
-            }
-            "DescribeVpcAttribute" => schema::read(
-                "DescribeVpcAttribute",
-                &request::vpc::DESCRIBE_VPC_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeVpcAttribute(Box::new(request))),
-            "DescribeVpcs" => {
-                schema::read("DescribeVpcs", &request::vpc::DESCRIBE_VPCS_MEMBERS, params)
-                    .map(|request| Self::DescribeVpcs(Box::new(request)))
-            }
-            "DetachNetworkInterface" => schema::read(
-                "DetachNetworkInterface",
-                &request::network_interface::DETACH_NETWORK_INTERFACE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DetachNetworkInterface(Box::new(request))),
-            "GetConsoleOutput" => schema::read(
-                "GetConsoleOutput",
-                &request::instance::GET_CONSOLE_OUTPUT_MEMBERS,
-                params,
-            )
-            .map(|request| Self::GetConsoleOutput(Box::new(request))),
-            "ModifyInstanceAttribute" => schema::read(
-                "ModifyInstanceAttribute",
-                &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifyInstanceAttribute(Box::new(request))),
-            "ModifyNetworkInterfaceAttribute" => schema::read(
-                "ModifyNetworkInterfaceAttribute",
-                &request::network_interface::MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifyNetworkInterfaceAttribute(Box::new(request))),
-            "ModifySecurityGroupRules" => schema::read(
-                "ModifySecurityGroupRules",
-                &request::security_group::MODIFY_SECURITY_GROUP_RULES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifySecurityGroupRules(Box::new(request))),
-            "ModifySubnetAttribute" => schema::read(
-                "ModifySubnetAttribute",
-                &request::subnet::MODIFY_SUBNET_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifySubnetAttribute(Box::new(request))),
-            "ModifyVpcAttribute" => schema::read(
-                "ModifyVpcAttribute",
-                &request::vpc::MODIFY_VPC_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifyVpcAttribute(Box::new(request))),
-            "RebootInstances" => schema::read(
-                "RebootInstances",
-                &request::instance::REBOOT_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::RebootInstances(Box::new(request))),
-            "ResetNetworkInterfaceAttribute" => schema::read(
-                "ResetNetworkInterfaceAttribute",
-                &request::network_interface::RESET_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ResetNetworkInterfaceAttribute(Box::new(request))),
-            "RevokeSecurityGroupEgress" => schema::read(
-                "RevokeSecurityGroupEgress",
-                &request::security_group::REVOKE_SECURITY_GROUP_EGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::RevokeSecurityGroupEgress(Box::new(request))),
-            "RevokeSecurityGroupIngress" => schema::read(
-                "RevokeSecurityGroupIngress",
-                &request::security_group::REVOKE_SECURITY_GROUP_INGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::RevokeSecurityGroupIngress(Box::new(request))),
-            "RunInstances" => schema::read(
-                "RunInstances",
-                &request::instance::RUN_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::RunInstances(Box::new(request))),
-            "StartInstances" => schema::read(
-                "StartInstances",
-                &request::instance::START_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::StartInstances(Box::new(request))),
-            "StopInstances" => schema::read(
-                "StopInstances",
-                &request::instance::STOP_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::StopInstances(Box::new(request))),
-            "TerminateInstances" => schema::read(
-                "TerminateInstances",
-                &request::instance::TERMINATE_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::TerminateInstances(Box::new(request))),
-            "UnassignPrivateIpAddresses" => schema::read(
-                "UnassignPrivateIpAddresses",
-                &request::network_interface::UNASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::UnassignPrivateIpAddresses(Box::new(request))),
-            "UpdateSecurityGroupRuleDescriptionsEgress" => schema::read(
-                "UpdateSecurityGroupRuleDescriptionsEgress",
-                &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::UpdateSecurityGroupRuleDescriptionsEgress(Box::new(request))),
-            "UpdateSecurityGroupRuleDescriptionsIngress" => schema::read(
-                "UpdateSecurityGroupRuleDescriptionsIngress",
-                &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::UpdateSecurityGroupRuleDescriptionsIngress(Box::new(request))),
+        match action { "AssignPrivateIpAddresses" => schema::read("AssignPrivateIpAddresses", &request::network_interface::ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS, params).map(|request| Self::AssignPrivateIpAddresses(Box::new(request))),
+"AssociateSecurityGroupVpc" => schema::read("AssociateSecurityGroupVpc", &request::security_group_vpc_association::ASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::AssociateSecurityGroupVpc(Box::new(request))),
+"AttachNetworkInterface" => schema::read("AttachNetworkInterface", &request::network_interface::ATTACH_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::AttachNetworkInterface(Box::new(request))),
+"AuthorizeSecurityGroupEgress" => schema::read("AuthorizeSecurityGroupEgress", &request::security_group::AUTHORIZE_SECURITY_GROUP_EGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupEgress(Box::new(request))),
+"AuthorizeSecurityGroupIngress" => schema::read("AuthorizeSecurityGroupIngress", &request::security_group::AUTHORIZE_SECURITY_GROUP_INGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
+"CreateManagedPrefixList" => schema::read("CreateManagedPrefixList", &request::prefix_list::CREATE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::CreateManagedPrefixList(Box::new(request))),
+"CreateNetworkInterface" => schema::read("CreateNetworkInterface", &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::CreateNetworkInterface(Box::new(request))),
+"CreateSecurityGroup" => schema::read("CreateSecurityGroup", &request::security_group::CREATE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::CreateSecurityGroup(Box::new(request))),
+"CreateSubnet" => schema::read("CreateSubnet", &request::subnet::CREATE_SUBNET_MEMBERS, params).map(|request| Self::CreateSubnet(Box::new(request))),
+"CreateTags" => schema::read("CreateTags", &request::tag::CREATE_TAGS_MEMBERS, params).map(|request| Self::CreateTags(Box::new(request))),
+"CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params).map(|request| Self::CreateVpc(Box::new(request))),
+"DeleteManagedPrefixList" => schema::read("DeleteManagedPrefixList", &request::prefix_list::DELETE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::DeleteManagedPrefixList(Box::new(request))),
+"DeleteNetworkInterface" => schema::read("DeleteNetworkInterface", &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DeleteNetworkInterface(Box::new(request))),
+"DeleteSecurityGroup" => schema::read("DeleteSecurityGroup", &request::security_group::DELETE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::DeleteSecurityGroup(Box::new(request))),
+"DeleteSubnet" => schema::read("DeleteSubnet", &request::subnet::DELETE_SUBNET_MEMBERS, params).map(|request| Self::DeleteSubnet(Box::new(request))),
+"DeleteTags" => schema::read("DeleteTags", &request::tag::DELETE_TAGS_MEMBERS, params).map(|request| Self::DeleteTags(Box::new(request))),
+"DeleteVpc" => schema::read("DeleteVpc", &request::vpc::DELETE_VPC_MEMBERS, params).map(|request| Self::DeleteVpc(Box::new(request))),
+"DescribeAccountAttributes" => schema::read("DescribeAccountAttributes", &request::region::DESCRIBE_ACCOUNT_ATTRIBUTES_MEMBERS, params).map(|request| Self::DescribeAccountAttributes(Box::new(request))),
+"DescribeAvailabilityZones" => schema::read("DescribeAvailabilityZones", &request::region::DESCRIBE_AVAILABILITY_ZONES_MEMBERS, params).map(|request| Self::DescribeAvailabilityZones(Box::new(request))),
+"DescribeImages" => schema::read("DescribeImages", &request::image::DESCRIBE_IMAGES_MEMBERS, params).map(|request| Self::DescribeImages(Box::new(request))),
+"DescribeInstanceAttribute" => schema::read("DescribeInstanceAttribute", &request::instance::DESCRIBE_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeInstanceAttribute(Box::new(request))),
+"DescribeInstanceStatus" => schema::read("DescribeInstanceStatus", &request::instance::DESCRIBE_INSTANCE_STATUS_MEMBERS, params).map(|request| Self::DescribeInstanceStatus(Box::new(request))),
+"DescribeInstanceTypes" => schema::read("DescribeInstanceTypes", &request::instance_type::DESCRIBE_INSTANCE_TYPES_MEMBERS, params).map(|request| Self::DescribeInstanceTypes(Box::new(request))),
+"DescribeInstances" => schema::read("DescribeInstances", &request::instance::DESCRIBE_INSTANCES_MEMBERS, params).map(|request| Self::DescribeInstances(Box::new(request))),
+"DescribeManagedPrefixLists" => schema::read("DescribeManagedPrefixLists", &request::prefix_list::DESCRIBE_MANAGED_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribeManagedPrefixLists(Box::new(request))),
+"DescribeNetworkInterfaceAttribute" => schema::read("DescribeNetworkInterfaceAttribute", &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaceAttribute(Box::new(request))),
+"DescribeNetworkInterfaces" => schema::read("DescribeNetworkInterfaces", &request::network_interface::DESCRIBE_NETWORK_INTERFACES_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaces(Box::new(request))),
+"DescribePrefixLists" => schema::read("DescribePrefixLists", &request::prefix_list::DESCRIBE_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribePrefixLists(Box::new(request))),
+"DescribeRegions" => schema::read("DescribeRegions", &request::region::DESCRIBE_REGIONS_MEMBERS, params).map(|request| Self::DescribeRegions(Box::new(request))),
+"DescribeSecurityGroupReferences" => schema::read("DescribeSecurityGroupReferences", &request::security_group_reference::DESCRIBE_SECURITY_GROUP_REFERENCES_MEMBERS, params).map(|request| Self::DescribeSecurityGroupReferences(Box::new(request))),
+"DescribeSecurityGroupRules" => schema::read("DescribeSecurityGroupRules", &request::security_group::DESCRIBE_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::DescribeSecurityGroupRules(Box::new(request))),
+"DescribeSecurityGroupVpcAssociations" => schema::read("DescribeSecurityGroupVpcAssociations", &request::security_group_vpc_association::DESCRIBE_SECURITY_GROUP_VPC_ASSOCIATIONS_MEMBERS, params).map(|request| Self::DescribeSecurityGroupVpcAssociations(Box::new(request))),
+"DescribeSecurityGroups" => schema::read("DescribeSecurityGroups", &request::security_group::DESCRIBE_SECURITY_GROUPS_MEMBERS, params).map(|request| Self::DescribeSecurityGroups(Box::new(request))),
+"DescribeStaleSecurityGroups" => schema::read("DescribeStaleSecurityGroups", &request::security_group_reference::DESCRIBE_STALE_SECURITY_GROUPS_MEMBERS, params).map(|request| Self::DescribeStaleSecurityGroups(Box::new(request))),
+"DescribeSubnets" => schema::read("DescribeSubnets", &request::subnet::DESCRIBE_SUBNETS_MEMBERS, params).map(|request| Self::DescribeSubnets(Box::new(request))),
+"DescribeTags" => schema::read("DescribeTags", &request::tag::DESCRIBE_TAGS_MEMBERS, params).map(|request| Self::DescribeTags(Box::new(request))),
+"DescribeVpcAttribute" => schema::read("DescribeVpcAttribute", &request::vpc::DESCRIBE_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeVpcAttribute(Box::new(request))),
+"DescribeVpcs" => schema::read("DescribeVpcs", &request::vpc::DESCRIBE_VPCS_MEMBERS, params).map(|request| Self::DescribeVpcs(Box::new(request))),
+"DetachNetworkInterface" => schema::read("DetachNetworkInterface", &request::network_interface::DETACH_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DetachNetworkInterface(Box::new(request))),
+"DisassociateSecurityGroupVpc" => schema::read("DisassociateSecurityGroupVpc", &request::security_group_vpc_association::DISASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::DisassociateSecurityGroupVpc(Box::new(request))),
+"GetConsoleOutput" => schema::read("GetConsoleOutput", &request::instance::GET_CONSOLE_OUTPUT_MEMBERS, params).map(|request| Self::GetConsoleOutput(Box::new(request))),
+"GetManagedPrefixListAssociations" => schema::read("GetManagedPrefixListAssociations", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ASSOCIATIONS_MEMBERS, params).map(|request| Self::GetManagedPrefixListAssociations(Box::new(request))),
+"GetManagedPrefixListEntries" => schema::read("GetManagedPrefixListEntries", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ENTRIES_MEMBERS, params).map(|request| Self::GetManagedPrefixListEntries(Box::new(request))),
+"GetSecurityGroupsForVpc" => schema::read("GetSecurityGroupsForVpc", &request::security_group_vpc_association::GET_SECURITY_GROUPS_FOR_VPC_MEMBERS, params).map(|request| Self::GetSecurityGroupsForVpc(Box::new(request))),
+"ModifyInstanceAttribute" => schema::read("ModifyInstanceAttribute", &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyInstanceAttribute(Box::new(request))),
+"ModifyManagedPrefixList" => schema::read("ModifyManagedPrefixList", &request::prefix_list::MODIFY_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::ModifyManagedPrefixList(Box::new(request))),
+"ModifyNetworkInterfaceAttribute" => schema::read("ModifyNetworkInterfaceAttribute", &request::network_interface::MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyNetworkInterfaceAttribute(Box::new(request))),
+"ModifySecurityGroupRules" => schema::read("ModifySecurityGroupRules", &request::security_group::MODIFY_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::ModifySecurityGroupRules(Box::new(request))),
+"ModifySubnetAttribute" => schema::read("ModifySubnetAttribute", &request::subnet::MODIFY_SUBNET_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifySubnetAttribute(Box::new(request))),
+"ModifyVpcAttribute" => schema::read("ModifyVpcAttribute", &request::vpc::MODIFY_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyVpcAttribute(Box::new(request))),
+"RebootInstances" => schema::read("RebootInstances", &request::instance::REBOOT_INSTANCES_MEMBERS, params).map(|request| Self::RebootInstances(Box::new(request))),
+"ResetNetworkInterfaceAttribute" => schema::read("ResetNetworkInterfaceAttribute", &request::network_interface::RESET_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ResetNetworkInterfaceAttribute(Box::new(request))),
+"RestoreManagedPrefixListVersion" => schema::read("RestoreManagedPrefixListVersion", &request::prefix_list::RESTORE_MANAGED_PREFIX_LIST_VERSION_MEMBERS, params).map(|request| Self::RestoreManagedPrefixListVersion(Box::new(request))),
+"RevokeSecurityGroupEgress" => schema::read("RevokeSecurityGroupEgress", &request::security_group::REVOKE_SECURITY_GROUP_EGRESS_MEMBERS, params).map(|request| Self::RevokeSecurityGroupEgress(Box::new(request))),
+"RevokeSecurityGroupIngress" => schema::read("RevokeSecurityGroupIngress", &request::security_group::REVOKE_SECURITY_GROUP_INGRESS_MEMBERS, params).map(|request| Self::RevokeSecurityGroupIngress(Box::new(request))),
+"RunInstances" => schema::read("RunInstances", &request::instance::RUN_INSTANCES_MEMBERS, params).map(|request| Self::RunInstances(Box::new(request))),
+"StartInstances" => schema::read("StartInstances", &request::instance::START_INSTANCES_MEMBERS, params).map(|request| Self::StartInstances(Box::new(request))),
+"StopInstances" => schema::read("StopInstances", &request::instance::STOP_INSTANCES_MEMBERS, params).map(|request| Self::StopInstances(Box::new(request))),
+"TerminateInstances" => schema::read("TerminateInstances", &request::instance::TERMINATE_INSTANCES_MEMBERS, params).map(|request| Self::TerminateInstances(Box::new(request))),
+"UnassignPrivateIpAddresses" => schema::read("UnassignPrivateIpAddresses", &request::network_interface::UNASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS, params).map(|request| Self::UnassignPrivateIpAddresses(Box::new(request))),
+"UpdateSecurityGroupRuleDescriptionsEgress" => schema::read("UpdateSecurityGroupRuleDescriptionsEgress", &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_MEMBERS, params).map(|request| Self::UpdateSecurityGroupRuleDescriptionsEgress(Box::new(request))),
+"UpdateSecurityGroupRuleDescriptionsIngress" => schema::read("UpdateSecurityGroupRuleDescriptionsIngress", &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_MEMBERS, params).map(|request| Self::UpdateSecurityGroupRuleDescriptionsIngress(Box::new(request))),
 
-            other if NOT_IMPLEMENTED.binary_search(&other).is_ok() => {
-                Err(ApiError::operation_not_implemented(other))
-            }
-            other => Err(ApiError::invalid_action(other)),
-        }
+other if NOT_IMPLEMENTED.binary_search(&other).is_ok() => Err(ApiError::operation_not_implemented(other)),
+other => Err(ApiError::invalid_action(other)), }
     }
 
     /// The operation's name.
@@ -398,14 +216,17 @@ impl Request {
     pub fn operation(&self) -> &'static str {
         match self {
             Self::AssignPrivateIpAddresses(_) => "AssignPrivateIpAddresses",
+            Self::AssociateSecurityGroupVpc(_) => "AssociateSecurityGroupVpc",
             Self::AttachNetworkInterface(_) => "AttachNetworkInterface",
             Self::AuthorizeSecurityGroupEgress(_) => "AuthorizeSecurityGroupEgress",
             Self::AuthorizeSecurityGroupIngress(_) => "AuthorizeSecurityGroupIngress",
+            Self::CreateManagedPrefixList(_) => "CreateManagedPrefixList",
             Self::CreateNetworkInterface(_) => "CreateNetworkInterface",
             Self::CreateSecurityGroup(_) => "CreateSecurityGroup",
             Self::CreateSubnet(_) => "CreateSubnet",
             Self::CreateTags(_) => "CreateTags",
             Self::CreateVpc(_) => "CreateVpc",
+            Self::DeleteManagedPrefixList(_) => "DeleteManagedPrefixList",
             Self::DeleteNetworkInterface(_) => "DeleteNetworkInterface",
             Self::DeleteSecurityGroup(_) => "DeleteSecurityGroup",
             Self::DeleteSubnet(_) => "DeleteSubnet",
@@ -418,24 +239,35 @@ impl Request {
             Self::DescribeInstanceStatus(_) => "DescribeInstanceStatus",
             Self::DescribeInstanceTypes(_) => "DescribeInstanceTypes",
             Self::DescribeInstances(_) => "DescribeInstances",
+            Self::DescribeManagedPrefixLists(_) => "DescribeManagedPrefixLists",
             Self::DescribeNetworkInterfaceAttribute(_) => "DescribeNetworkInterfaceAttribute",
             Self::DescribeNetworkInterfaces(_) => "DescribeNetworkInterfaces",
+            Self::DescribePrefixLists(_) => "DescribePrefixLists",
             Self::DescribeRegions(_) => "DescribeRegions",
+            Self::DescribeSecurityGroupReferences(_) => "DescribeSecurityGroupReferences",
             Self::DescribeSecurityGroupRules(_) => "DescribeSecurityGroupRules",
+            Self::DescribeSecurityGroupVpcAssociations(_) => "DescribeSecurityGroupVpcAssociations",
             Self::DescribeSecurityGroups(_) => "DescribeSecurityGroups",
+            Self::DescribeStaleSecurityGroups(_) => "DescribeStaleSecurityGroups",
             Self::DescribeSubnets(_) => "DescribeSubnets",
             Self::DescribeTags(_) => "DescribeTags",
             Self::DescribeVpcAttribute(_) => "DescribeVpcAttribute",
             Self::DescribeVpcs(_) => "DescribeVpcs",
             Self::DetachNetworkInterface(_) => "DetachNetworkInterface",
+            Self::DisassociateSecurityGroupVpc(_) => "DisassociateSecurityGroupVpc",
             Self::GetConsoleOutput(_) => "GetConsoleOutput",
+            Self::GetManagedPrefixListAssociations(_) => "GetManagedPrefixListAssociations",
+            Self::GetManagedPrefixListEntries(_) => "GetManagedPrefixListEntries",
+            Self::GetSecurityGroupsForVpc(_) => "GetSecurityGroupsForVpc",
             Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
+            Self::ModifyManagedPrefixList(_) => "ModifyManagedPrefixList",
             Self::ModifyNetworkInterfaceAttribute(_) => "ModifyNetworkInterfaceAttribute",
             Self::ModifySecurityGroupRules(_) => "ModifySecurityGroupRules",
             Self::ModifySubnetAttribute(_) => "ModifySubnetAttribute",
             Self::ModifyVpcAttribute(_) => "ModifyVpcAttribute",
             Self::RebootInstances(_) => "RebootInstances",
             Self::ResetNetworkInterfaceAttribute(_) => "ResetNetworkInterfaceAttribute",
+            Self::RestoreManagedPrefixListVersion(_) => "RestoreManagedPrefixListVersion",
             Self::RevokeSecurityGroupEgress(_) => "RevokeSecurityGroupEgress",
             Self::RevokeSecurityGroupIngress(_) => "RevokeSecurityGroupIngress",
             Self::RunInstances(_) => "RunInstances",
@@ -458,12 +290,16 @@ impl Request {
 pub enum Response {
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<response::AssignPrivateIpAddressesResponse>),
+    /// AssociateSecurityGroupVpc.
+    AssociateSecurityGroupVpc(Box<response::AssociateSecurityGroupVpcResponse>),
     /// AttachNetworkInterface.
     AttachNetworkInterface(Box<response::AttachNetworkInterfaceResponse>),
     /// AuthorizeSecurityGroupEgress.
     AuthorizeSecurityGroupEgress(Box<response::AuthorizeSecurityGroupEgressResponse>),
     /// AuthorizeSecurityGroupIngress.
     AuthorizeSecurityGroupIngress(Box<response::AuthorizeSecurityGroupIngressResponse>),
+    /// CreateManagedPrefixList.
+    CreateManagedPrefixList(Box<response::CreateManagedPrefixListResponse>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<response::CreateNetworkInterfaceResponse>),
     /// CreateSecurityGroup.
@@ -474,6 +310,8 @@ pub enum Response {
     CreateTags(Box<response::CreateTagsResponse>),
     /// CreateVpc.
     CreateVpc(Box<response::CreateVpcResponse>),
+    /// DeleteManagedPrefixList.
+    DeleteManagedPrefixList(Box<response::DeleteManagedPrefixListResponse>),
     /// DeleteNetworkInterface.
     DeleteNetworkInterface(Box<response::DeleteNetworkInterfaceResponse>),
     /// DeleteSecurityGroup.
@@ -498,16 +336,28 @@ pub enum Response {
     DescribeInstanceTypes(Box<response::DescribeInstanceTypesResponse>),
     /// DescribeInstances.
     DescribeInstances(Box<response::DescribeInstancesResponse>),
+    /// DescribeManagedPrefixLists.
+    DescribeManagedPrefixLists(Box<response::DescribeManagedPrefixListsResponse>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<response::DescribeNetworkInterfaceAttributeResponse>),
     /// DescribeNetworkInterfaces.
     DescribeNetworkInterfaces(Box<response::DescribeNetworkInterfacesResponse>),
+    /// DescribePrefixLists.
+    DescribePrefixLists(Box<response::DescribePrefixListsResponse>),
     /// DescribeRegions.
     DescribeRegions(Box<response::DescribeRegionsResponse>),
+    /// DescribeSecurityGroupReferences.
+    DescribeSecurityGroupReferences(Box<response::DescribeSecurityGroupReferencesResponse>),
     /// DescribeSecurityGroupRules.
     DescribeSecurityGroupRules(Box<response::DescribeSecurityGroupRulesResponse>),
+    /// DescribeSecurityGroupVpcAssociations.
+    DescribeSecurityGroupVpcAssociations(
+        Box<response::DescribeSecurityGroupVpcAssociationsResponse>,
+    ),
     /// DescribeSecurityGroups.
     DescribeSecurityGroups(Box<response::DescribeSecurityGroupsResponse>),
+    /// DescribeStaleSecurityGroups.
+    DescribeStaleSecurityGroups(Box<response::DescribeStaleSecurityGroupsResponse>),
     /// DescribeSubnets.
     DescribeSubnets(Box<response::DescribeSubnetsResponse>),
     /// DescribeTags.
@@ -518,10 +368,20 @@ pub enum Response {
     DescribeVpcs(Box<response::DescribeVpcsResponse>),
     /// DetachNetworkInterface.
     DetachNetworkInterface(Box<response::DetachNetworkInterfaceResponse>),
+    /// DisassociateSecurityGroupVpc.
+    DisassociateSecurityGroupVpc(Box<response::DisassociateSecurityGroupVpcResponse>),
     /// GetConsoleOutput.
     GetConsoleOutput(Box<response::GetConsoleOutputResponse>),
+    /// GetManagedPrefixListAssociations.
+    GetManagedPrefixListAssociations(Box<response::GetManagedPrefixListAssociationsResponse>),
+    /// GetManagedPrefixListEntries.
+    GetManagedPrefixListEntries(Box<response::GetManagedPrefixListEntriesResponse>),
+    /// GetSecurityGroupsForVpc.
+    GetSecurityGroupsForVpc(Box<response::GetSecurityGroupsForVpcResponse>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<response::ModifyInstanceAttributeResponse>),
+    /// ModifyManagedPrefixList.
+    ModifyManagedPrefixList(Box<response::ModifyManagedPrefixListResponse>),
     /// ModifyNetworkInterfaceAttribute.
     ModifyNetworkInterfaceAttribute(Box<response::ModifyNetworkInterfaceAttributeResponse>),
     /// ModifySecurityGroupRules.
@@ -534,6 +394,8 @@ pub enum Response {
     RebootInstances(Box<response::RebootInstancesResponse>),
     /// ResetNetworkInterfaceAttribute.
     ResetNetworkInterfaceAttribute(Box<response::ResetNetworkInterfaceAttributeResponse>),
+    /// RestoreManagedPrefixListVersion.
+    RestoreManagedPrefixListVersion(Box<response::RestoreManagedPrefixListVersionResponse>),
     /// RevokeSecurityGroupEgress.
     RevokeSecurityGroupEgress(Box<response::RevokeSecurityGroupEgressResponse>),
     /// RevokeSecurityGroupIngress.
@@ -562,14 +424,17 @@ impl ToXml for Response {
     fn to_xml(&self, xml: &mut Xml) {
         match self {
             Self::AssignPrivateIpAddresses(response) => response.to_xml(xml),
+            Self::AssociateSecurityGroupVpc(response) => response.to_xml(xml),
             Self::AttachNetworkInterface(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupEgress(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupIngress(response) => response.to_xml(xml),
+            Self::CreateManagedPrefixList(response) => response.to_xml(xml),
             Self::CreateNetworkInterface(response) => response.to_xml(xml),
             Self::CreateSecurityGroup(response) => response.to_xml(xml),
             Self::CreateSubnet(response) => response.to_xml(xml),
             Self::CreateTags(response) => response.to_xml(xml),
             Self::CreateVpc(response) => response.to_xml(xml),
+            Self::DeleteManagedPrefixList(response) => response.to_xml(xml),
             Self::DeleteNetworkInterface(response) => response.to_xml(xml),
             Self::DeleteSecurityGroup(response) => response.to_xml(xml),
             Self::DeleteSubnet(response) => response.to_xml(xml),
@@ -582,24 +447,35 @@ impl ToXml for Response {
             Self::DescribeInstanceStatus(response) => response.to_xml(xml),
             Self::DescribeInstanceTypes(response) => response.to_xml(xml),
             Self::DescribeInstances(response) => response.to_xml(xml),
+            Self::DescribeManagedPrefixLists(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaces(response) => response.to_xml(xml),
+            Self::DescribePrefixLists(response) => response.to_xml(xml),
             Self::DescribeRegions(response) => response.to_xml(xml),
+            Self::DescribeSecurityGroupReferences(response) => response.to_xml(xml),
             Self::DescribeSecurityGroupRules(response) => response.to_xml(xml),
+            Self::DescribeSecurityGroupVpcAssociations(response) => response.to_xml(xml),
             Self::DescribeSecurityGroups(response) => response.to_xml(xml),
+            Self::DescribeStaleSecurityGroups(response) => response.to_xml(xml),
             Self::DescribeSubnets(response) => response.to_xml(xml),
             Self::DescribeTags(response) => response.to_xml(xml),
             Self::DescribeVpcAttribute(response) => response.to_xml(xml),
             Self::DescribeVpcs(response) => response.to_xml(xml),
             Self::DetachNetworkInterface(response) => response.to_xml(xml),
+            Self::DisassociateSecurityGroupVpc(response) => response.to_xml(xml),
             Self::GetConsoleOutput(response) => response.to_xml(xml),
+            Self::GetManagedPrefixListAssociations(response) => response.to_xml(xml),
+            Self::GetManagedPrefixListEntries(response) => response.to_xml(xml),
+            Self::GetSecurityGroupsForVpc(response) => response.to_xml(xml),
             Self::ModifyInstanceAttribute(response) => response.to_xml(xml),
+            Self::ModifyManagedPrefixList(response) => response.to_xml(xml),
             Self::ModifyNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::ModifySecurityGroupRules(response) => response.to_xml(xml),
             Self::ModifySubnetAttribute(response) => response.to_xml(xml),
             Self::ModifyVpcAttribute(response) => response.to_xml(xml),
             Self::RebootInstances(response) => response.to_xml(xml),
             Self::ResetNetworkInterfaceAttribute(response) => response.to_xml(xml),
+            Self::RestoreManagedPrefixListVersion(response) => response.to_xml(xml),
             Self::RevokeSecurityGroupEgress(response) => response.to_xml(xml),
             Self::RevokeSecurityGroupIngress(response) => response.to_xml(xml),
             Self::RunInstances(response) => response.to_xml(xml),
@@ -619,6 +495,12 @@ impl From<response::AssignPrivateIpAddressesResponse> for Response {
     }
 }
 
+impl From<response::AssociateSecurityGroupVpcResponse> for Response {
+    fn from(response: response::AssociateSecurityGroupVpcResponse) -> Self {
+        Self::AssociateSecurityGroupVpc(Box::new(response))
+    }
+}
+
 impl From<response::AttachNetworkInterfaceResponse> for Response {
     fn from(response: response::AttachNetworkInterfaceResponse) -> Self {
         Self::AttachNetworkInterface(Box::new(response))
@@ -634,6 +516,12 @@ impl From<response::AuthorizeSecurityGroupEgressResponse> for Response {
 impl From<response::AuthorizeSecurityGroupIngressResponse> for Response {
     fn from(response: response::AuthorizeSecurityGroupIngressResponse) -> Self {
         Self::AuthorizeSecurityGroupIngress(Box::new(response))
+    }
+}
+
+impl From<response::CreateManagedPrefixListResponse> for Response {
+    fn from(response: response::CreateManagedPrefixListResponse) -> Self {
+        Self::CreateManagedPrefixList(Box::new(response))
     }
 }
 
@@ -664,6 +552,12 @@ impl From<response::CreateTagsResponse> for Response {
 impl From<response::CreateVpcResponse> for Response {
     fn from(response: response::CreateVpcResponse) -> Self {
         Self::CreateVpc(Box::new(response))
+    }
+}
+
+impl From<response::DeleteManagedPrefixListResponse> for Response {
+    fn from(response: response::DeleteManagedPrefixListResponse) -> Self {
+        Self::DeleteManagedPrefixList(Box::new(response))
     }
 }
 
@@ -739,6 +633,12 @@ impl From<response::DescribeInstancesResponse> for Response {
     }
 }
 
+impl From<response::DescribeManagedPrefixListsResponse> for Response {
+    fn from(response: response::DescribeManagedPrefixListsResponse) -> Self {
+        Self::DescribeManagedPrefixLists(Box::new(response))
+    }
+}
+
 impl From<response::DescribeNetworkInterfaceAttributeResponse> for Response {
     fn from(response: response::DescribeNetworkInterfaceAttributeResponse) -> Self {
         Self::DescribeNetworkInterfaceAttribute(Box::new(response))
@@ -751,9 +651,21 @@ impl From<response::DescribeNetworkInterfacesResponse> for Response {
     }
 }
 
+impl From<response::DescribePrefixListsResponse> for Response {
+    fn from(response: response::DescribePrefixListsResponse) -> Self {
+        Self::DescribePrefixLists(Box::new(response))
+    }
+}
+
 impl From<response::DescribeRegionsResponse> for Response {
     fn from(response: response::DescribeRegionsResponse) -> Self {
         Self::DescribeRegions(Box::new(response))
+    }
+}
+
+impl From<response::DescribeSecurityGroupReferencesResponse> for Response {
+    fn from(response: response::DescribeSecurityGroupReferencesResponse) -> Self {
+        Self::DescribeSecurityGroupReferences(Box::new(response))
     }
 }
 
@@ -763,9 +675,21 @@ impl From<response::DescribeSecurityGroupRulesResponse> for Response {
     }
 }
 
+impl From<response::DescribeSecurityGroupVpcAssociationsResponse> for Response {
+    fn from(response: response::DescribeSecurityGroupVpcAssociationsResponse) -> Self {
+        Self::DescribeSecurityGroupVpcAssociations(Box::new(response))
+    }
+}
+
 impl From<response::DescribeSecurityGroupsResponse> for Response {
     fn from(response: response::DescribeSecurityGroupsResponse) -> Self {
         Self::DescribeSecurityGroups(Box::new(response))
+    }
+}
+
+impl From<response::DescribeStaleSecurityGroupsResponse> for Response {
+    fn from(response: response::DescribeStaleSecurityGroupsResponse) -> Self {
+        Self::DescribeStaleSecurityGroups(Box::new(response))
     }
 }
 
@@ -799,15 +723,45 @@ impl From<response::DetachNetworkInterfaceResponse> for Response {
     }
 }
 
+impl From<response::DisassociateSecurityGroupVpcResponse> for Response {
+    fn from(response: response::DisassociateSecurityGroupVpcResponse) -> Self {
+        Self::DisassociateSecurityGroupVpc(Box::new(response))
+    }
+}
+
 impl From<response::GetConsoleOutputResponse> for Response {
     fn from(response: response::GetConsoleOutputResponse) -> Self {
         Self::GetConsoleOutput(Box::new(response))
     }
 }
 
+impl From<response::GetManagedPrefixListAssociationsResponse> for Response {
+    fn from(response: response::GetManagedPrefixListAssociationsResponse) -> Self {
+        Self::GetManagedPrefixListAssociations(Box::new(response))
+    }
+}
+
+impl From<response::GetManagedPrefixListEntriesResponse> for Response {
+    fn from(response: response::GetManagedPrefixListEntriesResponse) -> Self {
+        Self::GetManagedPrefixListEntries(Box::new(response))
+    }
+}
+
+impl From<response::GetSecurityGroupsForVpcResponse> for Response {
+    fn from(response: response::GetSecurityGroupsForVpcResponse) -> Self {
+        Self::GetSecurityGroupsForVpc(Box::new(response))
+    }
+}
+
 impl From<response::ModifyInstanceAttributeResponse> for Response {
     fn from(response: response::ModifyInstanceAttributeResponse) -> Self {
         Self::ModifyInstanceAttribute(Box::new(response))
+    }
+}
+
+impl From<response::ModifyManagedPrefixListResponse> for Response {
+    fn from(response: response::ModifyManagedPrefixListResponse) -> Self {
+        Self::ModifyManagedPrefixList(Box::new(response))
     }
 }
 
@@ -844,6 +798,12 @@ impl From<response::RebootInstancesResponse> for Response {
 impl From<response::ResetNetworkInterfaceAttributeResponse> for Response {
     fn from(response: response::ResetNetworkInterfaceAttributeResponse) -> Self {
         Self::ResetNetworkInterfaceAttribute(Box::new(response))
+    }
+}
+
+impl From<response::RestoreManagedPrefixListVersionResponse> for Response {
+    fn from(response: response::RestoreManagedPrefixListVersionResponse) -> Self {
+        Self::RestoreManagedPrefixListVersion(Box::new(response))
     }
 }
 
@@ -901,6 +861,72 @@ impl From<response::UpdateSecurityGroupRuleDescriptionsIngressResponse> for Resp
     }
 }
 
+/// The operations, by name.
+pub static OPERATIONS: &[&str] = &[
+    "AssignPrivateIpAddresses",
+    "AssociateSecurityGroupVpc",
+    "AttachNetworkInterface",
+    "AuthorizeSecurityGroupEgress",
+    "AuthorizeSecurityGroupIngress",
+    "CreateManagedPrefixList",
+    "CreateNetworkInterface",
+    "CreateSecurityGroup",
+    "CreateSubnet",
+    "CreateTags",
+    "CreateVpc",
+    "DeleteManagedPrefixList",
+    "DeleteNetworkInterface",
+    "DeleteSecurityGroup",
+    "DeleteSubnet",
+    "DeleteTags",
+    "DeleteVpc",
+    "DescribeAccountAttributes",
+    "DescribeAvailabilityZones",
+    "DescribeImages",
+    "DescribeInstanceAttribute",
+    "DescribeInstanceStatus",
+    "DescribeInstanceTypes",
+    "DescribeInstances",
+    "DescribeManagedPrefixLists",
+    "DescribeNetworkInterfaceAttribute",
+    "DescribeNetworkInterfaces",
+    "DescribePrefixLists",
+    "DescribeRegions",
+    "DescribeSecurityGroupReferences",
+    "DescribeSecurityGroupRules",
+    "DescribeSecurityGroupVpcAssociations",
+    "DescribeSecurityGroups",
+    "DescribeStaleSecurityGroups",
+    "DescribeSubnets",
+    "DescribeTags",
+    "DescribeVpcAttribute",
+    "DescribeVpcs",
+    "DetachNetworkInterface",
+    "DisassociateSecurityGroupVpc",
+    "GetConsoleOutput",
+    "GetManagedPrefixListAssociations",
+    "GetManagedPrefixListEntries",
+    "GetSecurityGroupsForVpc",
+    "ModifyInstanceAttribute",
+    "ModifyManagedPrefixList",
+    "ModifyNetworkInterfaceAttribute",
+    "ModifySecurityGroupRules",
+    "ModifySubnetAttribute",
+    "ModifyVpcAttribute",
+    "RebootInstances",
+    "ResetNetworkInterfaceAttribute",
+    "RestoreManagedPrefixListVersion",
+    "RevokeSecurityGroupEgress",
+    "RevokeSecurityGroupIngress",
+    "RunInstances",
+    "StartInstances",
+    "StopInstances",
+    "TerminateInstances",
+    "UnassignPrivateIpAddresses",
+    "UpdateSecurityGroupRuleDescriptionsEgress",
+    "UpdateSecurityGroupRuleDescriptionsIngress",
+];
+
 /// AWS's other operations, by name.
 static NOT_IMPLEMENTED: &[&str] = &[
     "AcceptAddressTransfer",
@@ -931,7 +957,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AssociateNatGatewayAddress",
     "AssociateRouteServer",
     "AssociateRouteTable",
-    "AssociateSecurityGroupVpc",
     "AssociateSubnetCidrBlock",
     "AssociateTransitGatewayMulticastDomain",
     "AssociateTransitGatewayPolicyTable",
@@ -1004,7 +1029,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateLocalGatewayVirtualInterface",
     "CreateLocalGatewayVirtualInterfaceGroup",
     "CreateMacSystemIntegrityProtectionModificationTask",
-    "CreateManagedPrefixList",
     "CreateNatGateway",
     "CreateNetworkAcl",
     "CreateNetworkAclEntry",
@@ -1093,7 +1117,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteLocalGatewayRouteTableVpcAssociation",
     "DeleteLocalGatewayVirtualInterface",
     "DeleteLocalGatewayVirtualInterfaceGroup",
-    "DeleteManagedPrefixList",
     "DeleteNatGateway",
     "DeleteNetworkAcl",
     "DeleteNetworkAclEntry",
@@ -1243,7 +1266,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeLockedSnapshots",
     "DescribeMacHosts",
     "DescribeMacModificationTasks",
-    "DescribeManagedPrefixLists",
     "DescribeMovingAddresses",
     "DescribeNatGateways",
     "DescribeNetworkAcls",
@@ -1254,7 +1276,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeNetworkInterfacePermissions",
     "DescribeOutpostLags",
     "DescribePlacementGroups",
-    "DescribePrefixLists",
     "DescribePrincipalIdFormat",
     "DescribePublicIpv4Pools",
     "DescribeReplaceRootVolumeTasks",
@@ -1271,8 +1292,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeSecondaryInterfaces",
     "DescribeSecondaryNetworks",
     "DescribeSecondarySubnets",
-    "DescribeSecurityGroupReferences",
-    "DescribeSecurityGroupVpcAssociations",
     "DescribeServiceLinkVirtualInterfaces",
     "DescribeSnapshotAttribute",
     "DescribeSnapshotTierStatus",
@@ -1283,7 +1302,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeSpotFleetRequests",
     "DescribeSpotInstanceRequests",
     "DescribeSpotPriceHistory",
-    "DescribeStaleSecurityGroups",
     "DescribeStoreImageTasks",
     "DescribeTrafficMirrorFilterRules",
     "DescribeTrafficMirrorFilters",
@@ -1363,7 +1381,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DisassociateNatGatewayAddress",
     "DisassociateRouteServer",
     "DisassociateRouteTable",
-    "DisassociateSecurityGroupVpc",
     "DisassociateSubnetCidrBlock",
     "DisassociateTransitGatewayMulticastDomain",
     "DisassociateTransitGatewayPolicyTable",
@@ -1437,8 +1454,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "GetIpamPrefixListResolverVersions",
     "GetIpamResourceCidrs",
     "GetLaunchTemplateData",
-    "GetManagedPrefixListAssociations",
-    "GetManagedPrefixListEntries",
     "GetManagedResourceVisibility",
     "GetNetworkInsightsAccessScopeAnalysisFindings",
     "GetNetworkInsightsAccessScopeContent",
@@ -1447,7 +1462,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "GetRouteServerAssociations",
     "GetRouteServerPropagations",
     "GetRouteServerRoutingDatabase",
-    "GetSecurityGroupsForVpc",
     "GetSerialConsoleAccessStatus",
     "GetSnapshotBlockPublicAccessState",
     "GetSpotPlacementScores",
@@ -1512,7 +1526,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifyIpamScope",
     "ModifyLaunchTemplate",
     "ModifyLocalGatewayRoute",
-    "ModifyManagedPrefixList",
     "ModifyManagedResourceVisibility",
     "ModifyPrivateDnsNameOptions",
     "ModifyPublicIpDnsNameOptions",
@@ -1597,7 +1610,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ResetSnapshotAttribute",
     "RestoreAddressToClassic",
     "RestoreImageFromRecycleBin",
-    "RestoreManagedPrefixListVersion",
     "RestoreSnapshotFromRecycleBin",
     "RestoreSnapshotTier",
     "RestoreVolumeFromRecycleBin",
