@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use enid_api::generated::ec2::operations::OPERATIONS;
 use enid_api::throttle::{Rate, Throttle};
-use enid_control::{Images, Quotas};
+use enid_control::{Images, PublicPools, Quotas};
+use enid_host::outside::Wanted;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
 /// A configuration. Every key is optional; an unknown one is an error.
@@ -17,6 +19,8 @@ pub(crate) struct Config {
     pub(crate) datapath: DatapathConfig,
     /// Which image ids can be launched.
     pub(crate) images: ImagesConfig,
+    /// Which public addresses lead to instances.
+    pub(crate) outside: OutsideConfig,
     /// How many of each resource there may be.
     pub(crate) quotas: QuotaConfig,
     /// How many requests are answered.
@@ -70,6 +74,55 @@ pub(crate) struct DatapathConfig {
     pub(crate) flow_entries: Option<u32>,
 }
 
+/// The pools of public addresses. Without any, the daemon takes a slice of the default ones for itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct OutsideConfig {
+    /// Where Elastic IPs and public addresses of instances come from.
+    pool: Option<Ipv4Net>,
+    /// Where the IPv6 blocks of VPCs come from, a /56 each.
+    ipv6_pool: Option<Ipv6Net>,
+}
+
+impl OutsideConfig {
+    /// The pools as a whole, for a daemon without a datapath: nobody else on the host sees them.
+    pub(crate) fn pools(&self) -> PublicPools {
+        let default = PublicPools::default();
+        PublicPools {
+            ipv4: self.pool.unwrap_or(default.ipv4),
+            ipv6: self.ipv6_pool.unwrap_or(default.ipv6),
+        }
+    }
+
+    /// What this host may be asked for: the pools that were named, or a slice of the default ones.
+    pub(crate) fn wanted(&self) -> Wanted {
+        let PublicPools { ipv4, ipv6 } = self.pools();
+        let slices = Wanted::slices_of(ipv4, ipv6);
+        Wanted {
+            ipv4: self.pool.map_or(slices.ipv4, |pool| vec![pool]),
+            ipv6: self.ipv6_pool.map_or(slices.ipv6, |pool| vec![pool]),
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let pools = self.pools();
+        // The network, the host's own address, the last one, and one to give away.
+        anyhow::ensure!(
+            pools.ipv4.prefix_len() <= 30,
+            "outside.pool must have room for addresses: a /30 or larger"
+        );
+        anyhow::ensure!(
+            pools.ipv6.prefix_len() <= 55,
+            "outside.ipv6_pool must have room for a VPC's /56 beside the host's own: a /55 or larger"
+        );
+        anyhow::ensure!(
+            pools.ipv4 == pools.ipv4.trunc() && pools.ipv6 == pools.ipv6.trunc(),
+            "outside.pool and outside.ipv6_pool must be blocks whose host bits are zero"
+        );
+        Ok(())
+    }
+}
+
 /// Quotas; AWS's defaults where absent.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -97,6 +150,7 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {name}"))?;
         let config: Self = toml::from_str(&text).with_context(|| format!("understand {name}"))?;
         config.quotas()?;
+        config.outside.check()?;
         config.throttle()?;
         Ok(config)
     }
@@ -165,6 +219,28 @@ mod tests {
         assert_eq!(config.quotas()?.vpcs, 50);
         let config: Config = toml::from_str("[quotas]\nrules_per_group = 201")?;
         assert!(config.quotas().is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_pool_that_is_named_is_taken_as_a_whole() -> anyhow::Result<()> {
+        let config: Config = toml::from_str("")?;
+        let wanted = config.outside.wanted();
+        assert_eq!(wanted.ipv4.first(), Some(&"198.18.0.0/19".parse()?));
+        assert_eq!(config.outside.pools(), PublicPools::default());
+        let config: Config = toml::from_str("[outside]\npool = \"203.0.113.0/24\"")?;
+        config.outside.check()?;
+        let wanted = config.outside.wanted();
+        assert_eq!(wanted.ipv4, ["203.0.113.0/24".parse()?]);
+        assert_eq!(wanted.ipv6.len(), 256);
+        for bad in [
+            "pool = \"203.0.113.0/31\"",
+            "pool = \"203.0.113.1/24\"",
+            "ipv6_pool = \"2001:db8::/56\"",
+        ] {
+            let config: Config = toml::from_str(&format!("[outside]\n{bad}"))?;
+            assert!(config.outside.check().is_err(), "{bad}");
+        }
         Ok(())
     }
 

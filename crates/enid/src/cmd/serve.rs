@@ -80,7 +80,12 @@ async fn daemon(
         true => Some(Host::start(&own, config, &store)?),
         false => None,
     };
+    let pools = match &host {
+        Some(host) => host.pools(),
+        None => config.outside.pools(),
+    };
     let control = Control::new(store.clone(), Arc::new(SystemClock), rand::make_rng())
+        .with_pools(pools)
         .with_quotas(config.quotas()?)
         .with_images(config.images.into());
     let control = Arc::new(control);
