@@ -115,8 +115,8 @@ def test_flat_parameters(ec2, place):
     (icmp(ANYWHERE, -1, 3), "InvalidPermission.Malformed", None),
     (tcp(UNKNOWN, 80), "InvalidGroup.NotFound", f"The security group '{UNKNOWN}' does not exist"),
     ({"IpProtocol": "tcp", "FromPort": 1, "ToPort": 1,
-      "PrefixListIds": [{"PrefixListId": "pl-12345678"}]}, "UnsupportedOperation",
-     "…PrefixListIds"),
+      "PrefixListIds": [{"PrefixListId": "pl-12345678"}]}, "InvalidPrefixListID.NotFound",
+     "…pl-12345678"),
 ])
 def test_wrong_rules(ec2, place, permission, code, words):
     _, group = place

@@ -87,7 +87,10 @@ fn generate(root: &Path) -> Result<BTreeMap<PathBuf, String>> {
         files.insert(home.join("operations.rs"), format_rust(&text)?);
         covered.push((service, operations));
     }
-    files.insert(PathBuf::from(coverage::PAGE), coverage::page(&covered)?);
+    files.insert(
+        PathBuf::from(coverage::PAGE),
+        coverage::page(root, &covered)?,
+    );
     Ok(files)
 }
 
@@ -215,6 +218,7 @@ fn operations_file(service: &Service, model: &Model) -> Result<String> {
             ),
         )?;
     }
+    let implemented: Vec<&str> = supported.keys().copied().collect();
     let others: Vec<&str> = model
         .operations
         .keys()
@@ -241,6 +245,8 @@ fn operations_file(service: &Service, model: &Model) -> Result<String> {
          /// An answer.\n#[derive(Clone, Debug, PartialEq)]\npub enum Response {{ {responses} }}\n\n\
          impl ToXml for Response {{ fn to_xml(&self, xml: &mut Xml) {{ match self {{ {writes} }} }} }}\n\n\
          {froms}\n\
+         /// The operations, by name.\n\
+         pub static OPERATIONS: &[&str] = &{implemented:?};\n\n\
          /// AWS's other operations, by name.\n\
          static NOT_IMPLEMENTED: &[&str] = &{others:?};\n",
         name = service.name,

@@ -11,6 +11,7 @@ mod codegen_support;
 mod coverage;
 mod ebpf;
 mod pins;
+mod reach;
 mod setup;
 mod tidy;
 

@@ -151,7 +151,7 @@ pub fn explain(state: &Arc<State>, question: &Question) -> Result<Explanation, U
             target_port: question.port,
         },
     );
-    let receiver = story.route.ok().map(EniId);
+    let receiver = story.way.ok().map(EniId);
     let receiver = receiver
         .and_then(|id| region.network_interfaces.get(&id))
         .map(|found| Arc::clone(found.record()))
@@ -201,7 +201,7 @@ fn hops(
     let mut hops = vec![
         plain("source-check", story.spoof_guard),
         gate("egress-gate", Some(from.id), story.egress),
-        plain("route", story.route.map(|_| ())),
+        plain("route", story.way.map(|_| ())),
     ];
     if let Some(ingress) = story.ingress {
         hops.push(gate("ingress-gate", to.map(|to| to.id), ingress));

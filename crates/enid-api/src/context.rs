@@ -1,12 +1,14 @@
 //! What an operation knows of the request beyond its parameters.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use enid_control::Caller;
 use enid_model::key::AccountId;
 use enid_model::region::Region;
 
+use crate::policy::Permissions;
 use crate::wire::text::Text;
 
 /// Who asks, where, and under which id.
@@ -18,6 +20,8 @@ pub struct Context {
     pub region: &'static Region,
     /// The access key that signed the request.
     pub access_key_id: String,
+    /// What the policy of the key allows; a key without one may do everything.
+    pub permissions: Option<Arc<Permissions>>,
     /// The id of the request.
     pub request_id: RequestId,
     /// Whether to stop short of changing anything. Operations that only read need not look at it:

@@ -160,6 +160,29 @@ impl ApiError {
         Self::new("DryRunOperation", 412, message.to_owned())
     }
 
+    /// The policy of the key does not allow a request of EC2; `reason` names who, what and why.
+    #[must_use]
+    pub fn unauthorized(reason: &str) -> Self {
+        let message = format!("You are not authorized to perform this operation. {reason}");
+        Self::new("UnauthorizedOperation", 403, message)
+    }
+
+    /// The policy of the key does not allow a request of another service.
+    #[must_use]
+    pub fn access_denied(reason: &str) -> Self {
+        Self::new("AccessDenied", 403, reason.to_owned())
+    }
+
+    /// There are more requests than AWS would answer.
+    #[must_use]
+    pub fn request_limit_exceeded() -> Self {
+        Self::new(
+            "RequestLimitExceeded",
+            503,
+            "Request limit exceeded.".to_owned(),
+        )
+    }
+
     fn unsupported(message: String) -> Self {
         Self::new("UnsupportedOperation", 400, message)
     }

@@ -1,20 +1,24 @@
 //! From a whole HTTP request to a whole HTTP response.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use enid_model::time::Clock;
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
 use crate::context::{Context, RequestId, RequestIds};
 use crate::ec2::Ec2;
 use crate::error::ApiError;
+use crate::policy::authorize;
+use crate::policy::request::{Origin, Permissions};
 use crate::sigv4::{self, AuthError, Keys, Signed, SigningKeys};
 use crate::sts::Sts;
+use crate::throttle::Throttle;
 use crate::wire::envelope::Dialect;
 use crate::wire::form::{Form, parse_form};
 use crate::{generated, origin};
@@ -83,6 +87,7 @@ pub struct FrontDoor {
     sts: Sts,
     signing_keys: SigningKeys,
     request_ids: RequestIds,
+    throttle: Option<Throttle>,
 }
 
 /// A service of AWS that Enid has.
@@ -146,10 +151,21 @@ impl FrontDoor {
             sts,
             signing_keys: SigningKeys::default(),
             request_ids,
+            throttle: None,
         }
     }
 
-    /// Answers a request.
+    /// The same, with as many requests of EC2 as AWS would answer.
+    #[must_use]
+    pub fn with_throttle(self, throttle: Throttle) -> Self {
+        Self {
+            throttle: Some(throttle),
+            ..self
+        }
+    }
+
+    /// Answers a request. Its extensions may hold the client's address, a [`SocketAddr`], for
+    /// policies that ask for it.
     pub async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
         let request_id = self.request_ids.next();
         let (parts, body) = request.into_parts();
@@ -220,8 +236,14 @@ impl FrontDoor {
         let keys = &*self.config.keys;
         let caller = sigv4::verify(&claim, signed, body, now, keys, &self.signing_keys)
             .map_err(|error| refuse(error.into_api(dialect)))?;
+        let permissions = caller.policy.map(|policy| {
+            let (id, account, region) = (&caller.access_key_id, caller.account, caller.region);
+            let origin = policy_origin(parts);
+            Arc::new(Permissions::new(policy, id, account, region, now, &origin))
+        });
         let context = Context {
             account: caller.account,
+            permissions,
             region: caller.region,
             access_key_id: caller.access_key_id,
             request_id,
@@ -257,6 +279,15 @@ impl FrontDoor {
                 context.dry_run = dry_run(&mut form)?;
                 let request = generated::ec2::operations::Request::parse(&action, form.params())?;
                 let operation = request.operation();
+                if let Some(throttle) = &self.throttle {
+                    let now = self.config.clock.now();
+                    throttle.take(&context, operation, form.params(), now)?;
+                }
+                if let Some(permissions) = &context.permissions {
+                    let region = self.ec2.control().read(&context.caller()).await?;
+                    let params = form.params();
+                    authorize::ec2(permissions, &context, operation, params, &region)?;
+                }
                 let response = self.ec2.call(&context, request).await?;
                 // One that changes something ends with this error before it does.
                 if context.dry_run {
@@ -274,6 +305,12 @@ impl FrontDoor {
             Service::Sts => {
                 let request = generated::sts::operations::Request::parse(&action, form.params())?;
                 let operation = request.operation();
+                // Whoever has a key may know whose it is, even against an explicit deny.
+                if operation != "GetCallerIdentity"
+                    && let Some(permissions) = &context.permissions
+                {
+                    authorize::elsewhere(permissions, "sts", operation)?;
+                }
                 let response = self.sts.call(&context, request)?;
                 Ok(dialect.success(operation, &response, &id))
             }
@@ -310,7 +347,7 @@ impl FrontDoor {
 
     fn refuse(&self, request_id: RequestId, refusal: &Refusal) -> Response<Bytes> {
         let Refusal { dialect, error } = refusal;
-        if error.status() >= 500 {
+        if error.status() >= 500 && error.code() != "RequestLimitExceeded" {
             tracing::error!(
                 %request_id,
                 code = error.code(),
@@ -348,6 +385,17 @@ impl FrontDoor {
             headers.insert(&DATAPATH, HeaderValue::from_static("none"));
         }
         response
+    }
+}
+
+/// What policies may ask of where a request comes from.
+fn policy_origin(parts: &Parts) -> Origin<'_> {
+    let peer = parts.extensions.get::<SocketAddr>();
+    let user_agent = parts.headers.get(USER_AGENT);
+    Origin {
+        address: peer.map(|peer| peer.ip().to_canonical()),
+        user_agent: user_agent.and_then(|value| value.to_str().ok()),
+        is_secure: false,
     }
 }
 

@@ -1,7 +1,8 @@
 //! The front door: HTTP, SigV4, wire protocols, shapes generated from the AWS API models.
 //!
 //! A request is verified ([`sigv4`]), read whole and held against the support table ([`wire`],
-//! [`generated`]), and handed to its operation ([`ec2`], [`sts`]). Every refusal of a parameter
+//! [`generated`]) and the policy of its key ([`policy`]), and handed to its operation ([`ec2`],
+//! [`sts`]). Every refusal of a parameter
 //! happens in [`wire::schema`]; every AWS error of this crate is worded in [`error`]. What the
 //! operations do is `enid-control`'s matter.
 
@@ -13,7 +14,9 @@ pub mod error;
 pub mod front;
 pub mod generated;
 mod origin;
+pub mod policy;
 pub mod server;
 pub mod sigv4;
 pub mod sts;
+pub mod throttle;
 pub mod wire;

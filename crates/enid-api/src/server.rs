@@ -1,6 +1,7 @@
 //! HTTP/1.1: connections, limits and stopping.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,10 +47,10 @@ pub async fn serve(listener: TcpListener, front: Arc<FrontDoor>, mut stop: watch
                 Err(_) => break,
             },
         };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = stopped(&mut stop) => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, peer)) => (stream, peer),
                 Err(error) => {
                     // A connection that went away is no matter; being out of files is, for a while.
                     tracing::warn!(%error, "connection not accepted");
@@ -60,7 +61,7 @@ pub async fn serve(listener: TcpListener, front: Arc<FrontDoor>, mut stop: watch
         };
         let (front, stop) = (Arc::clone(&front), stopping.clone());
         connections.spawn(async move {
-            connection(stream, front, stop).await;
+            connection(stream, peer, front, stop).await;
             drop(place);
         });
         // Finished ones are collected as new ones come, so that the set stays small.
@@ -75,10 +76,16 @@ pub async fn serve(listener: TcpListener, front: Arc<FrontDoor>, mut stop: watch
     }
 }
 
-async fn connection(stream: TcpStream, front: Arc<FrontDoor>, mut stop: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    front: Arc<FrontDoor>,
+    mut stop: watch::Receiver<bool>,
+) {
     // Answers are written whole: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         let front = Arc::clone(&front);
         async move { Ok::<_, Infallible>(receive(&front, request).await) }
     });

@@ -19,15 +19,23 @@ impl Sts {
     }
 }
 
-/// Every access key is one of its account's root user.
+/// A key with a policy is a user's, any other one its account's root user's.
 fn caller_identity(context: &Context) -> GetCallerIdentityResponse {
     let partition = context.region.partition();
     let account = Text::display(context.account);
+    let (user_id, arn) = match &context.permissions {
+        Some(permissions) => {
+            let user = &permissions.user;
+            (Text::from(user.id.as_str()), Text::from(user.arn.as_str()))
+        }
+        None => {
+            let arn = format_args!("arn:{partition}:iam::{account}:root");
+            (account.clone(), Text::display(arn))
+        }
+    };
     GetCallerIdentityResponse {
-        user_id: Some(account.clone()),
-        account: Some(account.clone()),
-        arn: Some(Text::display(format_args!(
-            "arn:{partition}:iam::{account}:root"
-        ))),
+        user_id: Some(user_id),
+        account: Some(account),
+        arn: Some(arn),
     }
 }

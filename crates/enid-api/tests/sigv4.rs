@@ -17,6 +17,7 @@ impl Keys for OneKey {
         (access_key_id == "AKIDEXAMPLE" && session_token.is_none()).then(|| Key {
             secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_owned(),
             account: AccountId::DEFAULT,
+            policy: None,
         })
     }
 }

@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use enid_model::id::{
-    EniId, InstanceId, ResourceId, SecurityGroupId, SubnetCidrAssociationId, SubnetId,
-    VpcCidrAssociationId, VpcId,
+    AllocationId, AssociationId, EniId, InstanceId, InternetGatewayId, PrefixListId, ResourceId,
+    SecurityGroupId, SubnetCidrAssociationId, SubnetId, VpcCidrAssociationId, VpcId,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -41,9 +41,13 @@ macro_rules! errors {
 // By code, then by name. Messages are AWS's, so they start with a capital and end with a stop
 // where AWS's do.
 errors! {
+    /// The quota of Elastic IPs in the region.
+    AddressLimitExceeded => "AddressLimitExceeded", "The maximum number of addresses has been reached.";
     /// The instance type allows no more interfaces.
     AttachmentLimitExceeded { count: usize, instance_type: Box<str> } => "AttachmentLimitExceeded",
         "Interface count {count} exceeds the limit for {instance_type}";
+    /// What a service of the region made and keeps cannot be changed by its users.
+    ManagedByService => "AuthFailure", "You do not have permission to access the specified resource.";
     /// A VPC's default group goes only with its VPC.
     DefaultGroup { id: SecurityGroupId } => "CannotDelete",
         "the specified group: \"{id}\" name: \"default\" cannot be deleted by a user";
@@ -63,6 +67,15 @@ errors! {
     DefaultVpcMissing => "DefaultVpcDoesNotExist", "No default VPC exists for this account in this region.";
     /// A group is still carried by an interface or named by another group's rule.
     GroupInUse { id: SecurityGroupId } => "DependencyViolation", "resource {id} has a dependent object";
+    /// A prefix list is still named by a rule or a route.
+    PrefixListInUse { id: PrefixListId } => "DependencyViolation",
+        "The prefix list '{id}' is referenced by other resources and cannot be deleted.";
+    /// An internet gateway is still attached.
+    InternetGatewayInUse { id: InternetGatewayId } => "DependencyViolation",
+        "The internetGateway '{id}' has dependencies and cannot be deleted.";
+    /// An internet gateway still translates for public addresses.
+    PublicAddressesMapped { vpc: VpcId } => "DependencyViolation",
+        "Network {vpc} has some mapped public address(es). Please unmap those public address(es) before detaching the gateway.";
     /// A subnet still has interfaces.
     SubnetInUse { id: SubnetId } => "DependencyViolation",
         "The subnet '{id}' has dependencies and cannot be deleted.";
@@ -71,9 +84,24 @@ errors! {
         "The vpc '{id}' has dependencies and cannot be deleted.";
     /// A call that would have succeeded, with the dry-run flag.
     DryRun => "DryRunOperation", "Request would have succeeded, but DryRun flag is set.";
+    /// The quota of egress-only internet gateways in the region.
+    EgressOnlyGatewayLimitExceeded => "EgressOnlyInternetGatewayLimitExceeded",
+        "The maximum number of egress only internet gateways has been reached.";
+    /// An internet gateway is not attached to the VPC that a request names.
+    InternetGatewayNotAttached { id: InternetGatewayId, vpc: VpcId } => "Gateway.NotAttached",
+        "resource {id} is not attached to network {vpc}";
+    /// A public NAT gateway in a VPC without an internet gateway.
+    NatGatewayWithoutInternet { vpc: VpcId } => "Gateway.NotAttached",
+        "Network {vpc} has no Internet gateway attached";
+    /// A public address in a VPC without an internet gateway.
+    NetworkNotAttached { vpc: VpcId } => "Gateway.NotAttached",
+        "Network {vpc} is not attached to any internet gateway";
     /// A client token was used for another request.
     IdempotentParameterMismatch => "IdempotentParameterMismatch",
         "The client token you have provided is associated with a resource that was created with different parameters";
+    /// An instance that is being made, or is gone, cannot have an Elastic IP.
+    InstanceNotAssociable { id: InstanceId, state: &'static str } => "IncorrectInstanceState",
+        "The {state} instance '{id}' is not in a valid state for this operation.";
     /// An instance that does not run cannot be rebooted.
     InstanceNotRunning { id: InstanceId } => "IncorrectInstanceState",
         "The instance '{id}' is not in the 'running' state.";
@@ -92,6 +120,9 @@ errors! {
     /// More instances than one call may launch.
     InstanceLimitExceeded { wanted: usize } => "InstanceLimitExceeded",
         "You have requested more instances ({wanted}) than one call can launch";
+    /// All public addresses are taken.
+    InsufficientAddressCapacity => "InsufficientAddressCapacity",
+        "Not enough available addresses to satisfy your minimum request";
     /// No IPv6 block of the pool is free.
     Ipv6PoolExhausted => "InsufficientAddressCapacity",
         "There are not enough free IPv6 CIDR blocks in the pool to satisfy the request.";
@@ -115,12 +146,29 @@ errors! {
     StoreStopped => "InternalError", "An internal error has occurred";
     /// Others changed what the operation had read, again and again.
     TooManyRivals => "InternalError", "An internal error has occurred";
+    /// The quota of internet gateways in the region.
+    InternetGatewayLimitExceeded => "InternetGatewayLimitExceeded",
+        "The maximum number of internet gateways has been reached.";
+    /// An address whose reverse DNS record keeps it.
+    AddressLocked { id: AllocationId } => "InvalidAddress.Locked",
+        "The address with allocation id [{id}] cannot be released because it is locked to your account. Reset its domain name first.";
+    /// No address of the caller's, or none that the caller can have.
+    PublicAddressNotFound { address: Box<str> } => "InvalidAddress.NotFound", "Address '{address}' not found.";
+    /// An allocation id names none.
+    AllocationNotFound { id: Box<str> } => "InvalidAllocationID.NotFound",
+        "The allocation ID '{id}' does not exist";
     /// An image id that is none.
     ImageMalformed { image: Box<str> } => "InvalidAMIID.Malformed",
         "Invalid id: \"{image}\" (expecting \"ami-...\")";
     /// An image id that names none, where images are strict.
     ImageNotFound { image: Box<str> } => "InvalidAMIID.NotFound",
         "The image id '[{image}]' does not exist";
+    /// A group that is not associated with the VPC.
+    GroupNotAssociated { id: SecurityGroupId, vpc: VpcId } => "InvalidAssociationID.NotFound",
+        "The security group '{id}' is not associated with the VPC '{vpc}'";
+    /// An association id names none.
+    AssociationNotFound { id: Box<str> } => "InvalidAssociationID.NotFound",
+        "The association ID '{id}' does not exist";
     /// An attachment id names none.
     AttachmentNotFound { id: Box<str> } => "InvalidAttachmentID.NotFound",
         "The network interface attachment ID '{id}' does not exist";
@@ -135,6 +183,8 @@ errors! {
     /// A VPC's block has subnets.
     VpcCidrInUse { id: VpcCidrAssociationId } => "InvalidCidrBlock.InUse",
         "The vpc CIDR block with association ID {id} may not be disassociated, because it contains one or more subnets.";
+    /// An egress-only internet gateway id names none.
+    GatewayNotFound { id: Box<str> } => "InvalidGatewayID.NotFound", "The gateway ID '{id}' does not exist";
     /// A group's name is taken.
     GroupNameTaken { name: Box<str>, vpc: VpcId } => "InvalidGroup.Duplicate",
         "The security group '{name}' already exists for VPC '{vpc}'";
@@ -156,6 +206,8 @@ errors! {
     /// A named address is taken, as RunInstances words it.
     AddressInUseAtLaunch { address: Ipv4Addr } => "InvalidIPAddress.InUse",
         "Address {address} is in use.";
+    /// An Elastic IP that is associated is not released.
+    ElasticIpInUse { address: Ipv4Addr } => "InvalidIPAddress.InUse", "Address {address} is in use.";
     /// An IPv6 address that another interface has, or whose prefix is delegated.
     Ipv6AddressInUse { address: Ipv6Addr } => "InvalidIPAddress.InUse",
         "The IPv6 address {address} is already in use.";
@@ -175,6 +227,9 @@ errors! {
     /// The instance type allows fewer IPv6 addresses per interface.
     InterfaceIpv6LimitExceeded => "InvalidInterface.IpAddressLimitExceeded",
         "Number of IPv6 addresses will exceed limit.";
+    /// An internet gateway id names none.
+    InternetGatewayNotFound { id: Box<str> } => "InvalidInternetGatewayID.NotFound",
+        "The internetGateway ID '{id}' does not exist";
     /// An interface that shall be launched with is attached already.
     InterfaceInUseAtLaunch { id: EniId } => "InvalidNetworkInterface.InUse",
         "Interface: [{id}] in use.";
@@ -183,12 +238,24 @@ errors! {
     /// A group and the subnet of a launch are in different VPCs.
     GroupOfOtherNetwork { group: SecurityGroupId, subnet: SubnetId } => "InvalidParameter",
         "Security group {group} and subnet {subnet} belong to different networks.";
+    /// An Elastic IP by its address and by its id.
+    AddressAndAllocation => "InvalidParameterCombination",
+        "You may specify public IP or allocation id, but not both in the same call";
     /// Addresses or prefixes of one family in several ways.
     AddressKindsMixed => "InvalidParameterCombination",
         "Only one of privateIpAddresses, secondaryPrivateIpAddressCount, ipv4Prefixes and ipv4PrefixCount may be specified on the same request";
+    /// An Elastic IP by its address, where its id is wanted.
+    AllocationIdMissing => "InvalidParameterCombination",
+        "You must specify an allocation id when mapping an address to a VPC instance";
     /// Addresses one by one and as a number.
     AddressListAndCount => "InvalidParameterCombination",
         "The parameters privateIpAddresses and secondaryPrivateIpAddressCount may not be used together";
+    /// A public address at launch for an interface that exists, or is not the primary one.
+    AssociatePublicElsewhere => "InvalidParameterCombination",
+        "The associatePublicIPAddress parameter can only be specified for a new network interface at device index 0.";
+    /// A public address at launch with several interfaces.
+    AssociatePublicSeveral => "InvalidParameterCombination",
+        "The associatePublicIPAddress parameter cannot be specified when launching with multiple network interfaces.";
     /// An interface and an instance in different VPCs.
     AttachmentAcrossVpcs => "InvalidParameterCombination",
         "You may not attach a network interface to an instance if they are not in the same VPC";
@@ -219,6 +286,9 @@ errors! {
     /// A group by its name and by its id.
     GroupTwice => "InvalidParameterCombination",
         "The parameters groupId and groupName may not be used together";
+    /// An association with an instance and with an interface.
+    InstanceAndInterface => "InvalidParameterCombination",
+        "You may specify an instance id or a network interface id, but not both in the same call";
     /// More instances at least than at most.
     InstanceCountsContradict => "InvalidParameterCombination",
         "The parameter minCount may not be greater than the parameter maxCount";
@@ -228,6 +298,9 @@ errors! {
     /// IPv6 addresses by name and by number.
     Ipv6ListAndCount => "InvalidParameterCombination",
         "IPv6 addresses and IPv6 address count may not be specified on the same request";
+    /// What only the other type of NAT gateway has.
+    NatGatewayType { what: &'static str, has: &'static str } => "InvalidParameterCombination",
+        "{what} may not be specified for a {has} NAT gateway";
     /// A call that changes one attribute names none.
     NoAttribute => "InvalidParameterCombination", "No attributes specified.";
     /// A launch without an interface at the first place.
@@ -238,7 +311,10 @@ errors! {
         "Exactly one of {names} must be specified";
     /// A rule with several peers where one is wanted.
     PeersSeveral => "InvalidParameterCombination",
-        "Exactly one of cidrIpv4, cidrIpv6 and referencedGroupId must be specified";
+        "Exactly one of cidrIpv4, cidrIpv6, prefixListId and referencedGroupId must be specified";
+    /// A prefix list's entries and its size in one request.
+    EntriesAndSize => "InvalidParameterCombination",
+        "You cannot modify the entries and the maximum entries for the prefix list in the same request.";
     /// There is no IPv6 address to be the primary one.
     PrimaryIpv6WithoutAddress => "InvalidParameterCombination",
         "A primary IPv6 address can be enabled only on an interface with an IPv6 address";
@@ -286,14 +362,43 @@ errors! {
     /// Setting the attribute needs an IPv6 block.
     AssignIpv6WithoutBlock { id: SubnetId } => "InvalidParameterValue",
         "Invalid value 'true' for assign-ipv6-address-on-creation. Cannot set assign-ipv6-address-on-creation to true unless the subnet ({id}) has an IPv6 CIDR block associated with it.";
+    /// An association by its address, where its id is wanted.
+    AssociationIdMissing => "InvalidParameterValue",
+        "You must specify an association id when unmapping an address from a VPC instance";
     /// A peer's block cannot be read.
     CidrMalformed { cidr: Box<str> } => "InvalidParameterValue", "CIDR block {cidr} is malformed";
+    /// A VPC's default group cannot be carried elsewhere.
+    DefaultGroupAssociated { id: SecurityGroupId } => "InvalidParameterValue",
+        "The default security group '{id}' cannot be associated with another VPC.";
+    /// Groups of the default VPC stay there, and no other comes.
+    DefaultVpcAssociated => "InvalidParameterValue",
+        "A security group cannot be associated with a default VPC, and one of a default VPC with no other.";
+    /// The subnet has fewer free addresses than a prefix.
+    InsufficientAddressesForPrefix => "InvalidParameterValue",
+        "There aren't sufficient free Ipv4 addresses or prefixes";
+    /// An IPv6 address outside the subnet's block.
+    Ipv6AddressOutsideSubnet { address: Ipv6Addr } => "InvalidParameterValue",
+        "The IPv6 address {address} does not fall within the subnet's IPv6 address range";
+    /// IPv6 addresses or prefixes in several ways.
+    Ipv6KindsMixed => "InvalidParameterValue",
+        "You can and can only specify one of ipv6-addresses or ipv6-addresses-count  ipv6-prefix and ipv6-prefix-count.";
+    /// A request names one IPv6 address or prefix twice.
+    Ipv6NamedTwice { what: Box<str> } => "InvalidParameterValue", "{what} is specified more than once";
+    /// A VPC has one internet gateway at most.
+    NetworkHasGateway { vpc: VpcId } => "InvalidParameterValue",
+        "Network {vpc} already has an internet gateway attached";
+    /// A VPC has one egress-only internet gateway at most.
+    NetworkHasEgressOnlyGateway { vpc: VpcId } => "InvalidParameterValue",
+        "Network {vpc} already has an egress only internet gateway attached";
     /// A place in an instance that is taken.
     DeviceIndexInUse { id: InstanceId, index: u8 } => "InvalidParameterValue",
         "Instance '{id}' already has an interface attached at device index '{index}'.";
     /// A device index that is none.
     DeviceIndexInvalid { index: i32 } => "InvalidParameterValue",
         "Invalid value '{index}' for deviceIndex. Expecting a value from 0 to 255.";
+    /// A group's own VPC.
+    GroupAssociatedWithOwnVpc { id: SecurityGroupId, vpc: VpcId } => "InvalidParameterValue",
+        "The security group '{id}' belongs to the VPC '{vpc}' already.";
     /// A group's description has other characters, or too many.
     GroupDescriptionInvalid => "InvalidParameterValue",
         "Invalid security group description. Valid descriptions are strings less than 256 characters \
@@ -304,9 +409,6 @@ errors! {
     /// An instance type that AWS does not have.
     InstanceTypeUnknown { name: Box<str> } => "InvalidParameterValue",
         "Invalid value '{name}' for InstanceType.";
-    /// The subnet has fewer free addresses than a prefix.
-    InsufficientAddressesForPrefix => "InvalidParameterValue",
-        "There aren't sufficient free Ipv4 addresses or prefixes";
     /// An interface that is attached cannot be attached or deleted.
     InterfaceInUse { id: EniId } => "InvalidParameterValue",
         "Network interface '{id}' is currently in use.";
@@ -318,25 +420,44 @@ errors! {
     /// A parameter's value is none that it can have.
     InvalidValue { value: Box<str>, name: &'static str, why: Box<str> } => "InvalidParameterValue",
         "Value ({value}) for parameter {name} is invalid. {why}";
-    /// An IPv6 address outside the subnet's block.
-    Ipv6AddressOutsideSubnet { address: Ipv6Addr } => "InvalidParameterValue",
-        "The IPv6 address {address} does not fall within the subnet's IPv6 address range";
-    /// IPv6 addresses or prefixes in several ways.
-    Ipv6KindsMixed => "InvalidParameterValue",
-        "You can and can only specify one of ipv6-addresses or ipv6-addresses-count  ipv6-prefix and ipv6-prefix-count.";
-    /// A request names one IPv6 address or prefix twice.
-    Ipv6NamedTwice { what: Box<str> } => "InvalidParameterValue", "{what} is specified more than once";
     /// A network card that the instance type does not have.
     NetworkCardInvalid { card: i32 } => "InvalidParameterValue",
         "Invalid value '{card}' for networkCardIndex. The instance type has no such network card.";
     /// An interface without groups.
     NoGroups => "InvalidParameterValue",
         "A network interface must have at least one security group";
+    /// The primary address of a NAT gateway stays for its life.
+    NatGatewayPrimaryAddress => "InvalidParameterValue",
+        "The primary address of a NAT gateway cannot be removed";
     /// Ports in the wrong order.
     PortRangeInvalid { from: u16, to: u16 } => "InvalidParameterValue", "Invalid TCP/UDP port range ({from}:{to})";
     /// TCP or UDP without ports.
     PortsMissing => "InvalidParameterValue",
         "Invalid value 'Must specify both from and to ports with TCP/UDP.' for portRange.";
+    /// A prefix list's entry has too many words.
+    PrefixListDescriptionTooLong => "InvalidParameterValue",
+        "The description of a prefix list entry is limited to 255 characters.";
+    /// More entries than one request may speak of.
+    PrefixListEntriesPerRequest => "InvalidParameterValue",
+        "The request cannot contain more than 100 entry additions or removals.";
+    /// One block among the entries that come and among those that go.
+    PrefixListEntryAddedAndRemoved { cidr: Box<str> } => "InvalidParameterValue",
+        "Request cannot contain Cidr {cidr} in both AddPrefixListEntries and RemovePrefixListEntries";
+    /// A request names one block twice.
+    PrefixListEntryTwice { cidr: Box<str> } => "InvalidParameterValue",
+        "Request cannot contain duplicate Cidr {cidr}";
+    /// A block of the other family.
+    PrefixListFamily { cidr: Box<str> } => "InvalidParameterValue",
+        "The CIDR {cidr} is not of the prefix list's address family";
+    /// A name that no prefix list of a client can have.
+    PrefixListNameInvalid => "InvalidParameterValue",
+        "A prefix list name has at most 255 characters and does not start with com.amazonaws";
+    /// A size that no prefix list can have.
+    PrefixListSizeInvalid { size: i32 } => "InvalidParameterValue",
+        "Value ({size}) for parameter maxEntries is invalid. Must specify a max size between 1 and 1000";
+    /// A version that the list does not have.
+    PrefixListVersionUnknown { version: i64 } => "InvalidParameterValue",
+        "The specified value for version ({version}) is not a version of the prefix list.";
     /// A prefix outside the subnet's block.
     PrefixOutsideSubnet { prefix: IpNet } => "InvalidParameterValue",
         "The prefix {prefix} does not fall within the subnet's address range";
@@ -358,6 +479,9 @@ errors! {
     /// A protocol that is none.
     ProtocolUnknown { protocol: Box<str> } => "InvalidParameterValue",
         "Invalid value '{protocol}' for IP protocol. Unknown protocol.";
+    /// An Elastic IP is released by its id.
+    ReleaseByAddress => "InvalidParameterValue",
+        "You must specify an allocation id when releasing a VPC elastic IP address";
     /// A request speaks of one rule twice.
     RepeatedPermission => "InvalidParameterValue", "The same permission must not appear multiple times";
     /// A reservation overlaps another.
@@ -409,8 +533,21 @@ errors! {
     PortOutOfRange { port: i32 } => "InvalidPermission.Malformed", "TCP/UDP port ({port}) out of range";
     /// A rule that shall be revoked or described is not there.
     RuleNotFound => "InvalidPermission.NotFound", "The specified rule does not exist in this security group.";
-    /// A pool id names none.
-    PoolNotFound { id: Box<str> } => "InvalidPoolID.NotFound", "The pool ID '{id}' does not exist";
+    /// The id of an IPv6 pool names none.
+    Ipv6PoolNotFound { id: Box<str> } => "InvalidPoolID.NotFound", "The pool ID '{id}' does not exist";
+    /// A prefix list id names none.
+    PrefixListNotFound { id: Box<str> } => "InvalidPrefixListID.NotFound",
+        "The prefix list ID '{id}' does not exist";
+    /// An entry that shall be removed is not in the list.
+    PrefixListEntryAbsent { cidr: Box<str> } => "InvalidPrefixListModification",
+        "An entry with the CIDR ({cidr}) does not exist.";
+    /// An entry that shall be added is in the list.
+    PrefixListEntryExists { cidr: Box<str>, description: Box<str> } => "InvalidPrefixListModification",
+        "An entry with the CIDR ({cidr}) and description ({description}) already exists.";
+    /// A block that is in a list shall be added again with other words.
+    PrefixListEntryRedescribed => "InvalidRequest", "The request received was invalid.";
+    /// A pool of public addresses that is not there.
+    PoolNotFound { id: Box<str> } => "InvalidPublicIpv4PoolID.NotFound", "The pool ID '{id}' does not exist.";
     /// A rule id names none.
     SecurityGroupRuleNotFound { id: Box<str> } => "InvalidSecurityGroupRuleId.NotFound",
         "The security group rule ID '{id}' does not exist";
@@ -455,6 +592,11 @@ errors! {
         "No default subnet for availability zone: '{zone}'.";
     /// A parameter is missing.
     MissingParameter { name: &'static str } => "MissingParameter", "The request must contain the parameter {name}";
+    /// Nothing says which Elastic IP.
+    NoAddressNamed => "MissingParameter", "Either public IP or allocation id must be specified";
+    /// Nothing says with what to associate an Elastic IP.
+    NoAssociationTarget => "MissingParameter",
+        "Either an instance id or a network interface id must be specified";
     /// Nothing says which addresses to assign.
     NoAddressesToAssign => "MissingParameter",
         "Either privateIpAddresses or secondaryPrivateIpAddressCount must be specified.";
@@ -470,6 +612,14 @@ errors! {
     RulesMissing { names: &'static str } => "MissingParameter", "Either {names} should be provided.";
     /// A peer that is to be a group names none.
     SourceGroupMissing => "MissingParameter", "Source group ID missing.";
+    /// More addresses than a NAT gateway may have.
+    NatGatewayAddressLimitExceeded { limit: usize } => "NatGatewayAddressLimitExceeded",
+        "Performing this operation would exceed the limit of {limit} addresses of a NAT gateway";
+    /// The quota of NAT gateways in a zone.
+    NatGatewayLimitExceeded { limit: usize } => "NatGatewayLimitExceeded",
+        "Performing this operation would exceed the limit of {limit} NAT gateways";
+    /// A NAT gateway id names none.
+    NatGatewayNotFound { id: Box<str> } => "NatGatewayNotFound", "The Nat Gateway {id} was not found";
     /// The quota of interfaces in the region.
     InterfaceLimitExceeded => "NetworkInterfaceLimitExceeded",
         "The maximum number of network interfaces has been reached.";
@@ -479,15 +629,38 @@ errors! {
     /// The primary interface stays attached.
     PrimaryInterfaceDetached => "OperationNotPermitted",
         "The network interface at device index 0 and networkCard index 0 cannot be detached.";
+    /// An attachment that a service of the region made and keeps.
+    ServiceAttachment => "OperationNotPermitted", "You are not allowed to manage 'ela-attach' attachments.";
     /// The instance is protected.
     TerminationDisabled { id: InstanceId } => "OperationNotPermitted",
         "The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.";
+    /// The quota of prefix lists in the region.
+    PrefixListLimitExceeded => "PrefixListLimitExceeded",
+        "You've reached the maximum number of prefix lists.";
+    /// More entries than the list may have.
+    PrefixListMaxEntriesExceeded => "PrefixListMaxEntriesExceeded",
+        "You've reached the maximum number of entries for the prefix list.";
+    /// More versions than a list may have.
+    PrefixListVersionLimitExceeded => "PrefixListVersionLimitExceeded",
+        "You've reached the maximum number of versions for the prefix list.";
+    /// A version that is not the present one.
+    PrefixListVersionMismatch => "PrefixListVersionMismatch",
+        "The prefix list has the incorrect version number.";
     /// More IPv6 addresses and prefixes than the interface may have.
     Ipv6AddressLimitExceeded => "PrivateIpAddressLimitExceeded",
         "Number of IPv6 addresses will exceed limit.";
     /// More addresses than the interface may have.
     PrivateAddressLimitExceeded => "PrivateIpAddressLimitExceeded",
         "Number of private addresses will exceed limit.";
+    /// An Elastic IP is associated, and shall not move.
+    ElasticIpAssociated { id: AllocationId, association: AssociationId } => "Resource.AlreadyAssociated",
+        "resource {id} is already associated with associate-id {association}";
+    /// An internet gateway is attached to one VPC at most.
+    InternetGatewayAttached { id: InternetGatewayId, vpc: VpcId } => "Resource.AlreadyAssociated",
+        "resource {id} is already attached to network {vpc}";
+    /// A NAT gateway takes only free Elastic IPs.
+    NatGatewayAddressTaken { id: AllocationId } => "Resource.AlreadyAssociated",
+        "Elastic IP address {id} is already associated";
     /// The quota of rules in a group.
     RulesPerSecurityGroupLimitExceeded => "RulesPerSecurityGroupLimitExceeded",
         "The maximum number of rules per security group has been reached.";
@@ -515,7 +688,7 @@ impl Error {
     pub fn status(&self) -> u16 {
         match self.code() {
             "DryRunOperation" => 412,
-            "InternalError" => 500,
+            "InsufficientAddressCapacity" | "InternalError" => 500,
             "InsufficientStorage" => 507,
             _ => 400,
         }
@@ -531,9 +704,15 @@ impl Error {
     pub fn not_found_text(prefix: &str, text: &str) -> Self {
         let id = text.into();
         match prefix {
+            "eigw" => Self::GatewayNotFound { id },
+            "eipalloc" => Self::AllocationNotFound { id },
+            "eipassoc" => Self::AssociationNotFound { id },
             "eni" => Self::NetworkInterfaceNotFound { id },
             "eni-attach" => Self::AttachmentNotFound { id },
             "i" => Self::InstanceNotFound { id },
+            "pl" => Self::PrefixListNotFound { id },
+            "igw" => Self::InternetGatewayNotFound { id },
+            "nat" => Self::NatGatewayNotFound { id },
             "scr" => Self::SubnetCidrReservationNotFound { id },
             "sg" => Self::SecurityGroupNotFound { id },
             "sgr" => Self::SecurityGroupRuleNotFound { id },

@@ -9,19 +9,19 @@ use enid_model::Tags;
 use enid_model::id::{EniId, InstanceId, ReservationId, SecurityGroupId, SubnetId, VpcId};
 use enid_model::instance::{DesiredState, Instance};
 use enid_model::network_interface::{Attachment, NetworkInterface};
-use enid_model::state::Stored;
+use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::Subnet;
 
 use crate::address_lease::Claims;
 use crate::address_limit::Slots;
 use crate::attachment::{Limits, PRIMARY, Place};
-use crate::instance::FIRST_BOOT;
+use crate::instance::{FIRST_BOOT, detach};
 use crate::instance_specification::{Interface, RunInstances, check_user_data, interfaces};
 use crate::network_interface::{NewInterface, groups_or_default, remove};
 use crate::subnet::available_addresses;
 use crate::tag::specified_by_type;
 use crate::vpc::default_vpc;
-use crate::{Caller, Control, Draft, Error};
+use crate::{Caller, Control, Draft, Error, public_address};
 
 /// What a launch made.
 #[derive(Debug, Clone)]
@@ -97,7 +97,7 @@ impl Control {
                 if reservation.new_enis.contains(&eni.id) {
                     remove(draft, eni);
                 } else {
-                    draft.edit(eni, |eni| eni.attachment = None);
+                    detach(draft, eni);
                 }
             }
             draft.forget(OPERATION, token);
@@ -283,7 +283,7 @@ impl<'a> Request<'a> {
         id: EniId,
     ) -> Result<Stored<NetworkInterface>, Error> {
         let eni = draft.require::<NetworkInterface>(id)?;
-        if eni.attachment.is_some() {
+        if eni.attachment.is_some() || eni.requester_id.is_some() {
             return Err(Error::InterfaceInUseAtLaunch { id });
         }
         let slots = Slots::held(&eni).check(Some(self.limits));
@@ -295,7 +295,7 @@ impl<'a> Request<'a> {
         let specification = &interface.specification;
         let subnet = match specification.subnet {
             Some(id) => draft.require::<Subnet>(id)?,
-            None => default_subnet(draft, self.input.zone.as_deref())?,
+            None => require_default_subnet(draft, self.input.zone.as_deref())?,
         };
         let slots = Slots::wanted(&interface.wish, &interface.ipv6, &subnet);
         slots.check(Some(self.limits)).map_err(at_launch)?;
@@ -361,8 +361,17 @@ impl<'a> Request<'a> {
             attach_time: draft.now,
             delete_on_termination: specification.delete_on_termination.unwrap_or(is_new),
         };
+        let starts_alone = self.interfaces.len() == 1;
         match source {
-            Source::Existing(eni) => draft.edit(eni, |eni| eni.attachment = Some(attachment)),
+            Source::Existing(read) => {
+                let mut eni = NetworkInterface::clone(read);
+                eni.attachment = Some(attachment);
+                let has_none = public_address::associations(&draft.region, eni.id).is_empty();
+                if starts_alone && eni.associate_public_address && has_none {
+                    public_address::give(draft, &mut eni)?;
+                }
+                draft.update(read, eni);
+            }
             Source::New { subnet, groups } => {
                 let tags = self.tags.get("network-interface");
                 let new = NewInterface {
@@ -372,6 +381,8 @@ impl<'a> Request<'a> {
                     ipv6: &interface.ipv6,
                     connection_tracking: specification.connection_tracking,
                     attachment: Some(attachment),
+                    associate_public_address: specification.associate_public_address,
+                    starts_alone,
                     tags: tags.cloned().unwrap_or_default(),
                 };
                 let eni = new.create(draft, claims, subnet).map_err(at_launch)?;
@@ -407,30 +418,38 @@ fn existing_id(source: &Source) -> Option<EniId> {
 
 /// Where an instance goes if the request does not say: the default subnet of the zone, or of the
 /// first zone that has one.
-fn default_subnet(draft: &mut Draft<'_>, zone: Option<&str>) -> Result<Stored<Subnet>, Error> {
+fn require_default_subnet(
+    draft: &mut Draft<'_>,
+    zone: Option<&str>,
+) -> Result<Stored<Subnet>, Error> {
     if let Some(zone) = zone
         && !draft.caller.region.zones().any(|(name, _)| name == zone)
     {
         return Err(Error::ZoneInvalid { zone: zone.into() });
     }
-    let region = &draft.region;
-    let vpc = default_vpc(region).ok_or(Error::NoDefaultVpc)?.id;
-    let subnets = region.subnets_of_vpc(vpc);
-    let subnets = subnets.filter_map(|id| region.subnets.get(&id));
-    let subnets = subnets.filter(|subnet| subnet.default_for_az);
-    let found = match zone {
-        Some(zone) => {
-            let mut subnets = subnets.filter(|subnet| subnet.zone == zone);
-            let zone = zone.into();
-            subnets.next().ok_or(Error::NoDefaultSubnetInZone { zone })
-        }
-        None => subnets
-            .min_by(|a, b| a.zone.cmp(&b.zone))
-            .ok_or(Error::NoDefaultSubnet { vpc }),
-    };
+    let vpc = default_vpc(&draft.region).ok_or(Error::NoDefaultVpc)?.id;
+    let found = default_subnet(&draft.region, zone).ok_or_else(|| match zone {
+        Some(zone) => Error::NoDefaultSubnetInZone { zone: zone.into() },
+        None => Error::NoDefaultSubnet { vpc },
+    });
     let found = found?.clone();
     draft.depend(&found);
     Ok(found)
+}
+
+/// The default subnet of a zone, or of the first zone that has one.
+#[must_use]
+pub fn default_subnet<'a>(
+    region: &'a RegionState,
+    zone: Option<&str>,
+) -> Option<&'a Stored<Subnet>> {
+    let vpc = default_vpc(region)?.id;
+    let subnets = region.subnets_of_vpc(vpc);
+    let subnets = subnets.filter_map(|id| region.subnets.get(&id));
+    let subnets = subnets.filter(|subnet| subnet.default_for_az);
+    subnets
+        .filter(|subnet| zone.is_none_or(|zone| subnet.zone == zone))
+        .min_by(|a, b| a.zone.cmp(&b.zone))
 }
 
 /// A group of the default VPC by its name.

@@ -10,6 +10,8 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+mod address;
+mod address_association;
 mod address_lease;
 mod address_limit;
 mod attachment;
@@ -24,18 +26,23 @@ mod instance_attribute;
 mod instance_launch;
 mod instance_specification;
 mod instance_state;
+mod internet_gateway;
 mod ipv6_lease;
 mod network_interface;
 mod network_interface_address;
 mod network_interface_attribute;
 mod network_interface_ipv6;
+mod prefix_list;
+mod public_address;
 mod public_pool;
 mod quota;
 mod region;
 mod security_group;
 mod security_group_permission;
+mod security_group_reference;
 mod security_group_rule;
 mod security_group_rule_edit;
+mod security_group_vpc_association;
 mod subnet;
 mod subnet_cidr_block;
 mod subnet_cidr_reservation;
@@ -53,6 +60,8 @@ use enid_model::time::{Clock, Timestamp};
 use enid_store::{CommitError, Store};
 use rand::rngs::StdRng;
 
+pub use address::{AddressSelector, AllocateAddress, DEFAULT_POOL};
+pub use address_association::{AssociateAddress, AssociationTarget};
 pub use address_lease::{ListedAddress, WantedAddresses, parse_address, parse_prefix};
 pub use attachment::AttachNetworkInterface;
 pub use draft::Draft;
@@ -60,23 +69,29 @@ pub use error::Error;
 pub use image::{Images, SANDBOX_IMAGE};
 
 pub use instance_attribute::ModifyInstance;
-pub use instance_launch::Reservation;
+pub use instance_launch::{Reservation, default_subnet};
 pub use instance_specification::{InterfaceSpecification, RunInstances};
 pub use instance_state::{InstanceState, StateChange, is_visible, transition_reason};
+pub use internet_gateway::gateway_of;
 pub use ipv6_lease::{WantedIpv6Addresses, parse_ipv6_address, parse_ipv6_prefix};
 pub use network_interface::CreateNetworkInterface;
 pub use network_interface_address::{AssignPrivateAddresses, AssignedPrivateAddresses};
 pub use network_interface_attribute::ModifyNetworkInterface;
 pub use network_interface_ipv6::Ipv6Addresses;
+pub use prefix_list::{CreatePrefixList, ModifyPrefixList, WantedEntry, version_of};
+pub use public_address::public_address_of;
 pub use public_pool::PublicPools;
 pub use quota::Quotas;
 pub use security_group::{CreateSecurityGroup, GroupSelector, group_named};
-pub use security_group_permission::{FlatPermission, GroupPair, IpPermission, IpRange};
+pub use security_group_permission::{
+    FlatPermission, GroupPair, IpPermission, IpRange, PrefixListPeer,
+};
+pub use security_group_reference::{ForeignPeer, active_peering, foreign_peer};
 pub use security_group_rule::{AuthorizeRules, Authorized, RevokeRules, Revoked};
 pub use security_group_rule_edit::{RuleRequest, UpdateRuleDescriptions};
 pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};
 pub use subnet_cidr_reservation::CreateSubnetCidrReservation;
-pub use tag::{Tag, TagSelector, TagSpecification, Taggable, tagged, tags_of};
+pub use tag::{Tag, TagSelector, TagSpecification, Taggable, tagged, tagged_others, tags_of};
 pub use vpc::{CreateVpc, ModifyVpcAttribute, default_vpc};
 pub use vpc_cidr_block::{IPV6_POOL, VpcBlock, WantedBlock, WantedIpv6Block};
 

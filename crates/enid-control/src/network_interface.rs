@@ -16,7 +16,7 @@ use crate::address_limit::Slots;
 use crate::ipv6_lease::{Ipv6Wish, WantedIpv6Addresses, give_back_ipv6};
 use crate::network_interface_attribute::check_connection_tracking;
 use crate::tag::{TagSpecification, specified};
-use crate::{Caller, Control, Draft, Error};
+use crate::{Caller, Control, Draft, Error, public_address};
 
 /// The input of CreateNetworkInterface.
 #[derive(Debug, Clone)]
@@ -69,6 +69,8 @@ impl Control {
                 ipv6: &ipv6,
                 connection_tracking: input.connection_tracking,
                 attachment: None,
+                associate_public_address: None,
+                starts_alone: false,
                 tags: tags.clone(),
             };
             let eni = new.create(draft, &mut Claims::default(), &subnet)?;
@@ -82,7 +84,7 @@ impl Control {
     /// DeleteNetworkInterface.
     pub async fn delete_network_interface(&self, caller: &Caller, id: EniId) -> Result<(), Error> {
         self.transact(caller, |draft| {
-            let eni = draft.require::<NetworkInterface>(id)?;
+            let eni = require_own(draft, id)?;
             if eni.attachment.is_some() {
                 return Err(Error::InterfaceInUse { id });
             }
@@ -103,6 +105,10 @@ pub(crate) struct NewInterface<'a> {
     /// Checked by [`check_connection_tracking`].
     pub(crate) connection_tracking: ConnectionTracking,
     pub(crate) attachment: Option<Attachment>,
+    /// Whether it wants a public address; else as its subnet has it.
+    pub(crate) associate_public_address: Option<bool>,
+    /// Whether it is the only interface of an instance that starts now.
+    pub(crate) starts_alone: bool,
     pub(crate) tags: Tags,
 }
 
@@ -125,7 +131,8 @@ impl NewInterface<'_> {
         if self.ipv6.primary && ipv6.addresses.is_empty() {
             return Err(Error::PrimaryIpv6WithoutAddress);
         }
-        let eni = NetworkInterface {
+        let of_subnet = subnet.attributes.map_public_ip_on_launch;
+        let mut eni = NetworkInterface {
             id,
             subnet: subnet.id,
             vpc: subnet.vpc,
@@ -138,7 +145,7 @@ impl NewInterface<'_> {
             ipv6_prefixes: ipv6.prefixes,
             primary_ipv6: self.ipv6.primary,
             public_address: None,
-            associate_public_address: false,
+            associate_public_address: self.associate_public_address.unwrap_or(of_subnet),
             connection_tracking: self.connection_tracking,
             source_dest_check: true,
             interface_type: InterfaceType::Interface,
@@ -146,13 +153,31 @@ impl NewInterface<'_> {
             attachment: self.attachment,
             tags: self.tags,
         };
+        if self.starts_alone && eni.associate_public_address {
+            public_address::give(draft, &mut eni)?;
+        }
         draft.create(eni.clone());
         Ok(eni)
     }
 }
 
-/// Deletes an interface and gives its addresses back.
+/// The interface with an id, which must be one that its account made: what a service of the region
+/// made is that service's to change.
+pub(crate) fn require_own(
+    draft: &mut Draft<'_>,
+    id: EniId,
+) -> Result<Stored<NetworkInterface>, Error> {
+    let eni = draft.require::<NetworkInterface>(id)?;
+    if eni.requester_id.is_some() {
+        return Err(Error::ManagedByService);
+    }
+    Ok(eni)
+}
+
+/// Deletes an interface and gives its addresses back. Its Elastic IPs stay allocated.
 pub(crate) fn remove(draft: &mut Draft<'_>, eni: &Stored<NetworkInterface>) {
+    public_address::withdraw(draft, &mut NetworkInterface::clone(eni));
+    public_address::end_associations(draft, eni.id, |_| true);
     let prefixes = eni.ipv4_prefixes.iter();
     let delegated = prefixes.flat_map(|prefix| addresses_of(*prefix));
     for address in eni.addresses.iter().copied().chain(delegated) {
@@ -177,7 +202,7 @@ pub(crate) fn groups_or_default(
     checked_groups(draft, vpc, named)
 }
 
-/// Groups of this VPC, each once, not more than the quota.
+/// Groups of this VPC or associated with it, each once, not more than the quota.
 pub(crate) fn checked_groups(
     draft: &mut Draft<'_>,
     vpc: VpcId,
@@ -187,7 +212,8 @@ pub(crate) fn checked_groups(
     let mut groups = named.to_vec();
     groups.retain(|group| seen.insert(*group));
     for id in &groups {
-        if draft.require::<SecurityGroup>(*id)?.vpc != vpc {
+        let group = draft.require::<SecurityGroup>(*id)?;
+        if group.vpc != vpc && !group.associated_vpcs.contains(&vpc) {
             return Err(Error::DifferentNetworks);
         }
     }
@@ -200,7 +226,7 @@ pub(crate) fn checked_groups(
 /// A locally administered unicast address with one of the first octets that AWS's have. The other
 /// 40 bits and two of the first are random: in a region of 100,000 interfaces one in ten thousand
 /// would see two equal ones, and no table has a MAC address as its key.
-fn new_mac(draft: &mut Draft<'_>) -> Mac {
+pub(crate) fn new_mac(draft: &mut Draft<'_>) -> Mac {
     let [first, a, b, c, d, e, ..] = draft.random().to_le_bytes();
     Mac([(first & 0b1100) | 0b0010, a, b, c, d, e])
 }

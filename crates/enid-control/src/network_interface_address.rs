@@ -12,10 +12,14 @@ use ipnet::Ipv4Net;
 
 use crate::address_lease::{Claims, addresses_of, check_in_subnet, give_back};
 use crate::address_limit::Slots;
+use crate::network_interface::require_own;
+use crate::public_address::{
+    Associations, associations, end_associations, move_associations, settle,
+};
 use crate::{Caller, Control, Draft, Error};
 
 /// The input of AssignPrivateIpAddresses.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct AssignPrivateAddresses {
     /// The interface.
     pub eni: EniId,
@@ -73,7 +77,7 @@ impl Control {
     ) -> Result<AssignedPrivateAddresses, Error> {
         let (count, prefix_count) = input.counts()?;
         self.transact(caller, |draft| {
-            let eni = draft.require::<NetworkInterface>(input.eni)?;
+            let eni = require_own(draft, input.eni)?;
             let subnet = draft.require::<Subnet>(eni.subnet)?;
             let own = |address: &&Ipv4Addr| eni.addresses.contains(address);
             let owned = input.addresses.iter().filter(own).count();
@@ -127,7 +131,7 @@ impl Control {
         let going: BTreeSet<Ipv4Addr> = addresses.iter().copied().collect();
         let prefixes: BTreeSet<Ipv4Net> = prefixes.iter().copied().collect();
         self.transact(caller, |draft| {
-            let eni = draft.require::<NetworkInterface>(id)?;
+            let eni = require_own(draft, id)?;
             if going.contains(&eni.primary_address()) {
                 return Err(Error::PrimaryAddressUnassigned);
             }
@@ -141,10 +145,8 @@ impl Control {
             for address in going.iter().copied().chain(delegated) {
                 give_back(draft, eni.subnet, address);
             }
-            draft.edit(&eni, |eni| {
-                eni.addresses.retain(|a| !going.contains(a));
-                eni.ipv4_prefixes.retain(|p| !prefixes.contains(p));
-            });
+            let left = end_associations(draft, id, |address| going.contains(&address));
+            take_away(draft, &eni, &going, &prefixes, &left)?;
             Ok(())
         })
         .await
@@ -173,7 +175,8 @@ fn take_listed(
         // An address of a delegated prefix is none of these.
         let mut secondary = holder.addresses.iter().skip(1);
         let is_secondary = secondary.any(|known| known == address);
-        if !input.allow_reassignment || !is_secondary {
+        let may_go = is_secondary && holder.requester_id.is_none();
+        if !input.allow_reassignment || !may_go {
             refused.push(*address);
         } else if holder.id != eni.id {
             moving.entry(holder.id).or_default().insert(*address);
@@ -189,10 +192,29 @@ fn take_listed(
     // One edit for each holder: a draft holds one version of a record.
     for (holder, addresses) in moving {
         let holder: Stored<NetworkInterface> = draft.require(holder)?;
-        draft.edit(&holder, |eni| {
-            eni.addresses.retain(|a| !addresses.contains(a));
-        });
+        let moves = |address| addresses.contains(&address);
+        let left = move_associations(draft, holder.id, eni.id, moves);
+        take_away(draft, &holder, &addresses, &BTreeSet::new(), &left)?;
     }
+    Ok(())
+}
+
+/// Takes secondary addresses and prefixes from an interface whose Elastic IPs will be those that are left.
+fn take_away(
+    draft: &mut Draft<'_>,
+    read: &Stored<NetworkInterface>,
+    going: &BTreeSet<Ipv4Addr>,
+    prefixes: &BTreeSet<Ipv4Net>,
+    left: &Associations,
+) -> Result<(), Error> {
+    let mut eni = NetworkInterface::clone(read);
+    eni.addresses.retain(|address| !going.contains(address));
+    eni.ipv4_prefixes
+        .retain(|prefix| !prefixes.contains(prefix));
+    if left.len() < associations(&draft.region, eni.id).len() {
+        settle(draft, &mut eni, left)?;
+    }
+    draft.update(read, eni);
     Ok(())
 }
 

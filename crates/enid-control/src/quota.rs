@@ -10,8 +10,20 @@ pub struct Quotas {
     pub groups_per_interface: usize,
     /// IPv6 blocks per VPC.
     pub ipv6_cidr_blocks_per_vpc: usize,
+    /// Elastic IP addresses per region.
+    pub addresses: usize,
+    /// Elastic IP addresses per NAT gateway. AWS allows up to 8.
+    pub addresses_per_nat_gateway: usize,
+    /// Egress-only internet gateways per region.
+    pub egress_only_internet_gateways: usize,
+    /// Internet gateways per region.
+    pub internet_gateways: usize,
+    /// NAT gateways per zone.
+    pub nat_gateways_per_zone: usize,
     /// Network interfaces per region.
     pub network_interfaces: usize,
+    /// Managed prefix lists per region.
+    pub prefix_lists: usize,
     /// Rules per security group, counted apart for each direction and address family.
     pub rules_per_group: usize,
     /// Security groups per region.
@@ -28,7 +40,13 @@ impl Default for Quotas {
             cidr_blocks_per_vpc: 5,
             groups_per_interface: 5,
             ipv6_cidr_blocks_per_vpc: 5,
+            addresses: 5,
+            addresses_per_nat_gateway: 2,
+            egress_only_internet_gateways: 5,
+            internet_gateways: 5,
+            nat_gateways_per_zone: 5,
             network_interfaces: 5_000,
+            prefix_lists: 100,
             rules_per_group: 60,
             security_groups: 2_500,
             subnets_per_vpc: 200,

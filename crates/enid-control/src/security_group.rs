@@ -112,8 +112,15 @@ impl Control {
                 return Err(Error::DefaultGroup { id });
             }
             let region = std::sync::Arc::clone(&draft.region);
-            let named_by_others = region.groups_referencing(id).any(|other| other != id);
-            if named_by_others || region.enis_of_group(id).next().is_some() {
+            // A rule of a peer VPC does not keep the group: it turns stale.
+            let named_by_others = region.groups_referencing(id).any(|other| {
+                let other = region.security_groups.get(&other);
+                other.is_some_and(|other| other.id != id && other.vpc == group.vpc)
+            });
+            if named_by_others
+                || !group.associated_vpcs.is_empty()
+                || region.enis_of_group(id).next().is_some()
+            {
                 return Err(Error::GroupInUse { id });
             }
             draft.demand_unnamed(Kind::NetworkInterface, id);

@@ -1,10 +1,12 @@
 //! From the permissions that a client writes to the rules that a group holds.
 
-use enid_model::id::{SecurityGroupId, VpcId};
+use enid_model::id::{PrefixListId, SecurityGroupId, VpcId, VpcPeeringConnectionId};
+use enid_model::prefix_list::PrefixList;
 use enid_model::security_group::{Direction, Matcher, Peer, SecurityGroup, Service};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::security_group::{GroupSelector, is_plain, resolve};
+use crate::security_group_reference::active_peering;
 use crate::{Draft, Error};
 
 /// A protocol with its ports and any number of peers: a rule for each peer.
@@ -22,6 +24,8 @@ pub struct IpPermission {
     pub ipv6_ranges: Vec<IpRange>,
     /// Group peers.
     pub groups: Vec<GroupPair>,
+    /// Prefix lists as peers.
+    pub prefix_lists: Vec<PrefixListPeer>,
 }
 
 /// A block of addresses as a peer.
@@ -40,10 +44,30 @@ pub struct GroupPair {
     pub group: GroupSelector,
     /// The group's account; must be the caller's.
     pub account: Option<String>,
-    /// The group's VPC; must be that of the rule's group.
+    /// The group's VPC: that of the rule's group, or one that a peering connection joins to it.
     pub vpc: Option<VpcId>,
+    /// That connection.
+    pub peering: Option<VpcPeeringConnectionId>,
     /// The rule's description.
     pub description: Option<String>,
+}
+
+/// A prefix list as a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrefixListPeer {
+    /// The list.
+    pub list: PrefixListId,
+    /// The rule's description.
+    pub description: Option<String>,
+}
+
+impl From<PrefixListId> for PrefixListPeer {
+    fn from(list: PrefixListId) -> Self {
+        Self {
+            list,
+            description: None,
+        }
+    }
 }
 
 impl From<SecurityGroupId> for GroupPair {
@@ -194,9 +218,15 @@ fn each_peer<'a>(
         let peer = group_peer(draft, group, pair, peers)?;
         all.push((Peer::Group(peer), pair.description.as_deref()));
     }
+    for peer in &permission.prefix_lists {
+        if peers == Peers::MustExist {
+            draft.require::<PrefixList>(peer.list)?;
+        }
+        all.push((Peer::PrefixList(peer.list), peer.description.as_deref()));
+    }
     if all.is_empty() {
         return Err(Error::MissingParameter {
-            name: "cidrIp, cidrIpv6 or groupId",
+            name: "cidrIp, cidrIpv6, prefixListId or groupId",
         });
     }
     Ok(all)
@@ -231,11 +261,25 @@ fn group_peer(
         return Err(Error::SourceGroupMissing);
     }
     let peer = resolve(draft, selector)?;
-    let elsewhere = pair.vpc.is_some_and(|vpc| vpc != group.vpc);
-    if peer.vpc != group.vpc || elsewhere {
+    if pair.vpc.is_some_and(|vpc| vpc != peer.vpc) {
         return Err(Error::DifferentNetworks);
     }
-    Ok(peer.id)
+    let joined = if peer.vpc == group.vpc {
+        pair.peering.is_none()
+    } else {
+        let region = std::sync::Arc::clone(&draft.region);
+        let peering = active_peering(&region, group.vpc, peer.vpc);
+        let peering = peering.filter(|known| pair.peering.is_none_or(|id| id == known.id));
+        if let Some(peering) = peering {
+            draft.depend(peering);
+        }
+        peering.is_some()
+    };
+    if joined {
+        Ok(peer.id)
+    } else {
+        Err(Error::DifferentNetworks)
+    }
 }
 
 /// The protocol and ports of a permission.

@@ -1,11 +1,14 @@
 //! The rules of security groups. A call changes all the rules that it speaks of, or none.
 
-use enid_model::id::{SecurityGroupId, SecurityGroupRuleId};
+use std::collections::BTreeMap;
+
+use enid_model::id::{PrefixListId, SecurityGroupId, SecurityGroupRuleId};
+use enid_model::prefix_list::{AddressFamily, PrefixList};
 use enid_model::security_group::{Direction, Matcher, Peer, Rule, SecurityGroup};
 
 use crate::security_group::{GroupSelector, resolve};
 use crate::security_group_permission::{FlatPermission, IpPermission, Peers, in_words, wanted};
-use crate::{Caller, Control, Error, TagSpecification, tag};
+use crate::{Caller, Control, Draft, Error, TagSpecification, tag};
 
 /// What AuthorizeSecurityGroupIngress and AuthorizeSecurityGroupEgress take.
 #[derive(Debug, Clone, Default)]
@@ -84,7 +87,8 @@ impl Control {
                 new.rules.insert(rule.id, rule.clone());
                 rules.push(rule);
             }
-            check_quota(&new, direction, draft.quotas.rules_per_group)?;
+            let weights = weights(draft, &new)?;
+            check_quota(&new, direction, draft.quotas.rules_per_group, &weights)?;
             draft.update(&group, new);
             let group = group.id;
             Ok(Authorized { group, rules })
@@ -205,16 +209,41 @@ pub(crate) fn already_there(matcher: &Matcher) -> Error {
     }
 }
 
-/// IPv4 and IPv6 rules of a direction are counted apart; a group as a peer counts as both.
-pub(crate) fn counts(group: &SecurityGroup, direction: Direction) -> (usize, usize) {
+/// What each prefix list that a group's rules name counts for: its family and its size.
+pub(crate) type Weights = BTreeMap<PrefixListId, (AddressFamily, u32)>;
+
+/// The weights of a group's lists, which must still be the same at the commit.
+pub(crate) fn weights(draft: &mut Draft<'_>, group: &SecurityGroup) -> Result<Weights, Error> {
+    let mut weights = Weights::new();
+    for rule in group.rules.values() {
+        if let Peer::PrefixList(id) = rule.matcher.peer {
+            let list = draft.require::<PrefixList>(id)?;
+            weights.insert(id, (list.family, list.entries_max));
+        }
+    }
+    Ok(weights)
+}
+
+/// IPv4 and IPv6 rules of a direction are counted apart; a group as a peer counts as both, a prefix
+/// list as many rules of its family as it may have entries.
+pub(crate) fn counts(
+    group: &SecurityGroup,
+    direction: Direction,
+    weights: &Weights,
+) -> (usize, usize) {
+    let weight = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
     group
         .rules_of(direction)
         .fold((0, 0), |(v4, v6), rule| match rule.matcher.peer {
             Peer::Group(_) => (v4 + 1, v6 + 1),
             Peer::Ipv4(_) => (v4 + 1, v6),
             Peer::Ipv6(_) => (v4, v6 + 1),
-            // No operation makes such a rule yet.
-            Peer::PrefixList(_) => (v4, v6),
+            Peer::PrefixList(list) => match weights.get(&list) {
+                Some((AddressFamily::Ipv4, size)) => (v4 + weight(*size), v6),
+                Some((AddressFamily::Ipv6, size)) => (v4, v6 + weight(*size)),
+                // No list goes while a rule names it.
+                None => (v4, v6),
+            },
         })
 }
 
@@ -222,8 +251,9 @@ pub(crate) fn check_quota(
     group: &SecurityGroup,
     direction: Direction,
     quota: usize,
+    weights: &Weights,
 ) -> Result<(), Error> {
-    let (v4, v6) = counts(group, direction);
+    let (v4, v6) = counts(group, direction, weights);
     if v4 > quota || v6 > quota {
         return Err(Error::RulesPerSecurityGroupLimitExceeded);
     }
@@ -333,6 +363,7 @@ pub(crate) mod tests {
             ipv4_ranges: v4.into_iter().map(range).collect(),
             ipv6_ranges: v6.into_iter().map(range).collect(),
             groups: Vec::new(),
+            prefix_lists: Vec::new(),
         }
     }
 

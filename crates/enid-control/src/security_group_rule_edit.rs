@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use enid_model::id::{SecurityGroupId, SecurityGroupRuleId};
+use enid_model::id::{PrefixListId, SecurityGroupId, SecurityGroupRuleId};
 use enid_model::security_group::{Direction, Rule, SecurityGroup};
 use enid_model::state::Stored;
 
 use crate::security_group::{GroupSelector, resolve};
 use crate::security_group_permission::{
-    GroupPair, IpPermission, IpRange, Peers, checked_description, wanted,
+    GroupPair, IpPermission, IpRange, Peers, PrefixListPeer, checked_description, wanted,
 };
 use crate::security_group_rule::{
-    already_there, check_one_way, check_quota, counts, find, rule_of,
+    Weights, already_there, check_one_way, check_quota, counts, find, rule_of, weights,
 };
 use crate::{Caller, Control, Draft, Error};
 
@@ -28,6 +28,8 @@ pub struct RuleRequest {
     pub cidr_ipv4: Option<String>,
     /// An IPv6 peer.
     pub cidr_ipv6: Option<String>,
+    /// A prefix list as the peer.
+    pub prefix_list: Option<PrefixListId>,
     /// A group peer.
     pub referenced_group: Option<SecurityGroupId>,
     /// The description; none takes away the one that is there.
@@ -77,8 +79,11 @@ impl Control {
                     return Err(already_there(&rule.matcher));
                 }
             }
+            let mut weights = weights(draft, &group)?;
+            weights.extend(self::weights(draft, &new)?);
             for direction in [Direction::Egress, Direction::Ingress] {
-                check_quota_kept(&group, &new, direction, draft.quotas.rules_per_group)?;
+                let quota = draft.quotas.rules_per_group;
+                check_quota_kept(&group, &new, direction, quota, &weights)?;
             }
             draft.edit(&group, |group| *group = new);
             Ok(())
@@ -121,10 +126,12 @@ fn check_quota_kept(
     new: &SecurityGroup,
     direction: Direction,
     quota: usize,
+    weights: &Weights,
 ) -> Result<(), Error> {
-    let (before, after) = (counts(old, direction), counts(new, direction));
+    let before = counts(old, direction, weights);
+    let after = counts(new, direction, weights);
     if after.0 > before.0 || after.1 > before.1 {
-        return check_quota(new, direction, quota);
+        return check_quota(new, direction, quota, weights);
     }
     Ok(())
 }
@@ -147,6 +154,10 @@ fn modified(
         description: request.description.clone(),
         ..GroupPair::from(id)
     });
+    let list = request.prefix_list.map(|id| PrefixListPeer {
+        description: request.description.clone(),
+        ..PrefixListPeer::from(id)
+    });
     let permission = IpPermission {
         ip_protocol: request.ip_protocol.clone(),
         from_port: request.from_port,
@@ -154,6 +165,7 @@ fn modified(
         ipv4_ranges: range(&request.cidr_ipv4),
         ipv6_ranges: range(&request.cidr_ipv6),
         groups: pair.into_iter().collect(),
+        prefix_lists: list.into_iter().collect(),
     };
     let direction = rule.matcher.direction;
     let mut wanted = wanted(draft, group, direction, &[permission], Peers::MustExist)?;

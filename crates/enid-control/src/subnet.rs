@@ -11,7 +11,6 @@ use enid_model::vpc::Vpc;
 use enid_store::Condition;
 use ipnet::Ipv4Net;
 
-use crate::network_interface_attribute::only_one;
 use crate::region::{default_subnet_blocks, new_acl_association, new_default_subnet};
 use crate::subnet_cidr_block::choose_ipv6_block;
 use crate::vpc::{SIZES, default_vpc, parse_block};
@@ -55,7 +54,7 @@ impl CreateSubnet {
 pub struct ModifySubnetAttribute {
     /// Whether new interfaces get an IPv6 address.
     pub assign_ipv6_address_on_creation: Option<bool>,
-    /// Whether new interfaces get a public address. Only "no" is there.
+    /// Whether instances launched here get a public address.
     pub map_public_ip_on_launch: Option<bool>,
 }
 
@@ -179,27 +178,22 @@ impl Control {
             assign_ipv6_address_on_creation: assign_ipv6,
             map_public_ip_on_launch: map_public,
         } = input;
-        if assign_ipv6.is_none() && map_public.is_none() {
-            return Err(Error::MissingParameter { name: "attribute" });
+        // None at all is fine: an attribute that has one value only does not come this far.
+        if assign_ipv6.is_some() && map_public.is_some() {
+            let names = "assignIpv6AddressOnCreation, mapPublicIpOnLaunch".into();
+            return Err(Error::SeveralAttributes { names });
         }
-        only_one(&[
-            ("assignIpv6AddressOnCreation", assign_ipv6.is_some()),
-            ("mapPublicIpOnLaunch", map_public.is_some()),
-        ])?;
         self.transact(caller, |draft| {
             let subnet = draft.require::<Subnet>(id)?;
             if assign_ipv6 == Some(true) && subnet.ipv6_cidr.is_none() {
                 return Err(Error::AssignIpv6WithoutBlock { id });
             }
-            if map_public == Some(true) {
-                return Err(Error::Unsupported {
-                    what: "MapPublicIpOnLaunch=true: there are no public addresses",
-                });
-            }
             draft.edit(&subnet, |subnet| {
                 let attributes = &mut subnet.attributes;
                 let present = attributes.assign_ipv6_address_on_creation;
                 attributes.assign_ipv6_address_on_creation = assign_ipv6.unwrap_or(present);
+                let present = attributes.map_public_ip_on_launch;
+                attributes.map_public_ip_on_launch = map_public.unwrap_or(present);
             });
             Ok(())
         })
@@ -434,21 +428,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn public_addresses_are_refused_by_name() {
+    async fn public_addresses_at_launch_can_be_switched() {
         let (control, caller) = (control(), caller());
         let region = control.read(&caller).await.expect("a region");
-        let subnet = *region.subnets.keys().next().expect("a subnet");
-        let mut codes = Vec::new();
+        let subnet = region.subnets.values().next().expect("a subnet");
+        assert!(subnet.attributes.map_public_ip_on_launch, "a default one");
+        let mut seen = Vec::new();
         for map_public_ip_on_launch in [Some(false), Some(true), None] {
             let input = ModifySubnetAttribute {
                 map_public_ip_on_launch,
                 ..ModifySubnetAttribute::default()
             };
-            let done = control.modify_subnet_attribute(&caller, subnet, input);
-            codes.push(done.await.err().map(|error| error.code()));
+            let done = control.modify_subnet_attribute(&caller, subnet.id, input);
+            assert_eq!(done.await, Ok(()));
+            let region = control.read(&caller).await.expect("a region");
+            let subnet = region.subnets.get(&subnet.id).expect("the subnet");
+            seen.push(subnet.attributes.map_public_ip_on_launch);
         }
-        let refused = [None, Some("UnsupportedOperation"), Some("MissingParameter")];
-        assert_eq!(codes, refused);
+        assert_eq!(seen, [false, true, true]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -165,6 +165,7 @@ fn has_dependencies(region: &RegionState, vpc: &Vpc) -> bool {
         || region.subnets_of_vpc(id).next().is_some()
         || region.internet_gateways_of_vpc(id).next().is_some()
         || region.egress_only_gateways_of_vpc(id).next().is_some()
+        || region.groups_associated_with_vpc(id).next().is_some()
 }
 
 /// The kinds that [`has_dependencies`] looks for.

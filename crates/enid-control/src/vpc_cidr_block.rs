@@ -144,7 +144,7 @@ fn any_block(draft: &mut Draft<'_>) -> Result<Ipv6Net, Error> {
 
 fn given_block(draft: &Draft<'_>, text: &str, pool: &str) -> Result<Ipv6Net, Error> {
     if pool != IPV6_POOL {
-        return Err(Error::PoolNotFound { id: pool.into() });
+        return Err(Error::Ipv6PoolNotFound { id: pool.into() });
     }
     let cidr = parse_ipv6_block(text)?;
     if cidr.prefix_len() != BLOCK_PREFIX || !draft.pools.ipv6.contains(&cidr) {

@@ -5,6 +5,9 @@
 //! - `enid_host_guard` on its egress hook: what the host's own stack sends there is dropped. Packets that
 //!   the pipeline forwards do not pass that hook, they go to the peer device directly.
 //!
+//! `enid_outside` goes with the ingress hook of the device that leads outside; packets to the outside are
+//! sent out of that device.
+//!
 //! Built for `bpfel-unknown-none` by `cargo xtask ebpf`; for any other target it is empty.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(

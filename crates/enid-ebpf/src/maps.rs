@@ -19,12 +19,14 @@ use aya_ebpf::{
 };
 use enid_pipeline::{
     REASON_COUNTERS, Reason, Scratch, Tables,
+    bytes::Addr,
     drops::{DropEntry, DropRecord},
     flow::{FlowEntry, FlowKey, FlowRecord},
     fragments::{FragmentKey, FragmentRecord},
     table::{
         Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule,
-        GateRuleKey, GateServiceKey, PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord, limit,
+        GateRuleKey, GateServiceKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey,
+        PublicOf, PublicRecord, Route, RouteKey, RuleBits, SubnetRecord, limit,
     },
 };
 
@@ -35,10 +37,21 @@ static ENIS: HashMap<u64, EniRecord> = HashMap::pinned(limit::ENIS, BPF_F_NO_PRE
 #[map(name = "endpoints")]
 static ENDPOINTS: HashMap<EndpointKey, Endpoint> =
     HashMap::pinned(limit::ENDPOINTS, BPF_F_NO_PREALLOC);
+#[map(name = "prefixes")]
+static PREFIXES: LpmTrie<[u32; 6], Endpoint> = LpmTrie::pinned(limit::PREFIXES, 0);
 #[map(name = "subnets")]
 static SUBNETS: HashMap<u64, SubnetRecord> = HashMap::pinned(limit::SUBNETS, BPF_F_NO_PREALLOC);
 #[map(name = "routes")]
 static ROUTES: LpmTrie<[u32; 6], Route> = LpmTrie::pinned(limit::ROUTES, 0);
+#[map(name = "nats")]
+static NATS: HashMap<u64, NatRecord> = HashMap::pinned(limit::NATS, BPF_F_NO_PREALLOC);
+#[map(name = "publics")]
+static PUBLICS: HashMap<Addr, PublicRecord> = HashMap::pinned(limit::PUBLICS, BPF_F_NO_PREALLOC);
+#[map(name = "public_of")]
+static PUBLIC_OF: HashMap<EndpointKey, PublicOf> =
+    HashMap::pinned(limit::PUBLICS, BPF_F_NO_PREALLOC);
+#[map(name = "pools")]
+static POOLS: LpmTrie<[u32; 4], Pool> = LpmTrie::pinned(limit::POOLS, 0);
 #[map(name = "policies")]
 static POLICIES: HashMap<u64, PolicyRecord> = HashMap::pinned(limit::POLICIES, BPF_F_NO_PREALLOC);
 #[map(name = "gate_remotes")]
@@ -124,6 +137,16 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn outside(&self) -> Option<&Outside> {
+        // SAFETY: see `generation`.
+        let config: Option<&Config> = unsafe { lookup::<u32, Config>(handle!(CONFIG), &0) };
+        match config {
+            Some(config) if config.outside.ifindex != 0 => Some(&config.outside),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
     fn device(&self, ifindex: u32) -> Option<u64> {
         // SAFETY: see `generation`.
         unsafe { lookup(handle!(DEVICES), &ifindex) }.copied()
@@ -143,6 +166,13 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn prefix(&self, key: &PrefixKey) -> Option<u64> {
+        // SAFETY: see `generation`; a `PrefixKey` is a prefix length and six words.
+        let endpoint: Option<&Endpoint> = unsafe { lookup(handle!(PREFIXES), key) };
+        endpoint.map(|endpoint| endpoint.eni)
+    }
+
+    #[inline(always)]
     fn subnet(&self, subnet: u64) -> Option<&SubnetRecord> {
         // SAFETY: see `generation`.
         unsafe { lookup(handle!(SUBNETS), &subnet) }
@@ -152,6 +182,30 @@ impl Tables for KernelTables {
     fn route(&self, key: &RouteKey) -> Option<&Route> {
         // SAFETY: see `generation`; a `RouteKey` is a prefix length and six words.
         unsafe { lookup(handle!(ROUTES), key) }
+    }
+
+    #[inline(always)]
+    fn nat(&self, nat: u64) -> Option<&NatRecord> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(NATS), &nat) }
+    }
+
+    #[inline(always)]
+    fn public(&self, addr: &Addr) -> Option<&PublicRecord> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(PUBLICS), addr) }
+    }
+
+    #[inline(always)]
+    fn public_of(&self, key: &EndpointKey) -> Option<&PublicOf> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(PUBLIC_OF), key) }
+    }
+
+    #[inline(always)]
+    fn pool(&self, key: &PoolKey) -> Option<&Pool> {
+        // SAFETY: see `generation`; a `PoolKey` is a prefix length and four words.
+        unsafe { lookup(handle!(POOLS), key) }
     }
 
     #[inline(always)]
@@ -230,6 +284,8 @@ impl Tables for KernelTables {
                 reason: 0,
                 source_eni: 0,
                 target_eni: 0,
+                acl: 0,
+                acl_entry: 0,
             };
             let _ = update(handle!(DROPS), key, &EMPTY, u64::from(BPF_NOEXIST));
             lookup(handle!(DROPS), key)

@@ -2,9 +2,9 @@
 
 use aya_ebpf::{
     bindings::{__sk_buff, TC_ACT_SHOT},
-    helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect_peer},
+    helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect, bpf_redirect_peer},
 };
-use enid_pipeline::{Reason, Tables, Verdict, egress};
+use enid_pipeline::{Reason, Tables, Verdict, egress, outside};
 
 use crate::{
     maps::{self, KernelTables},
@@ -21,22 +21,63 @@ fn enid_egress(context: *mut __sk_buff) -> i32 {
         KernelTables.count(Reason::Scratch, 1);
         return TC_ACT_SHOT;
     };
-    // The monotonic clock as of the last timer tick: idle times need no more, and it is there to read.
-    // SAFETY: the helper has no arguments and only reads the clock.
-    let now_ns = unsafe { bpf_ktime_get_coarse_ns() };
-    let target = match egress(&KernelTables, &mut skb, ifindex, now_ns, scratch) {
+    let target = match egress(&KernelTables, &mut skb, ifindex, now_ns(), scratch) {
         Verdict::Forward { ifindex } => ifindex,
         Verdict::Reply => ifindex,
+        Verdict::Outside { ifindex } => return send_out(ifindex),
         // Nothing is punted yet: fail closed.
         Verdict::Punt | Verdict::Drop(_) => return TC_ACT_SHOT,
     };
+    hand_over(&mut skb, target)
+}
+
+/// The pipeline, for a packet that comes from the outside.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+fn enid_outside(context: *mut __sk_buff) -> i32 {
+    let mut skb = Skb::new(context);
+    let ifindex = skb.ifindex();
+    let Some(scratch) = maps::scratch() else {
+        KernelTables.count(Reason::Scratch, 1);
+        return TC_ACT_SHOT;
+    };
+    match outside(&KernelTables, &mut skb, ifindex, now_ns(), scratch) {
+        Verdict::Forward { ifindex } => hand_over(&mut skb, ifindex),
+        Verdict::Reply => send_out(ifindex),
+        // What came from the outside is not sent back there.
+        Verdict::Outside { .. } | Verdict::Punt | Verdict::Drop(_) => TC_ACT_SHOT,
+    }
+}
+
+/// The monotonic clock as of the last timer tick: idle times need no more, and it is there to read.
+#[inline(always)]
+fn now_ns() -> u64 {
+    // SAFETY: the helper has no arguments and only reads the clock.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+/// Hands a packet to the instance behind a host-side device.
+#[inline(always)]
+fn hand_over(skb: &mut Skb, ifindex: u32) -> i32 {
     skb.address_to_receiver();
     // SAFETY: the helper takes an index and flags by value; the redirect happens after the return.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the helper returns a TC verdict"
     )]
-    let verdict = unsafe { bpf_redirect_peer(target, 0) } as i32;
+    let verdict = unsafe { bpf_redirect_peer(ifindex, 0) } as i32;
+    verdict
+}
+
+/// Sends a packet out of a device of the host.
+#[inline(always)]
+fn send_out(ifindex: u32) -> i32 {
+    // SAFETY: as above.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the helper returns a TC verdict"
+    )]
+    let verdict = unsafe { bpf_redirect(ifindex, 0) } as i32;
     verdict
 }
 

@@ -3,11 +3,16 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
-    bindings::__sk_buff,
-    helpers::generated::{bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes},
+    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    helpers::generated::{
+        bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_type, bpf_skb_load_bytes,
+        bpf_skb_store_bytes,
+    },
 };
-use enid_pipeline::frame::{Aligned, Frame};
+use enid_pipeline::frame::{Aligned, Frame, Sum};
 
+/// The size of what changes under a checksum, as its helpers take it.
+const WORD: u64 = 4;
 /// `PACKET_HOST` of the kernel's `if_packet.h`: the packet is for the device that gets it.
 const PACKET_HOST: u32 = 0;
 
@@ -91,5 +96,26 @@ impl Frame for Skb {
         unsafe {
             bpf_skb_store_bytes(self.0, offset, bytes.as_ptr().cast(), N as u32, 0) == 0
         }
+    }
+
+    #[inline(always)]
+    fn update_ip_checksum(&mut self, offset: u32, from: [u8; 4], to: [u8; 4]) -> bool {
+        let (from, to) = (u32::from_ne_bytes(from), u32::from_ne_bytes(to));
+        // SAFETY: the helper takes values, and checks that the packet has the two bytes at the offset.
+        unsafe { bpf_l3_csum_replace(self.0, offset, u64::from(from), u64::from(to), WORD) == 0 }
+    }
+
+    #[inline(always)]
+    fn update_checksum(&mut self, offset: u32, from: [u8; 4], to: [u8; 4], sum: Sum) -> bool {
+        let (from, to) = (u32::from_ne_bytes(from), u32::from_ne_bytes(to));
+        let mut flags = WORD;
+        if sum.is_address {
+            flags |= u64::from(BPF_F_PSEUDO_HDR);
+        }
+        if sum.is_optional {
+            flags |= u64::from(BPF_F_MARK_MANGLED_0);
+        }
+        // SAFETY: as above.
+        unsafe { bpf_l4_csum_replace(self.0, offset, u64::from(from), u64::from(to), flags) == 0 }
     }
 }

@@ -19,6 +19,7 @@ use crate::device::{DeviceError, EniDevice};
 use crate::installation::{self, Installation};
 use crate::netlink::{Netlink, NetlinkError};
 use crate::netns::{NetNs, NetNsError};
+use crate::outside::{self, Gateway, OutsideError};
 use crate::sandbox::{self, Sandbox, SandboxError};
 
 /// A thing that could not be found or removed.
@@ -27,6 +28,9 @@ pub enum CleanError {
     /// A device cannot be removed.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// The way to the outside cannot be removed.
+    #[error(transparent)]
+    Outside(#[from] OutsideError),
     /// The links cannot be looked through.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
@@ -80,6 +84,7 @@ pub fn kernel(data_dir: &Path) -> Vec<CleanError> {
         Ok(devices) => failures.extend(delete_devices(installation, &devices)),
         Err(e) => failures.push(e.into()),
     }
+    failures.extend(Gateway::remove(installation).err().map(CleanError::from));
     match sandbox::instances(&data_dir) {
         Ok(instances) => {
             for instance in instances {
@@ -97,13 +102,18 @@ pub fn kernel(data_dir: &Path) -> Vec<CleanError> {
     failures
 }
 
-/// Removes what [`kernel`] removes, and the instances' directories with their root filesystems.
+/// Removes what [`kernel`] removes, the instances' directories with their root filesystems, and the
+/// claim on a pool of public addresses.
 #[must_use]
 pub fn everything(data_dir: &Path) -> Vec<CleanError> {
     let mut failures = kernel(data_dir);
     if !failures.is_empty() {
         // A directory that something still uses is better left as it is.
         return failures;
+    }
+    if let Err(source) = outside::forget_kept(data_dir) {
+        let path = data_dir.to_owned();
+        failures.push(CleanError::Remove { path, source });
     }
     let path = sandbox::instances_dir(data_dir);
     match fs::remove_dir_all(&path) {

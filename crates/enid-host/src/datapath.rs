@@ -17,9 +17,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use enid_model::id::EniId;
+use enid_pipeline::bytes::Addr;
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-    GateServiceKey, PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord, limit,
+    GateServiceKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
+    PublicRecord, Route, RouteKey, RuleBits, SubnetRecord, limit,
 };
 use enid_plan::tables::{Change, TableDiff, Tables};
 
@@ -80,6 +82,9 @@ pub enum DatapathError {
     /// A link has another program than it should.
     #[error("the device of {0} has not the datapath's programs")]
     NotAttached(EniId),
+    /// The same of the device that leads to the outside.
+    #[error("the device that leads to the outside has not the datapath's program")]
+    OutsideNotAttached,
     /// The kernel did not take the rules of some policies, which are closed instead.
     #[error("put the rules of all policies")]
     Shut(#[source] Box<Self>),
@@ -94,7 +99,7 @@ pub enum DatapathError {
         source: io::Error,
     },
     /// A program run of [`Datapath::inject`] failed.
-    #[error("run the egress program")]
+    #[error("run a kernel program")]
     TestRun(#[source] io::Error),
 }
 
@@ -156,8 +161,13 @@ pub struct Datapath {
     devices: Table<u32, u64>,
     enis: Table<u64, EniRecord>,
     endpoints: Table<EndpointKey, Endpoint>,
+    prefixes: Table<PrefixKey, Endpoint>,
     subnets: Table<u64, SubnetRecord>,
     routes: Table<RouteKey, Route>,
+    nats: Table<u64, NatRecord>,
+    publics: Table<Addr, PublicRecord>,
+    public_of: Table<EndpointKey, PublicOf>,
+    pools: Table<PoolKey, Pool>,
     policies: Table<u64, PolicyRecord>,
     gate_remotes: Table<GateRemoteKey, RuleBits>,
     gate_groups: Table<GateGroupKey, RuleBits>,
@@ -182,8 +192,13 @@ impl Datapath {
             devices: Table::open(&pins, "devices")?,
             enis: Table::open(&pins, "enis")?,
             endpoints: Table::open(&pins, "endpoints")?,
+            prefixes: Table::open(&pins, "prefixes")?,
             subnets: Table::open(&pins, "subnets")?,
             routes: Table::open(&pins, "routes")?,
+            nats: Table::open(&pins, "nats")?,
+            publics: Table::open(&pins, "publics")?,
+            public_of: Table::open(&pins, "public_of")?,
+            pools: Table::open(&pins, "pools")?,
             policies: Table::open(&pins, "policies")?,
             gate_remotes: Table::open(&pins, "gate_remotes")?,
             gate_groups: Table::open(&pins, "gate_groups")?,
@@ -208,8 +223,13 @@ impl Datapath {
             devices: self.devices.read()?,
             enis: self.enis.read()?,
             endpoints: self.endpoints.read()?,
+            prefixes: self.prefixes.read()?,
             subnets: self.subnets.read()?,
             routes: self.routes.read()?,
+            nats: self.nats.read()?,
+            publics: self.publics.read()?,
+            public_of: self.public_of.read()?,
+            pools: self.pools.read()?,
             policies: self.policies.read()?,
             gate_remotes: self.gate_remotes.read()?,
             gate_groups: self.gate_groups.read()?,
@@ -234,16 +254,26 @@ impl Datapath {
         let mut outcome = Ok(());
         for step in [
             self.subnets.put(&diff.subnets),
+            self.nats.put(&diff.nats),
+            self.publics.put(&diff.publics),
+            self.public_of.put(&diff.public_of),
+            self.pools.put(&diff.pools),
             self.routes.put(&diff.routes),
             policies.and_then(|policies| self.policies.put(&policies)),
             self.enis.put(&diff.enis),
             self.endpoints.put(&diff.endpoints),
+            self.prefixes.put(&diff.prefixes),
             self.devices.put(&diff.devices),
             self.devices.delete(&diff.devices.delete),
             self.endpoints.delete(&diff.endpoints.delete),
+            self.prefixes.delete(&diff.prefixes.delete),
             self.enis.delete(&diff.enis.delete),
             self.policies.delete(&diff.policies.delete),
             self.routes.delete(&diff.routes.delete),
+            self.pools.delete(&diff.pools.delete),
+            self.public_of.delete(&diff.public_of.delete),
+            self.publics.delete(&diff.publics.delete),
+            self.nats.delete(&diff.nats.delete),
             self.subnets.delete(&diff.subnets.delete),
             // Raised when everything that a flow is judged by has changed: a flow that was stamped in
             // between has the old generation and is judged again.
@@ -271,14 +301,33 @@ impl Datapath {
         applied.map(|()| diff.len())
     }
 
+    fn outside(&self) -> Result<Outside, DatapathError> {
+        let config = self.config.map.lookup(&0);
+        let config = config.map_err(self.config.failed("read"))?;
+        Ok(config.unwrap_or_default().outside)
+    }
+
+    /// Says by which device packets go to the outside and come from there; index 0 is none.
+    pub fn set_outside(&mut self, outside: Outside) -> Result<(), DatapathError> {
+        let config = self.config.map.lookup(&0);
+        let config = config.map_err(self.config.failed("read"))?;
+        let config = Config {
+            outside,
+            ..config.unwrap_or_default()
+        };
+        let written = self.config.map.put(&0, &config);
+        written.map_err(self.config.failed("write"))?;
+        self.raise_generation()
+    }
+
     fn raise_generation(&self) -> Result<(), DatapathError> {
         let config = self
             .config
             .map
             .lookup(&0)
             .map_err(self.config.failed("read"))?;
-        let generation = config.unwrap_or_default().generation.wrapping_add(1).max(1);
-        let config = Config { generation };
+        let mut config = config.unwrap_or_default();
+        config.generation = config.generation.wrapping_add(1).max(1);
         self.config
             .map
             .put(&0, &config)
@@ -296,7 +345,9 @@ impl Datapath {
         self.swept_ns = now_ns;
         self.delete_retired()?;
         let devices: Vec<(u32, u64)> = self.devices.read()?;
-        let devices = devices.into_iter().map(|(ifindex, _)| ifindex).collect();
+        let devices = devices.into_iter().map(|(ifindex, _)| ifindex);
+        // Flows from and to the outside have its device at that end.
+        let devices = devices.chain([self.outside()?.ifindex]).collect();
         self.flows.sweep(&mut self.sweep, now_ns, &devices)?;
         Ok(())
     }
@@ -317,5 +368,10 @@ impl Datapath {
     /// and counters included. Returns the verdict of the hook; the frame is as the program left it.
     pub fn inject(&self, ifindex: u32, frame: &mut [u8]) -> Result<u32, DatapathError> {
         maps::test_run(self.programs.egress(), ifindex, frame).map_err(DatapathError::TestRun)
+    }
+
+    /// The same with the program for what comes from the outside.
+    pub fn inject_outside(&self, ifindex: u32, frame: &mut [u8]) -> Result<u32, DatapathError> {
+        maps::test_run(self.programs.outside(), ifindex, frame).map_err(DatapathError::TestRun)
     }
 }

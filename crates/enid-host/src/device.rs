@@ -3,18 +3,21 @@
 //! The host side is what the datapath's programs are attached to; it has no address and speaks no
 //! protocol. The instance side looks as on an instance that amazon-ec2-net-utils has set up: the
 //! subnet and the default route in the main table, with a metric that prefers `eth0`, and for each
-//! further ENI a table of its own that packets from its addresses use.
+//! further ENI a table of its own that packets from its addresses use. In a subnet with IPv6 it has a
+//! link-local address too, and its default route leads to the router's. Delegated prefixes are the
+//! instance's own matter.
 //!
 //! A device is made switched off. Whoever makes it loads its policy first and switches it on with
 //! [`EniDevice::up`]: no packet passes a device that has no policy.
 
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use enid_model::id::EniId;
 use enid_model::network_interface::Mac;
-use ipnet::Ipv4Net;
+use enid_pipeline::table::ROUTER_LINK_LOCAL;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::Installation;
 use crate::netlink::{Netlink, NetlinkError, OpenInError, Route, RouteTable, VethPair};
@@ -37,6 +40,10 @@ pub struct EniDevice {
     pub primary: Ipv4Addr,
     /// Its secondary addresses.
     pub secondaries: Vec<Ipv4Addr>,
+    /// Its subnet's IPv6 block, if it has one.
+    pub ipv6_subnet: Option<Ipv6Net>,
+    /// Its IPv6 addresses.
+    pub ipv6_addresses: Vec<Ipv6Addr>,
 }
 
 /// The links of a device, as the kernel numbers them.
@@ -115,6 +122,26 @@ impl EniDevice {
         Ipv4Addr::from(u32::from(self.subnet.network()).wrapping_add(1))
     }
 
+    /// The address that it has on its link, made from its MAC address (RFC 4291, appendix A).
+    #[must_use]
+    pub fn link_local(&self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.mac.0;
+        let word = |high, low| u16::from_be_bytes([high, low]);
+        let (first, second) = (word(a ^ 2, b), word(c, 0xff));
+        Ipv6Addr::new(0xfe80, 0, 0, 0, first, second, word(0xfe, d), word(e, f))
+    }
+
+    /// Every address of the device in its instance, the primary one first. It is on its link by IPv6 if
+    /// its subnet is.
+    #[must_use]
+    pub fn all_addresses(&self) -> Vec<IpAddr> {
+        let ipv4 = std::iter::once(&self.primary).chain(&self.secondaries);
+        let link_local = self.ipv6_subnet.map(|_| self.link_local());
+        let ipv6 = link_local.into_iter().chain(self.ipv6_addresses.clone());
+        let ipv4 = ipv4.copied().map(IpAddr::V4);
+        ipv4.chain(ipv6.map(IpAddr::V6)).collect()
+    }
+
     /// Makes the device, with its addresses, switched off.
     ///
     /// What is left of an earlier device of the same ENI is replaced.
@@ -131,7 +158,7 @@ impl EniDevice {
             mac: self.router_mac,
             peer_name: &self.instance_name(),
             peer_mac: self.mac,
-            peer_namespace: namespace,
+            peer_namespace: Some(namespace),
             mtu: MTU,
         };
         host.create_veth(pair).map_err(|e| self.refused(e))?;
@@ -167,15 +194,15 @@ impl EniDevice {
         host.set_down(index).map_err(|e| self.refused(e))
     }
 
-    /// Gives the device in its instance a secondary address.
-    pub fn assign(&self, namespace: &NetNs, address: Ipv4Addr) -> Result<(), DeviceError> {
+    /// Gives the device in its instance a further address.
+    pub fn assign(&self, namespace: &NetNs, address: IpAddr) -> Result<(), DeviceError> {
         let (mut instance, index) = self.instance_side(namespace)?;
         self.add_address(&mut instance, index, address)
             .map_err(|e| self.refused(e))
     }
 
-    /// Takes a secondary address from the device in its instance.
-    pub fn unassign(&self, namespace: &NetNs, address: Ipv4Addr) -> Result<(), DeviceError> {
+    /// Takes an address other than the primary one from the device in its instance.
+    pub fn unassign(&self, namespace: &NetNs, address: IpAddr) -> Result<(), DeviceError> {
         let (mut instance, index) = self.instance_side(namespace)?;
         let net = self.prefixed(address);
         // Whoever is root in the instance may have been faster.
@@ -184,7 +211,7 @@ impl EniDevice {
             NetlinkError::is_missing,
         )
         .map_err(|e| self.refused(e))?;
-        let Some(table) = self.table() else {
+        let Some(table) = self.table_of(address) else {
             return Ok(());
         };
         ignoring(
@@ -194,11 +221,29 @@ impl EniDevice {
         .map_err(|e| self.refused(e))
     }
 
+    /// Gives the device that is switched on in its instance the IPv6 routes of its subnet, in place of
+    /// those of another block, or of none.
+    pub fn reroute(&self, namespace: &NetNs, before: Option<Ipv6Net>) -> Result<(), DeviceError> {
+        let (mut instance, index) = self.instance_side(namespace)?;
+        for route in before
+            .into_iter()
+            .flat_map(|net| self.ipv6_routes(index, net))
+        {
+            ignoring(instance.remove_route(route), NetlinkError::is_missing)
+                .map_err(|e| self.refused(e))?;
+        }
+        let wanted = self.ipv6_subnet.into_iter();
+        for route in wanted.flat_map(|net| self.ipv6_routes(index, net)) {
+            instance.add_route(route).map_err(|e| self.refused(e))?;
+        }
+        Ok(())
+    }
+
     /// The addresses that the device has in its instance.
-    pub fn addresses(&self, namespace: &NetNs) -> Result<Vec<Ipv4Addr>, DeviceError> {
+    pub fn addresses(&self, namespace: &NetNs) -> Result<Vec<IpAddr>, DeviceError> {
         let (mut instance, index) = self.instance_side(namespace)?;
         let addresses = instance.addresses(index).map_err(|e| self.refused(e))?;
-        Ok(addresses.iter().map(Ipv4Net::addr).collect())
+        Ok(addresses.iter().map(IpNet::addr).collect())
     }
 
     /// Removes the device of an ENI, from the host and from its instance.
@@ -241,8 +286,8 @@ impl EniDevice {
         instance
             .add_names(index, names)
             .map_err(|e| self.refused(e))?;
-        for address in std::iter::once(&self.primary).chain(&self.secondaries) {
-            self.add_address(&mut instance, index, *address)
+        for address in self.all_addresses() {
+            self.add_address(&mut instance, index, address)
                 .map_err(|e| self.refused(e))?;
         }
         Ok(DeviceLinks {
@@ -255,24 +300,31 @@ impl EniDevice {
         &self,
         instance: &mut Netlink,
         index: u32,
-        address: Ipv4Addr,
+        address: IpAddr,
     ) -> Result<(), NetlinkError> {
         let net = self.prefixed(address);
         ignoring(instance.add_address(index, net), NetlinkError::is_existing)?;
-        match self.table() {
+        match self.table_of(address) {
             Some(table) => ignoring(instance.add_rule(address, table), NetlinkError::is_existing),
             None => Ok(()),
         }
     }
 
-    /// The primary address stands for its subnet; a secondary one is just an address more.
-    fn prefixed(&self, address: Ipv4Addr) -> Ipv4Net {
-        if address == self.primary {
-            // Unwrap: the prefix length comes from a network.
-            Ipv4Net::new(address, self.subnet.prefix_len()).unwrap()
-        } else {
-            Ipv4Net::from(address)
-        }
+    /// The primary address stands for its subnet, the one on the link for the link; every other one is
+    /// just an address more.
+    fn prefixed(&self, address: IpAddr) -> IpNet {
+        let len = match address {
+            IpAddr::V4(address) if address == self.primary => self.subnet.prefix_len(),
+            IpAddr::V6(address) if address == self.link_local() => LINK_LOCAL.prefix_len(),
+            _ => return IpNet::from(address),
+        };
+        // Unwrap: the prefix length comes from a network of the family.
+        IpNet::new(address, len).unwrap()
+    }
+
+    /// The table that packets from an address use. A link-local one says the link itself.
+    fn table_of(&self, address: IpAddr) -> Option<RouteTable> {
+        self.table().filter(|_| address != self.link_local())
     }
 
     /// The device's own table. The first device has none, so that what people do to the main
@@ -286,26 +338,56 @@ impl EniDevice {
     }
 
     fn routes(&self, index: u32) -> Vec<Route> {
-        let metric = FIRST_METRIC + u32::from(self.device_index);
         let subnet = Route {
             table: RouteTable::MAIN,
-            destination: self.subnet.trunc(),
+            destination: IpNet::V4(self.subnet.trunc()),
             gateway: None,
             index,
-            source: self.primary,
-            metric,
+            source: Some(IpAddr::V4(self.primary)),
+            metric: self.metric(),
         };
         let default = Route {
-            destination: Ipv4Net::default(),
-            gateway: Some(self.gateway()),
+            destination: IpNet::V4(Ipv4Net::default()),
+            gateway: Some(IpAddr::V4(self.gateway())),
             ..subnet
         };
-        let mut routes = vec![subnet, default];
-        if let Some(table) = self.table() {
-            routes.push(Route { table, ..subnet });
-            routes.push(Route { table, ..default });
-        }
+        let ipv6 = self.ipv6_subnet.into_iter();
+        let mut routes = self.in_own_table_too([subnet, default]);
+        routes.extend(ipv6.flat_map(|net| self.ipv6_routes(index, net)));
         routes
+    }
+
+    fn ipv6_routes(&self, index: u32, subnet: Ipv6Net) -> Vec<Route> {
+        let link = Route {
+            table: RouteTable::MAIN,
+            destination: IpNet::V6(LINK_LOCAL),
+            gateway: None,
+            index,
+            source: None,
+            metric: self.metric(),
+        };
+        let subnet = Route {
+            destination: IpNet::V6(subnet.trunc()),
+            ..link
+        };
+        let default = Route {
+            destination: IpNet::V6(Ipv6Net::default()),
+            gateway: Some(ROUTER_LINK_LOCAL.into()),
+            ..link
+        };
+        let mut routes = vec![link];
+        routes.extend(self.in_own_table_too([subnet, default]));
+        routes
+    }
+
+    fn metric(&self) -> u32 {
+        FIRST_METRIC + u32::from(self.device_index)
+    }
+
+    fn in_own_table_too(&self, main: [Route; 2]) -> Vec<Route> {
+        let own = self.table().into_iter();
+        let own = own.flat_map(|table| main.map(|route| Route { table, ..route }));
+        main.into_iter().chain(own).collect()
     }
 
     fn instance_side(&self, namespace: &NetNs) -> Result<(Netlink, u32), DeviceError> {
@@ -395,6 +477,9 @@ fn ignoring(
 /// The largest packet inside a VPC (EC2 user guide, "Network maximum transmission unit").
 pub const MTU: u32 = 9001;
 
+/// The addresses that count on one link only, as the kernel gives them out.
+const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 64);
+
 /// The table of device `n` is this plus `n`, and so is the priority of its rules.
 const FIRST_TABLE: u32 = 10_000;
 
@@ -414,6 +499,8 @@ mod tests {
             subnet: "10.0.1.0/24".parse().unwrap(),
             primary: Ipv4Addr::new(10, 0, 1, 10),
             secondaries: Vec::new(),
+            ipv6_subnet: None,
+            ipv6_addresses: Vec::new(),
         }
     }
 
@@ -430,16 +517,37 @@ mod tests {
         let routes = device(1).routes(3);
         assert_eq!(routes.len(), 4);
         assert_eq!(routes[3].table, RouteTable(10_001));
-        assert_eq!(routes[3].gateway, Some(Ipv4Addr::new(10, 0, 1, 1)));
+        assert_eq!(routes[3].gateway, Some(Ipv4Addr::new(10, 0, 1, 1).into()));
     }
 
     #[test]
     fn a_secondary_address_is_no_subnet() {
         let device = device(0);
-        assert_eq!(device.prefixed(device.primary).prefix_len(), 24);
+        assert_eq!(device.prefixed(device.primary.into()).prefix_len(), 24);
         assert_eq!(
-            device.prefixed(Ipv4Addr::new(10, 0, 1, 11)).prefix_len(),
+            device
+                .prefixed(Ipv4Addr::new(10, 0, 1, 11).into())
+                .prefix_len(),
             32
         );
+    }
+
+    #[test]
+    fn only_a_subnet_with_ipv6_gives_addresses_and_routes_of_it() {
+        let mut device = device(1);
+        device.ipv6_addresses = vec!["2001:db8::5".parse().unwrap()];
+        device.ipv6_subnet = Some("2001:db8::/64".parse().unwrap());
+        let link_local: IpAddr = "fe80::ff:fe00:1".parse().unwrap();
+        let own: IpAddr = "2001:db8::5".parse().unwrap();
+        assert_eq!(device.all_addresses()[1..], [link_local, own]);
+        assert_eq!(device.prefixed(link_local).prefix_len(), 64);
+        assert_eq!(device.prefixed(own).prefix_len(), 128);
+        assert_eq!(device.table_of(link_local), None);
+        assert_eq!(device.table_of(own), Some(RouteTable(10_001)));
+        // Four of IPv4, the link, and subnet and default in both tables.
+        assert_eq!(device.routes(3).len(), 9);
+        device.ipv6_subnet = None;
+        assert_eq!(device.routes(3).len(), 4);
+        assert!(!device.all_addresses().contains(&link_local));
     }
 }

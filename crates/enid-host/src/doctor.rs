@@ -141,7 +141,7 @@ fn try_namespace() -> Result<(), Box<dyn std::error::Error>> {
                 mac: enid_model::network_interface::Mac([2, 0, 0, 0, 0, 1]),
                 peer_name: "enid1",
                 peer_mac: enid_model::network_interface::Mac([2, 0, 0, 0, 0, 2]),
-                peer_namespace: &namespace,
+                peer_namespace: Some(&namespace),
                 mtu: crate::device::MTU,
             })
         })

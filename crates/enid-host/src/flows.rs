@@ -164,8 +164,7 @@ impl FlowTables {
         let Some(entry) = self.flow(key)? else {
             return Ok(false);
         };
-        let ifindex = u32::try_from(entry.target_ifindex).unwrap_or(0);
-        let opposite = match key.reversed(ifindex) {
+        let opposite = match entry.opposite(key) {
             Some(opposite) => self.flow(&opposite)?,
             None => None,
         };

@@ -49,6 +49,12 @@ impl Installation {
         format!("enid:{self}:{instance}")
     }
 
+    /// The alias that both links of the way to the outside carry.
+    #[must_use]
+    pub fn outside_alias(self) -> String {
+        format!("enid:{self}:outside")
+    }
+
     /// What follows this installation's mark in a link's alias; `None` for a link of others.
     #[must_use]
     pub fn owned(self, alias: &str) -> Option<&str> {

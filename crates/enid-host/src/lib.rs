@@ -20,6 +20,7 @@ pub mod loader;
 mod maps;
 pub mod netlink;
 pub mod netns;
+pub mod outside;
 pub mod sandbox;
 
 pub use installation::Installation;

@@ -3,8 +3,8 @@
 //! ```text
 //! /sys/fs/bpf/enid/<installation>/<layout>/
 //!     maps/<name>
-//!     programs/<text>/{enid_egress,enid_host_guard}
-//!     links/<eni>-{egress,guard}
+//!     programs/<text>/{enid_egress,enid_host_guard,enid_outside}
+//!     links/{<eni>-{egress,guard},gateway-outside}
 //! ```
 //!
 //! `<layout>` is a hash of the sizes and limits of all maps: a changed layout is a new directory, never
@@ -32,6 +32,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENID_BPF_OBJECT"));
 const EGRESS: &str = "enid_egress";
 /// What the host sends to an ENI meets this one.
 const GUARD: &str = "enid_host_guard";
+
+/// What comes from the outside meets this one.
+const OUTSIDE: &str = "enid_outside";
 
 /// Why programs and maps cannot be loaded or adopted.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +124,7 @@ impl Pins {
 pub(crate) struct Programs {
     egress: OwnedFd,
     guard: OwnedFd,
+    outside: OwnedFd,
 }
 
 impl Programs {
@@ -134,10 +138,16 @@ impl Programs {
         self.guard.as_fd()
     }
 
+    /// The program for what comes from the outside.
+    pub(crate) fn outside(&self) -> BorrowedFd<'_> {
+        self.outside.as_fd()
+    }
+
     fn open(directory: &Path) -> io::Result<Self> {
         Ok(Self {
             egress: maps::open_pin(&directory.join(EGRESS))?,
             guard: maps::open_pin(&directory.join(GUARD))?,
+            outside: maps::open_pin(&directory.join(OUTSIDE))?,
         })
     }
 }
@@ -164,7 +174,7 @@ fn load_object(maps: &Path, text: &Path, flow_entries_max: u32) -> Result<Progra
         .map_max_entries("flows", flow_entries_max)
         .load(OBJECT)
         .map_err(|error| LoadError::Object(Box::new(error)))?;
-    for name in [EGRESS, GUARD] {
+    for name in [EGRESS, GUARD, OUTSIDE] {
         let program = object.program_mut(name).ok_or(LoadError::Missing(name))?;
         let failed = |source| LoadError::Program {
             name,
@@ -193,6 +203,7 @@ fn replace_behind_links(pins: &Pins, programs: &Programs) -> Result<(), LoadErro
         let program = match name.and_then(|name| name.rsplit('-').next()) {
             Some(LINK_EGRESS) => programs.egress(),
             Some(LINK_GUARD) => programs.guard(),
+            Some(LINK_OUTSIDE) => programs.outside(),
             _ => continue,
         };
         let failed = |error| LoadError::pin("replace the program behind", &path, error);
@@ -219,6 +230,7 @@ fn remove_other_texts(pins: &Pins, text: &Path) -> Result<(), LoadError> {
 /// Ends of the names of link pins (the bpf filesystem allows no dots in names).
 pub(crate) const LINK_EGRESS: &str = "egress";
 pub(crate) const LINK_GUARD: &str = "guard";
+pub(crate) const LINK_OUTSIDE: &str = "outside";
 
 /// What a directory holds; nothing if it is not there.
 pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>, LoadError> {

@@ -15,12 +15,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use enid_pipeline::bytes::Addr;
 use enid_pipeline::drops::DropRecord;
 use enid_pipeline::flow::{FlowKey, FlowRecord};
 use enid_pipeline::fragments::{FragmentKey, FragmentRecord};
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-    GateServiceKey, PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord,
+    GateServiceKey, NatRecord, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord,
+    Route, RouteKey, RuleBits, SubnetRecord,
 };
 
 /// A type whose bytes are its meaning.
@@ -38,8 +40,9 @@ macro_rules! plain {
 }
 
 plain! {
-    u32 u64 Config DropRecord Endpoint EndpointKey EniRecord FlowKey FlowRecord FragmentKey
-    FragmentRecord GateGroupKey GateRemoteKey GateRule GateRuleKey GateServiceKey PolicyRecord Route RouteKey RuleBits SubnetRecord
+    u32 u64 Addr Config DropRecord Endpoint EndpointKey EniRecord FlowKey FlowRecord FragmentKey
+    FragmentRecord GateGroupKey GateRemoteKey GateRule GateRuleKey GateServiceKey NatRecord PolicyRecord
+    Pool PoolKey PrefixKey PublicOf PublicRecord Route RouteKey RuleBits SubnetRecord
 }
 
 /// Commands of `bpf(2)` (`enum bpf_cmd`).

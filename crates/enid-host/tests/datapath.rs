@@ -29,8 +29,8 @@ use enid_model::network_interface::Mac;
 use enid_pipeline::Reason;
 use enid_pipeline::bytes::{self, Addr};
 use enid_pipeline::table::{
-    Direction, Endpoint, EndpointKey, EniRecord, GATE_CLOSED, GateGroupKey, PolicyRecord, Route,
-    RouteKey, RuleBits, SubnetRecord, TABLE_BITS, protocol, trie_id,
+    Direction, Endpoint, EndpointKey, EniRecord, GATE_CLOSED, GATE_OPEN, GateGroupKey,
+    PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord, TABLE_BITS, protocol, trie_id,
 };
 use enid_plan::gate::{self, RulePeer, RuleSpec};
 use enid_plan::tables::Tables;
@@ -85,7 +85,7 @@ impl Lab {
                 mac: Mac([2, 0, 0, 0, 1, u8::try_from(end).unwrap()]),
                 peer_name: "eth0",
                 peer_mac: Mac(mac(end).0),
-                peer_namespace: &namespace,
+                peer_namespace: Some(&namespace),
                 mtu: 9001,
             };
             netlink.create_veth(pair).unwrap();
@@ -188,7 +188,6 @@ fn tables(ends: &[(usize, u32)], egress: &[RuleSpec], ingress: &[RuleSpec]) -> T
             vpc: vpc(*end),
             subnet,
             policy: POLICY,
-            route_table,
             groups,
             ifindex: *ifindex,
             tcp_established_s: 432_000,
@@ -210,6 +209,11 @@ fn tables(ends: &[(usize, u32)], egress: &[RuleSpec], ingress: &[RuleSpec]) -> T
             vpc: vpc(*end),
             router: Addr::v4([10, 0, 0, 1]),
             cidr: network,
+            router_v6: Addr::UNSPECIFIED,
+            route_table,
+            acl: 0,
+            acl_egress: GATE_OPEN,
+            acl_ingress: GATE_OPEN,
             cidr_len: 120,
             router_mac: bytes::Mac([2, 0, 0, 0, 9, 9]),
             pad: [0; 6],
@@ -226,7 +230,7 @@ fn tables(ends: &[(usize, u32)], egress: &[RuleSpec], ingress: &[RuleSpec]) -> T
             Route {
                 target: 0,
                 kind: Route::LOCAL,
-                pad: 0,
+                prefix_len: 120,
             },
         );
     }

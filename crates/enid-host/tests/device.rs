@@ -8,7 +8,7 @@
 
 mod common;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 
 use common::Host;
@@ -33,6 +33,8 @@ fn device(host: &Host, device_index: u8) -> EniDevice {
         subnet: "10.0.1.0/24".parse().unwrap(),
         primary: Ipv4Addr::new(10, 0, 1, 10 + device_index),
         secondaries: vec![Ipv4Addr::new(10, 0, 1, 110 + device_index)],
+        ipv6_subnet: None,
+        ipv6_addresses: Vec::new(),
     }
 }
 
@@ -166,6 +168,57 @@ fn a_further_device_has_a_table_of_its_own() {
 }
 
 #[test]
+fn ipv6_comes_from_the_subnet_and_goes_with_it() {
+    let Some(host) = Host::new() else { return };
+    let namespace = host.sandbox(0).prepare().unwrap();
+    let mut eth1 = device(&host, 1);
+    let block = "2001:db8:0:1::/64".parse().unwrap();
+    let (first, second) = ("2001:db8:0:1::5", "2001:db8:0:1::6");
+    eth1.ipv6_subnet = Some(block);
+    eth1.ipv6_addresses = vec![first.parse().unwrap()];
+    eth1.create(host.installation(), &namespace).unwrap();
+    up(&eth1, &namespace).unwrap();
+    // Nothing waits for duplicates to be found: the address can be used at once.
+    let addresses = ip(&namespace, "-6 -o addr show dev eth1").join("\n");
+    assert!(addresses.contains(&format!("{first}/128")), "{addresses}");
+    assert!(addresses.contains("fe80::ff:fe00:101/64"), "{addresses}");
+    assert!(!addresses.contains("tentative"), "{addresses}");
+    let routes = [
+        "2001:db8:0:1::/64 dev eth1 proto dhcp metric 513 pref medium",
+        "default via fe80:ec2::1 dev eth1 proto dhcp metric 513 pref medium",
+    ];
+    assert_eq!(ip(&namespace, "-6 route show table 10001"), routes);
+    let route = &ip(&namespace, &format!("route get 2600::1 from {first}"))[0];
+    assert!(
+        route.contains("via fe80:ec2::1 dev eth1 table 10001"),
+        "{route}"
+    );
+
+    eth1.assign(&namespace, second.parse().unwrap()).unwrap();
+    let rules = ip(&namespace, "-6 rule show").join("\n");
+    assert!(
+        rules.contains(&format!("from {second} lookup 10001")),
+        "{rules}"
+    );
+    for address in eth1.all_addresses().into_iter().filter(IpAddr::is_ipv6) {
+        eth1.unassign(&namespace, address).unwrap();
+    }
+    eth1.unassign(&namespace, second.parse().unwrap()).unwrap();
+    eth1.ipv6_subnet = None;
+    eth1.reroute(&namespace, Some(block)).unwrap();
+    assert_eq!(
+        ip(&namespace, "-6 addr show dev eth1"),
+        Vec::<String>::new()
+    );
+    let rules = ip(&namespace, "-6 rule show").join("\n");
+    assert!(!rules.contains("10001"), "{rules}");
+    for table in ["main", "10001"] {
+        let left = ip(&namespace, &format!("-6 route show table {table}"));
+        assert_eq!(left, Vec::<String>::new());
+    }
+}
+
+#[test]
 fn secondary_addresses_come_and_go() {
     let Some(host) = Host::new() else { return };
     let namespace = host.sandbox(0).prepare().unwrap();
@@ -175,10 +228,10 @@ fn secondary_addresses_come_and_go() {
             .unwrap();
     }
     let eth1 = device(&host, 1);
-    let further = Ipv4Addr::new(10, 0, 1, 50);
+    let further = IpAddr::from([10, 0, 1, 50]);
     eth1.assign(&namespace, further).unwrap();
     eth1.assign(&namespace, further).unwrap();
-    let both = [eth1.primary, eth1.secondaries[0], further];
+    let both = [eth1.primary.into(), eth1.secondaries[0].into(), further];
     assert_eq!(eth1.addresses(&namespace).unwrap(), both);
     assert!(
         ip(&namespace, "rule show")
@@ -220,7 +273,7 @@ fn a_device_replaces_only_its_own_remains() {
             mac: ROUTER,
             peer_name: "eth0",
             peer_mac: eth0.mac,
-            peer_namespace: &namespace,
+            peer_namespace: Some(&namespace),
             mtu: 1500,
         })
         .unwrap();

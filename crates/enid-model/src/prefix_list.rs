@@ -19,6 +19,9 @@ pub struct PrefixList {
     pub family: AddressFamily,
     /// How many entries it may have: what a rule or route that names it counts for.
     pub entries_max: u32,
+    /// How it came to be as it is.
+    #[serde(default)]
+    pub change: LastChange,
     /// The present version.
     pub version: u64,
     /// Every version's entries, the present one's included, by number.
@@ -33,6 +36,19 @@ impl PrefixList {
     pub fn entries(&self) -> &[PrefixListEntry] {
         self.versions.get(&self.version).map_or(&[], Vec::as_slice)
     }
+}
+
+/// What was done to a list last: its state, in AWS's words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LastChange {
+    /// It was made.
+    #[default]
+    Created,
+    /// Its entries, name or size were changed.
+    Modified,
+    /// An earlier version's entries were made the present ones.
+    Restored,
 }
 
 /// One block of a list.

@@ -48,7 +48,5 @@ fn close<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, flags: u8) {
 /// The entry of the other direction.
 #[inline(always)]
 fn opposite<'a, T: Tables>(tables: &'a T, key: &FlowKey, entry: &FlowEntry) -> Option<T::Flow<'a>> {
-    #[expect(clippy::cast_possible_truncation, reason = "written from 32 bits")]
-    let ifindex = entry.target_ifindex.get() as u32;
-    tables.flow(&key.reversed(ifindex)?)
+    tables.flow(&entry.opposite(key)?)
 }

@@ -20,6 +20,10 @@ pub struct Dropped<W> {
     pub source_eni: W,
     /// The ENI that has the destination, 0 if none or not yet known.
     pub target_eni: W,
+    /// The network ACL that refused it, if that is the reason.
+    pub acl: W,
+    /// The number of its entry, likewise; 32767 if no entry matched.
+    pub acl_entry: W,
 }
 
 /// An entry as the tables hold it.
@@ -27,7 +31,7 @@ pub type DropEntry = Dropped<Cell<u64>>;
 /// An entry as user space reads it.
 pub type DropRecord = Dropped<u64>;
 
-const _: () = assert!(size_of::<DropEntry>() == 56);
+const _: () = assert!(size_of::<DropEntry>() == 72);
 
 impl<W> Dropped<W> {
     /// The same entry with each word changed by `f`.
@@ -40,6 +44,8 @@ impl<W> Dropped<W> {
             reason: f(&self.reason),
             source_eni: f(&self.source_eni),
             target_eni: f(&self.target_eni),
+            acl: f(&self.acl),
+            acl_entry: f(&self.acl_entry),
         }
     }
 }

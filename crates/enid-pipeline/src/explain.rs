@@ -6,14 +6,16 @@
 use crate::{
     Scratch,
     bytes::{Addr, Be16, MacPair},
+    journey::{EDGES_MAX, Journey},
+    owner::owner,
     packet::Packet,
     reason::Reason,
     stage::{
+        acl,
         gate::{self, Pass},
         route,
-        spoof_guard::{Source, owner},
     },
-    table::{Direction, EniRecord},
+    table::{Direction, EniRecord, GATE_OPEN},
     tables::Tables,
 };
 
@@ -35,18 +37,50 @@ pub struct Probe {
 }
 
 /// What each stage says about a [`Probe`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Story {
     /// The spoof guard: whether the ENI may send from this address.
     pub spoof_guard: Result<(), Reason>,
     /// The gate of the ENI that sends.
     pub egress: Result<Pass, Reason>,
-    /// The way: the ENI that has the destination, or why there is no way to it.
-    pub route: Result<u64, Reason>,
+    /// The subnet edges on the way, in the order in which they are crossed.
+    pub edges: Vec<EdgeStory>,
+    /// The route of the sender's subnet that decided; `None` inside a subnet, or if there is none.
+    pub route: Option<RouteStory>,
+    /// The NAT gateway on the way; 0 if there is none.
+    pub via: u64,
+    /// The source address that the packet arrives with.
+    pub source: Addr,
+    /// The destination address that it arrives with.
+    pub target: Addr,
+    /// The way: the ENI that gets it or [`OUTSIDE`](crate::table::OUTSIDE), or why there is no way.
+    pub way: Result<u64, Reason>,
     /// The gate of the ENI that receives, if there is one.
     pub ingress: Option<Result<Pass, Reason>>,
     /// What happens to the packet: the first refusal, in the order of the stages.
     pub verdict: Result<(), Reason>,
+}
+
+/// What a network ACL says at the edge of a subnet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EdgeStory {
+    /// The ACL.
+    pub acl: u64,
+    /// Out of the subnet or into it.
+    pub direction: Direction,
+    /// The number of the entry that decided; `None` of an ACL that lets everything pass.
+    pub entry: Option<u64>,
+    /// Whether it lets the packet pass.
+    pub outcome: Result<(), Reason>,
+}
+
+/// A route.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RouteStory {
+    /// What kind of target it has, as in [`Route`](crate::table::Route).
+    pub kind: u32,
+    /// The prefix length of its destination, of 128 bits.
+    pub prefix_len: u32,
 }
 
 /// Tells what would happen to the first packet of a new connection.
@@ -55,7 +89,12 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
     let refused = |reason| Story {
         spoof_guard: Err(reason),
         egress: Err(reason),
-        route: Err(reason),
+        edges: Vec::new(),
+        route: None,
+        via: 0,
+        source: probe.source,
+        target: probe.target,
+        way: Err(reason),
         ingress: None,
         verdict: Err(reason),
     };
@@ -76,12 +115,10 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
         segments: 1,
         ..Packet::default()
     };
-    let source = Source {
-        eni: probe.source_eni,
-        record,
-        owns_address: owner(tables, record.vpc, &probe.source) == probe.source_eni,
-    };
-    let may_send = source.owns_address
+    scratch.key = scratch.packet.key(record.ifindex);
+    scratch.source_eni = probe.source_eni;
+    scratch.owns_address = owner(tables, record.vpc, &probe.source) == probe.source_eni;
+    let may_send = scratch.owns_address
         || record.flags & EniRecord::SOURCE_DEST_CHECK == 0 && !probe.source.is_no_source();
     let spoof_guard = if probe.target.is_multicast() {
         Err(Reason::Multicast)
@@ -91,41 +128,79 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
         Err(Reason::SourceAddress)
     };
 
-    let remote = match route::remote(tables, record, &scratch.packet) {
-        Ok(remote) => remote,
-        Err(reason) => return refused(reason),
+    let way = route::from_eni(tables, &mut scratch);
+    let remote = tables.eni(scratch.journey.remote);
+    let egress = gate::judge(tables, Direction::Egress, record, remote, &mut scratch);
+    let edges = edges(tables, &mut scratch);
+    let receiver = if scratch.journey.eni == 0 {
+        scratch.journey.remote
+    } else {
+        scratch.journey.eni
     };
-    let remote_record = remote.map(|remote| remote.record);
-    let egress = gate::judge(
-        tables,
-        Direction::Egress,
-        record,
-        remote_record,
-        &mut scratch,
-    );
-    let way = route::route(tables, &source, remote, &scratch.packet, &mut scratch.hop);
-    let ingress = remote.map(|remote| {
-        let member = source.owns_address.then_some(record);
-        gate::judge(
-            tables,
-            Direction::Ingress,
-            remote.record,
-            member,
-            &mut scratch,
-        )
+    let ingress = tables
+        .eni(receiver)
+        .filter(|target| target.flags & EniRecord::NAT_GATEWAY == 0);
+    let ingress = ingress.map(|target| {
+        let member = scratch.journey.is_member.then_some(record);
+        gate::judge(tables, Direction::Ingress, target, member, &mut scratch)
     });
-    let route = way.map(|target| target.eni);
     let verdict = spoof_guard
         .and_then(|()| egress.map(|_| ()))
-        .and_then(|()| route.map(|_| ()))
+        .and_then(|()| edges.iter().try_for_each(|edge| edge.outcome))
+        .and(way)
         .and_then(|()| ingress.map_or(Ok(()), |ingress| ingress.map(|_| ())));
+    let Journey { route, via, .. } = scratch.journey;
     Story {
         spoof_guard,
         egress,
-        route,
+        edges,
+        route: (route != 0).then_some(RouteStory {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the lower half of the word"
+            )]
+            kind: route as u32,
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the upper half of the word"
+            )]
+            prefix_len: (route >> 32) as u32,
+        }),
+        via,
+        source: scratch.journey.source,
+        target: scratch.journey.target,
+        way: way.map(|()| scratch.journey.eni),
         ingress,
         verdict,
     }
+}
+
+/// All edges of the way, whatever the first of them says.
+fn edges<T: Tables>(tables: &T, scratch: &mut Scratch) -> Vec<EdgeStory> {
+    let mut stories = Vec::new();
+    for index in 0..EDGES_MAX {
+        let Some(edge) = scratch.journey.edge(index) else {
+            break;
+        };
+        let question = &mut scratch.question;
+        question.gate = edge.gate;
+        question.remote = edge.remote;
+        question.protocol = scratch.packet.protocol;
+        question.port = edge.port.bytes();
+        let is_open = edge.gate == GATE_OPEN;
+        let is_allowed = is_open || acl::is_allowed(tables, question);
+        stories.push(EdgeStory {
+            acl: edge.acl,
+            direction: edge.direction,
+            entry: (!is_open).then_some(question.answer.rule),
+            outcome: if is_allowed {
+                Ok(())
+            } else {
+                Err(acl::refusal(edge.direction))
+            },
+        });
+    }
+    stories
 }
 
 #[cfg(test)]
@@ -161,7 +236,7 @@ mod tests {
         world.policy(A, Gate::Everybody, Gate::Closed);
         let story = explain(&world.memory, &probe(A, addr(B)));
         assert_eq!(story.egress.map(|pass| pass.rule), Ok(10));
-        assert_eq!(story.route, Ok(B));
+        assert_eq!(story.way, Ok(B));
         assert_eq!(story.verdict, Ok(()));
     }
 

@@ -131,6 +131,16 @@ pub struct Flow<W> {
     pub flags: W,
     /// Idle timeouts: see [`Timeouts`].
     pub timeouts: W,
+    /// The addresses and ports that a packet of a [`flag::TRANSLATED`] flow goes on with.
+    pub new_addresses: W,
+    /// The rest of them; see [`Translation`].
+    pub new_ports: W,
+    /// The NAT gateway that it passes; 0 if none.
+    pub via: W,
+    /// The entries of network ACLs that let its latest judged packet pass: see [`AclEntries`].
+    pub acl_entries: W,
+    /// The route that decided first: its kind, and its prefix length from bit 32 on; 0 inside a subnet.
+    pub route: W,
 }
 
 /// An entry as the tables hold it.
@@ -139,7 +149,7 @@ pub type FlowEntry = Flow<Cell<u64>>;
 pub type FlowRecord = Flow<u64>;
 
 const _: () = assert!(size_of::<FlowKey>() == 44);
-const _: () = assert!(size_of::<FlowEntry>() == 144);
+const _: () = assert!(size_of::<FlowEntry>() == 184);
 const _: () = assert!(size_of::<FlowEntry>() == size_of::<FlowRecord>());
 
 /// Bits of [`Flow::flags`].
@@ -154,6 +164,10 @@ pub mod flag {
     pub const CLOSING: u64 = 8;
     /// An answer came after the end: the query of this entry begins anew.
     pub const ENDED: u64 = 16;
+    /// Its packets go on with other addresses or ports: see [`Translation`](super::Translation).
+    pub const TRANSLATED: u64 = 32;
+    /// Its packets go to the outside.
+    pub const TO_OUTSIDE: u64 = 64;
     /// How far TCP's flags are shifted up.
     pub const TCP_SHIFT: u32 = 8;
 }
@@ -169,6 +183,75 @@ pub mod tcp {
     /// The acknowledgement counts.
     pub const ACK: u8 = 0x10;
 }
+
+/// The addresses and ports that a packet goes on with after NAT, as two words of a flow's entry. Only
+/// IPv4 is translated.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Translation {
+    /// Source address.
+    pub source: [u8; 4],
+    /// Destination address.
+    pub target: [u8; 4],
+    /// As in [`FlowKey`].
+    pub source_port: Be16,
+    /// As in [`FlowKey`].
+    pub target_port: Be16,
+}
+
+impl Translation {
+    /// [`Flow::new_addresses`].
+    #[inline(always)]
+    pub const fn addresses(&self) -> u64 {
+        let (s, t) = (self.source, self.target);
+        u64::from_ne_bytes([s[0], s[1], s[2], s[3], t[0], t[1], t[2], t[3]])
+    }
+
+    /// [`Flow::new_ports`].
+    #[inline(always)]
+    pub const fn ports(&self) -> u64 {
+        let (s, t) = (self.source_port.bytes(), self.target_port.bytes());
+        u64::from_ne_bytes([s[0], s[1], t[0], t[1], 0, 0, 0, 0])
+    }
+
+    /// From the two words.
+    #[inline(always)]
+    pub const fn from_words(addresses: u64, ports: u64) -> Self {
+        let (a, p) = (addresses.to_ne_bytes(), ports.to_ne_bytes());
+        Self {
+            source: [a[0], a[1], a[2], a[3]],
+            target: [a[4], a[5], a[6], a[7]],
+            source_port: Be16::from_bytes([p[0], p[1]]),
+            target_port: Be16::from_bytes([p[2], p[3]]),
+        }
+    }
+}
+
+/// The key of the other direction's entry: the answer to the packet as it arrives, sent by the device
+/// that it arrives at.
+#[inline(always)]
+fn opposite(
+    key: &FlowKey,
+    flags: u64,
+    target_ifindex: u64,
+    new_addresses: u64,
+    new_ports: u64,
+) -> Option<FlowKey> {
+    let mut key = *key;
+    if flags & flag::TRANSLATED != 0 {
+        let new = Translation::from_words(new_addresses, new_ports);
+        key.source = Addr::v4(new.source);
+        key.target = Addr::v4(new.target);
+        key.source_port = new.source_port;
+        key.target_port = new.target_port;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "written from 32 bits")]
+    key.reversed(target_ifindex as u32)
+}
+
+/// The entries of network ACLs that let a packet pass, as the word [`Flow::acl_entries`]: the first four
+/// subnet edges on its way, 16 bits each from the lowest on. 0: not crossed, or an ACL that allows all.
+pub type AclEntries = u64;
 
 /// Idle timeouts that come from the ENIs, in seconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -200,6 +283,8 @@ impl Timeouts {
     }
 }
 
+/// The longest that a NAT gateway keeps an idle connection.
+pub const NAT_IDLE_S: u32 = 350;
 /// TCP before an answer.
 pub const TCP_OPENING_S: u32 = 60;
 /// TCP after both FINs or a RST.
@@ -214,6 +299,24 @@ pub const SHORTEST_S: u32 = TCP_CLOSING_S;
 pub const SECOND_NS: u64 = 1_000_000_000;
 
 impl FlowEntry {
+    /// The key of the entry of the other direction, which answers this one's packets.
+    #[inline(always)]
+    pub fn opposite(&self, key: &FlowKey) -> Option<FlowKey> {
+        opposite(
+            key,
+            self.flags.get(),
+            self.target_ifindex.get(),
+            self.new_addresses.get(),
+            self.new_ports.get(),
+        )
+    }
+
+    /// The addresses and ports that its packets go on with, if it is [`flag::TRANSLATED`].
+    #[inline(always)]
+    pub const fn translation(&self) -> Translation {
+        Translation::from_words(self.new_addresses.get(), self.new_ports.get())
+    }
+
     /// The entry's present words.
     pub fn snapshot(&self) -> FlowRecord {
         self.map(Cell::get)
@@ -260,11 +363,27 @@ impl<W> Flow<W> {
             leaves_tail: f(&self.leaves_tail),
             flags: f(&self.flags),
             timeouts: f(&self.timeouts),
+            new_addresses: f(&self.new_addresses),
+            new_ports: f(&self.new_ports),
+            via: f(&self.via),
+            acl_entries: f(&self.acl_entries),
+            route: f(&self.route),
         }
     }
 }
 
 impl FlowRecord {
+    /// The key of the entry of the other direction, which answers this one's packets.
+    pub fn opposite(&self, key: &FlowKey) -> Option<FlowKey> {
+        opposite(
+            key,
+            self.flags,
+            self.target_ifindex,
+            self.new_addresses,
+            self.new_ports,
+        )
+    }
+
     /// As the tables hold it.
     pub fn entry(&self) -> FlowEntry {
         self.map(|word| Cell::new(*word))

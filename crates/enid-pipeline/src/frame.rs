@@ -31,6 +31,26 @@ pub trait Frame {
     /// Overwrites `N` bytes from `offset` on. False if the frame does not have them.
     #[must_use]
     fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> bool;
+
+    /// Updates the checksum of an IPv4 header, which lies at `offset`, for four bytes of the header that
+    /// change. False if the frame does not have it.
+    #[must_use]
+    fn update_ip_checksum(&mut self, offset: u32, from: [u8; 4], to: [u8; 4]) -> bool;
+
+    /// Updates a transport checksum, which lies at `offset`, for four bytes that change and lie on an
+    /// even offset. An offloaded checksum covers only addresses yet, and stays partial. False if the frame
+    /// does not have it.
+    #[must_use]
+    fn update_checksum(&mut self, offset: u32, from: [u8; 4], to: [u8; 4], sum: Sum) -> bool;
+}
+
+/// A transport checksum, and what changes under it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sum {
+    /// The bytes are an address, which the checksum has from the pseudo header.
+    pub is_address: bool,
+    /// UDP: a checksum of zero says that there is none, and stays.
+    pub is_optional: bool,
 }
 
 /// A frame in ordinary memory.
@@ -100,11 +120,64 @@ impl Frame for Bytes<'_> {
             None => false,
         }
     }
+
+    fn update_ip_checksum(&mut self, offset: u32, from: [u8; 4], to: [u8; 4]) -> bool {
+        let Some(sum) = self.load::<2>(offset) else {
+            return false;
+        };
+        self.store(offset, &updated(sum.0, from, to))
+    }
+
+    fn update_checksum(&mut self, offset: u32, from: [u8; 4], to: [u8; 4], sum: Sum) -> bool {
+        let Some(old) = self.load::<2>(offset) else {
+            return false;
+        };
+        if sum.is_optional && old.0 == [0; 2] {
+            return true;
+        }
+        let mut new = updated(old.0, from, to);
+        if sum.is_optional && new == [0; 2] {
+            new = [0xff; 2];
+        }
+        self.store(offset, &new)
+    }
+}
+
+/// An Internet checksum after four bytes have changed (RFC 1624).
+fn updated(sum: [u8; 2], from: [u8; 4], to: [u8; 4]) -> [u8; 2] {
+    let word =
+        |bytes: [u8; 4], at: usize| u32::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+    let not = |word: u32| !word & 0xffff;
+    let mut new = not(u32::from(u16::from_be_bytes(sum)));
+    new += not(word(from, 0)) + not(word(from, 2)) + word(to, 0) + word(to, 2);
+    while new > 0xffff {
+        new = (new & 0xffff) + (new >> 16);
+    }
+    u16::try_from(not(new)).unwrap_or(0).to_be_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_checksum_follows_what_changes() {
+        // The example of RFC 1624.
+        let changed = |sum| updated(sum, [0x55, 0x55, 1, 2], [0x32, 0x85, 1, 2]);
+        assert_eq!(changed([0xdd, 0x2f]), [0, 0]);
+        let mut bytes = [0xdd, 0x2f, 0, 0];
+        let mut frame = Bytes::new(&mut bytes);
+        let (from, to) = ([0x55, 0x55, 1, 2], [0x32, 0x85, 1, 2]);
+        let udp = Sum {
+            is_address: true,
+            is_optional: true,
+        };
+        assert!(frame.update_checksum(0, from, to, udp));
+        // There is no checksum here.
+        assert!(frame.update_checksum(2, from, to, udp));
+        assert!(!frame.update_checksum(3, from, to, udp));
+        assert_eq!(bytes, [0xff, 0xff, 0, 0]);
+    }
 
     #[test]
     fn loads_and_stores_stay_inside_the_frame() {

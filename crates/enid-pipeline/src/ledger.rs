@@ -13,11 +13,12 @@ use crate::{
     egress,
     frame::Bytes,
     memory::Memory,
+    outside,
     packet_builder::{PacketBuilder, Transport},
     table::{
-        Direction, Endpoint, EndpointKey, EniRecord, GATE_CLOSED, GateRemoteKey, GateRule,
-        GateRuleKey, GateServiceKey, PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord,
-        TABLE_BITS, open_bit, protocol, trie_id,
+        Direction, Endpoint, EndpointKey, EniRecord, GATE_CLOSED, GATE_OPEN, GateGroupKey,
+        GateRemoteKey, GateRule, GateRuleKey, GateServiceKey, PolicyRecord, Route, RouteKey,
+        RuleBits, SubnetRecord, TABLE_BITS, open_bit, protocol, trie_id,
     },
     table_set::TableSet,
 };
@@ -33,7 +34,7 @@ pub(crate) const D: u64 = 4;
 pub(crate) enum Gate {
     /// Nothing.
     Closed,
-    /// Everything, by a rule for everybody.
+    /// Everything, by a rule for everybody in both families.
     Everybody,
     /// Everything of 10.0.0.0/8.
     Neighbours,
@@ -102,6 +103,11 @@ impl World {
                 router: Addr::v4([10, 0, octet, 1]),
                 cidr: Addr::v4([10, 0, octet, 0]),
                 cidr_len: 120,
+                router_v6: Addr::UNSPECIFIED,
+                route_table: vpc,
+                acl: id,
+                acl_egress: GATE_OPEN,
+                acl_ingress: GATE_OPEN,
                 router_mac: router_mac(id),
                 pad: [0; 6],
             };
@@ -116,7 +122,7 @@ impl World {
                 Route {
                     target: 0,
                     kind: Route::LOCAL,
-                    pad: 0,
+                    prefix_len: 112,
                 },
             );
         }
@@ -126,7 +132,6 @@ impl World {
                 vpc,
                 subnet,
                 policy: eni,
-                route_table: vpc,
                 groups: [0; 16],
                 ifindex: device(eni),
                 tcp_established_s: 1000,
@@ -165,6 +170,7 @@ impl World {
             if gate == Gate::Everybody {
                 for number in [protocol::TCP, protocol::UDP] {
                     open |= open_bit(direction, number, true);
+                    open |= open_bit(direction, number, false);
                 }
             }
         }
@@ -202,6 +208,14 @@ impl World {
             key
         };
         tables.gate_remotes.insert(key, bits);
+        if gate == Gate::Everybody {
+            let key = GateRemoteKey {
+                prefix_len: TABLE_BITS,
+                addr: Addr::UNSPECIFIED,
+                ..key
+            };
+            tables.gate_remotes.insert(key, bits);
+        }
         let key = GateServiceKey {
             prefix_len: TABLE_BITS,
             gate: trie_id(id),
@@ -219,6 +233,36 @@ impl World {
             GateRule { rule, flags },
         );
         id
+    }
+
+    /// A gate for members of a group alone, on all ports. Its rule is 1234.
+    pub(crate) fn gate_for_group(&mut self, group: u64) -> u64 {
+        let gate = 99;
+        let mut bits = RuleBits::NONE;
+        bits.set(3);
+        let tables = &mut self.memory.tables;
+        tables
+            .gate_groups
+            .insert(GateGroupKey { gate, group }, bits);
+        let key = GateServiceKey {
+            prefix_len: TABLE_BITS,
+            gate: trie_id(gate),
+            protocol: 0,
+            port: [0; 2],
+            pad: 0,
+        };
+        tables.gate_services.insert(key, bits);
+        let key = GateRuleKey {
+            gate,
+            bit: 3,
+            pad: 0,
+        };
+        let rule = GateRule {
+            rule: 1234,
+            flags: 0,
+        };
+        tables.gate_rules.insert(key, rule);
+        gate
     }
 
     /// Changes an ENI's record.
@@ -241,16 +285,27 @@ impl World {
     /// Sends a frame from an ENI and compares the whole ledger. The frame is left as it goes on.
     #[track_caller]
     pub(crate) fn send(&self, from: u64, frame: &mut [u8], change: &Change) -> Verdict {
+        self.run(change, |scratch| {
+            let mut bytes = Bytes::new(frame);
+            let device = device(from);
+            egress(&self.memory, &mut bytes, device, self.now_ns, scratch)
+        })
+    }
+
+    /// The same for a frame from the outside.
+    #[track_caller]
+    pub(crate) fn send_in(&self, frame: &mut [u8], change: &Change) -> Verdict {
+        self.run(change, |scratch| {
+            let mut bytes = Bytes::new(frame);
+            let device = self.memory.outside.ifindex;
+            outside(&self.memory, &mut bytes, device, self.now_ns, scratch)
+        })
+    }
+
+    #[track_caller]
+    fn run(&self, change: &Change, run: impl FnOnce(&mut Scratch) -> Verdict) -> Verdict {
         let before = self.count();
-        let mut scratch = Scratch::new();
-        let mut bytes = Bytes::new(frame);
-        let verdict = egress(
-            &self.memory,
-            &mut bytes,
-            device(from),
-            self.now_ns,
-            &mut scratch,
-        );
+        let verdict = run(&mut Scratch::new());
         let after = self.count();
         let mut found = Change {
             flows: after.flows - before.flows,

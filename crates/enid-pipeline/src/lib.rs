@@ -1,7 +1,7 @@
 //! What happens to a packet: compiled to BPF for the kernel and natively for everything else.
 //!
 //! [`egress`] is run once for each packet that leaves an ENI, and carries it through both gates to the
-//! ENI that receives it. It is generic over its [`Tables`] and its [`Frame`]: kernel maps and an skb, or
+//! ENI that receives it, or to the outside; [`outside`] for each packet that comes from there. It is generic over its [`Tables`] and its [`Frame`]: kernel maps and an skb, or
 //! ordinary memory ([`memory`], feature `memory`).
 //!
 //! Invariants:
@@ -22,10 +22,14 @@ pub mod explain;
 pub mod flow;
 pub mod fragments;
 pub mod frame;
+mod journey;
 #[cfg(test)]
 mod ledger;
+#[cfg(test)]
+mod ledger_wide;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
+mod owner;
 mod packet;
 #[cfg(any(test, feature = "memory"))]
 pub mod packet_builder;
@@ -38,23 +42,23 @@ mod tables;
 mod verdict;
 
 pub use reason::{REASON_COUNTERS, Reason};
+pub use stage::acl::LAST_ENTRY;
 pub use stage::gate::Pass;
 pub use tables::Tables;
 pub use verdict::Verdict;
 
 use flow::{FlowKey, FlowRecord};
 use frame::Frame;
-use packet::Packet;
+use journey::Journey;
+use packet::{Asks, Packet};
 use stage::{
-    act, arp,
+    acl, act, arp,
     flow_lookup::{self, Carried, Lookup},
     fragment,
     gate::{self, Question},
-    parse, related,
-    route::{self, Hop},
-    spoof_guard,
+    gateway, nat, nd, parse, related, route, spoof_guard, translate,
 };
-use table::Direction;
+use table::{Direction, OUTSIDE};
 
 /// A packet's working memory: too large for the kernel's stack, so there is one for each CPU.
 #[repr(C)]
@@ -64,36 +68,72 @@ pub struct Scratch {
     key: FlowKey,
     quoted: FlowKey,
     carried: Carried,
-    hop: Hop,
+    journey: Journey,
     question: Question,
     record: FlowRecord,
+    egress: Pass,
+    ingress: Pass,
     now_ns: u64,
     generation: u64,
     source_eni: u64,
     target_eni: u64,
+    timeouts: u64,
+    acl_entries: u64,
+    refused_acl: u64,
+    refused_entry: u64,
     ifindex: u32,
+    quoted_transport: u32,
+    course: Course,
     has_key: bool,
-    is_carried: bool,
+    owns_address: bool,
+    is_quoting: bool,
+    is_related: bool,
+}
+
+/// What has become of a packet so far.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Course {
+    /// To be judged.
+    Open = 0,
+    /// On its way to an ENI.
+    Inside = 1,
+    /// On its way to the outside.
+    Outside = 2,
 }
 
 impl Scratch {
     /// Ready for a first packet.
     pub fn new() -> Self {
+        let nothing = Pass {
+            rule: 0,
+            is_tracked: false,
+        };
         Self {
             packet: Packet::default(),
             key: FlowKey::default(),
             quoted: FlowKey::default(),
             carried: Carried::NOTHING,
-            hop: Hop::default(),
+            journey: Journey::NOWHERE,
             question: Question::EMPTY,
             record: FlowRecord::default(),
+            egress: nothing,
+            ingress: nothing,
             now_ns: 0,
             generation: 0,
             source_eni: 0,
             target_eni: 0,
+            timeouts: 0,
+            acl_entries: 0,
+            refused_acl: 0,
+            refused_entry: 0,
             ifindex: 0,
+            quoted_transport: 0,
+            course: Course::Open,
             has_key: false,
-            is_carried: false,
+            owns_address: false,
+            is_quoting: false,
+            is_related: false,
         }
     }
 }
@@ -105,6 +145,23 @@ impl Scratch {
         self.source_eni = 0;
         self.target_eni = 0;
         self.has_key = true;
+    }
+
+    #[inline(always)]
+    fn begin(&mut self, generation: u64, ifindex: u32, now_ns: u64) {
+        self.generation = generation;
+        self.now_ns = now_ns;
+        self.ifindex = ifindex;
+        self.has_key = false;
+    }
+
+    #[inline(always)]
+    const fn verdict(&self) -> Verdict {
+        let ifindex = self.ifindex;
+        match self.course {
+            Course::Outside => Verdict::Outside { ifindex },
+            _ => Verdict::Forward { ifindex },
+        }
     }
 }
 
@@ -124,11 +181,27 @@ pub fn egress<T: Tables, F: Frame>(
     now_ns: u64,
     scratch: &mut Scratch,
 ) -> Verdict {
-    scratch.generation = tables.generation();
-    scratch.now_ns = now_ns;
-    scratch.ifindex = ifindex;
-    scratch.has_key = false;
+    scratch.begin(tables.generation(), ifindex, now_ns);
     match stages(tables, frame, scratch) {
+        Ok(verdict) => verdict,
+        Err(reason) => {
+            record_drop(tables, reason, scratch);
+            Verdict::Drop(reason)
+        }
+    }
+}
+
+/// The same for a frame that comes from the outside, through the device `ifindex`.
+#[inline(always)]
+pub fn outside<T: Tables, F: Frame>(
+    tables: &T,
+    frame: &mut F,
+    ifindex: u32,
+    now_ns: u64,
+    scratch: &mut Scratch,
+) -> Verdict {
+    scratch.begin(tables.generation(), ifindex, now_ns);
+    match outside_stages(tables, frame, scratch) {
         Ok(verdict) => verdict,
         Err(reason) => {
             record_drop(tables, reason, scratch);
@@ -145,30 +218,54 @@ fn stages<T: Tables, F: Frame>(
     scratch: &mut Scratch,
 ) -> Result<Verdict, Reason> {
     carry(tables, frame, scratch)?;
-    if !scratch.is_carried {
-        if scratch.packet.is_arp {
-            arp::answer(tables, frame, scratch.ifindex, &scratch.packet)?;
-            return Ok(Verdict::Reply);
+    if scratch.course == Course::Open {
+        match scratch.packet.asks {
+            Asks::Arp => arp::answer(tables, frame, scratch.ifindex, &scratch.packet)?,
+            Asks::Neighbour => nd::answer(tables, frame, scratch.ifindex, &scratch.packet)?,
+            Asks::Nothing => {
+                judge(tables, frame, scratch)?;
+                return Ok(scratch.verdict());
+            }
         }
-        judge(tables, frame, scratch)?;
+        return Ok(Verdict::Reply);
     }
-    Ok(Verdict::Forward {
-        ifindex: scratch.ifindex,
-    })
+    Ok(scratch.verdict())
 }
 
-/// Parses a packet and carries it if the flow table knows it (`scratch.is_carried`). This and [`judge`] leave the index of the
-/// target's device in `scratch.ifindex`; both are functions of their own in the kernel, where the stack
-/// of a chain of calls is 512 bytes.
+/// The same for what comes from the outside.
+#[inline(always)]
+fn outside_stages<T: Tables, F: Frame>(
+    tables: &T,
+    frame: &mut F,
+    scratch: &mut Scratch,
+) -> Result<Verdict, Reason> {
+    carry(tables, frame, scratch)?;
+    if scratch.course == Course::Open {
+        match scratch.packet.asks {
+            Asks::Arp => {
+                arp::answer_outside(tables, frame, &scratch.packet)?;
+                return Ok(Verdict::Reply);
+            }
+            // The far end knows the device without asking.
+            Asks::Neighbour => return Err(Reason::NdUnanswered),
+            Asks::Nothing => judge_outside(tables, frame, scratch)?,
+        }
+    }
+    Ok(scratch.verdict())
+}
+
+/// Parses a packet and carries it if the flow table knows it (`scratch.course`). This and [`judge`] leave
+/// the index of the target's device in `scratch.ifindex`; both are functions of their own in the kernel,
+/// where the stack of a chain of calls is 512 bytes.
 #[inline(never)]
 fn carry<T: Tables, F: Frame>(
     tables: &T,
     frame: &mut F,
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
-    scratch.is_carried = false;
+    scratch.course = Course::Open;
     parse::parse(frame, &mut scratch.packet)?;
-    if scratch.packet.is_arp {
+    if scratch.packet.asks != Asks::Nothing {
         return Ok(());
     }
     scratch.key = scratch.packet.key(scratch.ifindex);
@@ -178,18 +275,37 @@ fn carry<T: Tables, F: Frame>(
         scratch.key = scratch.packet.key(scratch.ifindex);
     }
     match flow_lookup::lookup(tables, scratch) {
-        Lookup::Hit { leaves, ifindex } => {
+        Lookup::Hit {
+            leaves,
+            ifindex,
+            is_special,
+        } => {
+            scratch.course = Course::Inside;
+            if is_special {
+                carry_on(frame, scratch)?;
+            }
             act::rewrite(frame, &scratch.packet, leaves)?;
             scratch.ifindex = ifindex;
-            scratch.is_carried = true;
         }
-        Lookup::Stale(carried) => scratch.carried = carried,
+        Lookup::Stale => {}
         Lookup::Miss => scratch.carried.clear(),
     }
     Ok(())
 }
 
-/// The stages of a miss: both gates, each with its own verdict.
+/// The rest of a hit of a flow that is translated or goes to the outside.
+#[inline(never)]
+fn carry_on<F: Frame>(frame: &mut F, scratch: &mut Scratch) -> Result<(), Reason> {
+    if scratch.carried.is_to_outside() {
+        scratch.course = Course::Outside;
+    }
+    if scratch.carried.is_translated() {
+        translate::packet(frame, &scratch.packet, &scratch.carried.translation)?;
+    }
+    Ok(())
+}
+
+/// The stages of a miss: both gates, each with its own verdict, and the network ACLs between them.
 #[inline(never)]
 fn judge<T: Tables, F: Frame>(
     tables: &T,
@@ -197,59 +313,121 @@ fn judge<T: Tables, F: Frame>(
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
     scratch.known();
-    let source = spoof_guard::check(
-        tables,
-        scratch.ifindex,
-        &scratch.packet,
-        &mut scratch.source_eni,
-    )?;
-    let remote = route::remote(tables, source.record, &scratch.packet)?;
-    scratch.target_eni = remote.map_or(0, |remote| remote.eni);
-    scratch.carried.keep_for(source.eni, scratch.target_eni);
-
-    if !scratch.carried.is_something()
-        && related::is_related(tables, frame, scratch, &source, remote.as_ref())
-    {
-        let target = route::route(tables, &source, remote, &scratch.packet, &mut scratch.hop)?;
-        scratch.ifindex = target.record.ifindex;
-        return act::rewrite(frame, &scratch.packet, scratch.hop.leaves);
+    spoof_guard::check(tables, scratch)?;
+    scratch.carried.keep_for_source(scratch.source_eni);
+    related::prepare(tables, frame, scratch);
+    let way = route::from_eni(tables, scratch);
+    let is_related = arrive(tables, scratch);
+    if !is_related {
+        scratch.egress = match scratch.carried.egress() {
+            Some(pass) => pass,
+            None => gate_of_source(tables, scratch)?,
+        };
     }
+    acl::judge(tables, scratch)?;
+    way?;
+    admit(tables, frame, scratch, is_related)
+}
 
-    let egress = match scratch.carried.egress() {
-        Some(pass) => pass,
-        None => gate::judge(
-            tables,
-            Direction::Egress,
-            source.record,
-            remote.map(|remote| remote.record),
-            scratch,
-        )?,
-    };
-    let target = route::route(tables, &source, remote, &scratch.packet, &mut scratch.hop)?;
-    let ingress = match scratch.carried.ingress() {
-        Some(pass) => pass,
-        None => gate::judge(
-            tables,
-            Direction::Ingress,
-            target.record,
-            source.owns_address.then_some(source.record),
-            scratch,
-        )?,
-    };
+/// The stages of a miss from the outside: there is no gate before the receiver's.
+#[inline(never)]
+fn judge_outside<T: Tables, F: Frame>(
+    tables: &T,
+    frame: &mut F,
+    scratch: &mut Scratch,
+) -> Result<(), Reason> {
+    scratch.known();
+    scratch.source_eni = OUTSIDE;
+    scratch.owns_address = true;
+    scratch.carried.keep_for_source(OUTSIDE);
+    related::prepare(tables, frame, scratch);
+    let mut way = gateway::from_outside(tables, scratch);
+    if way.is_ok() {
+        way = route::deliver(tables, scratch);
+    }
+    let is_related = arrive(tables, scratch);
+    scratch.egress = Pass::OUTSIDE;
+    acl::judge(tables, scratch)?;
+    way?;
+    admit(tables, frame, scratch, is_related)
+}
 
-    let judged = act::Judged {
-        source,
-        target,
-        egress,
-        ingress,
-    };
-    if scratch.carried.is_something() {
-        act::renew(tables, scratch, &judged)?;
+/// Notes who gets the packet, as far as that is known. Says whether it is an error about a live flow.
+#[inline(always)]
+fn arrive<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
+    scratch.target_eni = if scratch.journey.eni == 0 {
+        scratch.journey.remote
     } else {
-        act::open(tables, scratch, &judged)?;
+        scratch.journey.eni
+    };
+    scratch.carried.keep_for_target(scratch.target_eni);
+    related::is_related(tables, scratch)
+}
+
+/// The sender's gate.
+#[inline(always)]
+fn gate_of_source<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<Pass, Reason> {
+    let source = tables.eni(scratch.source_eni).ok_or(Reason::Incomplete)?;
+    let remote = tables.eni(scratch.journey.remote);
+    gate::judge(tables, Direction::Egress, source, remote, scratch)
+}
+
+/// The receiver's gate.
+#[inline(always)]
+fn gate_of_target<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<Pass, Reason> {
+    let target = tables.eni(scratch.journey.eni).ok_or(Reason::Incomplete)?;
+    let member = if scratch.journey.is_member {
+        tables.eni(scratch.source_eni)
+    } else {
+        None
+    };
+    gate::judge(tables, Direction::Ingress, target, member, scratch)
+}
+
+/// The end of the way: the receiver's gate, the flow table, and the frame as it goes on.
+#[inline(never)]
+fn admit<T: Tables, F: Frame>(
+    tables: &T,
+    frame: &mut F,
+    scratch: &mut Scratch,
+    is_related: bool,
+) -> Result<(), Reason> {
+    if is_related {
+        related::count(tables, scratch);
+    } else {
+        scratch.ingress = match scratch.carried.ingress() {
+            Some(pass) => pass,
+            None if scratch.journey.is_to_outside => Pass::OUTSIDE,
+            None => gate_of_target(tables, scratch)?,
+        };
+        scratch.timeouts = act::timeouts(tables, scratch);
+        act::prepare_answers(scratch);
+        nat::take_port(tables, scratch)?;
+        if scratch.carried.is_something() {
+            act::renew(tables, scratch)?;
+        } else {
+            act::open(tables, scratch)?;
+        }
     }
-    scratch.ifindex = target.record.ifindex;
-    act::rewrite(frame, &scratch.packet, scratch.hop.leaves)
+    go_on(frame, scratch)
+}
+
+/// Rewrites a frame as its journey says.
+#[inline(never)]
+fn go_on<F: Frame>(frame: &mut F, scratch: &mut Scratch) -> Result<(), Reason> {
+    if scratch.journey.is_translated(&scratch.packet) {
+        translate::packet(frame, &scratch.packet, &translate::of_journey(scratch))?;
+    }
+    if scratch.is_related {
+        translate::quoted(frame, scratch, &scratch.carried.translation)?;
+    }
+    scratch.course = if scratch.journey.is_to_outside {
+        Course::Outside
+    } else {
+        Course::Inside
+    };
+    scratch.ifindex = scratch.journey.ifindex;
+    act::rewrite(frame, &scratch.packet, scratch.journey.hop.leaves)
 }
 
 /// Counts a drop by its reason and, if the packet had addresses, by its 5-tuple.
@@ -270,6 +448,14 @@ fn record_drop<T: Tables>(tables: &T, reason: Reason, scratch: &Scratch) {
     entry.reason.set(reason as u64);
     entry.source_eni.set(scratch.source_eni);
     entry.target_eni.set(scratch.target_eni);
+    let is_acl = matches!(reason, Reason::AclEgress | Reason::AclIngress);
+    let (acl, acl_entry) = if is_acl {
+        (scratch.refused_acl, scratch.refused_entry)
+    } else {
+        (0, 0)
+    };
+    entry.acl.set(acl);
+    entry.acl_entry.set(acl_entry);
     tables.add(&entry.packets, u64::from(scratch.packet.segments));
     tables.add(&entry.bytes, u64::from(scratch.packet.bytes));
 }

@@ -7,14 +7,15 @@ use std::{
 };
 
 use crate::{
+    bytes::Addr,
     drops::{DropEntry, DropRecord},
     flow::{FlowEntry, FlowKey, FlowRecord},
     fragments::{FragmentKey, FragmentRecord},
     reason::{REASON_COUNTERS, Reason},
     table::{
         ADDR_BITS, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-        GateServiceKey, PROTOCOL_BITS, PolicyRecord, Route, RouteKey, RuleBits, SERVICE_BITS,
-        SubnetRecord, TABLE_BITS,
+        GateServiceKey, NatRecord, Outside, PROTOCOL_BITS, PolicyRecord, Pool, PoolKey, PrefixKey,
+        PublicOf, PublicRecord, Route, RouteKey, RuleBits, SERVICE_BITS, SubnetRecord, TABLE_BITS,
     },
     table_set::TableSet,
     tables::Tables,
@@ -27,6 +28,8 @@ pub struct Memory {
     pub tables: TableSet,
     /// The present generation; see [`Memory::change`].
     pub generation: u64,
+    /// The way to the outside: none at first.
+    pub outside: Outside,
     /// How many flow entries there may be.
     pub flows_max: usize,
     flows: RefCell<HashMap<FlowKey, Rc<FlowEntry>>>,
@@ -41,6 +44,7 @@ impl Memory {
         Self {
             tables,
             generation: 1,
+            outside: Outside::default(),
             flows_max: usize::MAX,
             flows: RefCell::default(),
             fragments: RefCell::default(),
@@ -96,6 +100,10 @@ impl Tables for Memory {
         self.generation
     }
 
+    fn outside(&self) -> Option<&Outside> {
+        (self.outside.ifindex != 0).then_some(&self.outside)
+    }
+
     fn device(&self, ifindex: u32) -> Option<u64> {
         self.tables.devices.get(&ifindex).copied()
     }
@@ -106,6 +114,16 @@ impl Tables for Memory {
 
     fn endpoint(&self, key: &EndpointKey) -> Option<u64> {
         self.tables.endpoints.get(key).map(|endpoint| endpoint.eni)
+    }
+
+    fn prefix(&self, key: &PrefixKey) -> Option<u64> {
+        let lengths = (TABLE_BITS..=ADDR_BITS).rev();
+        let found = longest(&self.tables.prefixes, lengths, |prefix_len| PrefixKey {
+            prefix_len,
+            vpc: key.vpc,
+            addr: key.addr.masked(prefix_len - TABLE_BITS),
+        });
+        found.map(|endpoint| endpoint.eni)
     }
 
     fn subnet(&self, subnet: u64) -> Option<&SubnetRecord> {
@@ -122,6 +140,25 @@ impl Tables for Memory {
                 addr: key.addr.masked(prefix_len - TABLE_BITS),
             },
         )
+    }
+
+    fn nat(&self, nat: u64) -> Option<&NatRecord> {
+        self.tables.nats.get(&nat)
+    }
+
+    fn public(&self, addr: &Addr) -> Option<&PublicRecord> {
+        self.tables.publics.get(addr)
+    }
+
+    fn public_of(&self, key: &EndpointKey) -> Option<&PublicOf> {
+        self.tables.public_of.get(key)
+    }
+
+    fn pool(&self, key: &PoolKey) -> Option<&Pool> {
+        longest(&self.tables.pools, (0..=128).rev(), |prefix_len| PoolKey {
+            prefix_len,
+            addr: key.addr.masked(prefix_len),
+        })
     }
 
     fn policy(&self, policy: u64) -> Option<&PolicyRecord> {
@@ -233,7 +270,7 @@ mod tests {
                 Route {
                     target,
                     kind: Route::LOCAL,
-                    pad: 0,
+                    prefix_len: 96 + prefix_len,
                 },
             );
         }

@@ -18,6 +18,18 @@ pub(crate) enum Fragment {
     None,
 }
 
+/// Messages that the virtual router answers itself.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) enum Asks {
+    /// ARP: nothing but `macs` is set.
+    Arp,
+    /// IPv6 neighbour discovery: addresses and `transport` are set as well.
+    Neighbour,
+    /// Nothing: it is to be carried.
+    #[default]
+    Nothing,
+}
+
 /// A parsed packet.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Packet {
@@ -39,14 +51,14 @@ pub(crate) struct Packet {
     pub(crate) source_port: Be16,
     /// As in [`FlowKey`].
     pub(crate) target_port: Be16,
-    /// IP protocol number; of an ARP message nothing.
+    /// IP protocol number.
     pub(crate) protocol: u8,
     /// TCP flags.
     pub(crate) tcp_flags: u8,
     /// Whether it is a fragment.
     pub(crate) fragment: Fragment,
-    /// An ARP message: nothing but `macs` is set.
-    pub(crate) is_arp: bool,
+    /// What asks the virtual router itself.
+    pub(crate) asks: Asks,
 }
 
 impl Packet {

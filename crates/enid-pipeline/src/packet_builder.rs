@@ -1,7 +1,6 @@
 //! Builds frames for tests and probes: readable where bytes in hex are not.
 //!
-//! Checksums of IPv4 headers are right; those of transport headers are left zero, as the pipeline never
-//! looks at them.
+//! Checksums are right, unless the packet is cut.
 
 use crate::{
     bytes::{Addr, Mac},
@@ -71,6 +70,8 @@ pub struct PacketBuilder {
     pub payload: usize,
     /// IPv4 only.
     pub cut: Option<Cut>,
+    /// Or time to live.
+    pub hop_limit: u8,
 }
 
 impl PacketBuilder {
@@ -84,6 +85,7 @@ impl PacketBuilder {
             transport,
             payload: 0,
             cut: None,
+            hop_limit: 64,
         }
     }
 
@@ -117,7 +119,7 @@ impl PacketBuilder {
             });
             packet.extend(cut.id.to_be_bytes());
             packet.extend((cut.offset | u16::from(cut.more) << 13).to_be_bytes());
-            packet.extend([64, number, 0, 0]);
+            packet.extend([self.hop_limit, number, 0, 0]);
             packet.extend(self.source.v4_octets());
             packet.extend(self.target.v4_octets());
             let sum = checksum(&packet);
@@ -125,12 +127,45 @@ impl PacketBuilder {
         } else {
             packet.extend([0x60, 0, 0, 0]);
             packet.extend(u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes());
-            packet.extend([number, 64]);
+            packet.extend([number, self.hop_limit]);
             packet.extend(self.source.octets());
             packet.extend(self.target.octets());
         }
+        if self.cut.is_none() {
+            self.fill_checksum(number, &mut body);
+        }
         packet.extend(body);
         packet
+    }
+
+    /// Puts the checksum into a transport header that has one.
+    fn fill_checksum(&self, number: u8, body: &mut [u8]) {
+        let at = match number {
+            protocol::TCP => 16,
+            protocol::UDP => 6,
+            protocol::ICMP | protocol::ICMP_V6 => 2,
+            _ => return,
+        };
+        let mut summed = Vec::new();
+        if number != protocol::ICMP {
+            // The pseudo header; the sum is the same whatever the order of its words.
+            if self.source.is_v4() {
+                summed.extend(self.source.v4_octets());
+                summed.extend(self.target.v4_octets());
+            } else {
+                summed.extend(self.source.octets());
+                summed.extend(self.target.octets());
+            }
+            summed.extend([0, number]);
+            summed.extend(u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes());
+        }
+        summed.extend_from_slice(body);
+        let sum = match checksum(&summed) {
+            // Zero would say that there is none.
+            0 if number == protocol::UDP => u16::MAX,
+            sum => sum,
+        };
+        body[at..at + 2].copy_from_slice(&sum.to_be_bytes());
     }
 
     /// The whole frame.
@@ -250,6 +285,30 @@ pub fn arp_request(from_mac: Mac, sender: Addr, wanted: Addr) -> Vec<u8> {
     frame
 }
 
+/// A neighbour solicitation from one address about another, sent as a stack sends the first.
+pub fn neighbour_solicitation(from_mac: Mac, sender: Addr, wanted: Addr) -> PacketBuilder {
+    let w = wanted.octets();
+    let mut group = [0; 16];
+    group[..2].copy_from_slice(&[0xff, 2]);
+    group[11..].copy_from_slice(&[1, 0xff, w[13], w[14], w[15]]);
+    let mut body = w.to_vec();
+    if sender != Addr::UNSPECIFIED {
+        body.extend([1, 1]);
+        body.extend(from_mac.0);
+    }
+    let solicitation = Transport::Icmp {
+        kind: 135,
+        code: 0,
+        rest: [0; 4],
+        body,
+    };
+    PacketBuilder {
+        hop_limit: 255,
+        ..PacketBuilder::new(sender, Addr::v6(group), solicitation)
+    }
+    .macs(from_mac, Mac([0x33, 0x33, 0xff, w[13], w[14], w[15]]))
+}
+
 /// The Internet checksum (RFC 1071).
 fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = 0;
@@ -277,5 +336,12 @@ mod tests {
         .packet();
         assert_eq!(packet.len(), 28);
         assert_eq!(checksum(&packet[..20]), 0);
+        // Pseudo header and UDP: 10.0.0.1 > 10.0.0.2, ports 1 and 2, length 8, without payload.
+        let words = [0x0a00, 1, 0x0a00, 2, 17, 8, 1, 2, 8];
+        let sum: u32 = words.iter().sum();
+        assert_eq!(
+            packet[26..28],
+            (!u16::try_from(sum).unwrap_or(0)).to_be_bytes()
+        );
     }
 }

@@ -60,6 +60,24 @@ reasons! {
     22 Rewrite "rewrite" "the frame could not be rewritten";
     23 HostTraffic "host-traffic" "the host's own stack may not send to a network interface";
     24 Scratch "scratch" "the program's working memory is missing";
+    25 AclEgress "acl-egress" "the network ACL of the subnet that it leaves does not allow it";
+    26 AclIngress "acl-ingress" "the network ACL of the subnet that it enters does not allow it";
+    27 Blackhole "blackhole" "the target of the route is gone";
+    28 DestinationCheck "destination-check" "the route leads to a network interface that has not the destination address and whose source/destination check is on";
+    29 NoPublicAddress "no-public-address" "the source has no public address for the internet gateway";
+    30 NoInternetGateway "no-internet-gateway" "the VPC of the destination has no internet gateway that lets it in";
+    31 NoOutside "no-outside" "this host has no device that leads outside";
+    32 UnassignedAddress "unassigned-address" "the public address belongs to this installation and to nobody in it";
+    33 OutsideSource "outside-source" "a packet from the outside has an address of this installation as its source";
+    34 NatUnsolicited "nat-unsolicited" "the NAT gateway has no connection that this packet answers";
+    35 NatProtocol "nat-protocol" "a NAT gateway carries TCP, UDP and ICMP echo, and nothing else";
+    36 NatFragment "nat-fragment" "a NAT gateway carries fragments of UDP only";
+    37 NatPortAllocation "nat-port-allocation" "the NAT gateway has no free port to this destination";
+    38 NatRoute "nat-route" "the route of the NAT gateway's subnet leads where this NAT gateway does not send";
+    39 NdUnanswered "nd-unanswered" "the neighbour solicitation asks for an address that nobody in the subnet has";
+    40 NdSender "nd-sender" "the sender of the neighbour solicitation is not the network interface";
+    41 NdOther "nd-other" "a message of neighbour discovery other than a solicitation of a neighbour";
+    42 DuplicateAddress "duplicate-address-detection" "a question whether somebody has the sender's address, which needs no answer";
 }
 
 /// Entries of the counter table: one per reason number, and number zero, which is never counted.

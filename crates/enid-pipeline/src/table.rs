@@ -3,9 +3,13 @@
 //! Every type is `#[repr(C)]` without padding: its bytes are what the kernel's maps hold. A change
 //! of any size here changes [`LAYOUT`], and with it the directory in which the maps are pinned.
 //!
-//! - `devices`: ifindex → ENI. `enis`, `subnets`, `policies`: id → record.
-//! - `endpoints`: (VPC, address) → ENI, for every private address of every attached ENI.
+//! - `devices`: ifindex → ENI. `enis`, `subnets`, `policies`, `nats`: id → record.
+//! - `endpoints`: (VPC, address) → ENI, for every private address of every attached ENI, and of the
+//!   interfaces of NAT gateways, which have no device. `prefixes`: the same for delegated prefixes.
 //! - `routes`: longest prefix per route table.
+//! - `publics`: public IPv4 address → the private one that it stands for, in VPCs with an internet
+//!   gateway. `public_of`: the way back. `pools`: what belongs to this installation and never goes out;
+//!   IPv6 addresses, which have no translation, find their VPC here.
 //! - `gate_*`: compiled rule sets. A *gate* is one direction of a policy; its id is a hash of its
 //!   content, so a gate never changes, it is replaced. Each rule of a gate is a bit.
 
@@ -19,6 +23,13 @@ pub const RULES_MAX: usize = 1024;
 pub const GROUPS_MAX: usize = 16;
 /// The gate that no rule belongs to: nothing passes it.
 pub const GATE_CLOSED: u64 = 0;
+/// The gate of a network ACL that allows everything in this direction: nobody asks it.
+pub const GATE_OPEN: u64 = u64::MAX;
+/// What stands for "the outside" where a flow names an ENI.
+pub const OUTSIDE: u64 = u64::MAX;
+/// The virtual router's link-local address, the same in every subnet: `fe80:ec2::1`.
+pub const ROUTER_LINK_LOCAL: Addr =
+    Addr::v6([0xfe, 0x80, 0x0e, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 /// A network interface.
 #[repr(C)]
@@ -30,8 +41,6 @@ pub struct EniRecord {
     pub subnet: u64,
     /// The compiled set of its security groups.
     pub policy: u64,
-    /// The route table of its subnet.
-    pub route_table: u64,
     /// The ids of its security groups, the first `group_count` of them.
     pub groups: [u64; GROUPS_MAX],
     /// Index of its host-side device; 0 when it has none on this host.
@@ -44,15 +53,17 @@ pub struct EniRecord {
     pub udp_stream_s: u32,
     /// The MAC address of the instance's end.
     pub mac: Mac,
-    /// [`EniRecord::SOURCE_DEST_CHECK`].
+    /// [`EniRecord::SOURCE_DEST_CHECK`], [`EniRecord::NAT_GATEWAY`].
     pub flags: u8,
     /// How many of `groups` count.
     pub group_count: u8,
 }
 
 impl EniRecord {
-    /// Packets that leave must carry an address of the ENI.
+    /// Packets that leave must carry an address of the ENI, and so must those that a route hands to it.
     pub const SOURCE_DEST_CHECK: u8 = 1;
+    /// The interface of a NAT gateway: it has addresses, and neither a device nor security groups.
+    pub const NAT_GATEWAY: u8 = 2;
 }
 
 /// Key of `endpoints`.
@@ -73,6 +84,18 @@ pub struct Endpoint {
     pub eni: u64,
 }
 
+/// Key of `prefixes`: a longest-prefix trie whose keys start with the VPC.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PrefixKey {
+    /// Bits of `vpc` and `addr` that count: [`TABLE_BITS`] and the prefix length.
+    pub prefix_len: u32,
+    /// The VPC's id, as [`trie_id`] writes it.
+    pub vpc: [u32; 2],
+    /// The delegated prefix.
+    pub addr: Addr,
+}
+
 /// A subnet.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,12 +106,33 @@ pub struct SubnetRecord {
     pub router: Addr,
     /// The network address.
     pub cidr: Addr,
-    /// Its prefix length, counted in 128 bits.
+    /// The virtual router's IPv6 address: base + 1; `::` in a subnet without IPv6. It answers at
+    /// [`ROUTER_LINK_LOCAL`] as well.
+    pub router_v6: Addr,
+    /// The route table that the subnet uses.
+    pub route_table: u64,
+    /// The network ACL that the subnet uses.
+    pub acl: u64,
+    /// The gate of its rules for what leaves the subnet; [`GATE_OPEN`] if that is everything.
+    pub acl_egress: u64,
+    /// The gate of its rules for what enters the subnet, likewise.
+    pub acl_ingress: u64,
+    /// The prefix length of `cidr`, counted in 128 bits.
     pub cidr_len: u32,
     /// The virtual router's MAC.
     pub router_mac: Mac,
     /// Always zero.
     pub pad: [u8; 6],
+}
+
+impl SubnetRecord {
+    /// Whether an address is the virtual router's.
+    #[inline(always)]
+    pub fn is_router(&self, addr: &Addr) -> bool {
+        *addr == self.router
+            || self.router_v6 != Addr::UNSPECIFIED
+                && (*addr == self.router_v6 || *addr == ROUTER_LINK_LOCAL)
+    }
 }
 
 /// Key of `routes`: a longest-prefix trie whose keys start with the route table.
@@ -107,17 +151,107 @@ pub struct RouteKey {
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Route {
-    /// Id of the target; 0 for [`Route::LOCAL`].
+    /// Id of the target, by kind; 0 for [`Route::LOCAL`] and [`Route::BLACKHOLE`].
     pub target: u64,
     /// What kind of target.
     pub kind: u32,
-    /// Always zero.
-    pub pad: u32,
+    /// The prefix length of the destination, counted in 128 bits: says which route decided.
+    pub prefix_len: u32,
 }
 
 impl Route {
+    /// No route: keeps an IPv6 route from holding for IPv4, whose addresses lie within `::/0`.
+    pub const NONE: u32 = 0;
     /// Delivered inside the VPC.
     pub const LOCAL: u32 = 1;
+    /// The target is gone: dropped.
+    pub const BLACKHOLE: u32 = 2;
+    /// Handed to the ENI `target`, whoever has the destination.
+    pub const ENI: u32 = 3;
+    /// To the outside through the VPC's internet gateway `target`.
+    pub const INTERNET_GATEWAY: u32 = 4;
+    /// Through the NAT gateway `target`, a key of `nats`.
+    pub const NAT_GATEWAY: u32 = 5;
+    /// To the VPC `target` (the peer's id, not the connection's).
+    pub const PEERING: u32 = 6;
+    /// To the outside through an egress-only internet gateway; IPv6 only.
+    pub const EGRESS_ONLY: u32 = 7;
+}
+
+/// A NAT gateway.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NatRecord {
+    /// Its VPC.
+    pub vpc: u64,
+    /// Its subnet.
+    pub subnet: u64,
+    /// Its interface, a key of `enis`.
+    pub eni: u64,
+    /// [`NatRecord::PUBLIC`].
+    pub flags: u32,
+    /// How many of the addresses count.
+    pub count: u32,
+    /// Its private addresses.
+    pub private: [[u8; 4]; NAT_ADDRESSES_MAX],
+    /// The public address of each; zeros if the gateway is private.
+    pub public: [[u8; 4]; NAT_ADDRESSES_MAX],
+}
+
+impl NatRecord {
+    /// It has public addresses, and what leaves through an internet gateway carries one of them.
+    pub const PUBLIC: u32 = 1;
+}
+
+/// The most addresses of one NAT gateway.
+pub const NAT_ADDRESSES_MAX: usize = 8;
+
+/// Value of `publics`: whom a public IPv4 address stands for.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PublicRecord {
+    /// The VPC, which has an internet gateway.
+    pub vpc: u64,
+    /// The ENI; of a NAT gateway its interface.
+    pub eni: u64,
+    /// The private address.
+    pub private: Addr,
+}
+
+/// Value of `public_of`: the public IPv4 address of a private one.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PublicOf {
+    /// The public address.
+    pub addr: Addr,
+}
+
+/// Key of `pools`: a longest-prefix trie of addresses.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PoolKey {
+    /// Bits of `addr` that count, of 128.
+    pub prefix_len: u32,
+    /// The network.
+    pub addr: Addr,
+}
+
+/// Value of `pools`: public addresses of this installation. A packet to one of them that nobody has is
+/// dropped and never sent out, and none comes from outside with one of them as its source.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Pool {
+    /// The VPC that has the block (IPv6); 0 for pools of public IPv4 addresses.
+    pub vpc: u64,
+    /// [`Pool::INTERNET_GATEWAY`], [`Pool::HOST`].
+    pub flags: u64,
+}
+
+impl Pool {
+    /// The VPC has an internet gateway: its IPv6 addresses are reached from outside.
+    pub const INTERNET_GATEWAY: u64 = 1;
+    /// The outside's own address within the pool, a prefix of full length: it is sent to, and sends.
+    pub const HOST: u64 = 2;
 }
 
 /// The two gates of a set of security groups.
@@ -282,15 +416,17 @@ pub struct GateRuleKey {
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct GateRule {
-    /// Id of the security group rule.
+    /// Id of the security group rule; number of the network ACL's entry.
     pub rule: u64,
-    /// [`GateRule::ANY_PEER`].
+    /// [`GateRule::ANY_PEER`], [`GateRule::DENY`].
     pub flags: u64,
 }
 
 impl GateRule {
     /// The rule's peer is `0.0.0.0/0` or `::/0`.
     pub const ANY_PEER: u64 = 1;
+    /// What matches is denied; only in gates of network ACLs.
+    pub const DENY: u64 = 2;
 }
 
 /// The one entry of `config`.
@@ -299,6 +435,21 @@ impl GateRule {
 pub struct Config {
     /// Stamp of the tables: raised after every change. Never zero once the tables are filled.
     pub generation: u64,
+    /// The way to the outside.
+    pub outside: Outside,
+}
+
+/// The device through which packets go to the outside and come from there.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Outside {
+    /// Its index; 0 if there is none. Packets are sent out of it, and [`outside`](crate::outside) judges
+    /// those that come in there.
+    pub ifindex: u32,
+    /// Destination MAC of frames that are sent out of it: the one of who is behind it.
+    pub far_mac: Mac,
+    /// Its own MAC.
+    pub near_mac: Mac,
 }
 
 /// IP protocol numbers that the pipeline knows.
@@ -321,10 +472,18 @@ pub mod limit {
     pub const ENIS: u32 = 65_536;
     /// Private addresses.
     pub const ENDPOINTS: u32 = 262_144;
+    /// Delegated prefixes.
+    pub const PREFIXES: u32 = 65_536;
     /// Subnets.
     pub const SUBNETS: u32 = 16_384;
     /// Routes of all route tables.
     pub const ROUTES: u32 = 262_144;
+    /// NAT gateways.
+    pub const NATS: u32 = 16_384;
+    /// Public IPv4 addresses.
+    pub const PUBLICS: u32 = 131_072;
+    /// Pools of public addresses, and IPv6 blocks of VPCs.
+    pub const POOLS: u32 = 16_384;
     /// Sets of security groups.
     pub const POLICIES: u32 = 65_536;
     /// Remote prefixes of all gates.
@@ -345,13 +504,19 @@ pub mod limit {
 
 /// Sizes of all keys and values, and the limits: part of the path of a pin. The number of flows is not,
 /// it is the agent's choice.
-pub const LAYOUT: [usize; 34] = [
+pub const LAYOUT: [usize; 44] = [
     size_of::<EniRecord>(),
     size_of::<EndpointKey>(),
     size_of::<Endpoint>(),
+    size_of::<PrefixKey>(),
     size_of::<SubnetRecord>(),
     size_of::<RouteKey>(),
     size_of::<Route>(),
+    size_of::<NatRecord>(),
+    size_of::<PublicRecord>(),
+    size_of::<PublicOf>(),
+    size_of::<PoolKey>(),
+    size_of::<Pool>(),
     size_of::<PolicyRecord>(),
     size_of::<RuleBits>(),
     size_of::<GateRemoteKey>(),
@@ -370,8 +535,12 @@ pub const LAYOUT: [usize; 34] = [
     limit::DEVICES as usize,
     limit::ENIS as usize,
     limit::ENDPOINTS as usize,
+    limit::PREFIXES as usize,
     limit::SUBNETS as usize,
     limit::ROUTES as usize,
+    limit::NATS as usize,
+    limit::PUBLICS as usize,
+    limit::POOLS as usize,
     limit::POLICIES as usize,
     limit::GATE_REMOTES as usize,
     limit::GATE_GROUPS as usize,
@@ -380,14 +549,20 @@ pub const LAYOUT: [usize; 34] = [
     limit::DROPS as usize,
     limit::FRAGMENTS as usize,
     // Raised by hand when fields change their meaning, or maps their flags, and no size tells.
-    2,
+    3,
 ];
 
 const _: () = {
-    assert!(size_of::<EniRecord>() == 184);
-    assert!(offset_of!(EniRecord, mac) == 176);
+    assert!(size_of::<EniRecord>() == 176);
+    assert!(offset_of!(EniRecord, mac) == 168);
     assert!(size_of::<EndpointKey>() == 24);
-    assert!(size_of::<SubnetRecord>() == 56);
+    assert!(size_of::<PrefixKey>() == 28);
+    assert!(size_of::<SubnetRecord>() == 104);
+    assert!(size_of::<NatRecord>() == 96);
+    assert!(size_of::<PublicRecord>() == 32);
+    assert!(size_of::<PoolKey>() == 20);
+    assert!(size_of::<Pool>() == 16);
+    assert!(size_of::<Config>() == 24);
     assert!(size_of::<RouteKey>() == 28);
     assert!(size_of::<Route>() == 16);
     assert!(size_of::<PolicyRecord>() == 24);

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::bytes::Addr;
 use crate::table::{
     Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-    GateServiceKey, PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord,
+    GateServiceKey, NatRecord, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord,
+    Route, RouteKey, RuleBits, SubnetRecord,
 };
 
 /// How one table differs from another.
@@ -141,10 +143,20 @@ tables! {
     enis: u64 => EniRecord;
     /// Addresses → ENI.
     endpoints: EndpointKey => Endpoint;
+    /// Delegated prefixes → ENI.
+    prefixes: PrefixKey => Endpoint;
     /// Subnets.
     subnets: u64 => SubnetRecord;
     /// Routes.
     routes: RouteKey => Route;
+    /// NAT gateways.
+    nats: u64 => NatRecord;
+    /// Public addresses → private ones.
+    publics: Addr => PublicRecord;
+    /// Private addresses → public ones.
+    public_of: EndpointKey => PublicOf;
+    /// Pools of public addresses, and IPv6 blocks of VPCs.
+    pools: PoolKey => Pool;
     /// Policies → gates.
     policies: u64 => PolicyRecord;
     /// Remote prefixes → rules.

@@ -3,18 +3,20 @@
 use core::{cell::Cell, ops::Deref};
 
 use crate::{
+    bytes::Addr,
     drops::DropEntry,
     flow::{FlowEntry, FlowKey, FlowRecord},
     fragments::{FragmentKey, FragmentRecord},
     reason::Reason,
     table::{
         EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey, GateServiceKey,
-        PolicyRecord, Route, RouteKey, RuleBits, SubnetRecord,
+        NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord, Route,
+        RouteKey, RuleBits, SubnetRecord,
     },
 };
 
-/// The tables of one host. Lookups of a [`RouteKey`], [`GateRemoteKey`] or [`GateServiceKey`] find the
-/// longest prefix; all others are exact.
+/// The tables of one host. Lookups of a [`PrefixKey`], [`RouteKey`], [`PoolKey`], [`GateRemoteKey`] or
+/// [`GateServiceKey`] find the longest prefix; all others are exact.
 pub trait Tables {
     /// A flow's entry; it stays readable while it is held, even if it is removed meanwhile.
     type Flow<'a>: Deref<Target = FlowEntry>
@@ -27,16 +29,28 @@ pub trait Tables {
 
     /// The present generation.
     fn generation(&self) -> u64;
+    /// The way to the outside, if this host has one.
+    fn outside(&self) -> Option<&Outside>;
     /// The ENI of a host-side device.
     fn device(&self, ifindex: u32) -> Option<u64>;
     /// An ENI.
     fn eni(&self, eni: u64) -> Option<&EniRecord>;
     /// The ENI that has an address.
     fn endpoint(&self, key: &EndpointKey) -> Option<u64>;
+    /// The ENI that has the delegated prefix of an address.
+    fn prefix(&self, key: &PrefixKey) -> Option<u64>;
     /// A subnet.
     fn subnet(&self, subnet: u64) -> Option<&SubnetRecord>;
     /// A route.
     fn route(&self, key: &RouteKey) -> Option<&Route>;
+    /// A NAT gateway.
+    fn nat(&self, nat: u64) -> Option<&NatRecord>;
+    /// Whom a public IPv4 address stands for.
+    fn public(&self, addr: &Addr) -> Option<&PublicRecord>;
+    /// The public IPv4 address of a private one.
+    fn public_of(&self, key: &EndpointKey) -> Option<&PublicOf>;
+    /// The pool of this installation that an address belongs to.
+    fn pool(&self, key: &PoolKey) -> Option<&Pool>;
     /// A policy.
     fn policy(&self, policy: u64) -> Option<&PolicyRecord>;
     /// The CIDR rules of a gate that match an address.

@@ -13,6 +13,11 @@ pub enum Verdict {
         /// Index of the target ENI's host-side device.
         ifindex: u32,
     },
+    /// Sent to the outside, out of the device with this index.
+    Outside {
+        /// Index of the device that leads outside.
+        ifindex: u32,
+    },
     /// Handed to the agent on this host.
     Punt,
     /// Sent back, rewritten in place as an answer, through the device that it came from.

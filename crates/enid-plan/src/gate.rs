@@ -4,6 +4,9 @@
 //! groups of the remote ENI, and by protocol and port. Prefixes are closed over shorter ones: an
 //! entry holds the bits of every rule that contains the whole prefix, so the longest match says all.
 //!
+//! The entries of a network ACL make a gate likewise, but in their order, and an entry may deny: the lowest
+//! bit that a packet has is the first entry that matches.
+//!
 //! A gate's id is a hash of its owner and its rules. A changed rule set is a new gate, whose entries can
 //! be put beside the old ones before a policy is switched over.
 
@@ -11,8 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use enid_pipeline::bytes::Addr;
 use enid_pipeline::table::{
-    ADDR_BITS, Direction, GATE_CLOSED, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-    GateServiceKey, PROTOCOL_BITS, RULES_MAX, RuleBits, TABLE_BITS, open_bit, protocol, trie_id,
+    ADDR_BITS, Direction, GATE_CLOSED, GATE_OPEN, GateGroupKey, GateRemoteKey, GateRule,
+    GateRuleKey, GateServiceKey, PROTOCOL_BITS, RULES_MAX, RuleBits, TABLE_BITS, open_bit,
+    protocol, trie_id,
 };
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
@@ -96,7 +100,7 @@ pub fn compile(policy: u64, direction: Direction, rules: &[RuleSpec]) -> Gate {
             ..Gate::default()
         };
     }
-    let id = content_id(policy, direction, &rules);
+    let id = content_id(&[0], policy, direction, &rules);
     Gate {
         id,
         open: open(direction, &rules),
@@ -107,15 +111,70 @@ pub fn compile(policy: u64, direction: Direction, rules: &[RuleSpec]) -> Gate {
     }
 }
 
+/// One entry of a network ACL.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AclEntry {
+    /// Whether it allows what matches.
+    pub allows: bool,
+    /// The entry as a rule: its number is the id, its peer is always a block of addresses.
+    pub rule: RuleSpec,
+}
+
+/// Compiles the entries of one direction of a network ACL, given in any order. What no entry matches
+/// is denied. An ACL that allows everything of both families is [`GATE_OPEN`], without entries;
+/// `has_ipv6` says whether its VPC has IPv6 addresses at all.
+#[must_use]
+pub fn compile_acl(acl: u64, direction: Direction, entries: &[AclEntry], has_ipv6: bool) -> Gate {
+    let mut entries = entries.to_vec();
+    entries.sort_by_key(|entry| entry.rule.id);
+    entries.truncate(RULES_MAX);
+    let is_open = |is_v4: bool| {
+        let mut family = entries.iter().filter(
+            |entry| matches!(entry.rule.peer, RulePeer::Cidr(cidr) if matches!(cidr, IpNet::V4(_)) == is_v4),
+        );
+        family.next().is_some_and(|entry| {
+            entry.allows && entry.rule.is_any_peer() && entry.rule.protocol.is_none()
+        })
+    };
+    if is_open(true) && (is_open(false) || !has_ipv6) {
+        return Gate {
+            id: GATE_OPEN,
+            ..Gate::default()
+        };
+    }
+    if entries.is_empty() {
+        return Gate {
+            id: GATE_CLOSED,
+            ..Gate::default()
+        };
+    }
+    let rules: Vec<RuleSpec> = entries.iter().map(|entry| entry.rule).collect();
+    let kind: Vec<u8> = entries.iter().map(|entry| u8::from(entry.allows)).collect();
+    let id = content_id(&[&[1], kind.as_slice()].concat(), acl, direction, &rules);
+    let mut gate = Gate {
+        id,
+        open: 0,
+        remotes: remotes(id, &rules),
+        groups: BTreeMap::new(),
+        services: services(id, &rules),
+        rules: rule_entries(id, &rules),
+    };
+    for (entry, rule) in entries.iter().zip(gate.rules.values_mut()) {
+        rule.flags = if entry.allows { 0 } else { GateRule::DENY };
+    }
+    gate
+}
+
 /// The bits of a policy with these gates.
 #[must_use]
 pub fn open_bits(egress: &Gate, ingress: &Gate) -> u64 {
     egress.open | ingress.open
 }
 
-fn content_id(policy: u64, direction: Direction, rules: &[RuleSpec]) -> u64 {
+fn content_id(kind: &[u8], owner: u64, direction: Direction, rules: &[RuleSpec]) -> u64 {
     let mut hash = Sha256::new();
-    hash.update(policy.to_be_bytes());
+    hash.update(kind);
+    hash.update(owner.to_be_bytes());
     hash.update([u8::from(direction == Direction::Ingress)]);
     for rule in rules {
         hash.update(rule.id.to_be_bytes());
@@ -134,8 +193,8 @@ fn content_id(policy: u64, direction: Direction, rules: &[RuleSpec]) -> u64 {
         hash.update(rule.to.to_be_bytes());
     }
     let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(hash.finalize());
-    // Zero is the closed gate; one hash in 2^64 gives way to it.
-    u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(1)
+    // Zero is the closed gate and the largest the open one; two hashes in 2^64 give way to them.
+    u64::from_be_bytes([a, b, c, d, e, f, g, h]).clamp(1, GATE_OPEN - 1)
 }
 
 fn open(direction: Direction, rules: &[RuleSpec]) -> u64 {
@@ -154,17 +213,25 @@ fn open(direction: Direction, rules: &[RuleSpec]) -> u64 {
 }
 
 /// The prefix length among the 128 bits of an address.
-fn address_bits(cidr: &IpNet) -> u32 {
+pub(crate) fn address_bits(cidr: &IpNet) -> u32 {
     match cidr {
         IpNet::V4(cidr) => 96 + u32::from(cidr.prefix_len()),
         IpNet::V6(cidr) => u32::from(cidr.prefix_len()),
     }
 }
 
+/// Whether a block of IPv6 addresses is where tables keep IPv4 ones. No packet has such an address.
+pub(crate) fn is_ipv4_mapped(block: &IpNet) -> bool {
+    matches!(block, IpNet::V6(block) if block.prefix_len() >= 96
+        && block.network().to_ipv4_mapped().is_some())
+}
+
 fn remotes(gate: u64, rules: &[RuleSpec]) -> BTreeMap<GateRemoteKey, RuleBits> {
     let mut cidrs: BTreeSet<IpNet> = BTreeSet::new();
     for rule in rules {
-        if let RulePeer::Cidr(cidr) = rule.peer {
+        if let RulePeer::Cidr(cidr) = rule.peer
+            && !is_ipv4_mapped(&cidr)
+        {
             cidrs.insert(cidr.trunc());
         }
     }
@@ -441,6 +508,39 @@ mod tests {
         assert_ne!(id, egress(&[RuleSpec { to: 81, ..rule }]).id);
         assert_ne!(id, compile(8, Direction::Egress, &[rule]).id);
         assert_ne!(id, compile(7, Direction::Ingress, &[rule]).id);
+    }
+
+    #[test]
+    fn the_entries_of_an_acl_keep_their_order() {
+        let entry = |allows, number, network| AclEntry {
+            allows,
+            rule: cidr(number, network, None, 0, 65535),
+        };
+        let acl =
+            |entries: &[AclEntry], has_ipv6| compile_acl(3, Direction::Ingress, entries, has_ipv6);
+        let allow = entry(true, 100, "0.0.0.0/0");
+        let deny = entry(false, 90, "10.1.0.0/16");
+        let gate = acl(&[allow, deny], false);
+        assert_eq!(remote(&gate, "10.1.0.0/16"), Some(vec![0, 1]));
+        assert_eq!(remote(&gate, "0.0.0.0/0"), Some(vec![1]));
+        let flags: Vec<u64> = gate.rules.values().map(|rule| rule.flags).collect();
+        assert_eq!(flags, [GateRule::DENY, 0]);
+        // The same entries that deny and allow the other way round are another gate.
+        let other = acl(
+            &[
+                entry(false, 100, "0.0.0.0/0"),
+                entry(true, 90, "10.1.0.0/16"),
+            ],
+            false,
+        );
+        assert_ne!(gate.id, other.id);
+
+        assert_eq!(acl(&[], false).id, GATE_CLOSED);
+        // Everything is allowed before anything is denied.
+        let late = entry(false, 200, "10.1.0.0/16");
+        assert_eq!(acl(&[late, allow], false).id, GATE_OPEN);
+        assert_ne!(acl(&[late, allow], true).id, GATE_OPEN);
+        assert_eq!(acl(&[allow, entry(true, 101, "::/0")], true).id, GATE_OPEN);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What one host shall run: instances, and the devices of their interfaces.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use enid_model::id::{EniId, InstanceId, ResourceId as _, SubnetId};
@@ -8,7 +8,7 @@ use enid_model::instance::{DesiredState, Instance};
 use enid_model::network_interface::{Mac, NetworkInterface};
 use enid_model::region::Region;
 use enid_model::state::RegionState;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 /// What a host shall do with an instance. Terminated instances have no spec: nothing is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,10 @@ pub struct DeviceSpec {
     pub subnet: Ipv4Net,
     /// Its addresses, the primary one first.
     pub addresses: Vec<Ipv4Addr>,
+    /// Its subnet's IPv6 block, if it has one.
+    pub ipv6_subnet: Option<Ipv6Net>,
+    /// Its IPv6 addresses.
+    pub ipv6_addresses: Vec<Ipv6Addr>,
 }
 
 /// The MAC address of a subnet's virtual router: locally administered, and a function of the
@@ -100,5 +104,7 @@ pub(crate) fn device_spec(region: &RegionState, eni: &NetworkInterface) -> Optio
         router_mac: router_mac(subnet.id),
         subnet: subnet.cidr,
         addresses: eni.addresses.clone(),
+        ipv6_subnet: subnet.ipv6_cidr.map(|own| own.cidr),
+        ipv6_addresses: eni.ipv6_addresses.clone(),
     })
 }

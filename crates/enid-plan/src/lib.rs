@@ -5,11 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+mod concern;
 mod fragment;
 pub mod gate;
 mod instances;
 mod planner;
 pub mod tables;
 
+pub use fragment::PublicPools;
 pub use instances::{DeviceSpec, InstanceSpec, router_mac};
 pub use planner::{Delta, Planner};

@@ -1,8 +1,9 @@
 //! The plan, kept current: a change to one resource touches only what depends on it.
 //!
 //! The tables fall into fragments with one owner each: an interface owns its record and its
-//! addresses, a policy its gates, a subnet its record, a VPC its local route. No two owners write
-//! the same key at the same time, except that an address can move from one interface to another.
+//! addresses, a policy and a network ACL their gates, a route table its routes, a subnet its record. No
+//! two owners write the same key at the same time, except that an address can move from one interface
+//! to another.
 //! [`Planner::advance`] finds which owners a new state concerns, compiles their fragments anew, and
 //! says how they differ. What a planner holds depends on the state and the devices alone, not on
 //! the way there: the test below compares the two.
@@ -10,13 +11,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use enid_model::id::{EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
+use enid_model::id::{
+    EniId, InstanceId, NatGatewayId, NetworkAclId, RouteTableId, SecurityGroupId, SubnetId, VpcId,
+};
 use enid_model::key::Scope;
 use enid_model::network_interface::NetworkInterface;
-use enid_model::state::{Map, RegionState, State, Stored};
-use imbl::ordmap::DiffItem;
+use enid_model::state::{RegionState, State};
 
-use crate::fragment::{self, Policy};
+use crate::concern::Concerned;
+use crate::fragment::{self, AclGates, Policy, PublicPools};
 use crate::instances::{DeviceSpec, InstanceSpec, device_spec, instance_spec};
 use crate::tables::{TableDiff, Tables};
 
@@ -24,7 +27,11 @@ use crate::tables::{TableDiff, Tables};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
     Eni(EniId),
+    NatGateway(NatGatewayId),
+    NetworkAcl(NetworkAclId),
+    Outside,
     Policy(u64),
+    RouteTable(RouteTableId),
     Subnet(SubnetId),
     Vpc(VpcId),
 }
@@ -45,6 +52,8 @@ pub struct Delta {
 pub struct Planner {
     state: Arc<State>,
     fragments: BTreeMap<Owner, Tables>,
+    /// The gates of the network ACLs that have a record.
+    acl_gates: BTreeMap<NetworkAclId, AclGates>,
     policies: BTreeMap<u64, Policy>,
     policies_of_group: BTreeMap<SecurityGroupId, BTreeSet<u64>>,
     policy_of_eni: BTreeMap<EniId, u64>,
@@ -55,16 +64,6 @@ pub struct Planner {
     bound: BTreeMap<EniId, u32>,
 }
 
-/// What a new state concerns.
-#[derive(Default)]
-struct Concerned {
-    enis: BTreeSet<(Scope, EniId)>,
-    groups: BTreeSet<SecurityGroupId>,
-    instances: BTreeSet<(Scope, InstanceId)>,
-    subnets: BTreeSet<(Scope, SubnetId)>,
-    vpcs: BTreeSet<(Scope, VpcId)>,
-}
-
 impl Planner {
     /// A planner for a host on which these interfaces already have devices.
     #[must_use]
@@ -73,6 +72,14 @@ impl Planner {
             bound,
             ..Self::default()
         }
+    }
+
+    /// The same for a host that leads to the outside, with these pools of public addresses.
+    #[must_use]
+    pub fn with_outside(mut self, pools: &PublicPools) -> Self {
+        let fragment = fragment::of_outside(pools);
+        self.fragments.insert(Owner::Outside, fragment);
+        self
     }
 
     /// The device that an interface shall have.
@@ -117,7 +124,7 @@ impl Planner {
 
     /// Takes a new state.
     pub fn advance(&mut self, state: Arc<State>) -> Delta {
-        let concerned = self.concerned(&state);
+        let concerned = Concerned::between(&self.state, &state);
         self.state = state;
         let mut delta = Delta::default();
         // Fragments of one advance are compared as a whole: an address that moves between
@@ -132,15 +139,39 @@ impl Planner {
             .copied()
             .collect();
 
+        // Before the subnets, which have their gates.
+        for (scope, id) in &concerned.network_acls {
+            let fragment = self.compile_acl(scope, *id);
+            self.set(Owner::NetworkAcl(*id), fragment, &mut before, &mut after);
+        }
         for (scope, id) in &concerned.subnets {
-            let found = self.region(scope).and_then(|r| r.subnets.get(id).cloned());
-            let fragment = found.map(|subnet| fragment::of_subnet(&subnet));
+            let fragment = self.region(scope).and_then(|region| {
+                let subnet = region.subnets.get(id)?;
+                let vpc = region.vpcs.get(&subnet.vpc)?;
+                let gates_of = |acl| self.acl_gates.get(&acl).copied();
+                Some(fragment::of_subnet(vpc, subnet, gates_of))
+            });
             self.set(Owner::Subnet(*id), fragment, &mut before, &mut after);
         }
         for (scope, id) in &concerned.vpcs {
-            let found = self.region(scope).and_then(|r| r.vpcs.get(id).cloned());
-            let fragment = found.map(|vpc| fragment::of_vpc(&vpc));
+            let fragment = self.region(scope).and_then(|region| {
+                let vpc = region.vpcs.get(id)?;
+                Some(fragment::of_vpc(&region, vpc))
+            });
             self.set(Owner::Vpc(*id), fragment, &mut before, &mut after);
+        }
+        for (scope, id) in &concerned.route_tables {
+            let region = self.region(scope);
+            let fragment = region.and_then(|region| fragment::of_route_table(&region, *id));
+            self.set(Owner::RouteTable(*id), fragment, &mut before, &mut after);
+        }
+        for (scope, id) in &concerned.nat_gateways {
+            let fragment = self.region(scope).and_then(|region| {
+                let gateway = region.nat_gateways.get(id)?;
+                let is_available = gateway.is_available();
+                is_available.then(|| fragment::of_nat_gateway(gateway))
+            });
+            self.set(Owner::NatGateway(*id), fragment, &mut before, &mut after);
         }
         for (scope, id) in &concerned.enis {
             let region = self.region(scope);
@@ -152,13 +183,14 @@ impl Planner {
             if self.devices.get(id) != device.as_ref() {
                 delta.devices.insert(*id);
             }
-            let eni = eni.filter(|_| device.is_some()).cloned();
-            policies.extend(self.join_policy(scope, *id, eni.as_deref()));
-            let fragment = region.zip(eni).and_then(|(region, eni)| {
-                let vpc = region.vpcs.get(&eni.vpc)?;
-                let policy = self.policy_of_eni.get(id).copied()?;
+            // A NAT gateway's interface has no device and no security groups.
+            let member = eni.filter(|_| device.is_some());
+            policies.extend(self.join_policy(scope, *id, member.map(|eni| &**eni)));
+            let fragment = region.as_ref().zip(eni).and_then(|(region, eni)| {
+                let is_known = device.is_some() || fragment::is_of_nat_gateway(region, eni);
+                let policy = self.policy_of_eni.get(id).copied().unwrap_or(0);
                 let ifindex = self.bound.get(id).copied();
-                Some(fragment::of_eni(vpc, &eni, policy, ifindex))
+                is_known.then(|| fragment::of_eni(region, eni, policy, ifindex))
             });
             self.set(Owner::Eni(*id), fragment, &mut before, &mut after);
             match device {
@@ -280,86 +312,18 @@ impl Planner {
     fn compile(&self, id: u64) -> Option<Tables> {
         let policy = self.policies.get(&id)?;
         let region = self.state.region(&policy.scope)?;
-        let groups: Vec<_> = policy
-            .groups
-            .iter()
-            .filter_map(|group| region.security_groups.get(group))
-            .map(|group| Arc::clone(group.record()))
-            .collect();
-        Some(fragment::of_policy(policy, &groups))
+        Some(fragment::of_policy(region, policy))
     }
 
-    fn concerned(&self, new: &State) -> Concerned {
-        let mut concerned = Concerned::default();
-        let nothing = Arc::default();
-        let scopes: BTreeSet<&Scope> = self
-            .state
-            .regions()
-            .keys()
-            .chain(new.regions().keys())
-            .collect();
-        for scope in scopes {
-            let before = self.state.region(scope).unwrap_or(&nothing);
-            let after = new.region(scope).unwrap_or(&nothing);
-            if !Arc::ptr_eq(before, after) {
-                concern(&mut concerned, scope, before, after);
-            }
-        }
-        concerned
+    fn compile_acl(&mut self, scope: &Scope, id: NetworkAclId) -> Option<Tables> {
+        let region = self.region(scope);
+        let acl = region.as_ref().and_then(|r| r.network_acls.get(&id));
+        let Some((region, acl)) = region.as_ref().zip(acl) else {
+            self.acl_gates.remove(&id);
+            return None;
+        };
+        let (gates, fragment) = fragment::of_network_acl(region, acl);
+        self.acl_gates.insert(id, gates);
+        Some(fragment)
     }
-}
-
-/// Adds what differs between two states of a region, and what depends on it.
-fn concern(concerned: &mut Concerned, scope: &Scope, before: &RegionState, after: &RegionState) {
-    let enis = changed(&before.network_interfaces, &after.network_interfaces);
-    for id in enis {
-        concerned.enis.insert((scope.clone(), id));
-        // An instance's host name follows its primary interface.
-        for region in [before, after] {
-            let eni = region.network_interfaces.get(&id);
-            if let Some(attachment) = eni.and_then(|eni| eni.attachment.as_ref()) {
-                let member = (scope.clone(), attachment.instance);
-                concerned.instances.insert(member);
-            }
-        }
-    }
-    for id in changed(&before.instances, &after.instances) {
-        concerned.instances.insert((scope.clone(), id));
-        for region in [before, after] {
-            for eni in region.enis_of_instance(id) {
-                concerned.enis.insert((scope.clone(), eni.id));
-            }
-        }
-    }
-    let groups = changed(&before.security_groups, &after.security_groups);
-    concerned.groups.extend(groups);
-    // Of these, an interface's fragment holds only what never changes while they exist.
-    for id in changed(&before.subnets, &after.subnets) {
-        concerned.subnets.insert((scope.clone(), id));
-        let of = |region: &RegionState| region.subnets.get(&id).map(|subnet| subnet.cidr);
-        if of(before) != of(after) {
-            let enis = after.enis_of_subnet(id).map(|eni| (scope.clone(), eni));
-            concerned.enis.extend(enis);
-        }
-    }
-    for id in changed(&before.vpcs, &after.vpcs) {
-        concerned.vpcs.insert((scope.clone(), id));
-        let of = |region: &RegionState| region.vpcs.get(&id).map(|vpc| vpc.main_route_table);
-        if of(before) != of(after) {
-            let enis = after.enis_of_vpc(id).map(|eni| (scope.clone(), eni));
-            concerned.enis.extend(enis);
-        }
-    }
-}
-
-/// The keys whose records differ between two maps; what the maps share is not visited.
-fn changed<K: Ord + Copy, T: PartialEq>(
-    before: &Map<K, Stored<T>>,
-    after: &Map<K, Stored<T>>,
-) -> Vec<K> {
-    let keys = before.diff(after).map(|item| match item {
-        DiffItem::Add(key, _) | DiffItem::Remove(key, _) => *key,
-        DiffItem::Update { new: (key, _), .. } => *key,
-    });
-    keys.collect()
 }

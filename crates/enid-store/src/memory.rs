@@ -2,14 +2,20 @@
 
 use enid_model::state::Revision;
 
-use crate::{Engine, EngineError, Row, Write};
+use crate::{Engine, EngineError, Row, Source, Write};
 
 #[derive(Debug, Default)]
 pub(crate) struct Memory;
 
+impl Source for Memory {
+    fn load(&mut self, _: &mut dyn FnMut(Vec<Row>)) -> Result<Revision, EngineError> {
+        Ok(Revision::default())
+    }
+}
+
 impl Engine for Memory {
-    fn load(&mut self) -> Result<(Revision, Vec<Row>), EngineError> {
-        Ok((Revision::default(), Vec::new()))
+    fn is_slow(&self) -> bool {
+        false
     }
 
     fn write(&mut self, _: Revision, _: &[Write]) -> Result<(), EngineError> {

@@ -6,14 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use enid_model::key::{Key, Kind, Scope};
-use enid_model::record::Record;
 use enid_model::state::{Revision, State};
 use tokio::sync::{oneshot, watch};
 
+use crate::load::load;
 use crate::touched::Touched;
 use crate::transaction::{Condition, Transaction};
 use crate::{CommitError, Engine, EngineError, OpenError, Write};
@@ -23,9 +24,18 @@ pub(crate) const QUEUE_MAX: usize = 1024;
 /// Transactions that one durable write may carry.
 const GROUP_MAX: usize = 256;
 
+/// How long the writer waits for one more request when several are likely to come: much less than
+/// making a group durable takes.
+const GATHER_WAIT: Duration = Duration::from_micros(250);
+
+/// Records that the writer frees itself after a reset.
+const TAKEN_APART_AT_ONCE_MAX: usize = 10_000;
+
 type Answer = oneshot::Sender<Result<Revision, CommitError>>;
 
 pub(crate) enum Request {
+    /// Lets go of the file in good order, and answers.
+    Close(oneshot::Sender<()>),
     Commit(Transaction, Answer),
     Reset(Answer),
 }
@@ -36,28 +46,22 @@ pub(crate) struct Writer {
     /// Which revision wrote each key that has a record.
     written: BTreeMap<Key, Revision>,
     touched: Touched,
+    /// What a reset forgot and nobody has taken apart yet.
+    forgotten: Option<Forgotten>,
 }
+
+/// A state and the revisions of its keys.
+type Forgotten = (Arc<State>, BTreeMap<Key, Revision>);
 
 impl Writer {
     pub(crate) fn load(mut engine: Box<dyn Engine>) -> Result<Self, OpenError> {
-        let (revision, rows) = engine.load().map_err(OpenError::Engine)?;
-        let mut state = State::default();
-        let mut written = BTreeMap::new();
-        for (key, value, revision) in rows {
-            let key: Key = key.parse().map_err(OpenError::Key)?;
-            match Record::from_bytes(key.kind, &value) {
-                Ok(record) => state.apply(revision, &key, Some(record)),
-                Err(source) => return Err(OpenError::Record { key, source }),
-            }
-            written.insert(key, revision);
-        }
-        state.revision = revision;
-        let state = Arc::new(state);
+        let (state, written) = load(&mut *engine)?;
         Ok(Self {
             engine,
-            state,
+            touched: Touched::since(state.revision),
+            state: Arc::new(state),
             written,
-            touched: Touched::since(revision),
+            forgotten: None,
         })
     }
 
@@ -73,7 +77,18 @@ impl Writer {
         announce: watch::Sender<Arc<State>>,
     ) {
         std::thread::spawn(move || {
-            while let Some(group) = next_group(&inbox) {
+            let mut expected = 1;
+            while let Some(mut group) = next_group(&inbox, expected) {
+                if self.engine.is_slow() {
+                    expected = group.len();
+                }
+                let closing = match group.pop() {
+                    Some(Request::Close(answer)) => Some(answer),
+                    last => {
+                        group.extend(last);
+                        None
+                    }
+                };
                 let answers = self.serve(group);
                 // First the state, then the answers: who is answered reads his own write.
                 current.store(Arc::clone(&self.state));
@@ -83,8 +98,16 @@ impl Writer {
                     // The asker may have gone; what was committed stays committed.
                     let _ = answer.send(outcome);
                 }
+                if let Some(closed) = closing {
+                    drop(self);
+                    let _ = closed.send(());
+                    return;
+                }
                 if stop {
                     return;
+                }
+                if let Some(forgotten) = self.forgotten.take() {
+                    take_apart(forgotten);
                 }
             }
         });
@@ -103,6 +126,8 @@ impl Writer {
         let mut answers = Vec::with_capacity(group.len());
         for request in group {
             match request {
+                // The last of its group, and taken out of it before.
+                Request::Close(_) => {}
                 Request::Commit(transaction, answer) => {
                     let verdict = if self.holds(&transaction) {
                         Ok(self.stage(transaction, &mut state, &mut writes, &mut undo))
@@ -170,7 +195,9 @@ impl Writer {
         }
         *state = State::default();
         state.revision = revision;
-        self.written.clear();
+        // Taking a large region apart takes longer than all else here, so it is not waited for.
+        let written = std::mem::take(&mut self.written);
+        self.forgotten = Some((Arc::clone(&self.state), written));
         self.touched = Touched::since(revision);
         Ok(revision)
     }
@@ -250,16 +277,30 @@ impl Writer {
     }
 }
 
-/// Waits for a request, then takes what else is there.
-fn next_group(inbox: &Receiver<Request>) -> Option<Vec<Request>> {
+/// Waits for a request, then takes what else is there. Those who were answered together are likely to
+/// ask again together: until as many are there as the last time, a little time is given to each.
+fn next_group(inbox: &Receiver<Request>, expected: usize) -> Option<Vec<Request>> {
     let mut group = vec![inbox.recv().ok()?];
-    while group.len() < GROUP_MAX && !matches!(group.last(), Some(Request::Reset(_))) {
-        match inbox.try_recv() {
-            Ok(request) => group.push(request),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+    let is_last = |request: &Request| matches!(request, Request::Close(_) | Request::Reset(_));
+    while group.len() < GROUP_MAX && !group.last().is_some_and(is_last) {
+        let next = if group.len() < expected {
+            inbox.recv_timeout(GATHER_WAIT).ok()
+        } else {
+            inbox.try_recv().ok()
+        };
+        match next {
+            Some(request) => group.push(request),
+            None => break,
         }
     }
     Some(group)
+}
+
+/// Frees what a reset forgot; on a thread of its own if that takes long.
+fn take_apart(forgotten: Forgotten) {
+    if forgotten.1.len() > TAKEN_APART_AT_ONCE_MAX {
+        std::thread::spawn(move || drop(forgotten));
+    }
 }
 
 fn log(failure: &EngineError) {

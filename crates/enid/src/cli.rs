@@ -39,8 +39,7 @@ pub(crate) struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Is the stored region consistent (not in this version)
-    #[command(hide = true)]
+    /// Is the stored region consistent
     Check,
     /// Can this host run it, and what is missing
     Doctor,
@@ -88,6 +87,9 @@ enum KeyCommand {
         /// Whose: twelve digits
         #[arg(long, default_value_t = AccountId::DEFAULT)]
         account: AccountId,
+        /// What it may do, in IAM's JSON policy language [default: everything in its account]
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
     },
 }
 
@@ -123,6 +125,11 @@ impl Common {
         DataDir::new(self.data.clone())
     }
 
+    /// Whether the command was told which daemon to ask.
+    pub(crate) fn names_endpoint(&self) -> bool {
+        self.endpoint.is_some()
+    }
+
     /// Where the daemon answers: as told, as it says itself, or by default.
     pub(crate) fn endpoint(&self) -> anyhow::Result<String> {
         if let Some(endpoint) = &self.endpoint {
@@ -150,7 +157,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let done = match command {
-        Command::Check => cmd::missing("check"),
+        Command::Check => cmd::check::run(&common),
         Command::Doctor => cmd::doctor::run(&common),
         Command::Down => cmd::down::run(&common),
         Command::Env => cmd::env::run(&common),
@@ -159,7 +166,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Fault { .. } => cmd::missing("fault"),
         Command::Flows { follow } => cmd::flows::run(&common, follow),
         Command::Key { command } => match command {
-            KeyCommand::Create { account } => cmd::key::create(&common, account),
+            KeyCommand::Create { account, policy } => {
+                cmd::key::create(&common, account, policy.as_deref())
+            }
         },
         Command::Serve(serve) => cmd::serve::run(&common, &serve),
         Command::Verify => cmd::verify::run(&common),

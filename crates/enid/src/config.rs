@@ -1,9 +1,14 @@
 //! The configuration file: what flags do not say.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
-use enid_control::{Images, Quotas};
+use enid_api::generated::ec2::operations::OPERATIONS;
+use enid_api::throttle::{Rate, Throttle};
+use enid_control::{Images, PublicPools, Quotas};
+use enid_host::outside::Wanted;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
 /// A configuration. Every key is optional; an unknown one is an error.
@@ -14,8 +19,31 @@ pub(crate) struct Config {
     pub(crate) datapath: DatapathConfig,
     /// Which image ids can be launched.
     pub(crate) images: ImagesConfig,
+    /// Which public addresses lead to instances.
+    pub(crate) outside: OutsideConfig,
     /// How many of each resource there may be.
     pub(crate) quotas: QuotaConfig,
+    /// How many requests are answered.
+    pub(crate) throttling: ThrottlingConfig,
+}
+
+/// How many requests are answered: all of them, unless this is enabled.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ThrottlingConfig {
+    enabled: bool,
+    /// Rates other than AWS's, by operation of EC2.
+    operations: BTreeMap<String, RateConfig>,
+}
+
+/// A token bucket.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RateConfig {
+    /// Tokens of a full bucket.
+    burst: u32,
+    /// Tokens a second.
+    refill: f64,
 }
 
 /// Which image ids can be launched.
@@ -46,6 +74,55 @@ pub(crate) struct DatapathConfig {
     pub(crate) flow_entries: Option<u32>,
 }
 
+/// The pools of public addresses. Without any, the daemon takes a slice of the default ones for itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct OutsideConfig {
+    /// Where Elastic IPs and public addresses of instances come from.
+    pool: Option<Ipv4Net>,
+    /// Where the IPv6 blocks of VPCs come from, a /56 each.
+    ipv6_pool: Option<Ipv6Net>,
+}
+
+impl OutsideConfig {
+    /// The pools as a whole, for a daemon without a datapath: nobody else on the host sees them.
+    pub(crate) fn pools(&self) -> PublicPools {
+        let default = PublicPools::default();
+        PublicPools {
+            ipv4: self.pool.unwrap_or(default.ipv4),
+            ipv6: self.ipv6_pool.unwrap_or(default.ipv6),
+        }
+    }
+
+    /// What this host may be asked for: the pools that were named, or a slice of the default ones.
+    pub(crate) fn wanted(&self) -> Wanted {
+        let PublicPools { ipv4, ipv6 } = self.pools();
+        let slices = Wanted::slices_of(ipv4, ipv6);
+        Wanted {
+            ipv4: self.pool.map_or(slices.ipv4, |pool| vec![pool]),
+            ipv6: self.ipv6_pool.map_or(slices.ipv6, |pool| vec![pool]),
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let pools = self.pools();
+        // The network, the host's own address, the last one, and one to give away.
+        anyhow::ensure!(
+            pools.ipv4.prefix_len() <= 30,
+            "outside.pool must have room for addresses: a /30 or larger"
+        );
+        anyhow::ensure!(
+            pools.ipv6.prefix_len() <= 55,
+            "outside.ipv6_pool must have room for a VPC's /56 beside the host's own: a /55 or larger"
+        );
+        anyhow::ensure!(
+            pools.ipv4 == pools.ipv4.trunc() && pools.ipv6 == pools.ipv6.trunc(),
+            "outside.pool and outside.ipv6_pool must be blocks whose host bits are zero"
+        );
+        Ok(())
+    }
+}
+
 /// Quotas; AWS's defaults where absent.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -53,7 +130,13 @@ pub(crate) struct QuotaConfig {
     cidr_blocks_per_vpc: Option<usize>,
     groups_per_interface: Option<usize>,
     ipv6_cidr_blocks_per_vpc: Option<usize>,
+    addresses: Option<usize>,
+    addresses_per_nat_gateway: Option<usize>,
+    egress_only_internet_gateways: Option<usize>,
+    internet_gateways: Option<usize>,
+    nat_gateways_per_zone: Option<usize>,
     network_interfaces: Option<usize>,
+    prefix_lists: Option<usize>,
     rules_per_group: Option<usize>,
     security_groups: Option<usize>,
     subnets_per_vpc: Option<usize>,
@@ -64,6 +147,8 @@ pub(crate) struct QuotaConfig {
 /// policy can hold.
 const RULES_PER_INTERFACE_MAX: usize = 1_000;
 const GROUPS_PER_INTERFACE_MAX: usize = 16;
+/// AWS's hard limit, which is also what the datapath has room for.
+const ADDRESSES_PER_NAT_GATEWAY_MAX: usize = 8;
 
 impl Config {
     pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Self> {
@@ -74,7 +159,34 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {name}"))?;
         let config: Self = toml::from_str(&text).with_context(|| format!("understand {name}"))?;
         config.quotas()?;
+        config.outside.check()?;
+        config.throttle()?;
         Ok(config)
+    }
+
+    /// The limits on requests, if there are any.
+    pub(crate) fn throttle(&self) -> anyhow::Result<Option<Throttle>> {
+        let ThrottlingConfig {
+            enabled,
+            operations,
+        } = &self.throttling;
+        let mut rates = BTreeMap::new();
+        for (operation, RateConfig { burst, refill }) in operations {
+            anyhow::ensure!(
+                OPERATIONS.binary_search(&operation.as_str()).is_ok(),
+                "throttling.operations.{operation}: there is no such operation"
+            );
+            anyhow::ensure!(
+                *burst > 0 && refill.is_finite() && *refill > 0.0,
+                "throttling.operations.{operation}: burst and refill must be above zero"
+            );
+            let rate = Rate {
+                burst: *burst,
+                refill: *refill,
+            };
+            rates.insert(operation.clone(), rate);
+        }
+        Ok(enabled.then(|| Throttle::new(rates)))
     }
 
     /// The quotas in force.
@@ -89,12 +201,28 @@ impl Config {
             ipv6_cidr_blocks_per_vpc: asked
                 .ipv6_cidr_blocks_per_vpc
                 .unwrap_or(aws.ipv6_cidr_blocks_per_vpc),
+            addresses: asked.addresses.unwrap_or(aws.addresses),
+            addresses_per_nat_gateway: asked
+                .addresses_per_nat_gateway
+                .unwrap_or(aws.addresses_per_nat_gateway),
+            egress_only_internet_gateways: asked
+                .egress_only_internet_gateways
+                .unwrap_or(aws.egress_only_internet_gateways),
+            internet_gateways: asked.internet_gateways.unwrap_or(aws.internet_gateways),
+            nat_gateways_per_zone: asked
+                .nat_gateways_per_zone
+                .unwrap_or(aws.nat_gateways_per_zone),
             network_interfaces: asked.network_interfaces.unwrap_or(aws.network_interfaces),
+            prefix_lists: asked.prefix_lists.unwrap_or(aws.prefix_lists),
             rules_per_group: asked.rules_per_group.unwrap_or(aws.rules_per_group),
             security_groups: asked.security_groups.unwrap_or(aws.security_groups),
             subnets_per_vpc: asked.subnets_per_vpc.unwrap_or(aws.subnets_per_vpc),
             vpcs: asked.vpcs.unwrap_or(aws.vpcs),
         };
+        anyhow::ensure!(
+            quotas.addresses_per_nat_gateway <= ADDRESSES_PER_NAT_GATEWAY_MAX,
+            "quotas.addresses_per_nat_gateway may be at most {ADDRESSES_PER_NAT_GATEWAY_MAX}"
+        );
         anyhow::ensure!(
             quotas.groups_per_interface <= GROUPS_PER_INTERFACE_MAX,
             "quotas.groups_per_interface may be at most {GROUPS_PER_INTERFACE_MAX}"
@@ -118,6 +246,56 @@ mod tests {
         assert_eq!(config.quotas()?.rules_per_group, 200);
         assert_eq!(config.quotas()?.vpcs, 50);
         let config: Config = toml::from_str("[quotas]\nrules_per_group = 201")?;
+        assert!(config.quotas().is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_pool_that_is_named_is_taken_as_a_whole() -> anyhow::Result<()> {
+        let config: Config = toml::from_str("")?;
+        let wanted = config.outside.wanted();
+        assert_eq!(wanted.ipv4.first(), Some(&"198.18.0.0/19".parse()?));
+        assert_eq!(config.outside.pools(), PublicPools::default());
+        let config: Config = toml::from_str("[outside]\npool = \"203.0.113.0/24\"")?;
+        config.outside.check()?;
+        let wanted = config.outside.wanted();
+        assert_eq!(wanted.ipv4, ["203.0.113.0/24".parse()?]);
+        assert_eq!(wanted.ipv6.len(), 256);
+        for bad in [
+            "pool = \"203.0.113.0/31\"",
+            "pool = \"203.0.113.1/24\"",
+            "ipv6_pool = \"2001:db8::/56\"",
+        ] {
+            let config: Config = toml::from_str(&format!("[outside]\n{bad}"))?;
+            assert!(config.outside.check().is_err(), "{bad}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn throttling_is_off_until_it_is_enabled() -> anyhow::Result<()> {
+        let throttle = |text: &str| toml::from_str::<Config>(text)?.throttle();
+        assert!(throttle("")?.is_none());
+        let one = "[throttling.operations.DescribeVpcs]\nburst = 1\nrefill = 0.5";
+        assert!(throttle(one)?.is_none());
+        let enabled = format!("[throttling]\nenabled = true\n{one}");
+        assert!(throttle(&enabled)?.is_some());
+        for wrong in [
+            one.replace("DescribeVpcs", "DescribePlanets"),
+            one.replace("0.5", "0.0"),
+            one.replace("burst = 1", "burst = 0"),
+            one.replace("0.5", "0.5\nsize = 1"),
+        ] {
+            assert!(throttle(&wrong).is_err(), "{wrong}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_nat_gateway_has_eight_addresses_at_most() -> anyhow::Result<()> {
+        let config: Config = toml::from_str("[quotas]\naddresses_per_nat_gateway = 8")?;
+        assert_eq!(config.quotas()?.addresses_per_nat_gateway, 8);
+        let config: Config = toml::from_str("[quotas]\naddresses_per_nat_gateway = 9")?;
         assert!(config.quotas().is_err());
         Ok(())
     }

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Context as _;
+use enid_api::policy::Policy;
+use enid_api::sigv4::Key;
 use enid_model::key::AccountId;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,9 @@ pub(crate) struct AccessKey {
     pub(crate) access_key_id: String,
     pub(crate) secret_access_key: String,
     pub(crate) account: String,
+    /// What it may do, in IAM's policy language; without a policy, everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) policy: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -37,7 +42,7 @@ pub(crate) struct KeyRing {
 #[derive(Debug, Default)]
 struct Known {
     version: Option<Version>,
-    keys: BTreeMap<String, (String, AccountId)>,
+    keys: BTreeMap<String, Key>,
 }
 
 /// Tells one version of the file from another: each is a file of its own, moved into place.
@@ -73,10 +78,19 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<AccessKey>> {
     }
 }
 
+/// The key that `enid env` hands out: the first that may do everything.
+pub(crate) fn root(keys: Vec<AccessKey>) -> Option<AccessKey> {
+    keys.into_iter().find(|key| key.policy.is_none())
+}
+
 /// Makes another key and adds it to the file. Whoever reads meanwhile sees the old file or the new.
-pub(crate) fn create(path: &Path, account: AccountId) -> anyhow::Result<AccessKey> {
+pub(crate) fn create(
+    path: &Path,
+    account: AccountId,
+    policy: Option<serde_json::Value>,
+) -> anyhow::Result<AccessKey> {
     let mut keys = read(path)?;
-    let key = generate(account);
+    let key = generate(account, policy);
     keys.push(key.clone());
     let text = serde_json::to_vec_pretty(&KeyFile { keys })?;
     let temporary = path.with_extension("json.new");
@@ -90,7 +104,7 @@ pub(crate) fn create(path: &Path, account: AccountId) -> anyhow::Result<AccessKe
     Ok(key)
 }
 
-fn generate(account: AccountId) -> AccessKey {
+fn generate(account: AccountId, policy: Option<serde_json::Value>) -> AccessKey {
     const ID_LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     const SECRET_LETTERS: &[u8] =
         b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -106,14 +120,15 @@ fn generate(account: AccountId) -> AccessKey {
         access_key_id: format!("AKIA{}", text(ID_LETTERS, 16)),
         secret_access_key: text(SECRET_LETTERS, 40),
         account: account.to_string(),
+        policy,
     }
 }
 
 impl KeyRing {
     /// The keys of a data directory. A root key is made if there is none.
     pub(crate) fn open(path: PathBuf) -> anyhow::Result<Self> {
-        if read(&path)?.is_empty() {
-            create(&path, AccountId::DEFAULT)?;
+        if root(read(&path)?).is_none() {
+            create(&path, AccountId::DEFAULT, None)?;
         }
         let ring = Self {
             path,
@@ -123,8 +138,8 @@ impl KeyRing {
         Ok(ring)
     }
 
-    /// The secret and the account of a key.
-    pub(crate) fn find(&self, id: &str) -> Option<(String, AccountId)> {
+    /// A key's secret, account and policy.
+    pub(crate) fn find(&self, id: &str) -> Option<Key> {
         if let Some(found) = self.known(id) {
             return Some(found);
         }
@@ -143,7 +158,7 @@ impl KeyRing {
         self.known(id)
     }
 
-    fn known(&self, id: &str) -> Option<(String, AccountId)> {
+    fn known(&self, id: &str) -> Option<Key> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.keys.get(id).cloned()
     }
@@ -152,10 +167,25 @@ impl KeyRing {
         let version = Version::of(&self.path);
         let mut keys = BTreeMap::new();
         for key in read(&self.path)? {
-            let account = key.account.parse().with_context(|| {
-                format!("{}: account of {}", self.path.display(), key.access_key_id)
-            })?;
-            keys.insert(key.access_key_id, (key.secret_access_key, account));
+            let AccessKey {
+                access_key_id: id,
+                secret_access_key: secret,
+                account,
+                policy,
+            } = key;
+            let of = |what| format!("{}: {what} of {id}", self.path.display());
+            let account = account.parse().with_context(|| of("account"))?;
+            // A policy that cannot be obeyed is no reason to let its key do everything.
+            let policy = policy
+                .map(|policy| Policy::parse(&policy.to_string()).map(Arc::new))
+                .transpose()
+                .with_context(|| of("policy"))?;
+            let key = Key {
+                secret,
+                account,
+                policy,
+            };
+            keys.insert(id, key);
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         *known = Known { version, keys };
@@ -175,11 +205,16 @@ mod tests {
         let ring = KeyRing::open(path.clone())?;
         let root = read(&path)?.remove(0);
         let found = ring.find(&root.access_key_id);
-        assert_eq!(found, Some((root.secret_access_key, AccountId::DEFAULT)));
-        let second = create(&path, AccountId(210_987_654_321))?;
+        let wanted = Key {
+            secret: root.secret_access_key,
+            account: AccountId::DEFAULT,
+            policy: None,
+        };
+        assert_eq!(found, Some(wanted));
+        let second = create(&path, AccountId(210_987_654_321), None)?;
         let found = ring.find(&second.access_key_id);
         assert_eq!(
-            found.map(|(_, account)| account),
+            found.map(|key| key.account),
             Some(AccountId(210_987_654_321))
         );
         assert_eq!(ring.find("AKIAAAAAAAAAAAAAAAAA"), None);
@@ -187,6 +222,26 @@ mod tests {
             std::fs::metadata(&path)?.permissions().mode() & 0o777,
             0o600
         );
+        Ok(())
+    }
+    #[test]
+    fn a_key_keeps_its_policy_and_is_no_root_key() -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("keys.json");
+        let policy = serde_json::json!({
+            "Statement": {"Effect": "Allow", "Action": "ec2:Describe*", "Resource": "*"}
+        });
+        let key = create(&path, AccountId::DEFAULT, Some(policy))?;
+        assert!(root(read(&path)?).is_none());
+        let ring = KeyRing::open(path.clone())?;
+        let found = ring.find(&key.access_key_id);
+        assert!(found.is_some_and(|key| key.policy.is_some()));
+        let handed_out = root(read(&path)?);
+        assert!(handed_out.is_some_and(|root| root.access_key_id != key.access_key_id));
+
+        create(&path, AccountId::DEFAULT, Some(serde_json::json!({})))?;
+        let refused = KeyRing::open(path).map_err(|error| format!("{error:#}"));
+        assert!(refused.is_err_and(|words| words.contains("Statement")));
         Ok(())
     }
 }

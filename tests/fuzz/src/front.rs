@@ -184,6 +184,7 @@ impl Keys for OneKey {
         (access_key_id == KEY_ID && session_token.is_none()).then(|| Key {
             secret: SECRET.to_owned(),
             account: AccountId::DEFAULT,
+            policy: None,
         })
     }
 }

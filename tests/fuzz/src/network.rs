@@ -11,7 +11,7 @@
 
 use enid_pipeline::bytes::{Addr, Mac};
 use enid_pipeline::table::{
-    Direction, Endpoint, EndpointKey, EniRecord, GROUPS_MAX, PolicyRecord, Route, RouteKey,
+    Direction, Endpoint, EndpointKey, EniRecord, GATE_OPEN, GROUPS_MAX, PolicyRecord, Route, RouteKey,
     SubnetRecord, TABLE_BITS, protocol, trie_id,
 };
 use enid_pipeline::table_set::TableSet;
@@ -55,6 +55,11 @@ fn add_subnet(tables: &mut TableSet, vpc: u64, subnet: u64, octet: u8) {
         router: Addr::v4([10, 0, octet, 1]),
         cidr: Addr::v4([10, 0, octet, 0]),
         cidr_len: 120,
+        router_v6: v6(0).masked(64),
+        route_table: vpc,
+        acl: 0,
+        acl_egress: GATE_OPEN,
+        acl_ingress: GATE_OPEN,
         router_mac: Mac([2, 0xff, 0, 0, 0, octet]),
         pad: [0; 6],
     };
@@ -69,7 +74,7 @@ fn add_subnet(tables: &mut TableSet, vpc: u64, subnet: u64, octet: u8) {
         let route = Route {
             target: 0,
             kind: Route::LOCAL,
-            pad: 0,
+            prefix_len: length,
         };
         tables.routes.insert(key, route);
     }
@@ -85,7 +90,6 @@ fn add_eni(tables: &mut TableSet, number: u8, eni: (u64, u64, u64, u8, bool, boo
         vpc,
         subnet,
         policy: group,
-        route_table: vpc,
         groups,
         ifindex: if has_device { ifindex } else { 0 },
         tcp_established_s: 600,

@@ -60,6 +60,7 @@ pub fn verdicts(data: &[u8]) -> Vec<Verdict> {
                 assert_eq!(frame, before, "a frame that was dropped was changed");
                 check_drop(&memory, ifindex, before, reason);
             }
+            Verdict::Outside { .. } => panic!("the network has no outside"),
             Verdict::Punt => panic!("nothing is left to the agent yet"),
         }
         verdicts.push(verdict);

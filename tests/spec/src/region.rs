@@ -2,7 +2,7 @@
 
 use enid_pipeline::bytes::{Addr, Mac};
 use enid_pipeline::table::{
-    Direction, Endpoint, EndpointKey, EniRecord, GROUPS_MAX, PolicyRecord, Route, RouteKey,
+    Direction, Endpoint, EndpointKey, EniRecord, GATE_OPEN, GROUPS_MAX, PolicyRecord, Route, RouteKey,
     SubnetRecord, TABLE_BITS, trie_id,
 };
 use enid_plan::gate::{self, RuleSpec};
@@ -110,6 +110,11 @@ impl Region {
                 router: subnet.router(),
                 cidr,
                 cidr_len: 120,
+                router_v6: Addr::UNSPECIFIED,
+                route_table: subnet.vpc,
+                acl: 0,
+                acl_egress: GATE_OPEN,
+                acl_ingress: GATE_OPEN,
                 router_mac: subnet.router_mac(),
                 pad: [0; 6],
             };
@@ -122,7 +127,7 @@ impl Region {
             let route = Route {
                 target: 0,
                 kind: Route::LOCAL,
-                pad: 0,
+                prefix_len: 112,
             };
             tables.routes.insert(key, route);
         }
@@ -147,7 +152,6 @@ impl Region {
             vpc: subnet.vpc,
             subnet: subnet.id,
             policy,
-            route_table: subnet.vpc,
             groups,
             ifindex: if eni.is_up { eni.ifindex } else { 0 },
             tcp_established_s: TCP_ESTABLISHED_S,

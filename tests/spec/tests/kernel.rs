@@ -223,7 +223,7 @@ fn broken_frames_fare_the_same_in_the_kernel_and_in_memory() {
                 &mut scratch,
             );
             let wanted = match expected {
-                Verdict::Forward { .. } | Verdict::Reply => REDIRECT,
+                Verdict::Forward { .. } | Verdict::Outside { .. } | Verdict::Reply => REDIRECT,
                 Verdict::Drop(_) | Verdict::Punt => SHOT,
             };
             assert_eq!(

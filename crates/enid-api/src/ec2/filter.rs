@@ -40,6 +40,19 @@ enum Subject<F> {
     TagValue,
 }
 
+/// What one filter asks for. `None` instead of values: some have wildcards.
+#[derive(Clone, Copy, Debug)]
+pub enum Sought<'a, F> {
+    /// One of the resource's own names.
+    Field(F, Option<&'a [String]>),
+    /// `tag:Key`.
+    Tag(&'a str, Option<&'a [String]>),
+    /// `tag-key`.
+    TagKey(Option<&'a [String]>),
+    /// `tag-value`.
+    TagValue(Option<&'a [String]>),
+}
+
 /// The values of one filter.
 #[derive(Debug, Default)]
 struct Values {
@@ -121,21 +134,43 @@ impl<F: Copy + PartialEq> Filters<F> {
         tags: &BTreeMap<String, String>,
         mut values: impl FnMut(F, &mut Test<'_>),
     ) -> bool {
+        self.all(|subject, test| match subject {
+            Subject::Field(field) => values(*field, test),
+            Subject::Tag(key) => {
+                if let Some(value) = tags.get(key) {
+                    test.text(value);
+                }
+            }
+            Subject::TagKey => tags.keys().for_each(|key| test.text(key)),
+            Subject::TagValue => tags.values().for_each(|value| test.text(value)),
+        })
+    }
+
+    /// Whether every condition holds for one tag of a resource.
+    pub fn match_tag(
+        &self,
+        (key, value): (&str, &str),
+        mut values: impl FnMut(F, &mut Test<'_>),
+    ) -> bool {
+        self.all(|subject, test| match subject {
+            Subject::Field(field) => values(*field, test),
+            Subject::Tag(wanted) => {
+                if wanted == key {
+                    test.text(value);
+                }
+            }
+            Subject::TagKey => test.text(key),
+            Subject::TagValue => test.text(value),
+        })
+    }
+
+    fn all(&self, mut tell: impl FnMut(&Subject<F>, &mut Test<'_>)) -> bool {
         self.conditions.iter().all(|condition| {
             let mut test = Test {
                 values: &condition.values,
                 hit: false,
             };
-            match &condition.subject {
-                Subject::Field(field) => values(*field, &mut test),
-                Subject::Tag(key) => {
-                    if let Some(value) = tags.get(key) {
-                        test.text(value);
-                    }
-                }
-                Subject::TagKey => tags.keys().for_each(|key| test.text(key)),
-                Subject::TagValue => tags.values().for_each(|value| test.text(value)),
-            }
+            tell(&condition.subject, &mut test);
             test.hit
         })
     }
@@ -144,6 +179,20 @@ impl<F: Copy + PartialEq> Filters<F> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.conditions.is_empty()
+    }
+
+    /// What each filter asks for, to look it up in an index. Values are sorted.
+    pub fn sought(&self) -> impl Iterator<Item = Sought<'_, F>> {
+        self.conditions.iter().map(|condition| {
+            let exact = condition.values.patterns.is_empty();
+            let values = exact.then_some(&*condition.values.exact);
+            match &condition.subject {
+                Subject::Field(field) => Sought::Field(*field, values),
+                Subject::Tag(key) => Sought::Tag(key, values),
+                Subject::TagKey => Sought::TagKey(values),
+                Subject::TagValue => Sought::TagValue(values),
+            }
+        })
     }
 
     /// The values that a name must have one of, if a filter names them without wildcards: enough
@@ -334,6 +383,25 @@ mod tests {
         assert!(matches(&[filter("tag-key", &["Name"])]));
         assert!(matches(&[filter("tag-value", &["web"])]));
         assert!(!matches(&[filter("tag-key", &["web"])]));
+    }
+
+    #[test]
+    fn a_tag_alone_is_held_against_all_conditions() {
+        let matches = |filters: &[Filter], tag: (&str, &str)| {
+            let filters = Filters::compile(filters, field).unwrap();
+            filters.match_tag(tag, |_, test| test.text("vpc-1"))
+        };
+        let web = ("Name", "web");
+        assert!(matches(
+            &[filter("tag:Name", &["w*"]), filter("vpc-id", &["vpc-1"])],
+            web
+        ));
+        assert!(!matches(&[filter("tag:Team", &["web"])], web));
+        assert!(matches(
+            &[filter("tag-key", &["Name"]), filter("tag-value", &["web"])],
+            web
+        ));
+        assert!(!matches(&[filter("tag-key", &["web"])], web));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! two pages neither repeats nor hides anything else. Resources are listed in the order of their
 //! keys.
 
+use std::collections::BinaryHeap;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
@@ -62,6 +63,27 @@ impl Page {
         };
         // A token of another kind of resource, or one that was made up.
         after.parse().ok().map(Some).ok_or_else(invalid_token)
+    }
+
+    /// Of resources in any order, those that this page and the question whether there is another one
+    /// need, in order. The rest is not sorted.
+    pub fn first<T: Ord>(&self, resources: impl Iterator<Item = T>) -> Vec<T> {
+        let Some(size) = self.size else {
+            let mut all: Vec<T> = resources.collect();
+            all.sort_unstable();
+            return all;
+        };
+        let mut first = BinaryHeap::with_capacity(size + 2);
+        for resource in resources {
+            if first.len() <= size {
+                first.push(resource);
+            } else if let Some(mut largest) = first.peek_mut()
+                && resource < *largest
+            {
+                *largest = resource;
+            }
+        }
+        first.into_sorted_vec()
     }
 
     /// Takes the page from what comes behind [`after`](Self::after), and makes the token of the
@@ -152,6 +174,17 @@ mod tests {
             }
         }
         assert_eq!(seen, (0..23).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_a_page_needs_is_put_in_order() {
+        let of = |size, count| {
+            let shuffled = (0..count).map(move |n: i32| n * 7 % count);
+            page(size, None, None).unwrap().first(shuffled)
+        };
+        assert_eq!(of(Some(5), 23), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(of(Some(5), 3), [0, 1, 2]);
+        assert_eq!(of(None, 23), (0..23).collect::<Vec<_>>());
     }
 
     #[test]

@@ -158,7 +158,9 @@ pub(super) async fn describe_security_groups(
             })
     });
     let (groups, next_token) = page.take(groups, |group| group.id.to_string());
-    let groups = groups.into_iter().map(|group| answer(context, group));
+    let groups = groups
+        .into_iter()
+        .map(|group| answer(context, &region, group));
     Ok(DescribeSecurityGroupsResponse {
         next_token,
         security_groups: groups.collect(),
@@ -221,6 +223,7 @@ fn test_rule(
             }
         }
         (RuleField::Ipv6Cidr, Peer::Ipv6(block)) => test.display(block),
+        (RuleField::PrefixListId, Peer::PrefixList(list)) => test.display(list),
         (RuleField::Protocol, _) => test.text(&service.protocol),
         (RuleField::ToPort, _) => {
             if let Some((_, to)) = service.ports {
@@ -233,11 +236,17 @@ fn test_rule(
     }
 }
 
-fn answer(context: &Context, group: &SecurityGroup) -> response::SecurityGroup {
+fn answer(
+    context: &Context,
+    region: &RegionState,
+    group: &SecurityGroup,
+) -> response::SecurityGroup {
     let permissions = |direction| {
         let rules = group.rules_of(direction);
         grouped(
             context,
+            region,
+            group.id,
             rules.map(|rule| (&rule.matcher, rule.description.as_deref())),
         )
     };

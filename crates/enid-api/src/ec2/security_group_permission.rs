@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use enid_control::{FlatPermission, GroupPair, GroupSelector};
+use enid_control::{FlatPermission, GroupPair, GroupSelector, PrefixListPeer, foreign_peer};
+use enid_model::id::SecurityGroupId;
 use enid_model::security_group::{Matcher, Peer, Service};
+
+use enid_model::state::RegionState;
 
 use super::id;
 use crate::context::Context;
@@ -31,6 +34,7 @@ pub(super) fn listed(
         let groups = permission.user_id_group_pairs.into_iter();
         let ipv4 = permission.ip_ranges.into_iter();
         let ipv6 = permission.ipv6_ranges.into_iter();
+        let lists = permission.prefix_list_ids.into_iter();
         listed.push(enid_control::IpPermission {
             ip_protocol: permission.ip_protocol,
             from_port: permission.from_port,
@@ -42,6 +46,7 @@ pub(super) fn listed(
                 .map(|range| self::range(range.cidr_ipv6, range.description))
                 .collect(),
             groups: groups.map(pair).collect::<Result<_, _>>()?,
+            prefix_lists: lists.map(prefix_list).collect::<Result<_, _>>()?,
         });
     }
     Ok(listed)
@@ -54,11 +59,33 @@ fn range(cidr: Option<String>, description: Option<String>) -> enid_control::IpR
 }
 
 fn pair(pair: request::UserIdGroupPair) -> Result<GroupPair, ApiError> {
+    // A description tells the status, and clients send descriptions back to revoke what they say.
+    // It selects nothing: the group and the connection do.
+    if let Some(status) = pair.peering_status.as_deref()
+        && ![ACTIVE, DELETED].contains(&status)
+    {
+        let hint = "Expecting active or deleted.";
+        return Err(ApiError::invalid_parameter_value(
+            status,
+            "PeeringStatus",
+            hint,
+        ));
+    }
     Ok(GroupPair {
         group: selector(pair.group_id.as_deref(), pair.group_name)?,
         account: pair.user_id,
-        vpc: None,
+        vpc: id::parse_optional(pair.vpc_id.as_deref())?,
+        peering: id::parse_optional(pair.vpc_peering_connection_id.as_deref())?,
         description: pair.description,
+    })
+}
+
+fn prefix_list(peer: request::PrefixListId) -> Result<PrefixListPeer, ApiError> {
+    let list = peer.prefix_list_id;
+    let list = list.ok_or_else(|| ApiError::missing_parameter("PrefixListId"))?;
+    Ok(PrefixListPeer {
+        list: id::parse(&list)?,
+        description: peer.description,
     })
 }
 
@@ -99,9 +126,55 @@ pub(super) fn in_words(service: Service) -> InWords {
     InWords { protocol, ports }
 }
 
-/// Rules in the form of DescribeSecurityGroups: those of one protocol and ports together.
+/// What a rule says of a group as its peer.
+pub(super) struct PeerInWords {
+    pub(super) user_id: Text,
+    pub(super) group_id: Text,
+    /// These three only of a group of another VPC, or of one that is gone.
+    pub(super) vpc_id: Option<Text>,
+    pub(super) vpc_peering_connection_id: Option<Text>,
+    pub(super) peering_status: Option<Text>,
+}
+
+/// How AWS writes a group that a rule of a group names.
+pub(super) fn peer_in_words(
+    context: &Context,
+    region: &RegionState,
+    group: SecurityGroupId,
+    peer: SecurityGroupId,
+) -> PeerInWords {
+    let group = region.security_groups.get(&group);
+    let foreign = group.and_then(|group| foreign_peer(region, group, peer));
+    PeerInWords {
+        user_id: Text::display(context.account),
+        group_id: Text::display(peer),
+        vpc_id: foreign.and_then(|peer| peer.vpc).map(Text::display),
+        vpc_peering_connection_id: foreign.and_then(|peer| peer.peering).map(Text::display),
+        peering_status: foreign.map(|peer| if peer.is_active { ACTIVE } else { DELETED }.into()),
+    }
+}
+
+const ACTIVE: &str = "active";
+const DELETED: &str = "deleted";
+
+impl From<PeerInWords> for UserIdGroupPair {
+    fn from(peer: PeerInWords) -> Self {
+        Self {
+            user_id: Some(peer.user_id),
+            group_id: Some(peer.group_id),
+            vpc_id: peer.vpc_id,
+            vpc_peering_connection_id: peer.vpc_peering_connection_id,
+            peering_status: peer.peering_status,
+            ..Self::default()
+        }
+    }
+}
+
+/// Rules of a group in the form of DescribeSecurityGroups: those of one protocol and ports together.
 pub(super) fn grouped<'a>(
     context: &Context,
+    region: &RegionState,
+    own: SecurityGroupId,
     rules: impl Iterator<Item = (&'a Matcher, Option<&'a str>)>,
 ) -> Vec<IpPermission> {
     let mut grouped: BTreeMap<Service, IpPermission> = BTreeMap::new();
@@ -119,9 +192,7 @@ pub(super) fn grouped<'a>(
         match matcher.peer {
             Peer::Group(group) => permission.user_id_group_pairs.push(UserIdGroupPair {
                 description,
-                user_id: Some(Text::display(context.account)),
-                group_id: Some(Text::display(group)),
-                ..UserIdGroupPair::default()
+                ..peer_in_words(context, region, own, group).into()
             }),
             Peer::Ipv4(block) => permission.ip_ranges.push(IpRange {
                 description,

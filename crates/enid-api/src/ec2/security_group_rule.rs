@@ -1,17 +1,21 @@
 //! The rules of security groups.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::str::FromStr;
 
 use enid_control::{
     AuthorizeRules, Authorized, RevokeRules, Revoked, RuleRequest, UpdateRuleDescriptions,
 };
 use enid_model::id::{SecurityGroupId, SecurityGroupRuleId};
-use enid_model::security_group::{Direction, Matcher, Peer, Rule, SecurityGroup};
+use enid_model::security_group::{Direction, Peer, Rule, SecurityGroup};
 use enid_model::state::RegionState;
 
 use super::filter::Filters;
 use super::page::{self, Page};
-use super::security_group_permission::{InWords, flat, grouped, in_words, listed, selector};
+use super::security_group_permission::{
+    InWords, flat, grouped, in_words, listed, peer_in_words, selector,
+};
 use super::{Ec2, id, tag};
 use crate::context::Context;
 use crate::error::ApiError;
@@ -84,7 +88,10 @@ async fn authorize(
     let caller = context.caller();
     let done = ec2.control.authorize_rules(&caller, direction, input);
     let Authorized { group, rules } = done.await?;
-    let rules = rules.iter().map(|rule| answer(context, group, rule));
+    let region = ec2.control.read(&caller).await?;
+    let rules = rules
+        .iter()
+        .map(|rule| answer(context, &region, group, rule));
     Ok(rules.collect())
 }
 
@@ -111,7 +118,7 @@ pub(super) async fn revoke_ingress(
     let done = revoke(ec2, context, Direction::Ingress, &input).await?;
     Ok(RevokeSecurityGroupIngressResponse {
         r#return: Some(true),
-        unknown_ip_permissions: unknown(context, &done.unknown),
+        unknown_ip_permissions: unknown(ec2, context, &done).await?,
         revoked_security_group_rules: revoked(&done),
     })
 }
@@ -131,7 +138,7 @@ pub(super) async fn revoke_egress(
     let done = revoke(ec2, context, Direction::Egress, &input).await?;
     Ok(RevokeSecurityGroupEgressResponse {
         r#return: Some(true),
-        unknown_ip_permissions: unknown(context, &done.unknown),
+        unknown_ip_permissions: unknown(ec2, context, &done).await?,
         revoked_security_group_rules: revoked(&done),
     })
 }
@@ -147,8 +154,14 @@ async fn revoke(
     Ok(done.await?)
 }
 
-fn unknown(context: &Context, matchers: &[Matcher]) -> Vec<response::IpPermission> {
-    grouped(context, matchers.iter().map(|matcher| (matcher, None)))
+async fn unknown(
+    ec2: &Ec2,
+    context: &Context,
+    done: &Revoked,
+) -> Result<Vec<response::IpPermission>, ApiError> {
+    let region = ec2.control.read(&context.caller()).await?;
+    let matchers = done.unknown.iter().map(|matcher| (matcher, None));
+    Ok(grouped(context, &region, done.group, matchers))
 }
 
 /// ModifySecurityGroupRules.
@@ -165,12 +178,14 @@ pub(super) async fn modify_security_group_rules(
             let rule = update.security_group_rule;
             let rule = rule.ok_or_else(|| ApiError::missing_parameter("SecurityGroupRule"))?;
             let referenced_group = id::parse_optional(rule.referenced_group_id.as_deref())?;
+            let prefix_list = id::parse_optional(rule.prefix_list_id.as_deref())?;
             let request = RuleRequest {
                 ip_protocol: rule.ip_protocol,
                 from_port: rule.from_port,
                 to_port: rule.to_port,
                 cidr_ipv4: rule.cidr_ipv4,
                 cidr_ipv6: rule.cidr_ipv6,
+                prefix_list,
                 referenced_group,
                 description: rule.description,
             };
@@ -284,11 +299,11 @@ pub(super) async fn describe_security_group_rules(
     let region = ec2.control.read(&context.caller()).await?;
     let after: Option<Place> = page.after()?;
     let candidates = if named.is_some() {
-        selected(&region, &ids)?
+        Box::new(selected(&region, &ids)?.into_iter())
     } else {
-        candidates(&region, &filters)
+        candidates(&region, &filters, after)
     };
-    let rules = candidates.into_iter().filter(|(group, rule)| {
+    let rules = candidates.filter(|(group, rule)| {
         let place = Place {
             group: *group,
             rule: rule.id,
@@ -302,7 +317,7 @@ pub(super) async fn describe_security_group_rules(
     let (rules, next_token) = page.take(rules, |(group, rule)| format!("{group}/{}", rule.id));
     let rules = rules
         .into_iter()
-        .map(|(group, rule)| answer(context, group, rule));
+        .map(|(group, rule)| answer(context, &region, group, rule));
     Ok(DescribeSecurityGroupRulesResponse {
         security_group_rules: rules.collect(),
         next_token,
@@ -340,23 +355,30 @@ fn rule_with_id(region: &RegionState, id: SecurityGroupRuleId) -> Option<RuleOf<
 }
 
 /// The rules that can match: those that an index finds, or all of them.
-fn candidates<'a>(region: &'a RegionState, filters: &Filters<Field>) -> Vec<RuleOf<'a>> {
+fn candidates<'a>(
+    region: &'a RegionState,
+    filters: &Filters<Field>,
+    after: Option<Place>,
+) -> Box<dyn Iterator<Item = RuleOf<'a>> + 'a> {
     fn of_group(group: &SecurityGroup) -> impl Iterator<Item = RuleOf<'_>> {
         group.rules.values().map(|rule| (group.id, rule))
     }
     let groups = &region.security_groups;
-    let mut rules: Vec<RuleOf<'a>> = if let Some(ids) = filters.exact(Field::RuleId) {
+    if let Some(ids) = filters.exact(Field::RuleId) {
         let ids = ids.filter_map(|id| id.parse().ok());
-        ids.filter_map(|id| rule_with_id(region, id)).collect()
-    } else if let Some(ids) = filters.exact(Field::GroupId) {
+        let mut rules: Vec<_> = ids.filter_map(|id| rule_with_id(region, id)).collect();
+        sort(&mut rules);
+        return Box::new(rules.into_iter());
+    }
+    if let Some(ids) = filters.exact(Field::GroupId) {
         let ids = ids.filter_map(|id| id.parse().ok());
-        let groups = ids.filter_map(|id: SecurityGroupId| groups.get(&id));
-        groups.flat_map(|group| of_group(group)).collect()
-    } else {
-        groups.values().flat_map(|group| of_group(group)).collect()
-    };
-    sort(&mut rules);
-    rules
+        let ids: BTreeSet<SecurityGroupId> = ids.collect();
+        let groups = ids.into_iter().filter_map(|id| groups.get(&id));
+        return Box::new(groups.flat_map(|group| of_group(group)));
+    }
+    let first = after.map_or(Bound::Unbounded, |after| Bound::Included(after.group));
+    let groups = groups.range((first, Bound::Unbounded));
+    Box::new(groups.flat_map(|(_, group)| of_group(group)))
 }
 
 /// In the order of their places, each once.
@@ -365,7 +387,12 @@ fn sort(rules: &mut Vec<RuleOf<'_>>) {
     rules.dedup_by_key(|(_, rule)| rule.id);
 }
 
-fn answer(context: &Context, group: SecurityGroupId, rule: &Rule) -> response::SecurityGroupRule {
+fn answer(
+    context: &Context,
+    region: &RegionState,
+    group: SecurityGroupId,
+    rule: &Rule,
+) -> response::SecurityGroupRule {
     let InWords { protocol, ports } = in_words(rule.matcher.service);
     // Where DescribeSecurityGroups leaves ports out, this form has -1.
     let (from, to) = ports.unwrap_or((-1, -1));
@@ -384,10 +411,13 @@ fn answer(context: &Context, group: SecurityGroupId, rule: &Rule) -> response::S
     };
     match rule.matcher.peer {
         Peer::Group(peer) => {
+            let peer = peer_in_words(context, region, group, peer);
             answer.referenced_group_info = Some(ReferencedSecurityGroup {
-                group_id: Some(Text::display(peer)),
-                user_id: Some(Text::display(context.account)),
-                ..ReferencedSecurityGroup::default()
+                group_id: Some(peer.group_id),
+                peering_status: peer.peering_status,
+                user_id: Some(peer.user_id),
+                vpc_id: peer.vpc_id,
+                vpc_peering_connection_id: peer.vpc_peering_connection_id,
             });
         }
         Peer::Ipv4(block) => answer.cidr_ipv4 = Some(Text::display(block)),

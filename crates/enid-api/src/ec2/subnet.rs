@@ -89,7 +89,7 @@ pub(super) async fn modify_subnet_attribute(
     let assign_ipv6 = assign_ipv6.and_then(|flag| flag.value);
     let input = ModifySubnetAttribute {
         assign_ipv6_address_on_creation: assign_ipv6,
-        map_public_ip_on_launch: assign_ipv6.is_none().then_some(false),
+        map_public_ip_on_launch: request.map_public_ip_on_launch.and_then(|map| map.value),
     };
     let caller = context.caller();
     ec2.control
@@ -109,6 +109,7 @@ enum Field {
     Ipv6AssociationId,
     Ipv6AssociationState,
     Ipv6Cidr,
+    MapPublicIp,
     /// An attribute that is off everywhere.
     Off,
     OwnerId,
@@ -130,12 +131,12 @@ fn field(name: &str) -> Option<Field> {
         "enable-dns64"
         | "ipv6-native"
         | "map-customer-owned-ip-on-launch"
-        | "map-public-ip-on-launch"
         | "private-dns-name-options-on-launch.enable-resource-name-dns-a-record"
         | "private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record" => Field::Off,
         "ipv6-cidr-block-association.association-id" => Field::Ipv6AssociationId,
         "ipv6-cidr-block-association.ipv6-cidr-block" => Field::Ipv6Cidr,
         "ipv6-cidr-block-association.state" => Field::Ipv6AssociationState,
+        "map-public-ip-on-launch" => Field::MapPublicIp,
         "owner-id" => Field::OwnerId,
         "private-dns-name-options-on-launch.hostname-type" => Field::HostnameType,
         "state" => Field::State,
@@ -192,6 +193,7 @@ pub(super) async fn describe_subnets(
                         .for_each(|_| test.text("associated"));
                 }
                 Field::Ipv6Cidr => subnet.ipv6_cidr.iter().for_each(|b| test.display(b.cidr)),
+                Field::MapPublicIp => test.flag(subnet.attributes.map_public_ip_on_launch),
                 Field::Off => test.flag(false),
                 Field::OwnerId => test.display(context.account),
                 Field::State => test.text("available"),
@@ -248,6 +250,6 @@ fn answer(context: &Context, subnet: &Subnet, available: u32) -> response::Subne
         available_ip_address_count: i32::try_from(available).ok(),
         availability_zone: Some((&subnet.zone).into()),
         default_for_az: Some(subnet.default_for_az),
-        map_public_ip_on_launch: Some(false),
+        map_public_ip_on_launch: Some(subnet.attributes.map_public_ip_on_launch),
     }
 }

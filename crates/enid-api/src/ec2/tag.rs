@@ -1,13 +1,15 @@
 //! Tags, and their forms in the requests and answers of all other resources.
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 
-use enid_control::{TagSelector, Taggable, tagged, tags_of};
+use enid_control::{TagSelector, Taggable, tagged, tagged_others, tags_of};
 use enid_model::Tags;
-use enid_model::state::RegionState;
+use enid_model::id::EniId;
+use enid_model::state::{RegionState, Term};
 
 use super::Ec2;
-use super::filter::Filters;
+use super::filter::{Filters, Sought};
 use super::page::{self, Page};
 use crate::context::Context;
 use crate::error::ApiError;
@@ -116,38 +118,39 @@ pub(super) async fn describe_tags(
             _ => return None,
         })
     })?;
+    let after: Option<Place> = page.after()?;
     let region = ec2.control.read(&context.caller()).await?;
-    let mut all: Vec<(String, Taggable, &String, &String)> = Vec::new();
-    for (resource, tags) in candidates(&region, &filters) {
-        let id = resource.to_string();
-        for (key, value) in tags {
-            // A filter of this operation is held against each tag, not against all of a resource.
-            let own = Tags::from([(key.clone(), value.clone())]);
-            let wanted = filters.match_resource(&own, |field, test| match field {
+    let (filters, after) = (&filters, after.as_ref());
+    let types = filters.exact(Field::ResourceType);
+    let types: Option<Vec<&str>> = types.map(Iterator::collect);
+    let resources = candidates(&region, filters).filter(|(resource, _)| {
+        let behind = after.is_none_or(|last| *resource >= last.resource);
+        let types = types.as_ref();
+        behind && types.is_none_or(|types| types.contains(&resource.resource_type()))
+    });
+    let matching = resources.flat_map(|(resource, tags)| {
+        let tags = tags.iter().filter(move |(key, _)| {
+            let last = after.filter(|last| last.resource == resource);
+            last.is_none_or(|last| **key > last.key)
+        });
+        // A filter of this operation is held against each tag, not against all of a resource.
+        let tags = tags.filter(move |(key, value)| {
+            filters.match_tag((key, value), |field, test| match field {
                 Field::Key => test.text(key),
-                Field::ResourceId => test.text(&id),
+                Field::ResourceId => test.display(resource),
                 Field::ResourceType => test.text(resource.resource_type()),
                 Field::Value => test.text(value),
-            });
-            if wanted {
-                all.push((id.clone(), resource, key, value));
-            }
-        }
-    }
-    all.sort_unstable_by(|a, b| (&a.0, a.2).cmp(&(&b.0, b.2)));
-    // An id has no space, so that the first one ends it.
-    let place = |(id, _, key, _): &(String, Taggable, &String, &String)| format!("{id} {key}");
-    let after: Option<String> = page.after()?;
-    let after = after.as_deref().and_then(|after| after.split_once(' '));
-    let rest = all.into_iter().filter(|(id, _, key, _)| {
-        after.is_none_or(|(last_id, last_key)| (id.as_str(), key.as_str()) > (last_id, last_key))
+            })
+        });
+        tags.map(move |(key, value)| (resource, key, value))
     });
-    let (tags, next_token) = page.take(rest, place);
+    let first = page.first(matching);
+    let (tags, next_token) = page.take(first.into_iter(), |(id, key, _)| format!("{id} {key}"));
     let tags = tags
         .into_iter()
-        .map(|(id, resource, key, value)| TagDescription {
+        .map(|(resource, key, value)| TagDescription {
             key: Some(key.into()),
-            resource_id: Some(Text::from(id)),
+            resource_id: Some(Text::display(resource)),
             resource_type: Some(resource.resource_type().into()),
             value: Some(value.into()),
         });
@@ -157,16 +160,66 @@ pub(super) async fn describe_tags(
     })
 }
 
+/// The last tag of a page.
+struct Place {
+    resource: Taggable,
+    key: String,
+}
+
+impl FromStr for Place {
+    /// Nobody asks why: the page says that the token is wrong.
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        // An id has no space, so that the first one ends it.
+        let (id, key) = text.split_once(' ').ok_or(())?;
+        let resource = Taggable::parse(id).or(Err(()))?;
+        let key = key.to_owned();
+        Ok(Self { resource, key })
+    }
+}
+
 /// The resources whose tags can match, each once.
 fn candidates<'a>(
     region: &'a RegionState,
-    filters: &Filters<Field>,
+    filters: &'a Filters<Field>,
 ) -> Box<dyn Iterator<Item = (Taggable, &'a Tags)> + 'a> {
-    let Some(ids) = filters.exact(Field::ResourceId) else {
+    if let Some(ids) = filters.exact(Field::ResourceId) {
+        // A text that is no id has no tags.
+        let resources: BTreeSet<Taggable> = ids.filter_map(|id| Taggable::parse(id).ok()).collect();
+        let found = resources.into_iter();
+        return Box::new(found.filter_map(|resource| Some((resource, tags_of(region, resource)?))));
+    }
+    let mut known = filters.sought().filter_map(|sought| terms(sought));
+    let Some(terms) = known.next() else {
         return Box::new(tagged(region));
     };
-    // A text that is no id has no tags.
-    let resources: BTreeSet<Taggable> = ids.filter_map(|id| Taggable::parse(id).ok()).collect();
-    let found = resources.into_iter();
-    Box::new(found.filter_map(|resource| Some((resource, tags_of(region, resource)?))))
+    let enis = terms
+        .into_iter()
+        .flat_map(|term| region.enis_with_term_from(term, EniId(0)));
+    let enis: BTreeSet<EniId> = enis.collect();
+    let enis = enis.into_iter().filter_map(|id| {
+        let tags = &region.network_interfaces.get(&id)?.tags;
+        Some((Taggable::NetworkInterface(id), tags))
+    });
+    Box::new(tagged_others(region).chain(enis))
+}
+
+/// The terms that an interface must have one of to have a tag that a filter lets through, if the
+/// filter says.
+fn terms(sought: Sought<'_, Field>) -> Option<Vec<Term<'_>>> {
+    fn each<'a>(values: &'a [String], term: impl Fn(&'a str) -> Term<'a>) -> Vec<Term<'a>> {
+        values.iter().map(|value| term(value)).collect()
+    }
+    match sought {
+        Sought::Field(Field::Key, values) | Sought::TagKey(values) => {
+            Some(each(values?, Term::TagKey))
+        }
+        Sought::Field(Field::Value, values) | Sought::TagValue(values) => {
+            Some(each(values?, Term::TagValue))
+        }
+        Sought::Field(Field::ResourceId | Field::ResourceType, _) => None,
+        Sought::Tag(key, Some(values)) => Some(each(values, move |value| Term::Tag(key, value))),
+        Sought::Tag(key, None) => Some(vec![Term::TagKey(key)]),
+    }
 }

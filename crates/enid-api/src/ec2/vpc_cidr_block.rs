@@ -91,7 +91,7 @@ pub(super) async fn describe_ipv6_pools(
     ec2.control.read(&context.caller()).await?;
     if let Some(unknown) = ids.iter().find(|id| *id != IPV6_POOL) {
         let id = unknown.as_str().into();
-        return Err(Error::PoolNotFound { id }.into());
+        return Err(Error::Ipv6PoolNotFound { id }.into());
     }
     let after: Option<String> = page.after()?;
     let pools = std::iter::once(IPV6_POOL)

@@ -10,6 +10,7 @@ mod error;
 mod key;
 
 use std::fmt;
+use std::sync::Arc;
 
 use enid_model::key::AccountId;
 use enid_model::region::Region;
@@ -22,6 +23,7 @@ pub use self::authorization::{Authorization, Presigned, parse_authorization, par
 pub use self::canonical::Signed;
 pub use self::error::AuthError;
 pub use self::key::SigningKeys;
+use crate::policy::Policy;
 use crate::wire::instant;
 
 /// How far a client's clock may be off.
@@ -36,12 +38,14 @@ pub trait Keys: Send + Sync {
 }
 
 /// An access key.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct Key {
     /// The secret that it signs with.
     pub secret: String,
     /// The account that it belongs to.
     pub account: AccountId,
+    /// What it may do; without a policy, everything in its account.
+    pub policy: Option<Arc<Policy>>,
 }
 
 impl fmt::Debug for Key {
@@ -53,12 +57,14 @@ impl fmt::Debug for Key {
 }
 
 /// Who made a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Caller {
     /// The access key that signed it.
     pub access_key_id: String,
     /// The account of the key.
     pub account: AccountId,
+    /// The policy of the key.
+    pub policy: Option<Arc<Policy>>,
     /// The region that the request is for.
     pub region: &'static Region,
 }
@@ -118,6 +124,7 @@ pub fn verify(
     Ok(Caller {
         access_key_id: claim.access_key_id.clone().into_owned(),
         account: key.account,
+        policy: key.policy,
         region,
     })
 }

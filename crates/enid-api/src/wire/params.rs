@@ -74,6 +74,11 @@ impl<'a> Params<'a> {
         lower_first(&path)
     }
 
+    /// Every parameter below this place, by its full name.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.items.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     /// The members by the next segment of their names.
     pub fn members(&self) -> impl Iterator<Item = (&'a str, Params<'a>)> {
         let mut rest = self.items;

@@ -42,6 +42,7 @@ impl Client {
                 account: AccountId::DEFAULT,
                 region: Region::named("eu-west-1").unwrap(),
                 access_key_id: String::new(),
+                permissions: None,
                 request_id: RequestIds::new(1).next(),
                 dry_run: false,
             },

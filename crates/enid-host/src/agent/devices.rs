@@ -1,6 +1,7 @@
 //! Devices: what the plan wants, against what the host has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use enid_model::id::{EniId, InstanceId};
 use enid_plan::DeviceSpec;
@@ -22,6 +23,8 @@ pub(super) fn device_of(spec: &DeviceSpec) -> EniDevice {
         subnet: spec.subnet,
         primary: addresses.next().unwrap_or_else(|| spec.subnet.network()),
         secondaries: addresses.collect(),
+        ipv6_subnet: spec.ipv6_subnet,
+        ipv6_addresses: spec.ipv6_addresses.clone(),
     }
 }
 
@@ -173,15 +176,15 @@ impl Agent {
     ) -> Result<(), AgentError> {
         let namespace = NetNs::open(&new.instance.to_string())?;
         let device = device_of(new);
-        for address in &old.addresses {
-            if !new.addresses.contains(address) {
-                device.unassign(&namespace, *address)?;
-            }
+        let (present, wanted) = (device_of(old).all_addresses(), device.all_addresses());
+        for address in present.iter().filter(|it| !wanted.contains(it)) {
+            device.unassign(&namespace, *address)?;
         }
-        for address in &new.addresses {
-            if !old.addresses.contains(address) {
-                device.assign(&namespace, *address)?;
-            }
+        for address in wanted.iter().filter(|it| !present.contains(it)) {
+            device.assign(&namespace, *address)?;
+        }
+        if old.ipv6_subnet != new.ipv6_subnet {
+            device.reroute(&namespace, old.ipv6_subnet)?;
         }
         self.devices.insert(new.eni, new.clone());
         Ok(())
@@ -234,9 +237,15 @@ impl Agent {
     ) -> Result<(), AgentError> {
         self.bind(spec.eni, ifindex)?;
         let namespace = NetNs::open(&spec.instance.to_string())?;
-        let present = device_of(&spec).addresses(&namespace)?;
+        let device = device_of(&spec);
+        let present = device.addresses(&namespace)?;
+        let has = |address: IpAddr| present.contains(&address);
         let mut spec = spec;
-        spec.addresses.retain(|address| present.contains(address));
+        spec.addresses.retain(|address| has((*address).into()));
+        spec.ipv6_addresses.retain(|address| has((*address).into()));
+        if !has(device.link_local().into()) {
+            spec.ipv6_subnet = None;
+        }
         self.devices.insert(spec.eni, spec);
         Ok(())
     }

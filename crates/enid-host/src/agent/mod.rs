@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use enid_model::id::{EniId, InstanceId};
 use enid_model::state::{Revision, State};
-use enid_pipeline::table::Direction;
+use enid_pipeline::table::{Direction, Outside};
 use enid_plan::tables::TableDiff;
 use enid_plan::{DeviceSpec, Planner};
 
@@ -32,6 +32,7 @@ use self::guests::{Event, Guest};
 use crate::Installation;
 use crate::datapath::{Datapath, DatapathError};
 use crate::device::{DeviceError, EniDevice};
+use crate::outside::{Gateway, OutsideError};
 use crate::sandbox::{self, InitProgram};
 
 /// How an agent works.
@@ -43,6 +44,8 @@ pub struct Config {
     pub init: InitProgram,
     /// How long an instance's processes have to end when it is stopped.
     pub grace: Duration,
+    /// The way to the outside; without one, nothing goes there.
+    pub outside: Option<Gateway>,
 }
 
 /// What an agent is told.
@@ -106,6 +109,9 @@ pub enum AgentError {
     /// The host's links cannot be listed.
     #[error("list links")]
     Links(#[from] crate::netlink::NetlinkError),
+    /// The way to the outside cannot be opened.
+    #[error("the way to the outside")]
+    Outside(#[from] OutsideError),
     /// The data directory cannot be read.
     #[error("read the data directory")]
     DataDir(#[source] std::io::Error),
@@ -172,8 +178,12 @@ impl Agent {
     ) -> Result<Self, AgentError> {
         let installation = Installation::of(&config.data_dir);
         let bound: BTreeMap<EniId, u32> = EniDevice::list(installation)?.into_iter().collect();
+        let mut planner = Planner::new(bound);
+        if let Some(gateway) = &config.outside {
+            planner = planner.with_outside(&gateway.pools);
+        }
         let mut agent = Self {
-            planner: Planner::new(bound),
+            planner,
             devices: BTreeMap::new(),
             guests: BTreeMap::new(),
             standing: Standing::Unsure,
@@ -231,6 +241,7 @@ impl Agent {
         });
         found.differences.extend(closed);
         self.verify_devices(&mut found);
+        self.verify_outside(&mut found);
         found
     }
 
@@ -241,6 +252,7 @@ impl Agent {
         let delta = self.planner.advance(state);
         self.forget_strays()?;
         self.settle(&delta.tables)?;
+        self.open_outside()?;
         let known = sandbox::instances(&self.config.data_dir).map_err(AgentError::DataDir)?;
         for id in known.into_iter().chain(delta.instances) {
             self.adopt_guest(id);
@@ -253,6 +265,31 @@ impl Agent {
             *acknowledges_at = Instant::now();
         }
         Ok(())
+    }
+
+    /// Lets packets to and from the outside pass, now that the tables say which.
+    fn open_outside(&mut self) -> Result<(), AgentError> {
+        match &self.config.outside {
+            Some(gateway) => {
+                self.datapath.attach_outside(gateway.outside)?;
+                gateway.connect()?;
+            }
+            None => self.datapath.set_outside(Outside::default())?,
+        }
+        Ok(())
+    }
+
+    fn verify_outside(&self, found: &mut Verification) {
+        let Some(gateway) = &self.config.outside else {
+            return;
+        };
+        match gateway.verify() {
+            Ok(differences) => found.differences.extend(differences),
+            Err(error) => found.differences.push(crate::chain(&error)),
+        }
+        if let Err(error) = self.datapath.verify_outside(gateway.outside) {
+            found.differences.push(crate::chain(&error));
+        }
     }
 
     fn follow(&mut self, state: Arc<State>) {

@@ -6,9 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use enid_model::id::EniId;
+use enid_pipeline::table::Outside;
 
 use super::{Datapath, DatapathError};
-use crate::loader::{self, LINK_EGRESS, LINK_GUARD, Pins};
+use crate::loader::{self, LINK_EGRESS, LINK_GUARD, LINK_OUTSIDE, Pins};
 use crate::maps::{self, Hook};
 use crate::netlink::Netlink;
 
@@ -48,18 +49,31 @@ impl Datapath {
         hook: Hook,
     ) -> Result<(), DatapathError> {
         let path = link_path(&self.pins, eni, kind);
-        let failed = |action| link_error(action, &path);
-        if let Some(link) = open_link(&path)? {
-            let info = maps::link_info(link.as_fd()).map_err(failed("read"))?;
-            if info.ifindex == ifindex {
-                // The loader has put the present program behind it.
-                return Ok(());
-            }
-            unpin(&path)?;
+        attach_at(&path, self.program(hook), hook, ifindex)
+    }
+
+    /// Puts the program for what comes from the outside on the device that leads there, or adopts it
+    /// there, and lets packets go out of it.
+    pub fn attach_outside(&mut self, outside: Outside) -> Result<(), DatapathError> {
+        let path = outside_path(&self.pins);
+        let program = self.programs.outside();
+        attach_at(&path, program, Hook::Ingress, outside.ifindex)?;
+        for layout in loader::other_layouts(self.installation)? {
+            unpin(&outside_path(&layout))?;
+            remove_if_unused(&layout)?;
         }
-        let program = self.program(hook);
-        let link = maps::attach(program, ifindex, hook).map_err(failed("attach the program of"))?;
-        maps::pin(link.as_fd(), &path).map_err(failed("pin"))
+        self.set_outside(outside)
+    }
+
+    /// Whether the program for what comes from the outside is on this device, and packets go out of it.
+    pub fn verify_outside(&self, outside: Outside) -> Result<(), DatapathError> {
+        let path = outside_path(&self.pins);
+        let is_on = verify_at(&path, self.programs.outside(), outside.ifindex)?;
+        if is_on && self.outside()? == outside {
+            Ok(())
+        } else {
+            Err(DatapathError::OutsideNotAttached)
+        }
     }
 
     fn program(&self, hook: Hook) -> BorrowedFd<'_> {
@@ -68,7 +82,6 @@ impl Datapath {
             Hook::Ingress => self.programs.egress(),
         }
     }
-
     /// Forgets the links of an ENI. A device that is still there loses its programs by this, and its
     /// packets would reach the host's own stack: delete the device, or take it down, before.
     pub fn detach(&mut self, eni: EniId) -> Result<(), DatapathError> {
@@ -97,13 +110,7 @@ impl Datapath {
     pub fn verify_attached(&self, eni: EniId, ifindex: u32) -> Result<(), DatapathError> {
         for (kind, hook) in KINDS {
             let path = link_path(&self.pins, eni, kind);
-            let failed = link_error("read", &path);
-            let Some(link) = open_link(&path)? else {
-                return Err(DatapathError::NotAttached(eni));
-            };
-            let info = maps::link_info(link.as_fd()).map_err(&failed)?;
-            let wanted = maps::program_id(self.program(hook)).map_err(&failed)?;
-            if info.ifindex != ifindex || info.program_id != wanted {
+            if !verify_at(&path, self.program(hook), ifindex)? {
                 return Err(DatapathError::NotAttached(eni));
             }
         }
@@ -116,6 +123,42 @@ const KINDS: [(&str, Hook); 2] = [(LINK_EGRESS, Hook::Ingress), (LINK_GUARD, Hoo
 
 fn link_path(pins: &Pins, eni: EniId, kind: &str) -> PathBuf {
     pins.links().join(format!("{eni}-{kind}"))
+}
+
+/// The pin of the link on the device that leads to the outside.
+fn outside_path(pins: &Pins) -> PathBuf {
+    pins.links().join(format!("gateway-{LINK_OUTSIDE}"))
+}
+
+/// Ties a program to a device, and keeps the link at this path; adopts the one that is there.
+fn attach_at(
+    path: &Path,
+    program: BorrowedFd<'_>,
+    hook: Hook,
+    ifindex: u32,
+) -> Result<(), DatapathError> {
+    let failed = |action| link_error(action, path);
+    if let Some(link) = open_link(path)? {
+        let info = maps::link_info(link.as_fd()).map_err(failed("read"))?;
+        if info.ifindex == ifindex {
+            // The loader has put the present program behind it.
+            return Ok(());
+        }
+        unpin(path)?;
+    }
+    let link = maps::attach(program, ifindex, hook).map_err(failed("attach the program of"))?;
+    maps::pin(link.as_fd(), path).map_err(failed("pin"))
+}
+
+/// Whether the link at this path ties the program to the device.
+fn verify_at(path: &Path, program: BorrowedFd<'_>, ifindex: u32) -> Result<bool, DatapathError> {
+    let failed = link_error("read", path);
+    let Some(link) = open_link(path)? else {
+        return Ok(false);
+    };
+    let info = maps::link_info(link.as_fd()).map_err(&failed)?;
+    let wanted = maps::program_id(program).map_err(&failed)?;
+    Ok(info.ifindex == ifindex && info.program_id == wanted)
 }
 
 /// The ENI that a link is of, from the name of its pin.
@@ -168,7 +211,14 @@ mod tests {
         let of = |name: &str| eni_of(&Path::new("/links").join(name));
         assert_eq!(of("eni-00000000000000007-egress"), Some(EniId(7)));
         assert_eq!(of("eni-00000000000000007-guard"), Some(EniId(7)));
-        for other in ["eni-00000000000000007", "eni-7-guard", "guard", "x-egress"] {
+        let others = [
+            "eni-00000000000000007",
+            "eni-7-guard",
+            "guard",
+            "x-egress",
+            "gateway-outside",
+        ];
+        for other in others {
             assert_eq!(of(other), None, "{other}");
         }
     }

@@ -41,8 +41,8 @@ pub struct VethPair<'a> {
     pub peer_name: &'a str,
     /// The peer's hardware address.
     pub peer_mac: Mac,
-    /// Where the peer comes to life.
-    pub peer_namespace: &'a NetNs,
+    /// Where the peer comes to life; beside the link if nothing is said.
+    pub peer_namespace: Option<&'a NetNs>,
     /// The MTU of both.
     pub mtu: u32,
 }
@@ -89,14 +89,16 @@ impl Netlink {
 
     /// Makes a pair of links, both switched off.
     pub fn create_veth(&mut self, pair: VethPair<'_>) -> Result<(), NetlinkError> {
-        let peer_namespace = pair.peer_namespace.as_fd().as_raw_fd();
         let mut peer = LinkMessage::default();
         peer.attributes = vec![
             LinkAttribute::IfName(pair.peer_name.to_owned()),
             LinkAttribute::Address(pair.peer_mac.0.to_vec()),
             LinkAttribute::Mtu(pair.mtu),
-            LinkAttribute::NetNsFd(peer_namespace),
         ];
+        if let Some(namespace) = pair.peer_namespace {
+            let namespace = LinkAttribute::NetNsFd(namespace.as_fd().as_raw_fd());
+            peer.attributes.push(namespace);
+        }
         let mut message = LinkMessage::default();
         message.attributes = vec![
             LinkAttribute::IfName(pair.name.to_owned()),
@@ -138,12 +140,17 @@ impl Netlink {
 
     /// Switches a link on.
     pub fn set_up(&mut self, index: u32) -> Result<(), NetlinkError> {
-        self.set_flags(index, LinkFlags::Up)
+        self.set_flags(index, LinkFlags::Up, LinkFlags::Up)
     }
 
     /// Switches a link off.
     pub fn set_down(&mut self, index: u32) -> Result<(), NetlinkError> {
-        self.set_flags(index, LinkFlags::empty())
+        self.set_flags(index, LinkFlags::empty(), LinkFlags::Up)
+    }
+
+    /// Keeps the kernel from asking who has an address on a link: frames go to the link's own MAC.
+    pub fn set_noarp(&mut self, index: u32) -> Result<(), NetlinkError> {
+        self.set_flags(index, LinkFlags::Noarp, LinkFlags::Noarp)
     }
 
     /// Removes a link, and its peer with it.
@@ -156,10 +163,15 @@ impl Netlink {
         )
     }
 
-    fn set_flags(&mut self, index: u32, up: LinkFlags) -> Result<(), NetlinkError> {
+    fn set_flags(
+        &mut self,
+        index: u32,
+        flags: LinkFlags,
+        mask: LinkFlags,
+    ) -> Result<(), NetlinkError> {
         let mut message = addressed(index, Vec::new());
-        message.header.flags = up;
-        message.header.change_mask = LinkFlags::Up;
+        message.header.flags = flags;
+        message.header.change_mask = mask;
         self.change(
             Operation::SetLink(index),
             RouteNetlinkMessage::SetLink(message),

@@ -9,9 +9,9 @@ mod link;
 
 use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
     NetlinkPayload,
@@ -20,7 +20,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
-pub use self::address::{Route, RouteTable};
+pub use self::address::{Family, Route, RouteTable};
 pub use self::link::{Link, VethPair};
 
 use crate::netns::{NetNs, NetNsError};
@@ -56,11 +56,13 @@ impl NetlinkError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
     /// Give a link an address.
-    AddAddress(Ipv4Net),
+    AddAddress(IpNet),
+    /// Let what comes in by a link go no further than this host.
+    AddDeadEnd(String),
     /// Add a route to a table.
     AddRoute(u32),
     /// Let packets from an address use a table.
-    AddRule(Ipv4Addr, u32),
+    AddRule(IpAddr, u32),
     /// Make a pair of links.
     CreateVeth(String),
     /// Remove a link.
@@ -69,6 +71,8 @@ pub enum Operation {
     ListAddresses,
     /// Read the links.
     ListLinks,
+    /// Read the routes.
+    ListRoutes,
     /// Read the rules.
     ListRules,
     /// Read one link.
@@ -76,9 +80,13 @@ pub enum Operation {
     /// Open the socket.
     Open,
     /// Take an address from a link.
-    RemoveAddress(Ipv4Net),
+    RemoveAddress(IpNet),
+    /// Remove the rule that makes a link a dead end.
+    RemoveDeadEnd(String),
+    /// Remove a route from a table.
+    RemoveRoute(u32),
     /// Remove the rule of an address.
-    RemoveRule(Ipv4Addr, u32),
+    RemoveRule(IpAddr, u32),
     /// Change a link.
     SetLink(u32),
 }
@@ -87,16 +95,20 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AddAddress(address) => write!(f, "add address {address}"),
+            Self::AddDeadEnd(link) => write!(f, "make the link {link} a dead end"),
             Self::AddRoute(table) => write!(f, "add a route to table {table}"),
             Self::AddRule(source, table) => write!(f, "add rule from {source} lookup {table}"),
             Self::CreateVeth(name) => write!(f, "create veth {name}"),
             Self::DeleteLink(index) => write!(f, "delete link {index}"),
             Self::ListAddresses => f.write_str("list addresses"),
             Self::ListLinks => f.write_str("list links"),
+            Self::ListRoutes => f.write_str("list routes"),
             Self::ListRules => f.write_str("list routing rules"),
             Self::LookUpLink(name) => write!(f, "look up link {name}"),
             Self::Open => f.write_str("open a netlink socket"),
             Self::RemoveAddress(address) => write!(f, "remove address {address}"),
+            Self::RemoveDeadEnd(link) => write!(f, "remove the rule of the link {link}"),
+            Self::RemoveRoute(table) => write!(f, "remove a route from table {table}"),
             Self::RemoveRule(source, table) => {
                 write!(f, "remove rule from {source} lookup {table}")
             }

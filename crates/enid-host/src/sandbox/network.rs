@@ -17,7 +17,7 @@ impl Sandbox {
             .run(|| -> Result<(), NetlinkError> {
                 for (name, value) in SYSCTLS {
                     // What this kernel has no switch for is not on.
-                    let _ = fs::write(Path::new("/proc/sys/net/ipv4/conf").join(name), value);
+                    let _ = fs::write(Path::new("/proc/sys/net").join(name), value);
                 }
                 let mut netlink = Netlink::open()?;
                 netlink.set_alias(LOOPBACK, &mark)?;
@@ -77,12 +77,18 @@ impl Sandbox {
 const LOOPBACK: u32 = 1;
 
 /// With two interfaces in one subnet, each answers ARP for its own addresses only and asks with its
-/// own. Sources are checked by the datapath, which knows better than the return path.
-const SYSCTLS: [(&str, &str); 6] = [
-    ("all/arp_announce", "2"),
-    ("all/arp_ignore", "1"),
-    ("all/rp_filter", "0"),
-    ("default/arp_announce", "2"),
-    ("default/arp_ignore", "1"),
-    ("default/rp_filter", "0"),
+/// own. Sources are checked by the datapath, which knows better than the return path. IPv6 is on
+/// whatever the host's defaults are, and its addresses and routes come from Enid alone.
+const SYSCTLS: [(&str, &str); 11] = [
+    ("ipv4/conf/all/arp_announce", "2"),
+    ("ipv4/conf/all/arp_ignore", "1"),
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/arp_announce", "2"),
+    ("ipv4/conf/default/arp_ignore", "1"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    ("ipv6/conf/all/disable_ipv6", "0"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/default/accept_redirects", "0"),
+    ("ipv6/conf/default/disable_ipv6", "0"),
+    ("ipv6/conf/default/dad_transmits", "0"),
 ];

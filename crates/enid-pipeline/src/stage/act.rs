@@ -4,12 +4,12 @@ use crate::{
     Scratch,
     bytes::MacPair,
     connection,
-    flow::{FlowKey, FlowRecord, Timeouts, flag},
+    flow::{FlowEntry, FlowKey, FlowRecord, NAT_IDLE_S, Timeouts, Translation, flag},
     frame::Frame,
     packet::Packet,
     reason::Reason,
-    stage::{gate::Pass, route::Remote, spoof_guard::Source},
-    table::{EniRecord, protocol},
+    stage::{gate::Pass, nat, translate},
+    table::{OUTSIDE, protocol},
     tables::Tables,
 };
 
@@ -27,99 +27,143 @@ pub(crate) fn rewrite<F: Frame>(
     }
 }
 
-/// What both gates and the route said about a packet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Judged<'a> {
-    pub(crate) source: Source<'a>,
-    pub(crate) target: Remote<'a>,
-    pub(crate) egress: Pass,
-    pub(crate) ingress: Pass,
-}
-
-/// Writes a new connection's two entries, or begins a connection anew in entries that are there. Both
-/// or none: an entry that was made for nothing is removed again.
-///
-/// An entry that is there is written in place, word by word, so that no count is lost. Another CPU may
-/// meanwhile carry a packet of the same 5-tuple by a mix of the old and the new words; both were
-/// admitted by the gates, and the worst is one frame with the other one's MAC addresses.
+/// Fills the scratch record's entry with that of the packets that answer, to be added before the packet's
+/// own. They are judged when they come, unless the journey says that they need not be.
 #[inline(never)]
-pub(crate) fn open<T: Tables>(
-    tables: &T,
-    scratch: &mut Scratch,
-    judged: &Judged<'_>,
-) -> Result<(), Reason> {
+pub(crate) fn prepare_answers(scratch: &mut Scratch) {
+    let is_translated =
+        scratch.journey.is_translated(&scratch.packet) || scratch.journey.needs_port;
     let Scratch {
-        packet,
         key,
+        journey,
         record,
-        hop,
-        generation,
-        now_ns,
         ..
     } = scratch;
-    let tracked = tracked_bits(judged.egress, judged.ingress);
+    // The answer to the packet as it came: what answers go on as.
+    let back = key.reversed(key.ifindex);
+    let new = back.map_or(Translation::default(), |back| Translation {
+        source: back.source.v4_octets(),
+        target: back.target.v4_octets(),
+        source_port: back.source_port,
+        target_port: back.target_port,
+    });
+    let mut flags = swapped(tracked_bits(scratch.egress, scratch.ingress));
+    if is_translated {
+        flags |= flag::TRANSLATED;
+    }
+    if scratch.source_eni == OUTSIDE {
+        flags |= flag::TO_OUTSIDE;
+    }
+    // Answers to an address that the sender does not own may go elsewhere.
+    let is_known = journey.is_both_ways && scratch.owns_address;
     *record = FlowRecord {
         packets: 0,
         bytes: 0,
-        first_seen_ns: *now_ns,
-        last_seen_ns: *now_ns,
+        first_seen_ns: scratch.now_ns,
+        last_seen_ns: scratch.now_ns,
         packets_before: 0,
-        egress_rule: judged.ingress.rule,
-        ingress_rule: judged.egress.rule,
-        source_eni: judged.target.eni,
-        target_eni: judged.source.eni,
+        egress_rule: scratch.ingress.rule,
+        ingress_rule: scratch.egress.rule,
+        source_eni: journey.eni,
+        target_eni: scratch.source_eni,
         related_packets: 0,
-        // Answers to an address that the sender does not own may go elsewhere: they are judged when
-        // they come.
-        generation: if judged.source.owns_address {
-            *generation
-        } else {
-            0
-        },
+        generation: if is_known { scratch.generation } else { 0 },
         target_ifindex: u64::from(key.ifindex),
-        arrives_head: hop.answer_arrives.head,
-        arrives_tail: hop.answer_arrives.tail,
-        leaves_head: hop.answer_leaves.head,
-        leaves_tail: hop.answer_leaves.tail,
-        flags: flag::REPLY | swapped(tracked),
-        timeouts: timeouts(packet.protocol, judged).word(),
+        arrives_head: journey.hop.answer_arrives.head,
+        arrives_tail: journey.hop.answer_arrives.tail,
+        leaves_head: journey.hop.answer_leaves.head,
+        leaves_tail: journey.hop.answer_leaves.tail,
+        flags: flag::REPLY | flags,
+        timeouts: scratch.timeouts,
+        new_addresses: new.addresses(),
+        new_ports: new.ports(),
+        via: journey.via,
+        acl_entries: 0,
+        route: 0,
     };
-    let mut answer = key.reversed(judged.target.record.ifindex);
-    if !key.asks()
+}
+
+/// Writes a new connection's two entries, or begins a connection anew in entries that are there. Both
+/// or none: an entry that was made for nothing is removed again. The scratch record has the entry of the
+/// answers, and becomes the packet's own.
+///
+/// An entry that is there is written in place, word by word, so that no count is lost. Another CPU may
+/// meanwhile carry a packet of the same 5-tuple by a mix of the old and the new words; both were
+/// admitted by the gates, and the worst is one frame with the other one's MAC addresses or ports.
+#[inline(never)]
+pub(crate) fn open<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    let mut answer = nat::answer_key(scratch);
+    if answer == Some(scratch.key) {
+        // To its own public address, and from the port that it goes to: it would answer itself.
+        return Err(Reason::OwnAddress);
+    }
+    if !scratch.key.asks()
         && let Some(query) = answer.take()
         && let Some(query) = tables.flow(&query)
     {
         // An answer that nobody asked for must not keep an ended query alive.
         tables.set(&query.flags, flag::ENDED);
     }
-    let mut is_made = false;
+    // A port that was taken is an entry that was made.
+    let mut is_made = scratch.journey.needs_port;
     if let Some(answer) = &answer {
-        match put(tables, answer, record) {
+        match put(tables, answer, &scratch.record) {
             Put::Added => is_made = true,
             Put::BegunAnew => {}
             Put::Full => return Err(Reason::FlowTableFull),
         }
     }
-    record.packets = u64::from(packet.segments);
-    record.bytes = u64::from(packet.bytes);
-    record.egress_rule = judged.egress.rule;
-    record.ingress_rule = judged.ingress.rule;
-    record.source_eni = judged.source.eni;
-    record.target_eni = judged.target.eni;
-    record.generation = *generation;
-    record.target_ifindex = u64::from(judged.target.record.ifindex);
-    record.arrives_head = packet.macs.head;
-    record.arrives_tail = packet.macs.tail;
-    record.leaves_head = hop.leaves.head;
-    record.leaves_tail = hop.leaves.tail;
-    record.flags = tracked | u64::from(packet.tcp_flags) << flag::TCP_SHIFT;
-    if put(tables, key, record) == Put::Full {
+    own_record(scratch);
+    if put(tables, &scratch.key, &scratch.record) == Put::Full {
         if is_made && let Some(answer) = &answer {
             tables.remove_flow(answer);
         }
         return Err(Reason::FlowTableFull);
     }
     Ok(())
+}
+
+/// Makes the entry of the answers the packet's own.
+#[inline(always)]
+fn own_record(scratch: &mut Scratch) {
+    let new = translate::of_journey(scratch);
+    let flags = way_flags(scratch) | tracked_bits(scratch.egress, scratch.ingress);
+    let Scratch {
+        packet,
+        record,
+        journey,
+        ..
+    } = scratch;
+    record.packets = u64::from(packet.segments);
+    record.bytes = u64::from(packet.bytes);
+    record.egress_rule = scratch.egress.rule;
+    record.ingress_rule = scratch.ingress.rule;
+    record.source_eni = scratch.source_eni;
+    record.target_eni = journey.eni;
+    record.generation = scratch.generation;
+    record.target_ifindex = u64::from(journey.ifindex);
+    record.arrives_head = packet.macs.head;
+    record.arrives_tail = packet.macs.tail;
+    record.leaves_head = journey.hop.leaves.head;
+    record.leaves_tail = journey.hop.leaves.tail;
+    record.flags = flags | u64::from(packet.tcp_flags) << flag::TCP_SHIFT;
+    record.new_addresses = new.addresses();
+    record.new_ports = new.ports();
+    record.acl_entries = scratch.acl_entries;
+    record.route = journey.route;
+}
+
+/// The flags that say how the packet goes on.
+#[inline(always)]
+fn way_flags(scratch: &Scratch) -> u64 {
+    let mut flags = 0;
+    if scratch.journey.is_translated(&scratch.packet) {
+        flags |= flag::TRANSLATED;
+    }
+    if scratch.journey.is_to_outside {
+        flags |= flag::TO_OUTSIDE;
+    }
+    flags
 }
 
 /// What became of an entry.
@@ -153,6 +197,11 @@ fn put<T: Tables>(tables: &T, key: &FlowKey, record: &FlowRecord) -> Put {
     entry.leaves_head.set(record.leaves_head);
     entry.leaves_tail.set(record.leaves_tail);
     entry.timeouts.set(record.timeouts);
+    entry.new_addresses.set(record.new_addresses);
+    entry.new_ports.set(record.new_ports);
+    entry.via.set(record.via);
+    entry.acl_entries.set(record.acl_entries);
+    entry.route.set(record.route);
     entry.flags.set(record.flags);
     entry.generation.set(record.generation);
     tables.add(&entry.packets, record.packets);
@@ -160,70 +209,22 @@ fn put<T: Tables>(tables: &T, key: &FlowKey, record: &FlowRecord) -> Put {
     Put::BegunAnew
 }
 
-/// Stamps an entry that was judged again, and tells its opposite what is tracked from now on.
+/// Stamps an entry that was judged again, and tells its opposite what is tracked from now on. The scratch
+/// record has the entry that the opposite gets if it is missing.
 #[inline(never)]
-pub(crate) fn renew<T: Tables>(
-    tables: &T,
-    scratch: &mut Scratch,
-    judged: &Judged<'_>,
-) -> Result<(), Reason> {
-    let Scratch {
-        packet,
-        key,
-        record,
-        carried,
-        hop,
-        generation,
-        now_ns,
-        ..
-    } = scratch;
-    let Some(entry) = tables.flow(key) else {
+pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    let Some(entry) = tables.flow(&scratch.key) else {
         // The flow sweep removed it in this moment: the next packet is judged as new.
         return Ok(());
     };
-    // Only packets in the connection's own direction say whether it is tracked, except to an ENI that
-    // the connection is new to.
-    let is_new = entry.target_eni.get() != judged.target.eni;
-    if is_new {
-        // What the ENI that had the address before tracked is nothing to this one.
-        entry
-            .flags
-            .set(entry.flags.get() & !flag::TRACKED_AT_TARGET);
+    let tracked = stamp(tables, scratch, &entry);
+    if scratch.packet.protocol == protocol::TCP {
+        connection::note_tcp_flags(tables, &scratch.key, &entry, scratch.packet.tcp_flags);
     }
-    let tracked = if carried.is_reply() {
-        let at_target = if is_new && judged.ingress.is_tracked {
-            flag::TRACKED_AT_TARGET
-        } else {
-            0
-        };
-        carried.tracked_bits() | at_target
-    } else {
-        tracked_bits(judged.egress, judged.ingress)
-    };
-    entry.egress_rule.set(judged.egress.rule);
-    entry.ingress_rule.set(judged.ingress.rule);
-    entry.target_eni.set(judged.target.eni);
-    entry
-        .target_ifindex
-        .set(u64::from(judged.target.record.ifindex));
-    entry.arrives_head.set(packet.macs.head);
-    entry.arrives_tail.set(packet.macs.tail);
-    entry.leaves_head.set(hop.leaves.head);
-    entry.leaves_tail.set(hop.leaves.tail);
-    entry.timeouts.set(timeouts(packet.protocol, judged).word());
-    tables.set(&entry.flags, tracked);
-    entry.generation.set(*generation);
-    entry.last_seen_ns.set(*now_ns);
-    tables.add(&entry.packets, u64::from(packet.segments));
-    tables.add(&entry.bytes, u64::from(packet.bytes));
-    if packet.protocol == protocol::TCP {
-        connection::note_tcp_flags(tables, key, &entry, packet.tcp_flags);
-    }
-
-    if !key.asks() && !carried.is_reply() {
+    if !scratch.key.asks() && !scratch.carried.is_reply() {
         return Ok(());
     }
-    let Some(answer) = key.reversed(judged.target.record.ifindex) else {
+    let Some(answer) = nat::answer_key(scratch) else {
         return Ok(());
     };
     if let Some(opposite) = tables.flow(&answer) {
@@ -232,23 +233,74 @@ pub(crate) fn renew<T: Tables>(
     }
     // The destination moved to another ENI, or the opposite was lost: made again, to be judged when
     // its first packet comes.
-    let reply = if carried.is_reply() { 0 } else { flag::REPLY };
-    *record = FlowRecord {
-        first_seen_ns: *now_ns,
-        last_seen_ns: *now_ns,
-        egress_rule: judged.ingress.rule,
-        ingress_rule: judged.egress.rule,
-        source_eni: judged.target.eni,
-        target_eni: judged.source.eni,
-        target_ifindex: u64::from(key.ifindex),
-        flags: reply | swapped(tracked),
-        timeouts: timeouts(packet.protocol, judged).word(),
-        ..FlowRecord::default()
-    };
+    let record = &mut scratch.record;
+    record.generation = 0;
+    record.flags &= flag::TRANSLATED | flag::TO_OUTSIDE;
+    record.flags |= swapped(tracked);
+    if !scratch.carried.is_reply() {
+        record.flags |= flag::REPLY;
+    }
     match put(tables, &answer, record) {
         Put::Added | Put::BegunAnew => Ok(()),
         Put::Full => Err(Reason::FlowTableFull),
     }
+}
+
+/// Writes into an entry how its packet was judged. Returns the gates at which it is tracked.
+#[inline(always)]
+fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
+    let Scratch {
+        packet,
+        journey,
+        carried,
+        egress,
+        ingress,
+        ..
+    } = scratch;
+    // Only packets in the connection's own direction say whether it is tracked, except to an ENI that
+    // the connection is new to.
+    let is_new = entry.target_eni.get() != journey.eni;
+    let mut stale = flag::TRANSLATED | flag::TO_OUTSIDE;
+    if is_new {
+        // What the ENI that had the address before tracked is nothing to this one.
+        stale |= flag::TRACKED_AT_TARGET;
+    }
+    let way = way_flags(scratch);
+    stale &= !way;
+    if entry.flags.get() & stale != 0 {
+        entry.flags.set(entry.flags.get() & !stale);
+    }
+    let tracked = if carried.is_reply() {
+        let at_target = if is_new && ingress.is_tracked {
+            flag::TRACKED_AT_TARGET
+        } else {
+            0
+        };
+        carried.tracked_bits() | at_target
+    } else {
+        tracked_bits(*egress, *ingress)
+    };
+    let new = translate::of_journey(scratch);
+    entry.egress_rule.set(egress.rule);
+    entry.ingress_rule.set(ingress.rule);
+    entry.target_eni.set(journey.eni);
+    entry.target_ifindex.set(u64::from(journey.ifindex));
+    entry.arrives_head.set(packet.macs.head);
+    entry.arrives_tail.set(packet.macs.tail);
+    entry.leaves_head.set(journey.hop.leaves.head);
+    entry.leaves_tail.set(journey.hop.leaves.tail);
+    entry.new_addresses.set(new.addresses());
+    entry.new_ports.set(new.ports());
+    entry.via.set(journey.via);
+    entry.acl_entries.set(scratch.acl_entries);
+    entry.route.set(journey.route);
+    entry.timeouts.set(scratch.timeouts);
+    tables.set(&entry.flags, tracked | way);
+    entry.generation.set(scratch.generation);
+    entry.last_seen_ns.set(scratch.now_ns);
+    tables.add(&entry.packets, u64::from(packet.segments));
+    tables.add(&entry.bytes, u64::from(packet.bytes));
+    tracked
 }
 
 #[inline(always)]
@@ -276,21 +328,34 @@ const fn swapped(tracked: u64) -> u64 {
     bits
 }
 
-/// The shorter timeouts of the two ENIs: a flow that one of them has forgotten is over.
-#[inline(always)]
-const fn timeouts(number: u8, judged: &Judged<'_>) -> Timeouts {
-    let (a, b): (&EniRecord, &EniRecord) = (judged.source.record, judged.target.record);
-    if number == protocol::TCP {
-        Timeouts {
-            first_s: shorter(a.tcp_established_s, b.tcp_established_s),
-            stream_s: 0,
-        }
-    } else {
-        Timeouts {
-            first_s: shorter(a.udp_s, b.udp_s),
-            stream_s: shorter(a.udp_stream_s, b.udp_stream_s),
+/// The shorter timeouts of the ENIs and the NAT gateway that a flow passes: one that one of them has
+/// forgotten is over. The outside forgets nothing.
+#[inline(never)]
+pub(crate) fn timeouts<T: Tables>(tables: &T, scratch: &Scratch) -> u64 {
+    let mut all = Timeouts {
+        first_s: u32::MAX,
+        stream_s: u32::MAX,
+    };
+    if scratch.journey.via != 0 {
+        all.first_s = NAT_IDLE_S;
+        all.stream_s = NAT_IDLE_S;
+    }
+    let is_tcp = scratch.packet.protocol == protocol::TCP;
+    for eni in [scratch.source_eni, scratch.journey.eni] {
+        if let Some(eni) = tables.eni(eni) {
+            let first_s = if is_tcp {
+                eni.tcp_established_s
+            } else {
+                eni.udp_s
+            };
+            all.first_s = shorter(all.first_s, first_s);
+            all.stream_s = shorter(all.stream_s, eni.udp_stream_s);
         }
     }
+    if is_tcp {
+        all.stream_s = 0;
+    }
+    all.word()
 }
 
 #[inline(always)]

@@ -6,10 +6,11 @@
 use crate::{
     bytes::{Addr, Mac, MacPair},
     frame::Frame,
+    owner::{owner, pool},
     packet::Packet,
     reason::Reason,
     stage::parse::ETHERNET,
-    table::EndpointKey,
+    table::Pool,
     tables::Tables,
 };
 
@@ -42,13 +43,7 @@ pub(crate) fn answer<T: Tables, F: Frame>(
     let sender = Addr::v4([body[14], body[15], body[16], body[17]]);
     // A probe asks from 0.0.0.0 (RFC 5227).
     let is_probe = sender == Addr::v4([0; 4]);
-    let endpoint = |addr| {
-        tables.endpoint(&EndpointKey {
-            vpc: record.vpc,
-            addr,
-        })
-    };
-    if sender_mac != record.mac || !(is_probe || endpoint(sender) == Some(eni)) {
+    if sender_mac != record.mac || !(is_probe || owner(tables, record.vpc, &sender) == eni) {
         return Err(Reason::ArpSender);
     }
     let wanted = Addr::v4([body[24], body[25], body[26], body[27]]);
@@ -56,21 +51,54 @@ pub(crate) fn answer<T: Tables, F: Frame>(
     let mac = if wanted == subnet.router {
         subnet.router_mac
     } else {
-        let owner = endpoint(wanted).filter(|owner| *owner != eni);
-        let owner = owner.ok_or(Reason::ArpUnanswered)?;
+        let owner = owner(tables, record.vpc, &wanted);
+        if owner == 0 || owner == eni {
+            return Err(Reason::ArpUnanswered);
+        }
         let owner = tables.eni(owner).ok_or(Reason::Incomplete)?;
         if owner.subnet != record.subnet {
             return Err(Reason::ArpUnanswered);
         }
         owner.mac
     };
-    let (m, to) = (mac.0, record.mac.0);
+    write(frame, &body, mac, record.mac)
+}
+
+/// Rewrites a request from the outside into the answer of the device that leads there: it stands for all
+/// public addresses of this installation.
+#[inline(never)]
+pub(crate) fn answer_outside<T: Tables, F: Frame>(
+    tables: &T,
+    frame: &mut F,
+    packet: &Packet,
+) -> Result<(), Reason> {
+    let outside = tables.outside().ok_or(Reason::NoOutside)?;
+    let body = frame.load::<28>(ETHERNET).ok_or(Reason::Malformed)?.0;
+    if [body[0], body[1], body[2], body[3], body[4], body[5]] != KIND {
+        return Err(Reason::Malformed);
+    }
+    if [body[6], body[7]] != REQUEST {
+        return Err(Reason::ArpNotRequest);
+    }
+    let wanted = Addr::v4([body[24], body[25], body[26], body[27]]);
+    match pool(tables, &wanted) {
+        Some(pool) if pool.flags & Pool::HOST == 0 => {
+            write(frame, &body, outside.near_mac, packet.source_mac())
+        }
+        _ => Err(Reason::ArpUnanswered),
+    }
+}
+
+/// Writes the answer over the request.
+#[inline(always)]
+fn write<F: Frame>(frame: &mut F, body: &[u8; 28], mac: Mac, to: Mac) -> Result<(), Reason> {
+    let (m, t) = (mac.0, to.0);
     let reply = [
-        REPLY, m[0], m[1], m[2], m[3], m[4], m[5], body[24], body[25], body[26], body[27], to[0],
-        to[1], to[2], to[3], to[4], to[5], body[14], body[15], body[16], body[17],
+        REPLY, m[0], m[1], m[2], m[3], m[4], m[5], body[24], body[25], body[26], body[27], t[0],
+        t[1], t[2], t[3], t[4], t[5], body[14], body[15], body[16], body[17],
     ];
     let is_written =
-        frame.store(0, &MacPair::new(record.mac, mac).bytes()) && frame.store(ETHERNET + 7, &reply);
+        frame.store(0, &MacPair::new(to, mac).bytes()) && frame.store(ETHERNET + 7, &reply);
     if is_written {
         Ok(())
     } else {

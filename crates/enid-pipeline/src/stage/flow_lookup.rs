@@ -7,9 +7,9 @@
 
 use crate::{
     Scratch,
-    bytes::MacPair,
+    bytes::{Be16, MacPair},
     connection,
-    flow::{FlowEntry, SECOND_NS, SHORTEST_S, flag},
+    flow::{FlowEntry, SECOND_NS, SHORTEST_S, Translation, flag},
     stage::gate::Pass,
     table::protocol,
     tables::Tables,
@@ -24,11 +24,14 @@ pub(crate) enum Lookup {
         leaves: MacPair,
         /// Index of the target's device.
         ifindex: u32,
+        /// Whether the frame goes on with other addresses, which are in the scratch record, or to the
+        /// outside.
+        is_special: bool,
     },
     /// No entry, or one of a connection that has ended or begins anew.
     Miss,
-    /// An entry that was judged by older tables.
-    Stale(Carried),
+    /// An entry that was judged by older tables; what it says is in the scratch record.
+    Stale,
 }
 
 /// What of an older judgement still holds.
@@ -39,6 +42,10 @@ pub(crate) struct Carried {
     flags: u64,
     egress_rule: u64,
     ingress_rule: u64,
+    /// The NAT gateway that it passes; 0 if none.
+    pub(crate) via: u64,
+    /// Its addresses and ports after translation, if it is translated.
+    pub(crate) translation: Translation,
 }
 
 impl Carried {
@@ -49,6 +56,13 @@ impl Carried {
         flags: 0,
         egress_rule: 0,
         ingress_rule: 0,
+        via: 0,
+        translation: Translation {
+            source: [0; 4],
+            target: [0; 4],
+            source_port: Be16::from_bytes([0; 2]),
+            target_port: Be16::from_bytes([0; 2]),
+        },
     };
 
     /// Becomes [`Self::NOTHING`].
@@ -56,15 +70,20 @@ impl Carried {
     pub(crate) fn clear(&mut self) {
         self.source_eni = 0;
         self.flags = 0;
+        self.via = 0;
     }
 
-    /// Drops what another ENI was allowed: a device that another ENI has got since ends it all, an address
-    /// that has moved ends it at the target.
+    /// Drops what another ENI was allowed, if another has got the device since.
     #[inline(always)]
-    pub(crate) fn keep_for(&mut self, source_eni: u64, target_eni: u64) {
+    pub(crate) fn keep_for_source(&mut self, source_eni: u64) {
         if self.source_eni != source_eni {
             self.clear();
         }
+    }
+
+    /// Drops what another ENI let in, if the address has moved.
+    #[inline(always)]
+    pub(crate) fn keep_for_target(&mut self, target_eni: u64) {
         if self.target_eni != target_eni {
             self.flags &= !flag::TRACKED_AT_TARGET;
         }
@@ -76,21 +95,46 @@ impl Carried {
         self.source_eni != 0
     }
 
+    /// Whether its packets go on with other addresses.
+    #[inline(always)]
+    pub(crate) const fn is_translated(&self) -> bool {
+        self.flags & flag::TRANSLATED != 0
+    }
+
+    /// Whether its packets go to the outside.
+    #[inline(always)]
+    pub(crate) const fn is_to_outside(&self) -> bool {
+        self.flags & flag::TO_OUTSIDE != 0
+    }
+
     /// Whether the packets answer the connection's own direction.
     #[inline(always)]
     pub(crate) const fn is_reply(&self) -> bool {
         self.flags & flag::REPLY != 0
     }
 
+    /// Whether there is an older judgement, of packets that answer others.
     #[inline(always)]
-    const fn of(entry: &FlowEntry) -> Self {
-        Self {
-            source_eni: entry.source_eni.get(),
-            target_eni: entry.target_eni.get(),
-            flags: entry.flags.get(),
-            egress_rule: entry.egress_rule.get(),
-            ingress_rule: entry.ingress_rule.get(),
-        }
+    pub(crate) const fn is_answer(&self) -> bool {
+        self.is_something() && self.is_reply()
+    }
+
+    /// Takes what an entry says.
+    #[inline(always)]
+    fn load(&mut self, entry: &FlowEntry) {
+        self.source_eni = entry.source_eni.get();
+        self.target_eni = entry.target_eni.get();
+        self.flags = entry.flags.get();
+        self.egress_rule = entry.egress_rule.get();
+        self.ingress_rule = entry.ingress_rule.get();
+        self.load_way(entry);
+    }
+
+    /// Takes from an entry by which NAT gateway and with which addresses its packets go, and no more.
+    #[inline(always)]
+    pub(crate) fn load_way(&mut self, entry: &FlowEntry) {
+        self.via = entry.via.get();
+        self.translation = entry.translation();
     }
 
     /// The pass of the source's gate, if the flow is tracked there.
@@ -128,12 +172,13 @@ impl Carried {
 
 /// Looks a packet up and, on a hit, counts it.
 #[inline(always)]
-pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &Scratch) -> Lookup {
+pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
     let Scratch {
         packet,
         key,
         generation,
         now_ns,
+        carried,
         ..
     } = scratch;
     let now_ns = *now_ns;
@@ -152,7 +197,18 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &Scratch) -> Lookup {
     // A frame with other MAC addresses than before may still be right (the router's instead of the
     // neighbour's): it is judged again.
     if entry.generation.get() != *generation || entry.arrives() != packet.macs {
-        return Lookup::Stale(Carried::of(&entry));
+        carried.load(&entry);
+        return Lookup::Stale;
+    }
+    let flags = entry.flags.get();
+    let is_special = flags & (flag::TRANSLATED | flag::TO_OUTSIDE) != 0;
+    if is_special {
+        // What an error quotes is not in the entry of other errors.
+        if packet.is_icmp_error() {
+            return Lookup::Miss;
+        }
+        carried.flags = flags;
+        carried.translation = entry.translation();
     }
     entry.last_seen_ns.set(now_ns);
     tables.add(&entry.packets, u64::from(packet.segments));
@@ -165,6 +221,7 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &Scratch) -> Lookup {
     Lookup::Hit {
         leaves: entry.leaves(),
         ifindex,
+        is_special,
     }
 }
 

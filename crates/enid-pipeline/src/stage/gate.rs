@@ -19,12 +19,12 @@ use crate::{
 /// What a gate is asked, and its answer. Lives in the scratch record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question {
-    gate: u64,
-    remote: Addr,
-    protocol: u8,
-    port: [u8; 2],
+    pub(crate) gate: u64,
+    pub(crate) remote: Addr,
+    pub(crate) protocol: u8,
+    pub(crate) port: [u8; 2],
     bits: RuleBits,
-    answer: GateRule,
+    pub(crate) answer: GateRule,
 }
 
 impl Question {
@@ -49,9 +49,17 @@ pub struct Pass {
     pub is_tracked: bool,
 }
 
-/// Judges a packet at one gate of an ENI. `remote` is the ENI at the other end, if the address there is
-/// its own.
-#[inline(always)]
+impl Pass {
+    /// At the outside, which has no gate of its own and forgets nothing.
+    pub(crate) const OUTSIDE: Self = Self {
+        rule: 0,
+        is_tracked: true,
+    };
+}
+
+/// Judges a packet at one gate of an ENI: what leaves by the addresses that it came with, what enters by
+/// those that it arrives with. `remote` is the ENI at the other end, if its security groups count.
+#[inline(never)]
 pub(crate) fn judge<T: Tables>(
     tables: &T,
     direction: Direction,
@@ -60,23 +68,27 @@ pub(crate) fn judge<T: Tables>(
     scratch: &mut Scratch,
 ) -> Result<Pass, Reason> {
     let Scratch {
-        packet, question, ..
+        packet,
+        question,
+        journey,
+        ..
     } = scratch;
     let policy = tables.policy(eni.policy).ok_or(Reason::Incomplete)?;
     let refused = match direction {
         Direction::Egress => {
             question.gate = policy.egress_gate;
             question.remote = packet.target;
+            question.port = packet.target_port.bytes();
             Reason::EgressRule
         }
         Direction::Ingress => {
             question.gate = policy.ingress_gate;
-            question.remote = packet.source;
+            question.remote = journey.source;
+            question.port = journey.target_port.bytes();
             Reason::IngressRule
         }
     };
     question.protocol = packet.protocol;
-    question.port = packet.target_port.bytes();
     if !ask(tables, remote, question) {
         return Err(refused);
     }
@@ -88,10 +100,14 @@ pub(crate) fn judge<T: Tables>(
     })
 }
 
-/// Finds the deciding rule. One function of the program, called for both gates: the verifier and the
+/// Finds the deciding rule. One function of the program, called for all gates: the verifier and the
 /// instruction cache meet it once.
 #[inline(never)]
-fn ask<T: Tables>(tables: &T, remote: Option<&EniRecord>, question: &mut Question) -> bool {
+pub(crate) fn ask<T: Tables>(
+    tables: &T,
+    remote: Option<&EniRecord>,
+    question: &mut Question,
+) -> bool {
     let gate = question.gate;
     if gate == GATE_CLOSED {
         return false;
@@ -214,33 +230,8 @@ mod tests {
     fn membership_is_the_senders_and_only_with_its_own_address() {
         let mut world = World::new(Gate::Everybody, Gate::Closed);
         // B lets in the members of group 7.
-        let mut bits = RuleBits::NONE;
-        bits.set(3);
-        let gate = 99;
+        let gate = world.gate_for_group(7);
         let tables = &mut world.memory.tables;
-        tables
-            .gate_groups
-            .insert(GateGroupKey { gate, group: 7 }, bits);
-        let key = GateServiceKey {
-            prefix_len: 64,
-            gate: trie_id(gate),
-            protocol: 0,
-            port: [0; 2],
-            pad: 0,
-        };
-        tables.gate_services.insert(key, bits);
-        let rule = GateRule {
-            rule: 1234,
-            flags: 0,
-        };
-        tables.gate_rules.insert(
-            GateRuleKey {
-                gate,
-                bit: 3,
-                pad: 0,
-            },
-            rule,
-        );
         tables
             .policies
             .get_mut(&B)

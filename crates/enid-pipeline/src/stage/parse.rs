@@ -6,7 +6,7 @@
 use crate::{
     bytes::{Addr, Be16, MacPair},
     frame::{Aligned, Frame},
-    packet::{Fragment, Packet},
+    packet::{Asks, Fragment, Packet},
     reason::Reason,
     table::protocol,
 };
@@ -65,12 +65,12 @@ pub(crate) fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reas
     packet.fragment = Fragment::None;
     packet.fragment_id = 0;
     packet.tcp_flags = 0;
-    packet.is_arp = false;
+    packet.asks = Asks::Nothing;
     match [head[12], head[13]] {
         IPV4 => ipv4(frame, &head, near.as_ref(), packet),
         IPV6 => ipv6(frame, packet),
         ARP => {
-            packet.is_arp = true;
+            packet.asks = Asks::Arp;
             Ok(())
         }
         _ => Err(Reason::EtherType),
@@ -168,6 +168,14 @@ fn ipv6<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reason> {
     }
     packet.protocol = next;
     packet.transport = ETHERNET + 40 + skipped;
+    if next == protocol::ICMP_V6 && skipped == 0 {
+        // Router and neighbour solicitations and advertisements, redirects (RFC 4861).
+        let kind = frame.load::<1>(packet.transport);
+        if payload >= 8 && kind.is_some_and(|kind| matches!(kind.0, [133..=137])) {
+            packet.asks = Asks::Neighbour;
+            return Ok(());
+        }
+    }
     transport(frame, packet, None, 40 + skipped, payload - skipped)
 }
 

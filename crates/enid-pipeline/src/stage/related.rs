@@ -6,6 +6,9 @@
 //! goes to, or one whose source/destination check is off, as a router or firewall on the way has it.
 //! Anybody else's error is an ordinary ICMP message, whatever it quotes.
 //!
+//! An error about a translated packet quotes it as it was after NAT. It takes the way of the packets that
+//! answer, and what it quotes is translated back. No error is let through a network ACL by its quotation.
+//!
 //! A flow that is judged packet by packet (not tracked at one of its ENIs) must have been judged by
 //! the present tables: a flow that new rules forbid has no errors either.
 
@@ -13,76 +16,127 @@ use crate::{
     Scratch,
     bytes::{Addr, Be16},
     connection::has_ended,
-    flow::{FlowKey, flag},
+    flow::{FlowEntry, FlowKey, flag},
     frame::Frame,
-    packet::{Fragment, Packet},
-    stage::{
-        parse::{is_icmp_query, load_v6},
-        route::Remote,
-        spoof_guard::Source,
-    },
-    table::{EniRecord, protocol},
+    packet::Fragment,
+    stage::parse::{is_icmp_query, load_v6},
+    table::{EniRecord, OUTSIDE, protocol},
     tables::Tables,
 };
 
-/// Whether the packet of `source` is an error about a live flow of `remote`, which is then counted there.
+/// Reads what an ICMP error quotes. If that is a packet of a flow that NAT translates, the entry of the
+/// packets that answer it says how: the error goes their way, which the scratch record then has.
 #[inline(never)]
-pub(crate) fn is_related<T: Tables, F: Frame>(
-    tables: &T,
-    frame: &F,
-    scratch: &mut Scratch,
-    source: &Source<'_>,
-    remote: Option<&Remote<'_>>,
-) -> bool {
-    let Scratch {
-        packet,
-        quoted: key,
-        generation,
-        now_ns,
-        ..
-    } = scratch;
-    let Some(remote) = remote else {
-        return false;
-    };
+pub(crate) fn prepare<T: Tables, F: Frame>(tables: &T, frame: &F, scratch: &mut Scratch) {
+    scratch.is_related = false;
+    scratch.is_quoting = false;
     // A later fragment has its first one's kind, and no quotation.
-    let may_quote = packet.is_icmp_error() && packet.fragment != Fragment::Later;
-    if !may_quote || !quoted(frame, packet, key) {
-        return false;
+    let may_quote = scratch.packet.is_icmp_error() && scratch.packet.fragment != Fragment::Later;
+    if !may_quote || scratch.carried.is_something() || !quoted(frame, scratch) {
+        return;
     }
-    key.ifindex = remote.record.ifindex;
-    if key.source != packet.target || key.ifindex == 0 {
-        return false;
-    }
-    let Some(entry) = tables.flow(key) else {
-        return false;
+    scratch.is_quoting = true;
+    let Some(answers) = scratch.quoted.reversed(scratch.key.ifindex) else {
+        return;
     };
-    let is_on_the_way = source.record.flags & EniRecord::SOURCE_DEST_CHECK == 0;
-    if entry.target_eni.get() != source.eni && !is_on_the_way {
-        return false;
+    let Some(entry) = tables.flow(&answers) else {
+        return;
+    };
+    let is_translated = entry.flags.get() & flag::TRANSLATED != 0;
+    // It goes to who sent the quoted packet, and comes from where the packet went.
+    let is_its_own = scratch.quoted.source == scratch.packet.target
+        && entry.source_eni.get() == scratch.source_eni;
+    if is_translated && is_its_own && is_live(tables, scratch, &answers, &entry) {
+        scratch.carried.load_way(&entry);
+        scratch.is_related = true;
     }
-    const TRACKED: u64 = flag::TRACKED_AT_SOURCE | flag::TRACKED_AT_TARGET;
-    let is_present =
-        entry.generation.get() == *generation || entry.flags.get() & TRACKED == TRACKED;
-    if !is_present
-        || entry.source_eni.get() != remote.eni
-        || has_ended(tables, key, &entry, *now_ns)
-    {
-        return false;
-    }
-    tables.add(&entry.related_packets, 1);
-    true
 }
 
-/// Reads the 5-tuple of the quoted packet into `key`.
+/// Whether the packet is an error about a live flow of the ENI that it is for. Of flows that NAT
+/// translates [`prepare`] has found that.
+#[inline(never)]
+pub(crate) fn is_related<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
+    if !scratch.is_quoting || scratch.is_related {
+        return scratch.is_related;
+    }
+    let journey = &scratch.journey;
+    let remote_eni = if journey.eni == 0 {
+        journey.remote
+    } else {
+        journey.eni
+    };
+    let (ifindex, is_on_the_way) = ends(tables, scratch, remote_eni);
+    scratch.quoted.ifindex = ifindex;
+    if scratch.quoted.source != scratch.packet.target || ifindex == 0 {
+        return false;
+    }
+    let Some(entry) = tables.flow(&scratch.quoted) else {
+        return false;
+    };
+    if entry.target_eni.get() != scratch.source_eni && !is_on_the_way {
+        return false;
+    }
+    entry.source_eni.get() == remote_eni && is_live(tables, scratch, &scratch.quoted, &entry)
+}
+
+/// Counts an error that passed at the flow that it is about.
+#[inline(never)]
+pub(crate) fn count<T: Tables>(tables: &T, scratch: &Scratch) {
+    let mut key = scratch.quoted;
+    if scratch.is_related {
+        let Some(answers) = key.reversed(scratch.key.ifindex) else {
+            return;
+        };
+        let Some(entry) = tables.flow(&answers) else {
+            return;
+        };
+        let Some(own) = entry.opposite(&answers) else {
+            return;
+        };
+        key = own;
+    }
+    if let Some(entry) = tables.flow(&key) {
+        tables.add(&entry.related_packets, 1);
+    }
+}
+
+/// The device of the ENI or the outside that an error is for, 0 if it has none; and whether the sender may
+/// stand on the way of a flow that does not go to it.
+#[inline(never)]
+fn ends<T: Tables>(tables: &T, scratch: &Scratch, remote: u64) -> (u32, bool) {
+    let ifindex = if remote == OUTSIDE {
+        scratch.journey.ifindex
+    } else {
+        tables.eni(remote).map_or(0, |remote| remote.ifindex)
+    };
+    let is_on_the_way = scratch.source_eni == OUTSIDE
+        || tables
+            .eni(scratch.source_eni)
+            .is_some_and(|sender| sender.flags & EniRecord::SOURCE_DEST_CHECK == 0);
+    (ifindex, is_on_the_way)
+}
+
+/// Whether a flow goes on, by the present tables unless both of its ends track it.
 #[inline(always)]
-fn quoted<F: Frame>(frame: &F, packet: &Packet, key: &mut FlowKey) -> bool {
+fn is_live<T: Tables>(tables: &T, scratch: &Scratch, key: &FlowKey, entry: &FlowEntry) -> bool {
+    const TRACKED: u64 = flag::TRACKED_AT_SOURCE | flag::TRACKED_AT_TARGET;
+    let is_present =
+        entry.generation.get() == scratch.generation || entry.flags.get() & TRACKED == TRACKED;
+    is_present && !has_ended(tables, key, entry, scratch.now_ns)
+}
+
+/// Reads the 5-tuple of the quoted packet.
+#[inline(always)]
+fn quoted<F: Frame>(frame: &F, scratch: &mut Scratch) -> bool {
+    let Scratch { packet, quoted, .. } = scratch;
     let at = packet.transport + 8;
     let transport = if packet.protocol == protocol::ICMP {
-        quoted_ipv4(frame, at, key)
+        quoted_ipv4(frame, at, quoted)
     } else {
-        quoted_ipv6(frame, at, key)
+        quoted_ipv6(frame, at, quoted)
     };
-    transport != 0 && quoted_ports(frame, transport, key)
+    scratch.quoted_transport = transport;
+    transport != 0 && quoted_ports(frame, transport, &mut scratch.quoted)
 }
 
 /// Reads a quoted IPv4 header; the offset of what follows, or 0.

@@ -3,34 +3,17 @@
 //! With the source/destination check off an ENI may send from other addresses, but never from one
 //! that is nobody's.
 
-use crate::{
-    bytes::Addr,
-    packet::Packet,
-    reason::Reason,
-    table::{EndpointKey, EniRecord},
-    tables::Tables,
-};
+use crate::{Scratch, owner::owner, reason::Reason, table::EniRecord, tables::Tables};
 
-/// The ENI that sends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Source<'a> {
-    pub(crate) eni: u64,
-    pub(crate) record: &'a EniRecord,
-    /// Whether the packet's source address is the ENI's own.
-    pub(crate) owns_address: bool,
-}
-
-/// Finds the sender, which `sender` is told even if it is refused, and checks that it may send this
-/// packet.
-#[inline(always)]
-pub(crate) fn check<'a, T: Tables>(
-    tables: &'a T,
-    ifindex: u32,
-    packet: &Packet,
-    sender: &mut u64,
-) -> Result<Source<'a>, Reason> {
-    let eni = tables.device(ifindex).ok_or(Reason::UnknownDevice)?;
-    *sender = eni;
+/// Finds the sender, which the scratch record is told even if it is refused, and checks that it may send
+/// this packet.
+#[inline(never)]
+pub(crate) fn check<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    let packet = &scratch.packet;
+    let eni = tables
+        .device(scratch.ifindex)
+        .ok_or(Reason::UnknownDevice)?;
+    scratch.source_eni = eni;
     let record = tables.eni(eni).ok_or(Reason::Incomplete)?;
     if packet.source_mac() != record.mac {
         return Err(Reason::SourceMac);
@@ -41,20 +24,8 @@ pub(crate) fn check<'a, T: Tables>(
     if !owns_address && (is_checked || packet.source.is_no_source()) {
         return Err(Reason::SourceAddress);
     }
-    Ok(Source {
-        eni,
-        record,
-        owns_address,
-    })
-}
-
-/// The ENI that has an address in a VPC; 0, which is nobody's id, if none has. One function of the kernel
-/// program, so that the key is on no caller's stack.
-#[inline(never)]
-pub(crate) fn owner<T: Tables>(tables: &T, vpc: u64, addr: &Addr) -> u64 {
-    tables
-        .endpoint(&EndpointKey { vpc, addr: *addr })
-        .unwrap_or(0)
+    scratch.owns_address = owns_address;
+    Ok(())
 }
 
 #[cfg(test)]

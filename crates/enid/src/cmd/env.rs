@@ -23,7 +23,7 @@ struct Environment {
 pub(crate) fn run(common: &Common) -> anyhow::Result<ExitCode> {
     let data = common.data_dir()?;
     let path = data.keys();
-    let key = keys::read(&path)?.into_iter().next().with_context(|| {
+    let key = keys::root(keys::read(&path)?).with_context(|| {
         format!(
             "{} has no key yet: `enid serve` makes the first one",
             path.display()

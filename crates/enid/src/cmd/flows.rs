@@ -2,17 +2,17 @@
 //! no daemon.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use enid_host::Installation;
 use enid_host::flows::{FlowTables, monotonic_ns};
-use enid_model::id::{EniId, SecurityGroupRuleId};
+use enid_model::id::{EniId, NatGatewayId, SecurityGroupRuleId};
 use enid_pipeline::Reason;
 use enid_pipeline::drops::DropRecord;
-use enid_pipeline::flow::{FlowKey, FlowRecord, flag};
-use enid_pipeline::table::protocol;
+use enid_pipeline::flow::{AclEntries, FlowKey, FlowRecord, Translation, flag};
+use enid_pipeline::table::{OUTSIDE, protocol};
 use serde::Serialize;
 
 use crate::cli::Common;
@@ -24,6 +24,7 @@ struct Flow {
     verdict: &'static str,
     /// Why it was dropped.
     reason: Option<&'static str>,
+    /// An interface, or `outside`.
     source_eni: Option<String>,
     destination_eni: Option<String>,
     source: IpAddr,
@@ -36,6 +37,13 @@ struct Flow {
     /// The rules that admitted the connection that the flow belongs to.
     egress_rule: Option<String>,
     ingress_rule: Option<String>,
+    /// The numbers of the network ACL entries that let it cross the edges of subnets, in their order;
+    /// 0 where an ACL allows everything.
+    acl_entries: Vec<u16>,
+    /// What its packets go on with, if that is something else.
+    translation: Option<Translated>,
+    /// The NAT gateway that it passes.
+    nat_gateway: Option<String>,
     /// Whether these packets answer the other direction's.
     reply: bool,
     /// Whether a change of rules leaves it alone, at the two interfaces.
@@ -45,6 +53,15 @@ struct Flow {
     bytes: u64,
     age_ms: u64,
     idle_ms: u64,
+}
+
+/// The ends of a packet after its translation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Translated {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    source_port: u16,
+    destination_port: u16,
 }
 
 /// How often `--follow` looks.
@@ -105,6 +122,9 @@ fn forward(key: &FlowKey, record: &FlowRecord, now: u64) -> Flow {
         reason: None,
         egress_rule: rule(egress),
         ingress_rule: rule(ingress),
+        acl_entries: acl_entries(record.acl_entries),
+        translation: has(flag::TRANSLATED).then(|| translated(record)),
+        nat_gateway: (record.via != 0).then(|| NatGatewayId(record.via).to_string()),
         reply,
         tracked_at_source: has(flag::TRACKED_AT_SOURCE),
         tracked_at_destination: has(flag::TRACKED_AT_TARGET),
@@ -131,7 +151,11 @@ fn drop_of(key: &FlowKey, record: &DropRecord, now: u64) -> Flow {
 }
 
 fn ends(key: &FlowKey, source_eni: u64, target_eni: u64) -> Flow {
-    let eni = |bits| (bits != 0).then(|| EniId(bits).to_string());
+    let eni = |bits| match bits {
+        0 => None,
+        OUTSIDE => Some("outside".to_owned()),
+        _ => Some(EniId(bits).to_string()),
+    };
     Flow {
         verdict: "",
         reason: None,
@@ -144,6 +168,9 @@ fn ends(key: &FlowKey, source_eni: u64, target_eni: u64) -> Flow {
         destination_port: key.target_port.value(),
         egress_rule: None,
         ingress_rule: None,
+        acl_entries: Vec::new(),
+        translation: None,
+        nat_gateway: None,
         reply: false,
         tracked_at_source: false,
         tracked_at_destination: false,
@@ -156,6 +183,29 @@ fn ends(key: &FlowKey, source_eni: u64, target_eni: u64) -> Flow {
 
 fn rule(bits: u64) -> Option<String> {
     (bits != 0).then(|| SecurityGroupRuleId(bits).to_string())
+}
+
+/// The word of a flow as the entries that it lists; the edges that it did not cross are left out.
+fn acl_entries(word: AclEntries) -> Vec<u16> {
+    let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
+    let mut entries: Vec<u16> = [[a, b], [c, d], [e, f], [g, h]]
+        .into_iter()
+        .map(u16::from_le_bytes)
+        .collect();
+    while entries.last() == Some(&0) {
+        entries.pop();
+    }
+    entries
+}
+
+fn translated(record: &FlowRecord) -> Translated {
+    let new = Translation::from_words(record.new_addresses, record.new_ports);
+    Translated {
+        source: new.source.into(),
+        destination: new.target.into(),
+        source_port: new.source_port.value(),
+        destination_port: new.target_port.value(),
+    }
 }
 
 fn since_ms(then: u64, now: u64) -> u64 {
@@ -178,17 +228,30 @@ fn name(flow: &Flow) -> String {
 fn words(flow: &Flow) -> String {
     let protocol = match flow.protocol {
         protocol::ICMP => "icmp".to_owned(),
+        protocol::ICMP_V6 => "icmpv6".to_owned(),
         protocol::TCP => "tcp".to_owned(),
         protocol::UDP => "udp".to_owned(),
         other => format!("protocol {other}"),
     };
-    let ends = match flow.protocol {
-        protocol::TCP | protocol::UDP => format!(
-            "{}:{} -> {}:{}",
-            flow.source, flow.source_port, flow.destination, flow.destination_port
-        ),
-        _ => format!("{} -> {}", flow.source, flow.destination),
+    let has_ports = matches!(flow.protocol, protocol::TCP | protocol::UDP);
+    let end = |address: IpAddr, port: u16| match (has_ports, address) {
+        (true, IpAddr::V6(address)) => format!("[{address}]:{port}"),
+        (true, address) => format!("{address}:{port}"),
+        (false, address) => address.to_string(),
     };
+    let mut ends = format!(
+        "{} -> {}",
+        end(flow.source, flow.source_port),
+        end(flow.destination, flow.destination_port)
+    );
+    if let Some(new) = &flow.translation {
+        let source = end(new.source.into(), new.source_port);
+        let destination = end(new.destination.into(), new.destination_port);
+        ends.push_str(&format!(" as {source} -> {destination}"));
+    }
+    if let Some(nat_gateway) = &flow.nat_gateway {
+        ends.push_str(&format!(" through {nat_gateway}"));
+    }
     let why = match (flow.reason, &flow.egress_rule, &flow.ingress_rule) {
         (Some(reason), ..) => reason.to_owned(),
         (None, egress, ingress) => {
@@ -204,4 +267,57 @@ fn words(flow: &Flow) -> String {
         flow.idle_ms,
         if flow.reply { " (reply)" } else { "" },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use enid_pipeline::bytes::{Addr, Be16};
+
+    use super::*;
+
+    #[test]
+    fn a_translated_flow_says_both_sides() {
+        let key = FlowKey {
+            ifindex: 3,
+            protocol: protocol::TCP,
+            pad: [0; 3],
+            source: Addr::v4([10, 0, 0, 5]),
+            target: Addr::v4([203, 0, 113, 9]),
+            source_port: Be16::new(40_000),
+            target_port: Be16::new(443),
+        };
+        let new = Translation {
+            source: [198, 18, 0, 7],
+            target: [203, 0, 113, 9],
+            source_port: Be16::new(1_025),
+            target_port: Be16::new(443),
+        };
+        let record = FlowRecord {
+            source_eni: 7,
+            target_eni: OUTSIDE,
+            flags: flag::TRANSLATED,
+            new_addresses: new.addresses(),
+            new_ports: new.ports(),
+            via: 9,
+            acl_entries: 100 | 32_766 << 16,
+            ..FlowRecord::default()
+        };
+        let flow = forward(&key, &record, 0);
+        assert_eq!(flow.destination_eni.as_deref(), Some("outside"));
+        assert_eq!(flow.acl_entries, [100, 32_766]);
+        let line = words(&flow);
+        let ends = "10.0.0.5:40000 -> 203.0.113.9:443 as 198.18.0.7:1025 -> 203.0.113.9:443";
+        assert!(line.contains(ends), "{line}");
+        assert!(line.contains("through nat-00000000000000009"), "{line}");
+        let plain = FlowRecord {
+            flags: 0,
+            via: 0,
+            ..record
+        };
+        let line = words(&forward(&key, &plain, 0));
+        assert!(
+            !line.contains(" as ") && !line.contains("through"),
+            "{line}"
+        );
+    }
 }

@@ -80,7 +80,12 @@ async fn daemon(
         true => Some(Host::start(&own, config, &store)?),
         false => None,
     };
+    let pools = match &host {
+        Some(host) => host.pools(),
+        None => config.outside.pools(),
+    };
     let control = Control::new(store.clone(), Arc::new(SystemClock), rand::make_rng())
+        .with_pools(pools)
         .with_quotas(config.quotas()?)
         .with_images(config.images.into());
     let control = Arc::new(control);
@@ -93,7 +98,7 @@ async fn daemon(
     }
     let keys = KeyRing::open(data.keys())?;
     let admin = Administration::new(&store, host.as_ref(), serve.ephemeral);
-    let front = FrontDoor::new(
+    let mut front = FrontDoor::new(
         front::Config {
             keys: Arc::new(RingKeys(keys)),
             clock: Arc::new(SystemClock),
@@ -104,6 +109,9 @@ async fn daemon(
         ec2,
         Sts,
     );
+    if let Some(throttle) = config.throttle()? {
+        front = front.with_throttle(throttle);
+    }
     data.write_daemon(&Daemon {
         pid: std::process::id().try_into()?,
         endpoint: endpoint.clone(),
@@ -133,6 +141,7 @@ async fn daemon(
     if let Some(host) = host {
         host.stop();
     }
+    store.close().await;
     if serve.ephemeral {
         clean(&own);
     }
@@ -276,7 +285,6 @@ impl Keys for RingKeys {
         if session_token.is_some() {
             return None;
         }
-        let (secret, account) = self.0.find(access_key_id)?;
-        Some(Key { secret, account })
+        self.0.find(access_key_id)
     }
 }

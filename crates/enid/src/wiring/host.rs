@@ -6,10 +6,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use enid_control::{Caller, Control};
+use enid_control::{Caller, Control, PublicPools};
 use enid_host::Installation;
 use enid_host::agent::{self, Agent, Input, Output, Verification};
 use enid_host::datapath::{Datapath, Options};
+use enid_host::outside::Gateway;
 use enid_host::sandbox::InitProgram;
 use enid_model::id::InstanceId;
 use enid_model::region::Region;
@@ -35,6 +36,7 @@ struct Ended {
 pub(crate) struct Host {
     inbox: Sender<Input>,
     agent: JoinHandle<()>,
+    pools: PublicPools,
     exits: Mutex<Option<UnboundedReceiver<Ended>>>,
 }
 
@@ -46,6 +48,13 @@ impl Host {
             options.flow_entries_max = entries;
         }
         let installation = Installation::of(own.path());
+        let wanted = config.outside.wanted();
+        let gateway = Gateway::establish(installation, own.path(), &wanted)
+            .map_err(|error| anyhow::anyhow!("open the outside: {}", enid_host::chain(&error)))?;
+        let pools = PublicPools {
+            ipv4: gateway.pools.ipv4,
+            ipv6: gateway.pools.ipv6,
+        };
         let datapath = Datapath::open(installation, options)
             .map_err(|error| anyhow::anyhow!("load the datapath: {}", enid_host::chain(&error)))?;
         let (inbox, inputs) = channel();
@@ -57,6 +66,7 @@ impl Host {
             data_dir: own.path().to_owned(),
             init: InitProgram::Own,
             grace: GRACE,
+            outside: Some(gateway),
         };
         let say = move |output| on_output(&handle, &exited, output);
         let agent = Agent::start(agent_config, datapath, state, inbox.clone(), say)
@@ -80,8 +90,14 @@ impl Host {
         Ok(Self {
             inbox,
             agent,
+            pools,
             exits: Mutex::new(Some(exits)),
         })
+    }
+
+    /// The pools of public addresses that lead to this host.
+    pub(crate) fn pools(&self) -> PublicPools {
+        self.pools.clone()
     }
 
     /// Tells the control plane of instances that end by themselves, from now on.

@@ -1,6 +1,6 @@
 //! What there is to tell about instances.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use enid_control::{InstanceState, is_visible, transition_reason};
 use enid_model::id::{InstanceId, ReservationId};
@@ -12,8 +12,12 @@ use enid_model::state::{RegionState, Stored};
 use super::filter::{Field, Subject};
 use super::state;
 use crate::context::Context;
-use crate::ec2::filter::Filters;
-use crate::ec2::network_interface::describe::{INTERFACE_TYPE, View, lower_bound, status};
+use crate::ec2::candidates::Intersection;
+use crate::ec2::filter::{Filters, Sought};
+use crate::ec2::network_interface::candidates::union;
+use crate::ec2::network_interface::describe::{
+    Field as EniField, INTERFACE_TYPE, View, lower_bound, status,
+};
 use crate::ec2::page::{Page, USUAL};
 use crate::ec2::{Ec2, id, tag};
 use crate::error::ApiError;
@@ -43,10 +47,17 @@ pub(in crate::ec2) async fn describe_instances(
     )?;
     let region = ec2.control.read(&context.caller()).await?;
     let view = View::new(context, &region);
-    let candidates = candidates(ec2, &region, ids, page.after()?)?;
-    let candidates = candidates
-        .into_iter()
-        .map(|instance| (instance, ec2.control.instance_state(instance)));
+    let after = page.after()?;
+    let candidates: Box<dyn Iterator<Item = _>> = match narrowed(&region, &filters) {
+        Some(few) if ids.is_empty() => {
+            let found = few.into_iter().filter_map(|id| region.instances.get(&id));
+            let behind = found.filter(|one| after.is_none_or(|after| one.id > after));
+            let now = ec2.control.now();
+            Box::new(behind.filter(move |one| is_visible(one, now)))
+        }
+        _ => Box::new(candidates(ec2, &region, ids, after)?.into_iter()),
+    };
+    let candidates = candidates.map(|instance| (instance, ec2.control.instance_state(instance)));
     let matching = candidates.filter(|(instance, state)| {
         let subject = Subject {
             view: &view,
@@ -64,6 +75,38 @@ pub(in crate::ec2) async fn describe_instances(
         reservations: reservations(&view, instances),
     })
 }
+
+/// The instances that a filter by what their interfaces have can leave, if an index of interfaces
+/// says that they are few.
+fn narrowed(region: &RegionState, filters: &Filters<Field>) -> Option<BTreeSet<InstanceId>> {
+    filters.sought().find_map(|sought| {
+        let Sought::Field(field, values) = sought else {
+            return None;
+        };
+        let of_eni = match field {
+            Field::Eni(field) | Field::Primary(field) => field,
+            Field::Subnet => EniField::Subnet,
+            Field::Vpc => EniField::Vpc,
+            Field::Id => {
+                let ids = values?.iter().filter_map(|id| id.parse().ok());
+                return Some(ids.collect());
+            }
+            _ => return None,
+        };
+        let union = union(region, Sought::Field(of_eni, values))?;
+        let mut enis = Intersection::new(vec![union], None);
+        let mut instances = BTreeSet::new();
+        for id in enis.by_ref().take(NARROW_MAX) {
+            let eni = region.network_interfaces.get(&id);
+            let attachment = eni.and_then(|eni| eni.attachment.as_ref());
+            instances.extend(attachment.map(|attachment| attachment.instance));
+        }
+        enis.next().is_none().then_some(instances)
+    })
+}
+
+/// Interfaces that are looked at to find instances; with more, it is as well to go through those.
+const NARROW_MAX: usize = 2_000;
 
 /// The instances that a request can be about, by id: those that it names, or all that are visible
 /// and lie behind the page before.
@@ -128,6 +171,8 @@ pub(super) fn answer(
     let subnet = view.region.subnets.get(&instance.subnet);
     let zone_id = subnet.map(|subnet| subnet.zone_id.as_str().into());
     let address = primary.map(|eni| eni.primary_address());
+    let public = primary.and_then(|eni| view.primary_public(eni));
+    let (public_ip_address, public_name) = public.unzip();
     let reason = instance.state_reason.as_ref();
     let monitoring = if instance.recorded.monitoring {
         "enabled"
@@ -160,7 +205,7 @@ pub(super) fn answer(
         private_dns_name: Some(
             address.map_or_else(|| Text::from(""), |address| view.private_name(address)),
         ),
-        public_dns_name: Some("".into()),
+        public_dns_name: Some(public_name.unwrap_or_else(|| Text::from(""))),
         state_transition_reason: Some(transition_reason(instance).into()),
         key_name: instance.recorded.key_name.as_deref().map(Text::from),
         ami_launch_index: i32::try_from(instance.launch_index).ok(),
@@ -182,12 +227,14 @@ pub(super) fn answer(
         ipv6_address: primary
             .and_then(|eni| eni.ipv6_addresses.first())
             .map(Text::display),
+        public_ip_address,
     }
 }
 
 fn interface(view: &View<'_>, eni: &NetworkInterface) -> InstanceNetworkInterface {
     let addresses = eni.addresses.iter().enumerate();
     let addresses = addresses.map(|(at, address)| InstancePrivateIpAddress {
+        association: view.instance_association_answer(eni, *address),
         primary: Some(at == 0),
         private_dns_name: Some(view.private_name(*address)),
         private_ip_address: Some(Text::display(address)),
@@ -209,6 +256,7 @@ fn interface(view: &View<'_>, eni: &NetworkInterface) -> InstanceNetworkInterfac
         network_card_index: Some(attachment.network_card_index.into()),
     });
     InstanceNetworkInterface {
+        association: view.instance_association_answer(eni, eni.primary_address()),
         attachment,
         description: Some(eni.description.as_str().into()),
         groups: view.groups(eni),

@@ -116,6 +116,7 @@ fn interface(
         ipv6,
         connection_tracking: timeouts(request.connection_tracking_specification)?
             .unwrap_or_default(),
+        associate_public_address: request.associate_public_ip_address,
         delete_on_termination: request.delete_on_termination,
     })
 }

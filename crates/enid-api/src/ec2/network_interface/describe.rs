@@ -3,18 +3,16 @@
 //! A region may hold a hundred thousand of them. Filters that an index answers choose the
 //! candidates, and a page is taken from them without looking at the rest.
 
-use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 use std::ops::Bound;
-use std::str::FromStr;
 
-use enid_model::id::{
-    AttachmentId, EniId, InstanceId, ResourceId, SecurityGroupId, SubnetId, VpcId,
-};
-use enid_model::network_interface::{Attachment, ConnectionTracking, Mac, NetworkInterface};
+use enid_model::id::{EniId, ResourceId};
+use enid_model::network_interface::{Attachment, ConnectionTracking, NetworkInterface};
 use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::Subnet;
 
+use super::association::AssociationField;
+use super::candidates::candidates;
 use crate::context::Context;
 use crate::ec2::filter::{Filters, Test};
 use crate::ec2::page::{Page, USUAL};
@@ -35,6 +33,7 @@ use crate::wire::text::Text;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::ec2) enum Field {
     AddressPrimary,
+    Association(AssociationField),
     AttachTime,
     AttachmentId,
     AttachmentInstance,
@@ -96,15 +95,8 @@ impl Field {
             "status" => Self::Status,
             "subnet-id" => Self::Subnet,
             "vpc-id" => Self::Vpc,
-            "addresses.association.owner-id"
-            | "addresses.association.public-ip"
-            | "association.allocation-id"
-            | "association.association-id"
-            | "association.ip-owner-id"
-            | "association.public-dns-name"
-            | "association.public-ip"
-            | "operator.principal" => Self::Lacking,
-            _ => return None,
+            "operator.principal" => Self::Lacking,
+            name => return AssociationField::named(name).map(Self::Association),
         })
     }
 }
@@ -127,127 +119,19 @@ pub(in crate::ec2) async fn describe_network_interfaces(
     let region = ec2.control.read(&context.caller()).await?;
     let view = View::new(context, &region);
     let after: Option<EniId> = page.after()?;
-    let candidates: Candidates<'_> = if by_ids {
+    let candidates = if by_ids {
         let named = id::find(&request.network_interface_ids, &region.network_interfaces)?;
         Box::new(named.into_values())
     } else {
         candidates(&region, &filters, after)
     };
-    let enis = candidates
-        .filter(|eni| after.is_none_or(|after| eni.id > after))
-        .filter(|eni| view.matches(&filters, eni));
+    let enis = candidates.filter(|eni| view.matches(&filters, eni));
     let (enis, next_token) = page.take(enis, |eni| eni.id.to_string());
     let network_interfaces = enis.into_iter().map(|eni| answer(&view, eni));
     Ok(DescribeNetworkInterfacesResponse {
         network_interfaces: network_interfaces.collect(),
         next_token,
     })
-}
-
-/// Interfaces by id in ascending order, found one by one as a page takes them.
-type Candidates<'a> = Box<dyn Iterator<Item = &'a Stored<NetworkInterface>> + 'a>;
-
-/// The interfaces that one filter leaves, if an index knows them, or all behind a page. The filter
-/// that is likely to leave the fewest is asked first.
-fn candidates<'a>(
-    region: &'a RegionState,
-    filters: &Filters<Field>,
-    after: Option<EniId>,
-) -> Candidates<'a> {
-    if let Some(ids) = parsed::<EniId>(filters, Field::Id) {
-        return ascending(region, ids.into_iter());
-    }
-    if let Some(ids) = parsed::<AttachmentId>(filters, Field::AttachmentId) {
-        let enis = ids.iter().filter_map(|id| region.eni_of_attachment(*id));
-        return ascending(region, enis.map(|eni| eni.id));
-    }
-    if let Some(ids) = parsed::<InstanceId>(filters, Field::AttachmentInstance) {
-        let enis = ids.iter().flat_map(|id| region.enis_of_instance(*id));
-        return ascending(region, enis.map(|eni| eni.id));
-    }
-    if let Some(addresses) = parsed::<Ipv4Addr>(filters, Field::PrivateAddress) {
-        return ascending(region, holders(region, &addresses));
-    }
-    if let Some(addresses) = parsed::<Ipv6Addr>(filters, Field::Ipv6Address) {
-        return ascending(region, ipv6_holders(region, &addresses));
-    }
-    if let Some(values) = filters.exact(Field::PrivateDnsName) {
-        let addresses: Vec<Ipv4Addr> = values.filter_map(address_of_name).collect();
-        return ascending(region, holders(region, &addresses));
-    }
-    if let Some(ids) = parsed::<SubnetId>(filters, Field::Subnet) {
-        return members(region, ids, |id| region.enis_of_subnet(id));
-    }
-    if let Some(ids) = parsed::<SecurityGroupId>(filters, Field::GroupId) {
-        return members(region, ids, |id| region.enis_of_group(id));
-    }
-    if let Some(ids) = parsed::<VpcId>(filters, Field::Vpc) {
-        return members(region, ids, |id| region.enis_of_vpc(id));
-    }
-    let behind = (lower_bound(after), Bound::Unbounded);
-    let enis = region.network_interfaces.range(behind).map(|(_, eni)| eni);
-    if let Some(macs) = parsed::<Mac>(filters, Field::Mac) {
-        // No index, but comparing six bytes is much quicker than what the filter does.
-        return Box::new(enis.filter(move |eni| macs.contains(&eni.mac)));
-    }
-    Box::new(enis)
-}
-
-/// The values of a filter without wildcards. What is no value of the kind is no interface's.
-fn parsed<T: FromStr>(filters: &Filters<Field>, field: Field) -> Option<Vec<T>> {
-    let values = filters.exact(field)?;
-    Some(values.filter_map(|value| value.parse().ok()).collect())
-}
-
-/// The interfaces that hold any of these addresses, in whichever subnets.
-fn holders<'a>(region: &'a RegionState, addresses: &'a [Ipv4Addr]) -> impl Iterator<Item = EniId> {
-    addresses.iter().flat_map(move |address| {
-        let subnets = region.subnets.values();
-        let subnets = subnets.filter(move |subnet| subnet.cidr.contains(address));
-        let leases = subnets.filter_map(move |subnet| region.leases.get(&(subnet.id, *address)));
-        leases.map(|lease| lease.eni)
-    })
-}
-
-/// The same for IPv6 addresses.
-fn ipv6_holders<'a>(
-    region: &'a RegionState,
-    addresses: &'a [Ipv6Addr],
-) -> impl Iterator<Item = EniId> {
-    let subnets = region.subnets.values();
-    let blocks = subnets.filter_map(|subnet| Some((subnet.id, subnet.ipv6_cidr?.cidr)));
-    blocks.flat_map(move |(subnet, block)| {
-        let inside = addresses
-            .iter()
-            .filter(move |address| block.contains(*address));
-        let leases = inside.filter_map(move |address| region.ipv6_leases.get(&(subnet, *address)));
-        leases.map(|lease| lease.eni)
-    })
-}
-
-/// The members of an index's owners. Those of one owner are in order already.
-fn members<'a, I, M>(
-    region: &'a RegionState,
-    owners: Vec<I>,
-    members: impl Fn(I) -> M,
-) -> Candidates<'a>
-where
-    I: ResourceId,
-    M: Iterator<Item = EniId> + 'a,
-{
-    match owners.as_slice() {
-        [owner] => known(region, members(*owner)),
-        owners => ascending(region, owners.iter().flat_map(|owner| members(*owner))),
-    }
-}
-
-fn ascending(region: &RegionState, ids: impl Iterator<Item = EniId>) -> Candidates<'_> {
-    let ids: BTreeSet<EniId> = ids.collect();
-    known(region, ids.into_iter())
-}
-
-fn known<'a>(region: &'a RegionState, ids: impl Iterator<Item = EniId> + 'a) -> Candidates<'a> {
-    Box::new(ids.filter_map(|id| region.network_interfaces.get(&id)))
 }
 
 /// Where a page starts in a map of ids.
@@ -276,7 +160,9 @@ pub(in crate::ec2) async fn describe_network_interface_attribute(
         ..DescribeNetworkInterfaceAttributeResponse::default()
     };
     match attribute {
-        "associatePublicIpAddress" => response.associate_public_ip_address = Some(false),
+        "associatePublicIpAddress" => {
+            response.associate_public_ip_address = Some(eni.associate_public_address);
+        }
         "attachment" => response.attachment = view.attachment(eni),
         "description" => {
             let value = Some(eni.description.as_str().into());
@@ -296,6 +182,7 @@ pub(in crate::ec2) struct View<'a> {
     pub(in crate::ec2) region: &'a RegionState,
     pub(in crate::ec2) account: Text,
     domain: String,
+    pub(super) public_domain: String,
 }
 
 impl<'a> View<'a> {
@@ -304,6 +191,7 @@ impl<'a> View<'a> {
             region,
             account: Text::display(context.account),
             domain: context.region.private_domain(),
+            public_domain: context.region.public_domain(),
         }
     }
 
@@ -371,6 +259,7 @@ impl<'a> View<'a> {
                     test.flag(false);
                 }
             }
+            Field::Association(field) => self.test_associations(eni, field, test),
             Field::Description => test.text(&eni.description),
             Field::GroupId => eni.groups.iter().for_each(|id| test.display(id)),
             Field::GroupName => {
@@ -415,11 +304,13 @@ pub(in crate::ec2) fn answer(
     let subnet = view.subnet(eni);
     let addresses = eni.addresses.iter().enumerate();
     let addresses = addresses.map(|(at, address)| NetworkInterfacePrivateIpAddress {
+        association: view.association_answer(eni, *address),
         primary: Some(at == 0),
         private_dns_name: Some(view.private_name(*address)),
         private_ip_address: Some(Text::display(address)),
     });
     response::NetworkInterface {
+        association: view.association_answer(eni, eni.primary_address()),
         attachment: view.attachment(eni),
         availability_zone: subnet.map(|subnet| subnet.zone.as_str().into()),
         description: Some(eni.description.as_str().into()),
@@ -484,18 +375,6 @@ pub(in crate::ec2) fn status(eni: &NetworkInterface) -> &'static str {
         Some(_) => "in-use",
         None => "available",
     }
-}
-
-/// The address that a private DNS name stands for, whatever the domain.
-fn address_of_name(name: &str) -> Option<Ipv4Addr> {
-    let (host, _) = name.split_once('.')?;
-    let mut octets = host
-        .strip_prefix("ip-")?
-        .split('-')
-        .map(|octet| octet.parse().ok());
-    let mut next = || octets.next().flatten();
-    let address = Ipv4Addr::new(next()?, next()?, next()?, next()?);
-    octets.next().is_none().then_some(address)
 }
 
 pub(in crate::ec2) const INTERFACE_TYPE: &str = "interface";

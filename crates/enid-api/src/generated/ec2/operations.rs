@@ -11,14 +11,22 @@ use crate::wire::xml::{ToXml, Xml};
 /// A request that has been read whole: every member is supported and well formed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
+    /// AllocateAddress.
+    AllocateAddress(Box<request::AllocateAddressRequest>),
     /// AssignIpv6Addresses.
     AssignIpv6Addresses(Box<request::AssignIpv6AddressesRequest>),
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<request::AssignPrivateIpAddressesRequest>),
+    /// AssociateAddress.
+    AssociateAddress(Box<request::AssociateAddressRequest>),
+    /// AssociateSecurityGroupVpc.
+    AssociateSecurityGroupVpc(Box<request::AssociateSecurityGroupVpcRequest>),
     /// AssociateSubnetCidrBlock.
     AssociateSubnetCidrBlock(Box<request::AssociateSubnetCidrBlockRequest>),
     /// AssociateVpcCidrBlock.
     AssociateVpcCidrBlock(Box<request::AssociateVpcCidrBlockRequest>),
+    /// AttachInternetGateway.
+    AttachInternetGateway(Box<request::AttachInternetGatewayRequest>),
     /// AttachNetworkInterface.
     AttachNetworkInterface(Box<request::AttachNetworkInterfaceRequest>),
     /// AuthorizeSecurityGroupEgress.
@@ -29,6 +37,10 @@ pub enum Request {
     CreateDefaultSubnet(Box<request::CreateDefaultSubnetRequest>),
     /// CreateDefaultVpc.
     CreateDefaultVpc(Box<request::CreateDefaultVpcRequest>),
+    /// CreateInternetGateway.
+    CreateInternetGateway(Box<request::CreateInternetGatewayRequest>),
+    /// CreateManagedPrefixList.
+    CreateManagedPrefixList(Box<request::CreateManagedPrefixListRequest>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<request::CreateNetworkInterfaceRequest>),
     /// CreateSecurityGroup.
@@ -41,6 +53,10 @@ pub enum Request {
     CreateTags(Box<request::CreateTagsRequest>),
     /// CreateVpc.
     CreateVpc(Box<request::CreateVpcRequest>),
+    /// DeleteInternetGateway.
+    DeleteInternetGateway(Box<request::DeleteInternetGatewayRequest>),
+    /// DeleteManagedPrefixList.
+    DeleteManagedPrefixList(Box<request::DeleteManagedPrefixListRequest>),
     /// DeleteNetworkInterface.
     DeleteNetworkInterface(Box<request::DeleteNetworkInterfaceRequest>),
     /// DeleteSecurityGroup.
@@ -55,6 +71,10 @@ pub enum Request {
     DeleteVpc(Box<request::DeleteVpcRequest>),
     /// DescribeAccountAttributes.
     DescribeAccountAttributes(Box<request::DescribeAccountAttributesRequest>),
+    /// DescribeAddresses.
+    DescribeAddresses(Box<request::DescribeAddressesRequest>),
+    /// DescribeAddressesAttribute.
+    DescribeAddressesAttribute(Box<request::DescribeAddressesAttributeRequest>),
     /// DescribeAvailabilityZones.
     DescribeAvailabilityZones(Box<request::DescribeAvailabilityZonesRequest>),
     /// DescribeImages.
@@ -67,18 +87,32 @@ pub enum Request {
     DescribeInstanceTypes(Box<request::DescribeInstanceTypesRequest>),
     /// DescribeInstances.
     DescribeInstances(Box<request::DescribeInstancesRequest>),
+    /// DescribeInternetGateways.
+    DescribeInternetGateways(Box<request::DescribeInternetGatewaysRequest>),
     /// DescribeIpv6Pools.
     DescribeIpv6Pools(Box<request::DescribeIpv6PoolsRequest>),
+    /// DescribeManagedPrefixLists.
+    DescribeManagedPrefixLists(Box<request::DescribeManagedPrefixListsRequest>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<request::DescribeNetworkInterfaceAttributeRequest>),
     /// DescribeNetworkInterfaces.
     DescribeNetworkInterfaces(Box<request::DescribeNetworkInterfacesRequest>),
+    /// DescribePrefixLists.
+    DescribePrefixLists(Box<request::DescribePrefixListsRequest>),
+    /// DescribePublicIpv4Pools.
+    DescribePublicIpv4Pools(Box<request::DescribePublicIpv4PoolsRequest>),
     /// DescribeRegions.
     DescribeRegions(Box<request::DescribeRegionsRequest>),
+    /// DescribeSecurityGroupReferences.
+    DescribeSecurityGroupReferences(Box<request::DescribeSecurityGroupReferencesRequest>),
     /// DescribeSecurityGroupRules.
     DescribeSecurityGroupRules(Box<request::DescribeSecurityGroupRulesRequest>),
+    /// DescribeSecurityGroupVpcAssociations.
+    DescribeSecurityGroupVpcAssociations(Box<request::DescribeSecurityGroupVpcAssociationsRequest>),
     /// DescribeSecurityGroups.
     DescribeSecurityGroups(Box<request::DescribeSecurityGroupsRequest>),
+    /// DescribeStaleSecurityGroups.
+    DescribeStaleSecurityGroups(Box<request::DescribeStaleSecurityGroupsRequest>),
     /// DescribeSubnets.
     DescribeSubnets(Box<request::DescribeSubnetsRequest>),
     /// DescribeTags.
@@ -87,18 +121,34 @@ pub enum Request {
     DescribeVpcAttribute(Box<request::DescribeVpcAttributeRequest>),
     /// DescribeVpcs.
     DescribeVpcs(Box<request::DescribeVpcsRequest>),
+    /// DetachInternetGateway.
+    DetachInternetGateway(Box<request::DetachInternetGatewayRequest>),
     /// DetachNetworkInterface.
     DetachNetworkInterface(Box<request::DetachNetworkInterfaceRequest>),
+    /// DisassociateAddress.
+    DisassociateAddress(Box<request::DisassociateAddressRequest>),
+    /// DisassociateSecurityGroupVpc.
+    DisassociateSecurityGroupVpc(Box<request::DisassociateSecurityGroupVpcRequest>),
     /// DisassociateSubnetCidrBlock.
     DisassociateSubnetCidrBlock(Box<request::DisassociateSubnetCidrBlockRequest>),
     /// DisassociateVpcCidrBlock.
     DisassociateVpcCidrBlock(Box<request::DisassociateVpcCidrBlockRequest>),
     /// GetConsoleOutput.
     GetConsoleOutput(Box<request::GetConsoleOutputRequest>),
+    /// GetManagedPrefixListAssociations.
+    GetManagedPrefixListAssociations(Box<request::GetManagedPrefixListAssociationsRequest>),
+    /// GetManagedPrefixListEntries.
+    GetManagedPrefixListEntries(Box<request::GetManagedPrefixListEntriesRequest>),
+    /// GetSecurityGroupsForVpc.
+    GetSecurityGroupsForVpc(Box<request::GetSecurityGroupsForVpcRequest>),
     /// GetSubnetCidrReservations.
     GetSubnetCidrReservations(Box<request::GetSubnetCidrReservationsRequest>),
+    /// ModifyAddressAttribute.
+    ModifyAddressAttribute(Box<request::ModifyAddressAttributeRequest>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<request::ModifyInstanceAttributeRequest>),
+    /// ModifyManagedPrefixList.
+    ModifyManagedPrefixList(Box<request::ModifyManagedPrefixListRequest>),
     /// ModifyNetworkInterfaceAttribute.
     ModifyNetworkInterfaceAttribute(Box<request::ModifyNetworkInterfaceAttributeRequest>),
     /// ModifySecurityGroupRules.
@@ -109,8 +159,14 @@ pub enum Request {
     ModifyVpcAttribute(Box<request::ModifyVpcAttributeRequest>),
     /// RebootInstances.
     RebootInstances(Box<request::RebootInstancesRequest>),
+    /// ReleaseAddress.
+    ReleaseAddress(Box<request::ReleaseAddressRequest>),
+    /// ResetAddressAttribute.
+    ResetAddressAttribute(Box<request::ResetAddressAttributeRequest>),
     /// ResetNetworkInterfaceAttribute.
     ResetNetworkInterfaceAttribute(Box<request::ResetNetworkInterfaceAttributeRequest>),
+    /// RestoreManagedPrefixListVersion.
+    RestoreManagedPrefixListVersion(Box<request::RestoreManagedPrefixListVersionRequest>),
     /// RevokeSecurityGroupEgress.
     RevokeSecurityGroupEgress(Box<request::RevokeSecurityGroupEgressRequest>),
     /// RevokeSecurityGroupIngress.
@@ -140,374 +196,126 @@ pub enum Request {
 impl Request {
     /// Reads the members of an operation. Everything that Enid does not implement is refused here.
     pub fn parse(action: &str, params: Params<'_>) -> Result<Self, ApiError> {
-        match action {
-            "AssignIpv6Addresses" => schema::read(
-                "AssignIpv6Addresses",
-                &request::network_interface::ASSIGN_IPV6_ADDRESSES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AssignIpv6Addresses(Box::new(request))),
-            "AssignPrivateIpAddresses" => schema::read(
-                "AssignPrivateIpAddresses",
-                &request::network_interface::ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AssignPrivateIpAddresses(Box::new(request))),
-            "AssociateSubnetCidrBlock" => schema::read(
-                "AssociateSubnetCidrBlock",
-                &request::subnet_cidr_block::ASSOCIATE_SUBNET_CIDR_BLOCK_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AssociateSubnetCidrBlock(Box::new(request))),
-            "AssociateVpcCidrBlock" => schema::read(
-                "AssociateVpcCidrBlock",
-                &request::vpc_cidr_block::ASSOCIATE_VPC_CIDR_BLOCK_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AssociateVpcCidrBlock(Box::new(request))),
-            "AttachNetworkInterface" => schema::read(
-                "AttachNetworkInterface",
-                &request::network_interface::ATTACH_NETWORK_INTERFACE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AttachNetworkInterface(Box::new(request))),
-            "AuthorizeSecurityGroupEgress" => schema::read(
-                "AuthorizeSecurityGroupEgress",
-                &request::security_group::AUTHORIZE_SECURITY_GROUP_EGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AuthorizeSecurityGroupEgress(Box::new(request))),
-            "AuthorizeSecurityGroupIngress" => schema::read(
-                "AuthorizeSecurityGroupIngress",
-                &request::security_group::AUTHORIZE_SECURITY_GROUP_INGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
-            "CreateDefaultSubnet" => schema::read(
-                "CreateDefaultSubnet",
-                &request::subnet::CREATE_DEFAULT_SUBNET_MEMBERS,
-                params,
-            )
-            .map(|request| Self::CreateDefaultSubnet(Box::new(request))),
-            "CreateDefaultVpc" => schema::read(
-                "CreateDefaultVpc",
-                &request::vpc::CREATE_DEFAULT_VPC_MEMBERS,
-                params,
-            )
-            .map(|request| Self::CreateDefaultVpc(Box::new(request))),
-            "CreateNetworkInterface" => schema::read(
-                "CreateNetworkInterface",
-                &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::CreateNetworkInterface(Box::new(request))),
-            "CreateSecurityGroup" => schema::read(
-                "CreateSecurityGroup",
-                &request::security_group::CREATE_SECURITY_GROUP_MEMBERS,
-                params,
-            )
-            .map(|request| Self::CreateSecurityGroup(Box::new(request))),
-            "CreateSubnet" => schema::read(
-                "CreateSubnet",
-                &request::subnet::CREATE_SUBNET_MEMBERS,
-                params,
-            )
-            .map(|request| Self::CreateSubnet(Box::new(request))),
-            "CreateSubnetCidrReservation" => schema::read(
-                "CreateSubnetCidrReservation",
-                &request::subnet_cidr_reservation::CREATE_SUBNET_CIDR_RESERVATION_MEMBERS,
-                params,
-            )
-            .map(|request| Self::CreateSubnetCidrReservation(Box::new(request))),
-            "CreateTags" => schema::read("CreateTags", &request::tag::CREATE_TAGS_MEMBERS, params)
-                .map(|request| Self::CreateTags(Box::new(request))),
-            "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params)
-                .map(|request| Self::CreateVpc(Box::new(request))),
-            "DeleteNetworkInterface" => schema::read(
-                "DeleteNetworkInterface",
-                &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DeleteNetworkInterface(Box::new(request))),
-            "DeleteSecurityGroup" => schema::read(
-                "DeleteSecurityGroup",
-                &request::security_group::DELETE_SECURITY_GROUP_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DeleteSecurityGroup(Box::new(request))),
-            "DeleteSubnet" => schema::read(
-                "DeleteSubnet",
-                &request::subnet::DELETE_SUBNET_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DeleteSubnet(Box::new(request))),
-            "DeleteSubnetCidrReservation" => schema::read(
-                "DeleteSubnetCidrReservation",
-                &request::subnet_cidr_reservation::DELETE_SUBNET_CIDR_RESERVATION_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DeleteSubnetCidrReservation(Box::new(request))),
-            "DeleteTags" => schema::read("DeleteTags", &request::tag::DELETE_TAGS_MEMBERS, params)
-                .map(|request| Self::DeleteTags(Box::new(request))),
-            "DeleteVpc" => schema::read("DeleteVpc", &request::vpc::DELETE_VPC_MEMBERS, params)
-                .map(|request| Self::DeleteVpc(Box::new(request))),
-            "DescribeAccountAttributes" => schema::read(
-                "DescribeAccountAttributes",
-                &request::region::DESCRIBE_ACCOUNT_ATTRIBUTES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeAccountAttributes(Box::new(request))),
-            "DescribeAvailabilityZones" => schema::read(
-                "DescribeAvailabilityZones",
-                &request::region::DESCRIBE_AVAILABILITY_ZONES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeAvailabilityZones(Box::new(request))),
-            "DescribeImages" => schema::read(
-                "DescribeImages",
-                &request::image::DESCRIBE_IMAGES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeImages(Box::new(request))),
-            "DescribeInstanceAttribute" => schema::read(
-                "DescribeInstanceAttribute",
-                &request::instance::DESCRIBE_INSTANCE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeInstanceAttribute(Box::new(request))),
-            "DescribeInstanceStatus" => schema::read(
-                "DescribeInstanceStatus",
-                &request::instance::DESCRIBE_INSTANCE_STATUS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeInstanceStatus(Box::new(request))),
-            "DescribeInstanceTypes" => schema::read(
-                "DescribeInstanceTypes",
-                &request::instance_type::DESCRIBE_INSTANCE_TYPES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeInstanceTypes(Box::new(request))),
-            "DescribeInstances" => schema::read(
-                "DescribeInstances",
-                &request::instance::DESCRIBE_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeInstances(Box::new(request))),
-            "DescribeIpv6Pools" => schema::read(
-                "DescribeIpv6Pools",
-                &request::vpc_cidr_block::DESCRIBE_IPV6_POOLS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeIpv6Pools(Box::new(request))),
-            "DescribeNetworkInterfaceAttribute" => schema::read(
-                "DescribeNetworkInterfaceAttribute",
-                &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeNetworkInterfaceAttribute(Box::new(request))),
-            "DescribeNetworkInterfaces" => schema::read(
-                "DescribeNetworkInterfaces",
-                &request::network_interface::DESCRIBE_NETWORK_INTERFACES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeNetworkInterfaces(Box::new(request))),
-            "DescribeRegions" => schema::read(
-                "DescribeRegions",
-                &request::region::DESCRIBE_REGIONS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeRegions(Box::new(request))),
-            "DescribeSecurityGroupRules" => schema::read(
-                "DescribeSecurityGroupRules",
-                &request::security_group::DESCRIBE_SECURITY_GROUP_RULES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeSecurityGroupRules(Box::new(request))),
-            "DescribeSecurityGroups" => schema::read(
-                "DescribeSecurityGroups",
-                &request::security_group::DESCRIBE_SECURITY_GROUPS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeSecurityGroups(Box::new(request))),
-            "DescribeSubnets" => schema::read(
-                "DescribeSubnets",
-                &request::subnet::DESCRIBE_SUBNETS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeSubnets(Box::new(request))),
-            "DescribeTags" => {
-                schema::read("DescribeTags", &request::tag::DESCRIBE_TAGS_MEMBERS, params)
-                    .map(|request| Self::DescribeTags(Box::new(request)))
-            }
-            "DescribeVpcAttribute" => schema::read(
-                "DescribeVpcAttribute",
-                &request::vpc::DESCRIBE_VPC_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DescribeVpcAttribute(Box::new(request))),
-            "DescribeVpcs" => {
-                schema::read("DescribeVpcs", &request::vpc::DESCRIBE_VPCS_MEMBERS, params)
-                    .map(|request| Self::DescribeVpcs(Box::new(request)))
-            }
-            "DetachNetworkInterface" => schema::read(
-                "DetachNetworkInterface",
-                &request::network_interface::DETACH_NETWORK_INTERFACE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DetachNetworkInterface(Box::new(request))),
-            "DisassociateSubnetCidrBlock" => schema::read(
-                "DisassociateSubnetCidrBlock",
-                &request::subnet_cidr_block::DISASSOCIATE_SUBNET_CIDR_BLOCK_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DisassociateSubnetCidrBlock(Box::new(request))),
-            "DisassociateVpcCidrBlock" => schema::read(
-                "DisassociateVpcCidrBlock",
-                &request::vpc_cidr_block::DISASSOCIATE_VPC_CIDR_BLOCK_MEMBERS,
-                params,
-            )
-            .map(|request| Self::DisassociateVpcCidrBlock(Box::new(request))),
-            "GetConsoleOutput" => schema::read(
-                "GetConsoleOutput",
-                &request::instance::GET_CONSOLE_OUTPUT_MEMBERS,
-                params,
-            )
-            .map(|request| Self::GetConsoleOutput(Box::new(request))),
-            "GetSubnetCidrReservations" => schema::read(
-                "GetSubnetCidrReservations",
-                &request::subnet_cidr_reservation::GET_SUBNET_CIDR_RESERVATIONS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::GetSubnetCidrReservations(Box::new(request))),
-            "ModifyInstanceAttribute" => schema::read(
-                "ModifyInstanceAttribute",
-                &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifyInstanceAttribute(Box::new(request))),
-            "ModifyNetworkInterfaceAttribute" => schema::read(
-                "ModifyNetworkInterfaceAttribute",
-                &request::network_interface::MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifyNetworkInterfaceAttribute(Box::new(request))),
-            "ModifySecurityGroupRules" => schema::read(
-                "ModifySecurityGroupRules",
-                &request::security_group::MODIFY_SECURITY_GROUP_RULES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifySecurityGroupRules(Box::new(request))),
-            "ModifySubnetAttribute" => schema::read(
-                "ModifySubnetAttribute",
-                &request::subnet::MODIFY_SUBNET_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifySubnetAttribute(Box::new(request))),
-            "ModifyVpcAttribute" => schema::read(
-                "ModifyVpcAttribute",
-                &request::vpc::MODIFY_VPC_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ModifyVpcAttribute(Box::new(request))),
-            "RebootInstances" => schema::read(
-                "RebootInstances",
-                &request::instance::REBOOT_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::RebootInstances(Box::new(request))),
-            "ResetNetworkInterfaceAttribute" => schema::read(
-                "ResetNetworkInterfaceAttribute",
-                &request::network_interface::RESET_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS,
-                params,
-            )
-            .map(|request| Self::ResetNetworkInterfaceAttribute(Box::new(request))),
-            "RevokeSecurityGroupEgress" => schema::read(
-                "RevokeSecurityGroupEgress",
-                &request::security_group::REVOKE_SECURITY_GROUP_EGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::RevokeSecurityGroupEgress(Box::new(request))),
-            "RevokeSecurityGroupIngress" => schema::read(
-                "RevokeSecurityGroupIngress",
-                &request::security_group::REVOKE_SECURITY_GROUP_INGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::RevokeSecurityGroupIngress(Box::new(request))),
-            "RunInstances" => schema::read(
-                "RunInstances",
-                &request::instance::RUN_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::RunInstances(Box::new(request))),
-            "StartInstances" => schema::read(
-                "StartInstances",
-                &request::instance::START_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::StartInstances(Box::new(request))),
-            "StopInstances" => schema::read(
-                "StopInstances",
-                &request::instance::STOP_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::StopInstances(Box::new(request))),
-            "TerminateInstances" => schema::read(
-                "TerminateInstances",
-                &request::instance::TERMINATE_INSTANCES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::TerminateInstances(Box::new(request))),
-            "UnassignIpv6Addresses" => schema::read(
-                "UnassignIpv6Addresses",
-                &request::network_interface::UNASSIGN_IPV6_ADDRESSES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::UnassignIpv6Addresses(Box::new(request))),
-            "UnassignPrivateIpAddresses" => schema::read(
-                "UnassignPrivateIpAddresses",
-                &request::network_interface::UNASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS,
-                params,
-            )
-            .map(|request| Self::UnassignPrivateIpAddresses(Box::new(request))),
-            "UpdateSecurityGroupRuleDescriptionsEgress" => schema::read(
-                "UpdateSecurityGroupRuleDescriptionsEgress",
-                &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::UpdateSecurityGroupRuleDescriptionsEgress(Box::new(request))),
-            "UpdateSecurityGroupRuleDescriptionsIngress" => schema::read(
-                "UpdateSecurityGroupRuleDescriptionsIngress",
-                &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_MEMBERS,
-                params,
-            )
-            .map(|request| Self::UpdateSecurityGroupRuleDescriptionsIngress(Box::new(request))),
+        match action { "AllocateAddress" => schema::read("AllocateAddress", &request::address::ALLOCATE_ADDRESS_MEMBERS, params).map(|request| Self::AllocateAddress(Box::new(request))),
+"AssignIpv6Addresses" => schema::read("AssignIpv6Addresses", &request::network_interface::ASSIGN_IPV6_ADDRESSES_MEMBERS, params).map(|request| Self::AssignIpv6Addresses(Box::new(request))),
+"AssignPrivateIpAddresses" => schema::read("AssignPrivateIpAddresses", &request::network_interface::ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS, params).map(|request| Self::AssignPrivateIpAddresses(Box::new(request))),
+"AssociateAddress" => schema::read("AssociateAddress", &request::address::ASSOCIATE_ADDRESS_MEMBERS, params).map(|request| Self::AssociateAddress(Box::new(request))),
+"AssociateSecurityGroupVpc" => schema::read("AssociateSecurityGroupVpc", &request::security_group_vpc_association::ASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::AssociateSecurityGroupVpc(Box::new(request))),
+"AssociateSubnetCidrBlock" => schema::read("AssociateSubnetCidrBlock", &request::subnet_cidr_block::ASSOCIATE_SUBNET_CIDR_BLOCK_MEMBERS, params).map(|request| Self::AssociateSubnetCidrBlock(Box::new(request))),
+"AssociateVpcCidrBlock" => schema::read("AssociateVpcCidrBlock", &request::vpc_cidr_block::ASSOCIATE_VPC_CIDR_BLOCK_MEMBERS, params).map(|request| Self::AssociateVpcCidrBlock(Box::new(request))),
+"AttachInternetGateway" => schema::read("AttachInternetGateway", &request::internet_gateway::ATTACH_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::AttachInternetGateway(Box::new(request))),
+"AttachNetworkInterface" => schema::read("AttachNetworkInterface", &request::network_interface::ATTACH_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::AttachNetworkInterface(Box::new(request))),
+"AuthorizeSecurityGroupEgress" => schema::read("AuthorizeSecurityGroupEgress", &request::security_group::AUTHORIZE_SECURITY_GROUP_EGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupEgress(Box::new(request))),
+"AuthorizeSecurityGroupIngress" => schema::read("AuthorizeSecurityGroupIngress", &request::security_group::AUTHORIZE_SECURITY_GROUP_INGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
+"CreateDefaultSubnet" => schema::read("CreateDefaultSubnet", &request::subnet::CREATE_DEFAULT_SUBNET_MEMBERS, params).map(|request| Self::CreateDefaultSubnet(Box::new(request))),
+"CreateDefaultVpc" => schema::read("CreateDefaultVpc", &request::vpc::CREATE_DEFAULT_VPC_MEMBERS, params).map(|request| Self::CreateDefaultVpc(Box::new(request))),
+"CreateInternetGateway" => schema::read("CreateInternetGateway", &request::internet_gateway::CREATE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateInternetGateway(Box::new(request))),
+"CreateManagedPrefixList" => schema::read("CreateManagedPrefixList", &request::prefix_list::CREATE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::CreateManagedPrefixList(Box::new(request))),
+"CreateNetworkInterface" => schema::read("CreateNetworkInterface", &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::CreateNetworkInterface(Box::new(request))),
+"CreateSecurityGroup" => schema::read("CreateSecurityGroup", &request::security_group::CREATE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::CreateSecurityGroup(Box::new(request))),
+"CreateSubnet" => schema::read("CreateSubnet", &request::subnet::CREATE_SUBNET_MEMBERS, params).map(|request| Self::CreateSubnet(Box::new(request))),
+"CreateSubnetCidrReservation" => schema::read("CreateSubnetCidrReservation", &request::subnet_cidr_reservation::CREATE_SUBNET_CIDR_RESERVATION_MEMBERS, params).map(|request| Self::CreateSubnetCidrReservation(Box::new(request))),
+"CreateTags" => schema::read("CreateTags", &request::tag::CREATE_TAGS_MEMBERS, params).map(|request| Self::CreateTags(Box::new(request))),
+"CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params).map(|request| Self::CreateVpc(Box::new(request))),
+"DeleteInternetGateway" => schema::read("DeleteInternetGateway", &request::internet_gateway::DELETE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteInternetGateway(Box::new(request))),
+"DeleteManagedPrefixList" => schema::read("DeleteManagedPrefixList", &request::prefix_list::DELETE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::DeleteManagedPrefixList(Box::new(request))),
+"DeleteNetworkInterface" => schema::read("DeleteNetworkInterface", &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DeleteNetworkInterface(Box::new(request))),
+"DeleteSecurityGroup" => schema::read("DeleteSecurityGroup", &request::security_group::DELETE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::DeleteSecurityGroup(Box::new(request))),
+"DeleteSubnet" => schema::read("DeleteSubnet", &request::subnet::DELETE_SUBNET_MEMBERS, params).map(|request| Self::DeleteSubnet(Box::new(request))),
+"DeleteSubnetCidrReservation" => schema::read("DeleteSubnetCidrReservation", &request::subnet_cidr_reservation::DELETE_SUBNET_CIDR_RESERVATION_MEMBERS, params).map(|request| Self::DeleteSubnetCidrReservation(Box::new(request))),
+"DeleteTags" => schema::read("DeleteTags", &request::tag::DELETE_TAGS_MEMBERS, params).map(|request| Self::DeleteTags(Box::new(request))),
+"DeleteVpc" => schema::read("DeleteVpc", &request::vpc::DELETE_VPC_MEMBERS, params).map(|request| Self::DeleteVpc(Box::new(request))),
+"DescribeAccountAttributes" => schema::read("DescribeAccountAttributes", &request::region::DESCRIBE_ACCOUNT_ATTRIBUTES_MEMBERS, params).map(|request| Self::DescribeAccountAttributes(Box::new(request))),
+"DescribeAddresses" => schema::read("DescribeAddresses", &request::address::DESCRIBE_ADDRESSES_MEMBERS, params).map(|request| Self::DescribeAddresses(Box::new(request))),
+"DescribeAddressesAttribute" => schema::read("DescribeAddressesAttribute", &request::address::DESCRIBE_ADDRESSES_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeAddressesAttribute(Box::new(request))),
+"DescribeAvailabilityZones" => schema::read("DescribeAvailabilityZones", &request::region::DESCRIBE_AVAILABILITY_ZONES_MEMBERS, params).map(|request| Self::DescribeAvailabilityZones(Box::new(request))),
+"DescribeImages" => schema::read("DescribeImages", &request::image::DESCRIBE_IMAGES_MEMBERS, params).map(|request| Self::DescribeImages(Box::new(request))),
+"DescribeInstanceAttribute" => schema::read("DescribeInstanceAttribute", &request::instance::DESCRIBE_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeInstanceAttribute(Box::new(request))),
+"DescribeInstanceStatus" => schema::read("DescribeInstanceStatus", &request::instance::DESCRIBE_INSTANCE_STATUS_MEMBERS, params).map(|request| Self::DescribeInstanceStatus(Box::new(request))),
+"DescribeInstanceTypes" => schema::read("DescribeInstanceTypes", &request::instance_type::DESCRIBE_INSTANCE_TYPES_MEMBERS, params).map(|request| Self::DescribeInstanceTypes(Box::new(request))),
+"DescribeInstances" => schema::read("DescribeInstances", &request::instance::DESCRIBE_INSTANCES_MEMBERS, params).map(|request| Self::DescribeInstances(Box::new(request))),
+"DescribeInternetGateways" => schema::read("DescribeInternetGateways", &request::internet_gateway::DESCRIBE_INTERNET_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeInternetGateways(Box::new(request))),
+"DescribeIpv6Pools" => schema::read("DescribeIpv6Pools", &request::vpc_cidr_block::DESCRIBE_IPV6_POOLS_MEMBERS, params).map(|request| Self::DescribeIpv6Pools(Box::new(request))),
+"DescribeManagedPrefixLists" => schema::read("DescribeManagedPrefixLists", &request::prefix_list::DESCRIBE_MANAGED_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribeManagedPrefixLists(Box::new(request))),
+"DescribeNetworkInterfaceAttribute" => schema::read("DescribeNetworkInterfaceAttribute", &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaceAttribute(Box::new(request))),
+"DescribeNetworkInterfaces" => schema::read("DescribeNetworkInterfaces", &request::network_interface::DESCRIBE_NETWORK_INTERFACES_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaces(Box::new(request))),
+"DescribePrefixLists" => schema::read("DescribePrefixLists", &request::prefix_list::DESCRIBE_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribePrefixLists(Box::new(request))),
+"DescribePublicIpv4Pools" => schema::read("DescribePublicIpv4Pools", &request::address::DESCRIBE_PUBLIC_IPV4_POOLS_MEMBERS, params).map(|request| Self::DescribePublicIpv4Pools(Box::new(request))),
+"DescribeRegions" => schema::read("DescribeRegions", &request::region::DESCRIBE_REGIONS_MEMBERS, params).map(|request| Self::DescribeRegions(Box::new(request))),
+"DescribeSecurityGroupReferences" => schema::read("DescribeSecurityGroupReferences", &request::security_group_reference::DESCRIBE_SECURITY_GROUP_REFERENCES_MEMBERS, params).map(|request| Self::DescribeSecurityGroupReferences(Box::new(request))),
+"DescribeSecurityGroupRules" => schema::read("DescribeSecurityGroupRules", &request::security_group::DESCRIBE_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::DescribeSecurityGroupRules(Box::new(request))),
+"DescribeSecurityGroupVpcAssociations" => schema::read("DescribeSecurityGroupVpcAssociations", &request::security_group_vpc_association::DESCRIBE_SECURITY_GROUP_VPC_ASSOCIATIONS_MEMBERS, params).map(|request| Self::DescribeSecurityGroupVpcAssociations(Box::new(request))),
+"DescribeSecurityGroups" => schema::read("DescribeSecurityGroups", &request::security_group::DESCRIBE_SECURITY_GROUPS_MEMBERS, params).map(|request| Self::DescribeSecurityGroups(Box::new(request))),
+"DescribeStaleSecurityGroups" => schema::read("DescribeStaleSecurityGroups", &request::security_group_reference::DESCRIBE_STALE_SECURITY_GROUPS_MEMBERS, params).map(|request| Self::DescribeStaleSecurityGroups(Box::new(request))),
+"DescribeSubnets" => schema::read("DescribeSubnets", &request::subnet::DESCRIBE_SUBNETS_MEMBERS, params).map(|request| Self::DescribeSubnets(Box::new(request))),
+"DescribeTags" => schema::read("DescribeTags", &request::tag::DESCRIBE_TAGS_MEMBERS, params).map(|request| Self::DescribeTags(Box::new(request))),
+"DescribeVpcAttribute" => schema::read("DescribeVpcAttribute", &request::vpc::DESCRIBE_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeVpcAttribute(Box::new(request))),
+"DescribeVpcs" => schema::read("DescribeVpcs", &request::vpc::DESCRIBE_VPCS_MEMBERS, params).map(|request| Self::DescribeVpcs(Box::new(request))),
+"DetachInternetGateway" => schema::read("DetachInternetGateway", &request::internet_gateway::DETACH_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DetachInternetGateway(Box::new(request))),
+"DetachNetworkInterface" => schema::read("DetachNetworkInterface", &request::network_interface::DETACH_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DetachNetworkInterface(Box::new(request))),
+"DisassociateAddress" => schema::read("DisassociateAddress", &request::address::DISASSOCIATE_ADDRESS_MEMBERS, params).map(|request| Self::DisassociateAddress(Box::new(request))),
+"DisassociateSecurityGroupVpc" => schema::read("DisassociateSecurityGroupVpc", &request::security_group_vpc_association::DISASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::DisassociateSecurityGroupVpc(Box::new(request))),
+"DisassociateSubnetCidrBlock" => schema::read("DisassociateSubnetCidrBlock", &request::subnet_cidr_block::DISASSOCIATE_SUBNET_CIDR_BLOCK_MEMBERS, params).map(|request| Self::DisassociateSubnetCidrBlock(Box::new(request))),
+"DisassociateVpcCidrBlock" => schema::read("DisassociateVpcCidrBlock", &request::vpc_cidr_block::DISASSOCIATE_VPC_CIDR_BLOCK_MEMBERS, params).map(|request| Self::DisassociateVpcCidrBlock(Box::new(request))),
+"GetConsoleOutput" => schema::read("GetConsoleOutput", &request::instance::GET_CONSOLE_OUTPUT_MEMBERS, params).map(|request| Self::GetConsoleOutput(Box::new(request))),
+"GetManagedPrefixListAssociations" => schema::read("GetManagedPrefixListAssociations", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ASSOCIATIONS_MEMBERS, params).map(|request| Self::GetManagedPrefixListAssociations(Box::new(request))),
+"GetManagedPrefixListEntries" => schema::read("GetManagedPrefixListEntries", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ENTRIES_MEMBERS, params).map(|request| Self::GetManagedPrefixListEntries(Box::new(request))),
+"GetSecurityGroupsForVpc" => schema::read("GetSecurityGroupsForVpc", &request::security_group_vpc_association::GET_SECURITY_GROUPS_FOR_VPC_MEMBERS, params).map(|request| Self::GetSecurityGroupsForVpc(Box::new(request))),
+"GetSubnetCidrReservations" => schema::read("GetSubnetCidrReservations", &request::subnet_cidr_reservation::GET_SUBNET_CIDR_RESERVATIONS_MEMBERS, params).map(|request| Self::GetSubnetCidrReservations(Box::new(request))),
+"ModifyAddressAttribute" => schema::read("ModifyAddressAttribute", &request::address::MODIFY_ADDRESS_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyAddressAttribute(Box::new(request))),
+"ModifyInstanceAttribute" => schema::read("ModifyInstanceAttribute", &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyInstanceAttribute(Box::new(request))),
+"ModifyManagedPrefixList" => schema::read("ModifyManagedPrefixList", &request::prefix_list::MODIFY_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::ModifyManagedPrefixList(Box::new(request))),
+"ModifyNetworkInterfaceAttribute" => schema::read("ModifyNetworkInterfaceAttribute", &request::network_interface::MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyNetworkInterfaceAttribute(Box::new(request))),
+"ModifySecurityGroupRules" => schema::read("ModifySecurityGroupRules", &request::security_group::MODIFY_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::ModifySecurityGroupRules(Box::new(request))),
+"ModifySubnetAttribute" => schema::read("ModifySubnetAttribute", &request::subnet::MODIFY_SUBNET_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifySubnetAttribute(Box::new(request))),
+"ModifyVpcAttribute" => schema::read("ModifyVpcAttribute", &request::vpc::MODIFY_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyVpcAttribute(Box::new(request))),
+"RebootInstances" => schema::read("RebootInstances", &request::instance::REBOOT_INSTANCES_MEMBERS, params).map(|request| Self::RebootInstances(Box::new(request))),
+"ReleaseAddress" => schema::read("ReleaseAddress", &request::address::RELEASE_ADDRESS_MEMBERS, params).map(|request| Self::ReleaseAddress(Box::new(request))),
+"ResetAddressAttribute" => schema::read("ResetAddressAttribute", &request::address::RESET_ADDRESS_ATTRIBUTE_MEMBERS, params).map(|request| Self::ResetAddressAttribute(Box::new(request))),
+"ResetNetworkInterfaceAttribute" => schema::read("ResetNetworkInterfaceAttribute", &request::network_interface::RESET_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ResetNetworkInterfaceAttribute(Box::new(request))),
+"RestoreManagedPrefixListVersion" => schema::read("RestoreManagedPrefixListVersion", &request::prefix_list::RESTORE_MANAGED_PREFIX_LIST_VERSION_MEMBERS, params).map(|request| Self::RestoreManagedPrefixListVersion(Box::new(request))),
+"RevokeSecurityGroupEgress" => schema::read("RevokeSecurityGroupEgress", &request::security_group::REVOKE_SECURITY_GROUP_EGRESS_MEMBERS, params).map(|request| Self::RevokeSecurityGroupEgress(Box::new(request))),
+"RevokeSecurityGroupIngress" => schema::read("RevokeSecurityGroupIngress", &request::security_group::REVOKE_SECURITY_GROUP_INGRESS_MEMBERS, params).map(|request| Self::RevokeSecurityGroupIngress(Box::new(request))),
+"RunInstances" => schema::read("RunInstances", &request::instance::RUN_INSTANCES_MEMBERS, params).map(|request| Self::RunInstances(Box::new(request))),
+"StartInstances" => schema::read("StartInstances", &request::instance::START_INSTANCES_MEMBERS, params).map(|request| Self::StartInstances(Box::new(request))),
+"StopInstances" => schema::read("StopInstances", &request::instance::STOP_INSTANCES_MEMBERS, params).map(|request| Self::StopInstances(Box::new(request))),
+"TerminateInstances" => schema::read("TerminateInstances", &request::instance::TERMINATE_INSTANCES_MEMBERS, params).map(|request| Self::TerminateInstances(Box::new(request))),
+"UnassignIpv6Addresses" => schema::read("UnassignIpv6Addresses", &request::network_interface::UNASSIGN_IPV6_ADDRESSES_MEMBERS, params).map(|request| Self::UnassignIpv6Addresses(Box::new(request))),
+"UnassignPrivateIpAddresses" => schema::read("UnassignPrivateIpAddresses", &request::network_interface::UNASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS, params).map(|request| Self::UnassignPrivateIpAddresses(Box::new(request))),
+"UpdateSecurityGroupRuleDescriptionsEgress" => schema::read("UpdateSecurityGroupRuleDescriptionsEgress", &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_MEMBERS, params).map(|request| Self::UpdateSecurityGroupRuleDescriptionsEgress(Box::new(request))),
+"UpdateSecurityGroupRuleDescriptionsIngress" => schema::read("UpdateSecurityGroupRuleDescriptionsIngress", &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_MEMBERS, params).map(|request| Self::UpdateSecurityGroupRuleDescriptionsIngress(Box::new(request))),
 
-            other if NOT_IMPLEMENTED.binary_search(&other).is_ok() => {
-                Err(ApiError::operation_not_implemented(other))
-            }
-            other => Err(ApiError::invalid_action(other)),
-        }
+other if NOT_IMPLEMENTED.binary_search(&other).is_ok() => Err(ApiError::operation_not_implemented(other)),
+other => Err(ApiError::invalid_action(other)), }
     }
 
     /// The operation's name.
     #[must_use]
     pub fn operation(&self) -> &'static str {
         match self {
+            Self::AllocateAddress(_) => "AllocateAddress",
             Self::AssignIpv6Addresses(_) => "AssignIpv6Addresses",
             Self::AssignPrivateIpAddresses(_) => "AssignPrivateIpAddresses",
+            Self::AssociateAddress(_) => "AssociateAddress",
+            Self::AssociateSecurityGroupVpc(_) => "AssociateSecurityGroupVpc",
             Self::AssociateSubnetCidrBlock(_) => "AssociateSubnetCidrBlock",
             Self::AssociateVpcCidrBlock(_) => "AssociateVpcCidrBlock",
+            Self::AttachInternetGateway(_) => "AttachInternetGateway",
             Self::AttachNetworkInterface(_) => "AttachNetworkInterface",
             Self::AuthorizeSecurityGroupEgress(_) => "AuthorizeSecurityGroupEgress",
             Self::AuthorizeSecurityGroupIngress(_) => "AuthorizeSecurityGroupIngress",
             Self::CreateDefaultSubnet(_) => "CreateDefaultSubnet",
             Self::CreateDefaultVpc(_) => "CreateDefaultVpc",
+            Self::CreateInternetGateway(_) => "CreateInternetGateway",
+            Self::CreateManagedPrefixList(_) => "CreateManagedPrefixList",
             Self::CreateNetworkInterface(_) => "CreateNetworkInterface",
             Self::CreateSecurityGroup(_) => "CreateSecurityGroup",
             Self::CreateSubnet(_) => "CreateSubnet",
             Self::CreateSubnetCidrReservation(_) => "CreateSubnetCidrReservation",
             Self::CreateTags(_) => "CreateTags",
             Self::CreateVpc(_) => "CreateVpc",
+            Self::DeleteInternetGateway(_) => "DeleteInternetGateway",
+            Self::DeleteManagedPrefixList(_) => "DeleteManagedPrefixList",
             Self::DeleteNetworkInterface(_) => "DeleteNetworkInterface",
             Self::DeleteSecurityGroup(_) => "DeleteSecurityGroup",
             Self::DeleteSubnet(_) => "DeleteSubnet",
@@ -515,34 +323,54 @@ impl Request {
             Self::DeleteTags(_) => "DeleteTags",
             Self::DeleteVpc(_) => "DeleteVpc",
             Self::DescribeAccountAttributes(_) => "DescribeAccountAttributes",
+            Self::DescribeAddresses(_) => "DescribeAddresses",
+            Self::DescribeAddressesAttribute(_) => "DescribeAddressesAttribute",
             Self::DescribeAvailabilityZones(_) => "DescribeAvailabilityZones",
             Self::DescribeImages(_) => "DescribeImages",
             Self::DescribeInstanceAttribute(_) => "DescribeInstanceAttribute",
             Self::DescribeInstanceStatus(_) => "DescribeInstanceStatus",
             Self::DescribeInstanceTypes(_) => "DescribeInstanceTypes",
             Self::DescribeInstances(_) => "DescribeInstances",
+            Self::DescribeInternetGateways(_) => "DescribeInternetGateways",
             Self::DescribeIpv6Pools(_) => "DescribeIpv6Pools",
+            Self::DescribeManagedPrefixLists(_) => "DescribeManagedPrefixLists",
             Self::DescribeNetworkInterfaceAttribute(_) => "DescribeNetworkInterfaceAttribute",
             Self::DescribeNetworkInterfaces(_) => "DescribeNetworkInterfaces",
+            Self::DescribePrefixLists(_) => "DescribePrefixLists",
+            Self::DescribePublicIpv4Pools(_) => "DescribePublicIpv4Pools",
             Self::DescribeRegions(_) => "DescribeRegions",
+            Self::DescribeSecurityGroupReferences(_) => "DescribeSecurityGroupReferences",
             Self::DescribeSecurityGroupRules(_) => "DescribeSecurityGroupRules",
+            Self::DescribeSecurityGroupVpcAssociations(_) => "DescribeSecurityGroupVpcAssociations",
             Self::DescribeSecurityGroups(_) => "DescribeSecurityGroups",
+            Self::DescribeStaleSecurityGroups(_) => "DescribeStaleSecurityGroups",
             Self::DescribeSubnets(_) => "DescribeSubnets",
             Self::DescribeTags(_) => "DescribeTags",
             Self::DescribeVpcAttribute(_) => "DescribeVpcAttribute",
             Self::DescribeVpcs(_) => "DescribeVpcs",
+            Self::DetachInternetGateway(_) => "DetachInternetGateway",
             Self::DetachNetworkInterface(_) => "DetachNetworkInterface",
+            Self::DisassociateAddress(_) => "DisassociateAddress",
+            Self::DisassociateSecurityGroupVpc(_) => "DisassociateSecurityGroupVpc",
             Self::DisassociateSubnetCidrBlock(_) => "DisassociateSubnetCidrBlock",
             Self::DisassociateVpcCidrBlock(_) => "DisassociateVpcCidrBlock",
             Self::GetConsoleOutput(_) => "GetConsoleOutput",
+            Self::GetManagedPrefixListAssociations(_) => "GetManagedPrefixListAssociations",
+            Self::GetManagedPrefixListEntries(_) => "GetManagedPrefixListEntries",
+            Self::GetSecurityGroupsForVpc(_) => "GetSecurityGroupsForVpc",
             Self::GetSubnetCidrReservations(_) => "GetSubnetCidrReservations",
+            Self::ModifyAddressAttribute(_) => "ModifyAddressAttribute",
             Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
+            Self::ModifyManagedPrefixList(_) => "ModifyManagedPrefixList",
             Self::ModifyNetworkInterfaceAttribute(_) => "ModifyNetworkInterfaceAttribute",
             Self::ModifySecurityGroupRules(_) => "ModifySecurityGroupRules",
             Self::ModifySubnetAttribute(_) => "ModifySubnetAttribute",
             Self::ModifyVpcAttribute(_) => "ModifyVpcAttribute",
             Self::RebootInstances(_) => "RebootInstances",
+            Self::ReleaseAddress(_) => "ReleaseAddress",
+            Self::ResetAddressAttribute(_) => "ResetAddressAttribute",
             Self::ResetNetworkInterfaceAttribute(_) => "ResetNetworkInterfaceAttribute",
+            Self::RestoreManagedPrefixListVersion(_) => "RestoreManagedPrefixListVersion",
             Self::RevokeSecurityGroupEgress(_) => "RevokeSecurityGroupEgress",
             Self::RevokeSecurityGroupIngress(_) => "RevokeSecurityGroupIngress",
             Self::RunInstances(_) => "RunInstances",
@@ -564,14 +392,22 @@ impl Request {
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
+    /// AllocateAddress.
+    AllocateAddress(Box<response::AllocateAddressResponse>),
     /// AssignIpv6Addresses.
     AssignIpv6Addresses(Box<response::AssignIpv6AddressesResponse>),
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<response::AssignPrivateIpAddressesResponse>),
+    /// AssociateAddress.
+    AssociateAddress(Box<response::AssociateAddressResponse>),
+    /// AssociateSecurityGroupVpc.
+    AssociateSecurityGroupVpc(Box<response::AssociateSecurityGroupVpcResponse>),
     /// AssociateSubnetCidrBlock.
     AssociateSubnetCidrBlock(Box<response::AssociateSubnetCidrBlockResponse>),
     /// AssociateVpcCidrBlock.
     AssociateVpcCidrBlock(Box<response::AssociateVpcCidrBlockResponse>),
+    /// AttachInternetGateway.
+    AttachInternetGateway(Box<response::AttachInternetGatewayResponse>),
     /// AttachNetworkInterface.
     AttachNetworkInterface(Box<response::AttachNetworkInterfaceResponse>),
     /// AuthorizeSecurityGroupEgress.
@@ -582,6 +418,10 @@ pub enum Response {
     CreateDefaultSubnet(Box<response::CreateDefaultSubnetResponse>),
     /// CreateDefaultVpc.
     CreateDefaultVpc(Box<response::CreateDefaultVpcResponse>),
+    /// CreateInternetGateway.
+    CreateInternetGateway(Box<response::CreateInternetGatewayResponse>),
+    /// CreateManagedPrefixList.
+    CreateManagedPrefixList(Box<response::CreateManagedPrefixListResponse>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<response::CreateNetworkInterfaceResponse>),
     /// CreateSecurityGroup.
@@ -594,6 +434,10 @@ pub enum Response {
     CreateTags(Box<response::CreateTagsResponse>),
     /// CreateVpc.
     CreateVpc(Box<response::CreateVpcResponse>),
+    /// DeleteInternetGateway.
+    DeleteInternetGateway(Box<response::DeleteInternetGatewayResponse>),
+    /// DeleteManagedPrefixList.
+    DeleteManagedPrefixList(Box<response::DeleteManagedPrefixListResponse>),
     /// DeleteNetworkInterface.
     DeleteNetworkInterface(Box<response::DeleteNetworkInterfaceResponse>),
     /// DeleteSecurityGroup.
@@ -608,6 +452,10 @@ pub enum Response {
     DeleteVpc(Box<response::DeleteVpcResponse>),
     /// DescribeAccountAttributes.
     DescribeAccountAttributes(Box<response::DescribeAccountAttributesResponse>),
+    /// DescribeAddresses.
+    DescribeAddresses(Box<response::DescribeAddressesResponse>),
+    /// DescribeAddressesAttribute.
+    DescribeAddressesAttribute(Box<response::DescribeAddressesAttributeResponse>),
     /// DescribeAvailabilityZones.
     DescribeAvailabilityZones(Box<response::DescribeAvailabilityZonesResponse>),
     /// DescribeImages.
@@ -620,18 +468,34 @@ pub enum Response {
     DescribeInstanceTypes(Box<response::DescribeInstanceTypesResponse>),
     /// DescribeInstances.
     DescribeInstances(Box<response::DescribeInstancesResponse>),
+    /// DescribeInternetGateways.
+    DescribeInternetGateways(Box<response::DescribeInternetGatewaysResponse>),
     /// DescribeIpv6Pools.
     DescribeIpv6Pools(Box<response::DescribeIpv6PoolsResponse>),
+    /// DescribeManagedPrefixLists.
+    DescribeManagedPrefixLists(Box<response::DescribeManagedPrefixListsResponse>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<response::DescribeNetworkInterfaceAttributeResponse>),
     /// DescribeNetworkInterfaces.
     DescribeNetworkInterfaces(Box<response::DescribeNetworkInterfacesResponse>),
+    /// DescribePrefixLists.
+    DescribePrefixLists(Box<response::DescribePrefixListsResponse>),
+    /// DescribePublicIpv4Pools.
+    DescribePublicIpv4Pools(Box<response::DescribePublicIpv4PoolsResponse>),
     /// DescribeRegions.
     DescribeRegions(Box<response::DescribeRegionsResponse>),
+    /// DescribeSecurityGroupReferences.
+    DescribeSecurityGroupReferences(Box<response::DescribeSecurityGroupReferencesResponse>),
     /// DescribeSecurityGroupRules.
     DescribeSecurityGroupRules(Box<response::DescribeSecurityGroupRulesResponse>),
+    /// DescribeSecurityGroupVpcAssociations.
+    DescribeSecurityGroupVpcAssociations(
+        Box<response::DescribeSecurityGroupVpcAssociationsResponse>,
+    ),
     /// DescribeSecurityGroups.
     DescribeSecurityGroups(Box<response::DescribeSecurityGroupsResponse>),
+    /// DescribeStaleSecurityGroups.
+    DescribeStaleSecurityGroups(Box<response::DescribeStaleSecurityGroupsResponse>),
     /// DescribeSubnets.
     DescribeSubnets(Box<response::DescribeSubnetsResponse>),
     /// DescribeTags.
@@ -640,18 +504,34 @@ pub enum Response {
     DescribeVpcAttribute(Box<response::DescribeVpcAttributeResponse>),
     /// DescribeVpcs.
     DescribeVpcs(Box<response::DescribeVpcsResponse>),
+    /// DetachInternetGateway.
+    DetachInternetGateway(Box<response::DetachInternetGatewayResponse>),
     /// DetachNetworkInterface.
     DetachNetworkInterface(Box<response::DetachNetworkInterfaceResponse>),
+    /// DisassociateAddress.
+    DisassociateAddress(Box<response::DisassociateAddressResponse>),
+    /// DisassociateSecurityGroupVpc.
+    DisassociateSecurityGroupVpc(Box<response::DisassociateSecurityGroupVpcResponse>),
     /// DisassociateSubnetCidrBlock.
     DisassociateSubnetCidrBlock(Box<response::DisassociateSubnetCidrBlockResponse>),
     /// DisassociateVpcCidrBlock.
     DisassociateVpcCidrBlock(Box<response::DisassociateVpcCidrBlockResponse>),
     /// GetConsoleOutput.
     GetConsoleOutput(Box<response::GetConsoleOutputResponse>),
+    /// GetManagedPrefixListAssociations.
+    GetManagedPrefixListAssociations(Box<response::GetManagedPrefixListAssociationsResponse>),
+    /// GetManagedPrefixListEntries.
+    GetManagedPrefixListEntries(Box<response::GetManagedPrefixListEntriesResponse>),
+    /// GetSecurityGroupsForVpc.
+    GetSecurityGroupsForVpc(Box<response::GetSecurityGroupsForVpcResponse>),
     /// GetSubnetCidrReservations.
     GetSubnetCidrReservations(Box<response::GetSubnetCidrReservationsResponse>),
+    /// ModifyAddressAttribute.
+    ModifyAddressAttribute(Box<response::ModifyAddressAttributeResponse>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<response::ModifyInstanceAttributeResponse>),
+    /// ModifyManagedPrefixList.
+    ModifyManagedPrefixList(Box<response::ModifyManagedPrefixListResponse>),
     /// ModifyNetworkInterfaceAttribute.
     ModifyNetworkInterfaceAttribute(Box<response::ModifyNetworkInterfaceAttributeResponse>),
     /// ModifySecurityGroupRules.
@@ -662,8 +542,14 @@ pub enum Response {
     ModifyVpcAttribute(Box<response::ModifyVpcAttributeResponse>),
     /// RebootInstances.
     RebootInstances(Box<response::RebootInstancesResponse>),
+    /// ReleaseAddress.
+    ReleaseAddress(Box<response::ReleaseAddressResponse>),
+    /// ResetAddressAttribute.
+    ResetAddressAttribute(Box<response::ResetAddressAttributeResponse>),
     /// ResetNetworkInterfaceAttribute.
     ResetNetworkInterfaceAttribute(Box<response::ResetNetworkInterfaceAttributeResponse>),
+    /// RestoreManagedPrefixListVersion.
+    RestoreManagedPrefixListVersion(Box<response::RestoreManagedPrefixListVersionResponse>),
     /// RevokeSecurityGroupEgress.
     RevokeSecurityGroupEgress(Box<response::RevokeSecurityGroupEgressResponse>),
     /// RevokeSecurityGroupIngress.
@@ -693,21 +579,29 @@ pub enum Response {
 impl ToXml for Response {
     fn to_xml(&self, xml: &mut Xml) {
         match self {
+            Self::AllocateAddress(response) => response.to_xml(xml),
             Self::AssignIpv6Addresses(response) => response.to_xml(xml),
             Self::AssignPrivateIpAddresses(response) => response.to_xml(xml),
+            Self::AssociateAddress(response) => response.to_xml(xml),
+            Self::AssociateSecurityGroupVpc(response) => response.to_xml(xml),
             Self::AssociateSubnetCidrBlock(response) => response.to_xml(xml),
             Self::AssociateVpcCidrBlock(response) => response.to_xml(xml),
+            Self::AttachInternetGateway(response) => response.to_xml(xml),
             Self::AttachNetworkInterface(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupEgress(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupIngress(response) => response.to_xml(xml),
             Self::CreateDefaultSubnet(response) => response.to_xml(xml),
             Self::CreateDefaultVpc(response) => response.to_xml(xml),
+            Self::CreateInternetGateway(response) => response.to_xml(xml),
+            Self::CreateManagedPrefixList(response) => response.to_xml(xml),
             Self::CreateNetworkInterface(response) => response.to_xml(xml),
             Self::CreateSecurityGroup(response) => response.to_xml(xml),
             Self::CreateSubnet(response) => response.to_xml(xml),
             Self::CreateSubnetCidrReservation(response) => response.to_xml(xml),
             Self::CreateTags(response) => response.to_xml(xml),
             Self::CreateVpc(response) => response.to_xml(xml),
+            Self::DeleteInternetGateway(response) => response.to_xml(xml),
+            Self::DeleteManagedPrefixList(response) => response.to_xml(xml),
             Self::DeleteNetworkInterface(response) => response.to_xml(xml),
             Self::DeleteSecurityGroup(response) => response.to_xml(xml),
             Self::DeleteSubnet(response) => response.to_xml(xml),
@@ -715,34 +609,54 @@ impl ToXml for Response {
             Self::DeleteTags(response) => response.to_xml(xml),
             Self::DeleteVpc(response) => response.to_xml(xml),
             Self::DescribeAccountAttributes(response) => response.to_xml(xml),
+            Self::DescribeAddresses(response) => response.to_xml(xml),
+            Self::DescribeAddressesAttribute(response) => response.to_xml(xml),
             Self::DescribeAvailabilityZones(response) => response.to_xml(xml),
             Self::DescribeImages(response) => response.to_xml(xml),
             Self::DescribeInstanceAttribute(response) => response.to_xml(xml),
             Self::DescribeInstanceStatus(response) => response.to_xml(xml),
             Self::DescribeInstanceTypes(response) => response.to_xml(xml),
             Self::DescribeInstances(response) => response.to_xml(xml),
+            Self::DescribeInternetGateways(response) => response.to_xml(xml),
             Self::DescribeIpv6Pools(response) => response.to_xml(xml),
+            Self::DescribeManagedPrefixLists(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaces(response) => response.to_xml(xml),
+            Self::DescribePrefixLists(response) => response.to_xml(xml),
+            Self::DescribePublicIpv4Pools(response) => response.to_xml(xml),
             Self::DescribeRegions(response) => response.to_xml(xml),
+            Self::DescribeSecurityGroupReferences(response) => response.to_xml(xml),
             Self::DescribeSecurityGroupRules(response) => response.to_xml(xml),
+            Self::DescribeSecurityGroupVpcAssociations(response) => response.to_xml(xml),
             Self::DescribeSecurityGroups(response) => response.to_xml(xml),
+            Self::DescribeStaleSecurityGroups(response) => response.to_xml(xml),
             Self::DescribeSubnets(response) => response.to_xml(xml),
             Self::DescribeTags(response) => response.to_xml(xml),
             Self::DescribeVpcAttribute(response) => response.to_xml(xml),
             Self::DescribeVpcs(response) => response.to_xml(xml),
+            Self::DetachInternetGateway(response) => response.to_xml(xml),
             Self::DetachNetworkInterface(response) => response.to_xml(xml),
+            Self::DisassociateAddress(response) => response.to_xml(xml),
+            Self::DisassociateSecurityGroupVpc(response) => response.to_xml(xml),
             Self::DisassociateSubnetCidrBlock(response) => response.to_xml(xml),
             Self::DisassociateVpcCidrBlock(response) => response.to_xml(xml),
             Self::GetConsoleOutput(response) => response.to_xml(xml),
+            Self::GetManagedPrefixListAssociations(response) => response.to_xml(xml),
+            Self::GetManagedPrefixListEntries(response) => response.to_xml(xml),
+            Self::GetSecurityGroupsForVpc(response) => response.to_xml(xml),
             Self::GetSubnetCidrReservations(response) => response.to_xml(xml),
+            Self::ModifyAddressAttribute(response) => response.to_xml(xml),
             Self::ModifyInstanceAttribute(response) => response.to_xml(xml),
+            Self::ModifyManagedPrefixList(response) => response.to_xml(xml),
             Self::ModifyNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::ModifySecurityGroupRules(response) => response.to_xml(xml),
             Self::ModifySubnetAttribute(response) => response.to_xml(xml),
             Self::ModifyVpcAttribute(response) => response.to_xml(xml),
             Self::RebootInstances(response) => response.to_xml(xml),
+            Self::ReleaseAddress(response) => response.to_xml(xml),
+            Self::ResetAddressAttribute(response) => response.to_xml(xml),
             Self::ResetNetworkInterfaceAttribute(response) => response.to_xml(xml),
+            Self::RestoreManagedPrefixListVersion(response) => response.to_xml(xml),
             Self::RevokeSecurityGroupEgress(response) => response.to_xml(xml),
             Self::RevokeSecurityGroupIngress(response) => response.to_xml(xml),
             Self::RunInstances(response) => response.to_xml(xml),
@@ -754,6 +668,12 @@ impl ToXml for Response {
             Self::UpdateSecurityGroupRuleDescriptionsEgress(response) => response.to_xml(xml),
             Self::UpdateSecurityGroupRuleDescriptionsIngress(response) => response.to_xml(xml),
         }
+    }
+}
+
+impl From<response::AllocateAddressResponse> for Response {
+    fn from(response: response::AllocateAddressResponse) -> Self {
+        Self::AllocateAddress(Box::new(response))
     }
 }
 
@@ -769,6 +689,18 @@ impl From<response::AssignPrivateIpAddressesResponse> for Response {
     }
 }
 
+impl From<response::AssociateAddressResponse> for Response {
+    fn from(response: response::AssociateAddressResponse) -> Self {
+        Self::AssociateAddress(Box::new(response))
+    }
+}
+
+impl From<response::AssociateSecurityGroupVpcResponse> for Response {
+    fn from(response: response::AssociateSecurityGroupVpcResponse) -> Self {
+        Self::AssociateSecurityGroupVpc(Box::new(response))
+    }
+}
+
 impl From<response::AssociateSubnetCidrBlockResponse> for Response {
     fn from(response: response::AssociateSubnetCidrBlockResponse) -> Self {
         Self::AssociateSubnetCidrBlock(Box::new(response))
@@ -778,6 +710,12 @@ impl From<response::AssociateSubnetCidrBlockResponse> for Response {
 impl From<response::AssociateVpcCidrBlockResponse> for Response {
     fn from(response: response::AssociateVpcCidrBlockResponse) -> Self {
         Self::AssociateVpcCidrBlock(Box::new(response))
+    }
+}
+
+impl From<response::AttachInternetGatewayResponse> for Response {
+    fn from(response: response::AttachInternetGatewayResponse) -> Self {
+        Self::AttachInternetGateway(Box::new(response))
     }
 }
 
@@ -808,6 +746,18 @@ impl From<response::CreateDefaultSubnetResponse> for Response {
 impl From<response::CreateDefaultVpcResponse> for Response {
     fn from(response: response::CreateDefaultVpcResponse) -> Self {
         Self::CreateDefaultVpc(Box::new(response))
+    }
+}
+
+impl From<response::CreateInternetGatewayResponse> for Response {
+    fn from(response: response::CreateInternetGatewayResponse) -> Self {
+        Self::CreateInternetGateway(Box::new(response))
+    }
+}
+
+impl From<response::CreateManagedPrefixListResponse> for Response {
+    fn from(response: response::CreateManagedPrefixListResponse) -> Self {
+        Self::CreateManagedPrefixList(Box::new(response))
     }
 }
 
@@ -844,6 +794,18 @@ impl From<response::CreateTagsResponse> for Response {
 impl From<response::CreateVpcResponse> for Response {
     fn from(response: response::CreateVpcResponse) -> Self {
         Self::CreateVpc(Box::new(response))
+    }
+}
+
+impl From<response::DeleteInternetGatewayResponse> for Response {
+    fn from(response: response::DeleteInternetGatewayResponse) -> Self {
+        Self::DeleteInternetGateway(Box::new(response))
+    }
+}
+
+impl From<response::DeleteManagedPrefixListResponse> for Response {
+    fn from(response: response::DeleteManagedPrefixListResponse) -> Self {
+        Self::DeleteManagedPrefixList(Box::new(response))
     }
 }
 
@@ -889,6 +851,18 @@ impl From<response::DescribeAccountAttributesResponse> for Response {
     }
 }
 
+impl From<response::DescribeAddressesResponse> for Response {
+    fn from(response: response::DescribeAddressesResponse) -> Self {
+        Self::DescribeAddresses(Box::new(response))
+    }
+}
+
+impl From<response::DescribeAddressesAttributeResponse> for Response {
+    fn from(response: response::DescribeAddressesAttributeResponse) -> Self {
+        Self::DescribeAddressesAttribute(Box::new(response))
+    }
+}
+
 impl From<response::DescribeAvailabilityZonesResponse> for Response {
     fn from(response: response::DescribeAvailabilityZonesResponse) -> Self {
         Self::DescribeAvailabilityZones(Box::new(response))
@@ -925,9 +899,21 @@ impl From<response::DescribeInstancesResponse> for Response {
     }
 }
 
+impl From<response::DescribeInternetGatewaysResponse> for Response {
+    fn from(response: response::DescribeInternetGatewaysResponse) -> Self {
+        Self::DescribeInternetGateways(Box::new(response))
+    }
+}
+
 impl From<response::DescribeIpv6PoolsResponse> for Response {
     fn from(response: response::DescribeIpv6PoolsResponse) -> Self {
         Self::DescribeIpv6Pools(Box::new(response))
+    }
+}
+
+impl From<response::DescribeManagedPrefixListsResponse> for Response {
+    fn from(response: response::DescribeManagedPrefixListsResponse) -> Self {
+        Self::DescribeManagedPrefixLists(Box::new(response))
     }
 }
 
@@ -943,9 +929,27 @@ impl From<response::DescribeNetworkInterfacesResponse> for Response {
     }
 }
 
+impl From<response::DescribePrefixListsResponse> for Response {
+    fn from(response: response::DescribePrefixListsResponse) -> Self {
+        Self::DescribePrefixLists(Box::new(response))
+    }
+}
+
+impl From<response::DescribePublicIpv4PoolsResponse> for Response {
+    fn from(response: response::DescribePublicIpv4PoolsResponse) -> Self {
+        Self::DescribePublicIpv4Pools(Box::new(response))
+    }
+}
+
 impl From<response::DescribeRegionsResponse> for Response {
     fn from(response: response::DescribeRegionsResponse) -> Self {
         Self::DescribeRegions(Box::new(response))
+    }
+}
+
+impl From<response::DescribeSecurityGroupReferencesResponse> for Response {
+    fn from(response: response::DescribeSecurityGroupReferencesResponse) -> Self {
+        Self::DescribeSecurityGroupReferences(Box::new(response))
     }
 }
 
@@ -955,9 +959,21 @@ impl From<response::DescribeSecurityGroupRulesResponse> for Response {
     }
 }
 
+impl From<response::DescribeSecurityGroupVpcAssociationsResponse> for Response {
+    fn from(response: response::DescribeSecurityGroupVpcAssociationsResponse) -> Self {
+        Self::DescribeSecurityGroupVpcAssociations(Box::new(response))
+    }
+}
+
 impl From<response::DescribeSecurityGroupsResponse> for Response {
     fn from(response: response::DescribeSecurityGroupsResponse) -> Self {
         Self::DescribeSecurityGroups(Box::new(response))
+    }
+}
+
+impl From<response::DescribeStaleSecurityGroupsResponse> for Response {
+    fn from(response: response::DescribeStaleSecurityGroupsResponse) -> Self {
+        Self::DescribeStaleSecurityGroups(Box::new(response))
     }
 }
 
@@ -985,9 +1001,27 @@ impl From<response::DescribeVpcsResponse> for Response {
     }
 }
 
+impl From<response::DetachInternetGatewayResponse> for Response {
+    fn from(response: response::DetachInternetGatewayResponse) -> Self {
+        Self::DetachInternetGateway(Box::new(response))
+    }
+}
+
 impl From<response::DetachNetworkInterfaceResponse> for Response {
     fn from(response: response::DetachNetworkInterfaceResponse) -> Self {
         Self::DetachNetworkInterface(Box::new(response))
+    }
+}
+
+impl From<response::DisassociateAddressResponse> for Response {
+    fn from(response: response::DisassociateAddressResponse) -> Self {
+        Self::DisassociateAddress(Box::new(response))
+    }
+}
+
+impl From<response::DisassociateSecurityGroupVpcResponse> for Response {
+    fn from(response: response::DisassociateSecurityGroupVpcResponse) -> Self {
+        Self::DisassociateSecurityGroupVpc(Box::new(response))
     }
 }
 
@@ -1009,15 +1043,45 @@ impl From<response::GetConsoleOutputResponse> for Response {
     }
 }
 
+impl From<response::GetManagedPrefixListAssociationsResponse> for Response {
+    fn from(response: response::GetManagedPrefixListAssociationsResponse) -> Self {
+        Self::GetManagedPrefixListAssociations(Box::new(response))
+    }
+}
+
+impl From<response::GetManagedPrefixListEntriesResponse> for Response {
+    fn from(response: response::GetManagedPrefixListEntriesResponse) -> Self {
+        Self::GetManagedPrefixListEntries(Box::new(response))
+    }
+}
+
+impl From<response::GetSecurityGroupsForVpcResponse> for Response {
+    fn from(response: response::GetSecurityGroupsForVpcResponse) -> Self {
+        Self::GetSecurityGroupsForVpc(Box::new(response))
+    }
+}
+
 impl From<response::GetSubnetCidrReservationsResponse> for Response {
     fn from(response: response::GetSubnetCidrReservationsResponse) -> Self {
         Self::GetSubnetCidrReservations(Box::new(response))
     }
 }
 
+impl From<response::ModifyAddressAttributeResponse> for Response {
+    fn from(response: response::ModifyAddressAttributeResponse) -> Self {
+        Self::ModifyAddressAttribute(Box::new(response))
+    }
+}
+
 impl From<response::ModifyInstanceAttributeResponse> for Response {
     fn from(response: response::ModifyInstanceAttributeResponse) -> Self {
         Self::ModifyInstanceAttribute(Box::new(response))
+    }
+}
+
+impl From<response::ModifyManagedPrefixListResponse> for Response {
+    fn from(response: response::ModifyManagedPrefixListResponse) -> Self {
+        Self::ModifyManagedPrefixList(Box::new(response))
     }
 }
 
@@ -1051,9 +1115,27 @@ impl From<response::RebootInstancesResponse> for Response {
     }
 }
 
+impl From<response::ReleaseAddressResponse> for Response {
+    fn from(response: response::ReleaseAddressResponse) -> Self {
+        Self::ReleaseAddress(Box::new(response))
+    }
+}
+
+impl From<response::ResetAddressAttributeResponse> for Response {
+    fn from(response: response::ResetAddressAttributeResponse) -> Self {
+        Self::ResetAddressAttribute(Box::new(response))
+    }
+}
+
 impl From<response::ResetNetworkInterfaceAttributeResponse> for Response {
     fn from(response: response::ResetNetworkInterfaceAttributeResponse) -> Self {
         Self::ResetNetworkInterfaceAttribute(Box::new(response))
+    }
+}
+
+impl From<response::RestoreManagedPrefixListVersionResponse> for Response {
+    fn from(response: response::RestoreManagedPrefixListVersionResponse) -> Self {
+        Self::RestoreManagedPrefixListVersion(Box::new(response))
     }
 }
 
@@ -1117,6 +1199,98 @@ impl From<response::UpdateSecurityGroupRuleDescriptionsIngressResponse> for Resp
     }
 }
 
+/// The operations, by name.
+pub static OPERATIONS: &[&str] = &[
+    "AllocateAddress",
+    "AssignIpv6Addresses",
+    "AssignPrivateIpAddresses",
+    "AssociateAddress",
+    "AssociateSecurityGroupVpc",
+    "AssociateSubnetCidrBlock",
+    "AssociateVpcCidrBlock",
+    "AttachInternetGateway",
+    "AttachNetworkInterface",
+    "AuthorizeSecurityGroupEgress",
+    "AuthorizeSecurityGroupIngress",
+    "CreateDefaultSubnet",
+    "CreateDefaultVpc",
+    "CreateInternetGateway",
+    "CreateManagedPrefixList",
+    "CreateNetworkInterface",
+    "CreateSecurityGroup",
+    "CreateSubnet",
+    "CreateSubnetCidrReservation",
+    "CreateTags",
+    "CreateVpc",
+    "DeleteInternetGateway",
+    "DeleteManagedPrefixList",
+    "DeleteNetworkInterface",
+    "DeleteSecurityGroup",
+    "DeleteSubnet",
+    "DeleteSubnetCidrReservation",
+    "DeleteTags",
+    "DeleteVpc",
+    "DescribeAccountAttributes",
+    "DescribeAddresses",
+    "DescribeAddressesAttribute",
+    "DescribeAvailabilityZones",
+    "DescribeImages",
+    "DescribeInstanceAttribute",
+    "DescribeInstanceStatus",
+    "DescribeInstanceTypes",
+    "DescribeInstances",
+    "DescribeInternetGateways",
+    "DescribeIpv6Pools",
+    "DescribeManagedPrefixLists",
+    "DescribeNetworkInterfaceAttribute",
+    "DescribeNetworkInterfaces",
+    "DescribePrefixLists",
+    "DescribePublicIpv4Pools",
+    "DescribeRegions",
+    "DescribeSecurityGroupReferences",
+    "DescribeSecurityGroupRules",
+    "DescribeSecurityGroupVpcAssociations",
+    "DescribeSecurityGroups",
+    "DescribeStaleSecurityGroups",
+    "DescribeSubnets",
+    "DescribeTags",
+    "DescribeVpcAttribute",
+    "DescribeVpcs",
+    "DetachInternetGateway",
+    "DetachNetworkInterface",
+    "DisassociateAddress",
+    "DisassociateSecurityGroupVpc",
+    "DisassociateSubnetCidrBlock",
+    "DisassociateVpcCidrBlock",
+    "GetConsoleOutput",
+    "GetManagedPrefixListAssociations",
+    "GetManagedPrefixListEntries",
+    "GetSecurityGroupsForVpc",
+    "GetSubnetCidrReservations",
+    "ModifyAddressAttribute",
+    "ModifyInstanceAttribute",
+    "ModifyManagedPrefixList",
+    "ModifyNetworkInterfaceAttribute",
+    "ModifySecurityGroupRules",
+    "ModifySubnetAttribute",
+    "ModifyVpcAttribute",
+    "RebootInstances",
+    "ReleaseAddress",
+    "ResetAddressAttribute",
+    "ResetNetworkInterfaceAttribute",
+    "RestoreManagedPrefixListVersion",
+    "RevokeSecurityGroupEgress",
+    "RevokeSecurityGroupIngress",
+    "RunInstances",
+    "StartInstances",
+    "StopInstances",
+    "TerminateInstances",
+    "UnassignIpv6Addresses",
+    "UnassignPrivateIpAddresses",
+    "UpdateSecurityGroupRuleDescriptionsEgress",
+    "UpdateSecurityGroupRuleDescriptionsIngress",
+];
+
 /// AWS's other operations, by name.
 static NOT_IMPLEMENTED: &[&str] = &[
     "AcceptAddressTransfer",
@@ -1129,12 +1303,10 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AcceptVpcEndpointConnections",
     "AcceptVpcPeeringConnection",
     "AdvertiseByoipCidr",
-    "AllocateAddress",
     "AllocateHosts",
     "AllocateIpamPoolCidr",
     "ApplySecurityGroupsToClientVpnTargetNetwork",
     "AssignPrivateNatGatewayAddress",
-    "AssociateAddress",
     "AssociateCapacityReservationBillingOwner",
     "AssociateClientVpnTargetNetwork",
     "AssociateDhcpOptions",
@@ -1146,13 +1318,11 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AssociateNatGatewayAddress",
     "AssociateRouteServer",
     "AssociateRouteTable",
-    "AssociateSecurityGroupVpc",
     "AssociateTransitGatewayMulticastDomain",
     "AssociateTransitGatewayPolicyTable",
     "AssociateTransitGatewayRouteTable",
     "AssociateTrunkInterface",
     "AttachClassicLinkVpc",
-    "AttachInternetGateway",
     "AttachVerifiedAccessTrustProvider",
     "AttachVolume",
     "AttachVpnGateway",
@@ -1195,7 +1365,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateInstanceConnectEndpoint",
     "CreateInstanceEventWindow",
     "CreateInstanceExportTask",
-    "CreateInternetGateway",
     "CreateInterruptibleCapacityReservationAllocation",
     "CreateIpam",
     "CreateIpamExternalResourceVerificationToken",
@@ -1215,7 +1384,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateLocalGatewayVirtualInterface",
     "CreateLocalGatewayVirtualInterfaceGroup",
     "CreateMacSystemIntegrityProtectionModificationTask",
-    "CreateManagedPrefixList",
     "CreateNatGateway",
     "CreateNetworkAcl",
     "CreateNetworkAclEntry",
@@ -1285,7 +1453,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteImageUsageReport",
     "DeleteInstanceConnectEndpoint",
     "DeleteInstanceEventWindow",
-    "DeleteInternetGateway",
     "DeleteIpam",
     "DeleteIpamExternalResourceVerificationToken",
     "DeleteIpamPolicy",
@@ -1303,7 +1470,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteLocalGatewayRouteTableVpcAssociation",
     "DeleteLocalGatewayVirtualInterface",
     "DeleteLocalGatewayVirtualInterfaceGroup",
-    "DeleteManagedPrefixList",
     "DeleteNatGateway",
     "DeleteNetworkAcl",
     "DeleteNetworkAclEntry",
@@ -1366,8 +1532,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeregisterTransitGatewayMulticastGroupMembers",
     "DeregisterTransitGatewayMulticastGroupSources",
     "DescribeAddressTransfers",
-    "DescribeAddresses",
-    "DescribeAddressesAttribute",
     "DescribeAggregateIdFormat",
     "DescribeAwsNetworkPerformanceMetricSubscriptions",
     "DescribeBundleTasks",
@@ -1427,7 +1591,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeInstanceSqlHaStates",
     "DescribeInstanceTopology",
     "DescribeInstanceTypeOfferings",
-    "DescribeInternetGateways",
     "DescribeIpamByoasn",
     "DescribeIpamExternalResourceVerificationTokens",
     "DescribeIpamPolicies",
@@ -1451,7 +1614,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeLockedSnapshots",
     "DescribeMacHosts",
     "DescribeMacModificationTasks",
-    "DescribeManagedPrefixLists",
     "DescribeMovingAddresses",
     "DescribeNatGateways",
     "DescribeNetworkAcls",
@@ -1462,9 +1624,7 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeNetworkInterfacePermissions",
     "DescribeOutpostLags",
     "DescribePlacementGroups",
-    "DescribePrefixLists",
     "DescribePrincipalIdFormat",
-    "DescribePublicIpv4Pools",
     "DescribeReplaceRootVolumeTasks",
     "DescribeReservedInstances",
     "DescribeReservedInstancesListings",
@@ -1479,8 +1639,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeSecondaryInterfaces",
     "DescribeSecondaryNetworks",
     "DescribeSecondarySubnets",
-    "DescribeSecurityGroupReferences",
-    "DescribeSecurityGroupVpcAssociations",
     "DescribeServiceLinkVirtualInterfaces",
     "DescribeSnapshotAttribute",
     "DescribeSnapshotTierStatus",
@@ -1491,7 +1649,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeSpotFleetRequests",
     "DescribeSpotInstanceRequests",
     "DescribeSpotPriceHistory",
-    "DescribeStaleSecurityGroups",
     "DescribeStoreImageTasks",
     "DescribeTrafficMirrorFilterRules",
     "DescribeTrafficMirrorFilters",
@@ -1535,7 +1692,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeVpnConnections",
     "DescribeVpnGateways",
     "DetachClassicLinkVpc",
-    "DetachInternetGateway",
     "DetachVerifiedAccessTrustProvider",
     "DetachVolume",
     "DetachVpnGateway",
@@ -1560,7 +1716,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DisableVgwRoutePropagation",
     "DisableVpcClassicLink",
     "DisableVpcClassicLinkDnsSupport",
-    "DisassociateAddress",
     "DisassociateCapacityReservationBillingOwner",
     "DisassociateClientVpnTargetNetwork",
     "DisassociateEnclaveCertificateIamRole",
@@ -1571,7 +1726,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DisassociateNatGatewayAddress",
     "DisassociateRouteServer",
     "DisassociateRouteTable",
-    "DisassociateSecurityGroupVpc",
     "DisassociateTransitGatewayMulticastDomain",
     "DisassociateTransitGatewayPolicyTable",
     "DisassociateTransitGatewayRouteTable",
@@ -1643,8 +1797,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "GetIpamPrefixListResolverVersions",
     "GetIpamResourceCidrs",
     "GetLaunchTemplateData",
-    "GetManagedPrefixListAssociations",
-    "GetManagedPrefixListEntries",
     "GetManagedResourceVisibility",
     "GetNetworkInsightsAccessScopeAnalysisFindings",
     "GetNetworkInsightsAccessScopeContent",
@@ -1653,7 +1805,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "GetRouteServerAssociations",
     "GetRouteServerPropagations",
     "GetRouteServerRoutingDatabase",
-    "GetSecurityGroupsForVpc",
     "GetSerialConsoleAccessStatus",
     "GetSnapshotBlockPublicAccessState",
     "GetSpotPlacementScores",
@@ -1682,7 +1833,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ListSnapshotsInRecycleBin",
     "ListVolumesInRecycleBin",
     "LockSnapshot",
-    "ModifyAddressAttribute",
     "ModifyAvailabilityZoneGroup",
     "ModifyCapacityReservation",
     "ModifyCapacityReservationFleet",
@@ -1717,7 +1867,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifyIpamScope",
     "ModifyLaunchTemplate",
     "ModifyLocalGatewayRoute",
-    "ModifyManagedPrefixList",
     "ModifyManagedResourceVisibility",
     "ModifyPrivateDnsNameOptions",
     "ModifyPublicIpDnsNameOptions",
@@ -1780,7 +1929,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "RejectTransitGatewayVpcAttachment",
     "RejectVpcEndpointConnections",
     "RejectVpcPeeringConnection",
-    "ReleaseAddress",
     "ReleaseHosts",
     "ReleaseIpamPoolAllocation",
     "ReplaceIamInstanceProfileAssociation",
@@ -1794,7 +1942,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ReportInstanceStatus",
     "RequestSpotFleet",
     "RequestSpotInstances",
-    "ResetAddressAttribute",
     "ResetEbsDefaultKmsKeyId",
     "ResetFpgaImageAttribute",
     "ResetImageAttribute",
@@ -1802,7 +1949,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ResetSnapshotAttribute",
     "RestoreAddressToClassic",
     "RestoreImageFromRecycleBin",
-    "RestoreManagedPrefixListVersion",
     "RestoreSnapshotFromRecycleBin",
     "RestoreSnapshotTier",
     "RestoreVolumeFromRecycleBin",

@@ -2,13 +2,18 @@
 
 //! Answers, one file per resource.
 
+pub(in crate::generated) mod address;
 pub(in crate::generated) mod common;
 pub(in crate::generated) mod image;
 pub(in crate::generated) mod instance;
 pub(in crate::generated) mod instance_type;
+pub(in crate::generated) mod internet_gateway;
 pub(in crate::generated) mod network_interface;
+pub(in crate::generated) mod prefix_list;
 pub(in crate::generated) mod region;
 pub(in crate::generated) mod security_group;
+pub(in crate::generated) mod security_group_reference;
+pub(in crate::generated) mod security_group_vpc_association;
 pub(in crate::generated) mod subnet;
 pub(in crate::generated) mod subnet_cidr_block;
 pub(in crate::generated) mod subnet_cidr_reservation;
@@ -16,13 +21,18 @@ pub(in crate::generated) mod tag;
 pub(in crate::generated) mod vpc;
 pub(in crate::generated) mod vpc_cidr_block;
 
+pub use address::*;
 pub use common::*;
 pub use image::*;
 pub use instance::*;
 pub use instance_type::*;
+pub use internet_gateway::*;
 pub use network_interface::*;
+pub use prefix_list::*;
 pub use region::*;
 pub use security_group::*;
+pub use security_group_reference::*;
+pub use security_group_vpc_association::*;
 pub use subnet::*;
 pub use subnet_cidr_block::*;
 pub use subnet_cidr_reservation::*;

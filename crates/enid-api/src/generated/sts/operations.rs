@@ -63,6 +63,9 @@ impl From<response::GetCallerIdentityResponse> for Response {
     }
 }
 
+/// The operations, by name.
+pub static OPERATIONS: &[&str] = &["GetCallerIdentity"];
+
 /// AWS's other operations, by name.
 static NOT_IMPLEMENTED: &[&str] = &[
     "AssumeRole",

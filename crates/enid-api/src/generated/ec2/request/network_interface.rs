@@ -238,6 +238,8 @@ pub struct ModifyNetworkInterfaceAttributeRequest {
     pub enable_primary_ipv6: Option<bool>,
     /// `ConnectionTrackingSpecification`.
     pub connection_tracking_specification: Option<ConnectionTrackingSpecificationRequest>,
+    /// `AssociatePublicIpAddress`.
+    pub associate_public_ip_address: Option<bool>,
     /// `NetworkInterfaceId`.
     pub network_interface_id: String,
     /// `Description`.
@@ -256,6 +258,7 @@ impl Read for ModifyNetworkInterfaceAttributeRequest {
             enable_primary_ipv6: params.optional("EnablePrimaryIpv6")?,
             connection_tracking_specification: params
                 .optional("ConnectionTrackingSpecification")?,
+            associate_public_ip_address: params.optional("AssociatePublicIpAddress")?,
             network_interface_id: params.required("NetworkInterfaceId")?,
             description: params.optional("Description")?,
             source_dest_check: params.optional("SourceDestCheck")?,
@@ -267,9 +270,7 @@ impl Read for ModifyNetworkInterfaceAttributeRequest {
 
 /// The members of ModifyNetworkInterfaceAttribute.
 pub(in crate::generated) static MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS: Shape = Shape::new(&[
-    Member::supported("AssociatePublicIpAddress", Kind::Scalar)
-        .only(&["false"])
-        .of(&["false", "true"]),
+    Member::supported("AssociatePublicIpAddress", Kind::Scalar),
     Member::refused("AssociatedSubnetId"),
     Member::supported(
         "Attachment",

@@ -453,6 +453,8 @@ pub struct IpPermission {
     pub ip_ranges: Vec<IpRange>,
     /// `Ipv6Ranges`.
     pub ipv6_ranges: Vec<Ipv6Range>,
+    /// `PrefixListIds`.
+    pub prefix_list_ids: Vec<PrefixListId>,
 }
 
 impl Read for IpPermission {
@@ -464,6 +466,7 @@ impl Read for IpPermission {
             user_id_group_pairs: params.list("Groups")?,
             ip_ranges: params.list("IpRanges")?,
             ipv6_ranges: params.list("Ipv6Ranges")?,
+            prefix_list_ids: params.list("PrefixListIds")?,
         })
     }
 }
@@ -504,6 +507,24 @@ impl Read for Ipv6Range {
     }
 }
 
+/// The request structure PrefixListId.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PrefixListId {
+    /// `Description`.
+    pub description: Option<String>,
+    /// `PrefixListId`.
+    pub prefix_list_id: Option<String>,
+}
+
+impl Read for PrefixListId {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            description: params.optional("Description")?,
+            prefix_list_id: params.optional("PrefixListId")?,
+        })
+    }
+}
+
 /// The request structure SecurityGroupRuleDescription.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SecurityGroupRuleDescription {
@@ -535,6 +556,8 @@ pub struct SecurityGroupRuleRequest {
     pub cidr_ipv4: Option<String>,
     /// `CidrIpv6`.
     pub cidr_ipv6: Option<String>,
+    /// `PrefixListId`.
+    pub prefix_list_id: Option<String>,
     /// `ReferencedGroupId`.
     pub referenced_group_id: Option<String>,
     /// `Description`.
@@ -549,6 +572,7 @@ impl Read for SecurityGroupRuleRequest {
             to_port: params.optional("ToPort")?,
             cidr_ipv4: params.optional("CidrIpv4")?,
             cidr_ipv6: params.optional("CidrIpv6")?,
+            prefix_list_id: params.optional("PrefixListId")?,
             referenced_group_id: params.optional("ReferencedGroupId")?,
             description: params.optional("Description")?,
         })
@@ -584,6 +608,12 @@ pub struct UserIdGroupPair {
     pub group_name: Option<String>,
     /// `GroupId`.
     pub group_id: Option<String>,
+    /// `VpcId`.
+    pub vpc_id: Option<String>,
+    /// `VpcPeeringConnectionId`.
+    pub vpc_peering_connection_id: Option<String>,
+    /// `PeeringStatus`.
+    pub peering_status: Option<String>,
 }
 
 impl Read for UserIdGroupPair {
@@ -593,6 +623,9 @@ impl Read for UserIdGroupPair {
             user_id: params.optional("UserId")?,
             group_name: params.optional("GroupName")?,
             group_id: params.optional("GroupId")?,
+            vpc_id: params.optional("VpcId")?,
+            vpc_peering_connection_id: params.optional("VpcPeeringConnectionId")?,
+            peering_status: params.optional("PeeringStatus")?,
         })
     }
 }
@@ -604,7 +637,10 @@ pub(super) static IP_PERMISSION: Shape = Shape::new(&[
     Member::supported("IpProtocol", Kind::Scalar),
     Member::supported("IpRanges", Kind::List(&Kind::Structure(&IP_RANGE))),
     Member::supported("Ipv6Ranges", Kind::List(&Kind::Structure(&IPV6_RANGE))),
-    Member::refused("PrefixListIds"),
+    Member::supported(
+        "PrefixListIds",
+        Kind::List(&Kind::Structure(&PREFIX_LIST_ID)),
+    ),
     Member::supported("ToPort", Kind::Scalar),
 ]);
 
@@ -620,6 +656,12 @@ pub(super) static IPV6_RANGE: Shape = Shape::new(&[
     Member::supported("Description", Kind::Scalar),
 ]);
 
+/// The members of PrefixListId.
+pub(super) static PREFIX_LIST_ID: Shape = Shape::new(&[
+    Member::supported("Description", Kind::Scalar),
+    Member::supported("PrefixListId", Kind::Scalar),
+]);
+
 /// The members of SecurityGroupRuleDescription.
 pub(super) static SECURITY_GROUP_RULE_DESCRIPTION: Shape = Shape::new(&[
     Member::supported("Description", Kind::Scalar),
@@ -633,7 +675,7 @@ pub(super) static SECURITY_GROUP_RULE_REQUEST: Shape = Shape::new(&[
     Member::supported("Description", Kind::Scalar),
     Member::supported("FromPort", Kind::Scalar),
     Member::supported("IpProtocol", Kind::Scalar),
-    Member::refused("PrefixListId"),
+    Member::supported("PrefixListId", Kind::Scalar),
     Member::supported("ReferencedGroupId", Kind::Scalar),
     Member::supported("ToPort", Kind::Scalar),
 ]);
@@ -652,8 +694,8 @@ pub(super) static USER_ID_GROUP_PAIR: Shape = Shape::new(&[
     Member::supported("Description", Kind::Scalar),
     Member::supported("GroupId", Kind::Scalar),
     Member::supported("GroupName", Kind::Scalar),
-    Member::refused("PeeringStatus"),
+    Member::supported("PeeringStatus", Kind::Scalar),
     Member::supported("UserId", Kind::Scalar),
-    Member::refused("VpcId"),
-    Member::refused("VpcPeeringConnectionId"),
+    Member::supported("VpcId", Kind::Scalar),
+    Member::supported("VpcPeeringConnectionId", Kind::Scalar),
 ]);

@@ -144,6 +144,8 @@ pub(in crate::generated) static DESCRIBE_SUBNETS_MEMBERS: Shape = Shape::new(&[
 pub struct ModifySubnetAttributeRequest {
     /// `AssignIpv6AddressOnCreation`.
     pub assign_ipv6_address_on_creation: Option<AttributeBooleanValue>,
+    /// `MapPublicIpOnLaunch`.
+    pub map_public_ip_on_launch: Option<AttributeBooleanValue>,
     /// `SubnetId`.
     pub subnet_id: String,
 }
@@ -152,6 +154,7 @@ impl Read for ModifySubnetAttributeRequest {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
             assign_ipv6_address_on_creation: params.optional("AssignIpv6AddressOnCreation")?,
+            map_public_ip_on_launch: params.optional("MapPublicIpOnLaunch")?,
             subnet_id: params.required("SubnetId")?,
         })
     }
@@ -181,7 +184,7 @@ pub(in crate::generated) static MODIFY_SUBNET_ATTRIBUTE_MEMBERS: Shape = Shape::
     ),
     Member::supported(
         "MapPublicIpOnLaunch",
-        Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE_2),
+        Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE),
     ),
     Member::supported("PrivateDnsHostnameTypeOnLaunch", Kind::Scalar)
         .only(&["ip-name"])

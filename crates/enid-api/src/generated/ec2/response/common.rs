@@ -121,6 +121,40 @@ impl ToXml for Tag {
     }
 }
 
+/// The answer structure UserIdGroupPair.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UserIdGroupPair {
+    /// `description`.
+    pub description: Option<Text>,
+    /// `userId`.
+    pub user_id: Option<Text>,
+    /// `groupName`.
+    pub group_name: Option<Text>,
+    /// `groupId`.
+    pub group_id: Option<Text>,
+    /// `vpcId`.
+    pub vpc_id: Option<Text>,
+    /// `vpcPeeringConnectionId`.
+    pub vpc_peering_connection_id: Option<Text>,
+    /// `peeringStatus`.
+    pub peering_status: Option<Text>,
+}
+
+impl ToXml for UserIdGroupPair {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("description"), &self.description);
+        xml.optional(tag!("userId"), &self.user_id);
+        xml.optional(tag!("groupName"), &self.group_name);
+        xml.optional(tag!("groupId"), &self.group_id);
+        xml.optional(tag!("vpcId"), &self.vpc_id);
+        xml.optional(
+            tag!("vpcPeeringConnectionId"),
+            &self.vpc_peering_connection_id,
+        );
+        xml.optional(tag!("peeringStatus"), &self.peering_status);
+    }
+}
+
 /// The answer structure VpcCidrBlockAssociation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VpcCidrBlockAssociation {

@@ -1,0 +1,448 @@
+//! Internet gateways: what goes to the outside, what comes from there, and what turns around on the way.
+//!
+//! An IPv4 address is translated one to one: outside, an ENI has its public address and no other. IPv6
+//! addresses are the same on both sides. A packet to a public address of this installation does not go
+//! out: it comes back in to whoever has the address, with the sender's public address, and no security
+//! group is recognised by it.
+
+use crate::{
+    Scratch,
+    bytes::{Addr, MacPair},
+    journey::Journey,
+    owner::{owner, pool},
+    reason::Reason,
+    table::{EndpointKey, OUTSIDE, Pool},
+    tables::Tables,
+};
+
+/// Leaves a VPC by its internet gateway.
+#[inline(never)]
+pub(crate) fn out<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    let journey = &mut scratch.journey;
+    if journey.source.is_v4() {
+        if journey.via != 0 {
+            // A private NAT gateway sends nothing to the internet.
+            if journey.nat_public == Addr::UNSPECIFIED {
+                return Err(Reason::NatRoute);
+            }
+            journey.source = journey.nat_public;
+        } else {
+            journey.source = public_of(tables, journey)?;
+        }
+    } else {
+        let block = pool(tables, &journey.source).ok_or(Reason::NoPublicAddress)?;
+        if block.vpc != journey.vpc || block.flags & Pool::INTERNET_GATEWAY == 0 {
+            return Err(Reason::NoPublicAddress);
+        }
+    }
+    beyond(tables, scratch)
+}
+
+#[inline(never)]
+fn public_of<T: Tables>(tables: &T, journey: &Journey) -> Result<Addr, Reason> {
+    let key = EndpointKey {
+        vpc: journey.vpc,
+        addr: journey.source,
+    };
+    match tables.public_of(&key) {
+        Some(public) => Ok(public.addr),
+        None => Err(Reason::NoPublicAddress),
+    }
+}
+
+/// Leaves a VPC by its egress-only internet gateway.
+#[inline(never)]
+pub(crate) fn egress_only<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    let journey = &scratch.journey;
+    if journey.source.is_v4() {
+        return Err(Reason::NoRoute);
+    }
+    if owner(tables, journey.vpc, &journey.source) == 0 {
+        return Err(Reason::NoPublicAddress);
+    }
+    beyond(tables, scratch)
+}
+
+/// Finds the way of a packet that comes from the outside.
+#[inline(never)]
+pub(crate) fn from_outside<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    scratch.journey.begin(&scratch.packet, 0, 0);
+    if scratch.packet.source.is_no_source() || scratch.packet.source.is_link_local() {
+        return Err(Reason::SourceAddress);
+    }
+    if pool(tables, &scratch.packet.source).is_some_and(|pool| pool.flags & Pool::HOST == 0) {
+        return Err(Reason::OutsideSource);
+    }
+    beyond(tables, scratch)
+}
+
+/// Goes on from the internet: in again to a VPC of this installation, or to the outside.
+#[inline(never)]
+fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    let journey = &mut scratch.journey;
+    journey.vpc = 0;
+    journey.subnet = 0;
+    journey.is_member = false;
+    if let Some(public) = tables.public(&journey.target) {
+        journey.vpc = public.vpc;
+        journey.target = public.private;
+        journey.eni = public.eni;
+        return Ok(());
+    }
+    match pool(tables, &journey.target) {
+        Some(block) if block.flags & Pool::HOST == 0 => {
+            if block.vpc == 0 {
+                return Err(Reason::UnassignedAddress);
+            }
+            // Answers come in by an egress-only gateway as well.
+            let is_let_in =
+                block.flags & Pool::INTERNET_GATEWAY != 0 || scratch.carried.is_answer();
+            if !is_let_in {
+                return Err(Reason::NoInternetGateway);
+            }
+            journey.vpc = block.vpc;
+            journey.eni = owner(tables, block.vpc, &journey.target);
+            if journey.eni == 0 {
+                return Err(Reason::UnassignedAddress);
+            }
+            Ok(())
+        }
+        // What comes from the outside is not sent back there.
+        _ if scratch.source_eni == OUTSIDE => Err(Reason::NoRoute),
+        _ => {
+            let outside = tables.outside().ok_or(Reason::NoOutside)?;
+            journey.eni = OUTSIDE;
+            journey.is_to_outside = true;
+            journey.ifindex = outside.ifindex;
+            journey.hop.leaves = MacPair::new(outside.far_mac, outside.near_mac);
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Verdict;
+    use crate::ledger::{A, B, Change, D, Gate, World, device, query, reply};
+    use crate::ledger_wide::{
+        ALL, E, FAR, GATEWAY, NAT_PUBLIC, SENT_OUT, X, add_route, at, at_x, forward, from_x,
+        public, set_acl, to, v6, wide, wide_addr,
+    };
+    use crate::packet_builder::{PacketBuilder, Transport, arp_request};
+    use crate::table::{PoolKey, Route, RouteKey, TABLE_BITS, trie_id};
+
+    /// A world whose subnets 11, 12 and 31 have a route to the internet.
+    fn online(out: Gate, into: Gate) -> World {
+        let mut world = wide(out, into);
+        for subnet in [11, 12, 31] {
+            add_route(&mut world, subnet, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        }
+        world
+    }
+
+    /// Sends a packet that must go on as `arrives`.
+    #[track_caller]
+    fn goes(
+        world: &World,
+        from: u64,
+        packet: &PacketBuilder,
+        arrives: &PacketBuilder,
+        flows: isize,
+    ) {
+        let mut frame = packet.frame();
+        let change = Change::opened(flows, packet.packet().len() as u64);
+        let _ = world.send(from, &mut frame, &change);
+        assert_eq!(frame, arrives.frame());
+    }
+
+    /// The same from the outside.
+    #[track_caller]
+    fn comes(world: &World, packet: &PacketBuilder, arrives: &PacketBuilder, flows: isize) {
+        let mut frame = packet.frame();
+        let change = Change::opened(flows, packet.packet().len() as u64);
+        let _ = world.send_in(&mut frame, &change);
+        assert_eq!(frame, arrives.frame());
+    }
+
+    #[track_caller]
+    fn fails(world: &World, from: u64, packet: &PacketBuilder, reason: Reason) {
+        let verdict = world.send(from, &mut packet.frame(), &Change::dropped(reason));
+        assert_eq!(verdict, Verdict::Drop(reason));
+    }
+
+    #[track_caller]
+    fn refuses(world: &World, packet: &PacketBuilder, reason: Reason) {
+        let verdict = world.send_in(&mut packet.frame(), &Change::dropped(reason));
+        assert_eq!(verdict, Verdict::Drop(reason));
+    }
+
+    #[test]
+    fn an_eni_has_its_public_address_outside() {
+        let mut world = online(Gate::Everybody, Gate::Closed);
+        let mut frame = to(A, X, query()).frame();
+        assert_eq!(world.send(A, &mut frame, &Change::opened(2, 28)), SENT_OUT);
+        assert_eq!(frame, at_x(public(A), query()).frame());
+        let mut frame = from_x(public(A), reply()).frame();
+        assert_eq!(world.send_in(&mut frame, &Change::carried(28)), forward(A));
+        assert_eq!(frame, at(A, X, reply()).frame());
+        // By the flow table alone, tracked.
+        world.policy(A, Gate::Closed, Gate::Closed);
+        for _ in 0..2 {
+            goes(&world, A, &to(A, X, query()), &at_x(public(A), query()), 0);
+            comes(&world, &from_x(public(A), reply()), &at(A, X, reply()), 0);
+        }
+        // What nobody asked for is the receiver's gate's.
+        refuses(&world, &from_x(public(A), query()), Reason::IngressRule);
+    }
+
+    #[test]
+    fn every_protocol_is_translated_and_its_checksum_follows() {
+        for transport in [
+            Transport::syn(5, 6),
+            Transport::echo(7),
+            Transport::Other(47),
+            query(),
+        ] {
+            let world = online(Gate::Everybody, Gate::Everybody);
+            let mut packet = to(A, X, transport.clone());
+            let mut arrives = at_x(public(A), transport);
+            (packet.payload, arrives.payload) = (33, 33);
+            goes(&world, A, &packet, &arrives, 2);
+            goes(&world, A, &packet, &arrives, 0);
+        }
+    }
+
+    #[test]
+    fn a_udp_packet_without_a_checksum_gets_none() {
+        let world = online(Gate::Everybody, Gate::Everybody);
+        let (mut frame, mut wanted) = (to(A, X, query()).frame(), at_x(public(A), query()).frame());
+        frame[40..42].fill(0);
+        wanted[40..42].fill(0);
+        let _ = world.send(A, &mut frame, &Change::opened(2, 28));
+        assert_eq!(frame, wanted);
+    }
+
+    #[test]
+    fn whoever_has_no_public_address_stays_inside() {
+        let world = online(Gate::Everybody, Gate::Everybody);
+        fails(&world, B, &to(B, X, query()), Reason::NoPublicAddress);
+        goes(&world, A, &to(A, X, query()), &at_x(public(A), query()), 2);
+    }
+
+    #[test]
+    fn without_an_outside_nothing_leaves() {
+        let mut world = online(Gate::Everybody, Gate::Everybody);
+        world.memory.outside = Default::default();
+        fails(&world, A, &to(A, X, query()), Reason::NoOutside);
+    }
+
+    #[test]
+    fn a_connection_from_outside_needs_the_gate_the_acl_and_a_route_for_the_answer() {
+        let mut world = wide(Gate::Everybody, Gate::Everybody);
+        comes(&world, &from_x(public(D), query()), &at(D, X, query()), 2);
+        fails(&world, D, &to(D, X, reply()), Reason::NoRoute);
+        add_route(&mut world, 12, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        goes(&world, D, &to(D, X, reply()), &at_x(public(D), reply()), 0);
+        set_acl(&mut world, 12, None, Some(&[]));
+        refuses(&world, &from_x(public(D), query()), Reason::AclIngress);
+        world.policy(D, Gate::Closed, Gate::Neighbours);
+        set_acl(&mut world, 12, None, None);
+        let change = Change::dropped(Reason::IngressRule);
+        let _ = world.send_in(&mut from_x(public(D), Transport::echo(1)).frame(), &change);
+    }
+
+    #[test]
+    fn a_packet_to_a_public_address_turns_around_at_the_gateway() {
+        let world = online(Gate::Everybody, Gate::Everybody);
+        // Within the VPC and into another one, the sender shows its public address.
+        for (target, port) in [(D, 53), (E, 54)] {
+            let (there, back) = (
+                Transport::Udp { from: 9, to: port },
+                Transport::Udp { from: port, to: 9 },
+            );
+            let asked = at(target, public(A), there.clone());
+            goes(&world, A, &to(A, public(target), there.clone()), &asked, 2);
+            let answer = to(target, public(A), back.clone());
+            goes(&world, target, &answer, &at(A, public(target), back), 0);
+            goes(&world, A, &to(A, public(target), there), &asked, 0);
+        }
+        // Rules for neighbours do not know a public address.
+        let world = online(Gate::Everybody, Gate::Neighbours);
+        fails(&world, A, &to(A, public(D), query()), Reason::IngressRule);
+        world.passes(A, D, query(), 2);
+    }
+
+    #[test]
+    fn its_own_public_address_is_reached_but_not_from_the_same_port() {
+        let world = online(Gate::Everybody, Gate::Everybody);
+        goes(
+            &world,
+            A,
+            &to(A, public(A), query()),
+            &at(A, public(A), query()),
+            2,
+        );
+        let same = Transport::Udp { from: 5, to: 5 };
+        fails(&world, A, &to(A, public(A), same), Reason::OwnAddress);
+    }
+
+    #[test]
+    fn addresses_of_the_pool_never_go_out_nor_come_in() {
+        let world = online(Gate::Everybody, Gate::Everybody);
+        let nobody = Addr::v4([198, 18, 9, 9]);
+        fails(
+            &world,
+            A,
+            &to(A, nobody, query()),
+            Reason::UnassignedAddress,
+        );
+        refuses(&world, &from_x(nobody, query()), Reason::UnassignedAddress);
+        let mut spoofed = from_x(public(A), query());
+        spoofed.source = public(D);
+        refuses(&world, &spoofed, Reason::OutsideSource);
+        // The far end's own address is one of the pool.
+        let host = Addr::v4([198, 18, 0, 1]);
+        let mut arrives = at_x(public(A), query());
+        arrives.target = host;
+        goes(&world, A, &to(A, host, query()), &arrives, 2);
+        let mut asks = from_x(public(A), Transport::echo(4));
+        asks.source = host;
+        let mut frame = asks.frame();
+        assert_eq!(
+            world.send_in(&mut frame, &Change::opened(2, 28)),
+            forward(A)
+        );
+        // What is nobody's comes from nobody.
+        asks.source = Addr::v4([127, 0, 0, 1]);
+        refuses(&world, &asks, Reason::SourceAddress);
+        // And is not sent back.
+        refuses(&world, &from_x(X, Transport::echo(9)), Reason::NoRoute);
+        refuses(&world, &from_x(NAT_PUBLIC, query()), Reason::NatUnsolicited);
+    }
+
+    fn ipv6_route(world: &mut World, kind: u32) {
+        let key = RouteKey {
+            prefix_len: TABLE_BITS,
+            table: trie_id(11),
+            addr: Addr::UNSPECIFIED,
+        };
+        let route = Route {
+            target: GATEWAY,
+            kind,
+            prefix_len: 0,
+        };
+        world.memory.tables.routes.insert(key, route);
+        world.memory.generation += 1;
+    }
+
+    #[test]
+    fn ipv6_goes_out_and_comes_in_as_it_is() {
+        let far = Addr::v6([0x20, 1, 0xd, 0xb8, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        let mut world = wide(Gate::Everybody, Gate::Everybody);
+        ipv6_route(&mut world, Route::INTERNET_GATEWAY);
+        let frame = |source, target, transport, inward: bool| {
+            let packet = PacketBuilder::new(source, target, transport);
+            let (mac, router) = (crate::ledger::mac(A), crate::ledger::router_mac(11));
+            let (near, far) = (crate::ledger_wide::NEAR, FAR);
+            let macs = if inward { (far, near) } else { (mac, router) };
+            packet.macs(macs.0, macs.1).frame()
+        };
+        let out = frame(v6(0xa), far, query(), false);
+        assert_eq!(
+            world.send(A, &mut out.clone(), &Change::opened(2, 48)),
+            SENT_OUT
+        );
+        let mut answer = frame(far, v6(0xa), reply(), true);
+        assert_eq!(world.send_in(&mut answer, &Change::carried(48)), forward(A));
+        let mut asked = frame(far, v6(0xa), query(), true);
+        assert_eq!(
+            world.send_in(&mut asked, &Change::opened(2, 48)),
+            forward(A)
+        );
+        let mut nobody = frame(far, v6(0xcc), query(), true);
+        let change = Change::dropped(Reason::UnassignedAddress);
+        let _ = world.send_in(&mut nobody, &change);
+
+        // Through an egress-only gateway answers come in, and nothing else.
+        let mut world = wide(Gate::Everybody, Gate::Everybody);
+        ipv6_route(&mut world, Route::EGRESS_ONLY);
+        let key = PoolKey {
+            prefix_len: 56,
+            addr: v6(0),
+        };
+        let block = world.memory.tables.pools.get_mut(&key);
+        block.expect("the VPC's block").flags = 0;
+        assert_eq!(
+            world.send(A, &mut out.clone(), &Change::opened(2, 48)),
+            SENT_OUT
+        );
+        let mut answer = frame(far, v6(0xa), reply(), true);
+        assert_eq!(world.send_in(&mut answer, &Change::carried(48)), forward(A));
+        let mut asked = frame(far, v6(0xa), Transport::Udp { from: 8, to: 9 }, true);
+        let change = Change::dropped(Reason::NoInternetGateway);
+        let _ = world.send_in(&mut asked, &change);
+        // Nor does an internet gateway's route let out what has no internet gateway.
+        ipv6_route(&mut world, Route::INTERNET_GATEWAY);
+        let mut again = frame(v6(0xa), far, Transport::Udp { from: 8, to: 9 }, false);
+        let _ = world.send(A, &mut again, &Change::dropped(Reason::NoPublicAddress));
+        // And no egress-only gateway carries IPv4.
+        add_route(&mut world, 11, ALL, Route::EGRESS_ONLY, GATEWAY);
+        fails(&world, A, &to(A, X, query()), Reason::NoRoute);
+    }
+
+    #[test]
+    fn an_error_from_outside_quotes_what_its_receiver_sent() {
+        let mut world = online(Gate::Everybody, Gate::Closed);
+        goes(&world, A, &to(A, X, query()), &at_x(public(A), query()), 2);
+        let related = Change {
+            related: 1,
+            ..Change::default()
+        };
+        // From X itself and from a router on the way.
+        for source in [X, Addr::v4([192, 0, 2, 7])] {
+            let mut error = from_x(public(A), Transport::unreachable(&at_x(public(A), query())));
+            error.source = source;
+            let mut frame = error.frame();
+            assert_eq!(world.send_in(&mut frame, &related), forward(A));
+            assert_eq!(
+                frame[..34],
+                at(A, source, error.transport.clone()).frame()[..34]
+            );
+            // The quotation is A's own packet; its UDP checksum nobody reads.
+            let own = to(A, X, query()).packet();
+            assert_eq!(frame[42..68], own[..26]);
+        }
+        // An error about what was never sent.
+        let other = Transport::Udp { from: 1000, to: 99 };
+        let error = Transport::unreachable(&at_x(public(A), other));
+        refuses(&world, &from_x(public(A), error), Reason::IngressRule);
+        // And one that the receiver sends about an answer.
+        world.policy(A, Gate::Closed, Gate::Closed);
+        let error = Transport::unreachable(&at(A, X, reply()));
+        let mut frame = to(A, X, error).frame();
+        goes(&world, A, &to(A, X, query()), &at_x(public(A), query()), 0);
+        comes(&world, &from_x(public(A), reply()), &at(A, X, reply()), 0);
+        assert_eq!(world.send(A, &mut frame, &related), SENT_OUT);
+        assert_eq!(frame[42..68], from_x(public(A), reply()).packet()[..26]);
+    }
+
+    #[test]
+    fn the_device_answers_for_the_pool() {
+        let world = online(Gate::Closed, Gate::Closed);
+        let host = Addr::v4([198, 18, 0, 1]);
+        let mut asked = arp_request(FAR, host, public(A));
+        assert_eq!(
+            world.send_in(&mut asked, &Change::default()),
+            Verdict::Reply
+        );
+        assert_eq!(asked[22..28], crate::ledger_wide::NEAR.0);
+        assert_eq!(asked[28..32], public(A).v4_octets());
+        for wanted in [host, X, wide_addr(A)] {
+            let mut asked = arp_request(FAR, host, wanted);
+            let change = Change::dropped_again(Reason::ArpUnanswered);
+            let _ = world.send_in(&mut asked, &change);
+        }
+        assert_ne!(device(A), world.memory.outside.ifindex);
+    }
+}

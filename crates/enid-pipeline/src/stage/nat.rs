@@ -1,0 +1,667 @@
+//! NAT gateways: many private addresses behind few, connections begun from inside only.
+//!
+//! A packet out crosses into the gateway's subnet, takes one of the gateway's private addresses and a
+//! port of its own, and is routed on from there; an internet gateway on the way makes the private address
+//! the public one. The flow table is the table of ports: a port is taken when the entry of the answers
+//! could be added. An answer is one that has such an entry; nothing else passes.
+//!
+//! Limits: IPv4 only. After 350 idle seconds a packet begins a new connection, where AWS sends a reset.
+
+use crate::{
+    Scratch,
+    bytes::{Addr, Be16},
+    flow::{FlowKey, FlowRecord, flag},
+    owner::owner,
+    packet::{Fragment, Packet},
+    reason::Reason,
+    table::{NAT_ADDRESSES_MAX, NatRecord, SubnetRecord, protocol},
+    tables::Tables,
+};
+
+/// Ports that are tried before a connection is refused. With AWS's 55,000 connections to one destination
+/// one in fifty new ones finds none.
+const TRIES: u32 = 24;
+/// The type of an ICMP echo request.
+const ECHO: u8 = 8;
+/// The first port that a gateway uses.
+const FIRST_PORT: u32 = 1024;
+
+/// Brings a packet into the subnet of a NAT gateway and gives it the gateway's address.
+#[inline(never)]
+pub(crate) fn out<T: Tables>(
+    tables: &T,
+    scratch: &mut Scratch,
+    subnet: &SubnetRecord,
+    id: u64,
+) -> Result<(), Reason> {
+    let nat = tables.nat(id).ok_or(Reason::Incomplete)?;
+    let journey = &mut scratch.journey;
+    if nat.subnet != journey.subnet {
+        journey.leave(subnet)?;
+        let inner = tables.subnet(nat.subnet).ok_or(Reason::Incomplete)?;
+        journey.enter(inner)?;
+    }
+    if journey.via != 0 {
+        return Err(Reason::NatRoute);
+    }
+    check(&scratch.packet, scratch.is_related)?;
+    let carried = &scratch.carried;
+    // Errors about an answer go the connection's own way, and so do its packets.
+    let known = if carried.via == id && (scratch.is_related || !carried.is_reply()) {
+        index_of(nat, carried.translation.source)
+    } else {
+        None
+    };
+    if known.is_none() && (scratch.is_related || carried.is_answer()) {
+        return Err(Reason::NatUnsolicited);
+    }
+    let index = known.unwrap_or_else(|| spread(&scratch.key, nat.count));
+    let (Some(private), Some(public)) = (nat.private.get(index), nat.public.get(index)) else {
+        return Err(Reason::Incomplete);
+    };
+    journey.source = Addr::v4(*private);
+    journey.nat_public = if nat.flags & NatRecord::PUBLIC != 0 {
+        Addr::v4(*public)
+    } else {
+        Addr::UNSPECIFIED
+    };
+    if known.is_none() {
+        journey.needs_port = true;
+    } else if !scratch.is_related {
+        journey.source_port = carried.translation.source_port;
+    }
+    journey.via = id;
+    journey.subnet = nat.subnet;
+    journey.is_member = false;
+    journey.is_routed_on = true;
+    Ok(())
+}
+
+/// What a NAT gateway carries. Answers to an echo come back through it, none goes out.
+#[inline(always)]
+fn check(packet: &Packet, is_related: bool) -> Result<(), Reason> {
+    let is_carried = match packet.protocol {
+        protocol::TCP | protocol::UDP => packet.source.is_v4(),
+        protocol::ICMP => is_related || packet.target_port.bytes()[0] == ECHO,
+        _ => false,
+    };
+    if !is_carried {
+        return Err(Reason::NatProtocol);
+    }
+    if packet.fragment != Fragment::None && packet.protocol != protocol::UDP {
+        return Err(Reason::NatFragment);
+    }
+    Ok(())
+}
+
+/// The number of the gateway's address that a connection already has.
+#[inline(never)]
+fn index_of(nat: &NatRecord, address: [u8; 4]) -> Option<usize> {
+    for index in 0..NAT_ADDRESSES_MAX {
+        if index >= nat.count as usize {
+            break;
+        }
+        let is_public = nat.flags & NatRecord::PUBLIC != 0 && nat.public[index] == address;
+        if is_public || nat.private[index] == address {
+            return Some(index);
+        }
+    }
+    None
+}
+
+/// The gateway's address that a new connection gets.
+#[inline(always)]
+fn spread(key: &FlowKey, count: u32) -> usize {
+    if count == 0 {
+        return usize::MAX;
+    }
+    ((hash(key) >> 32) as u32 % count) as usize
+}
+
+/// A number that looks random, the same for the same connection.
+#[inline(never)]
+fn hash(key: &FlowKey) -> u64 {
+    // The multiplier and the steps of a 64-bit finalizer (MurmurHash3's): each bit changes all.
+    let mix = |word: u64| {
+        let word = (word ^ word >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        word ^ word >> 33
+    };
+    let (s, t) = (key.source.v4_octets(), key.target.v4_octets());
+    let addresses = u64::from_be_bytes([s[0], s[1], s[2], s[3], t[0], t[1], t[2], t[3]]);
+    let (p, q) = (key.source_port.bytes(), key.target_port.bytes());
+    let ports = u64::from_be_bytes([0, 0, 0, key.protocol, p[0], p[1], q[0], q[1]]);
+    mix(mix(addresses).wrapping_add(ports))
+}
+
+/// Takes an answer that has come to the gateway's interface and sends it on to who asked.
+#[inline(never)]
+pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    let carried = &scratch.carried;
+    let journey = &mut scratch.journey;
+    let is_answer = carried.is_answer() || scratch.is_related;
+    if carried.via == 0 || !is_answer {
+        return Err(Reason::NatUnsolicited);
+    }
+    let Some(nat) = tables.nat(carried.via) else {
+        return Err(Reason::NatUnsolicited);
+    };
+    // Errors may come from routers on the way; answers come from whom the connection goes to.
+    let is_from_target = journey.source == Addr::v4(carried.translation.source);
+    if nat.eni != journey.eni || !(is_from_target || scratch.is_related) {
+        return Err(Reason::NatUnsolicited);
+    }
+    let inner = tables.subnet(nat.subnet).ok_or(Reason::Incomplete)?;
+    if nat.subnet != journey.subnet {
+        journey.enter(inner)?;
+    }
+    journey.target = Addr::v4(carried.translation.target);
+    if !scratch.is_related {
+        journey.source_port = carried.translation.source_port;
+        journey.target_port = carried.translation.target_port;
+    }
+    journey.via = carried.via;
+    journey.vpc = nat.vpc;
+    journey.subnet = nat.subnet;
+    journey.is_member = false;
+    journey.eni = owner(tables, nat.vpc, &journey.target);
+    let target = tables.eni(journey.eni).ok_or(Reason::NoEndpoint)?;
+    if target.subnet != nat.subnet {
+        journey.leave(inner)?;
+    }
+    Ok(())
+}
+
+/// Finds a port for a new connection: the one it had, if it begins anew, or one that no other connection
+/// to the same destination has. `record` is the entry for its answers; it is added.
+#[inline(never)]
+pub(crate) fn take_port<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    if !scratch.journey.needs_port {
+        return Ok(());
+    }
+    if has_port_before(tables, scratch) {
+        return Ok(());
+    }
+    let start = hash(&scratch.key);
+    for attempt in 0..TRIES {
+        // An odd step reaches every port.
+        #[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash")]
+        let random = (start as u32).wrapping_add(attempt.wrapping_mul(0x9e37_79b1));
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a 16-bit remainder and offset"
+        )]
+        let port = (FIRST_PORT + random % (65_536 - FIRST_PORT)) as u16;
+        scratch.journey.source_port = Be16::new(port);
+        let Some(answer) = answer_key(scratch) else {
+            return Err(Reason::NatProtocol);
+        };
+        if tables.insert_flow(&answer, &scratch.record) {
+            return Ok(());
+        }
+        if tables.flow(&answer).is_none() {
+            return Err(Reason::FlowTableFull);
+        }
+    }
+    Err(Reason::NatPortAllocation)
+}
+
+/// Takes the port of the connection that was on the same addresses and ports before, if its answers
+/// still have their entry.
+#[inline(never)]
+fn has_port_before<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
+    let Some(entry) = tables.flow(&scratch.key) else {
+        return false;
+    };
+    let before = entry.translation();
+    let is_same = entry.flags.get() & flag::TRANSLATED != 0
+        && entry.via.get() == scratch.journey.via
+        && Addr::v4(before.source) == scratch.journey.source;
+    if !is_same {
+        return false;
+    }
+    scratch.journey.source_port = before.source_port;
+    let Some(answer) = answer_key(scratch) else {
+        return false;
+    };
+    let Some(answers) = tables.flow(&answer) else {
+        return false;
+    };
+    answers.target_ifindex.get() == u64::from(scratch.key.ifindex)
+        && answers.new_addresses.get() == scratch.record.new_addresses
+        && answers.new_ports.get() == scratch.record.new_ports
+}
+
+/// The key of the packets that answer, as they come.
+#[inline(always)]
+pub(crate) fn answer_key(scratch: &Scratch) -> Option<FlowKey> {
+    let journey = &scratch.journey;
+    let key = FlowKey {
+        source: journey.source,
+        target: journey.target,
+        source_port: journey.source_port,
+        target_port: journey.target_port,
+        ..scratch.key
+    };
+    key.reversed(journey.ifindex)
+}
+
+const _: () = assert!(size_of::<FlowRecord>() == 184);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{A, B, Change, D, Gate, World, query, reply};
+    use crate::ledger_wide::{
+        ALL, E, GATEWAY, NAT, NAT_ENI, NAT_PRIVATE, NAT_PUBLIC, SENT_OUT, X, add_route, at, at_x,
+        forward, from_x, public, set_acl, to, wide,
+    };
+    use crate::packet_builder::{Cut, PacketBuilder, Transport};
+    use crate::table::Route;
+
+    /// Subnets 11 and 12 go out by the NAT gateway, its own by the internet gateway.
+    fn behind(out: Gate, into: Gate) -> World {
+        let mut world = wide(out, into);
+        add_route(&mut world, 11, ALL, Route::NAT_GATEWAY, NAT);
+        add_route(&mut world, 12, ALL, Route::NAT_GATEWAY, NAT);
+        add_route(&mut world, 13, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        world
+    }
+
+    /// Sends a packet that must go out, and tells from which port.
+    #[track_caller]
+    fn goes(world: &World, from: u64, packet: &PacketBuilder, flows: isize) -> u16 {
+        let mut frame = packet.frame();
+        let change = Change::opened(flows, packet.packet().len() as u64);
+        assert_eq!(world.send(from, &mut frame, &change), SENT_OUT);
+        let at = if packet.transport == Transport::echo(7) {
+            38
+        } else {
+            34
+        };
+        let port = u16::from_be_bytes([frame[at], frame[at + 1]]);
+        let transport = match &packet.transport {
+            Transport::Udp { to, .. } => Transport::Udp {
+                from: port,
+                to: *to,
+            },
+            Transport::Tcp { to, flags, .. } => Transport::Tcp {
+                from: port,
+                to: *to,
+                flags: *flags,
+            },
+            Transport::Icmp { .. } => Transport::echo(port),
+            other => other.clone(),
+        };
+        let mut arrives = at_x(NAT_PUBLIC, transport);
+        arrives.target = packet.target;
+        assert_eq!(frame, arrives.frame());
+        assert!(u32::from(port) >= FIRST_PORT);
+        port
+    }
+
+    #[track_caller]
+    fn comes(world: &World, packet: &PacketBuilder, arrives: &PacketBuilder) {
+        let mut frame = packet.frame();
+        let change = Change::carried(packet.packet().len() as u64);
+        let _ = world.send_in(&mut frame, &change);
+        assert_eq!(frame, arrives.frame());
+    }
+
+    #[track_caller]
+    fn fails(world: &World, from: u64, packet: &PacketBuilder, reason: Reason) {
+        let _ = world.send(from, &mut packet.frame(), &Change::dropped(reason));
+    }
+
+    fn answer(port: u16) -> Transport {
+        Transport::Udp { from: 53, to: port }
+    }
+
+    #[test]
+    fn answers_come_back_and_nothing_else_does() {
+        let world = behind(Gate::Everybody, Gate::Closed);
+        let port = goes(&world, A, &to(A, X, query()), 2);
+        comes(
+            &world,
+            &from_x(NAT_PUBLIC, answer(port)),
+            &at(A, X, reply()),
+        );
+        comes(
+            &world,
+            &from_x(NAT_PUBLIC, answer(port)),
+            &at(A, X, reply()),
+        );
+        assert_eq!(goes(&world, A, &to(A, X, query()), 0), port);
+        // From another port or address, or to another port.
+        let mut foreign = from_x(NAT_PUBLIC, answer(port));
+        foreign.source = Addr::v4([203, 0, 113, 10]);
+        for packet in [
+            from_x(NAT_PUBLIC, Transport::Udp { from: 54, to: port }),
+            from_x(NAT_PUBLIC, answer(port ^ 1)),
+            foreign,
+        ] {
+            let change = Change::dropped(Reason::NatUnsolicited);
+            let _ = world.send_in(&mut packet.frame(), &change);
+        }
+        fails(
+            &world,
+            A,
+            &to(A, NAT_PRIVATE, query()),
+            Reason::NatUnsolicited,
+        );
+    }
+
+    #[test]
+    fn the_same_port_of_two_instances_becomes_two() {
+        let world = behind(Gate::Everybody, Gate::Closed);
+        let first = goes(&world, A, &to(A, X, query()), 2);
+        let second = goes(&world, B, &to(B, X, query()), 2);
+        let third = goes(&world, D, &to(D, X, query()), 2);
+        assert!(first != second && second != third && first != third);
+        comes(
+            &world,
+            &from_x(NAT_PUBLIC, answer(second)),
+            &at(B, X, reply()),
+        );
+        comes(
+            &world,
+            &from_x(NAT_PUBLIC, answer(third)),
+            &at(D, X, reply()),
+        );
+    }
+
+    #[test]
+    fn tcp_and_echo_pass_and_other_protocols_do_not() {
+        let world = behind(Gate::Everybody, Gate::Closed);
+        let port = goes(&world, A, &to(A, X, Transport::syn(5, 80)), 2);
+        let accept = |from, to| Transport::Tcp {
+            from,
+            to,
+            flags: 0x12,
+        };
+        comes(
+            &world,
+            &from_x(NAT_PUBLIC, accept(80, port)),
+            &at(A, X, accept(80, 5)),
+        );
+        // Opened again on the same port it keeps the gateway's.
+        assert_eq!(goes(&world, A, &to(A, X, Transport::syn(5, 80)), 0), port);
+        let id = goes(&world, A, &to(A, X, Transport::echo(7)), 2);
+        comes(
+            &world,
+            &from_x(NAT_PUBLIC, Transport::echo_reply(id)),
+            &at(A, X, Transport::echo_reply(7)),
+        );
+        for transport in [
+            Transport::Other(47),
+            Transport::Icmp {
+                kind: 13,
+                code: 0,
+                rest: [0; 4],
+                body: vec![0; 12],
+            },
+            Transport::echo_reply(9),
+        ] {
+            fails(&world, A, &to(A, X, transport), Reason::NatProtocol);
+        }
+    }
+
+    #[test]
+    fn fragments_pass_only_of_udp() {
+        let world = behind(Gate::Everybody, Gate::Closed);
+        let cut = |transport, offset, more| {
+            let mut packet = to(A, X, transport);
+            packet.payload = 24;
+            packet.cut = Some(Cut {
+                id: 3,
+                offset,
+                more,
+            });
+            packet
+        };
+        let mut first = cut(query(), 0, true).frame();
+        assert_eq!(world.send(A, &mut first, &Change::opened(2, 52)), SENT_OUT);
+        let mut later = cut(query(), 4, false).frame();
+        let body = later[34..].to_vec();
+        assert_eq!(world.send(A, &mut later, &Change::carried(52)), SENT_OUT);
+        // Its header has the gateway's address, and what looks like ports is payload.
+        assert_eq!(later[26..30], NAT_PUBLIC.v4_octets());
+        assert_eq!(later[34..], body);
+        fails(
+            &world,
+            A,
+            &cut(Transport::syn(1, 2), 0, true),
+            Reason::NatFragment,
+        );
+    }
+
+    #[test]
+    fn the_acls_of_both_subnets_are_asked_four_times() {
+        const UDP_53: Option<(u8, u16)> = Some((protocol::UDP, 53));
+        let all = (100, true, 0, [0; 4], None);
+        let of = |network, service| [(10, true, 32, network, service)];
+        for subnet in [11, 13] {
+            let mut world = behind(Gate::Everybody, Gate::Closed);
+            set_acl(&mut world, subnet, Some(&[]), Some(&[all]));
+            fails(&world, A, &to(A, X, query()), Reason::AclEgress);
+        }
+        let mut world = behind(Gate::Everybody, Gate::Closed);
+        // Into the gateway's subnet from A, out to X; back in from X to the gateway's port and out to A.
+        let x = X.v4_octets();
+        let into_a = of([10, 0, 0, 10], UDP_53);
+        set_acl(&mut world, 13, Some(&[]), Some(&into_a));
+        fails(&world, A, &to(A, X, query()), Reason::AclEgress);
+        let out_x = of(x, UDP_53);
+        set_acl(&mut world, 13, Some(&out_x), Some(&into_a));
+        let port = goes(&world, A, &to(A, X, query()), 2);
+        let flows = world.memory.flows();
+        let way = flows.values().find(|flow| flow.packets == 1);
+        assert_eq!(way.map(|flow| flow.acl_entries), Some(10 << 16 | 10 << 32));
+        let back = from_x(NAT_PUBLIC, answer(port));
+        let change = Change::dropped(Reason::AclIngress);
+        let _ = world.send_in(&mut back.frame(), &change);
+        let in_both = [into_a[0], (20, true, 32, x, Some((protocol::UDP, port)))];
+        set_acl(&mut world, 13, Some(&out_x), Some(&in_both));
+        let change = Change::dropped_again(Reason::AclEgress);
+        let _ = world.send_in(&mut back.frame(), &change);
+        let out_both = [
+            out_x[0],
+            (20, true, 32, [10, 0, 0, 10], Some((protocol::UDP, 1000))),
+        ];
+        set_acl(&mut world, 13, Some(&out_both), Some(&in_both));
+        comes(&world, &back, &at(A, X, reply()));
+        set_acl(&mut world, 11, None, Some(&[]));
+        let change = Change::dropped_again(Reason::AclIngress);
+        let _ = world.send_in(&mut back.frame(), &change);
+    }
+
+    #[test]
+    fn inside_the_gateways_subnet_no_acl_stands_before_it() {
+        let mut world = behind(Gate::Everybody, Gate::Closed);
+        let record = world.memory.tables.nats.get_mut(&NAT);
+        record.expect("the gateway").subnet = 11;
+        world.change_eni(NAT_ENI, |eni| eni.subnet = 11);
+        add_route(&mut world, 11, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        add_route(&mut world, 11, (32, X.v4_octets()), Route::NAT_GATEWAY, NAT);
+        // Its table leads back to itself.
+        fails(&world, A, &to(A, X, query()), Reason::NatRoute);
+        let mut world = behind(Gate::Everybody, Gate::Closed);
+        set_acl(&mut world, 13, None, Some(&[]));
+        fails(&world, A, &to(A, X, query()), Reason::AclIngress);
+    }
+
+    #[test]
+    fn a_private_gateway_reaches_neighbours_and_peers_and_no_internet() {
+        let mut world = behind(Gate::Everybody, Gate::Closed);
+        let record = world.memory.tables.nats.get_mut(&NAT);
+        record.expect("the gateway").flags = 0;
+        fails(&world, A, &to(A, X, query()), Reason::NatRoute);
+        add_route(&mut world, 13, (16, [10, 9, 0, 0]), Route::PEERING, 3);
+        add_route(&mut world, 31, (16, [10, 0, 0, 0]), Route::PEERING, 1);
+        world.policy(E, Gate::Closed, Gate::Everybody);
+        let peer = Addr::v4([10, 9, 0, 40]);
+        let mut frame = to(A, peer, query()).frame();
+        assert_eq!(
+            world.send(A, &mut frame, &Change::opened(2, 28)),
+            forward(E)
+        );
+        let port = u16::from_be_bytes([frame[34], frame[35]]);
+        let asked = Transport::Udp { from: port, to: 53 };
+        assert_eq!(frame, at(E, NAT_PRIVATE, asked).frame());
+        // E answers the gateway, past its own closed gate.
+        let mut frame = to(E, NAT_PRIVATE, answer(port)).frame();
+        assert_eq!(world.send(E, &mut frame, &Change::carried(28)), forward(A));
+        assert_eq!(frame, at(A, peer, reply()).frame());
+        // And reaches it with nothing else; the gate is the first to refuse.
+        fails(
+            &world,
+            E,
+            &to(E, NAT_PRIVATE, answer(port ^ 1)),
+            Reason::EgressRule,
+        );
+        world.policy(E, Gate::Everybody, Gate::Everybody);
+        let again = to(E, NAT_PRIVATE, answer(port ^ 1));
+        let change = Change::dropped_again(Reason::NatUnsolicited);
+        let _ = world.send(E, &mut again.frame(), &change);
+    }
+
+    #[test]
+    fn a_public_address_behind_the_gateway_turns_around() {
+        let mut world = behind(Gate::Everybody, Gate::Everybody);
+        add_route(&mut world, 31, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        let mut frame = to(A, public(E), query()).frame();
+        assert_eq!(
+            world.send(A, &mut frame, &Change::opened(2, 28)),
+            forward(E)
+        );
+        let port = u16::from_be_bytes([frame[34], frame[35]]);
+        let asked = Transport::Udp { from: port, to: 53 };
+        assert_eq!(frame, at(E, NAT_PUBLIC, asked).frame());
+        let mut frame = to(E, NAT_PUBLIC, answer(port)).frame();
+        assert_eq!(world.send(E, &mut frame, &Change::carried(28)), forward(A));
+        assert_eq!(frame, at(A, public(E), reply()).frame());
+    }
+
+    #[test]
+    fn a_connection_keeps_its_port_when_it_is_judged_again() {
+        let mut world = behind(Gate::Everybody, Gate::Closed);
+        let port = goes(&world, A, &to(A, X, query()), 2);
+        world.policy(A, Gate::Closed, Gate::Closed);
+        assert_eq!(goes(&world, A, &to(A, X, query()), 0), port);
+        comes(
+            &world,
+            &from_x(NAT_PUBLIC, answer(port)),
+            &at(A, X, reply()),
+        );
+        // Another gateway is another connection, whose port is found anew.
+        let mut other = world.memory.tables.nats[&NAT];
+        other.public[0] = [198, 18, 0, 51];
+        world.memory.tables.nats.insert(71, other);
+        add_route(&mut world, 11, ALL, Route::NAT_GATEWAY, 71);
+        let mut frame = to(A, X, query()).frame();
+        assert_eq!(world.send(A, &mut frame, &Change::opened(1, 28)), SENT_OUT);
+        assert_eq!(frame[26..30], [198, 18, 0, 51]);
+    }
+
+    #[test]
+    fn a_connection_ends_after_350_idle_seconds() {
+        let mut world = behind(Gate::Everybody, Gate::Closed);
+        let accept = |from, to| Transport::Tcp {
+            from,
+            to,
+            flags: 0x12,
+        };
+        let port = goes(&world, A, &to(A, X, Transport::syn(5, 80)), 2);
+        comes(
+            &world,
+            &from_x(NAT_PUBLIC, accept(80, port)),
+            &at(A, X, accept(80, 5)),
+        );
+        world.wait_s(349);
+        comes(
+            &world,
+            &from_x(NAT_PUBLIC, accept(80, port)),
+            &at(A, X, accept(80, 5)),
+        );
+        world.wait_s(351);
+        let late = from_x(NAT_PUBLIC, accept(80, port));
+        let change = Change::dropped(Reason::NatUnsolicited);
+        let _ = world.send_in(&mut late.frame(), &change);
+    }
+
+    #[test]
+    fn without_a_free_port_a_connection_is_refused() {
+        let world = behind(Gate::Everybody, Gate::Closed);
+        // One address and one destination have 64,512 ports; some find none before the last is taken.
+        let mut refused = 0;
+        for number in 0..70_000_u32 {
+            let [_, a, b, c] = number.to_be_bytes();
+            let key = FlowKey {
+                ifindex: 1,
+                protocol: protocol::UDP,
+                source: Addr::v4([10, a, b, c]),
+                target: X,
+                source_port: Be16::new(1000),
+                target_port: Be16::new(53),
+                pad: [0; 3],
+            };
+            let mut scratch = Scratch::new();
+            scratch.key = key;
+            let journey = &mut scratch.journey;
+            (journey.source, journey.target) = (NAT_PUBLIC, X);
+            (journey.target_port, journey.ifindex) = (key.target_port, 99);
+            journey.needs_port = true;
+            match take_port(&world.memory, &mut scratch) {
+                Ok(()) => {}
+                Err(reason) => {
+                    assert_eq!(reason, Reason::NatPortAllocation);
+                    assert!(number > 40_000, "{number}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!((5_488..12_000).contains(&refused), "{refused}");
+    }
+
+    #[test]
+    fn an_error_about_a_translated_packet_reaches_who_sent_it() {
+        let world = behind(Gate::Everybody, Gate::Closed);
+        let port = goes(&world, A, &to(A, X, query()), 2);
+        let related = Change {
+            related: 1,
+            ..Change::default()
+        };
+        let sent = at_x(NAT_PUBLIC, Transport::Udp { from: port, to: 53 });
+        let error = from_x(NAT_PUBLIC, Transport::unreachable(&sent));
+        let mut frame = error.frame();
+        assert_eq!(world.send_in(&mut frame, &related), forward(A));
+        let own = to(A, X, query()).packet();
+        assert_eq!(frame[26..34], at(A, X, query()).frame()[26..34]);
+        assert_eq!(frame[42..68], own[..26]);
+        // The message is whole: its checksum is right.
+        let sum: u32 = frame[34..70]
+            .chunks(2)
+            .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+            .sum();
+        assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
+        // About an echo as well, by its identifier.
+        let id = goes(&world, A, &to(A, X, Transport::echo(7)), 2);
+        let error = from_x(
+            NAT_PUBLIC,
+            Transport::unreachable(&at_x(NAT_PUBLIC, Transport::echo(id))),
+        );
+        let mut frame = error.frame();
+        assert_eq!(world.send_in(&mut frame, &related), forward(A));
+        assert_eq!(frame[66..68], 7_u16.to_be_bytes());
+        // What the gateway did not send is nobody's.
+        let other = at_x(
+            NAT_PUBLIC,
+            Transport::Udp {
+                from: port ^ 1,
+                to: 53,
+            },
+        );
+        let error = from_x(NAT_PUBLIC, Transport::unreachable(&other));
+        let change = Change::dropped(Reason::NatUnsolicited);
+        let _ = world.send_in(&mut error.frame(), &change);
+    }
+}

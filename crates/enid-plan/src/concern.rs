@@ -1,0 +1,267 @@
+//! What a change of the state has to do with: the owners whose fragments may differ.
+//!
+//! Each kind of record names who depends on it, by the state's own links, so that a change costs what
+//! depends on it and no more. Where a record's references change, only the new ones count: the record
+//! itself is concerned, and is all that the old ones had to do with. The test of
+//! `tests/incremental.rs` holds this against plans that are made from nothing.
+
+use std::collections::BTreeSet;
+
+use enid_model::id::{
+    EniId, InstanceId, NatGatewayId, NetworkAclId, RouteTableId, SecurityGroupId, SubnetId, VpcId,
+};
+use enid_model::key::Scope;
+use enid_model::state::{Map, RegionState, State, Stored};
+use imbl::ordmap::DiffItem;
+
+/// What a new state concerns.
+#[derive(Default)]
+pub(crate) struct Concerned {
+    pub(crate) enis: BTreeSet<(Scope, EniId)>,
+    pub(crate) groups: BTreeSet<SecurityGroupId>,
+    pub(crate) instances: BTreeSet<(Scope, InstanceId)>,
+    pub(crate) nat_gateways: BTreeSet<(Scope, NatGatewayId)>,
+    pub(crate) network_acls: BTreeSet<(Scope, NetworkAclId)>,
+    pub(crate) route_tables: BTreeSet<(Scope, RouteTableId)>,
+    pub(crate) subnets: BTreeSet<(Scope, SubnetId)>,
+    pub(crate) vpcs: BTreeSet<(Scope, VpcId)>,
+}
+
+impl Concerned {
+    /// What differs between two states, and what depends on it.
+    pub(crate) fn between(before: &State, after: &State) -> Self {
+        let mut concerned = Self::default();
+        let nothing = std::sync::Arc::default();
+        let scopes: BTreeSet<&Scope> = before
+            .regions()
+            .keys()
+            .chain(after.regions().keys())
+            .collect();
+        for scope in scopes {
+            let before = before.region(scope).unwrap_or(&nothing);
+            let after = after.region(scope).unwrap_or(&nothing);
+            if !std::sync::Arc::ptr_eq(before, after) {
+                let mut change = Change {
+                    concerned: &mut concerned,
+                    scope,
+                    before,
+                    after,
+                };
+                change.instances();
+                change.security();
+                change.network();
+                change.gateways();
+                change.public_addresses();
+            }
+        }
+        concerned
+    }
+}
+
+/// Two states of one region, and what their difference concerns so far.
+struct Change<'a> {
+    concerned: &'a mut Concerned,
+    scope: &'a Scope,
+    before: &'a RegionState,
+    after: &'a RegionState,
+}
+
+impl Change<'_> {
+    /// Interfaces, and the instances that they are attached to.
+    fn instances(&mut self) {
+        let (before, after) = (self.before, self.after);
+        for id in changed(&before.network_interfaces, &after.network_interfaces) {
+            self.eni(id);
+            // An instance's host name follows its primary interface.
+            for region in [before, after] {
+                let eni = region.network_interfaces.get(&id);
+                if let Some(attachment) = eni.and_then(|eni| eni.attachment.as_ref()) {
+                    let member = (self.scope.clone(), attachment.instance);
+                    self.concerned.instances.insert(member);
+                }
+            }
+        }
+        for id in changed(&before.instances, &after.instances) {
+            self.concerned.instances.insert((self.scope.clone(), id));
+            for region in [before, after] {
+                for eni in region.enis_of_instance(id) {
+                    self.eni(eni.id);
+                }
+            }
+        }
+    }
+
+    /// Security groups, network ACLs, and the prefix lists that rules and routes name.
+    fn security(&mut self) {
+        let (before, after) = (self.before, self.after);
+        let groups = changed(&before.security_groups, &after.security_groups);
+        self.concerned.groups.extend(groups);
+        for id in changed(&before.network_acls, &after.network_acls) {
+            self.acl(id);
+        }
+        for id in changed(&before.prefix_lists, &after.prefix_lists) {
+            let groups = after.groups_naming_prefix_list(id);
+            self.concerned.groups.extend(groups);
+            self.tables(after.tables_naming_prefix_list(id));
+        }
+    }
+
+    /// VPCs, subnets, route tables and peering connections.
+    fn network(&mut self) {
+        let (before, after) = (self.before, self.after);
+        for id in changed(&before.subnets, &after.subnets) {
+            self.concerned.subnets.insert((self.scope.clone(), id));
+            // Of a subnet, an interface's device has only the blocks.
+            let of = |region: &RegionState| {
+                let subnet = region.subnets.get(&id);
+                subnet.map(|subnet| (subnet.cidr, subnet.ipv6_cidr))
+            };
+            if of(before) != of(after) {
+                for eni in after.enis_of_subnet(id) {
+                    self.eni(eni);
+                }
+            }
+        }
+        for id in changed(&before.vpcs, &after.vpcs) {
+            self.vpc(id);
+        }
+        self.tables(changed(&before.route_tables, &after.route_tables));
+        let peerings = changed(
+            &before.vpc_peering_connections,
+            &after.vpc_peering_connections,
+        );
+        for id in peerings {
+            self.tables(after.tables_to_peering(id));
+        }
+    }
+
+    /// Gateways, and the routes to them.
+    fn gateways(&mut self) {
+        let (before, after) = (self.before, self.after);
+        for id in changed(&before.internet_gateways, &after.internet_gateways) {
+            self.tables(after.tables_to_internet_gateway(id));
+            let of = |region: &RegionState| region.internet_gateways.get(&id)?.vpc;
+            let (left, joined) = (of(before), of(after));
+            if left != joined {
+                for vpc in [left, joined].into_iter().flatten() {
+                    self.publicity(vpc);
+                }
+            }
+        }
+        let egress_only = changed(
+            &before.egress_only_internet_gateways,
+            &after.egress_only_internet_gateways,
+        );
+        for id in egress_only {
+            self.tables(after.tables_to_egress_only_gateway(id));
+        }
+        for id in changed(&before.nat_gateways, &after.nat_gateways) {
+            self.concerned.nat_gateways.insert((self.scope.clone(), id));
+            self.tables(after.tables_to_nat_gateway(id));
+            for region in [before, after] {
+                if let Some(gateway) = region.nat_gateways.get(&id) {
+                    self.eni(gateway.eni);
+                }
+            }
+        }
+    }
+
+    /// Elastic IPs.
+    fn public_addresses(&mut self) {
+        let (before, after) = (self.before, self.after);
+        for id in changed(&before.elastic_ips, &after.elastic_ips) {
+            for region in [before, after] {
+                let elastic = region.elastic_ips.get(&id);
+                if let Some(association) = elastic.and_then(|elastic| elastic.association) {
+                    self.eni(association.eni);
+                }
+            }
+        }
+    }
+
+    /// An interface, and the routes to it.
+    fn eni(&mut self, id: EniId) {
+        self.concerned.enis.insert((self.scope.clone(), id));
+        self.tables(self.after.tables_to_eni(id));
+    }
+
+    /// A network ACL, and the subnets that have its gates.
+    fn acl(&mut self, id: NetworkAclId) {
+        let (before, after) = (self.before, self.after);
+        self.concerned.network_acls.insert((self.scope.clone(), id));
+        self.subnets(after.subnets_of_acl(id));
+        // Subnets of the first version use the default ACL without naming it.
+        for region in [before, after] {
+            let acl = region.network_acls.get(&id);
+            if let Some(acl) = acl.filter(|acl| acl.is_default) {
+                self.subnets(after.subnets_of_vpc(acl.vpc));
+            }
+        }
+    }
+
+    /// A VPC: what its subnets use when they have none of their own, the local routes, the routes of
+    /// its peers, and whether its ACLs have to know IPv6.
+    fn vpc(&mut self, id: VpcId) {
+        let (before, after) = (self.before, self.after);
+        self.concerned.vpcs.insert((self.scope.clone(), id));
+        let (old, new) = (before.vpcs.get(&id), after.vpcs.get(&id));
+        let mains = [old, new].map(|vpc| vpc.map(|vpc| vpc.main_route_table));
+        let defaults = [old, new].map(|vpc| vpc.map(|vpc| vpc.default_network_acl));
+        let blocks = [old, new].map(|vpc| vpc.map(|vpc| vpc.cidrs().collect::<Vec<_>>()));
+        let has_ipv6 = [old, new].map(|vpc| vpc.map(|vpc| vpc.ipv6_cidrs.is_empty()));
+        if mains[0] != mains[1] || defaults[0] != defaults[1] {
+            self.subnets(after.subnets_of_vpc(id));
+            self.tables(mains.into_iter().flatten());
+        }
+        if blocks[0] != blocks[1] {
+            self.tables(mains.into_iter().flatten());
+            self.tables(after.route_tables_of_vpc(id));
+        }
+        if has_ipv6[0] != has_ipv6[1] {
+            for acl in after.acls_of_vpc(id) {
+                self.acl(acl);
+            }
+        }
+        if old.is_some() != new.is_some() {
+            for connection in after.peerings_of_vpc(id) {
+                self.tables(after.tables_to_peering(connection));
+            }
+        }
+    }
+
+    /// A VPC that gets an internet gateway, or loses it: its public addresses come and go.
+    fn publicity(&mut self, vpc: VpcId) {
+        let after = self.after;
+        self.concerned.vpcs.insert((self.scope.clone(), vpc));
+        for id in after.enis_of_vpc(vpc) {
+            let eni = after.network_interfaces.get(&id);
+            if eni.is_some_and(|eni| eni.public_address.is_some())
+                || after.elastic_ips_of_eni(id).next().is_some()
+            {
+                self.concerned.enis.insert((self.scope.clone(), id));
+            }
+        }
+    }
+
+    fn subnets(&mut self, ids: impl IntoIterator<Item = SubnetId>) {
+        let ids = ids.into_iter().map(|id| (self.scope.clone(), id));
+        self.concerned.subnets.extend(ids);
+    }
+
+    fn tables(&mut self, ids: impl IntoIterator<Item = RouteTableId>) {
+        let ids = ids.into_iter().map(|id| (self.scope.clone(), id));
+        self.concerned.route_tables.extend(ids);
+    }
+}
+
+/// The keys whose records differ between two maps; what the maps share is not visited.
+fn changed<K: Ord + Copy, T: PartialEq>(
+    before: &Map<K, Stored<T>>,
+    after: &Map<K, Stored<T>>,
+) -> Vec<K> {
+    let keys = before.diff(after).map(|item| match item {
+        DiffItem::Add(key, _) | DiffItem::Remove(key, _) => *key,
+        DiffItem::Update { new: (key, _), .. } => *key,
+    });
+    keys.collect()
+}

@@ -1,0 +1,141 @@
+//! A network interface: its record, its private addresses, and the public ones that stand for them.
+
+use std::net::Ipv4Addr;
+
+use enid_model::id::{EniId, ResourceId as _};
+use enid_model::network_interface::{InterfaceType, NetworkInterface};
+use enid_model::state::RegionState;
+use enid_pipeline::bytes::{Addr, Mac};
+use enid_pipeline::table::{
+    Endpoint, EndpointKey, EniRecord, GROUPS_MAX, PrefixKey, PublicOf, PublicRecord, TABLE_BITS,
+    trie_id,
+};
+use ipnet::IpNet;
+
+use super::has_internet_gateway;
+use crate::gate::address_bits;
+use crate::tables::Tables;
+
+/// Idle timeouts in seconds where an interface sets none of its own.
+/// Source: EC2 User Guide, connection tracking.
+const TCP_ESTABLISHED_S: u32 = 432_000;
+const UDP_S: u32 = 30;
+const UDP_STREAM_S: u32 = 180;
+
+/// An interface: its record and its addresses. Without a device it is known, but not reached.
+pub(crate) fn of_eni(
+    region: &RegionState,
+    eni: &NetworkInterface,
+    policy: u64,
+    ifindex: Option<u32>,
+) -> Tables {
+    let mut tables = Tables::default();
+    let record = record_of(eni, policy);
+    tables.enis.insert(eni.id.bits(), record);
+    let endpoint = Endpoint { eni: eni.id.bits() };
+    let key = |addr| EndpointKey {
+        vpc: eni.vpc.bits(),
+        addr,
+    };
+    for address in &eni.addresses {
+        tables.endpoints.insert(key(Addr::from(*address)), endpoint);
+    }
+    for address in &eni.ipv6_addresses {
+        let addr = Addr::v6(address.octets());
+        tables.endpoints.insert(key(addr), endpoint);
+    }
+    let ipv4_prefixes = eni.ipv4_prefixes.iter().copied().map(IpNet::V4);
+    let ipv6_prefixes = eni.ipv6_prefixes.iter().copied().map(IpNet::V6);
+    for prefix in ipv4_prefixes.chain(ipv6_prefixes) {
+        let key = PrefixKey {
+            prefix_len: TABLE_BITS + address_bits(&prefix),
+            vpc: trie_id(eni.vpc.bits()),
+            addr: Addr::from(prefix.network()),
+        };
+        tables.prefixes.insert(key, endpoint);
+    }
+    if has_internet_gateway(region, eni.vpc) {
+        for (public, private) in publics(region, eni) {
+            let record = PublicRecord {
+                vpc: eni.vpc.bits(),
+                eni: eni.id.bits(),
+                private: Addr::from(private),
+            };
+            let public = Addr::from(public);
+            tables.publics.insert(public, record);
+            let of = PublicOf { addr: public };
+            tables.public_of.insert(key(Addr::from(private)), of);
+        }
+    }
+    rebind(&mut tables, eni.id, ifindex);
+    tables
+}
+
+/// Whether an interface is that of a NAT gateway which packets go through.
+pub(crate) fn is_of_nat_gateway(region: &RegionState, eni: &NetworkInterface) -> bool {
+    if eni.interface_type != InterfaceType::NatGateway {
+        return false;
+    }
+    let mut gateways = region
+        .nat_gateways_of_eni(eni.id)
+        .filter_map(|id| region.nat_gateways.get(&id));
+    gateways.any(|gateway| gateway.is_available())
+}
+
+/// Gives the record of an interface another device, or none.
+pub(crate) fn rebind(tables: &mut Tables, eni: EniId, ifindex: Option<u32>) {
+    tables.devices.clear();
+    if let Some(record) = tables.enis.get_mut(&eni.bits()) {
+        record.ifindex = ifindex.unwrap_or(0);
+        if let Some(ifindex) = ifindex {
+            tables.devices.insert(ifindex, eni.bits());
+        }
+    }
+}
+
+fn record_of(eni: &NetworkInterface, policy: u64) -> EniRecord {
+    let mut groups = [0; GROUPS_MAX];
+    for (slot, group) in groups.iter_mut().zip(&eni.groups) {
+        *slot = group.bits();
+    }
+    let mut flags = 0;
+    if eni.source_dest_check {
+        flags |= EniRecord::SOURCE_DEST_CHECK;
+    }
+    if eni.interface_type == InterfaceType::NatGateway {
+        flags |= EniRecord::NAT_GATEWAY;
+    }
+    let tracking = &eni.connection_tracking;
+    EniRecord {
+        vpc: eni.vpc.bits(),
+        subnet: eni.subnet.bits(),
+        policy,
+        groups,
+        ifindex: 0,
+        tcp_established_s: tracking
+            .tcp_established_timeout
+            .unwrap_or(TCP_ESTABLISHED_S),
+        udp_s: tracking.udp_timeout.unwrap_or(UDP_S),
+        udp_stream_s: tracking.udp_stream_timeout.unwrap_or(UDP_STREAM_S),
+        mac: Mac(eni.mac.0),
+        flags,
+        // The control plane allows at most 16 groups, the length of the array.
+        group_count: u8::try_from(eni.groups.len().min(GROUPS_MAX)).unwrap_or(0),
+    }
+}
+
+/// The public addresses that stand for addresses of an interface, with these. What its instance was
+/// given comes first: an Elastic IP for the same address is the one that it sends with.
+fn publics(region: &RegionState, eni: &NetworkInterface) -> Vec<(Ipv4Addr, Ipv4Addr)> {
+    let given = eni.public_address.map(|it| (it, eni.primary_address()));
+    let elastic = region
+        .elastic_ips_of_eni(eni.id)
+        .filter_map(|id| region.elastic_ips.get(&id))
+        .filter_map(|elastic| Some((elastic.public_ip, elastic.association?.private_ip)));
+    let is_own = |private: &Ipv4Addr| {
+        let mut prefixes = eni.ipv4_prefixes.iter();
+        eni.addresses.contains(private) || prefixes.any(|prefix| prefix.contains(private))
+    };
+    let all = given.into_iter().chain(elastic);
+    all.filter(|(_, private)| is_own(private)).collect()
+}

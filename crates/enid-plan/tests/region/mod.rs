@@ -1,0 +1,526 @@
+//! Records of a small region, and a strategy for changes of it: few ids, so that changes meet.
+//!
+//! ```text
+//!  vpc 1: subnets 1, 2; tables 1 (main), 3; ACLs 1 (default), 3      vpc 2: subnet 3; table 2; ACL 2
+//!  interface n: subnet 1 + n % 3; public address 198.18.1.n          Elastic IP n: 198.18.0.n
+//! ```
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use enid_model::Tags;
+use enid_model::address::{ElasticIp, ElasticIpAssociation};
+use enid_model::gateway::{EgressOnlyInternetGateway, InternetGateway};
+use enid_model::id::{
+    AllocationId, AssociationId, AttachmentId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId,
+    InstanceId, InternetGatewayId, NatGatewayId, NetworkAclId, PrefixListId, ReservationId,
+    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcCidrAssociationId, VpcId,
+    VpcPeeringConnectionId,
+};
+use enid_model::instance::{DesiredState, Instance, Recorded};
+use enid_model::key::{AccountId, Key, RegionName, Scope};
+use enid_model::nat_gateway::{NatGateway, NatGatewayAddress};
+use enid_model::network_acl::{AclAction, NetworkAcl, NetworkAclEntry};
+use enid_model::network_interface::{Attachment, InterfaceType, Mac, NetworkInterface};
+use enid_model::prefix_list::{AddressFamily, LastChange, PrefixList, PrefixListEntry};
+use enid_model::record::Record;
+use enid_model::route_table::{Route, RouteDestination, RouteTable, RouteTarget};
+use enid_model::security_group::{Direction, Matcher, Peer, Rule, SecurityGroup, Service};
+use enid_model::state::{Revision, State};
+use enid_model::subnet::{Subnet, SubnetIpv6Cidr, SubnetNetworkAcl, SubnetRouteTable};
+use enid_model::time::Timestamp;
+use enid_model::vpc::{Vpc, VpcCidr, VpcIpv6Cidr};
+use enid_model::vpc_peering_connection::{PeeredVpc, PeeringStatus, VpcPeeringConnection};
+use ipnet::{IpNet, Ipv4Net};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+/// One change.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    /// A device of an interface comes (`Some`) or goes.
+    Bind {
+        /// The interface.
+        eni: u64,
+        /// The device's index.
+        ifindex: Option<u32>,
+    },
+    /// The record that this one is a version of goes.
+    Delete(Box<Record>),
+    /// A record comes, or changes to this.
+    Put(Box<Record>),
+}
+
+/// Any change.
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    let put = |record: Record| Step::Put(Box::new(record));
+    prop_oneof![
+        12 => record().prop_map(put),
+        2 => record().prop_map(|record| Step::Delete(Box::new(record))),
+        1 => (1..5_u64, option::of(0..4_u32)).prop_map(|(eni, ifindex)| {
+            // A device is one interface's.
+            let own = u32::try_from(eni).expect("few interfaces") * 10;
+            Step::Bind { eni, ifindex: ifindex.map(|ifindex| own + ifindex) }
+        }),
+    ]
+}
+
+/// What there is at the start.
+pub(crate) fn first() -> Vec<Record> {
+    let subnets = (1..4).map(|id| subnet(id, false, None, vpc_of(id)));
+    let vpcs = [vpc(1, false, false, 1), vpc(2, false, false, 2)];
+    vpcs.into_iter().chain(subnets).collect()
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    prop_oneof![
+        4 => any_eni(),
+        2 => (1..4_u64, vec((any::<bool>(), 0..5_u16, peer()), 0..4))
+            .prop_map(|(id, rules)| group(id, &rules)),
+        2 => (1..3_u64, any::<bool>()).prop_map(|(id, running)| instance(id, running)),
+        2 => (1..4_u64, any::<bool>(), option::of(1..4_u64), 0..4_u64)
+            .prop_map(|(id, ipv6, table, acl)| subnet(id, ipv6, table, acl)),
+        2 => (1..3_u64, any::<bool>(), any::<bool>(), any::<bool>())
+            .prop_map(|(id, more, ipv6, other)| {
+                let main = if other && id == 1 { 3 } else { id };
+                vpc(id, more, ipv6, main)
+            }),
+        3 => (1..4_u64, btree_map(destination(), target(), 0..5))
+            .prop_map(|(id, routes)| route_table(id, routes)),
+        2 => (1..4_u64, vec((any::<bool>(), 1..5_u16, any::<bool>(), 0..3_u8), 0..4))
+            .prop_map(|(id, entries)| acl(id, &entries)),
+        2 => (1..3_u64, option::of(1..3_u64)).prop_map(|(id, vpc)| internet_gateway(id, vpc)),
+        1 => (1..3_u64, 1..3_u64).prop_map(|(id, vpc)| egress_only(id, vpc)),
+        2 => (1..3_u64, 1..5_u64, any::<bool>(), 1..4_u8)
+            .prop_map(|(id, eni, is_deleted, count)| nat_gateway(id, eni, is_deleted, count)),
+        2 => (1..4_u64, option::of((1..5_u64, 4..9_u8)))
+            .prop_map(|(id, association)| elastic_ip(id, association)),
+        1 => (1..3_u64, any::<bool>(), any::<bool>())
+            .prop_map(|(id, is_active, turned)| peering(id, is_active, turned)),
+        1 => (1..3_u64, btree_set(0..6_u8, 0..4)).prop_map(|(id, blocks)| prefix_list(id, &blocks)),
+    ]
+}
+
+fn peer() -> impl Strategy<Value = Peer> {
+    prop_oneof![
+        Just(Peer::Ipv4(v4("10.0.0.0/8"))),
+        (1..4_u64).prop_map(|id| Peer::Group(SecurityGroupId(id))),
+        (1..3_u64).prop_map(|id| Peer::PrefixList(PrefixListId(id))),
+    ]
+}
+
+fn destination() -> impl Strategy<Value = RouteDestination> {
+    let blocks = [
+        "0.0.0.0/0",
+        "::/0",
+        "10.0.0.0/16",
+        "10.0.1.0/24",
+        "2001:db8:0:100::/56",
+    ];
+    prop_oneof![
+        (0..blocks.len()).prop_map(move |at| RouteDestination::Cidr(net(blocks[at]))),
+        (1..3_u64).prop_map(|id| RouteDestination::PrefixList(PrefixListId(id))),
+    ]
+}
+
+fn target() -> impl Strategy<Value = RouteTarget> {
+    (0..5_u8, 1..5_u64).prop_map(|(kind, id)| match kind {
+        0 => RouteTarget::NetworkInterface(EniId(id)),
+        1 => RouteTarget::InternetGateway(InternetGatewayId(1 + id % 2)),
+        2 => RouteTarget::NatGateway(NatGatewayId(1 + id % 2)),
+        3 => RouteTarget::VpcPeeringConnection(VpcPeeringConnectionId(1 + id % 2)),
+        _ => RouteTarget::EgressOnlyInternetGateway(EgressOnlyInternetGatewayId(1 + id % 2)),
+    })
+}
+
+/// A literal block.
+pub(crate) fn net(text: &str) -> IpNet {
+    text.parse().expect("a literal block")
+}
+
+fn v4(text: &str) -> Ipv4Net {
+    text.parse().expect("a literal block")
+}
+
+fn small(id: u64) -> u8 {
+    u8::try_from(id).expect("few ids")
+}
+
+fn vpc_of(subnet: u64) -> u64 {
+    1 + subnet / 3
+}
+
+/// A VPC.
+pub(crate) fn vpc(id: u64, has_more: bool, has_ipv6: bool, main: u64) -> Record {
+    let ipv6 = VpcIpv6Cidr {
+        association: VpcCidrAssociationId(id + 10),
+        cidr: format!("2001:db8:0:{id}00::/56").parse().expect("a block"),
+        pool: "Amazon".to_owned(),
+        network_border_group: String::new(),
+    };
+    let more = VpcCidr {
+        association: VpcCidrAssociationId(id + 20),
+        cidr: v4(&format!("10.{}.0.0/16", id + 100)),
+    };
+    Record::Vpc(Vpc {
+        id: VpcId(id),
+        cidr: v4(&format!("10.{}.0.0/16", id - 1)),
+        cidr_association: VpcCidrAssociationId(id),
+        secondary_cidrs: has_more.then_some(more).into_iter().collect(),
+        ipv6_cidrs: has_ipv6.then_some(ipv6).into_iter().collect(),
+        is_default: false,
+        default_group: SecurityGroupId(1),
+        main_route_table: RouteTableId(main),
+        main_route_table_association: Default::default(),
+        default_network_acl: NetworkAclId(id),
+        dhcp_options: Some(DhcpOptionsId(1)),
+        enable_dns_support: true,
+        enable_dns_hostnames: false,
+        network_address_usage_metrics: false,
+        tags: Tags::new(),
+    })
+}
+
+/// A subnet.
+pub(crate) fn subnet(id: u64, has_ipv6: bool, table: Option<u64>, acl: u64) -> Record {
+    let vpc = vpc_of(id);
+    Record::Subnet(Subnet {
+        id: SubnetId(id),
+        vpc: VpcId(vpc),
+        cidr: v4(&format!("10.{}.{id}.0/24", vpc - 1)),
+        zone: "eu-west-1a".to_owned(),
+        zone_id: "euw1-az1".to_owned(),
+        default_for_az: false,
+        ipv6_cidr: has_ipv6.then(|| SubnetIpv6Cidr {
+            association: Default::default(),
+            cidr: format!("2001:db8:0:{vpc}0{id}::/64")
+                .parse()
+                .expect("a block"),
+        }),
+        route_table: table.map(|table| SubnetRouteTable {
+            association: Default::default(),
+            table: RouteTableId(table),
+        }),
+        network_acl: SubnetNetworkAcl {
+            association: Default::default(),
+            acl: NetworkAclId(acl),
+        },
+        attributes: Default::default(),
+        tags: Tags::new(),
+    })
+}
+
+fn any_eni() -> impl Strategy<Value = Record> {
+    let place = (1..5_u64, option::of(1..3_u64), 4..9_u8);
+    let groups = btree_set(1..4_u64, 1..3);
+    let has = any::<[bool; 5]>();
+    (place, groups, has).prop_map(|((id, instance, host), groups, has)| {
+        let mut eni = eni(id, instance, host);
+        let [is_of_nat, has_ipv6, has_prefix, has_public, is_checked] = has;
+        eni.groups = groups.into_iter().map(SecurityGroupId).collect();
+        if is_of_nat && instance.is_none() {
+            eni.interface_type = InterfaceType::NatGateway;
+        }
+        let (subnet, vpc) = (eni.subnet.0, eni.vpc.0);
+        if has_prefix {
+            let prefix = format!("10.{}.{subnet}.{}/28", vpc - 1, 16 * (id + 1));
+            eni.ipv4_prefixes.push(v4(&prefix));
+        }
+        if has_ipv6 {
+            let ipv6 = format!("2001:db8:0:{vpc}0{subnet}::{id}");
+            eni.ipv6_addresses.push(ipv6.parse().expect("an address"));
+        }
+        eni.public_address = has_public.then(|| Ipv4Addr::new(198, 18, 1, small(id)));
+        eni.source_dest_check = is_checked;
+        Record::NetworkInterface(eni)
+    })
+}
+
+/// An interface of a subnet that follows from its id, attached or not.
+pub(crate) fn eni(id: u64, instance: Option<u64>, host: u8) -> NetworkInterface {
+    let subnet = 1 + id % 3;
+    let vpc = vpc_of(subnet);
+    NetworkInterface {
+        id: EniId(id),
+        subnet: SubnetId(subnet),
+        vpc: VpcId(vpc),
+        mac: Mac([2, 0, 0, 0, 0, 1]),
+        description: String::new(),
+        groups: vec![SecurityGroupId(1)],
+        addresses: vec![Ipv4Addr::new(10, small(vpc - 1), small(subnet), host)],
+        ipv4_prefixes: Vec::new(),
+        ipv6_addresses: Vec::new(),
+        ipv6_prefixes: Vec::new(),
+        primary_ipv6: false,
+        public_address: None,
+        associate_public_address: false,
+        connection_tracking: Default::default(),
+        interface_type: InterfaceType::Interface,
+        source_dest_check: true,
+        requester_id: None,
+        attachment: instance.map(|instance| Attachment {
+            id: AttachmentId(id),
+            instance: InstanceId(instance),
+            device_index: small(id),
+            network_card_index: 0,
+            attach_time: Timestamp(0),
+            delete_on_termination: true,
+        }),
+        tags: Tags::new(),
+    }
+}
+
+fn group(id: u64, rules: &[(bool, u16, Peer)]) -> Record {
+    let rules = (1..).zip(rules).map(|(number, (egress, port, peer))| {
+        let direction = if *egress {
+            Direction::Egress
+        } else {
+            Direction::Ingress
+        };
+        let service = Service::Tcp {
+            from: *port,
+            to: *port,
+        };
+        let rule = Rule {
+            id: SecurityGroupRuleId(id * 100 + number),
+            matcher: Matcher {
+                direction,
+                service,
+                peer: *peer,
+            },
+            description: None,
+            tags: Tags::new(),
+        };
+        (rule.id, rule)
+    });
+    Record::SecurityGroup(SecurityGroup {
+        id: SecurityGroupId(id),
+        vpc: VpcId(1),
+        name: format!("group-{id}"),
+        description: String::new(),
+        associated_vpcs: BTreeSet::new(),
+        rules: rules.collect(),
+        tags: Tags::new(),
+    })
+}
+
+/// An instance.
+pub(crate) fn instance(id: u64, running: bool) -> Record {
+    Record::Instance(Instance {
+        id: InstanceId(id),
+        reservation: ReservationId(1),
+        launch_index: 0,
+        image: "ami-00000000000000001".to_owned(),
+        instance_type: "t3.micro".to_owned(),
+        vpc: VpcId(1),
+        subnet: SubnetId(1),
+        zone: "eu-west-1a".to_owned(),
+        desired: if running {
+            DesiredState::Running
+        } else {
+            DesiredState::Stopped
+        },
+        boot: 1,
+        launch_time: Timestamp(0),
+        state_reason: None,
+        transition_time: None,
+        user_data: None,
+        disable_api_termination: false,
+        disable_api_stop: false,
+        terminate_on_shutdown: false,
+        client_token: None,
+        recorded: Recorded::default(),
+        tags: Tags::new(),
+    })
+}
+
+/// A route table.
+pub(crate) fn route_table(id: u64, routes: BTreeMap<RouteDestination, RouteTarget>) -> Record {
+    let vpc = if id == 2 { 2 } else { 1 };
+    let routes = routes.into_iter().map(|(destination, target)| Route {
+        destination,
+        target,
+    });
+    Record::RouteTable(RouteTable {
+        id: RouteTableId(id),
+        vpc: VpcId(vpc),
+        routes: routes.collect(),
+        tags: Tags::new(),
+    })
+}
+
+/// A network ACL, from (is egress, number, allows, block).
+pub(crate) fn acl(id: u64, entries: &[(bool, u16, bool, u8)]) -> Record {
+    let blocks = ["0.0.0.0/0", "::/0", "10.0.0.0/8"];
+    let entries = entries.iter().map(|(egress, number, allows, block)| {
+        let direction = if *egress {
+            Direction::Egress
+        } else {
+            Direction::Ingress
+        };
+        NetworkAclEntry {
+            direction,
+            number: *number,
+            action: if *allows {
+                AclAction::Allow
+            } else {
+                AclAction::Deny
+            },
+            service: Service::All,
+            cidr: net(blocks[usize::from(*block)]),
+        }
+    });
+    // A number is used once in a direction.
+    let unique: BTreeMap<_, _> = entries.map(|it| ((it.direction, it.number), it)).collect();
+    Record::NetworkAcl(NetworkAcl {
+        id: NetworkAclId(id),
+        vpc: VpcId(if id == 2 { 2 } else { 1 }),
+        is_default: id < 3,
+        entries: unique.into_values().collect(),
+        tags: Tags::new(),
+    })
+}
+
+/// An internet gateway.
+pub(crate) fn internet_gateway(id: u64, vpc: Option<u64>) -> Record {
+    Record::InternetGateway(InternetGateway {
+        id: InternetGatewayId(id),
+        vpc: vpc.map(VpcId),
+        route_table: None,
+        tags: Tags::new(),
+    })
+}
+
+/// An egress-only internet gateway.
+pub(crate) fn egress_only(id: u64, vpc: u64) -> Record {
+    Record::EgressOnlyInternetGateway(EgressOnlyInternetGateway {
+        id: EgressOnlyInternetGatewayId(id),
+        vpc: VpcId(vpc),
+        tags: Tags::new(),
+    })
+}
+
+/// A private NAT gateway.
+pub(crate) fn nat_gateway(id: u64, eni: u64, is_deleted: bool, count: u8) -> Record {
+    let address = |host| NatGatewayAddress {
+        private_ip: Ipv4Addr::new(10, 0, 1, host),
+        public: None,
+    };
+    Record::NatGateway(NatGateway {
+        id: NatGatewayId(id),
+        vpc: VpcId(1),
+        subnet: SubnetId(1),
+        is_public: false,
+        eni: EniId(eni),
+        addresses: (0..count).map(address).collect(),
+        create_time: Timestamp(0),
+        delete_time: is_deleted.then_some(Timestamp(1)),
+        tags: Tags::new(),
+    })
+}
+
+/// An Elastic IP, associated with (interface, last byte of the address).
+pub(crate) fn elastic_ip(id: u64, association: Option<(u64, u8)>) -> Record {
+    let association = association.map(|(eni, host)| {
+        let subnet = 1 + eni % 3;
+        let vpc = small(vpc_of(subnet));
+        ElasticIpAssociation {
+            id: AssociationId(id),
+            eni: EniId(eni),
+            private_ip: Ipv4Addr::new(10, vpc - 1, small(subnet), host),
+        }
+    });
+    Record::ElasticIp(ElasticIp {
+        id: AllocationId(id),
+        public_ip: Ipv4Addr::new(198, 18, 0, small(id)),
+        pool: "amazon".to_owned(),
+        network_border_group: String::new(),
+        association,
+        ptr_record: None,
+        tags: Tags::new(),
+    })
+}
+
+/// A peering connection of the two VPCs.
+pub(crate) fn peering(id: u64, is_active: bool, is_turned: bool) -> Record {
+    let side = |vpc| PeeredVpc {
+        vpc: VpcId(vpc),
+        cidrs: Vec::new(),
+        ipv6_cidrs: Vec::new(),
+        allow_dns_resolution: false,
+    };
+    let (requester, accepter) = if is_turned { (2, 1) } else { (1, 2) };
+    Record::VpcPeeringConnection(VpcPeeringConnection {
+        id: VpcPeeringConnectionId(id),
+        requester: side(requester),
+        accepter: side(accepter),
+        status: if is_active {
+            PeeringStatus::Active
+        } else {
+            PeeringStatus::Deleted
+        },
+        create_time: Timestamp(0),
+        status_time: Timestamp(0),
+        tags: Tags::new(),
+    })
+}
+
+/// A prefix list of blocks 10.n.0.0/16.
+pub(crate) fn prefix_list(id: u64, blocks: &BTreeSet<u8>) -> Record {
+    let entry = |block: &u8| PrefixListEntry {
+        cidr: net(&format!("10.{block}.0.0/16")),
+        description: None,
+    };
+    let entries = blocks.iter().map(entry).collect();
+    Record::PrefixList(PrefixList {
+        id: PrefixListId(id),
+        name: "list".to_owned(),
+        family: AddressFamily::Ipv4,
+        entries_max: 10,
+        change: LastChange::Created,
+        version: 1,
+        versions: BTreeMap::from([(1, entries)]),
+        tags: Tags::new(),
+    })
+}
+
+/// Where everything is.
+pub(crate) fn scope() -> Scope {
+    Scope {
+        account: AccountId::DEFAULT,
+        region: RegionName::new("eu-west-1"),
+    }
+}
+
+/// Puts a record into the state, or deletes it.
+pub(crate) fn apply(state: &mut State, record: Record, is_there: bool) {
+    let key = Key {
+        scope: scope(),
+        kind: record.kind(),
+        name: name(&record).into(),
+    };
+    let revision = Revision(state.revision.0 + 1);
+    state.apply(revision, &key, is_there.then_some(record));
+}
+
+fn name(record: &Record) -> String {
+    match record {
+        Record::EgressOnlyInternetGateway(it) => it.id.to_string(),
+        Record::ElasticIp(it) => it.id.to_string(),
+        Record::Instance(it) => it.id.to_string(),
+        Record::InternetGateway(it) => it.id.to_string(),
+        Record::NatGateway(it) => it.id.to_string(),
+        Record::NetworkAcl(it) => it.id.to_string(),
+        Record::NetworkInterface(it) => it.id.to_string(),
+        Record::PrefixList(it) => it.id.to_string(),
+        Record::RouteTable(it) => it.id.to_string(),
+        Record::SecurityGroup(it) => it.id.to_string(),
+        Record::Subnet(it) => it.id.to_string(),
+        Record::Vpc(it) => it.id.to_string(),
+        Record::VpcPeeringConnection(it) => it.id.to_string(),
+        other => unreachable!("no step makes {other:?}"),
+    }
+}
