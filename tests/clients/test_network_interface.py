@@ -66,7 +66,7 @@ def test_shape(ec2, papers, place):
     ({"Groups": ["sg-00000000000000001"]}, "InvalidGroup.NotFound",
      "The security group 'sg-00000000000000001' does not exist"),
     ({"Groups": ["web"]}, "InvalidGroupId.Malformed", None),
-    ({"Ipv6AddressCount": 1}, "UnsupportedOperation", "…Ipv6AddressCount"),
+    ({"InterfaceType": "efa"}, "UnsupportedOperation", "…efa"),
     ({"InterfaceType": "efa"}, "UnsupportedOperation", "…InterfaceType"),
     ({"ClientToken": "x" * 65}, "InvalidParameterValue", None),
 ])

@@ -77,8 +77,6 @@ def test_wrong_blocks(ec2, papers):
                                      AmazonProvidedIpv6CidrBlock=True)
     with refused("UnsupportedOperation", "…Ipv4IpamPoolId"):
         ec2.associate_vpc_cidr_block(VpcId=vpc, Ipv4IpamPoolId="ipam-pool-0")
-    with refused("DryRunOperation", status=412):
-        ec2.associate_vpc_cidr_block(VpcId=vpc, AmazonProvidedIpv6CidrBlock=True, DryRun=True)
 
 
 def test_an_ipv6_block_from_the_start(ec2, papers):
