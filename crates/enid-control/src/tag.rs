@@ -5,15 +5,20 @@
 use std::collections::BTreeMap;
 
 use enid_model::Tags;
+use enid_model::dhcp_options::DhcpOptions;
 use enid_model::id::{
-    EniId, InstanceId, Parsed, ResourceId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+    DhcpOptionsId, EniId, InstanceId, NetworkAclId, Parsed, ResourceId, RouteTableId,
+    SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId, VpcPeeringConnectionId,
 };
 use enid_model::instance::Instance;
+use enid_model::network_acl::NetworkAcl;
 use enid_model::network_interface::NetworkInterface;
+use enid_model::route_table::RouteTable;
 use enid_model::security_group::SecurityGroup;
 use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::Subnet;
 use enid_model::vpc::Vpc;
+use enid_model::vpc_peering_connection::VpcPeeringConnection;
 
 use crate::draft::Resource;
 use crate::{Caller, Control, Draft, Error};
@@ -48,10 +53,16 @@ pub struct TagSelector {
 /// A resource that can have tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Taggable {
+    /// A DHCP option set.
+    DhcpOptions(DhcpOptionsId),
     /// An instance.
     Instance(InstanceId),
+    /// A network ACL.
+    NetworkAcl(NetworkAclId),
     /// A network interface.
     NetworkInterface(EniId),
+    /// A route table.
+    RouteTable(RouteTableId),
     /// A security group.
     SecurityGroup(SecurityGroupId),
     /// A rule of a security group.
@@ -60,6 +71,8 @@ pub enum Taggable {
     Subnet(SubnetId),
     /// A VPC.
     Vpc(VpcId),
+    /// A VPC peering connection.
+    VpcPeeringConnection(VpcPeeringConnectionId),
 }
 
 impl Taggable {
@@ -73,12 +86,16 @@ impl Taggable {
             }
         }
         match text.split_once('-').map(|(prefix, _)| prefix) {
+            Some(NetworkAclId::PREFIX) => read(text, Self::NetworkAcl),
             Some(EniId::PREFIX) => read(text, Self::NetworkInterface),
+            Some(DhcpOptionsId::PREFIX) => read(text, Self::DhcpOptions),
             Some(InstanceId::PREFIX) => read(text, Self::Instance),
+            Some(RouteTableId::PREFIX) => read(text, Self::RouteTable),
             Some(SecurityGroupId::PREFIX) => read(text, Self::SecurityGroup),
             Some(SecurityGroupRuleId::PREFIX) => read(text, Self::SecurityGroupRule),
             Some(SubnetId::PREFIX) => read(text, Self::Subnet),
             Some(VpcId::PREFIX) => read(text, Self::Vpc),
+            Some(VpcPeeringConnectionId::PREFIX) => read(text, Self::VpcPeeringConnection),
             _ => Err(Error::ResourceNotFound { id: text.into() }),
         }
     }
@@ -87,12 +104,16 @@ impl Taggable {
     #[must_use]
     pub fn resource_type(self) -> &'static str {
         match self {
+            Self::DhcpOptions(_) => "dhcp-options",
             Self::Instance(_) => "instance",
+            Self::NetworkAcl(_) => "network-acl",
             Self::NetworkInterface(_) => "network-interface",
+            Self::RouteTable(_) => "route-table",
             Self::SecurityGroup(_) => "security-group",
             Self::SecurityGroupRule(_) => "security-group-rule",
             Self::Subnet(_) => "subnet",
             Self::Vpc(_) => "vpc",
+            Self::VpcPeeringConnection(_) => "vpc-peering-connection",
         }
     }
 }
@@ -100,12 +121,16 @@ impl Taggable {
 impl std::fmt::Display for Taggable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::DhcpOptions(id) => id.fmt(f),
             Self::Instance(id) => id.fmt(f),
+            Self::NetworkAcl(id) => id.fmt(f),
             Self::NetworkInterface(id) => id.fmt(f),
+            Self::RouteTable(id) => id.fmt(f),
             Self::SecurityGroup(id) => id.fmt(f),
             Self::SecurityGroupRule(id) => id.fmt(f),
             Self::Subnet(id) => id.fmt(f),
             Self::Vpc(id) => id.fmt(f),
+            Self::VpcPeeringConnection(id) => id.fmt(f),
         }
     }
 }
@@ -128,12 +153,20 @@ pub fn tagged_others(region: &RegionState) -> impl Iterator<Item = (Taggable, &T
         .flat_map(|group| group.rules.values());
     let subnets = region.subnets.iter();
     let vpcs = region.vpcs.iter();
+    let options = region.dhcp_options.iter();
+    let acls = region.network_acls.iter();
+    let tables = region.route_tables.iter();
+    let peerings = region.vpc_peering_connections.iter();
     instances
         .map(|(id, found)| (Taggable::Instance(*id), &found.tags))
         .chain(groups.map(|(id, found)| (Taggable::SecurityGroup(*id), &found.tags)))
         .chain(rules.map(|rule| (Taggable::SecurityGroupRule(rule.id), &rule.tags)))
         .chain(subnets.map(|(id, found)| (Taggable::Subnet(*id), &found.tags)))
         .chain(vpcs.map(|(id, found)| (Taggable::Vpc(*id), &found.tags)))
+        .chain(options.map(|(id, found)| (Taggable::DhcpOptions(*id), &found.tags)))
+        .chain(acls.map(|(id, found)| (Taggable::NetworkAcl(*id), &found.tags)))
+        .chain(tables.map(|(id, found)| (Taggable::RouteTable(*id), &found.tags)))
+        .chain(peerings.map(|(id, found)| (Taggable::VpcPeeringConnection(*id), &found.tags)))
         .filter(|(_, tags)| !tags.is_empty())
 }
 
@@ -141,12 +174,16 @@ pub fn tagged_others(region: &RegionState) -> impl Iterator<Item = (Taggable, &T
 #[must_use]
 pub fn tags_of(region: &RegionState, resource: Taggable) -> Option<&Tags> {
     Some(match resource {
+        Taggable::DhcpOptions(id) => &region.dhcp_options.get(&id)?.tags,
         Taggable::Instance(id) => &region.instances.get(&id)?.tags,
+        Taggable::NetworkAcl(id) => &region.network_acls.get(&id)?.tags,
         Taggable::NetworkInterface(id) => &region.network_interfaces.get(&id)?.tags,
+        Taggable::RouteTable(id) => &region.route_tables.get(&id)?.tags,
         Taggable::SecurityGroup(id) => &region.security_groups.get(&id)?.tags,
         Taggable::SecurityGroupRule(id) => &region.group_of_rule(id)?.rules.get(&id)?.tags,
         Taggable::Subnet(id) => &region.subnets.get(&id)?.tags,
         Taggable::Vpc(id) => &region.vpcs.get(&id)?.tags,
+        Taggable::VpcPeeringConnection(id) => &region.vpc_peering_connections.get(&id)?.tags,
     })
 }
 
@@ -303,11 +340,15 @@ impl Control {
 /// rules, is still written once.
 #[derive(Default)]
 struct Changes {
+    dhcp_options: Versions<DhcpOptions>,
     instances: Versions<Instance>,
+    network_acls: Versions<NetworkAcl>,
     network_interfaces: Versions<NetworkInterface>,
+    route_tables: Versions<RouteTable>,
     security_groups: Versions<SecurityGroup>,
     subnets: Versions<Subnet>,
     vpcs: Versions<Vpc>,
+    vpc_peering_connections: Versions<VpcPeeringConnection>,
 }
 
 impl Changes {
@@ -318,8 +359,11 @@ impl Changes {
         change: impl Fn(&Tags) -> Result<Tags, Error>,
     ) -> Result<(), Error> {
         let tags = match resource {
+            Taggable::DhcpOptions(id) => &mut self.dhcp_options.of(draft, id)?.tags,
             Taggable::Instance(id) => &mut self.instances.of(draft, id)?.tags,
+            Taggable::NetworkAcl(id) => &mut self.network_acls.of(draft, id)?.tags,
             Taggable::NetworkInterface(id) => &mut self.network_interfaces.of(draft, id)?.tags,
+            Taggable::RouteTable(id) => &mut self.route_tables.of(draft, id)?.tags,
             Taggable::SecurityGroup(id) => &mut self.security_groups.of(draft, id)?.tags,
             Taggable::SecurityGroupRule(id) => {
                 let group = draft.region.group_of_rule(id).map(|group| group.id);
@@ -330,17 +374,24 @@ impl Changes {
             }
             Taggable::Subnet(id) => &mut self.subnets.of(draft, id)?.tags,
             Taggable::Vpc(id) => &mut self.vpcs.of(draft, id)?.tags,
+            Taggable::VpcPeeringConnection(id) => {
+                &mut self.vpc_peering_connections.of(draft, id)?.tags
+            }
         };
         *tags = change(tags)?;
         Ok(())
     }
 
     fn write(self, draft: &mut Draft<'_>) {
+        self.dhcp_options.write(draft);
         self.instances.write(draft);
+        self.network_acls.write(draft);
         self.network_interfaces.write(draft);
+        self.route_tables.write(draft);
         self.security_groups.write(draft);
         self.subnets.write(draft);
         self.vpcs.write(draft);
+        self.vpc_peering_connections.write(draft);
     }
 }
 

@@ -9,7 +9,7 @@ use enid_model::id::VpcId;
 use enid_model::key::Kind;
 use enid_model::state::{RegionState, Stored};
 use enid_model::vpc::Vpc;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::draft::group_name_key;
 use crate::region::NewVpc;
@@ -181,6 +181,18 @@ pub(crate) fn block(text: &str) -> Result<Ipv4Net, Error> {
         return Err(Error::InvalidValue {
             value: text.into(),
             name: "cidrBlock",
+            why: "This is not a valid CIDR block.".into(),
+        });
+    };
+    Ok(block.trunc())
+}
+
+/// The same for an IPv6 block.
+pub(crate) fn ipv6_block(text: &str) -> Result<Ipv6Net, Error> {
+    let Ok(block) = text.parse::<Ipv6Net>() else {
+        return Err(Error::InvalidValue {
+            value: text.into(),
+            name: "ipv6CidrBlock",
             why: "This is not a valid CIDR block.".into(),
         });
     };

@@ -74,8 +74,14 @@ pub(crate) struct DatapathConfig {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct QuotaConfig {
+    entries_per_network_acl: Option<usize>,
     groups_per_interface: Option<usize>,
+    network_acls_per_vpc: Option<usize>,
     network_interfaces: Option<usize>,
+    outstanding_peerings: Option<usize>,
+    peerings_per_vpc: Option<usize>,
+    route_tables_per_vpc: Option<usize>,
+    routes_per_table: Option<usize>,
     rules_per_group: Option<usize>,
     security_groups: Option<usize>,
     subnets_per_vpc: Option<usize>,
@@ -86,6 +92,8 @@ pub(crate) struct QuotaConfig {
 /// policy can hold.
 const RULES_PER_INTERFACE_MAX: usize = 1_000;
 const GROUPS_PER_INTERFACE_MAX: usize = 16;
+/// AWS's own limit on how far this quota can be raised.
+const ENTRIES_PER_NETWORK_ACL_MAX: usize = 40;
 
 impl Config {
     pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Self> {
@@ -130,10 +138,24 @@ impl Config {
         let asked = &self.quotas;
         let aws = Quotas::default();
         let quotas = Quotas {
+            entries_per_network_acl: asked
+                .entries_per_network_acl
+                .unwrap_or(aws.entries_per_network_acl),
             groups_per_interface: asked
                 .groups_per_interface
                 .unwrap_or(aws.groups_per_interface),
+            network_acls_per_vpc: asked
+                .network_acls_per_vpc
+                .unwrap_or(aws.network_acls_per_vpc),
             network_interfaces: asked.network_interfaces.unwrap_or(aws.network_interfaces),
+            outstanding_peerings: asked
+                .outstanding_peerings
+                .unwrap_or(aws.outstanding_peerings),
+            peerings_per_vpc: asked.peerings_per_vpc.unwrap_or(aws.peerings_per_vpc),
+            route_tables_per_vpc: asked
+                .route_tables_per_vpc
+                .unwrap_or(aws.route_tables_per_vpc),
+            routes_per_table: asked.routes_per_table.unwrap_or(aws.routes_per_table),
             rules_per_group: asked.rules_per_group.unwrap_or(aws.rules_per_group),
             security_groups: asked.security_groups.unwrap_or(aws.security_groups),
             subnets_per_vpc: asked.subnets_per_vpc.unwrap_or(aws.subnets_per_vpc),
@@ -147,6 +169,10 @@ impl Config {
             quotas.groups_per_interface * quotas.rules_per_group <= RULES_PER_INTERFACE_MAX,
             "quotas.groups_per_interface times quotas.rules_per_group may be at most \
              {RULES_PER_INTERFACE_MAX}"
+        );
+        anyhow::ensure!(
+            quotas.entries_per_network_acl <= ENTRIES_PER_NETWORK_ACL_MAX,
+            "quotas.entries_per_network_acl may be at most {ENTRIES_PER_NETWORK_ACL_MAX}"
         );
         Ok(quotas)
     }
@@ -162,6 +188,8 @@ mod tests {
         assert_eq!(config.quotas()?.rules_per_group, 200);
         assert_eq!(config.quotas()?.vpcs, 50);
         let config: Config = toml::from_str("[quotas]\nrules_per_group = 201")?;
+        assert!(config.quotas().is_err());
+        let config: Config = toml::from_str("[quotas]\nentries_per_network_acl = 41")?;
         assert!(config.quotas().is_err());
         Ok(())
     }

@@ -71,9 +71,14 @@ pub(super) fn not_found(prefix: &str, absent: &[&str]) -> ApiError {
 
 fn malformed(prefix: &str, text: &str) -> ApiError {
     let code = match prefix {
+        "acl" => "InvalidNetworkAclId.Malformed",
+        "aclassoc" | "rtbassoc" => "InvalidAssociationID.Malformed",
+        "dopt" => "InvalidDhcpOptionsId.Malformed",
         "eni" => "InvalidNetworkInterfaceId.Malformed",
         "eni-attach" => "InvalidNetworkInterfaceAttachmentId.Malformed",
         "i" => "InvalidInstanceID.Malformed",
+        "pcx" => "InvalidVpcPeeringConnectionId.Malformed",
+        "rtb" => "InvalidRouteTableId.Malformed",
         "sg" => "InvalidGroupId.Malformed",
         "sgr" => "InvalidSecurityGroupRuleId.Malformed",
         "subnet" => "InvalidSubnetID.Malformed",

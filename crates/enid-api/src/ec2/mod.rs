@@ -8,9 +8,13 @@ mod id;
 mod image;
 mod instance;
 mod instance_type;
+mod network_acl;
+mod network_acl_entry;
 mod network_interface;
 pub mod page;
 mod region;
+mod route;
+mod route_table;
 mod security_group;
 mod security_group_permission;
 mod security_group_rule;
@@ -79,15 +83,24 @@ macro_rules! handlers {
 
 handlers! {
     AssignPrivateIpAddresses => network_interface::assign_private_ip_addresses,
+    AssociateRouteTable => route_table::associate_route_table,
     AttachNetworkInterface => network_interface::attach_network_interface,
     AuthorizeSecurityGroupEgress => security_group_rule::authorize_egress,
     AuthorizeSecurityGroupIngress => security_group_rule::authorize_ingress,
+    CreateNetworkAcl => network_acl::create_network_acl,
+    CreateNetworkAclEntry => network_acl_entry::create_network_acl_entry,
     CreateNetworkInterface => network_interface::create_network_interface,
+    CreateRoute => route::create_route,
+    CreateRouteTable => route_table::create_route_table,
     CreateSecurityGroup => security_group::create_security_group,
     CreateSubnet => subnet::create_subnet,
     CreateTags => tag::create_tags,
     CreateVpc => vpc::create_vpc,
+    DeleteNetworkAcl => network_acl::delete_network_acl,
+    DeleteNetworkAclEntry => network_acl_entry::delete_network_acl_entry,
     DeleteNetworkInterface => network_interface::delete_network_interface,
+    DeleteRoute => route::delete_route,
+    DeleteRouteTable => route_table::delete_route_table,
     DeleteSecurityGroup => security_group::delete_security_group,
     DeleteSubnet => subnet::delete_subnet,
     DeleteTags => tag::delete_tags,
@@ -99,9 +112,11 @@ handlers! {
     DescribeInstanceStatus => instance::status::describe_instance_status,
     DescribeInstanceTypes => instance_type::describe_instance_types,
     DescribeInstances => instance::describe::describe_instances,
+    DescribeNetworkAcls => network_acl::describe_network_acls,
     DescribeNetworkInterfaceAttribute => network_interface::describe::describe_network_interface_attribute,
     DescribeNetworkInterfaces => network_interface::describe::describe_network_interfaces,
     DescribeRegions => region::describe_regions,
+    DescribeRouteTables => route_table::describe_route_tables,
     DescribeSecurityGroupRules => security_group_rule::describe_security_group_rules,
     DescribeSecurityGroups => security_group::describe_security_groups,
     DescribeSubnets => subnet::describe_subnets,
@@ -109,6 +124,7 @@ handlers! {
     DescribeVpcAttribute => vpc::describe_vpc_attribute,
     DescribeVpcs => vpc::describe_vpcs,
     DetachNetworkInterface => network_interface::detach_network_interface,
+    DisassociateRouteTable => route_table::disassociate_route_table,
     GetConsoleOutput => instance::console::get_console_output,
     ModifyInstanceAttribute => instance::attribute::modify_instance_attribute,
     ModifyNetworkInterfaceAttribute => network_interface::modify_network_interface_attribute,
@@ -116,6 +132,10 @@ handlers! {
     ModifySubnetAttribute => subnet::modify_subnet_attribute,
     ModifyVpcAttribute => vpc::modify_vpc_attribute,
     RebootInstances => instance::reboot_instances,
+    ReplaceNetworkAclAssociation => network_acl::replace_network_acl_association,
+    ReplaceNetworkAclEntry => network_acl_entry::replace_network_acl_entry,
+    ReplaceRoute => route::replace_route,
+    ReplaceRouteTableAssociation => route_table::replace_route_table_association,
     ResetNetworkInterfaceAttribute => network_interface::reset_network_interface_attribute,
     RevokeSecurityGroupEgress => security_group_rule::revoke_egress,
     RevokeSecurityGroupIngress => security_group_rule::revoke_ingress,

@@ -13,14 +13,24 @@ use crate::wire::xml::{ToXml, Xml};
 pub enum Request {
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<request::AssignPrivateIpAddressesRequest>),
+    /// AssociateRouteTable.
+    AssociateRouteTable(Box<request::AssociateRouteTableRequest>),
     /// AttachNetworkInterface.
     AttachNetworkInterface(Box<request::AttachNetworkInterfaceRequest>),
     /// AuthorizeSecurityGroupEgress.
     AuthorizeSecurityGroupEgress(Box<request::AuthorizeSecurityGroupEgressRequest>),
     /// AuthorizeSecurityGroupIngress.
     AuthorizeSecurityGroupIngress(Box<request::AuthorizeSecurityGroupIngressRequest>),
+    /// CreateNetworkAcl.
+    CreateNetworkAcl(Box<request::CreateNetworkAclRequest>),
+    /// CreateNetworkAclEntry.
+    CreateNetworkAclEntry(Box<request::CreateNetworkAclEntryRequest>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<request::CreateNetworkInterfaceRequest>),
+    /// CreateRoute.
+    CreateRoute(Box<request::CreateRouteRequest>),
+    /// CreateRouteTable.
+    CreateRouteTable(Box<request::CreateRouteTableRequest>),
     /// CreateSecurityGroup.
     CreateSecurityGroup(Box<request::CreateSecurityGroupRequest>),
     /// CreateSubnet.
@@ -29,8 +39,16 @@ pub enum Request {
     CreateTags(Box<request::CreateTagsRequest>),
     /// CreateVpc.
     CreateVpc(Box<request::CreateVpcRequest>),
+    /// DeleteNetworkAcl.
+    DeleteNetworkAcl(Box<request::DeleteNetworkAclRequest>),
+    /// DeleteNetworkAclEntry.
+    DeleteNetworkAclEntry(Box<request::DeleteNetworkAclEntryRequest>),
     /// DeleteNetworkInterface.
     DeleteNetworkInterface(Box<request::DeleteNetworkInterfaceRequest>),
+    /// DeleteRoute.
+    DeleteRoute(Box<request::DeleteRouteRequest>),
+    /// DeleteRouteTable.
+    DeleteRouteTable(Box<request::DeleteRouteTableRequest>),
     /// DeleteSecurityGroup.
     DeleteSecurityGroup(Box<request::DeleteSecurityGroupRequest>),
     /// DeleteSubnet.
@@ -53,12 +71,16 @@ pub enum Request {
     DescribeInstanceTypes(Box<request::DescribeInstanceTypesRequest>),
     /// DescribeInstances.
     DescribeInstances(Box<request::DescribeInstancesRequest>),
+    /// DescribeNetworkAcls.
+    DescribeNetworkAcls(Box<request::DescribeNetworkAclsRequest>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<request::DescribeNetworkInterfaceAttributeRequest>),
     /// DescribeNetworkInterfaces.
     DescribeNetworkInterfaces(Box<request::DescribeNetworkInterfacesRequest>),
     /// DescribeRegions.
     DescribeRegions(Box<request::DescribeRegionsRequest>),
+    /// DescribeRouteTables.
+    DescribeRouteTables(Box<request::DescribeRouteTablesRequest>),
     /// DescribeSecurityGroupRules.
     DescribeSecurityGroupRules(Box<request::DescribeSecurityGroupRulesRequest>),
     /// DescribeSecurityGroups.
@@ -73,6 +95,8 @@ pub enum Request {
     DescribeVpcs(Box<request::DescribeVpcsRequest>),
     /// DetachNetworkInterface.
     DetachNetworkInterface(Box<request::DetachNetworkInterfaceRequest>),
+    /// DisassociateRouteTable.
+    DisassociateRouteTable(Box<request::DisassociateRouteTableRequest>),
     /// GetConsoleOutput.
     GetConsoleOutput(Box<request::GetConsoleOutputRequest>),
     /// ModifyInstanceAttribute.
@@ -87,6 +111,14 @@ pub enum Request {
     ModifyVpcAttribute(Box<request::ModifyVpcAttributeRequest>),
     /// RebootInstances.
     RebootInstances(Box<request::RebootInstancesRequest>),
+    /// ReplaceNetworkAclAssociation.
+    ReplaceNetworkAclAssociation(Box<request::ReplaceNetworkAclAssociationRequest>),
+    /// ReplaceNetworkAclEntry.
+    ReplaceNetworkAclEntry(Box<request::ReplaceNetworkAclEntryRequest>),
+    /// ReplaceRoute.
+    ReplaceRoute(Box<request::ReplaceRouteRequest>),
+    /// ReplaceRouteTableAssociation.
+    ReplaceRouteTableAssociation(Box<request::ReplaceRouteTableAssociationRequest>),
     /// ResetNetworkInterfaceAttribute.
     ResetNetworkInterfaceAttribute(Box<request::ResetNetworkInterfaceAttributeRequest>),
     /// RevokeSecurityGroupEgress.
@@ -123,6 +155,12 @@ impl Request {
                 params,
             )
             .map(|request| Self::AssignPrivateIpAddresses(Box::new(request))),
+            "AssociateRouteTable" => schema::read(
+                "AssociateRouteTable",
+                &request::route_table::ASSOCIATE_ROUTE_TABLE_MEMBERS,
+                params,
+            )
+            .map(|request| Self::AssociateRouteTable(Box::new(request))),
             "AttachNetworkInterface" => schema::read(
                 "AttachNetworkInterface",
                 &request::network_interface::ATTACH_NETWORK_INTERFACE_MEMBERS,
@@ -141,12 +179,36 @@ impl Request {
                 params,
             )
             .map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
+            "CreateNetworkAcl" => schema::read(
+                "CreateNetworkAcl",
+                &request::network_acl::CREATE_NETWORK_ACL_MEMBERS,
+                params,
+            )
+            .map(|request| Self::CreateNetworkAcl(Box::new(request))),
+            "CreateNetworkAclEntry" => schema::read(
+                "CreateNetworkAclEntry",
+                &request::network_acl::CREATE_NETWORK_ACL_ENTRY_MEMBERS,
+                params,
+            )
+            .map(|request| Self::CreateNetworkAclEntry(Box::new(request))),
             "CreateNetworkInterface" => schema::read(
                 "CreateNetworkInterface",
                 &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS,
                 params,
             )
             .map(|request| Self::CreateNetworkInterface(Box::new(request))),
+            "CreateRoute" => schema::read(
+                "CreateRoute",
+                &request::route_table::CREATE_ROUTE_MEMBERS,
+                params,
+            )
+            .map(|request| Self::CreateRoute(Box::new(request))),
+            "CreateRouteTable" => schema::read(
+                "CreateRouteTable",
+                &request::route_table::CREATE_ROUTE_TABLE_MEMBERS,
+                params,
+            )
+            .map(|request| Self::CreateRouteTable(Box::new(request))),
             "CreateSecurityGroup" => schema::read(
                 "CreateSecurityGroup",
                 &request::security_group::CREATE_SECURITY_GROUP_MEMBERS,
@@ -163,12 +225,36 @@ impl Request {
                 .map(|request| Self::CreateTags(Box::new(request))),
             "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params)
                 .map(|request| Self::CreateVpc(Box::new(request))),
+            "DeleteNetworkAcl" => schema::read(
+                "DeleteNetworkAcl",
+                &request::network_acl::DELETE_NETWORK_ACL_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DeleteNetworkAcl(Box::new(request))),
+            "DeleteNetworkAclEntry" => schema::read(
+                "DeleteNetworkAclEntry",
+                &request::network_acl::DELETE_NETWORK_ACL_ENTRY_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DeleteNetworkAclEntry(Box::new(request))),
             "DeleteNetworkInterface" => schema::read(
                 "DeleteNetworkInterface",
                 &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS,
                 params,
             )
             .map(|request| Self::DeleteNetworkInterface(Box::new(request))),
+            "DeleteRoute" => schema::read(
+                "DeleteRoute",
+                &request::route_table::DELETE_ROUTE_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DeleteRoute(Box::new(request))),
+            "DeleteRouteTable" => schema::read(
+                "DeleteRouteTable",
+                &request::route_table::DELETE_ROUTE_TABLE_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DeleteRouteTable(Box::new(request))),
             "DeleteSecurityGroup" => schema::read(
                 "DeleteSecurityGroup",
                 &request::security_group::DELETE_SECURITY_GROUP_MEMBERS,
@@ -227,6 +313,12 @@ impl Request {
                 params,
             )
             .map(|request| Self::DescribeInstances(Box::new(request))),
+            "DescribeNetworkAcls" => schema::read(
+                "DescribeNetworkAcls",
+                &request::network_acl::DESCRIBE_NETWORK_ACLS_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DescribeNetworkAcls(Box::new(request))),
             "DescribeNetworkInterfaceAttribute" => schema::read(
                 "DescribeNetworkInterfaceAttribute",
                 &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS,
@@ -245,6 +337,12 @@ impl Request {
                 params,
             )
             .map(|request| Self::DescribeRegions(Box::new(request))),
+            "DescribeRouteTables" => schema::read(
+                "DescribeRouteTables",
+                &request::route_table::DESCRIBE_ROUTE_TABLES_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DescribeRouteTables(Box::new(request))),
             "DescribeSecurityGroupRules" => schema::read(
                 "DescribeSecurityGroupRules",
                 &request::security_group::DESCRIBE_SECURITY_GROUP_RULES_MEMBERS,
@@ -283,6 +381,12 @@ impl Request {
                 params,
             )
             .map(|request| Self::DetachNetworkInterface(Box::new(request))),
+            "DisassociateRouteTable" => schema::read(
+                "DisassociateRouteTable",
+                &request::route_table::DISASSOCIATE_ROUTE_TABLE_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DisassociateRouteTable(Box::new(request))),
             "GetConsoleOutput" => schema::read(
                 "GetConsoleOutput",
                 &request::instance::GET_CONSOLE_OUTPUT_MEMBERS,
@@ -325,6 +429,30 @@ impl Request {
                 params,
             )
             .map(|request| Self::RebootInstances(Box::new(request))),
+            "ReplaceNetworkAclAssociation" => schema::read(
+                "ReplaceNetworkAclAssociation",
+                &request::network_acl::REPLACE_NETWORK_ACL_ASSOCIATION_MEMBERS,
+                params,
+            )
+            .map(|request| Self::ReplaceNetworkAclAssociation(Box::new(request))),
+            "ReplaceNetworkAclEntry" => schema::read(
+                "ReplaceNetworkAclEntry",
+                &request::network_acl::REPLACE_NETWORK_ACL_ENTRY_MEMBERS,
+                params,
+            )
+            .map(|request| Self::ReplaceNetworkAclEntry(Box::new(request))),
+            "ReplaceRoute" => schema::read(
+                "ReplaceRoute",
+                &request::route_table::REPLACE_ROUTE_MEMBERS,
+                params,
+            )
+            .map(|request| Self::ReplaceRoute(Box::new(request))),
+            "ReplaceRouteTableAssociation" => schema::read(
+                "ReplaceRouteTableAssociation",
+                &request::route_table::REPLACE_ROUTE_TABLE_ASSOCIATION_MEMBERS,
+                params,
+            )
+            .map(|request| Self::ReplaceRouteTableAssociation(Box::new(request))),
             "ResetNetworkInterfaceAttribute" => schema::read(
                 "ResetNetworkInterfaceAttribute",
                 &request::network_interface::RESET_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS,
@@ -398,15 +526,24 @@ impl Request {
     pub fn operation(&self) -> &'static str {
         match self {
             Self::AssignPrivateIpAddresses(_) => "AssignPrivateIpAddresses",
+            Self::AssociateRouteTable(_) => "AssociateRouteTable",
             Self::AttachNetworkInterface(_) => "AttachNetworkInterface",
             Self::AuthorizeSecurityGroupEgress(_) => "AuthorizeSecurityGroupEgress",
             Self::AuthorizeSecurityGroupIngress(_) => "AuthorizeSecurityGroupIngress",
+            Self::CreateNetworkAcl(_) => "CreateNetworkAcl",
+            Self::CreateNetworkAclEntry(_) => "CreateNetworkAclEntry",
             Self::CreateNetworkInterface(_) => "CreateNetworkInterface",
+            Self::CreateRoute(_) => "CreateRoute",
+            Self::CreateRouteTable(_) => "CreateRouteTable",
             Self::CreateSecurityGroup(_) => "CreateSecurityGroup",
             Self::CreateSubnet(_) => "CreateSubnet",
             Self::CreateTags(_) => "CreateTags",
             Self::CreateVpc(_) => "CreateVpc",
+            Self::DeleteNetworkAcl(_) => "DeleteNetworkAcl",
+            Self::DeleteNetworkAclEntry(_) => "DeleteNetworkAclEntry",
             Self::DeleteNetworkInterface(_) => "DeleteNetworkInterface",
+            Self::DeleteRoute(_) => "DeleteRoute",
+            Self::DeleteRouteTable(_) => "DeleteRouteTable",
             Self::DeleteSecurityGroup(_) => "DeleteSecurityGroup",
             Self::DeleteSubnet(_) => "DeleteSubnet",
             Self::DeleteTags(_) => "DeleteTags",
@@ -418,9 +555,11 @@ impl Request {
             Self::DescribeInstanceStatus(_) => "DescribeInstanceStatus",
             Self::DescribeInstanceTypes(_) => "DescribeInstanceTypes",
             Self::DescribeInstances(_) => "DescribeInstances",
+            Self::DescribeNetworkAcls(_) => "DescribeNetworkAcls",
             Self::DescribeNetworkInterfaceAttribute(_) => "DescribeNetworkInterfaceAttribute",
             Self::DescribeNetworkInterfaces(_) => "DescribeNetworkInterfaces",
             Self::DescribeRegions(_) => "DescribeRegions",
+            Self::DescribeRouteTables(_) => "DescribeRouteTables",
             Self::DescribeSecurityGroupRules(_) => "DescribeSecurityGroupRules",
             Self::DescribeSecurityGroups(_) => "DescribeSecurityGroups",
             Self::DescribeSubnets(_) => "DescribeSubnets",
@@ -428,6 +567,7 @@ impl Request {
             Self::DescribeVpcAttribute(_) => "DescribeVpcAttribute",
             Self::DescribeVpcs(_) => "DescribeVpcs",
             Self::DetachNetworkInterface(_) => "DetachNetworkInterface",
+            Self::DisassociateRouteTable(_) => "DisassociateRouteTable",
             Self::GetConsoleOutput(_) => "GetConsoleOutput",
             Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
             Self::ModifyNetworkInterfaceAttribute(_) => "ModifyNetworkInterfaceAttribute",
@@ -435,6 +575,10 @@ impl Request {
             Self::ModifySubnetAttribute(_) => "ModifySubnetAttribute",
             Self::ModifyVpcAttribute(_) => "ModifyVpcAttribute",
             Self::RebootInstances(_) => "RebootInstances",
+            Self::ReplaceNetworkAclAssociation(_) => "ReplaceNetworkAclAssociation",
+            Self::ReplaceNetworkAclEntry(_) => "ReplaceNetworkAclEntry",
+            Self::ReplaceRoute(_) => "ReplaceRoute",
+            Self::ReplaceRouteTableAssociation(_) => "ReplaceRouteTableAssociation",
             Self::ResetNetworkInterfaceAttribute(_) => "ResetNetworkInterfaceAttribute",
             Self::RevokeSecurityGroupEgress(_) => "RevokeSecurityGroupEgress",
             Self::RevokeSecurityGroupIngress(_) => "RevokeSecurityGroupIngress",
@@ -458,14 +602,24 @@ impl Request {
 pub enum Response {
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<response::AssignPrivateIpAddressesResponse>),
+    /// AssociateRouteTable.
+    AssociateRouteTable(Box<response::AssociateRouteTableResponse>),
     /// AttachNetworkInterface.
     AttachNetworkInterface(Box<response::AttachNetworkInterfaceResponse>),
     /// AuthorizeSecurityGroupEgress.
     AuthorizeSecurityGroupEgress(Box<response::AuthorizeSecurityGroupEgressResponse>),
     /// AuthorizeSecurityGroupIngress.
     AuthorizeSecurityGroupIngress(Box<response::AuthorizeSecurityGroupIngressResponse>),
+    /// CreateNetworkAcl.
+    CreateNetworkAcl(Box<response::CreateNetworkAclResponse>),
+    /// CreateNetworkAclEntry.
+    CreateNetworkAclEntry(Box<response::CreateNetworkAclEntryResponse>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<response::CreateNetworkInterfaceResponse>),
+    /// CreateRoute.
+    CreateRoute(Box<response::CreateRouteResponse>),
+    /// CreateRouteTable.
+    CreateRouteTable(Box<response::CreateRouteTableResponse>),
     /// CreateSecurityGroup.
     CreateSecurityGroup(Box<response::CreateSecurityGroupResponse>),
     /// CreateSubnet.
@@ -474,8 +628,16 @@ pub enum Response {
     CreateTags(Box<response::CreateTagsResponse>),
     /// CreateVpc.
     CreateVpc(Box<response::CreateVpcResponse>),
+    /// DeleteNetworkAcl.
+    DeleteNetworkAcl(Box<response::DeleteNetworkAclResponse>),
+    /// DeleteNetworkAclEntry.
+    DeleteNetworkAclEntry(Box<response::DeleteNetworkAclEntryResponse>),
     /// DeleteNetworkInterface.
     DeleteNetworkInterface(Box<response::DeleteNetworkInterfaceResponse>),
+    /// DeleteRoute.
+    DeleteRoute(Box<response::DeleteRouteResponse>),
+    /// DeleteRouteTable.
+    DeleteRouteTable(Box<response::DeleteRouteTableResponse>),
     /// DeleteSecurityGroup.
     DeleteSecurityGroup(Box<response::DeleteSecurityGroupResponse>),
     /// DeleteSubnet.
@@ -498,12 +660,16 @@ pub enum Response {
     DescribeInstanceTypes(Box<response::DescribeInstanceTypesResponse>),
     /// DescribeInstances.
     DescribeInstances(Box<response::DescribeInstancesResponse>),
+    /// DescribeNetworkAcls.
+    DescribeNetworkAcls(Box<response::DescribeNetworkAclsResponse>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<response::DescribeNetworkInterfaceAttributeResponse>),
     /// DescribeNetworkInterfaces.
     DescribeNetworkInterfaces(Box<response::DescribeNetworkInterfacesResponse>),
     /// DescribeRegions.
     DescribeRegions(Box<response::DescribeRegionsResponse>),
+    /// DescribeRouteTables.
+    DescribeRouteTables(Box<response::DescribeRouteTablesResponse>),
     /// DescribeSecurityGroupRules.
     DescribeSecurityGroupRules(Box<response::DescribeSecurityGroupRulesResponse>),
     /// DescribeSecurityGroups.
@@ -518,6 +684,8 @@ pub enum Response {
     DescribeVpcs(Box<response::DescribeVpcsResponse>),
     /// DetachNetworkInterface.
     DetachNetworkInterface(Box<response::DetachNetworkInterfaceResponse>),
+    /// DisassociateRouteTable.
+    DisassociateRouteTable(Box<response::DisassociateRouteTableResponse>),
     /// GetConsoleOutput.
     GetConsoleOutput(Box<response::GetConsoleOutputResponse>),
     /// ModifyInstanceAttribute.
@@ -532,6 +700,14 @@ pub enum Response {
     ModifyVpcAttribute(Box<response::ModifyVpcAttributeResponse>),
     /// RebootInstances.
     RebootInstances(Box<response::RebootInstancesResponse>),
+    /// ReplaceNetworkAclAssociation.
+    ReplaceNetworkAclAssociation(Box<response::ReplaceNetworkAclAssociationResponse>),
+    /// ReplaceNetworkAclEntry.
+    ReplaceNetworkAclEntry(Box<response::ReplaceNetworkAclEntryResponse>),
+    /// ReplaceRoute.
+    ReplaceRoute(Box<response::ReplaceRouteResponse>),
+    /// ReplaceRouteTableAssociation.
+    ReplaceRouteTableAssociation(Box<response::ReplaceRouteTableAssociationResponse>),
     /// ResetNetworkInterfaceAttribute.
     ResetNetworkInterfaceAttribute(Box<response::ResetNetworkInterfaceAttributeResponse>),
     /// RevokeSecurityGroupEgress.
@@ -562,15 +738,24 @@ impl ToXml for Response {
     fn to_xml(&self, xml: &mut Xml) {
         match self {
             Self::AssignPrivateIpAddresses(response) => response.to_xml(xml),
+            Self::AssociateRouteTable(response) => response.to_xml(xml),
             Self::AttachNetworkInterface(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupEgress(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupIngress(response) => response.to_xml(xml),
+            Self::CreateNetworkAcl(response) => response.to_xml(xml),
+            Self::CreateNetworkAclEntry(response) => response.to_xml(xml),
             Self::CreateNetworkInterface(response) => response.to_xml(xml),
+            Self::CreateRoute(response) => response.to_xml(xml),
+            Self::CreateRouteTable(response) => response.to_xml(xml),
             Self::CreateSecurityGroup(response) => response.to_xml(xml),
             Self::CreateSubnet(response) => response.to_xml(xml),
             Self::CreateTags(response) => response.to_xml(xml),
             Self::CreateVpc(response) => response.to_xml(xml),
+            Self::DeleteNetworkAcl(response) => response.to_xml(xml),
+            Self::DeleteNetworkAclEntry(response) => response.to_xml(xml),
             Self::DeleteNetworkInterface(response) => response.to_xml(xml),
+            Self::DeleteRoute(response) => response.to_xml(xml),
+            Self::DeleteRouteTable(response) => response.to_xml(xml),
             Self::DeleteSecurityGroup(response) => response.to_xml(xml),
             Self::DeleteSubnet(response) => response.to_xml(xml),
             Self::DeleteTags(response) => response.to_xml(xml),
@@ -582,9 +767,11 @@ impl ToXml for Response {
             Self::DescribeInstanceStatus(response) => response.to_xml(xml),
             Self::DescribeInstanceTypes(response) => response.to_xml(xml),
             Self::DescribeInstances(response) => response.to_xml(xml),
+            Self::DescribeNetworkAcls(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaces(response) => response.to_xml(xml),
             Self::DescribeRegions(response) => response.to_xml(xml),
+            Self::DescribeRouteTables(response) => response.to_xml(xml),
             Self::DescribeSecurityGroupRules(response) => response.to_xml(xml),
             Self::DescribeSecurityGroups(response) => response.to_xml(xml),
             Self::DescribeSubnets(response) => response.to_xml(xml),
@@ -592,6 +779,7 @@ impl ToXml for Response {
             Self::DescribeVpcAttribute(response) => response.to_xml(xml),
             Self::DescribeVpcs(response) => response.to_xml(xml),
             Self::DetachNetworkInterface(response) => response.to_xml(xml),
+            Self::DisassociateRouteTable(response) => response.to_xml(xml),
             Self::GetConsoleOutput(response) => response.to_xml(xml),
             Self::ModifyInstanceAttribute(response) => response.to_xml(xml),
             Self::ModifyNetworkInterfaceAttribute(response) => response.to_xml(xml),
@@ -599,6 +787,10 @@ impl ToXml for Response {
             Self::ModifySubnetAttribute(response) => response.to_xml(xml),
             Self::ModifyVpcAttribute(response) => response.to_xml(xml),
             Self::RebootInstances(response) => response.to_xml(xml),
+            Self::ReplaceNetworkAclAssociation(response) => response.to_xml(xml),
+            Self::ReplaceNetworkAclEntry(response) => response.to_xml(xml),
+            Self::ReplaceRoute(response) => response.to_xml(xml),
+            Self::ReplaceRouteTableAssociation(response) => response.to_xml(xml),
             Self::ResetNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::RevokeSecurityGroupEgress(response) => response.to_xml(xml),
             Self::RevokeSecurityGroupIngress(response) => response.to_xml(xml),
@@ -616,6 +808,12 @@ impl ToXml for Response {
 impl From<response::AssignPrivateIpAddressesResponse> for Response {
     fn from(response: response::AssignPrivateIpAddressesResponse) -> Self {
         Self::AssignPrivateIpAddresses(Box::new(response))
+    }
+}
+
+impl From<response::AssociateRouteTableResponse> for Response {
+    fn from(response: response::AssociateRouteTableResponse) -> Self {
+        Self::AssociateRouteTable(Box::new(response))
     }
 }
 
@@ -637,9 +835,33 @@ impl From<response::AuthorizeSecurityGroupIngressResponse> for Response {
     }
 }
 
+impl From<response::CreateNetworkAclResponse> for Response {
+    fn from(response: response::CreateNetworkAclResponse) -> Self {
+        Self::CreateNetworkAcl(Box::new(response))
+    }
+}
+
+impl From<response::CreateNetworkAclEntryResponse> for Response {
+    fn from(response: response::CreateNetworkAclEntryResponse) -> Self {
+        Self::CreateNetworkAclEntry(Box::new(response))
+    }
+}
+
 impl From<response::CreateNetworkInterfaceResponse> for Response {
     fn from(response: response::CreateNetworkInterfaceResponse) -> Self {
         Self::CreateNetworkInterface(Box::new(response))
+    }
+}
+
+impl From<response::CreateRouteResponse> for Response {
+    fn from(response: response::CreateRouteResponse) -> Self {
+        Self::CreateRoute(Box::new(response))
+    }
+}
+
+impl From<response::CreateRouteTableResponse> for Response {
+    fn from(response: response::CreateRouteTableResponse) -> Self {
+        Self::CreateRouteTable(Box::new(response))
     }
 }
 
@@ -667,9 +889,33 @@ impl From<response::CreateVpcResponse> for Response {
     }
 }
 
+impl From<response::DeleteNetworkAclResponse> for Response {
+    fn from(response: response::DeleteNetworkAclResponse) -> Self {
+        Self::DeleteNetworkAcl(Box::new(response))
+    }
+}
+
+impl From<response::DeleteNetworkAclEntryResponse> for Response {
+    fn from(response: response::DeleteNetworkAclEntryResponse) -> Self {
+        Self::DeleteNetworkAclEntry(Box::new(response))
+    }
+}
+
 impl From<response::DeleteNetworkInterfaceResponse> for Response {
     fn from(response: response::DeleteNetworkInterfaceResponse) -> Self {
         Self::DeleteNetworkInterface(Box::new(response))
+    }
+}
+
+impl From<response::DeleteRouteResponse> for Response {
+    fn from(response: response::DeleteRouteResponse) -> Self {
+        Self::DeleteRoute(Box::new(response))
+    }
+}
+
+impl From<response::DeleteRouteTableResponse> for Response {
+    fn from(response: response::DeleteRouteTableResponse) -> Self {
+        Self::DeleteRouteTable(Box::new(response))
     }
 }
 
@@ -739,6 +985,12 @@ impl From<response::DescribeInstancesResponse> for Response {
     }
 }
 
+impl From<response::DescribeNetworkAclsResponse> for Response {
+    fn from(response: response::DescribeNetworkAclsResponse) -> Self {
+        Self::DescribeNetworkAcls(Box::new(response))
+    }
+}
+
 impl From<response::DescribeNetworkInterfaceAttributeResponse> for Response {
     fn from(response: response::DescribeNetworkInterfaceAttributeResponse) -> Self {
         Self::DescribeNetworkInterfaceAttribute(Box::new(response))
@@ -754,6 +1006,12 @@ impl From<response::DescribeNetworkInterfacesResponse> for Response {
 impl From<response::DescribeRegionsResponse> for Response {
     fn from(response: response::DescribeRegionsResponse) -> Self {
         Self::DescribeRegions(Box::new(response))
+    }
+}
+
+impl From<response::DescribeRouteTablesResponse> for Response {
+    fn from(response: response::DescribeRouteTablesResponse) -> Self {
+        Self::DescribeRouteTables(Box::new(response))
     }
 }
 
@@ -799,6 +1057,12 @@ impl From<response::DetachNetworkInterfaceResponse> for Response {
     }
 }
 
+impl From<response::DisassociateRouteTableResponse> for Response {
+    fn from(response: response::DisassociateRouteTableResponse) -> Self {
+        Self::DisassociateRouteTable(Box::new(response))
+    }
+}
+
 impl From<response::GetConsoleOutputResponse> for Response {
     fn from(response: response::GetConsoleOutputResponse) -> Self {
         Self::GetConsoleOutput(Box::new(response))
@@ -838,6 +1102,30 @@ impl From<response::ModifyVpcAttributeResponse> for Response {
 impl From<response::RebootInstancesResponse> for Response {
     fn from(response: response::RebootInstancesResponse) -> Self {
         Self::RebootInstances(Box::new(response))
+    }
+}
+
+impl From<response::ReplaceNetworkAclAssociationResponse> for Response {
+    fn from(response: response::ReplaceNetworkAclAssociationResponse) -> Self {
+        Self::ReplaceNetworkAclAssociation(Box::new(response))
+    }
+}
+
+impl From<response::ReplaceNetworkAclEntryResponse> for Response {
+    fn from(response: response::ReplaceNetworkAclEntryResponse) -> Self {
+        Self::ReplaceNetworkAclEntry(Box::new(response))
+    }
+}
+
+impl From<response::ReplaceRouteResponse> for Response {
+    fn from(response: response::ReplaceRouteResponse) -> Self {
+        Self::ReplaceRoute(Box::new(response))
+    }
+}
+
+impl From<response::ReplaceRouteTableAssociationResponse> for Response {
+    fn from(response: response::ReplaceRouteTableAssociationResponse) -> Self {
+        Self::ReplaceRouteTableAssociation(Box::new(response))
     }
 }
 
@@ -904,15 +1192,24 @@ impl From<response::UpdateSecurityGroupRuleDescriptionsIngressResponse> for Resp
 /// The operations, by name.
 pub static OPERATIONS: &[&str] = &[
     "AssignPrivateIpAddresses",
+    "AssociateRouteTable",
     "AttachNetworkInterface",
     "AuthorizeSecurityGroupEgress",
     "AuthorizeSecurityGroupIngress",
+    "CreateNetworkAcl",
+    "CreateNetworkAclEntry",
     "CreateNetworkInterface",
+    "CreateRoute",
+    "CreateRouteTable",
     "CreateSecurityGroup",
     "CreateSubnet",
     "CreateTags",
     "CreateVpc",
+    "DeleteNetworkAcl",
+    "DeleteNetworkAclEntry",
     "DeleteNetworkInterface",
+    "DeleteRoute",
+    "DeleteRouteTable",
     "DeleteSecurityGroup",
     "DeleteSubnet",
     "DeleteTags",
@@ -924,9 +1221,11 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeInstanceStatus",
     "DescribeInstanceTypes",
     "DescribeInstances",
+    "DescribeNetworkAcls",
     "DescribeNetworkInterfaceAttribute",
     "DescribeNetworkInterfaces",
     "DescribeRegions",
+    "DescribeRouteTables",
     "DescribeSecurityGroupRules",
     "DescribeSecurityGroups",
     "DescribeSubnets",
@@ -934,6 +1233,7 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeVpcAttribute",
     "DescribeVpcs",
     "DetachNetworkInterface",
+    "DisassociateRouteTable",
     "GetConsoleOutput",
     "ModifyInstanceAttribute",
     "ModifyNetworkInterfaceAttribute",
@@ -941,6 +1241,10 @@ pub static OPERATIONS: &[&str] = &[
     "ModifySubnetAttribute",
     "ModifyVpcAttribute",
     "RebootInstances",
+    "ReplaceNetworkAclAssociation",
+    "ReplaceNetworkAclEntry",
+    "ReplaceRoute",
+    "ReplaceRouteTableAssociation",
     "ResetNetworkInterfaceAttribute",
     "RevokeSecurityGroupEgress",
     "RevokeSecurityGroupIngress",
@@ -982,7 +1286,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AssociateIpamResourceDiscovery",
     "AssociateNatGatewayAddress",
     "AssociateRouteServer",
-    "AssociateRouteTable",
     "AssociateSecurityGroupVpc",
     "AssociateSubnetCidrBlock",
     "AssociateTransitGatewayMulticastDomain",
@@ -1058,8 +1361,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateMacSystemIntegrityProtectionModificationTask",
     "CreateManagedPrefixList",
     "CreateNatGateway",
-    "CreateNetworkAcl",
-    "CreateNetworkAclEntry",
     "CreateNetworkInsightsAccessScope",
     "CreateNetworkInsightsPath",
     "CreateNetworkInterfacePermission",
@@ -1068,11 +1369,9 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateReplaceRootVolumeTask",
     "CreateReservedInstancesListing",
     "CreateRestoreImageTask",
-    "CreateRoute",
     "CreateRouteServer",
     "CreateRouteServerEndpoint",
     "CreateRouteServerPeer",
-    "CreateRouteTable",
     "CreateSecondaryNetwork",
     "CreateSecondarySubnet",
     "CreateSnapshot",
@@ -1147,8 +1446,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteLocalGatewayVirtualInterfaceGroup",
     "DeleteManagedPrefixList",
     "DeleteNatGateway",
-    "DeleteNetworkAcl",
-    "DeleteNetworkAclEntry",
     "DeleteNetworkInsightsAccessScope",
     "DeleteNetworkInsightsAccessScopeAnalysis",
     "DeleteNetworkInsightsAnalysis",
@@ -1157,11 +1454,9 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeletePlacementGroup",
     "DeletePublicIpv4Pool",
     "DeleteQueuedReservedInstances",
-    "DeleteRoute",
     "DeleteRouteServer",
     "DeleteRouteServerEndpoint",
     "DeleteRouteServerPeer",
-    "DeleteRouteTable",
     "DeleteSecondaryNetwork",
     "DeleteSecondarySubnet",
     "DeleteSnapshot",
@@ -1298,7 +1593,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeManagedPrefixLists",
     "DescribeMovingAddresses",
     "DescribeNatGateways",
-    "DescribeNetworkAcls",
     "DescribeNetworkInsightsAccessScopeAnalyses",
     "DescribeNetworkInsightsAccessScopes",
     "DescribeNetworkInsightsAnalyses",
@@ -1317,7 +1611,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeRouteServerEndpoints",
     "DescribeRouteServerPeers",
     "DescribeRouteServers",
-    "DescribeRouteTables",
     "DescribeScheduledInstanceAvailability",
     "DescribeScheduledInstances",
     "DescribeSecondaryInterfaces",
@@ -1414,7 +1707,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DisassociateIpamResourceDiscovery",
     "DisassociateNatGatewayAddress",
     "DisassociateRouteServer",
-    "DisassociateRouteTable",
     "DisassociateSecurityGroupVpc",
     "DisassociateSubnetCidrBlock",
     "DisassociateTransitGatewayMulticastDomain",
@@ -1632,10 +1924,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ReleaseIpamPoolAllocation",
     "ReplaceIamInstanceProfileAssociation",
     "ReplaceImageCriteriaInAllowedImagesSettings",
-    "ReplaceNetworkAclAssociation",
-    "ReplaceNetworkAclEntry",
-    "ReplaceRoute",
-    "ReplaceRouteTableAssociation",
     "ReplaceTransitGatewayRoute",
     "ReplaceVpnTunnel",
     "ReportInstanceStatus",
