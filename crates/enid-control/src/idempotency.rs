@@ -89,7 +89,8 @@ impl Draft<'_> {
 
 impl Control {
     /// Removes what is kept for a time only, when that time is over: client tokens after a day,
-    /// terminated instances after an hour. To be called now and then for every region.
+    /// terminated instances after an hour, dead peering connections after two. To be called now and
+    /// then for every region.
     pub async fn sweep(&self, caller: &Caller) -> Result<(), Error> {
         self.transact(caller, |draft| {
             let region = std::sync::Arc::clone(&draft.region);
@@ -103,6 +104,7 @@ impl Control {
                     draft.delete(instance);
                 }
             }
+            crate::vpc_peering_connection::sweep(draft);
             Ok(())
         })
         .await

@@ -41,6 +41,7 @@ mod security_group_rule_edit;
 mod subnet;
 mod tag;
 mod vpc;
+mod vpc_peering_connection;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -79,6 +80,9 @@ pub use security_group_rule_edit::{RuleRequest, UpdateRuleDescriptions};
 pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};
 pub use tag::{Tag, TagSelector, TagSpecification, Taggable, tagged, tagged_others, tags_of};
 pub use vpc::{CreateVpc, ModifyVpcAttribute, default_vpc};
+pub use vpc_peering_connection::{
+    CreateVpcPeeringConnection, expiration_time, is_peering_visible, peering_status, status_code,
+};
 
 /// Who calls, and where.
 #[derive(Debug, Clone)]

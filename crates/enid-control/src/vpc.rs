@@ -1,7 +1,7 @@
 //! VPCs.
 //!
-//! A VPC comes with its default security group and goes with it. Everything else that is in a VPC
-//! must be gone before it can go.
+//! A VPC comes with its default security group and goes with it, and its peering connections end
+//! with it. Everything else that is in a VPC must be gone before it can go.
 
 use std::net::Ipv4Addr;
 
@@ -13,7 +13,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::draft::group_name_key;
 use crate::region::NewVpc;
-use crate::{Caller, Control, Draft, Error, TagSpecification, region, tag};
+use crate::{Caller, Control, Draft, Error, TagSpecification, region, tag, vpc_peering_connection};
 
 /// What CreateVpc takes.
 #[derive(Debug, Clone, Default)]
@@ -92,6 +92,7 @@ impl Control {
                 }
                 draft.delete(group);
             }
+            vpc_peering_connection::end_of_vpc(draft, id);
             draft.delete(&vpc);
             Ok(())
         })

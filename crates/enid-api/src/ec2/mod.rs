@@ -21,6 +21,7 @@ mod security_group_rule;
 mod subnet;
 mod tag;
 mod vpc;
+mod vpc_peering_connection;
 
 use std::sync::Arc;
 
@@ -82,6 +83,7 @@ macro_rules! handlers {
 }
 
 handlers! {
+    AcceptVpcPeeringConnection => vpc_peering_connection::accept_vpc_peering_connection,
     AssignPrivateIpAddresses => network_interface::assign_private_ip_addresses,
     AssociateRouteTable => route_table::associate_route_table,
     AttachNetworkInterface => network_interface::attach_network_interface,
@@ -96,6 +98,7 @@ handlers! {
     CreateSubnet => subnet::create_subnet,
     CreateTags => tag::create_tags,
     CreateVpc => vpc::create_vpc,
+    CreateVpcPeeringConnection => vpc_peering_connection::create_vpc_peering_connection,
     DeleteNetworkAcl => network_acl::delete_network_acl,
     DeleteNetworkAclEntry => network_acl_entry::delete_network_acl_entry,
     DeleteNetworkInterface => network_interface::delete_network_interface,
@@ -105,6 +108,7 @@ handlers! {
     DeleteSubnet => subnet::delete_subnet,
     DeleteTags => tag::delete_tags,
     DeleteVpc => vpc::delete_vpc,
+    DeleteVpcPeeringConnection => vpc_peering_connection::delete_vpc_peering_connection,
     DescribeAccountAttributes => account::describe_account_attributes,
     DescribeAvailabilityZones => region::describe_availability_zones,
     DescribeImages => image::describe_images,
@@ -122,6 +126,7 @@ handlers! {
     DescribeSubnets => subnet::describe_subnets,
     DescribeTags => tag::describe_tags,
     DescribeVpcAttribute => vpc::describe_vpc_attribute,
+    DescribeVpcPeeringConnections => vpc_peering_connection::describe_vpc_peering_connections,
     DescribeVpcs => vpc::describe_vpcs,
     DetachNetworkInterface => network_interface::detach_network_interface,
     DisassociateRouteTable => route_table::disassociate_route_table,
@@ -131,7 +136,9 @@ handlers! {
     ModifySecurityGroupRules => security_group_rule::modify_security_group_rules,
     ModifySubnetAttribute => subnet::modify_subnet_attribute,
     ModifyVpcAttribute => vpc::modify_vpc_attribute,
+    ModifyVpcPeeringConnectionOptions => vpc_peering_connection::modify_options,
     RebootInstances => instance::reboot_instances,
+    RejectVpcPeeringConnection => vpc_peering_connection::reject_vpc_peering_connection,
     ReplaceNetworkAclAssociation => network_acl::replace_network_acl_association,
     ReplaceNetworkAclEntry => network_acl_entry::replace_network_acl_entry,
     ReplaceRoute => route::replace_route,

@@ -78,6 +78,9 @@ errors! {
     /// A peering connection that packets will never pass.
     PeeringNotRoutable { id: VpcPeeringConnectionId } => "InvalidParameterValue",
         "The VPC peering connection '{id}' is neither active nor pending acceptance";
+    /// A VPC is its own peer.
+    PeeringWithItself { vpc: VpcId } => "InvalidParameterValue",
+        "The VPC '{vpc}' cannot be peered with itself";
     /// A port that is none.
     PortOutOfRange { port: i32 } => "InvalidParameterValue", "TCP/UDP port ({port}) out of range";
     /// There is no such route to replace.
@@ -129,6 +132,9 @@ errors! {
     /// The quota of ACLs in a VPC.
     NetworkAclLimitExceeded => "NetworkAclLimitExceeded",
         "The maximum number of network acls has been reached.";
+    /// Options are for connections that packets pass.
+    PeeringNotActive { id: VpcPeeringConnectionId } => "OperationNotPermitted",
+        "Peering {id} is not active. Peering options can be added only to active peerings.";
     /// The quota of unanswered requests for peering.
     OutstandingPeeringsExceeded => "OutstandingVpcPeeringConnectionLimitExceeded",
         "The maximum number of outstanding VPC peering connection requests has been reached.";

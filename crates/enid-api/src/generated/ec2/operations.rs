@@ -11,6 +11,8 @@ use crate::wire::xml::{ToXml, Xml};
 /// A request that has been read whole: every member is supported and well formed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
+    /// AcceptVpcPeeringConnection.
+    AcceptVpcPeeringConnection(Box<request::AcceptVpcPeeringConnectionRequest>),
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<request::AssignPrivateIpAddressesRequest>),
     /// AssociateRouteTable.
@@ -39,6 +41,8 @@ pub enum Request {
     CreateTags(Box<request::CreateTagsRequest>),
     /// CreateVpc.
     CreateVpc(Box<request::CreateVpcRequest>),
+    /// CreateVpcPeeringConnection.
+    CreateVpcPeeringConnection(Box<request::CreateVpcPeeringConnectionRequest>),
     /// DeleteNetworkAcl.
     DeleteNetworkAcl(Box<request::DeleteNetworkAclRequest>),
     /// DeleteNetworkAclEntry.
@@ -57,6 +61,8 @@ pub enum Request {
     DeleteTags(Box<request::DeleteTagsRequest>),
     /// DeleteVpc.
     DeleteVpc(Box<request::DeleteVpcRequest>),
+    /// DeleteVpcPeeringConnection.
+    DeleteVpcPeeringConnection(Box<request::DeleteVpcPeeringConnectionRequest>),
     /// DescribeAccountAttributes.
     DescribeAccountAttributes(Box<request::DescribeAccountAttributesRequest>),
     /// DescribeAvailabilityZones.
@@ -91,6 +97,8 @@ pub enum Request {
     DescribeTags(Box<request::DescribeTagsRequest>),
     /// DescribeVpcAttribute.
     DescribeVpcAttribute(Box<request::DescribeVpcAttributeRequest>),
+    /// DescribeVpcPeeringConnections.
+    DescribeVpcPeeringConnections(Box<request::DescribeVpcPeeringConnectionsRequest>),
     /// DescribeVpcs.
     DescribeVpcs(Box<request::DescribeVpcsRequest>),
     /// DetachNetworkInterface.
@@ -109,8 +117,12 @@ pub enum Request {
     ModifySubnetAttribute(Box<request::ModifySubnetAttributeRequest>),
     /// ModifyVpcAttribute.
     ModifyVpcAttribute(Box<request::ModifyVpcAttributeRequest>),
+    /// ModifyVpcPeeringConnectionOptions.
+    ModifyVpcPeeringConnectionOptions(Box<request::ModifyVpcPeeringConnectionOptionsRequest>),
     /// RebootInstances.
     RebootInstances(Box<request::RebootInstancesRequest>),
+    /// RejectVpcPeeringConnection.
+    RejectVpcPeeringConnection(Box<request::RejectVpcPeeringConnectionRequest>),
     /// ReplaceNetworkAclAssociation.
     ReplaceNetworkAclAssociation(Box<request::ReplaceNetworkAclAssociationRequest>),
     /// ReplaceNetworkAclEntry.
@@ -149,6 +161,12 @@ impl Request {
     /// Reads the members of an operation. Everything that Enid does not implement is refused here.
     pub fn parse(action: &str, params: Params<'_>) -> Result<Self, ApiError> {
         match action {
+            "AcceptVpcPeeringConnection" => schema::read(
+                "AcceptVpcPeeringConnection",
+                &request::vpc_peering_connection::ACCEPT_VPC_PEERING_CONNECTION_MEMBERS,
+                params,
+            )
+            .map(|request| Self::AcceptVpcPeeringConnection(Box::new(request))),
             "AssignPrivateIpAddresses" => schema::read(
                 "AssignPrivateIpAddresses",
                 &request::network_interface::ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS,
@@ -225,6 +243,12 @@ impl Request {
                 .map(|request| Self::CreateTags(Box::new(request))),
             "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params)
                 .map(|request| Self::CreateVpc(Box::new(request))),
+            "CreateVpcPeeringConnection" => schema::read(
+                "CreateVpcPeeringConnection",
+                &request::vpc_peering_connection::CREATE_VPC_PEERING_CONNECTION_MEMBERS,
+                params,
+            )
+            .map(|request| Self::CreateVpcPeeringConnection(Box::new(request))),
             "DeleteNetworkAcl" => schema::read(
                 "DeleteNetworkAcl",
                 &request::network_acl::DELETE_NETWORK_ACL_MEMBERS,
@@ -271,6 +295,12 @@ impl Request {
                 .map(|request| Self::DeleteTags(Box::new(request))),
             "DeleteVpc" => schema::read("DeleteVpc", &request::vpc::DELETE_VPC_MEMBERS, params)
                 .map(|request| Self::DeleteVpc(Box::new(request))),
+            "DeleteVpcPeeringConnection" => schema::read(
+                "DeleteVpcPeeringConnection",
+                &request::vpc_peering_connection::DELETE_VPC_PEERING_CONNECTION_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DeleteVpcPeeringConnection(Box::new(request))),
             "DescribeAccountAttributes" => schema::read(
                 "DescribeAccountAttributes",
                 &request::region::DESCRIBE_ACCOUNT_ATTRIBUTES_MEMBERS,
@@ -371,6 +401,12 @@ impl Request {
                 params,
             )
             .map(|request| Self::DescribeVpcAttribute(Box::new(request))),
+            "DescribeVpcPeeringConnections" => schema::read(
+                "DescribeVpcPeeringConnections",
+                &request::vpc_peering_connection::DESCRIBE_VPC_PEERING_CONNECTIONS_MEMBERS,
+                params,
+            )
+            .map(|request| Self::DescribeVpcPeeringConnections(Box::new(request))),
             "DescribeVpcs" => {
                 schema::read("DescribeVpcs", &request::vpc::DESCRIBE_VPCS_MEMBERS, params)
                     .map(|request| Self::DescribeVpcs(Box::new(request)))
@@ -423,12 +459,24 @@ impl Request {
                 params,
             )
             .map(|request| Self::ModifyVpcAttribute(Box::new(request))),
+            "ModifyVpcPeeringConnectionOptions" => schema::read(
+                "ModifyVpcPeeringConnectionOptions",
+                &request::vpc_peering_connection::MODIFY_VPC_PEERING_CONNECTION_OPTIONS_MEMBERS,
+                params,
+            )
+            .map(|request| Self::ModifyVpcPeeringConnectionOptions(Box::new(request))),
             "RebootInstances" => schema::read(
                 "RebootInstances",
                 &request::instance::REBOOT_INSTANCES_MEMBERS,
                 params,
             )
             .map(|request| Self::RebootInstances(Box::new(request))),
+            "RejectVpcPeeringConnection" => schema::read(
+                "RejectVpcPeeringConnection",
+                &request::vpc_peering_connection::REJECT_VPC_PEERING_CONNECTION_MEMBERS,
+                params,
+            )
+            .map(|request| Self::RejectVpcPeeringConnection(Box::new(request))),
             "ReplaceNetworkAclAssociation" => schema::read(
                 "ReplaceNetworkAclAssociation",
                 &request::network_acl::REPLACE_NETWORK_ACL_ASSOCIATION_MEMBERS,
@@ -525,6 +573,7 @@ impl Request {
     #[must_use]
     pub fn operation(&self) -> &'static str {
         match self {
+            Self::AcceptVpcPeeringConnection(_) => "AcceptVpcPeeringConnection",
             Self::AssignPrivateIpAddresses(_) => "AssignPrivateIpAddresses",
             Self::AssociateRouteTable(_) => "AssociateRouteTable",
             Self::AttachNetworkInterface(_) => "AttachNetworkInterface",
@@ -539,6 +588,7 @@ impl Request {
             Self::CreateSubnet(_) => "CreateSubnet",
             Self::CreateTags(_) => "CreateTags",
             Self::CreateVpc(_) => "CreateVpc",
+            Self::CreateVpcPeeringConnection(_) => "CreateVpcPeeringConnection",
             Self::DeleteNetworkAcl(_) => "DeleteNetworkAcl",
             Self::DeleteNetworkAclEntry(_) => "DeleteNetworkAclEntry",
             Self::DeleteNetworkInterface(_) => "DeleteNetworkInterface",
@@ -548,6 +598,7 @@ impl Request {
             Self::DeleteSubnet(_) => "DeleteSubnet",
             Self::DeleteTags(_) => "DeleteTags",
             Self::DeleteVpc(_) => "DeleteVpc",
+            Self::DeleteVpcPeeringConnection(_) => "DeleteVpcPeeringConnection",
             Self::DescribeAccountAttributes(_) => "DescribeAccountAttributes",
             Self::DescribeAvailabilityZones(_) => "DescribeAvailabilityZones",
             Self::DescribeImages(_) => "DescribeImages",
@@ -565,6 +616,7 @@ impl Request {
             Self::DescribeSubnets(_) => "DescribeSubnets",
             Self::DescribeTags(_) => "DescribeTags",
             Self::DescribeVpcAttribute(_) => "DescribeVpcAttribute",
+            Self::DescribeVpcPeeringConnections(_) => "DescribeVpcPeeringConnections",
             Self::DescribeVpcs(_) => "DescribeVpcs",
             Self::DetachNetworkInterface(_) => "DetachNetworkInterface",
             Self::DisassociateRouteTable(_) => "DisassociateRouteTable",
@@ -574,7 +626,9 @@ impl Request {
             Self::ModifySecurityGroupRules(_) => "ModifySecurityGroupRules",
             Self::ModifySubnetAttribute(_) => "ModifySubnetAttribute",
             Self::ModifyVpcAttribute(_) => "ModifyVpcAttribute",
+            Self::ModifyVpcPeeringConnectionOptions(_) => "ModifyVpcPeeringConnectionOptions",
             Self::RebootInstances(_) => "RebootInstances",
+            Self::RejectVpcPeeringConnection(_) => "RejectVpcPeeringConnection",
             Self::ReplaceNetworkAclAssociation(_) => "ReplaceNetworkAclAssociation",
             Self::ReplaceNetworkAclEntry(_) => "ReplaceNetworkAclEntry",
             Self::ReplaceRoute(_) => "ReplaceRoute",
@@ -600,6 +654,8 @@ impl Request {
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
+    /// AcceptVpcPeeringConnection.
+    AcceptVpcPeeringConnection(Box<response::AcceptVpcPeeringConnectionResponse>),
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<response::AssignPrivateIpAddressesResponse>),
     /// AssociateRouteTable.
@@ -628,6 +684,8 @@ pub enum Response {
     CreateTags(Box<response::CreateTagsResponse>),
     /// CreateVpc.
     CreateVpc(Box<response::CreateVpcResponse>),
+    /// CreateVpcPeeringConnection.
+    CreateVpcPeeringConnection(Box<response::CreateVpcPeeringConnectionResponse>),
     /// DeleteNetworkAcl.
     DeleteNetworkAcl(Box<response::DeleteNetworkAclResponse>),
     /// DeleteNetworkAclEntry.
@@ -646,6 +704,8 @@ pub enum Response {
     DeleteTags(Box<response::DeleteTagsResponse>),
     /// DeleteVpc.
     DeleteVpc(Box<response::DeleteVpcResponse>),
+    /// DeleteVpcPeeringConnection.
+    DeleteVpcPeeringConnection(Box<response::DeleteVpcPeeringConnectionResponse>),
     /// DescribeAccountAttributes.
     DescribeAccountAttributes(Box<response::DescribeAccountAttributesResponse>),
     /// DescribeAvailabilityZones.
@@ -680,6 +740,8 @@ pub enum Response {
     DescribeTags(Box<response::DescribeTagsResponse>),
     /// DescribeVpcAttribute.
     DescribeVpcAttribute(Box<response::DescribeVpcAttributeResponse>),
+    /// DescribeVpcPeeringConnections.
+    DescribeVpcPeeringConnections(Box<response::DescribeVpcPeeringConnectionsResponse>),
     /// DescribeVpcs.
     DescribeVpcs(Box<response::DescribeVpcsResponse>),
     /// DetachNetworkInterface.
@@ -698,8 +760,12 @@ pub enum Response {
     ModifySubnetAttribute(Box<response::ModifySubnetAttributeResponse>),
     /// ModifyVpcAttribute.
     ModifyVpcAttribute(Box<response::ModifyVpcAttributeResponse>),
+    /// ModifyVpcPeeringConnectionOptions.
+    ModifyVpcPeeringConnectionOptions(Box<response::ModifyVpcPeeringConnectionOptionsResponse>),
     /// RebootInstances.
     RebootInstances(Box<response::RebootInstancesResponse>),
+    /// RejectVpcPeeringConnection.
+    RejectVpcPeeringConnection(Box<response::RejectVpcPeeringConnectionResponse>),
     /// ReplaceNetworkAclAssociation.
     ReplaceNetworkAclAssociation(Box<response::ReplaceNetworkAclAssociationResponse>),
     /// ReplaceNetworkAclEntry.
@@ -737,6 +803,7 @@ pub enum Response {
 impl ToXml for Response {
     fn to_xml(&self, xml: &mut Xml) {
         match self {
+            Self::AcceptVpcPeeringConnection(response) => response.to_xml(xml),
             Self::AssignPrivateIpAddresses(response) => response.to_xml(xml),
             Self::AssociateRouteTable(response) => response.to_xml(xml),
             Self::AttachNetworkInterface(response) => response.to_xml(xml),
@@ -751,6 +818,7 @@ impl ToXml for Response {
             Self::CreateSubnet(response) => response.to_xml(xml),
             Self::CreateTags(response) => response.to_xml(xml),
             Self::CreateVpc(response) => response.to_xml(xml),
+            Self::CreateVpcPeeringConnection(response) => response.to_xml(xml),
             Self::DeleteNetworkAcl(response) => response.to_xml(xml),
             Self::DeleteNetworkAclEntry(response) => response.to_xml(xml),
             Self::DeleteNetworkInterface(response) => response.to_xml(xml),
@@ -760,6 +828,7 @@ impl ToXml for Response {
             Self::DeleteSubnet(response) => response.to_xml(xml),
             Self::DeleteTags(response) => response.to_xml(xml),
             Self::DeleteVpc(response) => response.to_xml(xml),
+            Self::DeleteVpcPeeringConnection(response) => response.to_xml(xml),
             Self::DescribeAccountAttributes(response) => response.to_xml(xml),
             Self::DescribeAvailabilityZones(response) => response.to_xml(xml),
             Self::DescribeImages(response) => response.to_xml(xml),
@@ -777,6 +846,7 @@ impl ToXml for Response {
             Self::DescribeSubnets(response) => response.to_xml(xml),
             Self::DescribeTags(response) => response.to_xml(xml),
             Self::DescribeVpcAttribute(response) => response.to_xml(xml),
+            Self::DescribeVpcPeeringConnections(response) => response.to_xml(xml),
             Self::DescribeVpcs(response) => response.to_xml(xml),
             Self::DetachNetworkInterface(response) => response.to_xml(xml),
             Self::DisassociateRouteTable(response) => response.to_xml(xml),
@@ -786,7 +856,9 @@ impl ToXml for Response {
             Self::ModifySecurityGroupRules(response) => response.to_xml(xml),
             Self::ModifySubnetAttribute(response) => response.to_xml(xml),
             Self::ModifyVpcAttribute(response) => response.to_xml(xml),
+            Self::ModifyVpcPeeringConnectionOptions(response) => response.to_xml(xml),
             Self::RebootInstances(response) => response.to_xml(xml),
+            Self::RejectVpcPeeringConnection(response) => response.to_xml(xml),
             Self::ReplaceNetworkAclAssociation(response) => response.to_xml(xml),
             Self::ReplaceNetworkAclEntry(response) => response.to_xml(xml),
             Self::ReplaceRoute(response) => response.to_xml(xml),
@@ -802,6 +874,12 @@ impl ToXml for Response {
             Self::UpdateSecurityGroupRuleDescriptionsEgress(response) => response.to_xml(xml),
             Self::UpdateSecurityGroupRuleDescriptionsIngress(response) => response.to_xml(xml),
         }
+    }
+}
+
+impl From<response::AcceptVpcPeeringConnectionResponse> for Response {
+    fn from(response: response::AcceptVpcPeeringConnectionResponse) -> Self {
+        Self::AcceptVpcPeeringConnection(Box::new(response))
     }
 }
 
@@ -889,6 +967,12 @@ impl From<response::CreateVpcResponse> for Response {
     }
 }
 
+impl From<response::CreateVpcPeeringConnectionResponse> for Response {
+    fn from(response: response::CreateVpcPeeringConnectionResponse) -> Self {
+        Self::CreateVpcPeeringConnection(Box::new(response))
+    }
+}
+
 impl From<response::DeleteNetworkAclResponse> for Response {
     fn from(response: response::DeleteNetworkAclResponse) -> Self {
         Self::DeleteNetworkAcl(Box::new(response))
@@ -940,6 +1024,12 @@ impl From<response::DeleteTagsResponse> for Response {
 impl From<response::DeleteVpcResponse> for Response {
     fn from(response: response::DeleteVpcResponse) -> Self {
         Self::DeleteVpc(Box::new(response))
+    }
+}
+
+impl From<response::DeleteVpcPeeringConnectionResponse> for Response {
+    fn from(response: response::DeleteVpcPeeringConnectionResponse) -> Self {
+        Self::DeleteVpcPeeringConnection(Box::new(response))
     }
 }
 
@@ -1045,6 +1135,12 @@ impl From<response::DescribeVpcAttributeResponse> for Response {
     }
 }
 
+impl From<response::DescribeVpcPeeringConnectionsResponse> for Response {
+    fn from(response: response::DescribeVpcPeeringConnectionsResponse) -> Self {
+        Self::DescribeVpcPeeringConnections(Box::new(response))
+    }
+}
+
 impl From<response::DescribeVpcsResponse> for Response {
     fn from(response: response::DescribeVpcsResponse) -> Self {
         Self::DescribeVpcs(Box::new(response))
@@ -1099,9 +1195,21 @@ impl From<response::ModifyVpcAttributeResponse> for Response {
     }
 }
 
+impl From<response::ModifyVpcPeeringConnectionOptionsResponse> for Response {
+    fn from(response: response::ModifyVpcPeeringConnectionOptionsResponse) -> Self {
+        Self::ModifyVpcPeeringConnectionOptions(Box::new(response))
+    }
+}
+
 impl From<response::RebootInstancesResponse> for Response {
     fn from(response: response::RebootInstancesResponse) -> Self {
         Self::RebootInstances(Box::new(response))
+    }
+}
+
+impl From<response::RejectVpcPeeringConnectionResponse> for Response {
+    fn from(response: response::RejectVpcPeeringConnectionResponse) -> Self {
+        Self::RejectVpcPeeringConnection(Box::new(response))
     }
 }
 
@@ -1191,6 +1299,7 @@ impl From<response::UpdateSecurityGroupRuleDescriptionsIngressResponse> for Resp
 
 /// The operations, by name.
 pub static OPERATIONS: &[&str] = &[
+    "AcceptVpcPeeringConnection",
     "AssignPrivateIpAddresses",
     "AssociateRouteTable",
     "AttachNetworkInterface",
@@ -1205,6 +1314,7 @@ pub static OPERATIONS: &[&str] = &[
     "CreateSubnet",
     "CreateTags",
     "CreateVpc",
+    "CreateVpcPeeringConnection",
     "DeleteNetworkAcl",
     "DeleteNetworkAclEntry",
     "DeleteNetworkInterface",
@@ -1214,6 +1324,7 @@ pub static OPERATIONS: &[&str] = &[
     "DeleteSubnet",
     "DeleteTags",
     "DeleteVpc",
+    "DeleteVpcPeeringConnection",
     "DescribeAccountAttributes",
     "DescribeAvailabilityZones",
     "DescribeImages",
@@ -1231,6 +1342,7 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeSubnets",
     "DescribeTags",
     "DescribeVpcAttribute",
+    "DescribeVpcPeeringConnections",
     "DescribeVpcs",
     "DetachNetworkInterface",
     "DisassociateRouteTable",
@@ -1240,7 +1352,9 @@ pub static OPERATIONS: &[&str] = &[
     "ModifySecurityGroupRules",
     "ModifySubnetAttribute",
     "ModifyVpcAttribute",
+    "ModifyVpcPeeringConnectionOptions",
     "RebootInstances",
+    "RejectVpcPeeringConnection",
     "ReplaceNetworkAclAssociation",
     "ReplaceNetworkAclEntry",
     "ReplaceRoute",
@@ -1267,7 +1381,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AcceptTransitGatewayPeeringAttachment",
     "AcceptTransitGatewayVpcAttachment",
     "AcceptVpcEndpointConnections",
-    "AcceptVpcPeeringConnection",
     "AdvertiseByoipCidr",
     "AllocateAddress",
     "AllocateHosts",
@@ -1406,7 +1519,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateVpcEndpoint",
     "CreateVpcEndpointConnectionNotification",
     "CreateVpcEndpointServiceConfiguration",
-    "CreateVpcPeeringConnection",
     "CreateVpnConcentrator",
     "CreateVpnConnection",
     "CreateVpnConnectionRoute",
@@ -1490,7 +1602,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteVpcEndpointConnectionNotifications",
     "DeleteVpcEndpointServiceConfigurations",
     "DeleteVpcEndpoints",
-    "DeleteVpcPeeringConnection",
     "DeleteVpnConcentrator",
     "DeleteVpnConnection",
     "DeleteVpnConnectionRoute",
@@ -1667,7 +1778,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeVpcEndpointServicePermissions",
     "DescribeVpcEndpointServices",
     "DescribeVpcEndpoints",
-    "DescribeVpcPeeringConnections",
     "DescribeVpnConcentrators",
     "DescribeVpnConnections",
     "DescribeVpnGateways",
@@ -1889,7 +1999,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifyVpcEndpointServiceConfiguration",
     "ModifyVpcEndpointServicePayerResponsibility",
     "ModifyVpcEndpointServicePermissions",
-    "ModifyVpcPeeringConnectionOptions",
     "ModifyVpcTenancy",
     "ModifyVpnConnection",
     "ModifyVpnConnectionOptions",
@@ -1918,7 +2027,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "RejectTransitGatewayPeeringAttachment",
     "RejectTransitGatewayVpcAttachment",
     "RejectVpcEndpointConnections",
-    "RejectVpcPeeringConnection",
     "ReleaseAddress",
     "ReleaseHosts",
     "ReleaseIpamPoolAllocation",

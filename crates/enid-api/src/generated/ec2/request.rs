@@ -14,6 +14,7 @@ pub(in crate::generated) mod security_group;
 pub(in crate::generated) mod subnet;
 pub(in crate::generated) mod tag;
 pub(in crate::generated) mod vpc;
+pub(in crate::generated) mod vpc_peering_connection;
 
 pub use common::*;
 pub use image::*;
@@ -27,3 +28,4 @@ pub use security_group::*;
 pub use subnet::*;
 pub use tag::*;
 pub use vpc::*;
+pub use vpc_peering_connection::*;
