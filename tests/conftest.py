@@ -30,6 +30,17 @@ def pytest_runtest_setup(item):
         pytest.skip(missing)
 
 
+# Daemons that tests have started, until they are brought down.
+_daemons = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item):
+    """After each test, while what it made is still there: is what is stored consistent?"""
+    for daemon in _daemons:
+        daemon.assert_consistent()
+
+
 @functools.cache
 def _missing():
     """What this host lacks for real packets."""
@@ -55,6 +66,7 @@ def start_daemon(tmp_path):
         directory.mkdir()
         daemon = Daemon(directory, datapath, **options)
         daemons.append(daemon)
+        _daemons.append(daemon)
         return daemon.start() if start else daemon
 
     yield start
@@ -96,6 +108,7 @@ def papers(daemon, ec2):
 
 def _module_daemon(factory, datapath):
     daemon = Daemon(factory.mktemp(datapath), datapath)
+    _daemons.append(daemon)
     try:
         yield daemon.start()
     finally:
@@ -105,6 +118,7 @@ def _module_daemon(factory, datapath):
 def _end(daemons):
     failures = []
     for daemon in daemons:
+        _daemons.remove(daemon)
         try:
             daemon.down()
         except Exception as error:  # Every daemon has to be brought down, whatever one says.

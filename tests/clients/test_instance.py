@@ -84,8 +84,10 @@ def test_default_subnet(ec2, papers):
     ({"UserData": "x" * 16385}, "InvalidParameterValue", None),
     ({"Placement": {"Tenancy": "dedicated"}}, "UnsupportedOperation", "…Tenancy"),
     ({"Ipv6AddressCount": 1}, "UnsupportedOperation", "…Ipv6AddressCount"),
-    ({"NetworkInterfaces": [{"DeviceIndex": 0, "AssociatePublicIpAddress": True}],
-      "SubnetId": None}, "UnsupportedOperation", "…AssociatePublicIpAddress"),
+    ({"NetworkInterfaces": [{"DeviceIndex": 0, "AssociatePublicIpAddress": True},
+                            {"DeviceIndex": 1}], "SubnetId": None},
+     "InvalidParameterCombination", "The associatePublicIPAddress parameter cannot be specified "
+     "when launching with multiple network interfaces."),
     ({"NetworkInterfaces": [{"DeviceIndex": 0}]}, "InvalidParameterCombination", None),
     ({"NetworkInterfaces": [{"DeviceIndex": 1}], "SubnetId": None},
      "InvalidParameterCombination", None),

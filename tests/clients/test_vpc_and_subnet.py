@@ -88,10 +88,11 @@ def test_subnet_shape(ec2, papers):
     assert shown["Tags"] == [{"Key": "tier", "Value": "data"}]
     with refused("InvalidParameterValue", "…us-east-1z"):
         ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.5.0/28", AvailabilityZone="us-east-1z")
-    with refused("UnsupportedOperation", "…MapPublicIpOnLaunch"):
+    for value in (True, False):
         ec2.modify_subnet_attribute(SubnetId=subnet["SubnetId"],
-                                    MapPublicIpOnLaunch={"Value": True})
-    ec2.modify_subnet_attribute(SubnetId=subnet["SubnetId"], MapPublicIpOnLaunch={"Value": False})
+                                    MapPublicIpOnLaunch={"Value": value})
+        [shown] = ec2.describe_subnets(SubnetIds=[subnet["SubnetId"]])["Subnets"]
+        assert shown["MapPublicIpOnLaunch"] is value
 
 
 def test_dependencies(ec2, papers):

@@ -19,8 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 ENID = os.environ.get("ENID_BIN") or str(ROOT / "target" / "release" / "enid")
 REGION = "us-east-1"
 
-# AWS's default of five VPCs per region would make tests wait for each other.
-DEFAULT_CONFIG = "[quotas]\nvpcs = 1000\n"
+# AWS's defaults of five of these per region would make tests wait for each other.
+DEFAULT_CONFIG = """[quotas]
+vpcs = 1000
+addresses = 1000
+internet_gateways = 1000
+nat_gateways_per_zone = 1000
+"""
 
 # One for all: it reads the API models once.
 _SESSION = boto3.session.Session()
@@ -69,6 +74,13 @@ class Daemon:
             return self.get("/_enid/health")[0] == 200
         except OSError:
             return False
+
+    def assert_consistent(self):
+        """`enid check`, of a daemon that runs."""
+        if self.process is None or self.process.poll() is not None or not self.is_healthy():
+            return
+        checked = json.loads(self.get("/_enid/check")[2])
+        assert checked["consistent"], checked["findings"]
 
     def get(self, path, method="GET", body=None, headers=None):
         """A plain HTTP request: status, headers, body."""

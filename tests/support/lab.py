@@ -49,6 +49,7 @@ class Lab:
         self.ec2 = ec2 or daemon.client()
         self.instances = []
         self._vpcs = []
+        self._addresses = []
         self._hosts = {}
 
     def vpc(self, cidr="10.0.0.0/16"):
@@ -80,6 +81,18 @@ class Lab:
             if egress:
                 self.authorize_egress(group, *egress)
         return group
+
+    def internet(self, vpc):
+        """An internet gateway, attached."""
+        gateway = self.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        self.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+        return gateway
+
+    def address(self, **options):
+        """An Elastic IP, by its allocation."""
+        answer = self.ec2.allocate_address(Domain="vpc", **options)
+        self._addresses.append(answer["AllocationId"])
+        return answer
 
     def authorize(self, group, *permissions):
         answer = self.ec2.authorize_security_group_ingress(
@@ -158,6 +171,7 @@ class Lab:
         if not self._vpcs:
             return
         of_vpcs = [{"Name": "vpc-id", "Values": self._vpcs}]
+        self._close_gateways(of_vpcs)
         interfaces = self.ec2.describe_network_interfaces(Filters=of_vpcs)["NetworkInterfaces"]
         for interface in interfaces:
             self.ec2.delete_network_interface(NetworkInterfaceId=interface["NetworkInterfaceId"])
@@ -175,3 +189,18 @@ class Lab:
             self.ec2.delete_subnet(SubnetId=subnet["SubnetId"])
         for vpc in self._vpcs:
             self.ec2.delete_vpc(VpcId=vpc)
+
+    def _close_gateways(self, of_vpcs):
+        """Deletes what stands between the VPCs and the internet."""
+        mine = {"Name": "allocation-id", "Values": self._addresses}
+        addresses = self.ec2.describe_addresses(Filters=[mine])["Addresses"] if self._addresses else []
+        for address in addresses:
+            if "AssociationId" in address:
+                self.ec2.disassociate_address(AssociationId=address["AssociationId"])
+            self.ec2.release_address(AllocationId=address["AllocationId"])
+        attached = [{"Name": "attachment.vpc-id", "Values": self._vpcs}]
+        for gateway in self.ec2.describe_internet_gateways(Filters=attached)["InternetGateways"]:
+            [attachment] = gateway["Attachments"]
+            self.ec2.detach_internet_gateway(InternetGatewayId=gateway["InternetGatewayId"],
+                                             VpcId=attachment["VpcId"])
+            self.ec2.delete_internet_gateway(InternetGatewayId=gateway["InternetGatewayId"])

@@ -55,9 +55,9 @@ fn refusals_are_those_of_aws_or_name_what_is_missing() {
             "InvalidAction: The action Nonsense is not valid for this web service.",
         ),
         (
-            "CreateNatGateway",
+            "CreateTransitGateway",
             "x",
-            "UnsupportedOperation: Enid does not implement the operation CreateNatGateway.",
+            "UnsupportedOperation: Enid does not implement the operation CreateTransitGateway.",
         ),
         (
             "CreateSubnet",
@@ -86,13 +86,13 @@ fn refusals_are_those_of_aws_or_name_what_is_missing() {
         ),
         (
             "ModifySubnetAttribute",
-            "SubnetId=x&MapPublicIpOnLaunch.Value=true",
-            "UnsupportedOperation: Enid does not implement the value 'true' of the parameter MapPublicIpOnLaunch.Value of ModifySubnetAttribute.",
+            "SubnetId=x&MapCustomerOwnedIpOnLaunch.Value=true",
+            "UnsupportedOperation: Enid does not implement the value 'true' of the parameter MapCustomerOwnedIpOnLaunch.Value of ModifySubnetAttribute.",
         ),
         (
             "ModifySubnetAttribute",
-            "SubnetId=x&MapPublicIpOnLaunch.Value=maybe",
-            "InvalidParameterValue: Value (maybe) for parameter mapPublicIpOnLaunch.Value is invalid.",
+            "SubnetId=x&MapCustomerOwnedIpOnLaunch.Value=maybe",
+            "InvalidParameterValue: Value (maybe) for parameter mapCustomerOwnedIpOnLaunch.Value is invalid.",
         ),
     ] {
         assert_eq!(parse(action, body).unwrap_err().to_string(), wanted);

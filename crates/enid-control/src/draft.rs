@@ -5,6 +5,7 @@
 //! reference to something that is gone. What depends on the *absence* of records says so with
 //! [`Draft::demand`].
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -114,6 +115,8 @@ pub struct Draft<'a> {
     pub quotas: &'a Quotas,
     random: &'a mut StdRng,
     scope: Scope,
+    /// The public addresses that this operation claims.
+    claimed: BTreeSet<IpAddr>,
     transaction: Transaction,
 }
 
@@ -136,6 +139,7 @@ impl<'a> Draft<'a> {
             quotas: &control.quotas,
             random,
             scope,
+            claimed: BTreeSet::new(),
             transaction: Transaction::default(),
         }
     }
@@ -259,7 +263,15 @@ impl<'a> Draft<'a> {
             region: self.scope.region.clone(),
             holder,
         };
+        self.claimed.insert(address);
         self.transaction.create(key, Record::PublicAddress(claim));
+    }
+
+    /// Whether nobody has a public address. One that this operation gives back is not free before
+    /// it commits.
+    #[must_use]
+    pub fn is_public_free(&self, address: IpAddr) -> bool {
+        !self.everywhere.public_addresses.contains_key(&address) && !self.claimed.contains(&address)
     }
 
     /// Gives a public address back to its pool.

@@ -7,7 +7,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use enid_model::id::{
-    EniId, InstanceId, PrefixListId, ResourceId, SecurityGroupId, SubnetId, VpcId,
+    AllocationId, AssociationId, EniId, InstanceId, InternetGatewayId, PrefixListId, ResourceId,
+    SecurityGroupId, SubnetId, VpcId,
 };
 
 macro_rules! errors {
@@ -39,9 +40,13 @@ macro_rules! errors {
 // By code, then by name. Messages are AWS's, so they start with a capital and end with a stop
 // where AWS's do.
 errors! {
+    /// The quota of Elastic IPs in the region.
+    AddressLimitExceeded => "AddressLimitExceeded", "The maximum number of addresses has been reached.";
     /// The instance type allows no more interfaces.
     AttachmentLimitExceeded { count: usize, instance_type: Box<str> } => "AttachmentLimitExceeded",
         "Interface count {count} exceeds the limit for {instance_type}";
+    /// What a service of the region made and keeps cannot be changed by its users.
+    ManagedByService => "AuthFailure", "You do not have permission to access the specified resource.";
     /// A VPC's default group goes only with its VPC.
     DefaultGroup { id: SecurityGroupId } => "CannotDelete",
         "the specified group: \"{id}\" name: \"default\" cannot be deleted by a user";
@@ -50,6 +55,12 @@ errors! {
     /// A prefix list is still named by a rule or a route.
     PrefixListInUse { id: PrefixListId } => "DependencyViolation",
         "The prefix list '{id}' is referenced by other resources and cannot be deleted.";
+    /// An internet gateway is still attached.
+    InternetGatewayInUse { id: InternetGatewayId } => "DependencyViolation",
+        "The internetGateway '{id}' has dependencies and cannot be deleted.";
+    /// An internet gateway still translates for public addresses.
+    PublicAddressesMapped { vpc: VpcId } => "DependencyViolation",
+        "Network {vpc} has some mapped public address(es). Please unmap those public address(es) before detaching the gateway.";
     /// A subnet still has interfaces.
     SubnetInUse { id: SubnetId } => "DependencyViolation",
         "The subnet '{id}' has dependencies and cannot be deleted.";
@@ -58,9 +69,24 @@ errors! {
         "The vpc '{id}' has dependencies and cannot be deleted.";
     /// A call that would have succeeded, with the dry-run flag.
     DryRun => "DryRunOperation", "Request would have succeeded, but DryRun flag is set.";
+    /// The quota of egress-only internet gateways in the region.
+    EgressOnlyGatewayLimitExceeded => "EgressOnlyInternetGatewayLimitExceeded",
+        "The maximum number of egress only internet gateways has been reached.";
+    /// An internet gateway is not attached to the VPC that a request names.
+    InternetGatewayNotAttached { id: InternetGatewayId, vpc: VpcId } => "Gateway.NotAttached",
+        "resource {id} is not attached to network {vpc}";
+    /// A public NAT gateway in a VPC without an internet gateway.
+    NatGatewayWithoutInternet { vpc: VpcId } => "Gateway.NotAttached",
+        "Network {vpc} has no Internet gateway attached";
+    /// A public address in a VPC without an internet gateway.
+    NetworkNotAttached { vpc: VpcId } => "Gateway.NotAttached",
+        "Network {vpc} is not attached to any internet gateway";
     /// A client token was used for another request.
     IdempotentParameterMismatch => "IdempotentParameterMismatch",
         "The client token you have provided is associated with a resource that was created with different parameters";
+    /// An instance that is being made, or is gone, cannot have an Elastic IP.
+    InstanceNotAssociable { id: InstanceId, state: &'static str } => "IncorrectInstanceState",
+        "The {state} instance '{id}' is not in a valid state for this operation.";
     /// An instance that does not run cannot be rebooted.
     InstanceNotRunning { id: InstanceId } => "IncorrectInstanceState",
         "The instance '{id}' is not in the 'running' state.";
@@ -79,6 +105,9 @@ errors! {
     /// More instances than one call may launch.
     InstanceLimitExceeded { wanted: usize } => "InstanceLimitExceeded",
         "You have requested more instances ({wanted}) than one call can launch";
+    /// All public addresses are taken.
+    InsufficientAddressCapacity => "InsufficientAddressCapacity",
+        "Not enough available addresses to satisfy your minimum request";
     /// The subnet has too few free addresses.
     InsufficientFreeAddresses => "InsufficientFreeAddressesInSubnet",
         "The specified subnet does not have enough free addresses to satisfy the request.";
@@ -96,6 +125,17 @@ errors! {
     StoreStopped => "InternalError", "An internal error has occurred";
     /// Others changed what the operation had read, again and again.
     TooManyRivals => "InternalError", "An internal error has occurred";
+    /// The quota of internet gateways in the region.
+    InternetGatewayLimitExceeded => "InternetGatewayLimitExceeded",
+        "The maximum number of internet gateways has been reached.";
+    /// An address whose reverse DNS record keeps it.
+    AddressLocked { id: AllocationId } => "InvalidAddress.Locked",
+        "The address with allocation id [{id}] cannot be released because it is locked to your account. Reset its domain name first.";
+    /// No address of the caller's, or none that the caller can have.
+    PublicAddressNotFound { address: Box<str> } => "InvalidAddress.NotFound", "Address '{address}' not found.";
+    /// An allocation id names none.
+    AllocationNotFound { id: Box<str> } => "InvalidAllocationID.NotFound",
+        "The allocation ID '{id}' does not exist";
     /// An image id that is none.
     ImageMalformed { image: Box<str> } => "InvalidAMIID.Malformed",
         "Invalid id: \"{image}\" (expecting \"ami-...\")";
@@ -105,9 +145,14 @@ errors! {
     /// A group that is not associated with the VPC.
     GroupNotAssociated { id: SecurityGroupId, vpc: VpcId } => "InvalidAssociationID.NotFound",
         "The security group '{id}' is not associated with the VPC '{vpc}'";
+    /// An association id names none.
+    AssociationNotFound { id: Box<str> } => "InvalidAssociationID.NotFound",
+        "The association ID '{id}' does not exist";
     /// An attachment id names none.
     AttachmentNotFound { id: Box<str> } => "InvalidAttachmentID.NotFound",
         "The network interface attachment ID '{id}' does not exist";
+    /// An egress-only internet gateway id names none.
+    GatewayNotFound { id: Box<str> } => "InvalidGatewayID.NotFound", "The gateway ID '{id}' does not exist";
     /// A group's name is taken.
     GroupNameTaken { name: Box<str>, vpc: VpcId } => "InvalidGroup.Duplicate",
         "The security group '{name}' already exists for VPC '{vpc}'";
@@ -129,6 +174,8 @@ errors! {
     /// A named address is taken, as RunInstances words it.
     AddressInUseAtLaunch { address: Ipv4Addr } => "InvalidIPAddress.InUse",
         "Address {address} is in use.";
+    /// An Elastic IP that is associated is not released.
+    ElasticIpInUse { address: Ipv4Addr } => "InvalidIPAddress.InUse", "Address {address} is in use.";
     /// An attribute of the instance's only interface, when there are several.
     SeveralInterfaces { id: InstanceId } => "InvalidInstanceID",
         "There are multiple interfaces attached to instance '{id}'. Please specify an interface ID for the operation instead.";
@@ -140,6 +187,9 @@ errors! {
     /// The instance type allows fewer addresses per interface.
     InterfaceAddressLimitExceeded => "InvalidInterface.IpAddressLimitExceeded",
         "Number of private addresses will exceed limit.";
+    /// An internet gateway id names none.
+    InternetGatewayNotFound { id: Box<str> } => "InvalidInternetGatewayID.NotFound",
+        "The internetGateway ID '{id}' does not exist";
     /// An interface that shall be launched with is attached already.
     InterfaceInUseAtLaunch { id: EniId } => "InvalidNetworkInterface.InUse",
         "Interface: [{id}] in use.";
@@ -148,9 +198,21 @@ errors! {
     /// A group and the subnet of a launch are in different VPCs.
     GroupOfOtherNetwork { group: SecurityGroupId, subnet: SubnetId } => "InvalidParameter",
         "Security group {group} and subnet {subnet} belong to different networks.";
+    /// An Elastic IP by its address and by its id.
+    AddressAndAllocation => "InvalidParameterCombination",
+        "You may specify public IP or allocation id, but not both in the same call";
+    /// An Elastic IP by its address, where its id is wanted.
+    AllocationIdMissing => "InvalidParameterCombination",
+        "You must specify an allocation id when mapping an address to a VPC instance";
     /// Addresses one by one and as a number.
     AddressListAndCount => "InvalidParameterCombination",
         "The parameters privateIpAddresses and secondaryPrivateIpAddressCount may not be used together";
+    /// A public address at launch for an interface that exists, or is not the primary one.
+    AssociatePublicElsewhere => "InvalidParameterCombination",
+        "The associatePublicIPAddress parameter can only be specified for a new network interface at device index 0.";
+    /// A public address at launch with several interfaces.
+    AssociatePublicSeveral => "InvalidParameterCombination",
+        "The associatePublicIPAddress parameter cannot be specified when launching with multiple network interfaces.";
     /// An interface and an instance in different VPCs.
     AttachmentAcrossVpcs => "InvalidParameterCombination",
         "You may not attach a network interface to an instance if they are not in the same VPC";
@@ -181,12 +243,18 @@ errors! {
     /// A group by its name and by its id.
     GroupTwice => "InvalidParameterCombination",
         "The parameters groupId and groupName may not be used together";
+    /// An association with an instance and with an interface.
+    InstanceAndInterface => "InvalidParameterCombination",
+        "You may specify an instance id or a network interface id, but not both in the same call";
     /// More instances at least than at most.
     InstanceCountsContradict => "InvalidParameterCombination",
         "The parameter minCount may not be greater than the parameter maxCount";
     /// Networking of the instance beside its interfaces.
     InstanceLevelNetwork { what: &'static str } => "InvalidParameterCombination",
         "Network interfaces and an instance-level {what} may not be specified on the same request";
+    /// What only the other type of NAT gateway has.
+    NatGatewayType { what: &'static str, has: &'static str } => "InvalidParameterCombination",
+        "{what} may not be specified for a {has} NAT gateway";
     /// A call that changes one attribute names none.
     NoAttribute => "InvalidParameterCombination", "No attributes specified.";
     /// A launch without an interface at the first place.
@@ -239,6 +307,9 @@ errors! {
     /// Addresses that the interface does not have.
     AddressesNotAssigned { id: EniId } => "InvalidParameterValue",
         "Some of the specified addresses are not assigned to interface {id}";
+    /// An association by its address, where its id is wanted.
+    AssociationIdMissing => "InvalidParameterValue",
+        "You must specify an association id when unmapping an address from a VPC instance";
     /// A peer's block cannot be read.
     CidrMalformed { cidr: Box<str> } => "InvalidParameterValue", "CIDR block {cidr} is malformed";
     /// A VPC's default group cannot be carried elsewhere.
@@ -247,6 +318,12 @@ errors! {
     /// Groups of the default VPC stay there, and no other comes.
     DefaultVpcAssociated => "InvalidParameterValue",
         "A security group cannot be associated with a default VPC, and one of a default VPC with no other.";
+    /// A VPC has one internet gateway at most.
+    NetworkHasGateway { vpc: VpcId } => "InvalidParameterValue",
+        "Network {vpc} already has an internet gateway attached";
+    /// A VPC has one egress-only internet gateway at most.
+    NetworkHasEgressOnlyGateway { vpc: VpcId } => "InvalidParameterValue",
+        "Network {vpc} already has an egress only internet gateway attached";
     /// A place in an instance that is taken.
     DeviceIndexInUse { id: InstanceId, index: u8 } => "InvalidParameterValue",
         "Instance '{id}' already has an interface attached at device index '{index}'.";
@@ -283,6 +360,9 @@ errors! {
     /// An interface without groups.
     NoGroups => "InvalidParameterValue",
         "A network interface must have at least one security group";
+    /// The primary address of a NAT gateway stays for its life.
+    NatGatewayPrimaryAddress => "InvalidParameterValue",
+        "The primary address of a NAT gateway cannot be removed";
     /// Ports in the wrong order.
     PortRangeInvalid { from: u16, to: u16 } => "InvalidParameterValue", "Invalid TCP/UDP port range ({from}:{to})";
     /// TCP or UDP without ports.
@@ -318,6 +398,9 @@ errors! {
     /// A protocol that is none.
     ProtocolUnknown { protocol: Box<str> } => "InvalidParameterValue",
         "Invalid value '{protocol}' for IP protocol. Unknown protocol.";
+    /// An Elastic IP is released by its id.
+    ReleaseByAddress => "InvalidParameterValue",
+        "You must specify an allocation id when releasing a VPC elastic IP address";
     /// A request speaks of one rule twice.
     RepeatedPermission => "InvalidParameterValue", "The same permission must not appear multiple times";
     /// A rule's description has other characters, or too many.
@@ -371,6 +454,8 @@ errors! {
         "An entry with the CIDR ({cidr}) and description ({description}) already exists.";
     /// A block that is in a list shall be added again with other words.
     PrefixListEntryRedescribed => "InvalidRequest", "The request received was invalid.";
+    /// A pool of public addresses that is not there.
+    PoolNotFound { id: Box<str> } => "InvalidPublicIpv4PoolID.NotFound", "The pool ID '{id}' does not exist.";
     /// A rule id names none.
     SecurityGroupRuleNotFound { id: Box<str> } => "InvalidSecurityGroupRuleId.NotFound",
         "The security group rule ID '{id}' does not exist";
@@ -393,6 +478,11 @@ errors! {
         "No default subnet for availability zone: '{zone}'.";
     /// A parameter is missing.
     MissingParameter { name: &'static str } => "MissingParameter", "The request must contain the parameter {name}";
+    /// Nothing says which Elastic IP.
+    NoAddressNamed => "MissingParameter", "Either public IP or allocation id must be specified";
+    /// Nothing says with what to associate an Elastic IP.
+    NoAssociationTarget => "MissingParameter",
+        "Either an instance id or a network interface id must be specified";
     /// Nothing says which addresses to assign.
     NoAddressesToAssign => "MissingParameter",
         "Either privateIpAddresses or secondaryPrivateIpAddressCount must be specified.";
@@ -403,12 +493,22 @@ errors! {
     RulesMissing { names: &'static str } => "MissingParameter", "Either {names} should be provided.";
     /// A peer that is to be a group names none.
     SourceGroupMissing => "MissingParameter", "Source group ID missing.";
+    /// More addresses than a NAT gateway may have.
+    NatGatewayAddressLimitExceeded { limit: usize } => "NatGatewayAddressLimitExceeded",
+        "Performing this operation would exceed the limit of {limit} addresses of a NAT gateway";
+    /// The quota of NAT gateways in a zone.
+    NatGatewayLimitExceeded { limit: usize } => "NatGatewayLimitExceeded",
+        "Performing this operation would exceed the limit of {limit} NAT gateways";
+    /// A NAT gateway id names none.
+    NatGatewayNotFound { id: Box<str> } => "NatGatewayNotFound", "The Nat Gateway {id} was not found";
     /// The quota of interfaces in the region.
     InterfaceLimitExceeded => "NetworkInterfaceLimitExceeded",
         "The maximum number of network interfaces has been reached.";
     /// The primary interface stays attached.
     PrimaryInterfaceDetached => "OperationNotPermitted",
         "The network interface at device index 0 and networkCard index 0 cannot be detached.";
+    /// An attachment that a service of the region made and keeps.
+    ServiceAttachment => "OperationNotPermitted", "You are not allowed to manage 'ela-attach' attachments.";
     /// The instance is protected.
     TerminationDisabled { id: InstanceId } => "OperationNotPermitted",
         "The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.";
@@ -427,6 +527,15 @@ errors! {
     /// More addresses than the interface may have.
     PrivateAddressLimitExceeded => "PrivateIpAddressLimitExceeded",
         "Number of private addresses will exceed limit.";
+    /// An Elastic IP is associated, and shall not move.
+    ElasticIpAssociated { id: AllocationId, association: AssociationId } => "Resource.AlreadyAssociated",
+        "resource {id} is already associated with associate-id {association}";
+    /// An internet gateway is attached to one VPC at most.
+    InternetGatewayAttached { id: InternetGatewayId, vpc: VpcId } => "Resource.AlreadyAssociated",
+        "resource {id} is already attached to network {vpc}";
+    /// A NAT gateway takes only free Elastic IPs.
+    NatGatewayAddressTaken { id: AllocationId } => "Resource.AlreadyAssociated",
+        "Elastic IP address {id} is already associated";
     /// The quota of rules in a group.
     RulesPerSecurityGroupLimitExceeded => "RulesPerSecurityGroupLimitExceeded",
         "The maximum number of rules per security group has been reached.";
@@ -454,7 +563,7 @@ impl Error {
     pub fn status(&self) -> u16 {
         match self.code() {
             "DryRunOperation" => 412,
-            "InternalError" => 500,
+            "InsufficientAddressCapacity" | "InternalError" => 500,
             "InsufficientStorage" => 507,
             _ => 400,
         }
@@ -470,10 +579,15 @@ impl Error {
     pub fn not_found_text(prefix: &str, text: &str) -> Self {
         let id = text.into();
         match prefix {
+            "eigw" => Self::GatewayNotFound { id },
+            "eipalloc" => Self::AllocationNotFound { id },
+            "eipassoc" => Self::AssociationNotFound { id },
             "eni" => Self::NetworkInterfaceNotFound { id },
             "eni-attach" => Self::AttachmentNotFound { id },
             "i" => Self::InstanceNotFound { id },
             "pl" => Self::PrefixListNotFound { id },
+            "igw" => Self::InternetGatewayNotFound { id },
+            "nat" => Self::NatGatewayNotFound { id },
             "sg" => Self::SecurityGroupNotFound { id },
             "sgr" => Self::SecurityGroupRuleNotFound { id },
             "subnet" => Self::SubnetNotFound { id },

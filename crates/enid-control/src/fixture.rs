@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use enid_model::Tags;
-use enid_model::id::{SecurityGroupId, SubnetId};
+use enid_model::id::{InternetGatewayId, SecurityGroupId, SubnetId};
 use enid_model::key::AccountId;
 use enid_model::region::Region;
 use enid_model::security_group::SecurityGroup;
@@ -167,4 +167,17 @@ pub(crate) fn with_interfaces(
         interfaces: interfaces.to_vec(),
         ..new_instance(place)
     }
+}
+
+/// Attaches an internet gateway to the VPC of a place.
+pub(crate) async fn internet(control: &Control, place: &Place) -> InternetGatewayId {
+    let caller = caller();
+    let region = control.read(&caller).await.expect("the region is alive");
+    let subnet = region.subnets.get(&place.subnet);
+    let vpc = subnet.expect("the place has a subnet").vpc;
+    let made = control.create_internet_gateway(&caller, &[]).await;
+    let id = made.expect("an internet gateway").id;
+    let attached = control.attach_internet_gateway(&caller, id, vpc).await;
+    assert_eq!(attached, Ok(()));
+    id
 }

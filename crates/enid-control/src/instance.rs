@@ -18,7 +18,7 @@ use crate::instance_state::{
     is_visible, reason,
 };
 use crate::network_interface::remove;
-use crate::{Caller, Control, Draft, Error};
+use crate::{Caller, Control, Draft, Error, public_address};
 
 /// How long a call waits for a host to start or end instances before it answers all the same.
 const HOST_PATIENCE: Duration = Duration::from_secs(20);
@@ -77,6 +77,7 @@ impl Control {
                         InstanceState::Pending | InstanceState::Running => previous,
                         InstanceState::Stopped => {
                             boots.push((id, instance.boot + 1));
+                            public_address::start(draft, &instance)?;
                             let now = draft.now;
                             draft.edit(&instance, |instance| {
                                 instance.desired = DesiredState::Running;
@@ -337,9 +338,11 @@ fn end(
             if goes {
                 remove(draft, &eni);
             } else {
-                draft.edit(&eni, |eni| eni.attachment = None);
+                detach(draft, &eni);
             }
         }
+    } else {
+        public_address::stop(draft, instance);
     }
     let now = draft.now;
     draft.edit(instance, |instance| {
@@ -347,6 +350,14 @@ fn end(
         instance.state_reason = Some(reason);
         instance.transition_time = Some(now);
     });
+}
+
+/// Makes an interface available again; what it was given with the instance is taken.
+pub(crate) fn detach(draft: &mut Draft<'_>, read: &Stored<NetworkInterface>) {
+    let mut eni = NetworkInterface::clone(read);
+    eni.attachment = None;
+    public_address::withdraw(draft, &mut eni);
+    draft.update(read, eni);
 }
 
 fn is_booting(instance: &Instance, boot: u32) -> bool {

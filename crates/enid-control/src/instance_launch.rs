@@ -14,7 +14,7 @@ use enid_model::subnet::Subnet;
 
 use crate::address_lease::Claims;
 use crate::attachment::{Limits, PRIMARY, Place};
-use crate::instance::FIRST_BOOT;
+use crate::instance::{FIRST_BOOT, detach};
 use crate::instance_specification::{
     Interface, InterfaceSpecification, RunInstances, check_user_data, interfaces,
 };
@@ -22,7 +22,7 @@ use crate::network_interface::{NewInterface, groups_or_default, remove};
 use crate::subnet::available_addresses;
 use crate::tag::specified_by_type;
 use crate::vpc::default_vpc;
-use crate::{Caller, Control, Draft, Error};
+use crate::{Caller, Control, Draft, Error, public_address};
 
 /// What a launch made.
 #[derive(Debug, Clone)]
@@ -98,7 +98,7 @@ impl Control {
                 if reservation.new_enis.contains(&eni.id) {
                     remove(draft, eni);
                 } else {
-                    draft.edit(eni, |eni| eni.attachment = None);
+                    detach(draft, eni);
                 }
             }
             draft.forget(OPERATION, token);
@@ -285,7 +285,7 @@ impl<'a> Request<'a> {
         id: EniId,
     ) -> Result<Stored<NetworkInterface>, Error> {
         let eni = draft.require::<NetworkInterface>(id)?;
-        if eni.attachment.is_some() {
+        if eni.attachment.is_some() || eni.requester_id.is_some() {
             return Err(Error::InterfaceInUseAtLaunch { id });
         }
         if eni.addresses.len() > self.limits.addresses() {
@@ -365,8 +365,17 @@ impl<'a> Request<'a> {
             attach_time: draft.now,
             delete_on_termination: specification.delete_on_termination.unwrap_or(is_new),
         };
+        let starts_alone = self.interfaces.len() == 1;
         match source {
-            Source::Existing(eni) => draft.edit(eni, |eni| eni.attachment = Some(attachment)),
+            Source::Existing(read) => {
+                let mut eni = NetworkInterface::clone(read);
+                eni.attachment = Some(attachment);
+                let has_none = public_address::associations(&draft.region, eni.id).is_empty();
+                if starts_alone && eni.associate_public_address && has_none {
+                    public_address::give(draft, &mut eni)?;
+                }
+                draft.update(read, eni);
+            }
             Source::New { subnet, groups } => {
                 let tags = self.tags.get("network-interface");
                 let new = NewInterface {
@@ -374,6 +383,8 @@ impl<'a> Request<'a> {
                     description: specification.description.as_deref().unwrap_or_default(),
                     wish: &interface.wish,
                     attachment: Some(attachment),
+                    associate_public_address: specification.associate_public_address,
+                    starts_alone,
                     tags: tags.cloned().unwrap_or_default(),
                 };
                 let eni = new.create(draft, claims, subnet).map_err(at_launch)?;

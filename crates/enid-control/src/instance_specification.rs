@@ -68,6 +68,8 @@ pub struct InterfaceSpecification {
     pub private_addresses: Vec<ListedAddress>,
     /// How many secondary addresses to choose.
     pub secondary_count: Option<u32>,
+    /// Whether it gets a public address; else as its subnet has it. Only for a single new one.
+    pub associate_public_address: Option<bool>,
     /// Whether it goes with the instance; a new one does unless this says otherwise.
     pub delete_on_termination: Option<bool>,
 }
@@ -104,6 +106,7 @@ pub(crate) fn interfaces(input: &RunInstances) -> Result<Vec<Interface>, Error> 
     if input.private_address.is_some() {
         return with_interfaces("private IP address");
     }
+    check_public_address(&input.interfaces)?;
     let one = |specification: &InterfaceSpecification| {
         let index = specification.device_index;
         let index = index.ok_or(Error::DeviceIndexMissing)?;
@@ -111,6 +114,23 @@ pub(crate) fn interfaces(input: &RunInstances) -> Result<Vec<Interface>, Error> 
         Interface::at(place(card, index)?, specification.clone())
     };
     input.interfaces.iter().map(one).collect()
+}
+
+/// AWS gives a public address of its own only to a new interface that is the only one.
+fn check_public_address(interfaces: &[InterfaceSpecification]) -> Result<(), Error> {
+    let wants =
+        |interface: &InterfaceSpecification| interface.associate_public_address == Some(true);
+    if interfaces.len() > 1 && interfaces.iter().any(wants) {
+        return Err(Error::AssociatePublicSeveral);
+    }
+    // An interface that exists keeps what it was made or modified with.
+    let says = |interface: &InterfaceSpecification| {
+        interface.eni.is_some() && interface.associate_public_address.is_some()
+    };
+    if interfaces.iter().any(says) {
+        return Err(Error::AssociatePublicElsewhere);
+    }
+    Ok(())
 }
 
 impl Interface {

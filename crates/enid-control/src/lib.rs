@@ -10,6 +10,8 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+mod address;
+mod address_association;
 mod address_lease;
 mod attachment;
 mod draft;
@@ -23,10 +25,12 @@ mod instance_attribute;
 mod instance_launch;
 mod instance_specification;
 mod instance_state;
+mod internet_gateway;
 mod network_interface;
 mod network_interface_address;
 mod network_interface_attribute;
 mod prefix_list;
+mod public_address;
 mod public_pool;
 mod quota;
 mod region;
@@ -50,6 +54,8 @@ use enid_model::time::{Clock, Timestamp};
 use enid_store::{CommitError, Store};
 use rand::rngs::StdRng;
 
+pub use address::{AddressSelector, AllocateAddress, DEFAULT_POOL};
+pub use address_association::{AssociateAddress, AssociationTarget};
 pub use address_lease::{ListedAddress, WantedAddresses, parse_address};
 pub use attachment::AttachNetworkInterface;
 pub use draft::Draft;
@@ -60,10 +66,12 @@ pub use instance_attribute::ModifyInstance;
 pub use instance_launch::{Reservation, default_subnet};
 pub use instance_specification::{InterfaceSpecification, RunInstances};
 pub use instance_state::{InstanceState, StateChange, is_visible, transition_reason};
+pub use internet_gateway::gateway_of;
 pub use network_interface::CreateNetworkInterface;
 pub use network_interface_address::AssignPrivateAddresses;
 pub use network_interface_attribute::ModifyNetworkInterface;
 pub use prefix_list::{CreatePrefixList, ModifyPrefixList, WantedEntry, version_of};
+pub use public_address::public_address_of;
 pub use public_pool::PublicPools;
 pub use quota::Quotas;
 pub use security_group::{CreateSecurityGroup, GroupSelector, group_named};

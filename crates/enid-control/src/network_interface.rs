@@ -14,7 +14,7 @@ use enid_model::subnet::Subnet;
 use crate::address_lease::{Claims, WantedAddresses, Wish, give_back};
 use crate::attachment::largest_ipv4_limit;
 use crate::tag::{TagSpecification, specified};
-use crate::{Caller, Control, Draft, Error};
+use crate::{Caller, Control, Draft, Error, public_address};
 
 /// The input of CreateNetworkInterface.
 #[derive(Debug, Clone)]
@@ -62,6 +62,8 @@ impl Control {
                 description: &input.description,
                 wish: &wish,
                 attachment: None,
+                associate_public_address: None,
+                starts_alone: false,
                 tags: tags.clone(),
             };
             let eni = new.create(draft, &mut Claims::default(), &subnet)?;
@@ -75,7 +77,7 @@ impl Control {
     /// DeleteNetworkInterface.
     pub async fn delete_network_interface(&self, caller: &Caller, id: EniId) -> Result<(), Error> {
         self.transact(caller, |draft| {
-            let eni = draft.require::<NetworkInterface>(id)?;
+            let eni = require_own(draft, id)?;
             if eni.attachment.is_some() {
                 return Err(Error::InterfaceInUse { id });
             }
@@ -93,6 +95,10 @@ pub(crate) struct NewInterface<'a> {
     pub(crate) description: &'a str,
     pub(crate) wish: &'a Wish,
     pub(crate) attachment: Option<Attachment>,
+    /// Whether it wants a public address; else as its subnet has it.
+    pub(crate) associate_public_address: Option<bool>,
+    /// Whether it is the only interface of an instance that starts now.
+    pub(crate) starts_alone: bool,
     pub(crate) tags: Tags,
 }
 
@@ -111,7 +117,8 @@ impl NewInterface<'_> {
         }
         let id = draft.mint();
         let addresses = claims.fulfil(draft, subnet, self.wish, id)?;
-        let eni = NetworkInterface {
+        let of_subnet = subnet.attributes.map_public_ip_on_launch;
+        let mut eni = NetworkInterface {
             id,
             subnet: subnet.id,
             vpc: subnet.vpc,
@@ -124,7 +131,7 @@ impl NewInterface<'_> {
             ipv6_prefixes: Vec::new(),
             primary_ipv6: false,
             public_address: None,
-            associate_public_address: false,
+            associate_public_address: self.associate_public_address.unwrap_or(of_subnet),
             connection_tracking: ConnectionTracking::default(),
             source_dest_check: true,
             interface_type: InterfaceType::Interface,
@@ -132,13 +139,31 @@ impl NewInterface<'_> {
             attachment: self.attachment,
             tags: self.tags,
         };
+        if self.starts_alone && eni.associate_public_address {
+            public_address::give(draft, &mut eni)?;
+        }
         draft.create(eni.clone());
         Ok(eni)
     }
 }
 
-/// Deletes an interface and gives its addresses back.
+/// The interface with an id, which must be one that its account made: what a service of the region
+/// made is that service's to change.
+pub(crate) fn require_own(
+    draft: &mut Draft<'_>,
+    id: EniId,
+) -> Result<Stored<NetworkInterface>, Error> {
+    let eni = draft.require::<NetworkInterface>(id)?;
+    if eni.requester_id.is_some() {
+        return Err(Error::ManagedByService);
+    }
+    Ok(eni)
+}
+
+/// Deletes an interface and gives its addresses back. Its Elastic IPs stay allocated.
 pub(crate) fn remove(draft: &mut Draft<'_>, eni: &Stored<NetworkInterface>) {
+    public_address::withdraw(draft, &mut NetworkInterface::clone(eni));
+    public_address::end_associations(draft, eni.id, |_| true);
     for address in &eni.addresses {
         give_back(draft, eni.subnet, *address);
     }
@@ -184,7 +209,7 @@ pub(crate) fn checked_groups(
 /// A locally administered unicast address with one of the first octets that AWS's have. The other
 /// 40 bits and two of the first are random: in a region of 100,000 interfaces one in ten thousand
 /// would see two equal ones, and no table has a MAC address as its key.
-fn new_mac(draft: &mut Draft<'_>) -> Mac {
+pub(crate) fn new_mac(draft: &mut Draft<'_>) -> Mac {
     let [first, a, b, c, d, e, ..] = draft.random().to_le_bytes();
     Mac([(first & 0b1100) | 0b0010, a, b, c, d, e])
 }

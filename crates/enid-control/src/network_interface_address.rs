@@ -13,6 +13,10 @@ use enid_model::subnet::{AddressLease, Subnet};
 
 use crate::address_lease::{Claims, check_in_subnet, give_back};
 use crate::attachment::largest_ipv4_limit;
+use crate::network_interface::require_own;
+use crate::public_address::{
+    Associations, associations, end_associations, move_associations, settle,
+};
 use crate::{Caller, Control, Draft, Error};
 
 /// The input of AssignPrivateIpAddresses.
@@ -48,7 +52,7 @@ impl Control {
             }
         }
         self.transact(caller, |draft| {
-            let eni = draft.require::<NetworkInterface>(input.eni)?;
+            let eni = require_own(draft, input.eni)?;
             let subnet = draft.require::<Subnet>(eni.subnet)?;
             let own = |address: &&Ipv4Addr| eni.addresses.contains(address);
             let owned = input.addresses.iter().filter(own).count();
@@ -87,7 +91,7 @@ impl Control {
         }
         let going: BTreeSet<Ipv4Addr> = addresses.iter().copied().collect();
         self.transact(caller, |draft| {
-            let eni = draft.require::<NetworkInterface>(id)?;
+            let eni = require_own(draft, id)?;
             if going.contains(&eni.primary_address()) {
                 return Err(Error::PrimaryAddressUnassigned);
             }
@@ -97,7 +101,8 @@ impl Control {
             for address in &going {
                 give_back(draft, eni.subnet, *address);
             }
-            draft.edit(&eni, |eni| eni.addresses.retain(|a| !going.contains(a)));
+            let left = end_associations(draft, id, |address| going.contains(&address));
+            take_away(draft, &eni, &going, &left)?;
             Ok(())
         })
         .await
@@ -123,8 +128,8 @@ fn take_listed(
             continue;
         };
         let holder = draft.require::<NetworkInterface>(lease.eni)?;
-        let is_secondary = holder.primary_address() != *address;
-        if !input.allow_reassignment || !is_secondary {
+        let may_go = holder.primary_address() != *address && holder.requester_id.is_none();
+        if !input.allow_reassignment || !may_go {
             refused.push(*address);
         } else if holder.id != eni.id {
             moving.entry(holder.id).or_default().insert(*address);
@@ -140,10 +145,26 @@ fn take_listed(
     // One edit for each holder: a draft holds one version of a record.
     for (holder, addresses) in moving {
         let holder: Stored<NetworkInterface> = draft.require(holder)?;
-        draft.edit(&holder, |eni| {
-            eni.addresses.retain(|a| !addresses.contains(a));
-        });
+        let moves = |address| addresses.contains(&address);
+        let left = move_associations(draft, holder.id, eni.id, moves);
+        take_away(draft, &holder, &addresses, &left)?;
     }
+    Ok(())
+}
+
+/// Takes secondary addresses from an interface whose Elastic IPs will be those that are left.
+fn take_away(
+    draft: &mut Draft<'_>,
+    read: &Stored<NetworkInterface>,
+    going: &BTreeSet<Ipv4Addr>,
+    left: &Associations,
+) -> Result<(), Error> {
+    let mut eni = NetworkInterface::clone(read);
+    eni.addresses.retain(|address| !going.contains(address));
+    if left.len() < associations(&draft.region, eni.id).len() {
+        settle(draft, &mut eni, left)?;
+    }
+    draft.update(read, eni);
     Ok(())
 }
 

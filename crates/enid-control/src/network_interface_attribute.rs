@@ -3,8 +3,8 @@
 use enid_model::id::{AttachmentId, EniId, SecurityGroupId};
 use enid_model::network_interface::NetworkInterface;
 
-use crate::network_interface::checked_groups;
-use crate::{Caller, Control, Error};
+use crate::network_interface::{checked_groups, require_own};
+use crate::{Caller, Control, Error, public_address};
 
 /// The input of ModifyNetworkInterfaceAttribute: exactly one attribute is present.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +15,8 @@ pub struct ModifyNetworkInterface {
     pub groups: Option<Vec<SecurityGroupId>>,
     /// Whether only packets from or to its own addresses shall pass.
     pub source_dest_check: Option<bool>,
+    /// Whether it shall have a public address while it is the only one of a running instance.
+    pub associate_public_address: Option<bool>,
     /// Which attachment, and whether the interface shall go with the instance.
     pub attachment: Option<(AttachmentId, bool)>,
 }
@@ -32,9 +34,13 @@ impl Control {
             ("groupSet", input.groups.is_some()),
             ("sourceDestCheck", input.source_dest_check.is_some()),
             ("attachment", input.attachment.is_some()),
+            (
+                "associatePublicIpAddress",
+                input.associate_public_address.is_some(),
+            ),
         ])?;
         self.transact(caller, |draft| {
-            let read = draft.require::<NetworkInterface>(id)?;
+            let read = require_own(draft, id)?;
             let mut eni = NetworkInterface::clone(&read);
             if let Some(description) = &input.description {
                 eni.description.clone_from(description);
@@ -47,6 +53,15 @@ impl Control {
             }
             if let Some(check) = input.source_dest_check {
                 eni.source_dest_check = check;
+            }
+            if let Some(associate) = input.associate_public_address {
+                eni.associate_public_address = associate;
+                if associate {
+                    let elastic = public_address::associations(&draft.region, id);
+                    public_address::settle(draft, &mut eni, &elastic)?;
+                } else {
+                    public_address::withdraw(draft, &mut eni);
+                }
             }
             if let Some((attachment, delete_on_termination)) = input.attachment {
                 match &mut eni.attachment {
@@ -65,7 +80,7 @@ impl Control {
     /// ResetNetworkInterfaceAttribute: source/destination checking is on again.
     pub async fn reset_source_dest_check(&self, caller: &Caller, id: EniId) -> Result<(), Error> {
         self.transact(caller, |draft| {
-            let eni = draft.require::<NetworkInterface>(id)?;
+            let eni = require_own(draft, id)?;
             draft.edit(&eni, |eni| eni.source_dest_check = true);
             Ok(())
         })

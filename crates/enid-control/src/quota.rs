@@ -3,9 +3,19 @@
 /// The quotas of every region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quotas {
+    /// Elastic IP addresses per region.
+    pub addresses: usize,
+    /// Elastic IP addresses per NAT gateway. AWS allows up to 8.
+    pub addresses_per_nat_gateway: usize,
+    /// Egress-only internet gateways per region.
+    pub egress_only_internet_gateways: usize,
     /// Security groups per network interface. AWS allows up to 16, and at most 1,000 for the
     /// product with [`Quotas::rules_per_group`].
     pub groups_per_interface: usize,
+    /// Internet gateways per region.
+    pub internet_gateways: usize,
+    /// NAT gateways per zone.
+    pub nat_gateways_per_zone: usize,
     /// Network interfaces per region.
     pub network_interfaces: usize,
     /// Managed prefix lists per region.
@@ -23,7 +33,12 @@ pub struct Quotas {
 impl Default for Quotas {
     fn default() -> Self {
         Self {
+            addresses: 5,
+            addresses_per_nat_gateway: 2,
+            egress_only_internet_gateways: 5,
             groups_per_interface: 5,
+            internet_gateways: 5,
+            nat_gateways_per_zone: 5,
             network_interfaces: 5_000,
             prefix_lists: 100,
             rules_per_group: 60,

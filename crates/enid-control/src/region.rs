@@ -106,7 +106,10 @@ pub(crate) fn new_default_vpc(
             ipv6_cidr: None,
             route_table: None,
             network_acl: new_acl_association(draft, vpc.default_network_acl),
-            attributes: SubnetAttributes::default(),
+            attributes: SubnetAttributes {
+                map_public_ip_on_launch: true,
+                ..SubnetAttributes::default()
+            },
             tags: Tags::new(),
         };
         draft.create(subnet);
@@ -228,7 +231,10 @@ fn upgrade(draft: &mut Draft<'_>, region: &RegionState, record: &Stored<RegionRe
             continue;
         };
         let network_acl = new_acl_association(draft, vpc.default_network_acl);
-        draft.edit(subnet, |subnet| subnet.network_acl = network_acl);
+        draft.edit(subnet, |subnet| {
+            subnet.network_acl = network_acl;
+            subnet.attributes.map_public_ip_on_launch = subnet.default_for_az;
+        });
     }
     let new = RegionRecord {
         outfit: OUTFIT,

@@ -47,7 +47,7 @@ impl CreateSubnet {
 /// What ModifySubnetAttribute takes: exactly one change.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ModifySubnetAttribute {
-    /// Whether new interfaces get a public address. Only "no" is there.
+    /// Whether instances launched here get a public address.
     pub map_public_ip_on_launch: Option<bool>,
 }
 
@@ -119,14 +119,13 @@ impl Control {
         input: ModifySubnetAttribute,
     ) -> Result<(), Error> {
         self.transact(caller, |draft| {
-            draft.require::<Subnet>(id)?;
-            match input.map_public_ip_on_launch {
-                None => Err(Error::MissingParameter { name: "attribute" }),
-                Some(true) => Err(Error::Unsupported {
-                    what: "MapPublicIpOnLaunch=true: there are no public addresses",
-                }),
-                Some(false) => Ok(()),
+            let subnet = draft.require::<Subnet>(id)?;
+            if let Some(map) = input.map_public_ip_on_launch {
+                draft.edit(&subnet, |subnet| {
+                    subnet.attributes.map_public_ip_on_launch = map;
+                });
             }
+            Ok(())
         })
         .await
     }
@@ -343,20 +342,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn public_addresses_are_refused_by_name() {
+    async fn public_addresses_at_launch_can_be_switched() {
         let (control, caller) = (control(), caller());
         let region = control.read(&caller).await.expect("a region");
-        let subnet = *region.subnets.keys().next().expect("a subnet");
-        let mut codes = Vec::new();
+        let subnet = region.subnets.values().next().expect("a subnet");
+        assert!(subnet.attributes.map_public_ip_on_launch, "a default one");
+        let mut seen = Vec::new();
         for map_public_ip_on_launch in [Some(false), Some(true), None] {
             let input = ModifySubnetAttribute {
                 map_public_ip_on_launch,
             };
-            let done = control.modify_subnet_attribute(&caller, subnet, input);
-            codes.push(done.await.err().map(|error| error.code()));
+            let done = control.modify_subnet_attribute(&caller, subnet.id, input);
+            assert_eq!(done.await, Ok(()));
+            let region = control.read(&caller).await.expect("a region");
+            let subnet = region.subnets.get(&subnet.id).expect("the subnet");
+            seen.push(subnet.attributes.map_public_ip_on_launch);
         }
-        let refused = [None, Some("UnsupportedOperation"), Some("MissingParameter")];
-        assert_eq!(codes, refused);
+        assert_eq!(seen, [false, true, true]);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

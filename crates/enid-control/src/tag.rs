@@ -5,11 +5,14 @@
 use std::collections::BTreeMap;
 
 use enid_model::Tags;
+use enid_model::address::ElasticIp;
+use enid_model::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use enid_model::id::{
-    EniId, InstanceId, Parsed, PrefixListId, ResourceId, SecurityGroupId, SecurityGroupRuleId,
-    SubnetId, VpcId,
+    AllocationId, EgressOnlyInternetGatewayId, EniId, InstanceId, InternetGatewayId, NatGatewayId,
+    Parsed, PrefixListId, ResourceId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
 };
 use enid_model::instance::Instance;
+use enid_model::nat_gateway::NatGateway;
 use enid_model::network_interface::NetworkInterface;
 use enid_model::prefix_list::PrefixList;
 use enid_model::security_group::SecurityGroup;
@@ -50,8 +53,16 @@ pub struct TagSelector {
 /// A resource that can have tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Taggable {
+    /// An egress-only internet gateway.
+    EgressOnlyInternetGateway(EgressOnlyInternetGatewayId),
+    /// An Elastic IP address.
+    ElasticIp(AllocationId),
     /// An instance.
     Instance(InstanceId),
+    /// An internet gateway.
+    InternetGateway(InternetGatewayId),
+    /// A NAT gateway.
+    NatGateway(NatGatewayId),
     /// A network interface.
     NetworkInterface(EniId),
     /// A managed prefix list.
@@ -77,9 +88,15 @@ impl Taggable {
             }
         }
         match text.split_once('-').map(|(prefix, _)| prefix) {
+            Some(AllocationId::PREFIX) => read(text, Self::ElasticIp),
+            Some(EgressOnlyInternetGatewayId::PREFIX) => {
+                read(text, Self::EgressOnlyInternetGateway)
+            }
             Some(EniId::PREFIX) => read(text, Self::NetworkInterface),
             Some(InstanceId::PREFIX) => read(text, Self::Instance),
             Some(PrefixListId::PREFIX) => read(text, Self::PrefixList),
+            Some(InternetGatewayId::PREFIX) => read(text, Self::InternetGateway),
+            Some(NatGatewayId::PREFIX) => read(text, Self::NatGateway),
             Some(SecurityGroupId::PREFIX) => read(text, Self::SecurityGroup),
             Some(SecurityGroupRuleId::PREFIX) => read(text, Self::SecurityGroupRule),
             Some(SubnetId::PREFIX) => read(text, Self::Subnet),
@@ -92,7 +109,11 @@ impl Taggable {
     #[must_use]
     pub fn resource_type(self) -> &'static str {
         match self {
+            Self::EgressOnlyInternetGateway(_) => "egress-only-internet-gateway",
+            Self::ElasticIp(_) => "elastic-ip",
             Self::Instance(_) => "instance",
+            Self::InternetGateway(_) => "internet-gateway",
+            Self::NatGateway(_) => "natgateway",
             Self::NetworkInterface(_) => "network-interface",
             Self::PrefixList(_) => "prefix-list",
             Self::SecurityGroup(_) => "security-group",
@@ -106,7 +127,11 @@ impl Taggable {
 impl std::fmt::Display for Taggable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::EgressOnlyInternetGateway(id) => id.fmt(f),
+            Self::ElasticIp(id) => id.fmt(f),
             Self::Instance(id) => id.fmt(f),
+            Self::InternetGateway(id) => id.fmt(f),
+            Self::NatGateway(id) => id.fmt(f),
             Self::NetworkInterface(id) => id.fmt(f),
             Self::PrefixList(id) => id.fmt(f),
             Self::SecurityGroup(id) => id.fmt(f),
@@ -127,7 +152,11 @@ pub fn tagged(region: &RegionState) -> impl Iterator<Item = (Taggable, &Tags)> {
 /// The same without network interfaces, of which there may be many more than of all else. Theirs are
 /// found through [`RegionState::enis_with_term_from`].
 pub fn tagged_others(region: &RegionState) -> impl Iterator<Item = (Taggable, &Tags)> {
+    let egress_only = region.egress_only_internet_gateways.iter();
+    let elastic_ips = region.elastic_ips.iter();
     let instances = region.instances.iter();
+    let internet_gateways = region.internet_gateways.iter();
+    let nat_gateways = region.nat_gateways.iter();
     let prefix_lists = region.prefix_lists.iter();
     let groups = region.security_groups.iter();
     let rules = region
@@ -143,6 +172,13 @@ pub fn tagged_others(region: &RegionState) -> impl Iterator<Item = (Taggable, &T
         .chain(rules.map(|rule| (Taggable::SecurityGroupRule(rule.id), &rule.tags)))
         .chain(subnets.map(|(id, found)| (Taggable::Subnet(*id), &found.tags)))
         .chain(vpcs.map(|(id, found)| (Taggable::Vpc(*id), &found.tags)))
+        .chain(egress_only.map(|(id, found)| {
+            let resource = Taggable::EgressOnlyInternetGateway(*id);
+            (resource, &found.tags)
+        }))
+        .chain(elastic_ips.map(|(id, found)| (Taggable::ElasticIp(*id), &found.tags)))
+        .chain(internet_gateways.map(|(id, found)| (Taggable::InternetGateway(*id), &found.tags)))
+        .chain(nat_gateways.map(|(id, found)| (Taggable::NatGateway(*id), &found.tags)))
         .filter(|(_, tags)| !tags.is_empty())
 }
 
@@ -150,7 +186,13 @@ pub fn tagged_others(region: &RegionState) -> impl Iterator<Item = (Taggable, &T
 #[must_use]
 pub fn tags_of(region: &RegionState, resource: Taggable) -> Option<&Tags> {
     Some(match resource {
+        Taggable::EgressOnlyInternetGateway(id) => {
+            &region.egress_only_internet_gateways.get(&id)?.tags
+        }
+        Taggable::ElasticIp(id) => &region.elastic_ips.get(&id)?.tags,
         Taggable::Instance(id) => &region.instances.get(&id)?.tags,
+        Taggable::InternetGateway(id) => &region.internet_gateways.get(&id)?.tags,
+        Taggable::NatGateway(id) => &region.nat_gateways.get(&id)?.tags,
         Taggable::NetworkInterface(id) => &region.network_interfaces.get(&id)?.tags,
         Taggable::PrefixList(id) => &region.prefix_lists.get(&id)?.tags,
         Taggable::SecurityGroup(id) => &region.security_groups.get(&id)?.tags,
@@ -313,7 +355,11 @@ impl Control {
 /// rules, is still written once.
 #[derive(Default)]
 struct Changes {
+    egress_only_internet_gateways: Versions<EgressOnlyInternetGateway>,
+    elastic_ips: Versions<ElasticIp>,
     instances: Versions<Instance>,
+    internet_gateways: Versions<InternetGateway>,
+    nat_gateways: Versions<NatGateway>,
     network_interfaces: Versions<NetworkInterface>,
     prefix_lists: Versions<PrefixList>,
     security_groups: Versions<SecurityGroup>,
@@ -329,7 +375,13 @@ impl Changes {
         change: impl Fn(&Tags) -> Result<Tags, Error>,
     ) -> Result<(), Error> {
         let tags = match resource {
+            Taggable::EgressOnlyInternetGateway(id) => {
+                &mut self.egress_only_internet_gateways.of(draft, id)?.tags
+            }
+            Taggable::ElasticIp(id) => &mut self.elastic_ips.of(draft, id)?.tags,
             Taggable::Instance(id) => &mut self.instances.of(draft, id)?.tags,
+            Taggable::InternetGateway(id) => &mut self.internet_gateways.of(draft, id)?.tags,
+            Taggable::NatGateway(id) => &mut self.nat_gateways.of(draft, id)?.tags,
             Taggable::NetworkInterface(id) => &mut self.network_interfaces.of(draft, id)?.tags,
             Taggable::PrefixList(id) => &mut self.prefix_lists.of(draft, id)?.tags,
             Taggable::SecurityGroup(id) => &mut self.security_groups.of(draft, id)?.tags,
@@ -348,7 +400,11 @@ impl Changes {
     }
 
     fn write(self, draft: &mut Draft<'_>) {
+        self.egress_only_internet_gateways.write(draft);
+        self.elastic_ips.write(draft);
         self.instances.write(draft);
+        self.internet_gateways.write(draft);
+        self.nat_gateways.write(draft);
         self.network_interfaces.write(draft);
         self.prefix_lists.write(draft);
         self.security_groups.write(draft);

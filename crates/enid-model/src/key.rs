@@ -171,6 +171,11 @@ impl Kind {
         (Self::VpcPeeringConnection, "vpc-peering-connection"),
     ];
 
+    /// All kinds.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::WORDS.iter().map(|(kind, _)| *kind)
+    }
+
     /// The kind's word in stored keys.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -74,6 +74,16 @@ impl Region {
         }
     }
 
+    /// What public DNS names end with: `compute-1.amazonaws.com` in us-east-1, else
+    /// `<region>.compute.amazonaws.com`.
+    #[must_use]
+    pub fn public_domain(&self) -> String {
+        match self.name {
+            "us-east-1" => format!("compute-1.{}", self.dns_suffix()),
+            name => format!("{name}.compute.{}", self.dns_suffix()),
+        }
+    }
+
     /// Its zones as (name, id), such as (`us-east-1a`, `use1-az1`), by name.
     pub fn zones(&self) -> impl Iterator<Item = (String, String)> {
         let (name, short) = (self.name, self.short);

@@ -9,6 +9,7 @@
 
 mod leased;
 mod links;
+mod rebuild;
 mod term;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

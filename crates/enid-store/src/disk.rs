@@ -3,9 +3,12 @@
 use std::path::Path;
 
 use enid_model::state::Revision;
-use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTable as _,
+    TableDefinition,
+};
 
-use crate::{Engine, EngineError, OpenError, Row, Write};
+use crate::{Engine, EngineError, OpenError, Row, Source, Write};
 
 /// Key to (revision, value).
 const RECORDS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("records");
@@ -80,19 +83,64 @@ impl Disk {
     }
 
     fn last_revision(&self) -> Result<Revision, EngineError> {
-        let read = self.database()?.begin_read();
-        let read = read.map_err(failed("begin reading"))?;
-        let meta = read.open_table(META).map_err(failed("open meta"))?;
-        let revision = meta.get(REVISION).map_err(failed("read the revision"))?;
-        Ok(Revision(revision.map_or(0, |guard| guard.value())))
+        revision_in(self.database()?)
     }
+}
+
+/// A file that nobody writes, open for reading alone.
+pub(crate) struct Still(ReadOnlyDatabase);
+
+impl Still {
+    /// Opens it without a change to it. `None`: its last writer was cut off, so that it has to be opened
+    /// for writing once, which repairs it.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>, OpenError> {
+        match ReadOnlyDatabase::open(path) {
+            Ok(database) => Ok(Some(Self(database))),
+            Err(DatabaseError::RepairAborted) => Ok(None),
+            Err(DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::InUse(path.into())),
+            Err(other) => Err(OpenError::Engine(failed("open the file")(other))),
+        }
+    }
+}
+
+impl Source for Still {
+    fn load(&mut self, tell: &mut dyn FnMut(Vec<Row>)) -> Result<Revision, EngineError> {
+        rows_in(&self.0, tell)?;
+        revision_in(&self.0)
+    }
+}
+
+fn revision_in(database: &impl ReadableDatabase) -> Result<Revision, EngineError> {
+    let read = database.begin_read().map_err(failed("begin reading"))?;
+    let meta = read.open_table(META).map_err(failed("open meta"))?;
+    let revision = meta.get(REVISION).map_err(failed("read the revision"))?;
+    Ok(Revision(revision.map_or(0, |guard| guard.value())))
+}
+
+fn rows_in(
+    database: &impl ReadableDatabase,
+    tell: &mut dyn FnMut(Vec<Row>),
+) -> Result<(), EngineError> {
+    let read = database.begin_read().map_err(failed("begin reading"))?;
+    let records = read.open_table(RECORDS).map_err(failed("open records"))?;
+    let mut rows = Vec::new();
+    for row in records.iter().map_err(failed("read records"))? {
+        let (key, value) = row.map_err(failed("read a record"))?;
+        let (written, bytes) = value.value();
+        rows.push((key.value().to_owned(), bytes.to_vec(), Revision(written)));
+        if rows.len() == ROWS_AT_ONCE {
+            tell(std::mem::take(&mut rows));
+        }
+    }
+    tell(rows);
+    Ok(())
 }
 
 fn create(path: &Path) -> Result<Database, DatabaseError> {
     Database::builder().set_cache_size(CACHE_BYTES).create(path)
 }
 
-impl Engine for Disk {
+impl Source for Disk {
     fn load(&mut self, tell: &mut dyn FnMut(Vec<Row>)) -> Result<Revision, EngineError> {
         // A write transaction creates the tables of a new file.
         let begin = self.database()?.begin_write().map_err(failed("begin"))?;
@@ -100,23 +148,12 @@ impl Engine for Disk {
         begin.open_table(META).map_err(failed("open meta"))?;
         begin.commit().map_err(failed("create tables"))?;
 
-        let revision = self.last_revision()?;
-        let read = self.database()?.begin_read();
-        let read = read.map_err(failed("begin reading"))?;
-        let records = read.open_table(RECORDS).map_err(failed("open records"))?;
-        let mut rows = Vec::new();
-        for row in records.iter().map_err(failed("read records"))? {
-            let (key, value) = row.map_err(failed("read a record"))?;
-            let (written, bytes) = value.value();
-            rows.push((key.value().to_owned(), bytes.to_vec(), Revision(written)));
-            if rows.len() == ROWS_AT_ONCE {
-                tell(std::mem::take(&mut rows));
-            }
-        }
-        tell(rows);
-        Ok(revision)
+        rows_in(self.database()?, tell)?;
+        self.last_revision()
     }
+}
 
+impl Engine for Disk {
     fn is_slow(&self) -> bool {
         true
     }

@@ -73,11 +73,14 @@ pub enum CommitError {
     Stopped,
 }
 
-/// Where records are kept. The writer thread owns it: calls come one at a time.
-trait Engine: Send {
+/// Where stored records can be read.
+trait Source: Send {
     /// Tells everything stored, a part at a time, then the last revision.
     fn load(&mut self, tell: &mut dyn FnMut(Vec<Row>)) -> Result<Revision, EngineError>;
+}
 
+/// Where records are kept. The writer thread owns it: calls come one at a time.
+trait Engine: Source {
     /// Whether a write takes so long that it is worth waiting a moment for more to write with it.
     fn is_slow(&self) -> bool;
 
@@ -113,6 +116,16 @@ impl Store {
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
         let path = directory.join("enid.redb");
         Self::start(Box::new(disk::Disk::open(&path)?))
+    }
+
+    /// What the store file in a directory holds, without opening it for others. `None` if its last
+    /// writer was cut off: [`Store::open`] repairs it.
+    pub fn read(directory: &Path) -> Result<Option<State>, OpenError> {
+        let path = directory.join("enid.redb");
+        match disk::Still::open(&path)? {
+            Some(mut still) => Ok(Some(load::load(&mut still)?.0)),
+            None => Ok(None),
+        }
     }
 
     /// A store that forgets everything when it is dropped.
@@ -168,6 +181,16 @@ impl Store {
         let (answer, answered) = oneshot::channel();
         self.send(writer::Request::Reset(answer)).await?;
         answered.await.unwrap_or(Err(CommitError::Stopped))
+    }
+
+    /// Lets go of the file in good order: opening it again then needs no repair, and whoever only
+    /// wants to read it can. Nothing can be committed afterwards.
+    pub async fn close(&self) {
+        let (answer, answered) = oneshot::channel();
+        if self.send(writer::Request::Close(answer)).await.is_ok() {
+            // A writer that stopped before it came to this has let go as well.
+            let _ = answered.await;
+        }
     }
 
     /// Waits, without blocking a worker thread, until the writer takes the request.

@@ -11,7 +11,7 @@ use enid_model::key::Key;
 use enid_model::record::Record;
 use enid_model::state::{Revision, State};
 
-use crate::{Engine, OpenError, Row};
+use crate::{OpenError, Row, Source};
 
 /// Parts that wait for the next thread.
 const WAITING_MAX: usize = 4;
@@ -19,13 +19,15 @@ const WAITING_MAX: usize = 4;
 type Parsed = (Key, Record, Revision);
 
 /// The state, and which revision wrote each key that has a record.
-pub(crate) fn load(engine: &mut dyn Engine) -> Result<(State, BTreeMap<Key, Revision>), OpenError> {
+pub(crate) fn load(
+    source: &mut (impl Source + ?Sized),
+) -> Result<(State, BTreeMap<Key, Revision>), OpenError> {
     let (rows, to_parse) = sync_channel::<Vec<Row>>(WAITING_MAX);
     let (parsed, to_apply) = sync_channel::<Result<Vec<Parsed>, OpenError>>(WAITING_MAX);
     thread::scope(|scope| {
         let reader = scope.spawn(move || {
             // Nobody takes them any more after a row that cannot be parsed.
-            engine.load(&mut |part| drop(rows.send(part)))
+            source.load(&mut |part| drop(rows.send(part)))
         });
         scope.spawn(move || {
             for part in to_parse {
@@ -65,27 +67,15 @@ fn parse((key, value, revision): Row) -> Result<Parsed, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EngineError, Write};
+    use crate::EngineError;
 
     /// Parts of rows, some of which may be no rows of a store.
     struct Parts(Vec<Vec<Row>>);
 
-    impl Engine for Parts {
+    impl Source for Parts {
         fn load(&mut self, tell: &mut dyn FnMut(Vec<Row>)) -> Result<Revision, EngineError> {
             self.0.drain(..).for_each(tell);
             Ok(Revision(9))
-        }
-
-        fn is_slow(&self) -> bool {
-            false
-        }
-
-        fn write(&mut self, _: Revision, _: &[Write]) -> Result<(), EngineError> {
-            Ok(())
-        }
-
-        fn clear(&mut self, _: Revision) -> Result<(), EngineError> {
-            Ok(())
         }
     }
 

@@ -2,16 +2,18 @@
 
 use enid_model::state::Revision;
 
-use crate::{Engine, EngineError, Row, Write};
+use crate::{Engine, EngineError, Row, Source, Write};
 
 #[derive(Debug, Default)]
 pub(crate) struct Memory;
 
-impl Engine for Memory {
+impl Source for Memory {
     fn load(&mut self, _: &mut dyn FnMut(Vec<Row>)) -> Result<Revision, EngineError> {
         Ok(Revision::default())
     }
+}
 
+impl Engine for Memory {
     fn is_slow(&self) -> bool {
         false
     }

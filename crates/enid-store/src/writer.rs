@@ -34,6 +34,8 @@ const TAKEN_APART_AT_ONCE_MAX: usize = 10_000;
 type Answer = oneshot::Sender<Result<Revision, CommitError>>;
 
 pub(crate) enum Request {
+    /// Lets go of the file in good order, and answers.
+    Close(oneshot::Sender<()>),
     Commit(Transaction, Answer),
     Reset(Answer),
 }
@@ -76,10 +78,17 @@ impl Writer {
     ) {
         std::thread::spawn(move || {
             let mut expected = 1;
-            while let Some(group) = next_group(&inbox, expected) {
+            while let Some(mut group) = next_group(&inbox, expected) {
                 if self.engine.is_slow() {
                     expected = group.len();
                 }
+                let closing = match group.pop() {
+                    Some(Request::Close(answer)) => Some(answer),
+                    last => {
+                        group.extend(last);
+                        None
+                    }
+                };
                 let answers = self.serve(group);
                 // First the state, then the answers: who is answered reads his own write.
                 current.store(Arc::clone(&self.state));
@@ -88,6 +97,11 @@ impl Writer {
                 for (answer, outcome) in answers.into_iter().flatten() {
                     // The asker may have gone; what was committed stays committed.
                     let _ = answer.send(outcome);
+                }
+                if let Some(closed) = closing {
+                    drop(self);
+                    let _ = closed.send(());
+                    return;
                 }
                 if stop {
                     return;
@@ -112,6 +126,8 @@ impl Writer {
         let mut answers = Vec::with_capacity(group.len());
         for request in group {
             match request {
+                // The last of its group, and taken out of it before.
+                Request::Close(_) => {}
                 Request::Commit(transaction, answer) => {
                     let verdict = if self.holds(&transaction) {
                         Ok(self.stage(transaction, &mut state, &mut writes, &mut undo))
@@ -265,7 +281,8 @@ impl Writer {
 /// ask again together: until as many are there as the last time, a little time is given to each.
 fn next_group(inbox: &Receiver<Request>, expected: usize) -> Option<Vec<Request>> {
     let mut group = vec![inbox.recv().ok()?];
-    while group.len() < GROUP_MAX && !matches!(group.last(), Some(Request::Reset(_))) {
+    let is_last = |request: &Request| matches!(request, Request::Close(_) | Request::Reset(_));
+    while group.len() < GROUP_MAX && !group.last().is_some_and(is_last) {
         let next = if group.len() < expected {
             inbox.recv_timeout(GATHER_WAIT).ok()
         } else {

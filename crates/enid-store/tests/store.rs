@@ -298,3 +298,22 @@ async fn followers_see_the_last_state() -> Result<(), Box<dyn std::error::Error>
     assert_eq!(tokens(&seen), tokens(&store.state()));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_closed_store_can_be_read_and_no_longer_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    store.commit(put("a", "x")).await.unwrap();
+    assert!(matches!(
+        Store::read(directory.path()),
+        Err(OpenError::InUse(_))
+    ));
+    store.close().await;
+    let read = Store::read(directory.path()).unwrap();
+    let read = read.expect("closed in good order");
+    assert_eq!(tokens(&read), tokens(&store.state()));
+    assert_eq!(read.revision, store.state().revision);
+    let refused = store.commit(put("b", "y")).await;
+    assert_eq!(refused, Err(CommitError::Stopped));
+    store.close().await;
+}

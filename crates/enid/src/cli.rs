@@ -39,8 +39,7 @@ pub(crate) struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Is the stored region consistent (not in this version)
-    #[command(hide = true)]
+    /// Is the stored region consistent
     Check,
     /// Can this host run it, and what is missing
     Doctor,
@@ -126,6 +125,11 @@ impl Common {
         DataDir::new(self.data.clone())
     }
 
+    /// Whether the command was told which daemon to ask.
+    pub(crate) fn names_endpoint(&self) -> bool {
+        self.endpoint.is_some()
+    }
+
     /// Where the daemon answers: as told, as it says itself, or by default.
     pub(crate) fn endpoint(&self) -> anyhow::Result<String> {
         if let Some(endpoint) = &self.endpoint {
@@ -153,7 +157,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let done = match command {
-        Command::Check => cmd::missing("check"),
+        Command::Check => cmd::check::run(&common),
         Command::Doctor => cmd::doctor::run(&common),
         Command::Down => cmd::down::run(&common),
         Command::Env => cmd::env::run(&common),

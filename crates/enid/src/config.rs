@@ -127,7 +127,12 @@ impl OutsideConfig {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct QuotaConfig {
+    addresses: Option<usize>,
+    addresses_per_nat_gateway: Option<usize>,
+    egress_only_internet_gateways: Option<usize>,
     groups_per_interface: Option<usize>,
+    internet_gateways: Option<usize>,
+    nat_gateways_per_zone: Option<usize>,
     network_interfaces: Option<usize>,
     prefix_lists: Option<usize>,
     rules_per_group: Option<usize>,
@@ -140,6 +145,8 @@ pub(crate) struct QuotaConfig {
 /// policy can hold.
 const RULES_PER_INTERFACE_MAX: usize = 1_000;
 const GROUPS_PER_INTERFACE_MAX: usize = 16;
+/// AWS's hard limit, which is also what the datapath has room for.
+const ADDRESSES_PER_NAT_GATEWAY_MAX: usize = 8;
 
 impl Config {
     pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Self> {
@@ -185,9 +192,20 @@ impl Config {
         let asked = &self.quotas;
         let aws = Quotas::default();
         let quotas = Quotas {
+            addresses: asked.addresses.unwrap_or(aws.addresses),
+            addresses_per_nat_gateway: asked
+                .addresses_per_nat_gateway
+                .unwrap_or(aws.addresses_per_nat_gateway),
+            egress_only_internet_gateways: asked
+                .egress_only_internet_gateways
+                .unwrap_or(aws.egress_only_internet_gateways),
             groups_per_interface: asked
                 .groups_per_interface
                 .unwrap_or(aws.groups_per_interface),
+            internet_gateways: asked.internet_gateways.unwrap_or(aws.internet_gateways),
+            nat_gateways_per_zone: asked
+                .nat_gateways_per_zone
+                .unwrap_or(aws.nat_gateways_per_zone),
             network_interfaces: asked.network_interfaces.unwrap_or(aws.network_interfaces),
             prefix_lists: asked.prefix_lists.unwrap_or(aws.prefix_lists),
             rules_per_group: asked.rules_per_group.unwrap_or(aws.rules_per_group),
@@ -195,6 +213,10 @@ impl Config {
             subnets_per_vpc: asked.subnets_per_vpc.unwrap_or(aws.subnets_per_vpc),
             vpcs: asked.vpcs.unwrap_or(aws.vpcs),
         };
+        anyhow::ensure!(
+            quotas.addresses_per_nat_gateway <= ADDRESSES_PER_NAT_GATEWAY_MAX,
+            "quotas.addresses_per_nat_gateway may be at most {ADDRESSES_PER_NAT_GATEWAY_MAX}"
+        );
         anyhow::ensure!(
             quotas.groups_per_interface <= GROUPS_PER_INTERFACE_MAX,
             "quotas.groups_per_interface may be at most {GROUPS_PER_INTERFACE_MAX}"
@@ -260,6 +282,15 @@ mod tests {
         ] {
             assert!(throttle(&wrong).is_err(), "{wrong}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn a_nat_gateway_has_eight_addresses_at_most() -> anyhow::Result<()> {
+        let config: Config = toml::from_str("[quotas]\naddresses_per_nat_gateway = 8")?;
+        assert_eq!(config.quotas()?.addresses_per_nat_gateway, 8);
+        let config: Config = toml::from_str("[quotas]\naddresses_per_nat_gateway = 9")?;
+        assert!(config.quotas().is_err());
         Ok(())
     }
 

@@ -13,6 +13,7 @@ mod id;
 pub mod mutate;
 mod network;
 pub mod packet;
+mod policy;
 mod record;
 mod session;
 
@@ -22,6 +23,7 @@ pub use form::{form, request};
 pub use front::front;
 pub use id::id;
 pub use packet::packet;
+pub use policy::policy;
 pub use record::{key, record};
 pub use session::session;
 
@@ -37,6 +39,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("id", id),
     ("key", key),
     ("packet", packet),
+    ("policy", policy),
     ("record", record),
     ("request", request),
     ("session", session),

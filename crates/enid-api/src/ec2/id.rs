@@ -71,9 +71,14 @@ pub(super) fn not_found(prefix: &str, absent: &[&str]) -> ApiError {
 
 fn malformed(prefix: &str, text: &str) -> ApiError {
     let code = match prefix {
+        "eigw" => "InvalidEgressOnlyInternetGatewayId.Malformed",
+        "eipalloc" => "InvalidAllocationID.Malformed",
+        "eipassoc" => "InvalidAssociationID.Malformed",
         "eni" => "InvalidNetworkInterfaceId.Malformed",
         "eni-attach" => "InvalidNetworkInterfaceAttachmentId.Malformed",
         "i" => "InvalidInstanceID.Malformed",
+        "igw" => "InvalidInternetGatewayId.Malformed",
+        "nat" => "NatGatewayMalformed",
         "pl" => "InvalidPrefixListId.Malformed",
         "sg" => "InvalidGroupId.Malformed",
         "sgr" => "InvalidSecurityGroupRuleId.Malformed",

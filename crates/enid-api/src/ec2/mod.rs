@@ -2,12 +2,14 @@
 //! answer. One file per resource.
 
 mod account;
+mod address;
 mod candidates;
 pub mod filter;
 mod id;
 mod image;
 mod instance;
 mod instance_type;
+mod internet_gateway;
 mod network_interface;
 pub mod page;
 mod prefix_list;
@@ -81,17 +83,22 @@ macro_rules! handlers {
 }
 
 handlers! {
+    AllocateAddress => address::allocate_address,
     AssignPrivateIpAddresses => network_interface::assign_private_ip_addresses,
+    AssociateAddress => address::associate_address,
     AssociateSecurityGroupVpc => security_group_vpc_association::associate_security_group_vpc,
+    AttachInternetGateway => internet_gateway::attach_internet_gateway,
     AttachNetworkInterface => network_interface::attach_network_interface,
     AuthorizeSecurityGroupEgress => security_group_rule::authorize_egress,
     AuthorizeSecurityGroupIngress => security_group_rule::authorize_ingress,
+    CreateInternetGateway => internet_gateway::create_internet_gateway,
     CreateManagedPrefixList => prefix_list::create_managed_prefix_list,
     CreateNetworkInterface => network_interface::create_network_interface,
     CreateSecurityGroup => security_group::create_security_group,
     CreateSubnet => subnet::create_subnet,
     CreateTags => tag::create_tags,
     CreateVpc => vpc::create_vpc,
+    DeleteInternetGateway => internet_gateway::delete_internet_gateway,
     DeleteManagedPrefixList => prefix_list::delete_managed_prefix_list,
     DeleteNetworkInterface => network_interface::delete_network_interface,
     DeleteSecurityGroup => security_group::delete_security_group,
@@ -99,16 +106,20 @@ handlers! {
     DeleteTags => tag::delete_tags,
     DeleteVpc => vpc::delete_vpc,
     DescribeAccountAttributes => account::describe_account_attributes,
+    DescribeAddresses => address::describe::describe_addresses,
+    DescribeAddressesAttribute => address::describe::describe_addresses_attribute,
     DescribeAvailabilityZones => region::describe_availability_zones,
     DescribeImages => image::describe_images,
     DescribeInstanceAttribute => instance::attribute::describe_instance_attribute,
     DescribeInstanceStatus => instance::status::describe_instance_status,
     DescribeInstanceTypes => instance_type::describe_instance_types,
     DescribeInstances => instance::describe::describe_instances,
+    DescribeInternetGateways => internet_gateway::describe_internet_gateways,
     DescribeManagedPrefixLists => prefix_list::describe_managed_prefix_lists,
     DescribeNetworkInterfaceAttribute => network_interface::describe::describe_network_interface_attribute,
     DescribeNetworkInterfaces => network_interface::describe::describe_network_interfaces,
     DescribePrefixLists => prefix_list::describe_prefix_lists,
+    DescribePublicIpv4Pools => address::describe::describe_public_ipv4_pools,
     DescribeRegions => region::describe_regions,
     DescribeSecurityGroupReferences => security_group_reference::describe_security_group_references,
     DescribeSecurityGroupRules => security_group_rule::describe_security_group_rules,
@@ -119,12 +130,15 @@ handlers! {
     DescribeTags => tag::describe_tags,
     DescribeVpcAttribute => vpc::describe_vpc_attribute,
     DescribeVpcs => vpc::describe_vpcs,
+    DetachInternetGateway => internet_gateway::detach_internet_gateway,
     DetachNetworkInterface => network_interface::detach_network_interface,
+    DisassociateAddress => address::disassociate_address,
     DisassociateSecurityGroupVpc => security_group_vpc_association::disassociate_security_group_vpc,
     GetConsoleOutput => instance::console::get_console_output,
     GetManagedPrefixListAssociations => prefix_list::get_managed_prefix_list_associations,
     GetManagedPrefixListEntries => prefix_list::get_managed_prefix_list_entries,
     GetSecurityGroupsForVpc => security_group_vpc_association::get_security_groups_for_vpc,
+    ModifyAddressAttribute => address::modify_address_attribute,
     ModifyInstanceAttribute => instance::attribute::modify_instance_attribute,
     ModifyManagedPrefixList => prefix_list::modify_managed_prefix_list,
     ModifyNetworkInterfaceAttribute => network_interface::modify_network_interface_attribute,
@@ -132,6 +146,8 @@ handlers! {
     ModifySubnetAttribute => subnet::modify_subnet_attribute,
     ModifyVpcAttribute => vpc::modify_vpc_attribute,
     RebootInstances => instance::reboot_instances,
+    ReleaseAddress => address::release_address,
+    ResetAddressAttribute => address::reset_address_attribute,
     ResetNetworkInterfaceAttribute => network_interface::reset_network_interface_attribute,
     RestoreManagedPrefixListVersion => prefix_list::restore_managed_prefix_list_version,
     RevokeSecurityGroupEgress => security_group_rule::revoke_egress,

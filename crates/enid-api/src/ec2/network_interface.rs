@@ -1,5 +1,6 @@
 //! Network interfaces: what changes them. [`describe`] tells about them.
 
+mod association;
 pub(super) mod candidates;
 pub(super) mod describe;
 
@@ -128,6 +129,7 @@ pub(super) async fn modify_network_interface_attribute(
             .map(|description| description.value.unwrap_or_default()),
         groups: (!groups.is_empty()).then_some(groups),
         source_dest_check: request.source_dest_check.and_then(|check| check.value),
+        associate_public_address: request.associate_public_ip_address,
         attachment,
     };
     let caller = context.caller();

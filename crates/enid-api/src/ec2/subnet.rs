@@ -50,7 +50,8 @@ pub(super) async fn delete_subnet(
     Ok(DeleteSubnetResponse {})
 }
 
-/// ModifySubnetAttribute. The support table lets only the values pass that every subnet has.
+/// ModifySubnetAttribute. Of all other attributes, the support table lets only the values pass that
+/// every subnet has.
 pub(super) async fn modify_subnet_attribute(
     ec2: &Ec2,
     context: &Context,
@@ -58,7 +59,7 @@ pub(super) async fn modify_subnet_attribute(
 ) -> Result<ModifySubnetAttributeResponse, ApiError> {
     let subnet = id::parse(&request.subnet_id)?;
     let input = ModifySubnetAttribute {
-        map_public_ip_on_launch: Some(false),
+        map_public_ip_on_launch: request.map_public_ip_on_launch.and_then(|map| map.value),
     };
     let caller = context.caller();
     ec2.control
@@ -75,6 +76,7 @@ enum Field {
     Cidr,
     DefaultForAz,
     HostnameType,
+    MapPublicIp,
     /// An attribute that is off everywhere.
     Off,
     OwnerId,
@@ -101,9 +103,9 @@ fn field(name: &str) -> Option<Field> {
         "enable-dns64"
         | "ipv6-native"
         | "map-customer-owned-ip-on-launch"
-        | "map-public-ip-on-launch"
         | "private-dns-name-options-on-launch.enable-resource-name-dns-a-record"
         | "private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record" => Field::Off,
+        "map-public-ip-on-launch" => Field::MapPublicIp,
         "owner-id" => Field::OwnerId,
         "private-dns-name-options-on-launch.hostname-type" => Field::HostnameType,
         "state" => Field::State,
@@ -149,6 +151,7 @@ pub(super) async fn describe_subnets(
                 Field::Cidr => test.display(subnet.cidr),
                 Field::DefaultForAz => test.flag(subnet.default_for_az),
                 Field::HostnameType => test.text("ip-name"),
+                Field::MapPublicIp => test.flag(subnet.attributes.map_public_ip_on_launch),
                 Field::Off => test.flag(false),
                 Field::OwnerId => test.display(context.account),
                 Field::State => test.text("available"),
@@ -201,6 +204,6 @@ fn answer(context: &Context, subnet: &Subnet, available: u32) -> response::Subne
         available_ip_address_count: i32::try_from(available).ok(),
         availability_zone: Some((&subnet.zone).into()),
         default_for_az: Some(subnet.default_for_az),
-        map_public_ip_on_launch: Some(false),
+        map_public_ip_on_launch: Some(subnet.attributes.map_public_ip_on_launch),
     }
 }

@@ -131,6 +131,13 @@ fn every_filter_finds_what_it_names_and_nothing_else() {
         ("instance-state-code", "16"),
         ("instance-state-name", "running"),
         ("instance-type", "t3.*"),
+        ("ip-address", &element("publicIp")),
+        ("dns-name", &element("publicDnsName")),
+        ("network-interface.association.ip-owner-id", "amazon"),
+        (
+            "network-interface.association.public-ip",
+            &element("publicIp"),
+        ),
         ("key-name", "mine"),
         ("network-interface.addresses.private-ip-address", &address),
         ("network-interface.mac-address", &mac),
@@ -165,7 +172,6 @@ fn every_filter_finds_what_it_names_and_nothing_else() {
     for filter in [
         ("iam-instance-profile.arn", "*"),
         ("instance-lifecycle", "spot"),
-        ("ip-address", "*"),
         ("platform", "windows"),
         ("tag:Name", "*"),
         ("vpc-id", "vpc-1"),
@@ -300,10 +306,16 @@ fn refusals_have_aws_words() {
     let public = [
         ("NetworkInterface.1.DeviceIndex", "0"),
         ("NetworkInterface.1.AssociatePublicIpAddress", "true"),
+        ("NetworkInterface.2.DeviceIndex", "1"),
     ];
-    let refused = launch(&client, &public).expect_err("there are no public addresses");
-    assert!(refused.starts_with("UnsupportedOperation"), "{refused}");
-    assert!(refused.contains("AssociatePublicIpAddress"), "{refused}");
+    assert_eq!(
+        launch(&client, &public).map(|_| ()),
+        Err(
+            "InvalidParameterCombination: The associatePublicIPAddress parameter cannot be \
+             specified when launching with multiple network interfaces."
+                .to_owned()
+        )
+    );
     let both = [
         ("NetworkInterface.1.DeviceIndex", "0"),
         ("SecurityGroup.1", "default"),

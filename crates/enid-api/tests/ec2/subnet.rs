@@ -70,7 +70,7 @@ fn every_filter_finds_what_it_names_and_nothing_else() {
         (("availability-zone", "eu-west-1a"), 2),
         (("availability-zone-id", "euw1-az2"), 1),
         (("default-for-az", "true"), 3),
-        (("map-public-ip-on-launch", "false"), 4),
+        (("map-public-ip-on-launch", "true"), 3),
         (
             (
                 "private-dns-name-options-on-launch.hostname-type",
@@ -89,7 +89,7 @@ fn every_filter_finds_what_it_names_and_nothing_else() {
 }
 
 #[test]
-fn attributes_have_their_defaults() {
+fn public_addresses_at_launch_can_be_switched() {
     let client = Client::new();
     let id = client.call("DescribeSubnets", &[]).first("subnetId");
     let modify = |value| {
@@ -99,8 +99,9 @@ fn attributes_have_their_defaults() {
         ];
         client.ask("ModifySubnetAttribute", &parameters)
     };
-    assert!(modify("false").is_ok());
-    let refused = modify("true").unwrap_err();
-    assert!(refused.starts_with("UnsupportedOperation: "), "{refused}");
-    assert!(refused.contains("MapPublicIpOnLaunch"), "{refused}");
+    for value in ["true", "false"] {
+        assert!(modify(value).is_ok());
+        let shown = client.call("DescribeSubnets", &[("SubnetId.1", &id)]);
+        assert_eq!(shown.first("mapPublicIpOnLaunch"), value);
+    }
 }

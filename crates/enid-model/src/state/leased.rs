@@ -11,7 +11,7 @@ use imbl::OrdMap;
 
 use crate::id::SubnetId;
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Leased {
     counts: OrdMap<SubnetId, u32>,
     /// The first address of each run to its last one.

@@ -64,7 +64,7 @@ impl Term<'_> {
 }
 
 /// The interfaces by their terms.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct TermIndex(OrdSet<(u64, EniId)>);
 
 impl TermIndex {

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod check;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod env;

@@ -141,6 +141,7 @@ async fn daemon(
     if let Some(host) = host {
         host.stop();
     }
+    store.close().await;
     if serve.ephemeral {
         clean(&own);
     }

@@ -8,6 +8,7 @@ use enid_store::Store;
 use hyper::StatusCode;
 use serde::Serialize;
 
+use crate::cmd::check::Checked;
 use crate::cmd::verify::Verified;
 use crate::wiring::host::{Host, Inquiry};
 
@@ -32,11 +33,23 @@ impl Administration {
 
     async fn route(&self, method: &str, path: &str, query: &str) -> Option<AdminResponse> {
         Some(match (method, path) {
+            ("GET", "check") => self.check().await,
             ("GET", "explain") => self.explain(query),
             ("GET", "verify") => self.verify().await,
             ("POST", "reset") => self.reset().await,
             _ => return None,
         })
+    }
+
+    /// Holds everything that is stored against what must be true of it.
+    async fn check(&self) -> AdminResponse {
+        let state = self.store.state();
+        // Seconds of work in a large region, so on a thread that nobody waits for.
+        let checked = tokio::task::spawn_blocking(move || Checked::of(&state)).await;
+        match checked {
+            Ok(checked) => answer(&checked),
+            Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        }
     }
 
     fn explain(&self, query: &str) -> AdminResponse {

@@ -169,6 +169,8 @@ pub(super) fn answer(
     let subnet = view.region.subnets.get(&instance.subnet);
     let zone_id = subnet.map(|subnet| subnet.zone_id.as_str().into());
     let address = primary.map(|eni| eni.primary_address());
+    let public = primary.and_then(|eni| view.primary_public(eni));
+    let (public_ip_address, public_name) = public.unzip();
     let reason = instance.state_reason.as_ref();
     let monitoring = if instance.recorded.monitoring {
         "enabled"
@@ -201,7 +203,7 @@ pub(super) fn answer(
         private_dns_name: Some(
             address.map_or_else(|| Text::from(""), |address| view.private_name(address)),
         ),
-        public_dns_name: Some("".into()),
+        public_dns_name: Some(public_name.unwrap_or_else(|| Text::from(""))),
         state_transition_reason: Some(transition_reason(instance).into()),
         key_name: instance.recorded.key_name.as_deref().map(Text::from),
         ami_launch_index: i32::try_from(instance.launch_index).ok(),
@@ -220,12 +222,14 @@ pub(super) fn answer(
         subnet_id: primary.map(|_| Text::display(instance.subnet)),
         vpc_id: primary.map(|_| Text::display(instance.vpc)),
         private_ip_address: address.map(Text::display),
+        public_ip_address,
     }
 }
 
 fn interface(view: &View<'_>, eni: &NetworkInterface) -> InstanceNetworkInterface {
     let addresses = eni.addresses.iter().enumerate();
     let addresses = addresses.map(|(at, address)| InstancePrivateIpAddress {
+        association: view.instance_association_answer(eni, *address),
         primary: Some(at == 0),
         private_dns_name: Some(view.private_name(*address)),
         private_ip_address: Some(Text::display(address)),
@@ -240,6 +244,7 @@ fn interface(view: &View<'_>, eni: &NetworkInterface) -> InstanceNetworkInterfac
         network_card_index: Some(attachment.network_card_index.into()),
     });
     InstanceNetworkInterface {
+        association: view.instance_association_answer(eni, eni.primary_address()),
         attachment,
         description: Some(eni.description.as_str().into()),
         groups: view.groups(eni),

@@ -16,6 +16,7 @@ use crate::wire::text::Text;
 pub(super) enum Field {
     Architecture,
     ClientToken,
+    DnsName,
     /// Of any of its interfaces.
     Eni(EniField),
     Hypervisor,
@@ -31,6 +32,7 @@ pub(super) enum Field {
     PlatformDetails,
     /// Of its primary interface.
     Primary(EniField),
+    PublicAddress,
     Reason,
     Reservation,
     RootDeviceName,
@@ -76,6 +78,8 @@ impl Field {
             "monitoring-state" => Self::Monitoring,
             "owner-id" => Self::Owner,
             "platform-details" => Self::PlatformDetails,
+            "dns-name" => Self::DnsName,
+            "ip-address" => Self::PublicAddress,
             "private-dns-name" => Self::Primary(EniField::PrivateDnsName),
             "private-ip-address" => Self::Primary(EniField::PrivateAddress),
             "reason" => Self::Reason,
@@ -96,13 +100,11 @@ impl Field {
             | "block-device-mapping.status"
             | "block-device-mapping.volume-id"
             | "capacity-reservation-id"
-            | "dns-name"
             | "host-id"
             | "iam-instance-profile.arn"
             | "iam-instance-profile.id"
             | "iam-instance-profile.name"
             | "instance-lifecycle"
-            | "ip-address"
             | "ipv6-address"
             | "kernel-id"
             | "outpost-arn"
@@ -135,6 +137,10 @@ impl Subject<'_> {
         match field {
             Field::Architecture => test.text(architecture(&instance.instance_type)),
             Field::ClientToken => instance.client_token.iter().for_each(|t| test.text(t)),
+            Field::DnsName => {
+                let public = enis.next().and_then(|eni| self.view.primary_public(eni));
+                public.iter().for_each(|(_, name)| test.text(name));
+            }
             Field::Eni(field) => enis.for_each(|eni| self.view.test(eni, field, test)),
             Field::Hypervisor => test.text(HYPERVISOR),
             Field::Id => test.display(instance.id),
@@ -154,6 +160,10 @@ impl Subject<'_> {
                 if let Some(eni) = enis.next() {
                     self.view.test(eni, field, test);
                 }
+            }
+            Field::PublicAddress => {
+                let public = enis.next().and_then(|eni| self.view.primary_public(eni));
+                public.iter().for_each(|(address, _)| test.text(address));
             }
             Field::Reason => test.text(&transition_reason(instance)),
             Field::Reservation => test.display(instance.reservation),

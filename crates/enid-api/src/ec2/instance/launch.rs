@@ -89,6 +89,7 @@ fn interface(
         private_address: address.map(parse_address).transpose()?,
         private_addresses: wanted.listed,
         secondary_count: count(request.secondary_private_ip_address_count)?,
+        associate_public_address: request.associate_public_ip_address,
         delete_on_termination: request.delete_on_termination,
     })
 }

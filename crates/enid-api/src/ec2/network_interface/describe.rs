@@ -11,6 +11,7 @@ use enid_model::network_interface::{Attachment, NetworkInterface};
 use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::Subnet;
 
+use super::association::AssociationField;
 use super::candidates::candidates;
 use crate::context::Context;
 use crate::ec2::filter::{Filters, Test};
@@ -31,6 +32,7 @@ use crate::wire::text::Text;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::ec2) enum Field {
     AddressPrimary,
+    Association(AssociationField),
     AttachTime,
     AttachmentId,
     AttachmentInstance,
@@ -90,16 +92,8 @@ impl Field {
             "status" => Self::Status,
             "subnet-id" => Self::Subnet,
             "vpc-id" => Self::Vpc,
-            "addresses.association.owner-id"
-            | "addresses.association.public-ip"
-            | "association.allocation-id"
-            | "association.association-id"
-            | "association.ip-owner-id"
-            | "association.public-dns-name"
-            | "association.public-ip"
-            | "ipv6-addresses.ipv6-address"
-            | "operator.principal" => Self::Lacking,
-            _ => return None,
+            "ipv6-addresses.ipv6-address" | "operator.principal" => Self::Lacking,
+            name => return AssociationField::named(name).map(Self::Association),
         })
     }
 }
@@ -163,7 +157,9 @@ pub(in crate::ec2) async fn describe_network_interface_attribute(
         ..DescribeNetworkInterfaceAttributeResponse::default()
     };
     match attribute {
-        "associatePublicIpAddress" => response.associate_public_ip_address = Some(false),
+        "associatePublicIpAddress" => {
+            response.associate_public_ip_address = Some(eni.associate_public_address);
+        }
         "attachment" => response.attachment = view.attachment(eni),
         "description" => {
             let value = Some(eni.description.as_str().into());
@@ -183,6 +179,7 @@ pub(in crate::ec2) struct View<'a> {
     pub(in crate::ec2) region: &'a RegionState,
     pub(in crate::ec2) account: Text,
     domain: String,
+    pub(super) public_domain: String,
 }
 
 impl<'a> View<'a> {
@@ -191,6 +188,7 @@ impl<'a> View<'a> {
             region,
             account: Text::display(context.account),
             domain: context.region.private_domain(),
+            public_domain: context.region.public_domain(),
         }
     }
 
@@ -258,6 +256,7 @@ impl<'a> View<'a> {
                     test.flag(false);
                 }
             }
+            Field::Association(field) => self.test_associations(eni, field, test),
             Field::Description => test.text(&eni.description),
             Field::GroupId => eni.groups.iter().for_each(|id| test.display(id)),
             Field::GroupName => {
@@ -301,11 +300,13 @@ pub(in crate::ec2) fn answer(
     let subnet = view.subnet(eni);
     let addresses = eni.addresses.iter().enumerate();
     let addresses = addresses.map(|(at, address)| NetworkInterfacePrivateIpAddress {
+        association: view.association_answer(eni, *address),
         primary: Some(at == 0),
         private_dns_name: Some(view.private_name(*address)),
         private_ip_address: Some(Text::display(address)),
     });
     response::NetworkInterface {
+        association: view.association_answer(eni, eni.primary_address()),
         attachment: view.attachment(eni),
         availability_zone: subnet.map(|subnet| subnet.zone.as_str().into()),
         description: Some(eni.description.as_str().into()),

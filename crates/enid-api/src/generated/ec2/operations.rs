@@ -11,16 +11,24 @@ use crate::wire::xml::{ToXml, Xml};
 /// A request that has been read whole: every member is supported and well formed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
+    /// AllocateAddress.
+    AllocateAddress(Box<request::AllocateAddressRequest>),
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<request::AssignPrivateIpAddressesRequest>),
+    /// AssociateAddress.
+    AssociateAddress(Box<request::AssociateAddressRequest>),
     /// AssociateSecurityGroupVpc.
     AssociateSecurityGroupVpc(Box<request::AssociateSecurityGroupVpcRequest>),
+    /// AttachInternetGateway.
+    AttachInternetGateway(Box<request::AttachInternetGatewayRequest>),
     /// AttachNetworkInterface.
     AttachNetworkInterface(Box<request::AttachNetworkInterfaceRequest>),
     /// AuthorizeSecurityGroupEgress.
     AuthorizeSecurityGroupEgress(Box<request::AuthorizeSecurityGroupEgressRequest>),
     /// AuthorizeSecurityGroupIngress.
     AuthorizeSecurityGroupIngress(Box<request::AuthorizeSecurityGroupIngressRequest>),
+    /// CreateInternetGateway.
+    CreateInternetGateway(Box<request::CreateInternetGatewayRequest>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<request::CreateManagedPrefixListRequest>),
     /// CreateNetworkInterface.
@@ -33,6 +41,8 @@ pub enum Request {
     CreateTags(Box<request::CreateTagsRequest>),
     /// CreateVpc.
     CreateVpc(Box<request::CreateVpcRequest>),
+    /// DeleteInternetGateway.
+    DeleteInternetGateway(Box<request::DeleteInternetGatewayRequest>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<request::DeleteManagedPrefixListRequest>),
     /// DeleteNetworkInterface.
@@ -47,6 +57,10 @@ pub enum Request {
     DeleteVpc(Box<request::DeleteVpcRequest>),
     /// DescribeAccountAttributes.
     DescribeAccountAttributes(Box<request::DescribeAccountAttributesRequest>),
+    /// DescribeAddresses.
+    DescribeAddresses(Box<request::DescribeAddressesRequest>),
+    /// DescribeAddressesAttribute.
+    DescribeAddressesAttribute(Box<request::DescribeAddressesAttributeRequest>),
     /// DescribeAvailabilityZones.
     DescribeAvailabilityZones(Box<request::DescribeAvailabilityZonesRequest>),
     /// DescribeImages.
@@ -59,6 +73,8 @@ pub enum Request {
     DescribeInstanceTypes(Box<request::DescribeInstanceTypesRequest>),
     /// DescribeInstances.
     DescribeInstances(Box<request::DescribeInstancesRequest>),
+    /// DescribeInternetGateways.
+    DescribeInternetGateways(Box<request::DescribeInternetGatewaysRequest>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<request::DescribeManagedPrefixListsRequest>),
     /// DescribeNetworkInterfaceAttribute.
@@ -67,6 +83,8 @@ pub enum Request {
     DescribeNetworkInterfaces(Box<request::DescribeNetworkInterfacesRequest>),
     /// DescribePrefixLists.
     DescribePrefixLists(Box<request::DescribePrefixListsRequest>),
+    /// DescribePublicIpv4Pools.
+    DescribePublicIpv4Pools(Box<request::DescribePublicIpv4PoolsRequest>),
     /// DescribeRegions.
     DescribeRegions(Box<request::DescribeRegionsRequest>),
     /// DescribeSecurityGroupReferences.
@@ -87,8 +105,12 @@ pub enum Request {
     DescribeVpcAttribute(Box<request::DescribeVpcAttributeRequest>),
     /// DescribeVpcs.
     DescribeVpcs(Box<request::DescribeVpcsRequest>),
+    /// DetachInternetGateway.
+    DetachInternetGateway(Box<request::DetachInternetGatewayRequest>),
     /// DetachNetworkInterface.
     DetachNetworkInterface(Box<request::DetachNetworkInterfaceRequest>),
+    /// DisassociateAddress.
+    DisassociateAddress(Box<request::DisassociateAddressRequest>),
     /// DisassociateSecurityGroupVpc.
     DisassociateSecurityGroupVpc(Box<request::DisassociateSecurityGroupVpcRequest>),
     /// GetConsoleOutput.
@@ -99,6 +121,8 @@ pub enum Request {
     GetManagedPrefixListEntries(Box<request::GetManagedPrefixListEntriesRequest>),
     /// GetSecurityGroupsForVpc.
     GetSecurityGroupsForVpc(Box<request::GetSecurityGroupsForVpcRequest>),
+    /// ModifyAddressAttribute.
+    ModifyAddressAttribute(Box<request::ModifyAddressAttributeRequest>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<request::ModifyInstanceAttributeRequest>),
     /// ModifyManagedPrefixList.
@@ -113,6 +137,10 @@ pub enum Request {
     ModifyVpcAttribute(Box<request::ModifyVpcAttributeRequest>),
     /// RebootInstances.
     RebootInstances(Box<request::RebootInstancesRequest>),
+    /// ReleaseAddress.
+    ReleaseAddress(Box<request::ReleaseAddressRequest>),
+    /// ResetAddressAttribute.
+    ResetAddressAttribute(Box<request::ResetAddressAttributeRequest>),
     /// ResetNetworkInterfaceAttribute.
     ResetNetworkInterfaceAttribute(Box<request::ResetNetworkInterfaceAttributeRequest>),
     /// RestoreManagedPrefixListVersion.
@@ -144,17 +172,22 @@ pub enum Request {
 impl Request {
     /// Reads the members of an operation. Everything that Enid does not implement is refused here.
     pub fn parse(action: &str, params: Params<'_>) -> Result<Self, ApiError> {
-        match action { "AssignPrivateIpAddresses" => schema::read("AssignPrivateIpAddresses", &request::network_interface::ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS, params).map(|request| Self::AssignPrivateIpAddresses(Box::new(request))),
+        match action { "AllocateAddress" => schema::read("AllocateAddress", &request::address::ALLOCATE_ADDRESS_MEMBERS, params).map(|request| Self::AllocateAddress(Box::new(request))),
+"AssignPrivateIpAddresses" => schema::read("AssignPrivateIpAddresses", &request::network_interface::ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS, params).map(|request| Self::AssignPrivateIpAddresses(Box::new(request))),
+"AssociateAddress" => schema::read("AssociateAddress", &request::address::ASSOCIATE_ADDRESS_MEMBERS, params).map(|request| Self::AssociateAddress(Box::new(request))),
 "AssociateSecurityGroupVpc" => schema::read("AssociateSecurityGroupVpc", &request::security_group_vpc_association::ASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::AssociateSecurityGroupVpc(Box::new(request))),
+"AttachInternetGateway" => schema::read("AttachInternetGateway", &request::internet_gateway::ATTACH_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::AttachInternetGateway(Box::new(request))),
 "AttachNetworkInterface" => schema::read("AttachNetworkInterface", &request::network_interface::ATTACH_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::AttachNetworkInterface(Box::new(request))),
 "AuthorizeSecurityGroupEgress" => schema::read("AuthorizeSecurityGroupEgress", &request::security_group::AUTHORIZE_SECURITY_GROUP_EGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupEgress(Box::new(request))),
 "AuthorizeSecurityGroupIngress" => schema::read("AuthorizeSecurityGroupIngress", &request::security_group::AUTHORIZE_SECURITY_GROUP_INGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
+"CreateInternetGateway" => schema::read("CreateInternetGateway", &request::internet_gateway::CREATE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateInternetGateway(Box::new(request))),
 "CreateManagedPrefixList" => schema::read("CreateManagedPrefixList", &request::prefix_list::CREATE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::CreateManagedPrefixList(Box::new(request))),
 "CreateNetworkInterface" => schema::read("CreateNetworkInterface", &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::CreateNetworkInterface(Box::new(request))),
 "CreateSecurityGroup" => schema::read("CreateSecurityGroup", &request::security_group::CREATE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::CreateSecurityGroup(Box::new(request))),
 "CreateSubnet" => schema::read("CreateSubnet", &request::subnet::CREATE_SUBNET_MEMBERS, params).map(|request| Self::CreateSubnet(Box::new(request))),
 "CreateTags" => schema::read("CreateTags", &request::tag::CREATE_TAGS_MEMBERS, params).map(|request| Self::CreateTags(Box::new(request))),
 "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params).map(|request| Self::CreateVpc(Box::new(request))),
+"DeleteInternetGateway" => schema::read("DeleteInternetGateway", &request::internet_gateway::DELETE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteInternetGateway(Box::new(request))),
 "DeleteManagedPrefixList" => schema::read("DeleteManagedPrefixList", &request::prefix_list::DELETE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::DeleteManagedPrefixList(Box::new(request))),
 "DeleteNetworkInterface" => schema::read("DeleteNetworkInterface", &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DeleteNetworkInterface(Box::new(request))),
 "DeleteSecurityGroup" => schema::read("DeleteSecurityGroup", &request::security_group::DELETE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::DeleteSecurityGroup(Box::new(request))),
@@ -162,16 +195,20 @@ impl Request {
 "DeleteTags" => schema::read("DeleteTags", &request::tag::DELETE_TAGS_MEMBERS, params).map(|request| Self::DeleteTags(Box::new(request))),
 "DeleteVpc" => schema::read("DeleteVpc", &request::vpc::DELETE_VPC_MEMBERS, params).map(|request| Self::DeleteVpc(Box::new(request))),
 "DescribeAccountAttributes" => schema::read("DescribeAccountAttributes", &request::region::DESCRIBE_ACCOUNT_ATTRIBUTES_MEMBERS, params).map(|request| Self::DescribeAccountAttributes(Box::new(request))),
+"DescribeAddresses" => schema::read("DescribeAddresses", &request::address::DESCRIBE_ADDRESSES_MEMBERS, params).map(|request| Self::DescribeAddresses(Box::new(request))),
+"DescribeAddressesAttribute" => schema::read("DescribeAddressesAttribute", &request::address::DESCRIBE_ADDRESSES_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeAddressesAttribute(Box::new(request))),
 "DescribeAvailabilityZones" => schema::read("DescribeAvailabilityZones", &request::region::DESCRIBE_AVAILABILITY_ZONES_MEMBERS, params).map(|request| Self::DescribeAvailabilityZones(Box::new(request))),
 "DescribeImages" => schema::read("DescribeImages", &request::image::DESCRIBE_IMAGES_MEMBERS, params).map(|request| Self::DescribeImages(Box::new(request))),
 "DescribeInstanceAttribute" => schema::read("DescribeInstanceAttribute", &request::instance::DESCRIBE_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeInstanceAttribute(Box::new(request))),
 "DescribeInstanceStatus" => schema::read("DescribeInstanceStatus", &request::instance::DESCRIBE_INSTANCE_STATUS_MEMBERS, params).map(|request| Self::DescribeInstanceStatus(Box::new(request))),
 "DescribeInstanceTypes" => schema::read("DescribeInstanceTypes", &request::instance_type::DESCRIBE_INSTANCE_TYPES_MEMBERS, params).map(|request| Self::DescribeInstanceTypes(Box::new(request))),
 "DescribeInstances" => schema::read("DescribeInstances", &request::instance::DESCRIBE_INSTANCES_MEMBERS, params).map(|request| Self::DescribeInstances(Box::new(request))),
+"DescribeInternetGateways" => schema::read("DescribeInternetGateways", &request::internet_gateway::DESCRIBE_INTERNET_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeInternetGateways(Box::new(request))),
 "DescribeManagedPrefixLists" => schema::read("DescribeManagedPrefixLists", &request::prefix_list::DESCRIBE_MANAGED_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribeManagedPrefixLists(Box::new(request))),
 "DescribeNetworkInterfaceAttribute" => schema::read("DescribeNetworkInterfaceAttribute", &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaceAttribute(Box::new(request))),
 "DescribeNetworkInterfaces" => schema::read("DescribeNetworkInterfaces", &request::network_interface::DESCRIBE_NETWORK_INTERFACES_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaces(Box::new(request))),
 "DescribePrefixLists" => schema::read("DescribePrefixLists", &request::prefix_list::DESCRIBE_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribePrefixLists(Box::new(request))),
+"DescribePublicIpv4Pools" => schema::read("DescribePublicIpv4Pools", &request::address::DESCRIBE_PUBLIC_IPV4_POOLS_MEMBERS, params).map(|request| Self::DescribePublicIpv4Pools(Box::new(request))),
 "DescribeRegions" => schema::read("DescribeRegions", &request::region::DESCRIBE_REGIONS_MEMBERS, params).map(|request| Self::DescribeRegions(Box::new(request))),
 "DescribeSecurityGroupReferences" => schema::read("DescribeSecurityGroupReferences", &request::security_group_reference::DESCRIBE_SECURITY_GROUP_REFERENCES_MEMBERS, params).map(|request| Self::DescribeSecurityGroupReferences(Box::new(request))),
 "DescribeSecurityGroupRules" => schema::read("DescribeSecurityGroupRules", &request::security_group::DESCRIBE_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::DescribeSecurityGroupRules(Box::new(request))),
@@ -182,12 +219,15 @@ impl Request {
 "DescribeTags" => schema::read("DescribeTags", &request::tag::DESCRIBE_TAGS_MEMBERS, params).map(|request| Self::DescribeTags(Box::new(request))),
 "DescribeVpcAttribute" => schema::read("DescribeVpcAttribute", &request::vpc::DESCRIBE_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeVpcAttribute(Box::new(request))),
 "DescribeVpcs" => schema::read("DescribeVpcs", &request::vpc::DESCRIBE_VPCS_MEMBERS, params).map(|request| Self::DescribeVpcs(Box::new(request))),
+"DetachInternetGateway" => schema::read("DetachInternetGateway", &request::internet_gateway::DETACH_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DetachInternetGateway(Box::new(request))),
 "DetachNetworkInterface" => schema::read("DetachNetworkInterface", &request::network_interface::DETACH_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DetachNetworkInterface(Box::new(request))),
+"DisassociateAddress" => schema::read("DisassociateAddress", &request::address::DISASSOCIATE_ADDRESS_MEMBERS, params).map(|request| Self::DisassociateAddress(Box::new(request))),
 "DisassociateSecurityGroupVpc" => schema::read("DisassociateSecurityGroupVpc", &request::security_group_vpc_association::DISASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::DisassociateSecurityGroupVpc(Box::new(request))),
 "GetConsoleOutput" => schema::read("GetConsoleOutput", &request::instance::GET_CONSOLE_OUTPUT_MEMBERS, params).map(|request| Self::GetConsoleOutput(Box::new(request))),
 "GetManagedPrefixListAssociations" => schema::read("GetManagedPrefixListAssociations", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ASSOCIATIONS_MEMBERS, params).map(|request| Self::GetManagedPrefixListAssociations(Box::new(request))),
 "GetManagedPrefixListEntries" => schema::read("GetManagedPrefixListEntries", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ENTRIES_MEMBERS, params).map(|request| Self::GetManagedPrefixListEntries(Box::new(request))),
 "GetSecurityGroupsForVpc" => schema::read("GetSecurityGroupsForVpc", &request::security_group_vpc_association::GET_SECURITY_GROUPS_FOR_VPC_MEMBERS, params).map(|request| Self::GetSecurityGroupsForVpc(Box::new(request))),
+"ModifyAddressAttribute" => schema::read("ModifyAddressAttribute", &request::address::MODIFY_ADDRESS_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyAddressAttribute(Box::new(request))),
 "ModifyInstanceAttribute" => schema::read("ModifyInstanceAttribute", &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyInstanceAttribute(Box::new(request))),
 "ModifyManagedPrefixList" => schema::read("ModifyManagedPrefixList", &request::prefix_list::MODIFY_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::ModifyManagedPrefixList(Box::new(request))),
 "ModifyNetworkInterfaceAttribute" => schema::read("ModifyNetworkInterfaceAttribute", &request::network_interface::MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyNetworkInterfaceAttribute(Box::new(request))),
@@ -195,6 +235,8 @@ impl Request {
 "ModifySubnetAttribute" => schema::read("ModifySubnetAttribute", &request::subnet::MODIFY_SUBNET_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifySubnetAttribute(Box::new(request))),
 "ModifyVpcAttribute" => schema::read("ModifyVpcAttribute", &request::vpc::MODIFY_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyVpcAttribute(Box::new(request))),
 "RebootInstances" => schema::read("RebootInstances", &request::instance::REBOOT_INSTANCES_MEMBERS, params).map(|request| Self::RebootInstances(Box::new(request))),
+"ReleaseAddress" => schema::read("ReleaseAddress", &request::address::RELEASE_ADDRESS_MEMBERS, params).map(|request| Self::ReleaseAddress(Box::new(request))),
+"ResetAddressAttribute" => schema::read("ResetAddressAttribute", &request::address::RESET_ADDRESS_ATTRIBUTE_MEMBERS, params).map(|request| Self::ResetAddressAttribute(Box::new(request))),
 "ResetNetworkInterfaceAttribute" => schema::read("ResetNetworkInterfaceAttribute", &request::network_interface::RESET_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ResetNetworkInterfaceAttribute(Box::new(request))),
 "RestoreManagedPrefixListVersion" => schema::read("RestoreManagedPrefixListVersion", &request::prefix_list::RESTORE_MANAGED_PREFIX_LIST_VERSION_MEMBERS, params).map(|request| Self::RestoreManagedPrefixListVersion(Box::new(request))),
 "RevokeSecurityGroupEgress" => schema::read("RevokeSecurityGroupEgress", &request::security_group::REVOKE_SECURITY_GROUP_EGRESS_MEMBERS, params).map(|request| Self::RevokeSecurityGroupEgress(Box::new(request))),
@@ -215,17 +257,22 @@ other => Err(ApiError::invalid_action(other)), }
     #[must_use]
     pub fn operation(&self) -> &'static str {
         match self {
+            Self::AllocateAddress(_) => "AllocateAddress",
             Self::AssignPrivateIpAddresses(_) => "AssignPrivateIpAddresses",
+            Self::AssociateAddress(_) => "AssociateAddress",
             Self::AssociateSecurityGroupVpc(_) => "AssociateSecurityGroupVpc",
+            Self::AttachInternetGateway(_) => "AttachInternetGateway",
             Self::AttachNetworkInterface(_) => "AttachNetworkInterface",
             Self::AuthorizeSecurityGroupEgress(_) => "AuthorizeSecurityGroupEgress",
             Self::AuthorizeSecurityGroupIngress(_) => "AuthorizeSecurityGroupIngress",
+            Self::CreateInternetGateway(_) => "CreateInternetGateway",
             Self::CreateManagedPrefixList(_) => "CreateManagedPrefixList",
             Self::CreateNetworkInterface(_) => "CreateNetworkInterface",
             Self::CreateSecurityGroup(_) => "CreateSecurityGroup",
             Self::CreateSubnet(_) => "CreateSubnet",
             Self::CreateTags(_) => "CreateTags",
             Self::CreateVpc(_) => "CreateVpc",
+            Self::DeleteInternetGateway(_) => "DeleteInternetGateway",
             Self::DeleteManagedPrefixList(_) => "DeleteManagedPrefixList",
             Self::DeleteNetworkInterface(_) => "DeleteNetworkInterface",
             Self::DeleteSecurityGroup(_) => "DeleteSecurityGroup",
@@ -233,16 +280,20 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DeleteTags(_) => "DeleteTags",
             Self::DeleteVpc(_) => "DeleteVpc",
             Self::DescribeAccountAttributes(_) => "DescribeAccountAttributes",
+            Self::DescribeAddresses(_) => "DescribeAddresses",
+            Self::DescribeAddressesAttribute(_) => "DescribeAddressesAttribute",
             Self::DescribeAvailabilityZones(_) => "DescribeAvailabilityZones",
             Self::DescribeImages(_) => "DescribeImages",
             Self::DescribeInstanceAttribute(_) => "DescribeInstanceAttribute",
             Self::DescribeInstanceStatus(_) => "DescribeInstanceStatus",
             Self::DescribeInstanceTypes(_) => "DescribeInstanceTypes",
             Self::DescribeInstances(_) => "DescribeInstances",
+            Self::DescribeInternetGateways(_) => "DescribeInternetGateways",
             Self::DescribeManagedPrefixLists(_) => "DescribeManagedPrefixLists",
             Self::DescribeNetworkInterfaceAttribute(_) => "DescribeNetworkInterfaceAttribute",
             Self::DescribeNetworkInterfaces(_) => "DescribeNetworkInterfaces",
             Self::DescribePrefixLists(_) => "DescribePrefixLists",
+            Self::DescribePublicIpv4Pools(_) => "DescribePublicIpv4Pools",
             Self::DescribeRegions(_) => "DescribeRegions",
             Self::DescribeSecurityGroupReferences(_) => "DescribeSecurityGroupReferences",
             Self::DescribeSecurityGroupRules(_) => "DescribeSecurityGroupRules",
@@ -253,12 +304,15 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeTags(_) => "DescribeTags",
             Self::DescribeVpcAttribute(_) => "DescribeVpcAttribute",
             Self::DescribeVpcs(_) => "DescribeVpcs",
+            Self::DetachInternetGateway(_) => "DetachInternetGateway",
             Self::DetachNetworkInterface(_) => "DetachNetworkInterface",
+            Self::DisassociateAddress(_) => "DisassociateAddress",
             Self::DisassociateSecurityGroupVpc(_) => "DisassociateSecurityGroupVpc",
             Self::GetConsoleOutput(_) => "GetConsoleOutput",
             Self::GetManagedPrefixListAssociations(_) => "GetManagedPrefixListAssociations",
             Self::GetManagedPrefixListEntries(_) => "GetManagedPrefixListEntries",
             Self::GetSecurityGroupsForVpc(_) => "GetSecurityGroupsForVpc",
+            Self::ModifyAddressAttribute(_) => "ModifyAddressAttribute",
             Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
             Self::ModifyManagedPrefixList(_) => "ModifyManagedPrefixList",
             Self::ModifyNetworkInterfaceAttribute(_) => "ModifyNetworkInterfaceAttribute",
@@ -266,6 +320,8 @@ other => Err(ApiError::invalid_action(other)), }
             Self::ModifySubnetAttribute(_) => "ModifySubnetAttribute",
             Self::ModifyVpcAttribute(_) => "ModifyVpcAttribute",
             Self::RebootInstances(_) => "RebootInstances",
+            Self::ReleaseAddress(_) => "ReleaseAddress",
+            Self::ResetAddressAttribute(_) => "ResetAddressAttribute",
             Self::ResetNetworkInterfaceAttribute(_) => "ResetNetworkInterfaceAttribute",
             Self::RestoreManagedPrefixListVersion(_) => "RestoreManagedPrefixListVersion",
             Self::RevokeSecurityGroupEgress(_) => "RevokeSecurityGroupEgress",
@@ -288,16 +344,24 @@ other => Err(ApiError::invalid_action(other)), }
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
+    /// AllocateAddress.
+    AllocateAddress(Box<response::AllocateAddressResponse>),
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<response::AssignPrivateIpAddressesResponse>),
+    /// AssociateAddress.
+    AssociateAddress(Box<response::AssociateAddressResponse>),
     /// AssociateSecurityGroupVpc.
     AssociateSecurityGroupVpc(Box<response::AssociateSecurityGroupVpcResponse>),
+    /// AttachInternetGateway.
+    AttachInternetGateway(Box<response::AttachInternetGatewayResponse>),
     /// AttachNetworkInterface.
     AttachNetworkInterface(Box<response::AttachNetworkInterfaceResponse>),
     /// AuthorizeSecurityGroupEgress.
     AuthorizeSecurityGroupEgress(Box<response::AuthorizeSecurityGroupEgressResponse>),
     /// AuthorizeSecurityGroupIngress.
     AuthorizeSecurityGroupIngress(Box<response::AuthorizeSecurityGroupIngressResponse>),
+    /// CreateInternetGateway.
+    CreateInternetGateway(Box<response::CreateInternetGatewayResponse>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<response::CreateManagedPrefixListResponse>),
     /// CreateNetworkInterface.
@@ -310,6 +374,8 @@ pub enum Response {
     CreateTags(Box<response::CreateTagsResponse>),
     /// CreateVpc.
     CreateVpc(Box<response::CreateVpcResponse>),
+    /// DeleteInternetGateway.
+    DeleteInternetGateway(Box<response::DeleteInternetGatewayResponse>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<response::DeleteManagedPrefixListResponse>),
     /// DeleteNetworkInterface.
@@ -324,6 +390,10 @@ pub enum Response {
     DeleteVpc(Box<response::DeleteVpcResponse>),
     /// DescribeAccountAttributes.
     DescribeAccountAttributes(Box<response::DescribeAccountAttributesResponse>),
+    /// DescribeAddresses.
+    DescribeAddresses(Box<response::DescribeAddressesResponse>),
+    /// DescribeAddressesAttribute.
+    DescribeAddressesAttribute(Box<response::DescribeAddressesAttributeResponse>),
     /// DescribeAvailabilityZones.
     DescribeAvailabilityZones(Box<response::DescribeAvailabilityZonesResponse>),
     /// DescribeImages.
@@ -336,6 +406,8 @@ pub enum Response {
     DescribeInstanceTypes(Box<response::DescribeInstanceTypesResponse>),
     /// DescribeInstances.
     DescribeInstances(Box<response::DescribeInstancesResponse>),
+    /// DescribeInternetGateways.
+    DescribeInternetGateways(Box<response::DescribeInternetGatewaysResponse>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<response::DescribeManagedPrefixListsResponse>),
     /// DescribeNetworkInterfaceAttribute.
@@ -344,6 +416,8 @@ pub enum Response {
     DescribeNetworkInterfaces(Box<response::DescribeNetworkInterfacesResponse>),
     /// DescribePrefixLists.
     DescribePrefixLists(Box<response::DescribePrefixListsResponse>),
+    /// DescribePublicIpv4Pools.
+    DescribePublicIpv4Pools(Box<response::DescribePublicIpv4PoolsResponse>),
     /// DescribeRegions.
     DescribeRegions(Box<response::DescribeRegionsResponse>),
     /// DescribeSecurityGroupReferences.
@@ -366,8 +440,12 @@ pub enum Response {
     DescribeVpcAttribute(Box<response::DescribeVpcAttributeResponse>),
     /// DescribeVpcs.
     DescribeVpcs(Box<response::DescribeVpcsResponse>),
+    /// DetachInternetGateway.
+    DetachInternetGateway(Box<response::DetachInternetGatewayResponse>),
     /// DetachNetworkInterface.
     DetachNetworkInterface(Box<response::DetachNetworkInterfaceResponse>),
+    /// DisassociateAddress.
+    DisassociateAddress(Box<response::DisassociateAddressResponse>),
     /// DisassociateSecurityGroupVpc.
     DisassociateSecurityGroupVpc(Box<response::DisassociateSecurityGroupVpcResponse>),
     /// GetConsoleOutput.
@@ -378,6 +456,8 @@ pub enum Response {
     GetManagedPrefixListEntries(Box<response::GetManagedPrefixListEntriesResponse>),
     /// GetSecurityGroupsForVpc.
     GetSecurityGroupsForVpc(Box<response::GetSecurityGroupsForVpcResponse>),
+    /// ModifyAddressAttribute.
+    ModifyAddressAttribute(Box<response::ModifyAddressAttributeResponse>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<response::ModifyInstanceAttributeResponse>),
     /// ModifyManagedPrefixList.
@@ -392,6 +472,10 @@ pub enum Response {
     ModifyVpcAttribute(Box<response::ModifyVpcAttributeResponse>),
     /// RebootInstances.
     RebootInstances(Box<response::RebootInstancesResponse>),
+    /// ReleaseAddress.
+    ReleaseAddress(Box<response::ReleaseAddressResponse>),
+    /// ResetAddressAttribute.
+    ResetAddressAttribute(Box<response::ResetAddressAttributeResponse>),
     /// ResetNetworkInterfaceAttribute.
     ResetNetworkInterfaceAttribute(Box<response::ResetNetworkInterfaceAttributeResponse>),
     /// RestoreManagedPrefixListVersion.
@@ -423,17 +507,22 @@ pub enum Response {
 impl ToXml for Response {
     fn to_xml(&self, xml: &mut Xml) {
         match self {
+            Self::AllocateAddress(response) => response.to_xml(xml),
             Self::AssignPrivateIpAddresses(response) => response.to_xml(xml),
+            Self::AssociateAddress(response) => response.to_xml(xml),
             Self::AssociateSecurityGroupVpc(response) => response.to_xml(xml),
+            Self::AttachInternetGateway(response) => response.to_xml(xml),
             Self::AttachNetworkInterface(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupEgress(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupIngress(response) => response.to_xml(xml),
+            Self::CreateInternetGateway(response) => response.to_xml(xml),
             Self::CreateManagedPrefixList(response) => response.to_xml(xml),
             Self::CreateNetworkInterface(response) => response.to_xml(xml),
             Self::CreateSecurityGroup(response) => response.to_xml(xml),
             Self::CreateSubnet(response) => response.to_xml(xml),
             Self::CreateTags(response) => response.to_xml(xml),
             Self::CreateVpc(response) => response.to_xml(xml),
+            Self::DeleteInternetGateway(response) => response.to_xml(xml),
             Self::DeleteManagedPrefixList(response) => response.to_xml(xml),
             Self::DeleteNetworkInterface(response) => response.to_xml(xml),
             Self::DeleteSecurityGroup(response) => response.to_xml(xml),
@@ -441,16 +530,20 @@ impl ToXml for Response {
             Self::DeleteTags(response) => response.to_xml(xml),
             Self::DeleteVpc(response) => response.to_xml(xml),
             Self::DescribeAccountAttributes(response) => response.to_xml(xml),
+            Self::DescribeAddresses(response) => response.to_xml(xml),
+            Self::DescribeAddressesAttribute(response) => response.to_xml(xml),
             Self::DescribeAvailabilityZones(response) => response.to_xml(xml),
             Self::DescribeImages(response) => response.to_xml(xml),
             Self::DescribeInstanceAttribute(response) => response.to_xml(xml),
             Self::DescribeInstanceStatus(response) => response.to_xml(xml),
             Self::DescribeInstanceTypes(response) => response.to_xml(xml),
             Self::DescribeInstances(response) => response.to_xml(xml),
+            Self::DescribeInternetGateways(response) => response.to_xml(xml),
             Self::DescribeManagedPrefixLists(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaces(response) => response.to_xml(xml),
             Self::DescribePrefixLists(response) => response.to_xml(xml),
+            Self::DescribePublicIpv4Pools(response) => response.to_xml(xml),
             Self::DescribeRegions(response) => response.to_xml(xml),
             Self::DescribeSecurityGroupReferences(response) => response.to_xml(xml),
             Self::DescribeSecurityGroupRules(response) => response.to_xml(xml),
@@ -461,12 +554,15 @@ impl ToXml for Response {
             Self::DescribeTags(response) => response.to_xml(xml),
             Self::DescribeVpcAttribute(response) => response.to_xml(xml),
             Self::DescribeVpcs(response) => response.to_xml(xml),
+            Self::DetachInternetGateway(response) => response.to_xml(xml),
             Self::DetachNetworkInterface(response) => response.to_xml(xml),
+            Self::DisassociateAddress(response) => response.to_xml(xml),
             Self::DisassociateSecurityGroupVpc(response) => response.to_xml(xml),
             Self::GetConsoleOutput(response) => response.to_xml(xml),
             Self::GetManagedPrefixListAssociations(response) => response.to_xml(xml),
             Self::GetManagedPrefixListEntries(response) => response.to_xml(xml),
             Self::GetSecurityGroupsForVpc(response) => response.to_xml(xml),
+            Self::ModifyAddressAttribute(response) => response.to_xml(xml),
             Self::ModifyInstanceAttribute(response) => response.to_xml(xml),
             Self::ModifyManagedPrefixList(response) => response.to_xml(xml),
             Self::ModifyNetworkInterfaceAttribute(response) => response.to_xml(xml),
@@ -474,6 +570,8 @@ impl ToXml for Response {
             Self::ModifySubnetAttribute(response) => response.to_xml(xml),
             Self::ModifyVpcAttribute(response) => response.to_xml(xml),
             Self::RebootInstances(response) => response.to_xml(xml),
+            Self::ReleaseAddress(response) => response.to_xml(xml),
+            Self::ResetAddressAttribute(response) => response.to_xml(xml),
             Self::ResetNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::RestoreManagedPrefixListVersion(response) => response.to_xml(xml),
             Self::RevokeSecurityGroupEgress(response) => response.to_xml(xml),
@@ -489,15 +587,33 @@ impl ToXml for Response {
     }
 }
 
+impl From<response::AllocateAddressResponse> for Response {
+    fn from(response: response::AllocateAddressResponse) -> Self {
+        Self::AllocateAddress(Box::new(response))
+    }
+}
+
 impl From<response::AssignPrivateIpAddressesResponse> for Response {
     fn from(response: response::AssignPrivateIpAddressesResponse) -> Self {
         Self::AssignPrivateIpAddresses(Box::new(response))
     }
 }
 
+impl From<response::AssociateAddressResponse> for Response {
+    fn from(response: response::AssociateAddressResponse) -> Self {
+        Self::AssociateAddress(Box::new(response))
+    }
+}
+
 impl From<response::AssociateSecurityGroupVpcResponse> for Response {
     fn from(response: response::AssociateSecurityGroupVpcResponse) -> Self {
         Self::AssociateSecurityGroupVpc(Box::new(response))
+    }
+}
+
+impl From<response::AttachInternetGatewayResponse> for Response {
+    fn from(response: response::AttachInternetGatewayResponse) -> Self {
+        Self::AttachInternetGateway(Box::new(response))
     }
 }
 
@@ -516,6 +632,12 @@ impl From<response::AuthorizeSecurityGroupEgressResponse> for Response {
 impl From<response::AuthorizeSecurityGroupIngressResponse> for Response {
     fn from(response: response::AuthorizeSecurityGroupIngressResponse) -> Self {
         Self::AuthorizeSecurityGroupIngress(Box::new(response))
+    }
+}
+
+impl From<response::CreateInternetGatewayResponse> for Response {
+    fn from(response: response::CreateInternetGatewayResponse) -> Self {
+        Self::CreateInternetGateway(Box::new(response))
     }
 }
 
@@ -552,6 +674,12 @@ impl From<response::CreateTagsResponse> for Response {
 impl From<response::CreateVpcResponse> for Response {
     fn from(response: response::CreateVpcResponse) -> Self {
         Self::CreateVpc(Box::new(response))
+    }
+}
+
+impl From<response::DeleteInternetGatewayResponse> for Response {
+    fn from(response: response::DeleteInternetGatewayResponse) -> Self {
+        Self::DeleteInternetGateway(Box::new(response))
     }
 }
 
@@ -597,6 +725,18 @@ impl From<response::DescribeAccountAttributesResponse> for Response {
     }
 }
 
+impl From<response::DescribeAddressesResponse> for Response {
+    fn from(response: response::DescribeAddressesResponse) -> Self {
+        Self::DescribeAddresses(Box::new(response))
+    }
+}
+
+impl From<response::DescribeAddressesAttributeResponse> for Response {
+    fn from(response: response::DescribeAddressesAttributeResponse) -> Self {
+        Self::DescribeAddressesAttribute(Box::new(response))
+    }
+}
+
 impl From<response::DescribeAvailabilityZonesResponse> for Response {
     fn from(response: response::DescribeAvailabilityZonesResponse) -> Self {
         Self::DescribeAvailabilityZones(Box::new(response))
@@ -633,6 +773,12 @@ impl From<response::DescribeInstancesResponse> for Response {
     }
 }
 
+impl From<response::DescribeInternetGatewaysResponse> for Response {
+    fn from(response: response::DescribeInternetGatewaysResponse) -> Self {
+        Self::DescribeInternetGateways(Box::new(response))
+    }
+}
+
 impl From<response::DescribeManagedPrefixListsResponse> for Response {
     fn from(response: response::DescribeManagedPrefixListsResponse) -> Self {
         Self::DescribeManagedPrefixLists(Box::new(response))
@@ -654,6 +800,12 @@ impl From<response::DescribeNetworkInterfacesResponse> for Response {
 impl From<response::DescribePrefixListsResponse> for Response {
     fn from(response: response::DescribePrefixListsResponse) -> Self {
         Self::DescribePrefixLists(Box::new(response))
+    }
+}
+
+impl From<response::DescribePublicIpv4PoolsResponse> for Response {
+    fn from(response: response::DescribePublicIpv4PoolsResponse) -> Self {
+        Self::DescribePublicIpv4Pools(Box::new(response))
     }
 }
 
@@ -717,9 +869,21 @@ impl From<response::DescribeVpcsResponse> for Response {
     }
 }
 
+impl From<response::DetachInternetGatewayResponse> for Response {
+    fn from(response: response::DetachInternetGatewayResponse) -> Self {
+        Self::DetachInternetGateway(Box::new(response))
+    }
+}
+
 impl From<response::DetachNetworkInterfaceResponse> for Response {
     fn from(response: response::DetachNetworkInterfaceResponse) -> Self {
         Self::DetachNetworkInterface(Box::new(response))
+    }
+}
+
+impl From<response::DisassociateAddressResponse> for Response {
+    fn from(response: response::DisassociateAddressResponse) -> Self {
+        Self::DisassociateAddress(Box::new(response))
     }
 }
 
@@ -750,6 +914,12 @@ impl From<response::GetManagedPrefixListEntriesResponse> for Response {
 impl From<response::GetSecurityGroupsForVpcResponse> for Response {
     fn from(response: response::GetSecurityGroupsForVpcResponse) -> Self {
         Self::GetSecurityGroupsForVpc(Box::new(response))
+    }
+}
+
+impl From<response::ModifyAddressAttributeResponse> for Response {
+    fn from(response: response::ModifyAddressAttributeResponse) -> Self {
+        Self::ModifyAddressAttribute(Box::new(response))
     }
 }
 
@@ -792,6 +962,18 @@ impl From<response::ModifyVpcAttributeResponse> for Response {
 impl From<response::RebootInstancesResponse> for Response {
     fn from(response: response::RebootInstancesResponse) -> Self {
         Self::RebootInstances(Box::new(response))
+    }
+}
+
+impl From<response::ReleaseAddressResponse> for Response {
+    fn from(response: response::ReleaseAddressResponse) -> Self {
+        Self::ReleaseAddress(Box::new(response))
+    }
+}
+
+impl From<response::ResetAddressAttributeResponse> for Response {
+    fn from(response: response::ResetAddressAttributeResponse) -> Self {
+        Self::ResetAddressAttribute(Box::new(response))
     }
 }
 
@@ -863,17 +1045,22 @@ impl From<response::UpdateSecurityGroupRuleDescriptionsIngressResponse> for Resp
 
 /// The operations, by name.
 pub static OPERATIONS: &[&str] = &[
+    "AllocateAddress",
     "AssignPrivateIpAddresses",
+    "AssociateAddress",
     "AssociateSecurityGroupVpc",
+    "AttachInternetGateway",
     "AttachNetworkInterface",
     "AuthorizeSecurityGroupEgress",
     "AuthorizeSecurityGroupIngress",
+    "CreateInternetGateway",
     "CreateManagedPrefixList",
     "CreateNetworkInterface",
     "CreateSecurityGroup",
     "CreateSubnet",
     "CreateTags",
     "CreateVpc",
+    "DeleteInternetGateway",
     "DeleteManagedPrefixList",
     "DeleteNetworkInterface",
     "DeleteSecurityGroup",
@@ -881,16 +1068,20 @@ pub static OPERATIONS: &[&str] = &[
     "DeleteTags",
     "DeleteVpc",
     "DescribeAccountAttributes",
+    "DescribeAddresses",
+    "DescribeAddressesAttribute",
     "DescribeAvailabilityZones",
     "DescribeImages",
     "DescribeInstanceAttribute",
     "DescribeInstanceStatus",
     "DescribeInstanceTypes",
     "DescribeInstances",
+    "DescribeInternetGateways",
     "DescribeManagedPrefixLists",
     "DescribeNetworkInterfaceAttribute",
     "DescribeNetworkInterfaces",
     "DescribePrefixLists",
+    "DescribePublicIpv4Pools",
     "DescribeRegions",
     "DescribeSecurityGroupReferences",
     "DescribeSecurityGroupRules",
@@ -901,12 +1092,15 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeTags",
     "DescribeVpcAttribute",
     "DescribeVpcs",
+    "DetachInternetGateway",
     "DetachNetworkInterface",
+    "DisassociateAddress",
     "DisassociateSecurityGroupVpc",
     "GetConsoleOutput",
     "GetManagedPrefixListAssociations",
     "GetManagedPrefixListEntries",
     "GetSecurityGroupsForVpc",
+    "ModifyAddressAttribute",
     "ModifyInstanceAttribute",
     "ModifyManagedPrefixList",
     "ModifyNetworkInterfaceAttribute",
@@ -914,6 +1108,8 @@ pub static OPERATIONS: &[&str] = &[
     "ModifySubnetAttribute",
     "ModifyVpcAttribute",
     "RebootInstances",
+    "ReleaseAddress",
+    "ResetAddressAttribute",
     "ResetNetworkInterfaceAttribute",
     "RestoreManagedPrefixListVersion",
     "RevokeSecurityGroupEgress",
@@ -939,13 +1135,11 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AcceptVpcEndpointConnections",
     "AcceptVpcPeeringConnection",
     "AdvertiseByoipCidr",
-    "AllocateAddress",
     "AllocateHosts",
     "AllocateIpamPoolCidr",
     "ApplySecurityGroupsToClientVpnTargetNetwork",
     "AssignIpv6Addresses",
     "AssignPrivateNatGatewayAddress",
-    "AssociateAddress",
     "AssociateCapacityReservationBillingOwner",
     "AssociateClientVpnTargetNetwork",
     "AssociateDhcpOptions",
@@ -964,7 +1158,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AssociateTrunkInterface",
     "AssociateVpcCidrBlock",
     "AttachClassicLinkVpc",
-    "AttachInternetGateway",
     "AttachVerifiedAccessTrustProvider",
     "AttachVolume",
     "AttachVpnGateway",
@@ -1009,7 +1202,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateInstanceConnectEndpoint",
     "CreateInstanceEventWindow",
     "CreateInstanceExportTask",
-    "CreateInternetGateway",
     "CreateInterruptibleCapacityReservationAllocation",
     "CreateIpam",
     "CreateIpamExternalResourceVerificationToken",
@@ -1099,7 +1291,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteImageUsageReport",
     "DeleteInstanceConnectEndpoint",
     "DeleteInstanceEventWindow",
-    "DeleteInternetGateway",
     "DeleteIpam",
     "DeleteIpamExternalResourceVerificationToken",
     "DeleteIpamPolicy",
@@ -1180,8 +1371,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeregisterTransitGatewayMulticastGroupMembers",
     "DeregisterTransitGatewayMulticastGroupSources",
     "DescribeAddressTransfers",
-    "DescribeAddresses",
-    "DescribeAddressesAttribute",
     "DescribeAggregateIdFormat",
     "DescribeAwsNetworkPerformanceMetricSubscriptions",
     "DescribeBundleTasks",
@@ -1241,7 +1430,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeInstanceSqlHaStates",
     "DescribeInstanceTopology",
     "DescribeInstanceTypeOfferings",
-    "DescribeInternetGateways",
     "DescribeIpamByoasn",
     "DescribeIpamExternalResourceVerificationTokens",
     "DescribeIpamPolicies",
@@ -1277,7 +1465,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeOutpostLags",
     "DescribePlacementGroups",
     "DescribePrincipalIdFormat",
-    "DescribePublicIpv4Pools",
     "DescribeReplaceRootVolumeTasks",
     "DescribeReservedInstances",
     "DescribeReservedInstancesListings",
@@ -1345,7 +1532,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeVpnConnections",
     "DescribeVpnGateways",
     "DetachClassicLinkVpc",
-    "DetachInternetGateway",
     "DetachVerifiedAccessTrustProvider",
     "DetachVolume",
     "DetachVpnGateway",
@@ -1370,7 +1556,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DisableVgwRoutePropagation",
     "DisableVpcClassicLink",
     "DisableVpcClassicLinkDnsSupport",
-    "DisassociateAddress",
     "DisassociateCapacityReservationBillingOwner",
     "DisassociateClientVpnTargetNetwork",
     "DisassociateEnclaveCertificateIamRole",
@@ -1491,7 +1676,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ListSnapshotsInRecycleBin",
     "ListVolumesInRecycleBin",
     "LockSnapshot",
-    "ModifyAddressAttribute",
     "ModifyAvailabilityZoneGroup",
     "ModifyCapacityReservation",
     "ModifyCapacityReservationFleet",
@@ -1588,7 +1772,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "RejectTransitGatewayVpcAttachment",
     "RejectVpcEndpointConnections",
     "RejectVpcPeeringConnection",
-    "ReleaseAddress",
     "ReleaseHosts",
     "ReleaseIpamPoolAllocation",
     "ReplaceIamInstanceProfileAssociation",
@@ -1602,7 +1785,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ReportInstanceStatus",
     "RequestSpotFleet",
     "RequestSpotInstances",
-    "ResetAddressAttribute",
     "ResetEbsDefaultKmsKeyId",
     "ResetFpgaImageAttribute",
     "ResetImageAttribute",

@@ -2,10 +2,12 @@
 
 //! Requests, one file per resource.
 
+pub(in crate::generated) mod address;
 pub(in crate::generated) mod common;
 pub(in crate::generated) mod image;
 pub(in crate::generated) mod instance;
 pub(in crate::generated) mod instance_type;
+pub(in crate::generated) mod internet_gateway;
 pub(in crate::generated) mod network_interface;
 pub(in crate::generated) mod prefix_list;
 pub(in crate::generated) mod region;
@@ -16,10 +18,12 @@ pub(in crate::generated) mod subnet;
 pub(in crate::generated) mod tag;
 pub(in crate::generated) mod vpc;
 
+pub use address::*;
 pub use common::*;
 pub use image::*;
 pub use instance::*;
 pub use instance_type::*;
+pub use internet_gateway::*;
 pub use network_interface::*;
 pub use prefix_list::*;
 pub use region::*;

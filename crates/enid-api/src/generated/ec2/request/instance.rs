@@ -478,6 +478,8 @@ impl Read for BlobAttributeValue {
 /// The request structure InstanceNetworkInterfaceSpecification.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstanceNetworkInterfaceSpecification {
+    /// `AssociatePublicIpAddress`.
+    pub associate_public_ip_address: Option<bool>,
     /// `DeleteOnTermination`.
     pub delete_on_termination: Option<bool>,
     /// `Description`.
@@ -503,6 +505,7 @@ pub struct InstanceNetworkInterfaceSpecification {
 impl Read for InstanceNetworkInterfaceSpecification {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
+            associate_public_ip_address: params.optional("AssociatePublicIpAddress")?,
             delete_on_termination: params.optional("DeleteOnTermination")?,
             description: params.optional("Description")?,
             device_index: params.optional("DeviceIndex")?,
@@ -567,9 +570,7 @@ pub(super) static HIBERNATION_OPTIONS_REQUEST: Shape =
 /// The members of InstanceNetworkInterfaceSpecification.
 pub(super) static INSTANCE_NETWORK_INTERFACE_SPECIFICATION: Shape = Shape::new(&[
     Member::refused("AssociateCarrierIpAddress"),
-    Member::supported("AssociatePublicIpAddress", Kind::Scalar)
-        .only(&["false"])
-        .of(&["false", "true"]),
+    Member::supported("AssociatePublicIpAddress", Kind::Scalar),
     Member::refused("ConnectionTrackingSpecification"),
     Member::supported("DeleteOnTermination", Kind::Scalar),
     Member::supported("Description", Kind::Scalar),

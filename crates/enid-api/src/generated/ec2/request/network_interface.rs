@@ -196,6 +196,8 @@ pub(in crate::generated) static DETACH_NETWORK_INTERFACE_MEMBERS: Shape = Shape:
 /// What a client asks of ModifyNetworkInterfaceAttribute.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModifyNetworkInterfaceAttributeRequest {
+    /// `AssociatePublicIpAddress`.
+    pub associate_public_ip_address: Option<bool>,
     /// `NetworkInterfaceId`.
     pub network_interface_id: String,
     /// `Description`.
@@ -211,6 +213,7 @@ pub struct ModifyNetworkInterfaceAttributeRequest {
 impl Read for ModifyNetworkInterfaceAttributeRequest {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
+            associate_public_ip_address: params.optional("AssociatePublicIpAddress")?,
             network_interface_id: params.required("NetworkInterfaceId")?,
             description: params.optional("Description")?,
             source_dest_check: params.optional("SourceDestCheck")?,
@@ -222,9 +225,7 @@ impl Read for ModifyNetworkInterfaceAttributeRequest {
 
 /// The members of ModifyNetworkInterfaceAttribute.
 pub(in crate::generated) static MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS: Shape = Shape::new(&[
-    Member::supported("AssociatePublicIpAddress", Kind::Scalar)
-        .only(&["false"])
-        .of(&["false", "true"]),
+    Member::supported("AssociatePublicIpAddress", Kind::Scalar),
     Member::refused("AssociatedSubnetId"),
     Member::supported(
         "Attachment",

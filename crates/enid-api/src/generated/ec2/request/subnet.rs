@@ -3,7 +3,8 @@
 //! Requests: subnet.
 
 use super::common::{
-    ATTRIBUTE_BOOLEAN_VALUE_2, FILTER, Filter, TAG_SPECIFICATION, TagSpecification,
+    ATTRIBUTE_BOOLEAN_VALUE, ATTRIBUTE_BOOLEAN_VALUE_2, AttributeBooleanValue, FILTER, Filter,
+    TAG_SPECIFICATION, TagSpecification,
 };
 use crate::error::ApiError;
 use crate::wire::params::{Params, Read};
@@ -111,6 +112,8 @@ pub(in crate::generated) static DESCRIBE_SUBNETS_MEMBERS: Shape = Shape::new(&[
 /// What a client asks of ModifySubnetAttribute.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModifySubnetAttributeRequest {
+    /// `MapPublicIpOnLaunch`.
+    pub map_public_ip_on_launch: Option<AttributeBooleanValue>,
     /// `SubnetId`.
     pub subnet_id: String,
 }
@@ -118,6 +121,7 @@ pub struct ModifySubnetAttributeRequest {
 impl Read for ModifySubnetAttributeRequest {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
+            map_public_ip_on_launch: params.optional("MapPublicIpOnLaunch")?,
             subnet_id: params.required("SubnetId")?,
         })
     }
@@ -147,7 +151,7 @@ pub(in crate::generated) static MODIFY_SUBNET_ATTRIBUTE_MEMBERS: Shape = Shape::
     ),
     Member::supported(
         "MapPublicIpOnLaunch",
-        Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE_2),
+        Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE),
     ),
     Member::supported("PrivateDnsHostnameTypeOnLaunch", Kind::Scalar)
         .only(&["ip-name"])

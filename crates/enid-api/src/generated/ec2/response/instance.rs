@@ -294,6 +294,8 @@ pub struct Instance {
     pub vpc_id: Option<Text>,
     /// `privateIpAddress`.
     pub private_ip_address: Option<Text>,
+    /// `ipAddress`.
+    pub public_ip_address: Option<Text>,
 }
 
 impl ToXml for Instance {
@@ -338,6 +340,7 @@ impl ToXml for Instance {
         xml.optional(tag!("subnetId"), &self.subnet_id);
         xml.optional(tag!("vpcId"), &self.vpc_id);
         xml.optional(tag!("privateIpAddress"), &self.private_ip_address);
+        xml.optional(tag!("ipAddress"), &self.public_ip_address);
     }
 }
 
@@ -407,6 +410,8 @@ impl ToXml for InstanceMetadataOptionsResponse {
 /// The answer structure InstanceNetworkInterface.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstanceNetworkInterface {
+    /// `association`.
+    pub association: Option<InstanceNetworkInterfaceAssociation>,
     /// `attachment`.
     pub attachment: Option<InstanceNetworkInterfaceAttachment>,
     /// `description`.
@@ -441,6 +446,7 @@ pub struct InstanceNetworkInterface {
 
 impl ToXml for InstanceNetworkInterface {
     fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("association"), &self.association);
         xml.optional(tag!("attachment"), &self.attachment);
         xml.optional(tag!("description"), &self.description);
         xml.list(tag!("groupSet"), tag!("item"), &self.groups);
@@ -460,6 +466,25 @@ impl ToXml for InstanceNetworkInterface {
         xml.optional(tag!("subnetId"), &self.subnet_id);
         xml.optional(tag!("vpcId"), &self.vpc_id);
         xml.optional(tag!("interfaceType"), &self.interface_type);
+    }
+}
+
+/// The answer structure InstanceNetworkInterfaceAssociation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceNetworkInterfaceAssociation {
+    /// `ipOwnerId`.
+    pub ip_owner_id: Option<Text>,
+    /// `publicDnsName`.
+    pub public_dns_name: Option<Text>,
+    /// `publicIp`.
+    pub public_ip: Option<Text>,
+}
+
+impl ToXml for InstanceNetworkInterfaceAssociation {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("ipOwnerId"), &self.ip_owner_id);
+        xml.optional(tag!("publicDnsName"), &self.public_dns_name);
+        xml.optional(tag!("publicIp"), &self.public_ip);
     }
 }
 
@@ -494,6 +519,8 @@ impl ToXml for InstanceNetworkInterfaceAttachment {
 /// The answer structure InstancePrivateIpAddress.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstancePrivateIpAddress {
+    /// `association`.
+    pub association: Option<InstanceNetworkInterfaceAssociation>,
     /// `primary`.
     pub primary: Option<bool>,
     /// `privateDnsName`.
@@ -504,6 +531,7 @@ pub struct InstancePrivateIpAddress {
 
 impl ToXml for InstancePrivateIpAddress {
     fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("association"), &self.association);
         xml.optional(tag!("primary"), &self.primary);
         xml.optional(tag!("privateDnsName"), &self.private_dns_name);
         xml.optional(tag!("privateIpAddress"), &self.private_ip_address);

@@ -200,6 +200,8 @@ impl ToXml for Ipv4PrefixSpecification {
 /// The answer structure NetworkInterface.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NetworkInterface {
+    /// `association`.
+    pub association: Option<NetworkInterfaceAssociation>,
     /// `attachment`.
     pub attachment: Option<NetworkInterfaceAttachment>,
     /// `availabilityZone`.
@@ -244,6 +246,7 @@ pub struct NetworkInterface {
 
 impl ToXml for NetworkInterface {
     fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("association"), &self.association);
         xml.optional(tag!("attachment"), &self.attachment);
         xml.optional(tag!("availabilityZone"), &self.availability_zone);
         xml.optional(tag!("description"), &self.description);
@@ -268,6 +271,31 @@ impl ToXml for NetworkInterface {
         xml.list(tag!("tagSet"), tag!("item"), &self.tag_set);
         xml.optional(tag!("vpcId"), &self.vpc_id);
         xml.optional(tag!("availabilityZoneId"), &self.availability_zone_id);
+    }
+}
+
+/// The answer structure NetworkInterfaceAssociation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NetworkInterfaceAssociation {
+    /// `allocationId`.
+    pub allocation_id: Option<Text>,
+    /// `associationId`.
+    pub association_id: Option<Text>,
+    /// `ipOwnerId`.
+    pub ip_owner_id: Option<Text>,
+    /// `publicDnsName`.
+    pub public_dns_name: Option<Text>,
+    /// `publicIp`.
+    pub public_ip: Option<Text>,
+}
+
+impl ToXml for NetworkInterfaceAssociation {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("allocationId"), &self.allocation_id);
+        xml.optional(tag!("associationId"), &self.association_id);
+        xml.optional(tag!("ipOwnerId"), &self.ip_owner_id);
+        xml.optional(tag!("publicDnsName"), &self.public_dns_name);
+        xml.optional(tag!("publicIp"), &self.public_ip);
     }
 }
 
@@ -327,6 +355,8 @@ impl ToXml for NetworkInterfaceIpv6Address {
 /// The answer structure NetworkInterfacePrivateIpAddress.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NetworkInterfacePrivateIpAddress {
+    /// `association`.
+    pub association: Option<NetworkInterfaceAssociation>,
     /// `primary`.
     pub primary: Option<bool>,
     /// `privateDnsName`.
@@ -337,6 +367,7 @@ pub struct NetworkInterfacePrivateIpAddress {
 
 impl ToXml for NetworkInterfacePrivateIpAddress {
     fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("association"), &self.association);
         xml.optional(tag!("primary"), &self.primary);
         xml.optional(tag!("privateDnsName"), &self.private_dns_name);
         xml.optional(tag!("privateIpAddress"), &self.private_ip_address);

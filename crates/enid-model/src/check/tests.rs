@@ -1,0 +1,342 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde_json::json;
+
+use super::*;
+use crate::address::{ElasticIpAssociation, PublicAddress, PublicAddressHolder};
+use crate::id::{
+    AllocationId, AssociationId, AttachmentId, DhcpOptionsId, InstanceId, InternetGatewayId,
+    NetworkAclAssociationId, NetworkAclId, ReservationId, RouteTableAssociationId, RouteTableId,
+    SecurityGroupRuleId, SubnetId, VpcCidrAssociationId,
+};
+use crate::key::{AccountId, Key, RegionName};
+use crate::network_interface::{Attachment, Mac};
+use crate::record::{GroupName, Record};
+use crate::state::{Revision, lease_name};
+use crate::subnet::AddressLease;
+use crate::time::Timestamp;
+
+const VPC: VpcId = VpcId(1);
+const SUBNET: SubnetId = SubnetId(1);
+const GROUP: SecurityGroupId = SecurityGroupId(1);
+const ENI: EniId = EniId(1);
+const INSTANCE: InstanceId = InstanceId(1);
+
+/// Records by key; what a test changes before they are checked.
+#[derive(Clone)]
+struct World(BTreeMap<Key, Record>);
+
+fn scope() -> Scope {
+    Scope {
+        account: AccountId::DEFAULT,
+        region: RegionName::new("eu-west-1"),
+    }
+}
+
+fn key(kind: Kind, name: impl ToString) -> Key {
+    let everywhere = kind == Kind::PublicAddress;
+    Key {
+        scope: if everywhere {
+            Scope::everywhere()
+        } else {
+            scope()
+        },
+        kind,
+        name: name.to_string().into(),
+    }
+}
+
+impl World {
+    fn put(&mut self, name: impl ToString, record: Record) {
+        self.0.insert(key(record.kind(), name), record);
+    }
+
+    fn json(&mut self, kind: Kind, name: impl ToString, mut record: serde_json::Value) {
+        record["v"] = crate::record::FORMAT.into();
+        let record = Record::from_bytes(kind, record.to_string().as_bytes());
+        self.put(name, record.expect("a record of its kind"));
+    }
+
+    fn remove(&mut self, kind: Kind, name: impl ToString) {
+        assert!(self.0.remove(&key(kind, name)).is_some());
+    }
+
+    fn eni(&mut self, id: EniId, change: impl FnOnce(&mut NetworkInterface)) {
+        match self.0.get_mut(&key(Kind::NetworkInterface, id)) {
+            Some(Record::NetworkInterface(eni)) => change(eni),
+            other => panic!("{id}: {other:?}"),
+        }
+    }
+
+    fn check(&self) -> Vec<Finding> {
+        let mut state = State::default();
+        for (number, (key, record)) in (1..).zip(&self.0) {
+            state.apply(Revision(number), key, Some(record.clone()));
+        }
+        check(&state)
+    }
+}
+
+/// A VPC with a subnet, an instance with its interface, and an Elastic IP for that.
+///
+/// The records are in their stored form, so that a record that gets another member stays readable.
+fn world() -> World {
+    let mut world = World(BTreeMap::new());
+    world.json(
+        Kind::Region,
+        "",
+        json!({"first_default_vpc": VPC, "dhcp_options": DhcpOptionsId(1), "outfit": 1}),
+    );
+    world.json(
+        Kind::Vpc,
+        VPC,
+        json!({
+            "id": VPC, "cidr": "10.0.0.0/16", "cidr_association": VpcCidrAssociationId(1),
+            "is_default": false, "default_group": GROUP, "main_route_table": RouteTableId(1),
+            "main_route_table_association": RouteTableAssociationId(1),
+            "default_network_acl": NetworkAclId(1), "dhcp_options": null,
+            "enable_dns_support": true, "enable_dns_hostnames": false, "tags": {},
+        }),
+    );
+    world.json(
+        Kind::Subnet,
+        SUBNET,
+        json!({
+            "id": SUBNET, "vpc": VPC, "cidr": "10.0.0.0/24", "zone": "eu-west-1a",
+            "zone_id": "euw1-az1", "default_for_az": false, "tags": {},
+            "network_acl": {"association": NetworkAclAssociationId(1), "acl": NetworkAclId(1)},
+        }),
+    );
+    world.json(
+        Kind::NetworkAcl,
+        NetworkAclId(1),
+        json!({"id": NetworkAclId(1), "vpc": VPC, "is_default": true, "entries": [], "tags": {}}),
+    );
+    // Its gateway is gone: a blackhole is no finding.
+    let route = json!({
+        "destination": {"cidr": "0.0.0.0/0"},
+        "target": {"internet_gateway": InternetGatewayId(9)},
+    });
+    world.json(
+        Kind::RouteTable,
+        RouteTableId(1),
+        json!({"id": RouteTableId(1), "vpc": VPC, "routes": [route], "tags": {}}),
+    );
+    let rule = SecurityGroupRuleId(1);
+    world.json(
+        Kind::SecurityGroup,
+        GROUP,
+        json!({
+            "id": GROUP, "vpc": VPC, "name": "default", "description": "", "tags": {},
+            "rules": {rule.to_string(): {
+                "id": rule, "description": null, "tags": {},
+                "matcher": {"direction": "ingress", "service": "all", "peer": {"group": GROUP}},
+            }},
+        }),
+    );
+    let name = format!("{VPC}/default");
+    world.put(name, Record::GroupName(GroupName { group: GROUP }));
+    add_eni(&mut world, ENI, 5);
+    world.json(
+        Kind::Instance,
+        INSTANCE,
+        json!({
+            "id": INSTANCE, "reservation": ReservationId(1), "launch_index": 0, "image": "ami-1",
+            "instance_type": "t3.micro", "vpc": VPC, "subnet": SUBNET, "zone": "eu-west-1a",
+            "desired": "running", "boot": 1, "launch_time": 0, "state_reason": null,
+            "transition_time": null, "disable_api_termination": false,
+            "terminate_on_shutdown": false, "client_token": null, "recorded": {}, "tags": {},
+        }),
+    );
+    world.eni(ENI, |eni| eni.attachment = Some(attachment(1)));
+    add_elastic_ip(&mut world, 1, Some(association(1, 5)));
+    world
+}
+
+fn attachment(id: u64) -> Attachment {
+    Attachment {
+        id: AttachmentId(id),
+        instance: INSTANCE,
+        device_index: 0,
+        network_card_index: 0,
+        attach_time: Timestamp(0),
+        delete_on_termination: true,
+    }
+}
+
+fn association(id: u64, last: u8) -> ElasticIpAssociation {
+    ElasticIpAssociation {
+        id: AssociationId(id),
+        eni: ENI,
+        private_ip: [10, 0, 0, last].into(),
+    }
+}
+
+fn add_eni(world: &mut World, id: EniId, last: u8) {
+    world.json(
+        Kind::NetworkInterface,
+        id,
+        json!({
+            "id": id, "subnet": SUBNET, "vpc": VPC, "mac": Mac([2, 0, 0, 0, 0, last]),
+            "description": "", "groups": [GROUP], "addresses": [format!("10.0.0.{last}")],
+            "source_dest_check": true, "requester_id": null, "attachment": null, "tags": {},
+        }),
+    );
+    lease(world, id, last);
+}
+
+fn lease(world: &mut World, eni: EniId, last: u8) {
+    let name = lease_name(SUBNET, IpAddr::from([10, 0, 0, last]));
+    world.put(name, Record::AddressLease(AddressLease { eni }));
+}
+
+fn add_elastic_ip(world: &mut World, number: u8, association: Option<ElasticIpAssociation>) {
+    let (id, address) = (AllocationId(number.into()), format!("198.18.0.{number}"));
+    let claim = PublicAddress {
+        account: AccountId::DEFAULT,
+        region: RegionName::new("eu-west-1"),
+        holder: PublicAddressHolder::ElasticIp(id),
+    };
+    world.put(&address, Record::PublicAddress(claim));
+    world.json(
+        Kind::ElasticIp,
+        id,
+        json!({
+            "id": id, "public_ip": address, "pool": "amazon", "network_border_group": "eu-west-1",
+            "association": association, "ptr_record": null, "tags": {},
+        }),
+    );
+}
+
+#[test]
+fn a_whole_world_has_no_findings() {
+    assert_eq!(world().check(), []);
+}
+
+#[test]
+fn a_finding_names_record_and_invariant() {
+    let mut world = world();
+    world.remove(Kind::AddressLease, format!("{SUBNET}/10.0.0.5"));
+    let findings = world.check();
+    let [finding] = findings.as_slice() else {
+        panic!("{findings:?}")
+    };
+    assert_eq!(
+        finding.to_string(),
+        "123456789012/eu-west-1/network-interface/eni-00000000000000001: \
+         each of its addresses is leased to it: 10.0.0.5"
+    );
+}
+
+/// Changes to a whole world, each with an invariant that it breaks.
+type Change = fn(&mut World);
+
+const CHANGES: &[(&str, Change)] = &[
+    ("its holder has what it claims", |world| {
+        lease(world, ENI, 9);
+    }),
+    ("its interface is there", |world| {
+        lease(world, EniId(9), 9);
+    }),
+    ("each of its addresses is leased to it", |world| {
+        add_eni(world, EniId(2), 6);
+        world.eni(EniId(2), |eni| eni.addresses.push([10, 0, 0, 5].into()));
+    }),
+    ("each of its addresses is in its subnet", |world| {
+        world.eni(ENI, |eni| eni.addresses.push([10, 0, 1, 5].into()));
+    }),
+    ("none of its addresses is reserved", |world| {
+        world.eni(ENI, |eni| eni.addresses.push([10, 0, 0, 1].into()));
+    }),
+    ("each of its addresses is there once", |world| {
+        world.eni(ENI, |eni| eni.addresses.push([10, 0, 0, 5].into()));
+    }),
+    ("it has a primary address", |world| {
+        world.eni(ENI, |eni| eni.addresses.clear());
+    }),
+    ("its MAC address is its own", |world| {
+        add_eni(world, EniId(2), 6);
+        world.eni(EniId(2), |eni| eni.mac = Mac([2, 0, 0, 0, 0, 5]));
+    }),
+    ("it has a group", |world| {
+        world.eni(ENI, |eni| eni.groups.clear())
+    }),
+    ("each of its groups is there", |world| {
+        world.eni(ENI, |eni| eni.groups = vec![SecurityGroupId(9)]);
+    }),
+    ("its instance is there", |world| {
+        world.remove(Kind::Instance, INSTANCE);
+    }),
+    ("it has a primary interface", |world| {
+        world.eni(ENI, |eni| eni.attachment = None);
+    }),
+    ("each device index is used once", |world| {
+        add_eni(world, EniId(2), 6);
+        world.eni(EniId(2), |eni| eni.attachment = Some(attachment(2)));
+    }),
+    ("its attachment is its own", |world| {
+        add_eni(world, EniId(2), 6);
+        world.eni(EniId(2), |eni| eni.attachment = Some(attachment(1)));
+    }),
+    ("its subnet is there", |world| {
+        world.remove(Kind::Subnet, SUBNET)
+    }),
+    ("its VPC is there", |world| world.remove(Kind::Vpc, VPC)),
+    ("its default group is there", |world| {
+        world.remove(Kind::SecurityGroup, GROUP);
+    }),
+    ("its name is claimed by it", |world| {
+        world.remove(Kind::GroupName, format!("{VPC}/default"));
+    }),
+    ("its group has the name", |world| {
+        let name = format!("{VPC}/other");
+        world.put(name, Record::GroupName(GroupName { group: GROUP }));
+    }),
+    ("its main route table is there", |world| {
+        world.remove(Kind::RouteTable, RouteTableId(1));
+    }),
+    ("its default network ACL is there", |world| {
+        world.remove(Kind::NetworkAcl, NetworkAclId(1));
+    }),
+    ("its network ACL is there, in its VPC", |world| {
+        world.remove(Kind::NetworkAcl, NetworkAclId(1));
+    }),
+    ("its VPC has one internet gateway", |world| {
+        for id in [1, 2].map(InternetGatewayId) {
+            let gateway = json!({"id": id, "vpc": VPC, "tags": {}});
+            world.json(Kind::InternetGateway, id, gateway);
+        }
+    }),
+    ("its public address is claimed for it", |world| {
+        world.remove(Kind::PublicAddress, "198.18.0.1");
+    }),
+    ("its holder has it", |world| {
+        world.remove(Kind::ElasticIp, AllocationId(1));
+    }),
+    (
+        "its interface has the address that it stands for",
+        |world| {
+            let association = ElasticIpAssociation {
+                id: AssociationId(2),
+                eni: ENI,
+                private_ip: [10, 0, 0, 6].into(),
+            };
+            add_elastic_ip(world, 2, Some(association));
+        },
+    ),
+    ("one Elastic IP stands for an address", |world| {
+        add_elastic_ip(world, 2, Some(association(2, 5)));
+    }),
+];
+
+#[test]
+fn each_change_breaks_its_invariant() {
+    for (invariant, change) in CHANGES {
+        let mut world = world();
+        change(&mut world);
+        let findings = world.check();
+        let found = findings.iter().any(|found| found.invariant == *invariant);
+        assert!(found, "{invariant}: {findings:?}");
+    }
+}
