@@ -23,5 +23,5 @@ def test_resolv_conf_follows_the_option_set(lab):
     assert resolv_conf(instance) == told
     lab.ec2.associate_dhcp_options(DhcpOptionsId="default", VpcId=vpc)
     lab.ec2.reboot_instances(InstanceIds=[instance.id])
-    until(lambda: resolv_conf(instance) == [])
+    until(lambda: resolv_conf(instance) == [], "the new boot has no options")
     lab.ec2.delete_dhcp_options(DhcpOptionsId=options)
