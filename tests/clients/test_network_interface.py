@@ -66,7 +66,6 @@ def test_shape(ec2, papers, place):
     ({"Groups": ["sg-00000000000000001"]}, "InvalidGroup.NotFound",
      "The security group 'sg-00000000000000001' does not exist"),
     ({"Groups": ["web"]}, "InvalidGroupId.Malformed", None),
-    ({"InterfaceType": "efa"}, "UnsupportedOperation", "…efa"),
     ({"InterfaceType": "efa"}, "UnsupportedOperation", "…InterfaceType"),
     ({"ClientToken": "x" * 65}, "InvalidParameterValue", None),
 ])

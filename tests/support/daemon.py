@@ -155,16 +155,29 @@ class Daemon:
         return hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:12]
 
     def devices(self):
-        """The host's devices that this daemon has made."""
-        found = []
+        """The host's devices of interfaces that this daemon has made."""
+        return [name for name, of in self._links() if of.startswith("eni-")]
+
+    def gateway(self):
+        """The two devices of its way to the outside."""
+        return sorted(name for name, of in self._links() if of == "outside")
+
+    def _links(self):
+        mark = f"enid:{self.mark()}:"
         for device in Path("/sys/class/net").iterdir():
             try:
-                alias = (device / "ifalias").read_text()
+                alias = (device / "ifalias").read_text().strip()
             except OSError:
                 continue
-            if alias.startswith(f"enid:{self.mark()}:"):
-                found.append(device.name)
-        return found
+            if alias.startswith(mark):
+                yield device.name, alias.removeprefix(mark)
+
+    def _rules(self):
+        """Routing rules of the host that name a device of this daemon."""
+        own = f"enid{self.mark()[:8]}"
+        listed = [subprocess.run(["ip", family, "rule"], capture_output=True, text=True).stdout
+                  for family in ("-4", "-6")]
+        return [rule for rule in "".join(listed).splitlines() if own in rule]
 
     def pins(self):
         return [str(path) for path in _PINS.glob(f"*{self.mark()}*")]
@@ -188,7 +201,8 @@ class Daemon:
         mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines()
                   if str(self.data) in line]
         left = [name for name in namespaces() - self._namespaces if self._owns(name)]
-        return self.devices() + self.pins() + self.processes() + mounts + sorted(left)
+        links = [name for name, _ in self._links()] + self._rules()
+        return links + self.pins() + self.processes() + mounts + sorted(left)
 
     def _owns(self, namespace):
         # Other daemons on this host may make namespaces meanwhile; the loopback's alias tells.

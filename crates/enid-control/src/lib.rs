@@ -15,6 +15,7 @@ mod address_association;
 mod address_lease;
 mod address_limit;
 mod attachment;
+mod dhcp_options;
 mod draft;
 mod error;
 #[cfg(test)]
@@ -28,6 +29,8 @@ mod instance_specification;
 mod instance_state;
 mod internet_gateway;
 mod ipv6_lease;
+mod network_acl;
+mod network_acl_entry;
 mod network_interface;
 mod network_interface_address;
 mod network_interface_attribute;
@@ -37,6 +40,9 @@ mod public_address;
 mod public_pool;
 mod quota;
 mod region;
+mod route;
+mod route_table;
+mod route_target;
 mod security_group;
 mod security_group_permission;
 mod security_group_reference;
@@ -47,8 +53,10 @@ mod subnet;
 mod subnet_cidr_block;
 mod subnet_cidr_reservation;
 mod tag;
+mod taggable;
 mod vpc;
 mod vpc_cidr_block;
+mod vpc_peering_connection;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -64,8 +72,9 @@ pub use address::{AddressSelector, AllocateAddress, DEFAULT_POOL};
 pub use address_association::{AssociateAddress, AssociationTarget};
 pub use address_lease::{ListedAddress, WantedAddresses, parse_address, parse_prefix};
 pub use attachment::AttachNetworkInterface;
+pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
-pub use error::Error;
+pub use error::{Error, RoutingError};
 pub use image::{Images, SANDBOX_IMAGE};
 
 pub use instance_attribute::ModifyInstance;
@@ -74,6 +83,8 @@ pub use instance_specification::{InterfaceSpecification, RunInstances};
 pub use instance_state::{InstanceState, StateChange, is_visible, transition_reason};
 pub use internet_gateway::gateway_of;
 pub use ipv6_lease::{WantedIpv6Addresses, parse_ipv6_address, parse_ipv6_prefix};
+pub use network_acl::CreateNetworkAcl;
+pub use network_acl_entry::{AclEntryKey, WantedAclEntry, last_acl_entries};
 pub use network_interface::CreateNetworkInterface;
 pub use network_interface_address::{AssignPrivateAddresses, AssignedPrivateAddresses};
 pub use network_interface_attribute::ModifyNetworkInterface;
@@ -82,6 +93,9 @@ pub use prefix_list::{CreatePrefixList, ModifyPrefixList, WantedEntry, version_o
 pub use public_address::public_address_of;
 pub use public_pool::PublicPools;
 pub use quota::Quotas;
+pub use route::WantedDestination;
+pub use route_table::CreateRouteTable;
+pub use route_target::{WantedTarget, is_active};
 pub use security_group::{CreateSecurityGroup, GroupSelector, group_named};
 pub use security_group_permission::{
     FlatPermission, GroupPair, IpPermission, IpRange, PrefixListPeer,
@@ -91,9 +105,13 @@ pub use security_group_rule::{AuthorizeRules, Authorized, RevokeRules, Revoked};
 pub use security_group_rule_edit::{RuleRequest, UpdateRuleDescriptions};
 pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};
 pub use subnet_cidr_reservation::CreateSubnetCidrReservation;
-pub use tag::{Tag, TagSelector, TagSpecification, Taggable, tagged, tagged_others, tags_of};
+pub use tag::{Tag, TagSelector, TagSpecification};
+pub use taggable::{Taggable, tagged, tagged_others, tags_of};
 pub use vpc::{CreateVpc, ModifyVpcAttribute, default_vpc};
 pub use vpc_cidr_block::{IPV6_POOL, VpcBlock, WantedBlock, WantedIpv6Block};
+pub use vpc_peering_connection::{
+    CreateVpcPeeringConnection, expiration_time, is_peering_visible, peering_status, status_code,
+};
 
 /// Who calls, and where.
 #[derive(Debug, Clone)]

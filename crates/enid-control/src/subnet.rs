@@ -13,7 +13,7 @@ use ipnet::Ipv4Net;
 
 use crate::region::{default_subnet_blocks, new_acl_association, new_default_subnet};
 use crate::subnet_cidr_block::choose_ipv6_block;
-use crate::vpc::{SIZES, default_vpc, parse_block};
+use crate::vpc::{SIZES, block, default_vpc};
 use crate::vpc_cidr_block::overlap;
 use crate::{Caller, Control, Draft, Error, TagSpecification, tag};
 
@@ -73,7 +73,7 @@ impl Control {
         input: &CreateSubnet,
     ) -> Result<Subnet, Error> {
         let tags = tag::specified(&input.tag_specifications, "subnet")?;
-        let cidr = parse_block(&input.cidr_block)?;
+        let cidr = block(&input.cidr_block)?;
         self.transact(caller, |draft| {
             let vpc = draft.require::<Vpc>(input.vpc)?;
             let is_in_vpc = vpc.ipv4_cidrs().any(|own| own.contains(&cidr));

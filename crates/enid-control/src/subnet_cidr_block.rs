@@ -11,7 +11,7 @@ use enid_model::vpc::Vpc;
 use enid_store::Condition;
 use ipnet::IpNet;
 
-use crate::vpc_cidr_block::parse_ipv6_block;
+use crate::vpc::ipv6_block;
 use crate::{Caller, Control, Draft, Error};
 
 impl Control {
@@ -68,7 +68,7 @@ pub(crate) fn choose_ipv6_block(
     vpc: &Vpc,
     text: &str,
 ) -> Result<SubnetIpv6Cidr, Error> {
-    let cidr = parse_ipv6_block(text)?;
+    let cidr = ipv6_block(text)?;
     let is_in_vpc = vpc.ipv6_cidrs.iter().any(|own| own.cidr.contains(&cidr));
     // Limit: AWS has lately come to permit other sizes.
     if cidr.prefix_len() != BLOCK_PREFIX || !is_in_vpc {

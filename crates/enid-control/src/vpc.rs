@@ -1,20 +1,20 @@
 //! VPCs.
 //!
-//! A VPC comes with its default security group and goes with it. Everything else that is in a VPC
-//! must be gone before it can go.
+//! A VPC comes with its default security group and goes with it, and its peering connections end
+//! with it. Everything else that is in a VPC must be gone before it can go.
 
 use std::net::Ipv4Addr;
 
-use enid_model::id::{DhcpOptionsId, VpcId};
+use enid_model::id::VpcId;
 use enid_model::key::Kind;
 use enid_model::state::{RegionState, Stored};
 use enid_model::vpc::Vpc;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::draft::group_name_key;
 use crate::region::NewVpc;
 use crate::vpc_cidr_block::WantedIpv6Block;
-use crate::{Caller, Control, Draft, Error, TagSpecification, region, tag};
+use crate::{Caller, Control, Draft, Error, TagSpecification, region, tag, vpc_peering_connection};
 
 /// What CreateVpc takes.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +52,7 @@ impl Control {
         check_tenancy(input.instance_tenancy.as_deref())?;
         self.transact(caller, |draft| {
             check_quota(draft)?;
-            let dhcp_options = default_dhcp_options(draft)?;
+            let dhcp_options = region::default_dhcp_options(draft)?;
             let ipv6_cidr = match &input.ipv6 {
                 Some(wanted) => Some(wanted.choose(draft)?),
                 None => None,
@@ -97,6 +97,7 @@ impl Control {
             for block in &vpc.ipv6_cidrs {
                 draft.release_public(block.cidr.network().into());
             }
+            vpc_peering_connection::end_of_vpc(draft, id);
             draft.delete(&vpc);
             Ok(())
         })
@@ -110,7 +111,7 @@ impl Control {
                 return Err(Error::DefaultVpcExists);
             }
             check_quota(draft)?;
-            let dhcp_options = default_dhcp_options(draft)?;
+            let dhcp_options = region::default_dhcp_options(draft)?;
             Ok(region::new_default_vpc(draft, dhcp_options))
         })
         .await
@@ -135,15 +136,6 @@ fn check_quota(draft: &mut Draft<'_>) -> Result<(), Error> {
         return Err(Error::VpcLimitExceeded);
     }
     Ok(())
-}
-
-/// The option set of new VPCs.
-fn default_dhcp_options(draft: &Draft<'_>) -> Result<DhcpOptionsId, Error> {
-    let alive = draft.region.region.as_ref();
-    // Absent only if a reset came between waking the region and here.
-    alive
-        .map(|region| region.dhcp_options)
-        .ok_or(Error::TooManyRivals)
 }
 
 /// What stands in the way of a VPC's end. What was made with it goes with it.
@@ -213,7 +205,7 @@ fn check_tenancy(tenancy: Option<&str>) -> Result<(), Error> {
 }
 
 /// Reads a client's IPv4 block; host bits are cleared as AWS clears them.
-pub(crate) fn parse_block(text: &str) -> Result<Ipv4Net, Error> {
+pub(crate) fn block(text: &str) -> Result<Ipv4Net, Error> {
     let Ok(block) = text.parse::<Ipv4Net>() else {
         return Err(Error::InvalidValue {
             value: text.into(),
@@ -224,9 +216,21 @@ pub(crate) fn parse_block(text: &str) -> Result<Ipv4Net, Error> {
     Ok(block.trunc())
 }
 
+/// The same for an IPv6 block.
+pub(crate) fn ipv6_block(text: &str) -> Result<Ipv6Net, Error> {
+    let Ok(block) = text.parse::<Ipv6Net>() else {
+        return Err(Error::InvalidValue {
+            value: text.into(),
+            name: "ipv6CidrBlock",
+            why: "This is not a valid CIDR block.".into(),
+        });
+    };
+    Ok(block.trunc())
+}
+
 /// A block of a VPC: of a size that AWS has, and of addresses that can be an instance's.
 pub(crate) fn vpc_block(text: &str) -> Result<Ipv4Net, Error> {
-    let cidr = parse_block(text)?;
+    let cidr = block(text)?;
     let usable = FORBIDDEN
         .iter()
         .all(|(base, length)| !Ipv4Net::new_assert(*base, *length).contains(&cidr.network()));

@@ -17,7 +17,7 @@ use enid_model::vpc_peering_connection::PeeringStatus;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::region::{everything_out, new_rule, open_acl_to_ipv6};
-use crate::vpc::vpc_block;
+use crate::vpc::{ipv6_block, vpc_block};
 use crate::{Caller, Control, Draft, Error};
 
 /// A block that a VPC shall get.
@@ -146,7 +146,7 @@ fn given_block(draft: &Draft<'_>, text: &str, pool: &str) -> Result<Ipv6Net, Err
     if pool != IPV6_POOL {
         return Err(Error::Ipv6PoolNotFound { id: pool.into() });
     }
-    let cidr = parse_ipv6_block(text)?;
+    let cidr = ipv6_block(text)?;
     if cidr.prefix_len() != BLOCK_PREFIX || !draft.pools.ipv6.contains(&cidr) {
         return Err(Error::VpcIpv6Range { cidr: text.into() });
     }
@@ -155,18 +155,6 @@ fn given_block(draft: &Draft<'_>, text: &str, pool: &str) -> Result<Ipv6Net, Err
         return Err(Error::Ipv6BlockInUse { cidr });
     }
     Ok(cidr)
-}
-
-/// Reads a client's IPv6 block; host bits are cleared as AWS clears them.
-pub(crate) fn parse_ipv6_block(text: &str) -> Result<Ipv6Net, Error> {
-    let block: Result<Ipv6Net, _> = text.parse();
-    block.map(|block| block.trunc()).or_else(|_unread| {
-        Err(Error::InvalidValue {
-            value: text.into(),
-            name: "ipv6CidrBlock",
-            why: "This is not a valid IPv6 CIDR block.".into(),
-        })
-    })
 }
 
 fn associate_ipv4(draft: &mut Draft<'_>, vpc: &Stored<Vpc>, text: &str) -> Result<VpcCidr, Error> {

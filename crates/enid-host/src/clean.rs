@@ -111,7 +111,7 @@ pub fn everything(data_dir: &Path) -> Vec<CleanError> {
         // A directory that something still uses is better left as it is.
         return failures;
     }
-    if let Err(source) = outside::forget_kept(data_dir) {
+    if let Err(source) = outside::forget(data_dir) {
         let path = data_dir.to_owned();
         failures.push(CleanError::Remove { path, source });
     }

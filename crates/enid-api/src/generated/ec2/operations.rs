@@ -11,6 +11,8 @@ use crate::wire::xml::{ToXml, Xml};
 /// A request that has been read whole: every member is supported and well formed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
+    /// AcceptVpcPeeringConnection.
+    AcceptVpcPeeringConnection(Box<request::AcceptVpcPeeringConnectionRequest>),
     /// AllocateAddress.
     AllocateAddress(Box<request::AllocateAddressRequest>),
     /// AssignIpv6Addresses.
@@ -19,6 +21,10 @@ pub enum Request {
     AssignPrivateIpAddresses(Box<request::AssignPrivateIpAddressesRequest>),
     /// AssociateAddress.
     AssociateAddress(Box<request::AssociateAddressRequest>),
+    /// AssociateDhcpOptions.
+    AssociateDhcpOptions(Box<request::AssociateDhcpOptionsRequest>),
+    /// AssociateRouteTable.
+    AssociateRouteTable(Box<request::AssociateRouteTableRequest>),
     /// AssociateSecurityGroupVpc.
     AssociateSecurityGroupVpc(Box<request::AssociateSecurityGroupVpcRequest>),
     /// AssociateSubnetCidrBlock.
@@ -37,12 +43,22 @@ pub enum Request {
     CreateDefaultSubnet(Box<request::CreateDefaultSubnetRequest>),
     /// CreateDefaultVpc.
     CreateDefaultVpc(Box<request::CreateDefaultVpcRequest>),
+    /// CreateDhcpOptions.
+    CreateDhcpOptions(Box<request::CreateDhcpOptionsRequest>),
     /// CreateInternetGateway.
     CreateInternetGateway(Box<request::CreateInternetGatewayRequest>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<request::CreateManagedPrefixListRequest>),
+    /// CreateNetworkAcl.
+    CreateNetworkAcl(Box<request::CreateNetworkAclRequest>),
+    /// CreateNetworkAclEntry.
+    CreateNetworkAclEntry(Box<request::CreateNetworkAclEntryRequest>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<request::CreateNetworkInterfaceRequest>),
+    /// CreateRoute.
+    CreateRoute(Box<request::CreateRouteRequest>),
+    /// CreateRouteTable.
+    CreateRouteTable(Box<request::CreateRouteTableRequest>),
     /// CreateSecurityGroup.
     CreateSecurityGroup(Box<request::CreateSecurityGroupRequest>),
     /// CreateSubnet.
@@ -53,12 +69,24 @@ pub enum Request {
     CreateTags(Box<request::CreateTagsRequest>),
     /// CreateVpc.
     CreateVpc(Box<request::CreateVpcRequest>),
+    /// CreateVpcPeeringConnection.
+    CreateVpcPeeringConnection(Box<request::CreateVpcPeeringConnectionRequest>),
+    /// DeleteDhcpOptions.
+    DeleteDhcpOptions(Box<request::DeleteDhcpOptionsRequest>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<request::DeleteInternetGatewayRequest>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<request::DeleteManagedPrefixListRequest>),
+    /// DeleteNetworkAcl.
+    DeleteNetworkAcl(Box<request::DeleteNetworkAclRequest>),
+    /// DeleteNetworkAclEntry.
+    DeleteNetworkAclEntry(Box<request::DeleteNetworkAclEntryRequest>),
     /// DeleteNetworkInterface.
     DeleteNetworkInterface(Box<request::DeleteNetworkInterfaceRequest>),
+    /// DeleteRoute.
+    DeleteRoute(Box<request::DeleteRouteRequest>),
+    /// DeleteRouteTable.
+    DeleteRouteTable(Box<request::DeleteRouteTableRequest>),
     /// DeleteSecurityGroup.
     DeleteSecurityGroup(Box<request::DeleteSecurityGroupRequest>),
     /// DeleteSubnet.
@@ -69,6 +97,8 @@ pub enum Request {
     DeleteTags(Box<request::DeleteTagsRequest>),
     /// DeleteVpc.
     DeleteVpc(Box<request::DeleteVpcRequest>),
+    /// DeleteVpcPeeringConnection.
+    DeleteVpcPeeringConnection(Box<request::DeleteVpcPeeringConnectionRequest>),
     /// DescribeAccountAttributes.
     DescribeAccountAttributes(Box<request::DescribeAccountAttributesRequest>),
     /// DescribeAddresses.
@@ -77,6 +107,8 @@ pub enum Request {
     DescribeAddressesAttribute(Box<request::DescribeAddressesAttributeRequest>),
     /// DescribeAvailabilityZones.
     DescribeAvailabilityZones(Box<request::DescribeAvailabilityZonesRequest>),
+    /// DescribeDhcpOptions.
+    DescribeDhcpOptions(Box<request::DescribeDhcpOptionsRequest>),
     /// DescribeImages.
     DescribeImages(Box<request::DescribeImagesRequest>),
     /// DescribeInstanceAttribute.
@@ -93,6 +125,8 @@ pub enum Request {
     DescribeIpv6Pools(Box<request::DescribeIpv6PoolsRequest>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<request::DescribeManagedPrefixListsRequest>),
+    /// DescribeNetworkAcls.
+    DescribeNetworkAcls(Box<request::DescribeNetworkAclsRequest>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<request::DescribeNetworkInterfaceAttributeRequest>),
     /// DescribeNetworkInterfaces.
@@ -103,6 +137,8 @@ pub enum Request {
     DescribePublicIpv4Pools(Box<request::DescribePublicIpv4PoolsRequest>),
     /// DescribeRegions.
     DescribeRegions(Box<request::DescribeRegionsRequest>),
+    /// DescribeRouteTables.
+    DescribeRouteTables(Box<request::DescribeRouteTablesRequest>),
     /// DescribeSecurityGroupReferences.
     DescribeSecurityGroupReferences(Box<request::DescribeSecurityGroupReferencesRequest>),
     /// DescribeSecurityGroupRules.
@@ -119,6 +155,8 @@ pub enum Request {
     DescribeTags(Box<request::DescribeTagsRequest>),
     /// DescribeVpcAttribute.
     DescribeVpcAttribute(Box<request::DescribeVpcAttributeRequest>),
+    /// DescribeVpcPeeringConnections.
+    DescribeVpcPeeringConnections(Box<request::DescribeVpcPeeringConnectionsRequest>),
     /// DescribeVpcs.
     DescribeVpcs(Box<request::DescribeVpcsRequest>),
     /// DetachInternetGateway.
@@ -127,6 +165,8 @@ pub enum Request {
     DetachNetworkInterface(Box<request::DetachNetworkInterfaceRequest>),
     /// DisassociateAddress.
     DisassociateAddress(Box<request::DisassociateAddressRequest>),
+    /// DisassociateRouteTable.
+    DisassociateRouteTable(Box<request::DisassociateRouteTableRequest>),
     /// DisassociateSecurityGroupVpc.
     DisassociateSecurityGroupVpc(Box<request::DisassociateSecurityGroupVpcRequest>),
     /// DisassociateSubnetCidrBlock.
@@ -157,10 +197,22 @@ pub enum Request {
     ModifySubnetAttribute(Box<request::ModifySubnetAttributeRequest>),
     /// ModifyVpcAttribute.
     ModifyVpcAttribute(Box<request::ModifyVpcAttributeRequest>),
+    /// ModifyVpcPeeringConnectionOptions.
+    ModifyVpcPeeringConnectionOptions(Box<request::ModifyVpcPeeringConnectionOptionsRequest>),
     /// RebootInstances.
     RebootInstances(Box<request::RebootInstancesRequest>),
+    /// RejectVpcPeeringConnection.
+    RejectVpcPeeringConnection(Box<request::RejectVpcPeeringConnectionRequest>),
     /// ReleaseAddress.
     ReleaseAddress(Box<request::ReleaseAddressRequest>),
+    /// ReplaceNetworkAclAssociation.
+    ReplaceNetworkAclAssociation(Box<request::ReplaceNetworkAclAssociationRequest>),
+    /// ReplaceNetworkAclEntry.
+    ReplaceNetworkAclEntry(Box<request::ReplaceNetworkAclEntryRequest>),
+    /// ReplaceRoute.
+    ReplaceRoute(Box<request::ReplaceRouteRequest>),
+    /// ReplaceRouteTableAssociation.
+    ReplaceRouteTableAssociation(Box<request::ReplaceRouteTableAssociationRequest>),
     /// ResetAddressAttribute.
     ResetAddressAttribute(Box<request::ResetAddressAttributeRequest>),
     /// ResetNetworkInterfaceAttribute.
@@ -196,10 +248,13 @@ pub enum Request {
 impl Request {
     /// Reads the members of an operation. Everything that Enid does not implement is refused here.
     pub fn parse(action: &str, params: Params<'_>) -> Result<Self, ApiError> {
-        match action { "AllocateAddress" => schema::read("AllocateAddress", &request::address::ALLOCATE_ADDRESS_MEMBERS, params).map(|request| Self::AllocateAddress(Box::new(request))),
+        match action { "AcceptVpcPeeringConnection" => schema::read("AcceptVpcPeeringConnection", &request::vpc_peering_connection::ACCEPT_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::AcceptVpcPeeringConnection(Box::new(request))),
+"AllocateAddress" => schema::read("AllocateAddress", &request::address::ALLOCATE_ADDRESS_MEMBERS, params).map(|request| Self::AllocateAddress(Box::new(request))),
 "AssignIpv6Addresses" => schema::read("AssignIpv6Addresses", &request::network_interface::ASSIGN_IPV6_ADDRESSES_MEMBERS, params).map(|request| Self::AssignIpv6Addresses(Box::new(request))),
 "AssignPrivateIpAddresses" => schema::read("AssignPrivateIpAddresses", &request::network_interface::ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS, params).map(|request| Self::AssignPrivateIpAddresses(Box::new(request))),
 "AssociateAddress" => schema::read("AssociateAddress", &request::address::ASSOCIATE_ADDRESS_MEMBERS, params).map(|request| Self::AssociateAddress(Box::new(request))),
+"AssociateDhcpOptions" => schema::read("AssociateDhcpOptions", &request::dhcp_options::ASSOCIATE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::AssociateDhcpOptions(Box::new(request))),
+"AssociateRouteTable" => schema::read("AssociateRouteTable", &request::route_table::ASSOCIATE_ROUTE_TABLE_MEMBERS, params).map(|request| Self::AssociateRouteTable(Box::new(request))),
 "AssociateSecurityGroupVpc" => schema::read("AssociateSecurityGroupVpc", &request::security_group_vpc_association::ASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::AssociateSecurityGroupVpc(Box::new(request))),
 "AssociateSubnetCidrBlock" => schema::read("AssociateSubnetCidrBlock", &request::subnet_cidr_block::ASSOCIATE_SUBNET_CIDR_BLOCK_MEMBERS, params).map(|request| Self::AssociateSubnetCidrBlock(Box::new(request))),
 "AssociateVpcCidrBlock" => schema::read("AssociateVpcCidrBlock", &request::vpc_cidr_block::ASSOCIATE_VPC_CIDR_BLOCK_MEMBERS, params).map(|request| Self::AssociateVpcCidrBlock(Box::new(request))),
@@ -209,26 +264,39 @@ impl Request {
 "AuthorizeSecurityGroupIngress" => schema::read("AuthorizeSecurityGroupIngress", &request::security_group::AUTHORIZE_SECURITY_GROUP_INGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
 "CreateDefaultSubnet" => schema::read("CreateDefaultSubnet", &request::subnet::CREATE_DEFAULT_SUBNET_MEMBERS, params).map(|request| Self::CreateDefaultSubnet(Box::new(request))),
 "CreateDefaultVpc" => schema::read("CreateDefaultVpc", &request::vpc::CREATE_DEFAULT_VPC_MEMBERS, params).map(|request| Self::CreateDefaultVpc(Box::new(request))),
+"CreateDhcpOptions" => schema::read("CreateDhcpOptions", &request::dhcp_options::CREATE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::CreateDhcpOptions(Box::new(request))),
 "CreateInternetGateway" => schema::read("CreateInternetGateway", &request::internet_gateway::CREATE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateInternetGateway(Box::new(request))),
 "CreateManagedPrefixList" => schema::read("CreateManagedPrefixList", &request::prefix_list::CREATE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::CreateManagedPrefixList(Box::new(request))),
+"CreateNetworkAcl" => schema::read("CreateNetworkAcl", &request::network_acl::CREATE_NETWORK_ACL_MEMBERS, params).map(|request| Self::CreateNetworkAcl(Box::new(request))),
+"CreateNetworkAclEntry" => schema::read("CreateNetworkAclEntry", &request::network_acl::CREATE_NETWORK_ACL_ENTRY_MEMBERS, params).map(|request| Self::CreateNetworkAclEntry(Box::new(request))),
 "CreateNetworkInterface" => schema::read("CreateNetworkInterface", &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::CreateNetworkInterface(Box::new(request))),
+"CreateRoute" => schema::read("CreateRoute", &request::route_table::CREATE_ROUTE_MEMBERS, params).map(|request| Self::CreateRoute(Box::new(request))),
+"CreateRouteTable" => schema::read("CreateRouteTable", &request::route_table::CREATE_ROUTE_TABLE_MEMBERS, params).map(|request| Self::CreateRouteTable(Box::new(request))),
 "CreateSecurityGroup" => schema::read("CreateSecurityGroup", &request::security_group::CREATE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::CreateSecurityGroup(Box::new(request))),
 "CreateSubnet" => schema::read("CreateSubnet", &request::subnet::CREATE_SUBNET_MEMBERS, params).map(|request| Self::CreateSubnet(Box::new(request))),
 "CreateSubnetCidrReservation" => schema::read("CreateSubnetCidrReservation", &request::subnet_cidr_reservation::CREATE_SUBNET_CIDR_RESERVATION_MEMBERS, params).map(|request| Self::CreateSubnetCidrReservation(Box::new(request))),
 "CreateTags" => schema::read("CreateTags", &request::tag::CREATE_TAGS_MEMBERS, params).map(|request| Self::CreateTags(Box::new(request))),
 "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params).map(|request| Self::CreateVpc(Box::new(request))),
+"CreateVpcPeeringConnection" => schema::read("CreateVpcPeeringConnection", &request::vpc_peering_connection::CREATE_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::CreateVpcPeeringConnection(Box::new(request))),
+"DeleteDhcpOptions" => schema::read("DeleteDhcpOptions", &request::dhcp_options::DELETE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::DeleteDhcpOptions(Box::new(request))),
 "DeleteInternetGateway" => schema::read("DeleteInternetGateway", &request::internet_gateway::DELETE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteInternetGateway(Box::new(request))),
 "DeleteManagedPrefixList" => schema::read("DeleteManagedPrefixList", &request::prefix_list::DELETE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::DeleteManagedPrefixList(Box::new(request))),
+"DeleteNetworkAcl" => schema::read("DeleteNetworkAcl", &request::network_acl::DELETE_NETWORK_ACL_MEMBERS, params).map(|request| Self::DeleteNetworkAcl(Box::new(request))),
+"DeleteNetworkAclEntry" => schema::read("DeleteNetworkAclEntry", &request::network_acl::DELETE_NETWORK_ACL_ENTRY_MEMBERS, params).map(|request| Self::DeleteNetworkAclEntry(Box::new(request))),
 "DeleteNetworkInterface" => schema::read("DeleteNetworkInterface", &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DeleteNetworkInterface(Box::new(request))),
+"DeleteRoute" => schema::read("DeleteRoute", &request::route_table::DELETE_ROUTE_MEMBERS, params).map(|request| Self::DeleteRoute(Box::new(request))),
+"DeleteRouteTable" => schema::read("DeleteRouteTable", &request::route_table::DELETE_ROUTE_TABLE_MEMBERS, params).map(|request| Self::DeleteRouteTable(Box::new(request))),
 "DeleteSecurityGroup" => schema::read("DeleteSecurityGroup", &request::security_group::DELETE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::DeleteSecurityGroup(Box::new(request))),
 "DeleteSubnet" => schema::read("DeleteSubnet", &request::subnet::DELETE_SUBNET_MEMBERS, params).map(|request| Self::DeleteSubnet(Box::new(request))),
 "DeleteSubnetCidrReservation" => schema::read("DeleteSubnetCidrReservation", &request::subnet_cidr_reservation::DELETE_SUBNET_CIDR_RESERVATION_MEMBERS, params).map(|request| Self::DeleteSubnetCidrReservation(Box::new(request))),
 "DeleteTags" => schema::read("DeleteTags", &request::tag::DELETE_TAGS_MEMBERS, params).map(|request| Self::DeleteTags(Box::new(request))),
 "DeleteVpc" => schema::read("DeleteVpc", &request::vpc::DELETE_VPC_MEMBERS, params).map(|request| Self::DeleteVpc(Box::new(request))),
+"DeleteVpcPeeringConnection" => schema::read("DeleteVpcPeeringConnection", &request::vpc_peering_connection::DELETE_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::DeleteVpcPeeringConnection(Box::new(request))),
 "DescribeAccountAttributes" => schema::read("DescribeAccountAttributes", &request::region::DESCRIBE_ACCOUNT_ATTRIBUTES_MEMBERS, params).map(|request| Self::DescribeAccountAttributes(Box::new(request))),
 "DescribeAddresses" => schema::read("DescribeAddresses", &request::address::DESCRIBE_ADDRESSES_MEMBERS, params).map(|request| Self::DescribeAddresses(Box::new(request))),
 "DescribeAddressesAttribute" => schema::read("DescribeAddressesAttribute", &request::address::DESCRIBE_ADDRESSES_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeAddressesAttribute(Box::new(request))),
 "DescribeAvailabilityZones" => schema::read("DescribeAvailabilityZones", &request::region::DESCRIBE_AVAILABILITY_ZONES_MEMBERS, params).map(|request| Self::DescribeAvailabilityZones(Box::new(request))),
+"DescribeDhcpOptions" => schema::read("DescribeDhcpOptions", &request::dhcp_options::DESCRIBE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::DescribeDhcpOptions(Box::new(request))),
 "DescribeImages" => schema::read("DescribeImages", &request::image::DESCRIBE_IMAGES_MEMBERS, params).map(|request| Self::DescribeImages(Box::new(request))),
 "DescribeInstanceAttribute" => schema::read("DescribeInstanceAttribute", &request::instance::DESCRIBE_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeInstanceAttribute(Box::new(request))),
 "DescribeInstanceStatus" => schema::read("DescribeInstanceStatus", &request::instance::DESCRIBE_INSTANCE_STATUS_MEMBERS, params).map(|request| Self::DescribeInstanceStatus(Box::new(request))),
@@ -237,11 +305,13 @@ impl Request {
 "DescribeInternetGateways" => schema::read("DescribeInternetGateways", &request::internet_gateway::DESCRIBE_INTERNET_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeInternetGateways(Box::new(request))),
 "DescribeIpv6Pools" => schema::read("DescribeIpv6Pools", &request::vpc_cidr_block::DESCRIBE_IPV6_POOLS_MEMBERS, params).map(|request| Self::DescribeIpv6Pools(Box::new(request))),
 "DescribeManagedPrefixLists" => schema::read("DescribeManagedPrefixLists", &request::prefix_list::DESCRIBE_MANAGED_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribeManagedPrefixLists(Box::new(request))),
+"DescribeNetworkAcls" => schema::read("DescribeNetworkAcls", &request::network_acl::DESCRIBE_NETWORK_ACLS_MEMBERS, params).map(|request| Self::DescribeNetworkAcls(Box::new(request))),
 "DescribeNetworkInterfaceAttribute" => schema::read("DescribeNetworkInterfaceAttribute", &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaceAttribute(Box::new(request))),
 "DescribeNetworkInterfaces" => schema::read("DescribeNetworkInterfaces", &request::network_interface::DESCRIBE_NETWORK_INTERFACES_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaces(Box::new(request))),
 "DescribePrefixLists" => schema::read("DescribePrefixLists", &request::prefix_list::DESCRIBE_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribePrefixLists(Box::new(request))),
 "DescribePublicIpv4Pools" => schema::read("DescribePublicIpv4Pools", &request::address::DESCRIBE_PUBLIC_IPV4_POOLS_MEMBERS, params).map(|request| Self::DescribePublicIpv4Pools(Box::new(request))),
 "DescribeRegions" => schema::read("DescribeRegions", &request::region::DESCRIBE_REGIONS_MEMBERS, params).map(|request| Self::DescribeRegions(Box::new(request))),
+"DescribeRouteTables" => schema::read("DescribeRouteTables", &request::route_table::DESCRIBE_ROUTE_TABLES_MEMBERS, params).map(|request| Self::DescribeRouteTables(Box::new(request))),
 "DescribeSecurityGroupReferences" => schema::read("DescribeSecurityGroupReferences", &request::security_group_reference::DESCRIBE_SECURITY_GROUP_REFERENCES_MEMBERS, params).map(|request| Self::DescribeSecurityGroupReferences(Box::new(request))),
 "DescribeSecurityGroupRules" => schema::read("DescribeSecurityGroupRules", &request::security_group::DESCRIBE_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::DescribeSecurityGroupRules(Box::new(request))),
 "DescribeSecurityGroupVpcAssociations" => schema::read("DescribeSecurityGroupVpcAssociations", &request::security_group_vpc_association::DESCRIBE_SECURITY_GROUP_VPC_ASSOCIATIONS_MEMBERS, params).map(|request| Self::DescribeSecurityGroupVpcAssociations(Box::new(request))),
@@ -250,10 +320,12 @@ impl Request {
 "DescribeSubnets" => schema::read("DescribeSubnets", &request::subnet::DESCRIBE_SUBNETS_MEMBERS, params).map(|request| Self::DescribeSubnets(Box::new(request))),
 "DescribeTags" => schema::read("DescribeTags", &request::tag::DESCRIBE_TAGS_MEMBERS, params).map(|request| Self::DescribeTags(Box::new(request))),
 "DescribeVpcAttribute" => schema::read("DescribeVpcAttribute", &request::vpc::DESCRIBE_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeVpcAttribute(Box::new(request))),
+"DescribeVpcPeeringConnections" => schema::read("DescribeVpcPeeringConnections", &request::vpc_peering_connection::DESCRIBE_VPC_PEERING_CONNECTIONS_MEMBERS, params).map(|request| Self::DescribeVpcPeeringConnections(Box::new(request))),
 "DescribeVpcs" => schema::read("DescribeVpcs", &request::vpc::DESCRIBE_VPCS_MEMBERS, params).map(|request| Self::DescribeVpcs(Box::new(request))),
 "DetachInternetGateway" => schema::read("DetachInternetGateway", &request::internet_gateway::DETACH_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DetachInternetGateway(Box::new(request))),
 "DetachNetworkInterface" => schema::read("DetachNetworkInterface", &request::network_interface::DETACH_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DetachNetworkInterface(Box::new(request))),
 "DisassociateAddress" => schema::read("DisassociateAddress", &request::address::DISASSOCIATE_ADDRESS_MEMBERS, params).map(|request| Self::DisassociateAddress(Box::new(request))),
+"DisassociateRouteTable" => schema::read("DisassociateRouteTable", &request::route_table::DISASSOCIATE_ROUTE_TABLE_MEMBERS, params).map(|request| Self::DisassociateRouteTable(Box::new(request))),
 "DisassociateSecurityGroupVpc" => schema::read("DisassociateSecurityGroupVpc", &request::security_group_vpc_association::DISASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::DisassociateSecurityGroupVpc(Box::new(request))),
 "DisassociateSubnetCidrBlock" => schema::read("DisassociateSubnetCidrBlock", &request::subnet_cidr_block::DISASSOCIATE_SUBNET_CIDR_BLOCK_MEMBERS, params).map(|request| Self::DisassociateSubnetCidrBlock(Box::new(request))),
 "DisassociateVpcCidrBlock" => schema::read("DisassociateVpcCidrBlock", &request::vpc_cidr_block::DISASSOCIATE_VPC_CIDR_BLOCK_MEMBERS, params).map(|request| Self::DisassociateVpcCidrBlock(Box::new(request))),
@@ -269,8 +341,14 @@ impl Request {
 "ModifySecurityGroupRules" => schema::read("ModifySecurityGroupRules", &request::security_group::MODIFY_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::ModifySecurityGroupRules(Box::new(request))),
 "ModifySubnetAttribute" => schema::read("ModifySubnetAttribute", &request::subnet::MODIFY_SUBNET_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifySubnetAttribute(Box::new(request))),
 "ModifyVpcAttribute" => schema::read("ModifyVpcAttribute", &request::vpc::MODIFY_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyVpcAttribute(Box::new(request))),
+"ModifyVpcPeeringConnectionOptions" => schema::read("ModifyVpcPeeringConnectionOptions", &request::vpc_peering_connection::MODIFY_VPC_PEERING_CONNECTION_OPTIONS_MEMBERS, params).map(|request| Self::ModifyVpcPeeringConnectionOptions(Box::new(request))),
 "RebootInstances" => schema::read("RebootInstances", &request::instance::REBOOT_INSTANCES_MEMBERS, params).map(|request| Self::RebootInstances(Box::new(request))),
+"RejectVpcPeeringConnection" => schema::read("RejectVpcPeeringConnection", &request::vpc_peering_connection::REJECT_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::RejectVpcPeeringConnection(Box::new(request))),
 "ReleaseAddress" => schema::read("ReleaseAddress", &request::address::RELEASE_ADDRESS_MEMBERS, params).map(|request| Self::ReleaseAddress(Box::new(request))),
+"ReplaceNetworkAclAssociation" => schema::read("ReplaceNetworkAclAssociation", &request::network_acl::REPLACE_NETWORK_ACL_ASSOCIATION_MEMBERS, params).map(|request| Self::ReplaceNetworkAclAssociation(Box::new(request))),
+"ReplaceNetworkAclEntry" => schema::read("ReplaceNetworkAclEntry", &request::network_acl::REPLACE_NETWORK_ACL_ENTRY_MEMBERS, params).map(|request| Self::ReplaceNetworkAclEntry(Box::new(request))),
+"ReplaceRoute" => schema::read("ReplaceRoute", &request::route_table::REPLACE_ROUTE_MEMBERS, params).map(|request| Self::ReplaceRoute(Box::new(request))),
+"ReplaceRouteTableAssociation" => schema::read("ReplaceRouteTableAssociation", &request::route_table::REPLACE_ROUTE_TABLE_ASSOCIATION_MEMBERS, params).map(|request| Self::ReplaceRouteTableAssociation(Box::new(request))),
 "ResetAddressAttribute" => schema::read("ResetAddressAttribute", &request::address::RESET_ADDRESS_ATTRIBUTE_MEMBERS, params).map(|request| Self::ResetAddressAttribute(Box::new(request))),
 "ResetNetworkInterfaceAttribute" => schema::read("ResetNetworkInterfaceAttribute", &request::network_interface::RESET_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ResetNetworkInterfaceAttribute(Box::new(request))),
 "RestoreManagedPrefixListVersion" => schema::read("RestoreManagedPrefixListVersion", &request::prefix_list::RESTORE_MANAGED_PREFIX_LIST_VERSION_MEMBERS, params).map(|request| Self::RestoreManagedPrefixListVersion(Box::new(request))),
@@ -293,10 +371,13 @@ other => Err(ApiError::invalid_action(other)), }
     #[must_use]
     pub fn operation(&self) -> &'static str {
         match self {
+            Self::AcceptVpcPeeringConnection(_) => "AcceptVpcPeeringConnection",
             Self::AllocateAddress(_) => "AllocateAddress",
             Self::AssignIpv6Addresses(_) => "AssignIpv6Addresses",
             Self::AssignPrivateIpAddresses(_) => "AssignPrivateIpAddresses",
             Self::AssociateAddress(_) => "AssociateAddress",
+            Self::AssociateDhcpOptions(_) => "AssociateDhcpOptions",
+            Self::AssociateRouteTable(_) => "AssociateRouteTable",
             Self::AssociateSecurityGroupVpc(_) => "AssociateSecurityGroupVpc",
             Self::AssociateSubnetCidrBlock(_) => "AssociateSubnetCidrBlock",
             Self::AssociateVpcCidrBlock(_) => "AssociateVpcCidrBlock",
@@ -306,26 +387,39 @@ other => Err(ApiError::invalid_action(other)), }
             Self::AuthorizeSecurityGroupIngress(_) => "AuthorizeSecurityGroupIngress",
             Self::CreateDefaultSubnet(_) => "CreateDefaultSubnet",
             Self::CreateDefaultVpc(_) => "CreateDefaultVpc",
+            Self::CreateDhcpOptions(_) => "CreateDhcpOptions",
             Self::CreateInternetGateway(_) => "CreateInternetGateway",
             Self::CreateManagedPrefixList(_) => "CreateManagedPrefixList",
+            Self::CreateNetworkAcl(_) => "CreateNetworkAcl",
+            Self::CreateNetworkAclEntry(_) => "CreateNetworkAclEntry",
             Self::CreateNetworkInterface(_) => "CreateNetworkInterface",
+            Self::CreateRoute(_) => "CreateRoute",
+            Self::CreateRouteTable(_) => "CreateRouteTable",
             Self::CreateSecurityGroup(_) => "CreateSecurityGroup",
             Self::CreateSubnet(_) => "CreateSubnet",
             Self::CreateSubnetCidrReservation(_) => "CreateSubnetCidrReservation",
             Self::CreateTags(_) => "CreateTags",
             Self::CreateVpc(_) => "CreateVpc",
+            Self::CreateVpcPeeringConnection(_) => "CreateVpcPeeringConnection",
+            Self::DeleteDhcpOptions(_) => "DeleteDhcpOptions",
             Self::DeleteInternetGateway(_) => "DeleteInternetGateway",
             Self::DeleteManagedPrefixList(_) => "DeleteManagedPrefixList",
+            Self::DeleteNetworkAcl(_) => "DeleteNetworkAcl",
+            Self::DeleteNetworkAclEntry(_) => "DeleteNetworkAclEntry",
             Self::DeleteNetworkInterface(_) => "DeleteNetworkInterface",
+            Self::DeleteRoute(_) => "DeleteRoute",
+            Self::DeleteRouteTable(_) => "DeleteRouteTable",
             Self::DeleteSecurityGroup(_) => "DeleteSecurityGroup",
             Self::DeleteSubnet(_) => "DeleteSubnet",
             Self::DeleteSubnetCidrReservation(_) => "DeleteSubnetCidrReservation",
             Self::DeleteTags(_) => "DeleteTags",
             Self::DeleteVpc(_) => "DeleteVpc",
+            Self::DeleteVpcPeeringConnection(_) => "DeleteVpcPeeringConnection",
             Self::DescribeAccountAttributes(_) => "DescribeAccountAttributes",
             Self::DescribeAddresses(_) => "DescribeAddresses",
             Self::DescribeAddressesAttribute(_) => "DescribeAddressesAttribute",
             Self::DescribeAvailabilityZones(_) => "DescribeAvailabilityZones",
+            Self::DescribeDhcpOptions(_) => "DescribeDhcpOptions",
             Self::DescribeImages(_) => "DescribeImages",
             Self::DescribeInstanceAttribute(_) => "DescribeInstanceAttribute",
             Self::DescribeInstanceStatus(_) => "DescribeInstanceStatus",
@@ -334,11 +428,13 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeInternetGateways(_) => "DescribeInternetGateways",
             Self::DescribeIpv6Pools(_) => "DescribeIpv6Pools",
             Self::DescribeManagedPrefixLists(_) => "DescribeManagedPrefixLists",
+            Self::DescribeNetworkAcls(_) => "DescribeNetworkAcls",
             Self::DescribeNetworkInterfaceAttribute(_) => "DescribeNetworkInterfaceAttribute",
             Self::DescribeNetworkInterfaces(_) => "DescribeNetworkInterfaces",
             Self::DescribePrefixLists(_) => "DescribePrefixLists",
             Self::DescribePublicIpv4Pools(_) => "DescribePublicIpv4Pools",
             Self::DescribeRegions(_) => "DescribeRegions",
+            Self::DescribeRouteTables(_) => "DescribeRouteTables",
             Self::DescribeSecurityGroupReferences(_) => "DescribeSecurityGroupReferences",
             Self::DescribeSecurityGroupRules(_) => "DescribeSecurityGroupRules",
             Self::DescribeSecurityGroupVpcAssociations(_) => "DescribeSecurityGroupVpcAssociations",
@@ -347,10 +443,12 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeSubnets(_) => "DescribeSubnets",
             Self::DescribeTags(_) => "DescribeTags",
             Self::DescribeVpcAttribute(_) => "DescribeVpcAttribute",
+            Self::DescribeVpcPeeringConnections(_) => "DescribeVpcPeeringConnections",
             Self::DescribeVpcs(_) => "DescribeVpcs",
             Self::DetachInternetGateway(_) => "DetachInternetGateway",
             Self::DetachNetworkInterface(_) => "DetachNetworkInterface",
             Self::DisassociateAddress(_) => "DisassociateAddress",
+            Self::DisassociateRouteTable(_) => "DisassociateRouteTable",
             Self::DisassociateSecurityGroupVpc(_) => "DisassociateSecurityGroupVpc",
             Self::DisassociateSubnetCidrBlock(_) => "DisassociateSubnetCidrBlock",
             Self::DisassociateVpcCidrBlock(_) => "DisassociateVpcCidrBlock",
@@ -366,8 +464,14 @@ other => Err(ApiError::invalid_action(other)), }
             Self::ModifySecurityGroupRules(_) => "ModifySecurityGroupRules",
             Self::ModifySubnetAttribute(_) => "ModifySubnetAttribute",
             Self::ModifyVpcAttribute(_) => "ModifyVpcAttribute",
+            Self::ModifyVpcPeeringConnectionOptions(_) => "ModifyVpcPeeringConnectionOptions",
             Self::RebootInstances(_) => "RebootInstances",
+            Self::RejectVpcPeeringConnection(_) => "RejectVpcPeeringConnection",
             Self::ReleaseAddress(_) => "ReleaseAddress",
+            Self::ReplaceNetworkAclAssociation(_) => "ReplaceNetworkAclAssociation",
+            Self::ReplaceNetworkAclEntry(_) => "ReplaceNetworkAclEntry",
+            Self::ReplaceRoute(_) => "ReplaceRoute",
+            Self::ReplaceRouteTableAssociation(_) => "ReplaceRouteTableAssociation",
             Self::ResetAddressAttribute(_) => "ResetAddressAttribute",
             Self::ResetNetworkInterfaceAttribute(_) => "ResetNetworkInterfaceAttribute",
             Self::RestoreManagedPrefixListVersion(_) => "RestoreManagedPrefixListVersion",
@@ -392,6 +496,8 @@ other => Err(ApiError::invalid_action(other)), }
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
+    /// AcceptVpcPeeringConnection.
+    AcceptVpcPeeringConnection(Box<response::AcceptVpcPeeringConnectionResponse>),
     /// AllocateAddress.
     AllocateAddress(Box<response::AllocateAddressResponse>),
     /// AssignIpv6Addresses.
@@ -400,6 +506,10 @@ pub enum Response {
     AssignPrivateIpAddresses(Box<response::AssignPrivateIpAddressesResponse>),
     /// AssociateAddress.
     AssociateAddress(Box<response::AssociateAddressResponse>),
+    /// AssociateDhcpOptions.
+    AssociateDhcpOptions(Box<response::AssociateDhcpOptionsResponse>),
+    /// AssociateRouteTable.
+    AssociateRouteTable(Box<response::AssociateRouteTableResponse>),
     /// AssociateSecurityGroupVpc.
     AssociateSecurityGroupVpc(Box<response::AssociateSecurityGroupVpcResponse>),
     /// AssociateSubnetCidrBlock.
@@ -418,12 +528,22 @@ pub enum Response {
     CreateDefaultSubnet(Box<response::CreateDefaultSubnetResponse>),
     /// CreateDefaultVpc.
     CreateDefaultVpc(Box<response::CreateDefaultVpcResponse>),
+    /// CreateDhcpOptions.
+    CreateDhcpOptions(Box<response::CreateDhcpOptionsResponse>),
     /// CreateInternetGateway.
     CreateInternetGateway(Box<response::CreateInternetGatewayResponse>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<response::CreateManagedPrefixListResponse>),
+    /// CreateNetworkAcl.
+    CreateNetworkAcl(Box<response::CreateNetworkAclResponse>),
+    /// CreateNetworkAclEntry.
+    CreateNetworkAclEntry(Box<response::CreateNetworkAclEntryResponse>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<response::CreateNetworkInterfaceResponse>),
+    /// CreateRoute.
+    CreateRoute(Box<response::CreateRouteResponse>),
+    /// CreateRouteTable.
+    CreateRouteTable(Box<response::CreateRouteTableResponse>),
     /// CreateSecurityGroup.
     CreateSecurityGroup(Box<response::CreateSecurityGroupResponse>),
     /// CreateSubnet.
@@ -434,12 +554,24 @@ pub enum Response {
     CreateTags(Box<response::CreateTagsResponse>),
     /// CreateVpc.
     CreateVpc(Box<response::CreateVpcResponse>),
+    /// CreateVpcPeeringConnection.
+    CreateVpcPeeringConnection(Box<response::CreateVpcPeeringConnectionResponse>),
+    /// DeleteDhcpOptions.
+    DeleteDhcpOptions(Box<response::DeleteDhcpOptionsResponse>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<response::DeleteInternetGatewayResponse>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<response::DeleteManagedPrefixListResponse>),
+    /// DeleteNetworkAcl.
+    DeleteNetworkAcl(Box<response::DeleteNetworkAclResponse>),
+    /// DeleteNetworkAclEntry.
+    DeleteNetworkAclEntry(Box<response::DeleteNetworkAclEntryResponse>),
     /// DeleteNetworkInterface.
     DeleteNetworkInterface(Box<response::DeleteNetworkInterfaceResponse>),
+    /// DeleteRoute.
+    DeleteRoute(Box<response::DeleteRouteResponse>),
+    /// DeleteRouteTable.
+    DeleteRouteTable(Box<response::DeleteRouteTableResponse>),
     /// DeleteSecurityGroup.
     DeleteSecurityGroup(Box<response::DeleteSecurityGroupResponse>),
     /// DeleteSubnet.
@@ -450,6 +582,8 @@ pub enum Response {
     DeleteTags(Box<response::DeleteTagsResponse>),
     /// DeleteVpc.
     DeleteVpc(Box<response::DeleteVpcResponse>),
+    /// DeleteVpcPeeringConnection.
+    DeleteVpcPeeringConnection(Box<response::DeleteVpcPeeringConnectionResponse>),
     /// DescribeAccountAttributes.
     DescribeAccountAttributes(Box<response::DescribeAccountAttributesResponse>),
     /// DescribeAddresses.
@@ -458,6 +592,8 @@ pub enum Response {
     DescribeAddressesAttribute(Box<response::DescribeAddressesAttributeResponse>),
     /// DescribeAvailabilityZones.
     DescribeAvailabilityZones(Box<response::DescribeAvailabilityZonesResponse>),
+    /// DescribeDhcpOptions.
+    DescribeDhcpOptions(Box<response::DescribeDhcpOptionsResponse>),
     /// DescribeImages.
     DescribeImages(Box<response::DescribeImagesResponse>),
     /// DescribeInstanceAttribute.
@@ -474,6 +610,8 @@ pub enum Response {
     DescribeIpv6Pools(Box<response::DescribeIpv6PoolsResponse>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<response::DescribeManagedPrefixListsResponse>),
+    /// DescribeNetworkAcls.
+    DescribeNetworkAcls(Box<response::DescribeNetworkAclsResponse>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<response::DescribeNetworkInterfaceAttributeResponse>),
     /// DescribeNetworkInterfaces.
@@ -484,6 +622,8 @@ pub enum Response {
     DescribePublicIpv4Pools(Box<response::DescribePublicIpv4PoolsResponse>),
     /// DescribeRegions.
     DescribeRegions(Box<response::DescribeRegionsResponse>),
+    /// DescribeRouteTables.
+    DescribeRouteTables(Box<response::DescribeRouteTablesResponse>),
     /// DescribeSecurityGroupReferences.
     DescribeSecurityGroupReferences(Box<response::DescribeSecurityGroupReferencesResponse>),
     /// DescribeSecurityGroupRules.
@@ -502,6 +642,8 @@ pub enum Response {
     DescribeTags(Box<response::DescribeTagsResponse>),
     /// DescribeVpcAttribute.
     DescribeVpcAttribute(Box<response::DescribeVpcAttributeResponse>),
+    /// DescribeVpcPeeringConnections.
+    DescribeVpcPeeringConnections(Box<response::DescribeVpcPeeringConnectionsResponse>),
     /// DescribeVpcs.
     DescribeVpcs(Box<response::DescribeVpcsResponse>),
     /// DetachInternetGateway.
@@ -510,6 +652,8 @@ pub enum Response {
     DetachNetworkInterface(Box<response::DetachNetworkInterfaceResponse>),
     /// DisassociateAddress.
     DisassociateAddress(Box<response::DisassociateAddressResponse>),
+    /// DisassociateRouteTable.
+    DisassociateRouteTable(Box<response::DisassociateRouteTableResponse>),
     /// DisassociateSecurityGroupVpc.
     DisassociateSecurityGroupVpc(Box<response::DisassociateSecurityGroupVpcResponse>),
     /// DisassociateSubnetCidrBlock.
@@ -540,10 +684,22 @@ pub enum Response {
     ModifySubnetAttribute(Box<response::ModifySubnetAttributeResponse>),
     /// ModifyVpcAttribute.
     ModifyVpcAttribute(Box<response::ModifyVpcAttributeResponse>),
+    /// ModifyVpcPeeringConnectionOptions.
+    ModifyVpcPeeringConnectionOptions(Box<response::ModifyVpcPeeringConnectionOptionsResponse>),
     /// RebootInstances.
     RebootInstances(Box<response::RebootInstancesResponse>),
+    /// RejectVpcPeeringConnection.
+    RejectVpcPeeringConnection(Box<response::RejectVpcPeeringConnectionResponse>),
     /// ReleaseAddress.
     ReleaseAddress(Box<response::ReleaseAddressResponse>),
+    /// ReplaceNetworkAclAssociation.
+    ReplaceNetworkAclAssociation(Box<response::ReplaceNetworkAclAssociationResponse>),
+    /// ReplaceNetworkAclEntry.
+    ReplaceNetworkAclEntry(Box<response::ReplaceNetworkAclEntryResponse>),
+    /// ReplaceRoute.
+    ReplaceRoute(Box<response::ReplaceRouteResponse>),
+    /// ReplaceRouteTableAssociation.
+    ReplaceRouteTableAssociation(Box<response::ReplaceRouteTableAssociationResponse>),
     /// ResetAddressAttribute.
     ResetAddressAttribute(Box<response::ResetAddressAttributeResponse>),
     /// ResetNetworkInterfaceAttribute.
@@ -579,10 +735,13 @@ pub enum Response {
 impl ToXml for Response {
     fn to_xml(&self, xml: &mut Xml) {
         match self {
+            Self::AcceptVpcPeeringConnection(response) => response.to_xml(xml),
             Self::AllocateAddress(response) => response.to_xml(xml),
             Self::AssignIpv6Addresses(response) => response.to_xml(xml),
             Self::AssignPrivateIpAddresses(response) => response.to_xml(xml),
             Self::AssociateAddress(response) => response.to_xml(xml),
+            Self::AssociateDhcpOptions(response) => response.to_xml(xml),
+            Self::AssociateRouteTable(response) => response.to_xml(xml),
             Self::AssociateSecurityGroupVpc(response) => response.to_xml(xml),
             Self::AssociateSubnetCidrBlock(response) => response.to_xml(xml),
             Self::AssociateVpcCidrBlock(response) => response.to_xml(xml),
@@ -592,26 +751,39 @@ impl ToXml for Response {
             Self::AuthorizeSecurityGroupIngress(response) => response.to_xml(xml),
             Self::CreateDefaultSubnet(response) => response.to_xml(xml),
             Self::CreateDefaultVpc(response) => response.to_xml(xml),
+            Self::CreateDhcpOptions(response) => response.to_xml(xml),
             Self::CreateInternetGateway(response) => response.to_xml(xml),
             Self::CreateManagedPrefixList(response) => response.to_xml(xml),
+            Self::CreateNetworkAcl(response) => response.to_xml(xml),
+            Self::CreateNetworkAclEntry(response) => response.to_xml(xml),
             Self::CreateNetworkInterface(response) => response.to_xml(xml),
+            Self::CreateRoute(response) => response.to_xml(xml),
+            Self::CreateRouteTable(response) => response.to_xml(xml),
             Self::CreateSecurityGroup(response) => response.to_xml(xml),
             Self::CreateSubnet(response) => response.to_xml(xml),
             Self::CreateSubnetCidrReservation(response) => response.to_xml(xml),
             Self::CreateTags(response) => response.to_xml(xml),
             Self::CreateVpc(response) => response.to_xml(xml),
+            Self::CreateVpcPeeringConnection(response) => response.to_xml(xml),
+            Self::DeleteDhcpOptions(response) => response.to_xml(xml),
             Self::DeleteInternetGateway(response) => response.to_xml(xml),
             Self::DeleteManagedPrefixList(response) => response.to_xml(xml),
+            Self::DeleteNetworkAcl(response) => response.to_xml(xml),
+            Self::DeleteNetworkAclEntry(response) => response.to_xml(xml),
             Self::DeleteNetworkInterface(response) => response.to_xml(xml),
+            Self::DeleteRoute(response) => response.to_xml(xml),
+            Self::DeleteRouteTable(response) => response.to_xml(xml),
             Self::DeleteSecurityGroup(response) => response.to_xml(xml),
             Self::DeleteSubnet(response) => response.to_xml(xml),
             Self::DeleteSubnetCidrReservation(response) => response.to_xml(xml),
             Self::DeleteTags(response) => response.to_xml(xml),
             Self::DeleteVpc(response) => response.to_xml(xml),
+            Self::DeleteVpcPeeringConnection(response) => response.to_xml(xml),
             Self::DescribeAccountAttributes(response) => response.to_xml(xml),
             Self::DescribeAddresses(response) => response.to_xml(xml),
             Self::DescribeAddressesAttribute(response) => response.to_xml(xml),
             Self::DescribeAvailabilityZones(response) => response.to_xml(xml),
+            Self::DescribeDhcpOptions(response) => response.to_xml(xml),
             Self::DescribeImages(response) => response.to_xml(xml),
             Self::DescribeInstanceAttribute(response) => response.to_xml(xml),
             Self::DescribeInstanceStatus(response) => response.to_xml(xml),
@@ -620,11 +792,13 @@ impl ToXml for Response {
             Self::DescribeInternetGateways(response) => response.to_xml(xml),
             Self::DescribeIpv6Pools(response) => response.to_xml(xml),
             Self::DescribeManagedPrefixLists(response) => response.to_xml(xml),
+            Self::DescribeNetworkAcls(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaces(response) => response.to_xml(xml),
             Self::DescribePrefixLists(response) => response.to_xml(xml),
             Self::DescribePublicIpv4Pools(response) => response.to_xml(xml),
             Self::DescribeRegions(response) => response.to_xml(xml),
+            Self::DescribeRouteTables(response) => response.to_xml(xml),
             Self::DescribeSecurityGroupReferences(response) => response.to_xml(xml),
             Self::DescribeSecurityGroupRules(response) => response.to_xml(xml),
             Self::DescribeSecurityGroupVpcAssociations(response) => response.to_xml(xml),
@@ -633,10 +807,12 @@ impl ToXml for Response {
             Self::DescribeSubnets(response) => response.to_xml(xml),
             Self::DescribeTags(response) => response.to_xml(xml),
             Self::DescribeVpcAttribute(response) => response.to_xml(xml),
+            Self::DescribeVpcPeeringConnections(response) => response.to_xml(xml),
             Self::DescribeVpcs(response) => response.to_xml(xml),
             Self::DetachInternetGateway(response) => response.to_xml(xml),
             Self::DetachNetworkInterface(response) => response.to_xml(xml),
             Self::DisassociateAddress(response) => response.to_xml(xml),
+            Self::DisassociateRouteTable(response) => response.to_xml(xml),
             Self::DisassociateSecurityGroupVpc(response) => response.to_xml(xml),
             Self::DisassociateSubnetCidrBlock(response) => response.to_xml(xml),
             Self::DisassociateVpcCidrBlock(response) => response.to_xml(xml),
@@ -652,8 +828,14 @@ impl ToXml for Response {
             Self::ModifySecurityGroupRules(response) => response.to_xml(xml),
             Self::ModifySubnetAttribute(response) => response.to_xml(xml),
             Self::ModifyVpcAttribute(response) => response.to_xml(xml),
+            Self::ModifyVpcPeeringConnectionOptions(response) => response.to_xml(xml),
             Self::RebootInstances(response) => response.to_xml(xml),
+            Self::RejectVpcPeeringConnection(response) => response.to_xml(xml),
             Self::ReleaseAddress(response) => response.to_xml(xml),
+            Self::ReplaceNetworkAclAssociation(response) => response.to_xml(xml),
+            Self::ReplaceNetworkAclEntry(response) => response.to_xml(xml),
+            Self::ReplaceRoute(response) => response.to_xml(xml),
+            Self::ReplaceRouteTableAssociation(response) => response.to_xml(xml),
             Self::ResetAddressAttribute(response) => response.to_xml(xml),
             Self::ResetNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::RestoreManagedPrefixListVersion(response) => response.to_xml(xml),
@@ -668,6 +850,12 @@ impl ToXml for Response {
             Self::UpdateSecurityGroupRuleDescriptionsEgress(response) => response.to_xml(xml),
             Self::UpdateSecurityGroupRuleDescriptionsIngress(response) => response.to_xml(xml),
         }
+    }
+}
+
+impl From<response::AcceptVpcPeeringConnectionResponse> for Response {
+    fn from(response: response::AcceptVpcPeeringConnectionResponse) -> Self {
+        Self::AcceptVpcPeeringConnection(Box::new(response))
     }
 }
 
@@ -692,6 +880,18 @@ impl From<response::AssignPrivateIpAddressesResponse> for Response {
 impl From<response::AssociateAddressResponse> for Response {
     fn from(response: response::AssociateAddressResponse) -> Self {
         Self::AssociateAddress(Box::new(response))
+    }
+}
+
+impl From<response::AssociateDhcpOptionsResponse> for Response {
+    fn from(response: response::AssociateDhcpOptionsResponse) -> Self {
+        Self::AssociateDhcpOptions(Box::new(response))
+    }
+}
+
+impl From<response::AssociateRouteTableResponse> for Response {
+    fn from(response: response::AssociateRouteTableResponse) -> Self {
+        Self::AssociateRouteTable(Box::new(response))
     }
 }
 
@@ -749,6 +949,12 @@ impl From<response::CreateDefaultVpcResponse> for Response {
     }
 }
 
+impl From<response::CreateDhcpOptionsResponse> for Response {
+    fn from(response: response::CreateDhcpOptionsResponse) -> Self {
+        Self::CreateDhcpOptions(Box::new(response))
+    }
+}
+
 impl From<response::CreateInternetGatewayResponse> for Response {
     fn from(response: response::CreateInternetGatewayResponse) -> Self {
         Self::CreateInternetGateway(Box::new(response))
@@ -761,9 +967,33 @@ impl From<response::CreateManagedPrefixListResponse> for Response {
     }
 }
 
+impl From<response::CreateNetworkAclResponse> for Response {
+    fn from(response: response::CreateNetworkAclResponse) -> Self {
+        Self::CreateNetworkAcl(Box::new(response))
+    }
+}
+
+impl From<response::CreateNetworkAclEntryResponse> for Response {
+    fn from(response: response::CreateNetworkAclEntryResponse) -> Self {
+        Self::CreateNetworkAclEntry(Box::new(response))
+    }
+}
+
 impl From<response::CreateNetworkInterfaceResponse> for Response {
     fn from(response: response::CreateNetworkInterfaceResponse) -> Self {
         Self::CreateNetworkInterface(Box::new(response))
+    }
+}
+
+impl From<response::CreateRouteResponse> for Response {
+    fn from(response: response::CreateRouteResponse) -> Self {
+        Self::CreateRoute(Box::new(response))
+    }
+}
+
+impl From<response::CreateRouteTableResponse> for Response {
+    fn from(response: response::CreateRouteTableResponse) -> Self {
+        Self::CreateRouteTable(Box::new(response))
     }
 }
 
@@ -797,6 +1027,18 @@ impl From<response::CreateVpcResponse> for Response {
     }
 }
 
+impl From<response::CreateVpcPeeringConnectionResponse> for Response {
+    fn from(response: response::CreateVpcPeeringConnectionResponse) -> Self {
+        Self::CreateVpcPeeringConnection(Box::new(response))
+    }
+}
+
+impl From<response::DeleteDhcpOptionsResponse> for Response {
+    fn from(response: response::DeleteDhcpOptionsResponse) -> Self {
+        Self::DeleteDhcpOptions(Box::new(response))
+    }
+}
+
 impl From<response::DeleteInternetGatewayResponse> for Response {
     fn from(response: response::DeleteInternetGatewayResponse) -> Self {
         Self::DeleteInternetGateway(Box::new(response))
@@ -809,9 +1051,33 @@ impl From<response::DeleteManagedPrefixListResponse> for Response {
     }
 }
 
+impl From<response::DeleteNetworkAclResponse> for Response {
+    fn from(response: response::DeleteNetworkAclResponse) -> Self {
+        Self::DeleteNetworkAcl(Box::new(response))
+    }
+}
+
+impl From<response::DeleteNetworkAclEntryResponse> for Response {
+    fn from(response: response::DeleteNetworkAclEntryResponse) -> Self {
+        Self::DeleteNetworkAclEntry(Box::new(response))
+    }
+}
+
 impl From<response::DeleteNetworkInterfaceResponse> for Response {
     fn from(response: response::DeleteNetworkInterfaceResponse) -> Self {
         Self::DeleteNetworkInterface(Box::new(response))
+    }
+}
+
+impl From<response::DeleteRouteResponse> for Response {
+    fn from(response: response::DeleteRouteResponse) -> Self {
+        Self::DeleteRoute(Box::new(response))
+    }
+}
+
+impl From<response::DeleteRouteTableResponse> for Response {
+    fn from(response: response::DeleteRouteTableResponse) -> Self {
+        Self::DeleteRouteTable(Box::new(response))
     }
 }
 
@@ -845,6 +1111,12 @@ impl From<response::DeleteVpcResponse> for Response {
     }
 }
 
+impl From<response::DeleteVpcPeeringConnectionResponse> for Response {
+    fn from(response: response::DeleteVpcPeeringConnectionResponse) -> Self {
+        Self::DeleteVpcPeeringConnection(Box::new(response))
+    }
+}
+
 impl From<response::DescribeAccountAttributesResponse> for Response {
     fn from(response: response::DescribeAccountAttributesResponse) -> Self {
         Self::DescribeAccountAttributes(Box::new(response))
@@ -866,6 +1138,12 @@ impl From<response::DescribeAddressesAttributeResponse> for Response {
 impl From<response::DescribeAvailabilityZonesResponse> for Response {
     fn from(response: response::DescribeAvailabilityZonesResponse) -> Self {
         Self::DescribeAvailabilityZones(Box::new(response))
+    }
+}
+
+impl From<response::DescribeDhcpOptionsResponse> for Response {
+    fn from(response: response::DescribeDhcpOptionsResponse) -> Self {
+        Self::DescribeDhcpOptions(Box::new(response))
     }
 }
 
@@ -917,6 +1195,12 @@ impl From<response::DescribeManagedPrefixListsResponse> for Response {
     }
 }
 
+impl From<response::DescribeNetworkAclsResponse> for Response {
+    fn from(response: response::DescribeNetworkAclsResponse) -> Self {
+        Self::DescribeNetworkAcls(Box::new(response))
+    }
+}
+
 impl From<response::DescribeNetworkInterfaceAttributeResponse> for Response {
     fn from(response: response::DescribeNetworkInterfaceAttributeResponse) -> Self {
         Self::DescribeNetworkInterfaceAttribute(Box::new(response))
@@ -944,6 +1228,12 @@ impl From<response::DescribePublicIpv4PoolsResponse> for Response {
 impl From<response::DescribeRegionsResponse> for Response {
     fn from(response: response::DescribeRegionsResponse) -> Self {
         Self::DescribeRegions(Box::new(response))
+    }
+}
+
+impl From<response::DescribeRouteTablesResponse> for Response {
+    fn from(response: response::DescribeRouteTablesResponse) -> Self {
+        Self::DescribeRouteTables(Box::new(response))
     }
 }
 
@@ -995,6 +1285,12 @@ impl From<response::DescribeVpcAttributeResponse> for Response {
     }
 }
 
+impl From<response::DescribeVpcPeeringConnectionsResponse> for Response {
+    fn from(response: response::DescribeVpcPeeringConnectionsResponse) -> Self {
+        Self::DescribeVpcPeeringConnections(Box::new(response))
+    }
+}
+
 impl From<response::DescribeVpcsResponse> for Response {
     fn from(response: response::DescribeVpcsResponse) -> Self {
         Self::DescribeVpcs(Box::new(response))
@@ -1016,6 +1312,12 @@ impl From<response::DetachNetworkInterfaceResponse> for Response {
 impl From<response::DisassociateAddressResponse> for Response {
     fn from(response: response::DisassociateAddressResponse) -> Self {
         Self::DisassociateAddress(Box::new(response))
+    }
+}
+
+impl From<response::DisassociateRouteTableResponse> for Response {
+    fn from(response: response::DisassociateRouteTableResponse) -> Self {
+        Self::DisassociateRouteTable(Box::new(response))
     }
 }
 
@@ -1109,15 +1411,51 @@ impl From<response::ModifyVpcAttributeResponse> for Response {
     }
 }
 
+impl From<response::ModifyVpcPeeringConnectionOptionsResponse> for Response {
+    fn from(response: response::ModifyVpcPeeringConnectionOptionsResponse) -> Self {
+        Self::ModifyVpcPeeringConnectionOptions(Box::new(response))
+    }
+}
+
 impl From<response::RebootInstancesResponse> for Response {
     fn from(response: response::RebootInstancesResponse) -> Self {
         Self::RebootInstances(Box::new(response))
     }
 }
 
+impl From<response::RejectVpcPeeringConnectionResponse> for Response {
+    fn from(response: response::RejectVpcPeeringConnectionResponse) -> Self {
+        Self::RejectVpcPeeringConnection(Box::new(response))
+    }
+}
+
 impl From<response::ReleaseAddressResponse> for Response {
     fn from(response: response::ReleaseAddressResponse) -> Self {
         Self::ReleaseAddress(Box::new(response))
+    }
+}
+
+impl From<response::ReplaceNetworkAclAssociationResponse> for Response {
+    fn from(response: response::ReplaceNetworkAclAssociationResponse) -> Self {
+        Self::ReplaceNetworkAclAssociation(Box::new(response))
+    }
+}
+
+impl From<response::ReplaceNetworkAclEntryResponse> for Response {
+    fn from(response: response::ReplaceNetworkAclEntryResponse) -> Self {
+        Self::ReplaceNetworkAclEntry(Box::new(response))
+    }
+}
+
+impl From<response::ReplaceRouteResponse> for Response {
+    fn from(response: response::ReplaceRouteResponse) -> Self {
+        Self::ReplaceRoute(Box::new(response))
+    }
+}
+
+impl From<response::ReplaceRouteTableAssociationResponse> for Response {
+    fn from(response: response::ReplaceRouteTableAssociationResponse) -> Self {
+        Self::ReplaceRouteTableAssociation(Box::new(response))
     }
 }
 
@@ -1201,10 +1539,13 @@ impl From<response::UpdateSecurityGroupRuleDescriptionsIngressResponse> for Resp
 
 /// The operations, by name.
 pub static OPERATIONS: &[&str] = &[
+    "AcceptVpcPeeringConnection",
     "AllocateAddress",
     "AssignIpv6Addresses",
     "AssignPrivateIpAddresses",
     "AssociateAddress",
+    "AssociateDhcpOptions",
+    "AssociateRouteTable",
     "AssociateSecurityGroupVpc",
     "AssociateSubnetCidrBlock",
     "AssociateVpcCidrBlock",
@@ -1214,26 +1555,39 @@ pub static OPERATIONS: &[&str] = &[
     "AuthorizeSecurityGroupIngress",
     "CreateDefaultSubnet",
     "CreateDefaultVpc",
+    "CreateDhcpOptions",
     "CreateInternetGateway",
     "CreateManagedPrefixList",
+    "CreateNetworkAcl",
+    "CreateNetworkAclEntry",
     "CreateNetworkInterface",
+    "CreateRoute",
+    "CreateRouteTable",
     "CreateSecurityGroup",
     "CreateSubnet",
     "CreateSubnetCidrReservation",
     "CreateTags",
     "CreateVpc",
+    "CreateVpcPeeringConnection",
+    "DeleteDhcpOptions",
     "DeleteInternetGateway",
     "DeleteManagedPrefixList",
+    "DeleteNetworkAcl",
+    "DeleteNetworkAclEntry",
     "DeleteNetworkInterface",
+    "DeleteRoute",
+    "DeleteRouteTable",
     "DeleteSecurityGroup",
     "DeleteSubnet",
     "DeleteSubnetCidrReservation",
     "DeleteTags",
     "DeleteVpc",
+    "DeleteVpcPeeringConnection",
     "DescribeAccountAttributes",
     "DescribeAddresses",
     "DescribeAddressesAttribute",
     "DescribeAvailabilityZones",
+    "DescribeDhcpOptions",
     "DescribeImages",
     "DescribeInstanceAttribute",
     "DescribeInstanceStatus",
@@ -1242,11 +1596,13 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeInternetGateways",
     "DescribeIpv6Pools",
     "DescribeManagedPrefixLists",
+    "DescribeNetworkAcls",
     "DescribeNetworkInterfaceAttribute",
     "DescribeNetworkInterfaces",
     "DescribePrefixLists",
     "DescribePublicIpv4Pools",
     "DescribeRegions",
+    "DescribeRouteTables",
     "DescribeSecurityGroupReferences",
     "DescribeSecurityGroupRules",
     "DescribeSecurityGroupVpcAssociations",
@@ -1255,10 +1611,12 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeSubnets",
     "DescribeTags",
     "DescribeVpcAttribute",
+    "DescribeVpcPeeringConnections",
     "DescribeVpcs",
     "DetachInternetGateway",
     "DetachNetworkInterface",
     "DisassociateAddress",
+    "DisassociateRouteTable",
     "DisassociateSecurityGroupVpc",
     "DisassociateSubnetCidrBlock",
     "DisassociateVpcCidrBlock",
@@ -1274,8 +1632,14 @@ pub static OPERATIONS: &[&str] = &[
     "ModifySecurityGroupRules",
     "ModifySubnetAttribute",
     "ModifyVpcAttribute",
+    "ModifyVpcPeeringConnectionOptions",
     "RebootInstances",
+    "RejectVpcPeeringConnection",
     "ReleaseAddress",
+    "ReplaceNetworkAclAssociation",
+    "ReplaceNetworkAclEntry",
+    "ReplaceRoute",
+    "ReplaceRouteTableAssociation",
     "ResetAddressAttribute",
     "ResetNetworkInterfaceAttribute",
     "RestoreManagedPrefixListVersion",
@@ -1301,7 +1665,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AcceptTransitGatewayPeeringAttachment",
     "AcceptTransitGatewayVpcAttachment",
     "AcceptVpcEndpointConnections",
-    "AcceptVpcPeeringConnection",
     "AdvertiseByoipCidr",
     "AllocateHosts",
     "AllocateIpamPoolCidr",
@@ -1309,7 +1672,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AssignPrivateNatGatewayAddress",
     "AssociateCapacityReservationBillingOwner",
     "AssociateClientVpnTargetNetwork",
-    "AssociateDhcpOptions",
     "AssociateEnclaveCertificateIamRole",
     "AssociateIamInstanceProfile",
     "AssociateInstanceEventWindow",
@@ -1317,7 +1679,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AssociateIpamResourceDiscovery",
     "AssociateNatGatewayAddress",
     "AssociateRouteServer",
-    "AssociateRouteTable",
     "AssociateTransitGatewayMulticastDomain",
     "AssociateTransitGatewayPolicyTable",
     "AssociateTransitGatewayRouteTable",
@@ -1355,7 +1716,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateCoipPool",
     "CreateCustomerGateway",
     "CreateDelegateMacVolumeOwnershipTask",
-    "CreateDhcpOptions",
     "CreateEgressOnlyInternetGateway",
     "CreateFleet",
     "CreateFlowLogs",
@@ -1385,8 +1745,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateLocalGatewayVirtualInterfaceGroup",
     "CreateMacSystemIntegrityProtectionModificationTask",
     "CreateNatGateway",
-    "CreateNetworkAcl",
-    "CreateNetworkAclEntry",
     "CreateNetworkInsightsAccessScope",
     "CreateNetworkInsightsPath",
     "CreateNetworkInterfacePermission",
@@ -1395,11 +1753,9 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateReplaceRootVolumeTask",
     "CreateReservedInstancesListing",
     "CreateRestoreImageTask",
-    "CreateRoute",
     "CreateRouteServer",
     "CreateRouteServerEndpoint",
     "CreateRouteServerPeer",
-    "CreateRouteTable",
     "CreateSecondaryNetwork",
     "CreateSecondarySubnet",
     "CreateSnapshot",
@@ -1433,7 +1789,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateVpcEndpoint",
     "CreateVpcEndpointConnectionNotification",
     "CreateVpcEndpointServiceConfiguration",
-    "CreateVpcPeeringConnection",
     "CreateVpnConcentrator",
     "CreateVpnConnection",
     "CreateVpnConnectionRoute",
@@ -1445,7 +1800,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteCoipCidr",
     "DeleteCoipPool",
     "DeleteCustomerGateway",
-    "DeleteDhcpOptions",
     "DeleteEgressOnlyInternetGateway",
     "DeleteFleets",
     "DeleteFlowLogs",
@@ -1471,8 +1825,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteLocalGatewayVirtualInterface",
     "DeleteLocalGatewayVirtualInterfaceGroup",
     "DeleteNatGateway",
-    "DeleteNetworkAcl",
-    "DeleteNetworkAclEntry",
     "DeleteNetworkInsightsAccessScope",
     "DeleteNetworkInsightsAccessScopeAnalysis",
     "DeleteNetworkInsightsAnalysis",
@@ -1481,11 +1833,9 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeletePlacementGroup",
     "DeletePublicIpv4Pool",
     "DeleteQueuedReservedInstances",
-    "DeleteRoute",
     "DeleteRouteServer",
     "DeleteRouteServerEndpoint",
     "DeleteRouteServerPeer",
-    "DeleteRouteTable",
     "DeleteSecondaryNetwork",
     "DeleteSecondarySubnet",
     "DeleteSnapshot",
@@ -1518,7 +1868,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteVpcEndpointConnectionNotifications",
     "DeleteVpcEndpointServiceConfigurations",
     "DeleteVpcEndpoints",
-    "DeleteVpcPeeringConnection",
     "DeleteVpnConcentrator",
     "DeleteVpnConnection",
     "DeleteVpnConnectionRoute",
@@ -1557,7 +1906,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeConversionTasks",
     "DescribeCustomerGateways",
     "DescribeDeclarativePoliciesReports",
-    "DescribeDhcpOptions",
     "DescribeEgressOnlyInternetGateways",
     "DescribeElasticGpus",
     "DescribeExportImageTasks",
@@ -1616,7 +1964,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeMacModificationTasks",
     "DescribeMovingAddresses",
     "DescribeNatGateways",
-    "DescribeNetworkAcls",
     "DescribeNetworkInsightsAccessScopeAnalyses",
     "DescribeNetworkInsightsAccessScopes",
     "DescribeNetworkInsightsAnalyses",
@@ -1633,7 +1980,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeRouteServerEndpoints",
     "DescribeRouteServerPeers",
     "DescribeRouteServers",
-    "DescribeRouteTables",
     "DescribeScheduledInstanceAvailability",
     "DescribeScheduledInstances",
     "DescribeSecondaryInterfaces",
@@ -1687,7 +2033,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeVpcEndpointServicePermissions",
     "DescribeVpcEndpointServices",
     "DescribeVpcEndpoints",
-    "DescribeVpcPeeringConnections",
     "DescribeVpnConcentrators",
     "DescribeVpnConnections",
     "DescribeVpnGateways",
@@ -1725,7 +2070,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DisassociateIpamResourceDiscovery",
     "DisassociateNatGatewayAddress",
     "DisassociateRouteServer",
-    "DisassociateRouteTable",
     "DisassociateTransitGatewayMulticastDomain",
     "DisassociateTransitGatewayPolicyTable",
     "DisassociateTransitGatewayRouteTable",
@@ -1899,7 +2243,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifyVpcEndpointServiceConfiguration",
     "ModifyVpcEndpointServicePayerResponsibility",
     "ModifyVpcEndpointServicePermissions",
-    "ModifyVpcPeeringConnectionOptions",
     "ModifyVpcTenancy",
     "ModifyVpnConnection",
     "ModifyVpnConnectionOptions",
@@ -1928,15 +2271,10 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "RejectTransitGatewayPeeringAttachment",
     "RejectTransitGatewayVpcAttachment",
     "RejectVpcEndpointConnections",
-    "RejectVpcPeeringConnection",
     "ReleaseHosts",
     "ReleaseIpamPoolAllocation",
     "ReplaceIamInstanceProfileAssociation",
     "ReplaceImageCriteriaInAllowedImagesSettings",
-    "ReplaceNetworkAclAssociation",
-    "ReplaceNetworkAclEntry",
-    "ReplaceRoute",
-    "ReplaceRouteTableAssociation",
     "ReplaceTransitGatewayRoute",
     "ReplaceVpnTunnel",
     "ReportInstanceStatus",
