@@ -135,7 +135,7 @@ fn any_block(draft: &mut Draft<'_>) -> Result<Ipv6Net, Error> {
     let tries = u128::try_from(taken.len()).unwrap_or(u128::MAX);
     let base = u128::from(pool.network());
     (0..=tries.min(count - 1))
-        .map(|step| base + ((start + step) % count << (128 - BLOCK_PREFIX)))
+        .map(|step| base + (((start + step) % count) << (128 - BLOCK_PREFIX)))
         .map(Ipv6Addr::from)
         .find(|base| !taken.contains_key(&IpAddr::V6(*base)))
         .map(|base| Ipv6Net::new_assert(base, BLOCK_PREFIX))
