@@ -11,6 +11,7 @@ use crate::{
     journey::Journey,
     owner::{owner, pool},
     reason::Reason,
+    stage::route::deliver,
     table::{EndpointKey, OUTSIDE, Pool},
     tables::Tables,
 };
@@ -73,7 +74,8 @@ pub(crate) fn from_outside<T: Tables>(tables: &T, scratch: &mut Scratch) -> Resu
     if pool(tables, &scratch.packet.source).is_some_and(|pool| pool.flags & Pool::HOST == 0) {
         return Err(Reason::OutsideSource);
     }
-    beyond(tables, scratch)
+    beyond(tables, scratch)?;
+    deliver(tables, scratch)
 }
 
 /// Goes on from the internet: in again to a VPC of this installation, or to the outside.
