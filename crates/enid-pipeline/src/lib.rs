@@ -323,11 +323,7 @@ fn carry_on<F: Frame>(frame: &mut F, scratch: &mut Scratch) -> Result<(), Reason
 
 /// The stages of a miss: both gates, each with its own verdict, and the network ACLs between them.
 #[inline(never)]
-fn judge<T: Tables, F: Frame>(
-    tables: &T,
-    frame: &mut F,
-    scratch: &mut Scratch,
-) -> Result<(), Reason> {
+fn judge<T: Tables, F: Frame>(tables: &T, frame: &F, scratch: &mut Scratch) -> Result<(), Reason> {
     scratch.known();
     spoof_guard::check(tables, scratch)?;
     scratch.carried.keep_for_source(scratch.source_eni);
@@ -348,7 +344,7 @@ fn judge<T: Tables, F: Frame>(
 #[inline(never)]
 fn judge_outside<T: Tables, F: Frame>(
     tables: &T,
-    frame: &mut F,
+    frame: &F,
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
     scratch.known();

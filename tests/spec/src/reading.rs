@@ -250,7 +250,7 @@ impl Reading {
             seen: seen_source(seen, case.tuple.protocol),
         };
         let (trip, end) = Trip::of(question);
-        let receiver = end.ok().or(trip.remote.map(End::Eni));
+        let receiver = end.ok().or_else(|| trip.remote.map(End::Eni));
         if quoted.is_some() || known.is_none() && self.is_related(&case, receiver) {
             acls(region, &trip)?;
             end?;

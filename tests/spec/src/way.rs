@@ -76,13 +76,13 @@ impl<'a> Trip<'a> {
             nat_public: None,
         };
         let end = match asked.sender {
-            Sender::Eni(eni) => trip.from_eni(eni),
-            Sender::Outside => trip.from_outside(),
+            Sender::Eni(eni) => trip.begin_at(eni),
+            Sender::Outside => trip.begin_outside(),
         };
         (trip, end)
     }
 
-    fn from_eni(&mut self, sender: &'a Eni) -> Result<End<'a>, Reason> {
+    fn begin_at(&mut self, sender: &'a Eni) -> Result<End<'a>, Reason> {
         let region = self.asked.region;
         let subnet = region.subnet_of(sender);
         let is_to_router = self.asked.to_mac == subnet.router_mac();
@@ -123,7 +123,7 @@ impl<'a> Trip<'a> {
         self.route(sender.subnet, true)
     }
 
-    fn from_outside(&mut self) -> Result<End<'a>, Reason> {
+    fn begin_outside(&mut self) -> Result<End<'a>, Reason> {
         let source = self.tuple.source;
         if source.is_no_source() || source.is_link_local() {
             return Err(Reason::SourceAddress);
@@ -177,7 +177,9 @@ impl<'a> Trip<'a> {
         let region = self.asked.region;
         let owner = region.owner(vpc, self.tuple.target);
         let nat = region.nat_at(vpc, self.tuple.target);
-        let to = owner.map(|eni| eni.subnet).or(nat.map(|nat| nat.subnet));
+        let to = owner
+            .map(|eni| eni.subnet)
+            .or_else(|| nat.map(|nat| nat.subnet));
         if let Some(from) = from
             && to != Some(from)
         {

@@ -41,12 +41,15 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
     } = scratch;
     // The answer to the packet as it came: what answers go on as.
     let back = key.reversed(key.ifindex);
-    let new = back.map_or(Translation::default(), |back| Translation {
-        source: back.source.v4_octets(),
-        target: back.target.v4_octets(),
-        source_port: back.source_port,
-        target_port: back.target_port,
-    });
+    let new = match back {
+        Some(back) => Translation {
+            source: back.source.v4_octets(),
+            target: back.target.v4_octets(),
+            source_port: back.source_port,
+            target_port: back.target_port,
+        },
+        None => Translation::default(),
+    };
     let mut flags = swapped(tracked_bits(scratch.egress, scratch.ingress));
     if is_translated {
         flags |= flag::TRANSLATED;

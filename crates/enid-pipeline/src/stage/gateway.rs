@@ -350,7 +350,7 @@ mod tests {
             let macs = if inward { (far, near) } else { (mac, router) };
             packet.macs(macs.0, macs.1).frame()
         };
-        let out = frame(v6(0xa), far, query(), false);
+        let mut out = frame(v6(0xa), far, query(), false);
         assert_eq!(
             world.send(A, &mut out.clone(), &Change::opened(2, 48)),
             SENT_OUT
@@ -375,10 +375,7 @@ mod tests {
         };
         let block = world.memory.tables.pools.get_mut(&key);
         block.expect("the VPC's block").flags = 0;
-        assert_eq!(
-            world.send(A, &mut out.clone(), &Change::opened(2, 48)),
-            SENT_OUT
-        );
+        assert_eq!(world.send(A, &mut out, &Change::opened(2, 48)), SENT_OUT);
         let mut answer = frame(far, v6(0xa), reply(), true);
         assert_eq!(world.send_in(&mut answer, &Change::carried(48)), forward(A));
         let mut asked = frame(far, v6(0xa), Transport::Udp { from: 8, to: 9 }, true);
