@@ -16,15 +16,18 @@ use syn::visit::{self, Visit};
 const CRATES: [&str; 2] = ["crates/enid-api/src/ec2", "crates/enid-control/src"];
 /// Where each operation has its handler.
 const HANDLERS: &str = "crates/enid-api/src/ec2/mod.rs";
-/// Where each error has its code.
-const ERRORS: &str = "crates/enid-control/src/error.rs";
+/// The errors of the control plane, and where each has its code.
+const ERRORS: [(&str, &str); 2] = [
+    ("Error", "crates/enid-control/src/error.rs"),
+    ("RoutingError", "crates/enid-control/src/error/routing.rs"),
+];
 /// Errors of the control plane that any operation can say.
 const EVERYWHERE: [&str; 5] = [
-    "DryRun",
-    "NotEnforced",
-    "StoreFull",
-    "StoreStopped",
-    "TooManyRivals",
+    "Error::DryRun",
+    "Error::NotEnforced",
+    "Error::StoreFull",
+    "Error::StoreStopped",
+    "Error::TooManyRivals",
 ];
 
 /// The functions of the two crates, by name.
@@ -36,6 +39,7 @@ pub(crate) struct Source {
     /// File and name of types that have methods there.
     types: BTreeSet<(String, String)>,
     handlers: BTreeMap<String, (Vec<String>, String)>,
+    /// By `Error::Name`.
     codes: BTreeMap<String, String>,
 }
 
@@ -102,13 +106,18 @@ impl Source {
         }
         let text =
             |path| fs::read_to_string(root.join(path)).with_context(|| format!("read {path}"));
+        let mut codes = BTreeMap::new();
+        for (of, path) in ERRORS {
+            let read = self::codes(&text(path)?).into_iter();
+            codes.extend(read.map(|(name, code)| (format!("{of}::{name}"), code)));
+        }
         Ok(Self {
             functions,
             by_name,
             imports,
             types,
             handlers: handlers(&text(HANDLERS)?),
-            codes: codes(&text(ERRORS)?),
+            codes,
         })
     }
 
@@ -326,8 +335,10 @@ impl Visit<'_> for Mentions {
             .map(|segment| segment.ident.to_string());
         if let Some(last) = segments.next() {
             let qualifier = segments.next();
-            if qualifier.as_deref() == Some("Error") {
-                self.errors.insert(last.clone());
+            if let Some(of) = qualifier.as_deref()
+                && ERRORS.iter().any(|(error, _)| *error == of)
+            {
+                self.errors.insert(format!("{of}::{last}"));
             }
             if qualifier.as_deref() == Some("Filters") && last == "compile" {
                 self.compiles_filters = true;
@@ -500,6 +511,8 @@ mod tests {
         let delete = source.reached("DeleteVpc");
         assert!(delete.errors.contains("DependencyViolation"));
         assert!(!delete.errors.contains("AttachmentLimitExceeded"));
+        let route = source.reached("CreateRoute");
+        assert!(route.errors.contains("RouteAlreadyExists"));
         assert!(
             source
                 .reached("CreateNetworkInterface")

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use enid_model::state::RegionState;
 use enid_model::time::Clock;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
@@ -284,7 +285,7 @@ impl FrontDoor {
                     throttle.take(&context, operation, form.params(), now)?;
                 }
                 if let Some(permissions) = &context.permissions {
-                    let region = self.ec2.control().read(&context.caller()).await?;
+                    let region = self.known(&context, operation).await?;
                     let params = form.params();
                     authorize::ec2(permissions, &context, operation, params, &region)?;
                 }
@@ -315,6 +316,21 @@ impl FrontDoor {
                 Ok(dialect.success(operation, &response, &id))
             }
         }
+    }
+
+    /// The region as a policy may ask about it. A request that may be refused does not bring it to
+    /// life; only where a launch would end up cannot be told otherwise.
+    async fn known(
+        &self,
+        context: &Context,
+        operation: &str,
+    ) -> Result<Arc<RegionState>, ApiError> {
+        let (control, caller) = (self.ec2.control(), context.caller());
+        if operation == "RunInstances" {
+            return Ok(control.read(&caller).await?);
+        }
+        let state = control.store().state();
+        Ok(state.region(&caller.scope()).cloned().unwrap_or_default())
     }
 
     async fn admin(&self, parts: &Parts, path: &str, body: &[u8]) -> AdminResponse {

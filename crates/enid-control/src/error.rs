@@ -12,34 +12,55 @@ use enid_model::id::{
 };
 
 macro_rules! errors {
-    ($(
-        $(#[$doc:meta])*
-        $name:ident $({ $($field:ident: $type:ty),* $(,)? })? => $code:literal, $text:literal;
-    )*) => {
-        /// Why an operation was not done. Nothing has changed.
+    (
+        $(#[$error_doc:meta])*
+        enum $error:ident $({ $($(#[$part_doc:meta])* $part:ident,)* })?
+        $(
+            $(#[$doc:meta])*
+            $name:ident $({ $($field:ident: $type:ty),* $(,)? })? => $code:literal, $text:literal;
+        )*
+    ) => {
+        $(#[$error_doc])*
         #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-        pub enum Error {$(
-            $(#[$doc])*
-            #[error($text)]
-            #[allow(missing_docs, reason = "the fields are what the message names")]
-            $name $({ $($field: $type),* })?,
-        )*}
+        pub enum $error {
+            $($(
+                $(#[$part_doc])*
+                #[error(transparent)]
+                $part(#[from] $part),
+            )*)?
+            $(
+                $(#[$doc])*
+                #[error($text)]
+                #[allow(missing_docs, reason = "the fields are what the message names")]
+                $name $({ $($field: $type),* })?,
+            )*
+        }
 
-        impl Error {
+        impl $error {
             /// AWS's error code.
             #[must_use]
             pub fn code(&self) -> &'static str {
-                match self {$(
-                    Self::$name { .. } => $code,
-                )*}
+                match self {
+                    $($(Self::$part(part) => part.code(),)*)?
+                    $(Self::$name { .. } => $code,)*
+                }
             }
         }
     };
 }
 
+mod routing;
+
+pub use routing::RoutingError;
+
 // By code, then by name. Messages are AWS's, so they start with a capital and end with a stop
 // where AWS's do.
 errors! {
+    /// Why an operation was not done. Nothing has changed.
+    enum Error {
+        /// What network ACLs, route tables, peering connections and option sets say.
+        RoutingError,
+    }
     /// The quota of Elastic IPs in the region.
     AddressLimitExceeded => "AddressLimitExceeded", "The maximum number of addresses has been reached.";
     /// The instance type allows no more interfaces.
@@ -592,7 +613,10 @@ impl Error {
             "sgr" => Self::SecurityGroupRuleNotFound { id },
             "subnet" => Self::SubnetNotFound { id },
             "vpc" => Self::VpcNotFound { id },
-            _ => Self::ResourceNotFound { id },
+            _ => match RoutingError::not_found(prefix, text) {
+                Some(error) => error.into(),
+                None => Self::ResourceNotFound { id },
+            },
         }
     }
 }

@@ -11,6 +11,7 @@ use enid_model::state::{RegionState, Stored};
 use enid_model::time::Timestamp;
 use sha2::{Digest as _, Sha256};
 
+use crate::draft::Resource;
 use crate::{Caller, Control, Draft, Error};
 
 /// How long a token is remembered. AWS promises hours; a day covers every retry.
@@ -36,6 +37,23 @@ impl Draft<'_> {
             Some(known) if known.parameters == digest(parameters) => Ok(Some(known.made.clone())),
             Some(_) => Err(Error::IdempotentParameterMismatch),
         }
+    }
+
+    /// The resource that an earlier call with this client token made, if there was one. Its id is
+    /// unknown if it has been deleted since.
+    pub fn resource_made_before<T: Resource>(
+        &mut self,
+        operation: &str,
+        token: Option<&str>,
+        parameters: &str,
+    ) -> Result<Option<T>, Error>
+    where
+        T::Id: std::str::FromStr,
+    {
+        let made = self.made_before(operation, token, parameters)?;
+        let made = made.and_then(|made| made.first()?.parse().ok());
+        let made = made.map(|id| self.require::<T>(id)).transpose()?;
+        Ok(made.map(|made| T::clone(&made)))
     }
 
     /// Remembers what this call makes, for a repetition with the same client token.
@@ -71,7 +89,8 @@ impl Draft<'_> {
 
 impl Control {
     /// Removes what is kept for a time only, when that time is over: client tokens after a day,
-    /// terminated instances after an hour. To be called now and then for every region.
+    /// terminated instances after an hour, dead peering connections after two. To be called now and
+    /// then for every region.
     pub async fn sweep(&self, caller: &Caller) -> Result<(), Error> {
         self.transact(caller, |draft| {
             let region = std::sync::Arc::clone(&draft.region);
@@ -85,6 +104,7 @@ impl Control {
                     draft.delete(instance);
                 }
             }
+            crate::vpc_peering_connection::sweep(draft);
             Ok(())
         })
         .await

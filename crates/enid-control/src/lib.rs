@@ -26,6 +26,8 @@ mod instance_launch;
 mod instance_specification;
 mod instance_state;
 mod internet_gateway;
+mod network_acl;
+mod network_acl_entry;
 mod network_interface;
 mod network_interface_address;
 mod network_interface_attribute;
@@ -34,6 +36,9 @@ mod public_address;
 mod public_pool;
 mod quota;
 mod region;
+mod route;
+mod route_table;
+mod route_target;
 mod security_group;
 mod security_group_permission;
 mod security_group_reference;
@@ -42,7 +47,9 @@ mod security_group_rule_edit;
 mod security_group_vpc_association;
 mod subnet;
 mod tag;
+mod taggable;
 mod vpc;
+mod vpc_peering_connection;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -59,7 +66,7 @@ pub use address_association::{AssociateAddress, AssociationTarget};
 pub use address_lease::{ListedAddress, WantedAddresses, parse_address};
 pub use attachment::AttachNetworkInterface;
 pub use draft::Draft;
-pub use error::Error;
+pub use error::{Error, RoutingError};
 pub use image::{Images, SANDBOX_IMAGE};
 
 pub use instance_attribute::ModifyInstance;
@@ -67,6 +74,8 @@ pub use instance_launch::{Reservation, default_subnet};
 pub use instance_specification::{InterfaceSpecification, RunInstances};
 pub use instance_state::{InstanceState, StateChange, is_visible, transition_reason};
 pub use internet_gateway::gateway_of;
+pub use network_acl::CreateNetworkAcl;
+pub use network_acl_entry::{AclEntryKey, WantedAclEntry, last_acl_entries};
 pub use network_interface::CreateNetworkInterface;
 pub use network_interface_address::AssignPrivateAddresses;
 pub use network_interface_attribute::ModifyNetworkInterface;
@@ -74,6 +83,9 @@ pub use prefix_list::{CreatePrefixList, ModifyPrefixList, WantedEntry, version_o
 pub use public_address::public_address_of;
 pub use public_pool::PublicPools;
 pub use quota::Quotas;
+pub use route::WantedDestination;
+pub use route_table::CreateRouteTable;
+pub use route_target::{WantedTarget, is_active};
 pub use security_group::{CreateSecurityGroup, GroupSelector, group_named};
 pub use security_group_permission::{
     FlatPermission, GroupPair, IpPermission, IpRange, PrefixListPeer,
@@ -82,8 +94,12 @@ pub use security_group_reference::{ForeignPeer, active_peering, foreign_peer};
 pub use security_group_rule::{AuthorizeRules, Authorized, RevokeRules, Revoked};
 pub use security_group_rule_edit::{RuleRequest, UpdateRuleDescriptions};
 pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};
-pub use tag::{Tag, TagSelector, TagSpecification, Taggable, tagged, tagged_others, tags_of};
+pub use tag::{Tag, TagSelector, TagSpecification};
+pub use taggable::{Taggable, tagged, tagged_others, tags_of};
 pub use vpc::{CreateVpc, ModifyVpcAttribute, default_vpc};
+pub use vpc_peering_connection::{
+    CreateVpcPeeringConnection, expiration_time, is_peering_visible, peering_status, status_code,
+};
 
 /// Who calls, and where.
 #[derive(Debug, Clone)]

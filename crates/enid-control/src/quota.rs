@@ -20,6 +20,18 @@ pub struct Quotas {
     pub network_interfaces: usize,
     /// Managed prefix lists per region.
     pub prefix_lists: usize,
+    /// Entries per network ACL, counted apart for each direction and address family.
+    pub entries_per_network_acl: usize,
+    /// Network ACLs per VPC.
+    pub network_acls_per_vpc: usize,
+    /// Requests for peering that nobody has answered, per region.
+    pub outstanding_peerings: usize,
+    /// Active peering connections per VPC.
+    pub peerings_per_vpc: usize,
+    /// Route tables per VPC.
+    pub route_tables_per_vpc: usize,
+    /// Routes per route table, counted apart for each address family, local routes left out.
+    pub routes_per_table: usize,
     /// Rules per security group, counted apart for each direction and address family.
     pub rules_per_group: usize,
     /// Security groups per region.
@@ -41,6 +53,12 @@ impl Default for Quotas {
             nat_gateways_per_zone: 5,
             network_interfaces: 5_000,
             prefix_lists: 100,
+            entries_per_network_acl: 20,
+            network_acls_per_vpc: 200,
+            outstanding_peerings: 25,
+            peerings_per_vpc: 50,
+            route_tables_per_vpc: 200,
+            routes_per_table: 500,
             rules_per_group: 60,
             security_groups: 2_500,
             subnets_per_vpc: 200,

@@ -5,23 +5,9 @@
 use std::collections::BTreeMap;
 
 use enid_model::Tags;
-use enid_model::address::ElasticIp;
-use enid_model::gateway::{EgressOnlyInternetGateway, InternetGateway};
-use enid_model::id::{
-    AllocationId, EgressOnlyInternetGatewayId, EniId, InstanceId, InternetGatewayId, NatGatewayId,
-    Parsed, PrefixListId, ResourceId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
-};
-use enid_model::instance::Instance;
-use enid_model::nat_gateway::NatGateway;
-use enid_model::network_interface::NetworkInterface;
-use enid_model::prefix_list::PrefixList;
-use enid_model::security_group::SecurityGroup;
-use enid_model::state::{RegionState, Stored};
-use enid_model::subnet::Subnet;
-use enid_model::vpc::Vpc;
 
-use crate::draft::Resource;
-use crate::{Caller, Control, Draft, Error};
+use crate::taggable::{Changes, Taggable};
+use crate::{Caller, Control, Error};
 
 /// A tag as a client writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,158 +34,6 @@ pub struct TagSelector {
     pub key: String,
     /// Its value. Without one the tag goes whatever its value; with one it goes if they are equal.
     pub value: Option<String>,
-}
-
-/// A resource that can have tags.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Taggable {
-    /// An egress-only internet gateway.
-    EgressOnlyInternetGateway(EgressOnlyInternetGatewayId),
-    /// An Elastic IP address.
-    ElasticIp(AllocationId),
-    /// An instance.
-    Instance(InstanceId),
-    /// An internet gateway.
-    InternetGateway(InternetGatewayId),
-    /// A NAT gateway.
-    NatGateway(NatGatewayId),
-    /// A network interface.
-    NetworkInterface(EniId),
-    /// A managed prefix list.
-    PrefixList(PrefixListId),
-    /// A security group.
-    SecurityGroup(SecurityGroupId),
-    /// A rule of a security group.
-    SecurityGroupRule(SecurityGroupRuleId),
-    /// A subnet.
-    Subnet(SubnetId),
-    /// A VPC.
-    Vpc(VpcId),
-}
-
-impl Taggable {
-    /// Reads a client's text: an id of any kind that can have tags.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        fn read<I: ResourceId>(text: &str, wrap: fn(I) -> Taggable) -> Result<Taggable, Error> {
-            match I::parse(text) {
-                Ok(Parsed::Native(id)) => Ok(wrap(id)),
-                Ok(Parsed::Foreign) => Err(Error::not_found_text(I::PREFIX, text)),
-                Err(_) => Err(Error::ResourceNotFound { id: text.into() }),
-            }
-        }
-        match text.split_once('-').map(|(prefix, _)| prefix) {
-            Some(AllocationId::PREFIX) => read(text, Self::ElasticIp),
-            Some(EgressOnlyInternetGatewayId::PREFIX) => {
-                read(text, Self::EgressOnlyInternetGateway)
-            }
-            Some(EniId::PREFIX) => read(text, Self::NetworkInterface),
-            Some(InstanceId::PREFIX) => read(text, Self::Instance),
-            Some(PrefixListId::PREFIX) => read(text, Self::PrefixList),
-            Some(InternetGatewayId::PREFIX) => read(text, Self::InternetGateway),
-            Some(NatGatewayId::PREFIX) => read(text, Self::NatGateway),
-            Some(SecurityGroupId::PREFIX) => read(text, Self::SecurityGroup),
-            Some(SecurityGroupRuleId::PREFIX) => read(text, Self::SecurityGroupRule),
-            Some(SubnetId::PREFIX) => read(text, Self::Subnet),
-            Some(VpcId::PREFIX) => read(text, Self::Vpc),
-            _ => Err(Error::ResourceNotFound { id: text.into() }),
-        }
-    }
-
-    /// AWS's word for the kind, as in tag specifications.
-    #[must_use]
-    pub fn resource_type(self) -> &'static str {
-        match self {
-            Self::EgressOnlyInternetGateway(_) => "egress-only-internet-gateway",
-            Self::ElasticIp(_) => "elastic-ip",
-            Self::Instance(_) => "instance",
-            Self::InternetGateway(_) => "internet-gateway",
-            Self::NatGateway(_) => "natgateway",
-            Self::NetworkInterface(_) => "network-interface",
-            Self::PrefixList(_) => "prefix-list",
-            Self::SecurityGroup(_) => "security-group",
-            Self::SecurityGroupRule(_) => "security-group-rule",
-            Self::Subnet(_) => "subnet",
-            Self::Vpc(_) => "vpc",
-        }
-    }
-}
-
-impl std::fmt::Display for Taggable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::EgressOnlyInternetGateway(id) => id.fmt(f),
-            Self::ElasticIp(id) => id.fmt(f),
-            Self::Instance(id) => id.fmt(f),
-            Self::InternetGateway(id) => id.fmt(f),
-            Self::NatGateway(id) => id.fmt(f),
-            Self::NetworkInterface(id) => id.fmt(f),
-            Self::PrefixList(id) => id.fmt(f),
-            Self::SecurityGroup(id) => id.fmt(f),
-            Self::SecurityGroupRule(id) => id.fmt(f),
-            Self::Subnet(id) => id.fmt(f),
-            Self::Vpc(id) => id.fmt(f),
-        }
-    }
-}
-
-/// Every tagged resource of a region with its tags.
-pub fn tagged(region: &RegionState) -> impl Iterator<Item = (Taggable, &Tags)> {
-    let enis = region.network_interfaces.iter();
-    let enis = enis.map(|(id, found)| (Taggable::NetworkInterface(*id), &found.tags));
-    tagged_others(region).chain(enis.filter(|(_, tags)| !tags.is_empty()))
-}
-
-/// The same without network interfaces, of which there may be many more than of all else. Theirs are
-/// found through [`RegionState::enis_with_term_from`].
-pub fn tagged_others(region: &RegionState) -> impl Iterator<Item = (Taggable, &Tags)> {
-    let egress_only = region.egress_only_internet_gateways.iter();
-    let elastic_ips = region.elastic_ips.iter();
-    let instances = region.instances.iter();
-    let internet_gateways = region.internet_gateways.iter();
-    let nat_gateways = region.nat_gateways.iter();
-    let prefix_lists = region.prefix_lists.iter();
-    let groups = region.security_groups.iter();
-    let rules = region
-        .security_groups
-        .values()
-        .flat_map(|group| group.rules.values());
-    let subnets = region.subnets.iter();
-    let vpcs = region.vpcs.iter();
-    instances
-        .map(|(id, found)| (Taggable::Instance(*id), &found.tags))
-        .chain(prefix_lists.map(|(id, found)| (Taggable::PrefixList(*id), &found.tags)))
-        .chain(groups.map(|(id, found)| (Taggable::SecurityGroup(*id), &found.tags)))
-        .chain(rules.map(|rule| (Taggable::SecurityGroupRule(rule.id), &rule.tags)))
-        .chain(subnets.map(|(id, found)| (Taggable::Subnet(*id), &found.tags)))
-        .chain(vpcs.map(|(id, found)| (Taggable::Vpc(*id), &found.tags)))
-        .chain(egress_only.map(|(id, found)| {
-            let resource = Taggable::EgressOnlyInternetGateway(*id);
-            (resource, &found.tags)
-        }))
-        .chain(elastic_ips.map(|(id, found)| (Taggable::ElasticIp(*id), &found.tags)))
-        .chain(internet_gateways.map(|(id, found)| (Taggable::InternetGateway(*id), &found.tags)))
-        .chain(nat_gateways.map(|(id, found)| (Taggable::NatGateway(*id), &found.tags)))
-        .filter(|(_, tags)| !tags.is_empty())
-}
-
-/// The tags of one resource, if it is there.
-#[must_use]
-pub fn tags_of(region: &RegionState, resource: Taggable) -> Option<&Tags> {
-    Some(match resource {
-        Taggable::EgressOnlyInternetGateway(id) => {
-            &region.egress_only_internet_gateways.get(&id)?.tags
-        }
-        Taggable::ElasticIp(id) => &region.elastic_ips.get(&id)?.tags,
-        Taggable::Instance(id) => &region.instances.get(&id)?.tags,
-        Taggable::InternetGateway(id) => &region.internet_gateways.get(&id)?.tags,
-        Taggable::NatGateway(id) => &region.nat_gateways.get(&id)?.tags,
-        Taggable::NetworkInterface(id) => &region.network_interfaces.get(&id)?.tags,
-        Taggable::PrefixList(id) => &region.prefix_lists.get(&id)?.tags,
-        Taggable::SecurityGroup(id) => &region.security_groups.get(&id)?.tags,
-        Taggable::SecurityGroupRule(id) => &region.group_of_rule(id)?.rules.get(&id)?.tags,
-        Taggable::Subnet(id) => &region.subnets.get(&id)?.tags,
-        Taggable::Vpc(id) => &region.vpcs.get(&id)?.tags,
-    })
 }
 
 /// The tags that a create's specifications give to the one type of resource that it makes.
@@ -351,104 +185,13 @@ impl Control {
     }
 }
 
-/// New versions of tagged records. A record that is named twice, or as a group and through its
-/// rules, is still written once.
-#[derive(Default)]
-struct Changes {
-    egress_only_internet_gateways: Versions<EgressOnlyInternetGateway>,
-    elastic_ips: Versions<ElasticIp>,
-    instances: Versions<Instance>,
-    internet_gateways: Versions<InternetGateway>,
-    nat_gateways: Versions<NatGateway>,
-    network_interfaces: Versions<NetworkInterface>,
-    prefix_lists: Versions<PrefixList>,
-    security_groups: Versions<SecurityGroup>,
-    subnets: Versions<Subnet>,
-    vpcs: Versions<Vpc>,
-}
-
-impl Changes {
-    fn retag(
-        &mut self,
-        draft: &mut Draft<'_>,
-        resource: Taggable,
-        change: impl Fn(&Tags) -> Result<Tags, Error>,
-    ) -> Result<(), Error> {
-        let tags = match resource {
-            Taggable::EgressOnlyInternetGateway(id) => {
-                &mut self.egress_only_internet_gateways.of(draft, id)?.tags
-            }
-            Taggable::ElasticIp(id) => &mut self.elastic_ips.of(draft, id)?.tags,
-            Taggable::Instance(id) => &mut self.instances.of(draft, id)?.tags,
-            Taggable::InternetGateway(id) => &mut self.internet_gateways.of(draft, id)?.tags,
-            Taggable::NatGateway(id) => &mut self.nat_gateways.of(draft, id)?.tags,
-            Taggable::NetworkInterface(id) => &mut self.network_interfaces.of(draft, id)?.tags,
-            Taggable::PrefixList(id) => &mut self.prefix_lists.of(draft, id)?.tags,
-            Taggable::SecurityGroup(id) => &mut self.security_groups.of(draft, id)?.tags,
-            Taggable::SecurityGroupRule(id) => {
-                let group = draft.region.group_of_rule(id).map(|group| group.id);
-                let group = group.ok_or_else(|| Error::not_found(id))?;
-                let group = self.security_groups.of(draft, group)?;
-                let rule = group.rules.get_mut(&id);
-                &mut rule.ok_or_else(|| Error::not_found(id))?.tags
-            }
-            Taggable::Subnet(id) => &mut self.subnets.of(draft, id)?.tags,
-            Taggable::Vpc(id) => &mut self.vpcs.of(draft, id)?.tags,
-        };
-        *tags = change(tags)?;
-        Ok(())
-    }
-
-    fn write(self, draft: &mut Draft<'_>) {
-        self.egress_only_internet_gateways.write(draft);
-        self.elastic_ips.write(draft);
-        self.instances.write(draft);
-        self.internet_gateways.write(draft);
-        self.nat_gateways.write(draft);
-        self.network_interfaces.write(draft);
-        self.prefix_lists.write(draft);
-        self.security_groups.write(draft);
-        self.subnets.write(draft);
-        self.vpcs.write(draft);
-    }
-}
-
-/// Records as read, and as they shall be.
-struct Versions<T: Resource>(BTreeMap<T::Id, (Stored<T>, T)>);
-
-impl<T: Resource> Default for Versions<T> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-impl<T: Resource + PartialEq> Versions<T> {
-    fn of(&mut self, draft: &mut Draft<'_>, id: T::Id) -> Result<&mut T, Error> {
-        use std::collections::btree_map::Entry;
-        let (_, new) = match self.0.entry(id) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
-                let read = draft.require::<T>(id)?;
-                let new = T::clone(&read);
-                place.insert((read, new))
-            }
-        };
-        Ok(new)
-    }
-
-    fn write(self, draft: &mut Draft<'_>) {
-        for (read, new) in self.0.into_values() {
-            if new != *read {
-                draft.update(&read, new);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use enid_model::id::VpcId;
+
     use super::*;
     use crate::fixture::{caller, control};
+    use crate::{tagged, tags_of};
 
     fn tag(key: &str, value: &str) -> Tag {
         Tag {

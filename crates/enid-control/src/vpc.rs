@@ -1,7 +1,7 @@
 //! VPCs.
 //!
-//! A VPC comes with its default security group and goes with it. Everything else that is in a VPC
-//! must be gone before it can go.
+//! A VPC comes with its default security group and goes with it, and its peering connections end
+//! with it. Everything else that is in a VPC must be gone before it can go.
 
 use std::net::Ipv4Addr;
 
@@ -9,11 +9,11 @@ use enid_model::id::VpcId;
 use enid_model::key::Kind;
 use enid_model::state::{RegionState, Stored};
 use enid_model::vpc::Vpc;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::draft::group_name_key;
 use crate::region::NewVpc;
-use crate::{Caller, Control, Draft, Error, TagSpecification, region, tag};
+use crate::{Caller, Control, Draft, Error, TagSpecification, region, tag, vpc_peering_connection};
 
 /// What CreateVpc takes.
 #[derive(Debug, Clone, Default)]
@@ -92,6 +92,7 @@ impl Control {
                 }
                 draft.delete(group);
             }
+            vpc_peering_connection::end_of_vpc(draft, id);
             draft.delete(&vpc);
             Ok(())
         })
@@ -182,6 +183,18 @@ pub(crate) fn block(text: &str) -> Result<Ipv4Net, Error> {
         return Err(Error::InvalidValue {
             value: text.into(),
             name: "cidrBlock",
+            why: "This is not a valid CIDR block.".into(),
+        });
+    };
+    Ok(block.trunc())
+}
+
+/// The same for an IPv6 block.
+pub(crate) fn ipv6_block(text: &str) -> Result<Ipv6Net, Error> {
+    let Ok(block) = text.parse::<Ipv6Net>() else {
+        return Err(Error::InvalidValue {
+            value: text.into(),
+            name: "ipv6CidrBlock",
             why: "This is not a valid CIDR block.".into(),
         });
     };

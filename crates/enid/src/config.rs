@@ -123,22 +123,46 @@ impl OutsideConfig {
     }
 }
 
-/// Quotas; AWS's defaults where absent.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct QuotaConfig {
-    addresses: Option<usize>,
-    addresses_per_nat_gateway: Option<usize>,
-    egress_only_internet_gateways: Option<usize>,
-    groups_per_interface: Option<usize>,
-    internet_gateways: Option<usize>,
-    nat_gateways_per_zone: Option<usize>,
-    network_interfaces: Option<usize>,
-    prefix_lists: Option<usize>,
-    rules_per_group: Option<usize>,
-    security_groups: Option<usize>,
-    subnets_per_vpc: Option<usize>,
-    vpcs: Option<usize>,
+macro_rules! quotas {
+    ($($name:ident,)*) => {
+        /// Quotas that differ from AWS's.
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub(crate) struct QuotaConfig {
+            $($name: Option<usize>,)*
+        }
+
+        impl QuotaConfig {
+            /// AWS's quotas where nothing else is asked for.
+            fn or_of_aws(&self) -> Quotas {
+                let aws = Quotas::default();
+                Quotas {
+                    $($name: self.$name.unwrap_or(aws.$name),)*
+                }
+            }
+        }
+    };
+}
+
+quotas! {
+    addresses,
+    addresses_per_nat_gateway,
+    egress_only_internet_gateways,
+    entries_per_network_acl,
+    groups_per_interface,
+    internet_gateways,
+    nat_gateways_per_zone,
+    network_acls_per_vpc,
+    network_interfaces,
+    outstanding_peerings,
+    peerings_per_vpc,
+    prefix_lists,
+    route_tables_per_vpc,
+    routes_per_table,
+    rules_per_group,
+    security_groups,
+    subnets_per_vpc,
+    vpcs,
 }
 
 /// AWS's hard limit on rules per group times groups per interface, which is also what one compiled
@@ -147,6 +171,8 @@ const RULES_PER_INTERFACE_MAX: usize = 1_000;
 const GROUPS_PER_INTERFACE_MAX: usize = 16;
 /// AWS's hard limit, which is also what the datapath has room for.
 const ADDRESSES_PER_NAT_GATEWAY_MAX: usize = 8;
+/// AWS's own limit on how far this quota can be raised.
+const ENTRIES_PER_NETWORK_ACL_MAX: usize = 40;
 
 impl Config {
     pub(crate) fn read(path: Option<&Path>) -> anyhow::Result<Self> {
@@ -189,30 +215,7 @@ impl Config {
 
     /// The quotas in force.
     pub(crate) fn quotas(&self) -> anyhow::Result<Quotas> {
-        let asked = &self.quotas;
-        let aws = Quotas::default();
-        let quotas = Quotas {
-            addresses: asked.addresses.unwrap_or(aws.addresses),
-            addresses_per_nat_gateway: asked
-                .addresses_per_nat_gateway
-                .unwrap_or(aws.addresses_per_nat_gateway),
-            egress_only_internet_gateways: asked
-                .egress_only_internet_gateways
-                .unwrap_or(aws.egress_only_internet_gateways),
-            groups_per_interface: asked
-                .groups_per_interface
-                .unwrap_or(aws.groups_per_interface),
-            internet_gateways: asked.internet_gateways.unwrap_or(aws.internet_gateways),
-            nat_gateways_per_zone: asked
-                .nat_gateways_per_zone
-                .unwrap_or(aws.nat_gateways_per_zone),
-            network_interfaces: asked.network_interfaces.unwrap_or(aws.network_interfaces),
-            prefix_lists: asked.prefix_lists.unwrap_or(aws.prefix_lists),
-            rules_per_group: asked.rules_per_group.unwrap_or(aws.rules_per_group),
-            security_groups: asked.security_groups.unwrap_or(aws.security_groups),
-            subnets_per_vpc: asked.subnets_per_vpc.unwrap_or(aws.subnets_per_vpc),
-            vpcs: asked.vpcs.unwrap_or(aws.vpcs),
-        };
+        let quotas = self.quotas.or_of_aws();
         anyhow::ensure!(
             quotas.addresses_per_nat_gateway <= ADDRESSES_PER_NAT_GATEWAY_MAX,
             "quotas.addresses_per_nat_gateway may be at most {ADDRESSES_PER_NAT_GATEWAY_MAX}"
@@ -225,6 +228,10 @@ impl Config {
             quotas.groups_per_interface * quotas.rules_per_group <= RULES_PER_INTERFACE_MAX,
             "quotas.groups_per_interface times quotas.rules_per_group may be at most \
              {RULES_PER_INTERFACE_MAX}"
+        );
+        anyhow::ensure!(
+            quotas.entries_per_network_acl <= ENTRIES_PER_NETWORK_ACL_MAX,
+            "quotas.entries_per_network_acl may be at most {ENTRIES_PER_NETWORK_ACL_MAX}"
         );
         Ok(quotas)
     }
@@ -240,6 +247,8 @@ mod tests {
         assert_eq!(config.quotas()?.rules_per_group, 200);
         assert_eq!(config.quotas()?.vpcs, 50);
         let config: Config = toml::from_str("[quotas]\nrules_per_group = 201")?;
+        assert!(config.quotas().is_err());
+        let config: Config = toml::from_str("[quotas]\nentries_per_network_acl = 41")?;
         assert!(config.quotas().is_err());
         Ok(())
     }

@@ -10,10 +10,14 @@ mod image;
 mod instance;
 mod instance_type;
 mod internet_gateway;
+mod network_acl;
+mod network_acl_entry;
 mod network_interface;
 pub mod page;
 mod prefix_list;
 mod region;
+mod route;
+mod route_table;
 mod security_group;
 mod security_group_permission;
 mod security_group_reference;
@@ -22,6 +26,7 @@ mod security_group_vpc_association;
 mod subnet;
 mod tag;
 mod vpc;
+mod vpc_peering_connection;
 
 use std::sync::Arc;
 
@@ -83,9 +88,11 @@ macro_rules! handlers {
 }
 
 handlers! {
+    AcceptVpcPeeringConnection => vpc_peering_connection::accept_vpc_peering_connection,
     AllocateAddress => address::allocate_address,
     AssignPrivateIpAddresses => network_interface::assign_private_ip_addresses,
     AssociateAddress => address::associate_address,
+    AssociateRouteTable => route_table::associate_route_table,
     AssociateSecurityGroupVpc => security_group_vpc_association::associate_security_group_vpc,
     AttachInternetGateway => internet_gateway::attach_internet_gateway,
     AttachNetworkInterface => network_interface::attach_network_interface,
@@ -93,18 +100,28 @@ handlers! {
     AuthorizeSecurityGroupIngress => security_group_rule::authorize_ingress,
     CreateInternetGateway => internet_gateway::create_internet_gateway,
     CreateManagedPrefixList => prefix_list::create_managed_prefix_list,
+    CreateNetworkAcl => network_acl::create_network_acl,
+    CreateNetworkAclEntry => network_acl_entry::create_network_acl_entry,
     CreateNetworkInterface => network_interface::create_network_interface,
+    CreateRoute => route::create_route,
+    CreateRouteTable => route_table::create_route_table,
     CreateSecurityGroup => security_group::create_security_group,
     CreateSubnet => subnet::create_subnet,
     CreateTags => tag::create_tags,
     CreateVpc => vpc::create_vpc,
+    CreateVpcPeeringConnection => vpc_peering_connection::create_vpc_peering_connection,
     DeleteInternetGateway => internet_gateway::delete_internet_gateway,
     DeleteManagedPrefixList => prefix_list::delete_managed_prefix_list,
+    DeleteNetworkAcl => network_acl::delete_network_acl,
+    DeleteNetworkAclEntry => network_acl_entry::delete_network_acl_entry,
     DeleteNetworkInterface => network_interface::delete_network_interface,
+    DeleteRoute => route::delete_route,
+    DeleteRouteTable => route_table::delete_route_table,
     DeleteSecurityGroup => security_group::delete_security_group,
     DeleteSubnet => subnet::delete_subnet,
     DeleteTags => tag::delete_tags,
     DeleteVpc => vpc::delete_vpc,
+    DeleteVpcPeeringConnection => vpc_peering_connection::delete_vpc_peering_connection,
     DescribeAccountAttributes => account::describe_account_attributes,
     DescribeAddresses => address::describe::describe_addresses,
     DescribeAddressesAttribute => address::describe::describe_addresses_attribute,
@@ -116,11 +133,13 @@ handlers! {
     DescribeInstances => instance::describe::describe_instances,
     DescribeInternetGateways => internet_gateway::describe_internet_gateways,
     DescribeManagedPrefixLists => prefix_list::describe_managed_prefix_lists,
+    DescribeNetworkAcls => network_acl::describe_network_acls,
     DescribeNetworkInterfaceAttribute => network_interface::describe::describe_network_interface_attribute,
     DescribeNetworkInterfaces => network_interface::describe::describe_network_interfaces,
     DescribePrefixLists => prefix_list::describe_prefix_lists,
     DescribePublicIpv4Pools => address::describe::describe_public_ipv4_pools,
     DescribeRegions => region::describe_regions,
+    DescribeRouteTables => route_table::describe_route_tables,
     DescribeSecurityGroupReferences => security_group_reference::describe_security_group_references,
     DescribeSecurityGroupRules => security_group_rule::describe_security_group_rules,
     DescribeSecurityGroupVpcAssociations => security_group_vpc_association::describe_security_group_vpc_associations,
@@ -129,10 +148,12 @@ handlers! {
     DescribeSubnets => subnet::describe_subnets,
     DescribeTags => tag::describe_tags,
     DescribeVpcAttribute => vpc::describe_vpc_attribute,
+    DescribeVpcPeeringConnections => vpc_peering_connection::describe_vpc_peering_connections,
     DescribeVpcs => vpc::describe_vpcs,
     DetachInternetGateway => internet_gateway::detach_internet_gateway,
     DetachNetworkInterface => network_interface::detach_network_interface,
     DisassociateAddress => address::disassociate_address,
+    DisassociateRouteTable => route_table::disassociate_route_table,
     DisassociateSecurityGroupVpc => security_group_vpc_association::disassociate_security_group_vpc,
     GetConsoleOutput => instance::console::get_console_output,
     GetManagedPrefixListAssociations => prefix_list::get_managed_prefix_list_associations,
@@ -145,8 +166,14 @@ handlers! {
     ModifySecurityGroupRules => security_group_rule::modify_security_group_rules,
     ModifySubnetAttribute => subnet::modify_subnet_attribute,
     ModifyVpcAttribute => vpc::modify_vpc_attribute,
+    ModifyVpcPeeringConnectionOptions => vpc_peering_connection::modify_options,
     RebootInstances => instance::reboot_instances,
+    RejectVpcPeeringConnection => vpc_peering_connection::reject_vpc_peering_connection,
     ReleaseAddress => address::release_address,
+    ReplaceNetworkAclAssociation => network_acl::replace_network_acl_association,
+    ReplaceNetworkAclEntry => network_acl_entry::replace_network_acl_entry,
+    ReplaceRoute => route::replace_route,
+    ReplaceRouteTableAssociation => route_table::replace_route_table_association,
     ResetAddressAttribute => address::reset_address_attribute,
     ResetNetworkInterfaceAttribute => network_interface::reset_network_interface_attribute,
     RestoreManagedPrefixListVersion => prefix_list::restore_managed_prefix_list_version,

@@ -18,11 +18,7 @@ pub(crate) fn ec2(
     params: Params<'_>,
     region: &RegionState,
 ) -> Result<(), ApiError> {
-    let asked = Asked {
-        operation,
-        parameters: params.pairs().collect(),
-        region,
-    };
+    let asked = Asked::new(operation, params.pairs(), region);
     let tags = RequestTags::read(params)?;
     let mut verdict = Verdict::new(permissions);
     let action = format!("ec2:{operation}");

@@ -6,12 +6,15 @@
 //! ([`request::Facts`]). [`Policy::decide`] is pure: an explicit deny wins, then an allow, and what
 //! nothing allows is denied.
 
+mod association;
 pub(crate) mod authorize;
 mod condition;
 mod json;
 mod key;
+mod launch;
 mod parse;
 mod pattern;
+mod place;
 pub mod request;
 mod resource;
 

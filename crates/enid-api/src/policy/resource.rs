@@ -2,18 +2,20 @@
 //!
 //! AWS's page of actions, resources and condition keys for EC2 says which resources each action is
 //! checked against. Nearly all of it follows from names: a parameter whose name ends in `Id` names
-//! a resource whose type its prefix tells ([`TYPES`]). What an operation makes is in [`CREATES`];
+//! a resource whose type its prefix tells ([`TYPES`]), or an association of two
+//! ([`super::association`]). What an operation makes is in [`CREATES`];
 //! where AWS looks at less than is named, [`UNCHECKED`] says so. Operations that only read are
 //! about everything (`*`), but for those about one resource ([`reads_one`]).
 //!
 //! Invariant: every supported operation whose name starts with `Create` is in [`CREATES`]; a test
 //! holds the table against what code generation knows.
 
-use enid_control::{Taggable, group_named, tags_of};
-use enid_model::id::{AttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
+use std::net::Ipv4Addr;
+
+use enid_control::group_named;
+use enid_model::id::KeyPairId;
 use enid_model::state::RegionState;
 
-use super::Facts;
 use crate::context::Context;
 
 /// One resource that a request is about.
@@ -50,6 +52,7 @@ const TYPES: &[(&str, &str)] = &[
     ("pcx", "vpc-peering-connection"),
     ("pl", "prefix-list"),
     ("rtb", "route-table"),
+    ("scr", "subnet-cidr-reservation"),
     ("sg", "security-group"),
     ("sgr", "security-group-rule"),
     ("subnet", "subnet"),
@@ -122,23 +125,18 @@ fn reads_one(operation: &str) -> bool {
 }
 
 impl Target {
-    fn named(kind: &'static str, id: &str) -> Self {
+    pub(super) fn named(kind: &'static str, id: impl ToString) -> Self {
         Self {
             kind: Some(kind),
-            id: Some(id.to_owned()),
+            id: Some(id.to_string()),
         }
     }
 
-    fn any(kind: &'static str) -> Self {
+    pub(super) fn any(kind: &'static str) -> Self {
         Self {
             kind: Some(kind),
             id: None,
         }
-    }
-
-    /// What the id names, by its prefix.
-    fn of_id(id: &str) -> Option<Self> {
-        Some(Self::named(kind_of(id)?, id))
     }
 
     /// Its ARN; `*` for everything.
@@ -170,7 +168,25 @@ fn kind_of(id: &str) -> Option<&'static str> {
     found.map(|(_, kind)| *kind)
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    /// A request with what its launch template adds to it.
+    pub(super) fn new(
+        operation: &'a str,
+        parameters: impl Iterator<Item = (&'a str, &'a str)>,
+        region: &'a RegionState,
+    ) -> Self {
+        let mut asked = Self {
+            operation,
+            parameters: parameters.collect(),
+            region,
+        };
+        if operation == "RunInstances" {
+            let more = asked.of_template();
+            asked.parameters.extend(more);
+        }
+        asked
+    }
+
     /// The resources that the request is about, each once; at least one.
     pub(super) fn targets(&self) -> Vec<Target> {
         let reads = ["Describe", "Get", "List", "Search"];
@@ -205,8 +221,12 @@ impl Asked<'_> {
             let words = words(name);
             let word = match words.as_slice() {
                 [word] => *word,
-                // Interfaces of a launch are resources of the launch.
-                ["NetworkInterface", word] if self.operation == "RunInstances" => *word,
+                // What a launch is made from and its interfaces are resources of the launch.
+                ["LaunchTemplate" | "NetworkInterface", word]
+                    if self.operation == "RunInstances" =>
+                {
+                    *word
+                }
                 _ => continue,
             };
             let mut unchecked = UNCHECKED.iter();
@@ -222,6 +242,10 @@ impl Asked<'_> {
                 "GroupName" if self.operation != "CreateSecurityGroup" => {
                     targets.push(self.group_by_name(value));
                 }
+                "LaunchTemplateName" if self.operation != "CreateLaunchTemplate" => {
+                    targets.push(self.template_by_name(value));
+                }
+                "PublicIp" => targets.push(self.elastic_ip_by_address(value)),
                 "KeyName"
                     if self.operation != "CreateKeyPair" && self.operation != "ImportKeyPair" =>
                 {
@@ -234,183 +258,53 @@ impl Asked<'_> {
         targets
     }
 
-    /// The resources that an id names: two for an association of two.
+    /// The resources that an id names: those that it joins for an association.
     fn by_id(&self, id: &str) -> Vec<Target> {
-        let Ok(attachment) = id.parse::<AttachmentId>() else {
-            return Target::of_id(id).into_iter().collect();
-        };
-        let Some(eni) = self.region.eni_of_attachment(attachment) else {
-            return vec![Target::any("network-interface")];
-        };
-        let mut targets = vec![Target::named("network-interface", &eni.id.to_string())];
-        targets.extend(
-            eni.attachment
-                .as_ref()
-                .map(|attachment| Target::named("instance", &attachment.instance.to_string())),
-        );
-        targets
+        match kind_of(id) {
+            // The ARN of a key pair has its name.
+            Some("key-pair") => {
+                let key: Option<KeyPairId> = id.parse().ok();
+                let pair = key.and_then(|key| self.region.key_pairs.get(&key));
+                vec![match pair {
+                    Some(pair) => Target::named("key-pair", &pair.name),
+                    None => Target::any("key-pair"),
+                }]
+            }
+            Some(kind) => vec![Target::named(kind, id)],
+            None => self.joined(id),
+        }
     }
 
     fn group_by_name(&self, name: &str) -> Target {
         match group_named(self.region, name) {
-            Ok(group) => Target::named("security-group", &group.id.to_string()),
+            Ok(group) => Target::named("security-group", group.id),
             Err(_) => Target::any("security-group"),
         }
     }
 
-    /// A launch that names no subnet or no group is about the default ones.
-    fn complete_launch(&self, targets: &mut Vec<Target>) {
-        let has = |targets: &[Target], kind: &str| {
-            let mut targets = targets.iter();
-            targets.any(|target| target.kind == Some(kind) && target.id.is_some())
-        };
-        // An interface that exists brings both with it.
-        if has(targets, "network-interface") {
-            return;
-        }
-        if !has(targets, "subnet") {
-            let zone = self.value("Placement.AvailabilityZone");
-            let subnet = enid_control::default_subnet(self.region, zone);
-            targets.push(match subnet {
-                Some(subnet) => Target::named("subnet", &subnet.id.to_string()),
-                None => Target::any("subnet"),
-            });
-        }
-        if !has(targets, "security-group") {
-            let vpc = self.place().vpc;
-            let group = vpc.and_then(|vpc| Some(self.region.vpcs.get(&vpc)?.default_group));
-            targets.push(match group {
-                Some(group) => Target::named("security-group", &group.to_string()),
-                None => Target::any("security-group"),
-            });
+    fn elastic_ip_by_address(&self, address: &str) -> Target {
+        let address: Option<Ipv4Addr> = address.parse().ok();
+        let mut all = self.region.elastic_ips.values();
+        match all.find(|elastic| Some(elastic.public_ip) == address) {
+            Some(elastic) => Target::named("elastic-ip", elastic.id),
+            None => Target::any("elastic-ip"),
         }
     }
-
-    fn value(&self, name: &str) -> Option<&str> {
-        let mut parameters = self.parameters.iter();
-        let found = parameters.find(|(known, _)| *known == name);
-        found.map(|(_, value)| *value)
-    }
-
-    /// Where what the request makes will be.
-    fn place(&self) -> Place {
-        let named = |wanted: &str| {
-            let mut parameters = self.parameters.iter();
-            let found = parameters.find(|(name, _)| words(name).last() == Some(&wanted));
-            found.map(|(_, value)| *value)
-        };
-        let subnet: Option<SubnetId> = named("SubnetId").and_then(|id| id.parse().ok());
-        let zone = named("AvailabilityZone");
-        let subnet = subnet.or_else(|| {
-            let launches = self.operation == "RunInstances";
-            let found = launches.then(|| enid_control::default_subnet(self.region, zone));
-            found.flatten().map(|subnet| subnet.id)
-        });
-        let found = subnet.and_then(|id| self.region.subnets.get(&id));
-        let vpc: Option<VpcId> = named("VpcId").and_then(|id| id.parse().ok());
-        Place {
-            subnet,
-            vpc: vpc.or_else(|| found.map(|subnet| subnet.vpc)),
-            zone: found
-                .map(|subnet| subnet.zone.clone())
-                .or_else(|| zone.map(str::to_owned)),
-        }
-    }
-
-    /// What conditions may ask of a resource, beside what holds for the whole request.
-    pub(super) fn describe(&self, target: &Target, context: &Context, facts: &mut Facts) {
-        let Some(kind) = target.kind else {
-            facts.set("ec2:region", context.region.name);
-            return;
-        };
-        facts.set("ec2:region", context.region.name);
-        let place = match &target.id {
-            Some(id) => {
-                self.describe_tags(id, facts);
-                self.place_of(kind, id, facts)
-            }
-            None => {
-                if kind == "instance"
-                    && let Some(instance_type) = self.value("InstanceType")
-                {
-                    facts.set("ec2:instancetype", instance_type);
-                }
-                self.place()
-            }
-        };
-        let Place { subnet, vpc, zone } = place;
-        if let Some(subnet) = subnet.filter(|_| kind == "network-interface") {
-            facts.set("ec2:subnet", context.arn("subnet", subnet).as_str());
-        }
-        if let Some(vpc) = vpc.filter(|_| !matches!(kind, "instance" | "volume" | "vpc")) {
-            facts.set("ec2:vpc", context.arn("vpc", vpc).as_str());
-        }
-        if let Some(zone) = zone {
-            facts.set("ec2:availabilityzone", zone);
-        }
-    }
-
-    fn describe_tags(&self, id: &str, facts: &mut Facts) {
-        let resource = Taggable::parse(id).ok();
-        let tags = resource.and_then(|resource| tags_of(self.region, resource));
-        for (key, value) in tags.into_iter().flatten() {
-            facts.add_tag("aws:resourcetag/", key, value);
-            facts.add_tag("ec2:resourcetag/", key, value);
-        }
-    }
-
-    /// Where a resource is. Of an instance, its type is told as well.
-    fn place_of(&self, kind: &str, id: &str, facts: &mut Facts) -> Place {
-        let region = self.region;
-        let in_subnet = |id: SubnetId| {
-            let subnet = region.subnets.get(&id);
-            Place {
-                subnet: Some(id),
-                vpc: subnet.map(|subnet| subnet.vpc),
-                zone: subnet.map(|subnet| subnet.zone.clone()),
-            }
-        };
-        let in_vpc = |vpc: VpcId| Place {
-            vpc: Some(vpc),
-            ..Place::default()
-        };
-        let found = match kind {
-            "instance" => id.parse::<InstanceId>().ok().and_then(|id| {
-                let instance = region.instances.get(&id)?;
-                facts.set("ec2:instancetype", instance.instance_type.as_str());
-                Some(in_subnet(instance.subnet))
-            }),
-            "network-interface" => id
-                .parse::<EniId>()
-                .ok()
-                .and_then(|id| Some(in_subnet(region.network_interfaces.get(&id)?.subnet))),
-            "security-group" => id
-                .parse::<SecurityGroupId>()
-                .ok()
-                .and_then(|id| Some(in_vpc(region.security_groups.get(&id)?.vpc))),
-            "subnet" => id.parse().ok().map(in_subnet),
-            _ => None,
-        };
-        found.unwrap_or_default()
-    }
-}
-
-/// Where a resource is.
-#[derive(Debug, Default)]
-struct Place {
-    subnet: Option<SubnetId>,
-    vpc: Option<VpcId>,
-    zone: Option<String>,
 }
 
 /// The words of a parameter's name, numbers left out.
-fn words(name: &str) -> Vec<&str> {
+pub(super) fn words(name: &str) -> Vec<&str> {
     let is_number = |word: &&str| word.bytes().all(|byte| byte.is_ascii_digit());
     name.split('.').filter(|word| !is_number(word)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use enid_model::key::{AccountId, Key, Kind, RegionName, Scope};
+    use enid_model::record::Record;
+    use enid_model::state::{Revision, State};
+    use serde_json::json;
+
     use super::*;
     use crate::generated::ec2::operations::OPERATIONS;
 
@@ -419,11 +313,7 @@ mod tests {
         operation: &'a str,
         parameters: &[(&'a str, &'a str)],
     ) -> Vec<String> {
-        let asked = Asked {
-            operation,
-            parameters: parameters.to_vec(),
-            region,
-        };
+        let asked = Asked::new(operation, parameters.iter().copied(), region);
         let targets = asked.targets().into_iter();
         let mut targets: Vec<String> = targets
             .map(|target| match (target.kind, target.id) {
@@ -433,6 +323,91 @@ mod tests {
             .collect();
         targets.sort();
         targets
+    }
+
+    /// A region with these records, in their stored form.
+    fn region(records: &[(Kind, &str, serde_json::Value)]) -> RegionState {
+        let scope = Scope {
+            account: AccountId::DEFAULT,
+            region: RegionName::new("eu-west-1"),
+        };
+        let mut state = State::default();
+        for (kind, name, record) in records {
+            let mut record = record.clone();
+            record["v"] = 1.into();
+            let record = Record::from_bytes(*kind, record.to_string().as_bytes()).unwrap();
+            let key = Key {
+                scope: scope.clone(),
+                kind: *kind,
+                name: (*name).into(),
+            };
+            state.apply(Revision(1), &key, Some(record));
+        }
+        RegionState::clone(state.region(&scope).unwrap())
+    }
+
+    #[test]
+    fn associations_addresses_and_names_are_looked_up() {
+        let (eni, lt) = ("eni-00000000000000001", "lt-00000000000000001");
+        let elastic = json!({
+            "id": "eipalloc-00000000000000001", "public_ip": "198.18.0.1", "pool": "amazon",
+            "network_border_group": "eu-west-1", "ptr_record": null, "tags": {}, "association":
+            {"id": "eipassoc-00000000000000001", "eni": eni, "private_ip": "10.0.0.5"},
+        });
+        let version = |subnet: &str| {
+            json!({
+                "description": null, "create_time": 0, "created_by": "",
+                "parameters": {"ImageId": "ami-1", "NetworkInterface.1.SubnetId": subnet},
+            })
+        };
+        let template = json!({
+            "id": lt, "name": "web", "create_time": 0, "created_by": "", "default_version": 1,
+            "latest_version": 2, "tags": {},
+            "versions": {"1": version("subnet-1"), "2": version("subnet-2")},
+        });
+        let pair = json!({
+            "id": "key-00000000000000001", "name": "alice", "key_type": "rsa", "fingerprint": "",
+            "public_key": "", "create_time": 0, "tags": {},
+        });
+        let region = region(&[
+            (Kind::ElasticIp, "eipalloc-00000000000000001", elastic),
+            (Kind::LaunchTemplate, lt, template),
+            (Kind::NameClaim, "lt/web", json!({"holder": lt})),
+            (Kind::KeyPair, "key-00000000000000001", pair),
+        ]);
+        let both = [
+            "elastic-ip/eipalloc-00000000000000001",
+            "network-interface/eni-00000000000000001",
+        ];
+        let association = ("AssociationId", "eipassoc-00000000000000001");
+        assert_eq!(asked(&region, "DisassociateAddress", &[association]), both);
+        let unknown = ("AssociationId", "eipassoc-00000000000000002");
+        assert_eq!(
+            asked(&region, "DisassociateAddress", &[unknown]),
+            ["elastic-ip/*"]
+        );
+        let address = ("PublicIp", "198.18.0.1");
+        assert_eq!(asked(&region, "ReleaseAddress", &[address]), both[..1]);
+        let key = ("KeyPairId", "key-00000000000000001");
+        assert_eq!(asked(&region, "DeleteKeyPair", &[key]), ["key-pair/alice"]);
+
+        let launch = |more: &[(&str, &str)]| {
+            let named = ("LaunchTemplate.LaunchTemplateName", "web");
+            let all = [&[named][..], more].concat();
+            let targets = asked(&region, "RunInstances", &all);
+            let subnet = |target: &String| target.starts_with("subnet/");
+            assert!(
+                targets.contains(&format!("launch-template/{lt}")),
+                "{targets:?}"
+            );
+            assert!(targets.contains(&"image/ami-1".to_owned()), "{targets:?}");
+            targets.into_iter().filter(subnet).collect::<Vec<_>>()
+        };
+        assert_eq!(launch(&[]), ["subnet/subnet-1"]);
+        let latest = ("LaunchTemplate.Version", "$Latest");
+        assert_eq!(launch(&[latest]), ["subnet/subnet-2"]);
+        let own = ("NetworkInterface.1.SubnetId", "subnet-3");
+        assert_eq!(launch(&[own]), ["subnet/subnet-3"]);
     }
 
     #[test]

@@ -11,12 +11,16 @@ use crate::wire::xml::{ToXml, Xml};
 /// A request that has been read whole: every member is supported and well formed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
+    /// AcceptVpcPeeringConnection.
+    AcceptVpcPeeringConnection(Box<request::AcceptVpcPeeringConnectionRequest>),
     /// AllocateAddress.
     AllocateAddress(Box<request::AllocateAddressRequest>),
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<request::AssignPrivateIpAddressesRequest>),
     /// AssociateAddress.
     AssociateAddress(Box<request::AssociateAddressRequest>),
+    /// AssociateRouteTable.
+    AssociateRouteTable(Box<request::AssociateRouteTableRequest>),
     /// AssociateSecurityGroupVpc.
     AssociateSecurityGroupVpc(Box<request::AssociateSecurityGroupVpcRequest>),
     /// AttachInternetGateway.
@@ -31,8 +35,16 @@ pub enum Request {
     CreateInternetGateway(Box<request::CreateInternetGatewayRequest>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<request::CreateManagedPrefixListRequest>),
+    /// CreateNetworkAcl.
+    CreateNetworkAcl(Box<request::CreateNetworkAclRequest>),
+    /// CreateNetworkAclEntry.
+    CreateNetworkAclEntry(Box<request::CreateNetworkAclEntryRequest>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<request::CreateNetworkInterfaceRequest>),
+    /// CreateRoute.
+    CreateRoute(Box<request::CreateRouteRequest>),
+    /// CreateRouteTable.
+    CreateRouteTable(Box<request::CreateRouteTableRequest>),
     /// CreateSecurityGroup.
     CreateSecurityGroup(Box<request::CreateSecurityGroupRequest>),
     /// CreateSubnet.
@@ -41,12 +53,22 @@ pub enum Request {
     CreateTags(Box<request::CreateTagsRequest>),
     /// CreateVpc.
     CreateVpc(Box<request::CreateVpcRequest>),
+    /// CreateVpcPeeringConnection.
+    CreateVpcPeeringConnection(Box<request::CreateVpcPeeringConnectionRequest>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<request::DeleteInternetGatewayRequest>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<request::DeleteManagedPrefixListRequest>),
+    /// DeleteNetworkAcl.
+    DeleteNetworkAcl(Box<request::DeleteNetworkAclRequest>),
+    /// DeleteNetworkAclEntry.
+    DeleteNetworkAclEntry(Box<request::DeleteNetworkAclEntryRequest>),
     /// DeleteNetworkInterface.
     DeleteNetworkInterface(Box<request::DeleteNetworkInterfaceRequest>),
+    /// DeleteRoute.
+    DeleteRoute(Box<request::DeleteRouteRequest>),
+    /// DeleteRouteTable.
+    DeleteRouteTable(Box<request::DeleteRouteTableRequest>),
     /// DeleteSecurityGroup.
     DeleteSecurityGroup(Box<request::DeleteSecurityGroupRequest>),
     /// DeleteSubnet.
@@ -55,6 +77,8 @@ pub enum Request {
     DeleteTags(Box<request::DeleteTagsRequest>),
     /// DeleteVpc.
     DeleteVpc(Box<request::DeleteVpcRequest>),
+    /// DeleteVpcPeeringConnection.
+    DeleteVpcPeeringConnection(Box<request::DeleteVpcPeeringConnectionRequest>),
     /// DescribeAccountAttributes.
     DescribeAccountAttributes(Box<request::DescribeAccountAttributesRequest>),
     /// DescribeAddresses.
@@ -77,6 +101,8 @@ pub enum Request {
     DescribeInternetGateways(Box<request::DescribeInternetGatewaysRequest>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<request::DescribeManagedPrefixListsRequest>),
+    /// DescribeNetworkAcls.
+    DescribeNetworkAcls(Box<request::DescribeNetworkAclsRequest>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<request::DescribeNetworkInterfaceAttributeRequest>),
     /// DescribeNetworkInterfaces.
@@ -87,6 +113,8 @@ pub enum Request {
     DescribePublicIpv4Pools(Box<request::DescribePublicIpv4PoolsRequest>),
     /// DescribeRegions.
     DescribeRegions(Box<request::DescribeRegionsRequest>),
+    /// DescribeRouteTables.
+    DescribeRouteTables(Box<request::DescribeRouteTablesRequest>),
     /// DescribeSecurityGroupReferences.
     DescribeSecurityGroupReferences(Box<request::DescribeSecurityGroupReferencesRequest>),
     /// DescribeSecurityGroupRules.
@@ -103,6 +131,8 @@ pub enum Request {
     DescribeTags(Box<request::DescribeTagsRequest>),
     /// DescribeVpcAttribute.
     DescribeVpcAttribute(Box<request::DescribeVpcAttributeRequest>),
+    /// DescribeVpcPeeringConnections.
+    DescribeVpcPeeringConnections(Box<request::DescribeVpcPeeringConnectionsRequest>),
     /// DescribeVpcs.
     DescribeVpcs(Box<request::DescribeVpcsRequest>),
     /// DetachInternetGateway.
@@ -111,6 +141,8 @@ pub enum Request {
     DetachNetworkInterface(Box<request::DetachNetworkInterfaceRequest>),
     /// DisassociateAddress.
     DisassociateAddress(Box<request::DisassociateAddressRequest>),
+    /// DisassociateRouteTable.
+    DisassociateRouteTable(Box<request::DisassociateRouteTableRequest>),
     /// DisassociateSecurityGroupVpc.
     DisassociateSecurityGroupVpc(Box<request::DisassociateSecurityGroupVpcRequest>),
     /// GetConsoleOutput.
@@ -135,10 +167,22 @@ pub enum Request {
     ModifySubnetAttribute(Box<request::ModifySubnetAttributeRequest>),
     /// ModifyVpcAttribute.
     ModifyVpcAttribute(Box<request::ModifyVpcAttributeRequest>),
+    /// ModifyVpcPeeringConnectionOptions.
+    ModifyVpcPeeringConnectionOptions(Box<request::ModifyVpcPeeringConnectionOptionsRequest>),
     /// RebootInstances.
     RebootInstances(Box<request::RebootInstancesRequest>),
+    /// RejectVpcPeeringConnection.
+    RejectVpcPeeringConnection(Box<request::RejectVpcPeeringConnectionRequest>),
     /// ReleaseAddress.
     ReleaseAddress(Box<request::ReleaseAddressRequest>),
+    /// ReplaceNetworkAclAssociation.
+    ReplaceNetworkAclAssociation(Box<request::ReplaceNetworkAclAssociationRequest>),
+    /// ReplaceNetworkAclEntry.
+    ReplaceNetworkAclEntry(Box<request::ReplaceNetworkAclEntryRequest>),
+    /// ReplaceRoute.
+    ReplaceRoute(Box<request::ReplaceRouteRequest>),
+    /// ReplaceRouteTableAssociation.
+    ReplaceRouteTableAssociation(Box<request::ReplaceRouteTableAssociationRequest>),
     /// ResetAddressAttribute.
     ResetAddressAttribute(Box<request::ResetAddressAttributeRequest>),
     /// ResetNetworkInterfaceAttribute.
@@ -172,9 +216,11 @@ pub enum Request {
 impl Request {
     /// Reads the members of an operation. Everything that Enid does not implement is refused here.
     pub fn parse(action: &str, params: Params<'_>) -> Result<Self, ApiError> {
-        match action { "AllocateAddress" => schema::read("AllocateAddress", &request::address::ALLOCATE_ADDRESS_MEMBERS, params).map(|request| Self::AllocateAddress(Box::new(request))),
+        match action { "AcceptVpcPeeringConnection" => schema::read("AcceptVpcPeeringConnection", &request::vpc_peering_connection::ACCEPT_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::AcceptVpcPeeringConnection(Box::new(request))),
+"AllocateAddress" => schema::read("AllocateAddress", &request::address::ALLOCATE_ADDRESS_MEMBERS, params).map(|request| Self::AllocateAddress(Box::new(request))),
 "AssignPrivateIpAddresses" => schema::read("AssignPrivateIpAddresses", &request::network_interface::ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS, params).map(|request| Self::AssignPrivateIpAddresses(Box::new(request))),
 "AssociateAddress" => schema::read("AssociateAddress", &request::address::ASSOCIATE_ADDRESS_MEMBERS, params).map(|request| Self::AssociateAddress(Box::new(request))),
+"AssociateRouteTable" => schema::read("AssociateRouteTable", &request::route_table::ASSOCIATE_ROUTE_TABLE_MEMBERS, params).map(|request| Self::AssociateRouteTable(Box::new(request))),
 "AssociateSecurityGroupVpc" => schema::read("AssociateSecurityGroupVpc", &request::security_group_vpc_association::ASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::AssociateSecurityGroupVpc(Box::new(request))),
 "AttachInternetGateway" => schema::read("AttachInternetGateway", &request::internet_gateway::ATTACH_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::AttachInternetGateway(Box::new(request))),
 "AttachNetworkInterface" => schema::read("AttachNetworkInterface", &request::network_interface::ATTACH_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::AttachNetworkInterface(Box::new(request))),
@@ -182,18 +228,28 @@ impl Request {
 "AuthorizeSecurityGroupIngress" => schema::read("AuthorizeSecurityGroupIngress", &request::security_group::AUTHORIZE_SECURITY_GROUP_INGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
 "CreateInternetGateway" => schema::read("CreateInternetGateway", &request::internet_gateway::CREATE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateInternetGateway(Box::new(request))),
 "CreateManagedPrefixList" => schema::read("CreateManagedPrefixList", &request::prefix_list::CREATE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::CreateManagedPrefixList(Box::new(request))),
+"CreateNetworkAcl" => schema::read("CreateNetworkAcl", &request::network_acl::CREATE_NETWORK_ACL_MEMBERS, params).map(|request| Self::CreateNetworkAcl(Box::new(request))),
+"CreateNetworkAclEntry" => schema::read("CreateNetworkAclEntry", &request::network_acl::CREATE_NETWORK_ACL_ENTRY_MEMBERS, params).map(|request| Self::CreateNetworkAclEntry(Box::new(request))),
 "CreateNetworkInterface" => schema::read("CreateNetworkInterface", &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::CreateNetworkInterface(Box::new(request))),
+"CreateRoute" => schema::read("CreateRoute", &request::route_table::CREATE_ROUTE_MEMBERS, params).map(|request| Self::CreateRoute(Box::new(request))),
+"CreateRouteTable" => schema::read("CreateRouteTable", &request::route_table::CREATE_ROUTE_TABLE_MEMBERS, params).map(|request| Self::CreateRouteTable(Box::new(request))),
 "CreateSecurityGroup" => schema::read("CreateSecurityGroup", &request::security_group::CREATE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::CreateSecurityGroup(Box::new(request))),
 "CreateSubnet" => schema::read("CreateSubnet", &request::subnet::CREATE_SUBNET_MEMBERS, params).map(|request| Self::CreateSubnet(Box::new(request))),
 "CreateTags" => schema::read("CreateTags", &request::tag::CREATE_TAGS_MEMBERS, params).map(|request| Self::CreateTags(Box::new(request))),
 "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params).map(|request| Self::CreateVpc(Box::new(request))),
+"CreateVpcPeeringConnection" => schema::read("CreateVpcPeeringConnection", &request::vpc_peering_connection::CREATE_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::CreateVpcPeeringConnection(Box::new(request))),
 "DeleteInternetGateway" => schema::read("DeleteInternetGateway", &request::internet_gateway::DELETE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteInternetGateway(Box::new(request))),
 "DeleteManagedPrefixList" => schema::read("DeleteManagedPrefixList", &request::prefix_list::DELETE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::DeleteManagedPrefixList(Box::new(request))),
+"DeleteNetworkAcl" => schema::read("DeleteNetworkAcl", &request::network_acl::DELETE_NETWORK_ACL_MEMBERS, params).map(|request| Self::DeleteNetworkAcl(Box::new(request))),
+"DeleteNetworkAclEntry" => schema::read("DeleteNetworkAclEntry", &request::network_acl::DELETE_NETWORK_ACL_ENTRY_MEMBERS, params).map(|request| Self::DeleteNetworkAclEntry(Box::new(request))),
 "DeleteNetworkInterface" => schema::read("DeleteNetworkInterface", &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DeleteNetworkInterface(Box::new(request))),
+"DeleteRoute" => schema::read("DeleteRoute", &request::route_table::DELETE_ROUTE_MEMBERS, params).map(|request| Self::DeleteRoute(Box::new(request))),
+"DeleteRouteTable" => schema::read("DeleteRouteTable", &request::route_table::DELETE_ROUTE_TABLE_MEMBERS, params).map(|request| Self::DeleteRouteTable(Box::new(request))),
 "DeleteSecurityGroup" => schema::read("DeleteSecurityGroup", &request::security_group::DELETE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::DeleteSecurityGroup(Box::new(request))),
 "DeleteSubnet" => schema::read("DeleteSubnet", &request::subnet::DELETE_SUBNET_MEMBERS, params).map(|request| Self::DeleteSubnet(Box::new(request))),
 "DeleteTags" => schema::read("DeleteTags", &request::tag::DELETE_TAGS_MEMBERS, params).map(|request| Self::DeleteTags(Box::new(request))),
 "DeleteVpc" => schema::read("DeleteVpc", &request::vpc::DELETE_VPC_MEMBERS, params).map(|request| Self::DeleteVpc(Box::new(request))),
+"DeleteVpcPeeringConnection" => schema::read("DeleteVpcPeeringConnection", &request::vpc_peering_connection::DELETE_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::DeleteVpcPeeringConnection(Box::new(request))),
 "DescribeAccountAttributes" => schema::read("DescribeAccountAttributes", &request::region::DESCRIBE_ACCOUNT_ATTRIBUTES_MEMBERS, params).map(|request| Self::DescribeAccountAttributes(Box::new(request))),
 "DescribeAddresses" => schema::read("DescribeAddresses", &request::address::DESCRIBE_ADDRESSES_MEMBERS, params).map(|request| Self::DescribeAddresses(Box::new(request))),
 "DescribeAddressesAttribute" => schema::read("DescribeAddressesAttribute", &request::address::DESCRIBE_ADDRESSES_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeAddressesAttribute(Box::new(request))),
@@ -205,11 +261,13 @@ impl Request {
 "DescribeInstances" => schema::read("DescribeInstances", &request::instance::DESCRIBE_INSTANCES_MEMBERS, params).map(|request| Self::DescribeInstances(Box::new(request))),
 "DescribeInternetGateways" => schema::read("DescribeInternetGateways", &request::internet_gateway::DESCRIBE_INTERNET_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeInternetGateways(Box::new(request))),
 "DescribeManagedPrefixLists" => schema::read("DescribeManagedPrefixLists", &request::prefix_list::DESCRIBE_MANAGED_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribeManagedPrefixLists(Box::new(request))),
+"DescribeNetworkAcls" => schema::read("DescribeNetworkAcls", &request::network_acl::DESCRIBE_NETWORK_ACLS_MEMBERS, params).map(|request| Self::DescribeNetworkAcls(Box::new(request))),
 "DescribeNetworkInterfaceAttribute" => schema::read("DescribeNetworkInterfaceAttribute", &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaceAttribute(Box::new(request))),
 "DescribeNetworkInterfaces" => schema::read("DescribeNetworkInterfaces", &request::network_interface::DESCRIBE_NETWORK_INTERFACES_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaces(Box::new(request))),
 "DescribePrefixLists" => schema::read("DescribePrefixLists", &request::prefix_list::DESCRIBE_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribePrefixLists(Box::new(request))),
 "DescribePublicIpv4Pools" => schema::read("DescribePublicIpv4Pools", &request::address::DESCRIBE_PUBLIC_IPV4_POOLS_MEMBERS, params).map(|request| Self::DescribePublicIpv4Pools(Box::new(request))),
 "DescribeRegions" => schema::read("DescribeRegions", &request::region::DESCRIBE_REGIONS_MEMBERS, params).map(|request| Self::DescribeRegions(Box::new(request))),
+"DescribeRouteTables" => schema::read("DescribeRouteTables", &request::route_table::DESCRIBE_ROUTE_TABLES_MEMBERS, params).map(|request| Self::DescribeRouteTables(Box::new(request))),
 "DescribeSecurityGroupReferences" => schema::read("DescribeSecurityGroupReferences", &request::security_group_reference::DESCRIBE_SECURITY_GROUP_REFERENCES_MEMBERS, params).map(|request| Self::DescribeSecurityGroupReferences(Box::new(request))),
 "DescribeSecurityGroupRules" => schema::read("DescribeSecurityGroupRules", &request::security_group::DESCRIBE_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::DescribeSecurityGroupRules(Box::new(request))),
 "DescribeSecurityGroupVpcAssociations" => schema::read("DescribeSecurityGroupVpcAssociations", &request::security_group_vpc_association::DESCRIBE_SECURITY_GROUP_VPC_ASSOCIATIONS_MEMBERS, params).map(|request| Self::DescribeSecurityGroupVpcAssociations(Box::new(request))),
@@ -218,10 +276,12 @@ impl Request {
 "DescribeSubnets" => schema::read("DescribeSubnets", &request::subnet::DESCRIBE_SUBNETS_MEMBERS, params).map(|request| Self::DescribeSubnets(Box::new(request))),
 "DescribeTags" => schema::read("DescribeTags", &request::tag::DESCRIBE_TAGS_MEMBERS, params).map(|request| Self::DescribeTags(Box::new(request))),
 "DescribeVpcAttribute" => schema::read("DescribeVpcAttribute", &request::vpc::DESCRIBE_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeVpcAttribute(Box::new(request))),
+"DescribeVpcPeeringConnections" => schema::read("DescribeVpcPeeringConnections", &request::vpc_peering_connection::DESCRIBE_VPC_PEERING_CONNECTIONS_MEMBERS, params).map(|request| Self::DescribeVpcPeeringConnections(Box::new(request))),
 "DescribeVpcs" => schema::read("DescribeVpcs", &request::vpc::DESCRIBE_VPCS_MEMBERS, params).map(|request| Self::DescribeVpcs(Box::new(request))),
 "DetachInternetGateway" => schema::read("DetachInternetGateway", &request::internet_gateway::DETACH_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DetachInternetGateway(Box::new(request))),
 "DetachNetworkInterface" => schema::read("DetachNetworkInterface", &request::network_interface::DETACH_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DetachNetworkInterface(Box::new(request))),
 "DisassociateAddress" => schema::read("DisassociateAddress", &request::address::DISASSOCIATE_ADDRESS_MEMBERS, params).map(|request| Self::DisassociateAddress(Box::new(request))),
+"DisassociateRouteTable" => schema::read("DisassociateRouteTable", &request::route_table::DISASSOCIATE_ROUTE_TABLE_MEMBERS, params).map(|request| Self::DisassociateRouteTable(Box::new(request))),
 "DisassociateSecurityGroupVpc" => schema::read("DisassociateSecurityGroupVpc", &request::security_group_vpc_association::DISASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::DisassociateSecurityGroupVpc(Box::new(request))),
 "GetConsoleOutput" => schema::read("GetConsoleOutput", &request::instance::GET_CONSOLE_OUTPUT_MEMBERS, params).map(|request| Self::GetConsoleOutput(Box::new(request))),
 "GetManagedPrefixListAssociations" => schema::read("GetManagedPrefixListAssociations", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ASSOCIATIONS_MEMBERS, params).map(|request| Self::GetManagedPrefixListAssociations(Box::new(request))),
@@ -234,8 +294,14 @@ impl Request {
 "ModifySecurityGroupRules" => schema::read("ModifySecurityGroupRules", &request::security_group::MODIFY_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::ModifySecurityGroupRules(Box::new(request))),
 "ModifySubnetAttribute" => schema::read("ModifySubnetAttribute", &request::subnet::MODIFY_SUBNET_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifySubnetAttribute(Box::new(request))),
 "ModifyVpcAttribute" => schema::read("ModifyVpcAttribute", &request::vpc::MODIFY_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyVpcAttribute(Box::new(request))),
+"ModifyVpcPeeringConnectionOptions" => schema::read("ModifyVpcPeeringConnectionOptions", &request::vpc_peering_connection::MODIFY_VPC_PEERING_CONNECTION_OPTIONS_MEMBERS, params).map(|request| Self::ModifyVpcPeeringConnectionOptions(Box::new(request))),
 "RebootInstances" => schema::read("RebootInstances", &request::instance::REBOOT_INSTANCES_MEMBERS, params).map(|request| Self::RebootInstances(Box::new(request))),
+"RejectVpcPeeringConnection" => schema::read("RejectVpcPeeringConnection", &request::vpc_peering_connection::REJECT_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::RejectVpcPeeringConnection(Box::new(request))),
 "ReleaseAddress" => schema::read("ReleaseAddress", &request::address::RELEASE_ADDRESS_MEMBERS, params).map(|request| Self::ReleaseAddress(Box::new(request))),
+"ReplaceNetworkAclAssociation" => schema::read("ReplaceNetworkAclAssociation", &request::network_acl::REPLACE_NETWORK_ACL_ASSOCIATION_MEMBERS, params).map(|request| Self::ReplaceNetworkAclAssociation(Box::new(request))),
+"ReplaceNetworkAclEntry" => schema::read("ReplaceNetworkAclEntry", &request::network_acl::REPLACE_NETWORK_ACL_ENTRY_MEMBERS, params).map(|request| Self::ReplaceNetworkAclEntry(Box::new(request))),
+"ReplaceRoute" => schema::read("ReplaceRoute", &request::route_table::REPLACE_ROUTE_MEMBERS, params).map(|request| Self::ReplaceRoute(Box::new(request))),
+"ReplaceRouteTableAssociation" => schema::read("ReplaceRouteTableAssociation", &request::route_table::REPLACE_ROUTE_TABLE_ASSOCIATION_MEMBERS, params).map(|request| Self::ReplaceRouteTableAssociation(Box::new(request))),
 "ResetAddressAttribute" => schema::read("ResetAddressAttribute", &request::address::RESET_ADDRESS_ATTRIBUTE_MEMBERS, params).map(|request| Self::ResetAddressAttribute(Box::new(request))),
 "ResetNetworkInterfaceAttribute" => schema::read("ResetNetworkInterfaceAttribute", &request::network_interface::RESET_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ResetNetworkInterfaceAttribute(Box::new(request))),
 "RestoreManagedPrefixListVersion" => schema::read("RestoreManagedPrefixListVersion", &request::prefix_list::RESTORE_MANAGED_PREFIX_LIST_VERSION_MEMBERS, params).map(|request| Self::RestoreManagedPrefixListVersion(Box::new(request))),
@@ -257,9 +323,11 @@ other => Err(ApiError::invalid_action(other)), }
     #[must_use]
     pub fn operation(&self) -> &'static str {
         match self {
+            Self::AcceptVpcPeeringConnection(_) => "AcceptVpcPeeringConnection",
             Self::AllocateAddress(_) => "AllocateAddress",
             Self::AssignPrivateIpAddresses(_) => "AssignPrivateIpAddresses",
             Self::AssociateAddress(_) => "AssociateAddress",
+            Self::AssociateRouteTable(_) => "AssociateRouteTable",
             Self::AssociateSecurityGroupVpc(_) => "AssociateSecurityGroupVpc",
             Self::AttachInternetGateway(_) => "AttachInternetGateway",
             Self::AttachNetworkInterface(_) => "AttachNetworkInterface",
@@ -267,18 +335,28 @@ other => Err(ApiError::invalid_action(other)), }
             Self::AuthorizeSecurityGroupIngress(_) => "AuthorizeSecurityGroupIngress",
             Self::CreateInternetGateway(_) => "CreateInternetGateway",
             Self::CreateManagedPrefixList(_) => "CreateManagedPrefixList",
+            Self::CreateNetworkAcl(_) => "CreateNetworkAcl",
+            Self::CreateNetworkAclEntry(_) => "CreateNetworkAclEntry",
             Self::CreateNetworkInterface(_) => "CreateNetworkInterface",
+            Self::CreateRoute(_) => "CreateRoute",
+            Self::CreateRouteTable(_) => "CreateRouteTable",
             Self::CreateSecurityGroup(_) => "CreateSecurityGroup",
             Self::CreateSubnet(_) => "CreateSubnet",
             Self::CreateTags(_) => "CreateTags",
             Self::CreateVpc(_) => "CreateVpc",
+            Self::CreateVpcPeeringConnection(_) => "CreateVpcPeeringConnection",
             Self::DeleteInternetGateway(_) => "DeleteInternetGateway",
             Self::DeleteManagedPrefixList(_) => "DeleteManagedPrefixList",
+            Self::DeleteNetworkAcl(_) => "DeleteNetworkAcl",
+            Self::DeleteNetworkAclEntry(_) => "DeleteNetworkAclEntry",
             Self::DeleteNetworkInterface(_) => "DeleteNetworkInterface",
+            Self::DeleteRoute(_) => "DeleteRoute",
+            Self::DeleteRouteTable(_) => "DeleteRouteTable",
             Self::DeleteSecurityGroup(_) => "DeleteSecurityGroup",
             Self::DeleteSubnet(_) => "DeleteSubnet",
             Self::DeleteTags(_) => "DeleteTags",
             Self::DeleteVpc(_) => "DeleteVpc",
+            Self::DeleteVpcPeeringConnection(_) => "DeleteVpcPeeringConnection",
             Self::DescribeAccountAttributes(_) => "DescribeAccountAttributes",
             Self::DescribeAddresses(_) => "DescribeAddresses",
             Self::DescribeAddressesAttribute(_) => "DescribeAddressesAttribute",
@@ -290,11 +368,13 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeInstances(_) => "DescribeInstances",
             Self::DescribeInternetGateways(_) => "DescribeInternetGateways",
             Self::DescribeManagedPrefixLists(_) => "DescribeManagedPrefixLists",
+            Self::DescribeNetworkAcls(_) => "DescribeNetworkAcls",
             Self::DescribeNetworkInterfaceAttribute(_) => "DescribeNetworkInterfaceAttribute",
             Self::DescribeNetworkInterfaces(_) => "DescribeNetworkInterfaces",
             Self::DescribePrefixLists(_) => "DescribePrefixLists",
             Self::DescribePublicIpv4Pools(_) => "DescribePublicIpv4Pools",
             Self::DescribeRegions(_) => "DescribeRegions",
+            Self::DescribeRouteTables(_) => "DescribeRouteTables",
             Self::DescribeSecurityGroupReferences(_) => "DescribeSecurityGroupReferences",
             Self::DescribeSecurityGroupRules(_) => "DescribeSecurityGroupRules",
             Self::DescribeSecurityGroupVpcAssociations(_) => "DescribeSecurityGroupVpcAssociations",
@@ -303,10 +383,12 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeSubnets(_) => "DescribeSubnets",
             Self::DescribeTags(_) => "DescribeTags",
             Self::DescribeVpcAttribute(_) => "DescribeVpcAttribute",
+            Self::DescribeVpcPeeringConnections(_) => "DescribeVpcPeeringConnections",
             Self::DescribeVpcs(_) => "DescribeVpcs",
             Self::DetachInternetGateway(_) => "DetachInternetGateway",
             Self::DetachNetworkInterface(_) => "DetachNetworkInterface",
             Self::DisassociateAddress(_) => "DisassociateAddress",
+            Self::DisassociateRouteTable(_) => "DisassociateRouteTable",
             Self::DisassociateSecurityGroupVpc(_) => "DisassociateSecurityGroupVpc",
             Self::GetConsoleOutput(_) => "GetConsoleOutput",
             Self::GetManagedPrefixListAssociations(_) => "GetManagedPrefixListAssociations",
@@ -319,8 +401,14 @@ other => Err(ApiError::invalid_action(other)), }
             Self::ModifySecurityGroupRules(_) => "ModifySecurityGroupRules",
             Self::ModifySubnetAttribute(_) => "ModifySubnetAttribute",
             Self::ModifyVpcAttribute(_) => "ModifyVpcAttribute",
+            Self::ModifyVpcPeeringConnectionOptions(_) => "ModifyVpcPeeringConnectionOptions",
             Self::RebootInstances(_) => "RebootInstances",
+            Self::RejectVpcPeeringConnection(_) => "RejectVpcPeeringConnection",
             Self::ReleaseAddress(_) => "ReleaseAddress",
+            Self::ReplaceNetworkAclAssociation(_) => "ReplaceNetworkAclAssociation",
+            Self::ReplaceNetworkAclEntry(_) => "ReplaceNetworkAclEntry",
+            Self::ReplaceRoute(_) => "ReplaceRoute",
+            Self::ReplaceRouteTableAssociation(_) => "ReplaceRouteTableAssociation",
             Self::ResetAddressAttribute(_) => "ResetAddressAttribute",
             Self::ResetNetworkInterfaceAttribute(_) => "ResetNetworkInterfaceAttribute",
             Self::RestoreManagedPrefixListVersion(_) => "RestoreManagedPrefixListVersion",
@@ -344,12 +432,16 @@ other => Err(ApiError::invalid_action(other)), }
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
+    /// AcceptVpcPeeringConnection.
+    AcceptVpcPeeringConnection(Box<response::AcceptVpcPeeringConnectionResponse>),
     /// AllocateAddress.
     AllocateAddress(Box<response::AllocateAddressResponse>),
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<response::AssignPrivateIpAddressesResponse>),
     /// AssociateAddress.
     AssociateAddress(Box<response::AssociateAddressResponse>),
+    /// AssociateRouteTable.
+    AssociateRouteTable(Box<response::AssociateRouteTableResponse>),
     /// AssociateSecurityGroupVpc.
     AssociateSecurityGroupVpc(Box<response::AssociateSecurityGroupVpcResponse>),
     /// AttachInternetGateway.
@@ -364,8 +456,16 @@ pub enum Response {
     CreateInternetGateway(Box<response::CreateInternetGatewayResponse>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<response::CreateManagedPrefixListResponse>),
+    /// CreateNetworkAcl.
+    CreateNetworkAcl(Box<response::CreateNetworkAclResponse>),
+    /// CreateNetworkAclEntry.
+    CreateNetworkAclEntry(Box<response::CreateNetworkAclEntryResponse>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<response::CreateNetworkInterfaceResponse>),
+    /// CreateRoute.
+    CreateRoute(Box<response::CreateRouteResponse>),
+    /// CreateRouteTable.
+    CreateRouteTable(Box<response::CreateRouteTableResponse>),
     /// CreateSecurityGroup.
     CreateSecurityGroup(Box<response::CreateSecurityGroupResponse>),
     /// CreateSubnet.
@@ -374,12 +474,22 @@ pub enum Response {
     CreateTags(Box<response::CreateTagsResponse>),
     /// CreateVpc.
     CreateVpc(Box<response::CreateVpcResponse>),
+    /// CreateVpcPeeringConnection.
+    CreateVpcPeeringConnection(Box<response::CreateVpcPeeringConnectionResponse>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<response::DeleteInternetGatewayResponse>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<response::DeleteManagedPrefixListResponse>),
+    /// DeleteNetworkAcl.
+    DeleteNetworkAcl(Box<response::DeleteNetworkAclResponse>),
+    /// DeleteNetworkAclEntry.
+    DeleteNetworkAclEntry(Box<response::DeleteNetworkAclEntryResponse>),
     /// DeleteNetworkInterface.
     DeleteNetworkInterface(Box<response::DeleteNetworkInterfaceResponse>),
+    /// DeleteRoute.
+    DeleteRoute(Box<response::DeleteRouteResponse>),
+    /// DeleteRouteTable.
+    DeleteRouteTable(Box<response::DeleteRouteTableResponse>),
     /// DeleteSecurityGroup.
     DeleteSecurityGroup(Box<response::DeleteSecurityGroupResponse>),
     /// DeleteSubnet.
@@ -388,6 +498,8 @@ pub enum Response {
     DeleteTags(Box<response::DeleteTagsResponse>),
     /// DeleteVpc.
     DeleteVpc(Box<response::DeleteVpcResponse>),
+    /// DeleteVpcPeeringConnection.
+    DeleteVpcPeeringConnection(Box<response::DeleteVpcPeeringConnectionResponse>),
     /// DescribeAccountAttributes.
     DescribeAccountAttributes(Box<response::DescribeAccountAttributesResponse>),
     /// DescribeAddresses.
@@ -410,6 +522,8 @@ pub enum Response {
     DescribeInternetGateways(Box<response::DescribeInternetGatewaysResponse>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<response::DescribeManagedPrefixListsResponse>),
+    /// DescribeNetworkAcls.
+    DescribeNetworkAcls(Box<response::DescribeNetworkAclsResponse>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<response::DescribeNetworkInterfaceAttributeResponse>),
     /// DescribeNetworkInterfaces.
@@ -420,6 +534,8 @@ pub enum Response {
     DescribePublicIpv4Pools(Box<response::DescribePublicIpv4PoolsResponse>),
     /// DescribeRegions.
     DescribeRegions(Box<response::DescribeRegionsResponse>),
+    /// DescribeRouteTables.
+    DescribeRouteTables(Box<response::DescribeRouteTablesResponse>),
     /// DescribeSecurityGroupReferences.
     DescribeSecurityGroupReferences(Box<response::DescribeSecurityGroupReferencesResponse>),
     /// DescribeSecurityGroupRules.
@@ -438,6 +554,8 @@ pub enum Response {
     DescribeTags(Box<response::DescribeTagsResponse>),
     /// DescribeVpcAttribute.
     DescribeVpcAttribute(Box<response::DescribeVpcAttributeResponse>),
+    /// DescribeVpcPeeringConnections.
+    DescribeVpcPeeringConnections(Box<response::DescribeVpcPeeringConnectionsResponse>),
     /// DescribeVpcs.
     DescribeVpcs(Box<response::DescribeVpcsResponse>),
     /// DetachInternetGateway.
@@ -446,6 +564,8 @@ pub enum Response {
     DetachNetworkInterface(Box<response::DetachNetworkInterfaceResponse>),
     /// DisassociateAddress.
     DisassociateAddress(Box<response::DisassociateAddressResponse>),
+    /// DisassociateRouteTable.
+    DisassociateRouteTable(Box<response::DisassociateRouteTableResponse>),
     /// DisassociateSecurityGroupVpc.
     DisassociateSecurityGroupVpc(Box<response::DisassociateSecurityGroupVpcResponse>),
     /// GetConsoleOutput.
@@ -470,10 +590,22 @@ pub enum Response {
     ModifySubnetAttribute(Box<response::ModifySubnetAttributeResponse>),
     /// ModifyVpcAttribute.
     ModifyVpcAttribute(Box<response::ModifyVpcAttributeResponse>),
+    /// ModifyVpcPeeringConnectionOptions.
+    ModifyVpcPeeringConnectionOptions(Box<response::ModifyVpcPeeringConnectionOptionsResponse>),
     /// RebootInstances.
     RebootInstances(Box<response::RebootInstancesResponse>),
+    /// RejectVpcPeeringConnection.
+    RejectVpcPeeringConnection(Box<response::RejectVpcPeeringConnectionResponse>),
     /// ReleaseAddress.
     ReleaseAddress(Box<response::ReleaseAddressResponse>),
+    /// ReplaceNetworkAclAssociation.
+    ReplaceNetworkAclAssociation(Box<response::ReplaceNetworkAclAssociationResponse>),
+    /// ReplaceNetworkAclEntry.
+    ReplaceNetworkAclEntry(Box<response::ReplaceNetworkAclEntryResponse>),
+    /// ReplaceRoute.
+    ReplaceRoute(Box<response::ReplaceRouteResponse>),
+    /// ReplaceRouteTableAssociation.
+    ReplaceRouteTableAssociation(Box<response::ReplaceRouteTableAssociationResponse>),
     /// ResetAddressAttribute.
     ResetAddressAttribute(Box<response::ResetAddressAttributeResponse>),
     /// ResetNetworkInterfaceAttribute.
@@ -507,9 +639,11 @@ pub enum Response {
 impl ToXml for Response {
     fn to_xml(&self, xml: &mut Xml) {
         match self {
+            Self::AcceptVpcPeeringConnection(response) => response.to_xml(xml),
             Self::AllocateAddress(response) => response.to_xml(xml),
             Self::AssignPrivateIpAddresses(response) => response.to_xml(xml),
             Self::AssociateAddress(response) => response.to_xml(xml),
+            Self::AssociateRouteTable(response) => response.to_xml(xml),
             Self::AssociateSecurityGroupVpc(response) => response.to_xml(xml),
             Self::AttachInternetGateway(response) => response.to_xml(xml),
             Self::AttachNetworkInterface(response) => response.to_xml(xml),
@@ -517,18 +651,28 @@ impl ToXml for Response {
             Self::AuthorizeSecurityGroupIngress(response) => response.to_xml(xml),
             Self::CreateInternetGateway(response) => response.to_xml(xml),
             Self::CreateManagedPrefixList(response) => response.to_xml(xml),
+            Self::CreateNetworkAcl(response) => response.to_xml(xml),
+            Self::CreateNetworkAclEntry(response) => response.to_xml(xml),
             Self::CreateNetworkInterface(response) => response.to_xml(xml),
+            Self::CreateRoute(response) => response.to_xml(xml),
+            Self::CreateRouteTable(response) => response.to_xml(xml),
             Self::CreateSecurityGroup(response) => response.to_xml(xml),
             Self::CreateSubnet(response) => response.to_xml(xml),
             Self::CreateTags(response) => response.to_xml(xml),
             Self::CreateVpc(response) => response.to_xml(xml),
+            Self::CreateVpcPeeringConnection(response) => response.to_xml(xml),
             Self::DeleteInternetGateway(response) => response.to_xml(xml),
             Self::DeleteManagedPrefixList(response) => response.to_xml(xml),
+            Self::DeleteNetworkAcl(response) => response.to_xml(xml),
+            Self::DeleteNetworkAclEntry(response) => response.to_xml(xml),
             Self::DeleteNetworkInterface(response) => response.to_xml(xml),
+            Self::DeleteRoute(response) => response.to_xml(xml),
+            Self::DeleteRouteTable(response) => response.to_xml(xml),
             Self::DeleteSecurityGroup(response) => response.to_xml(xml),
             Self::DeleteSubnet(response) => response.to_xml(xml),
             Self::DeleteTags(response) => response.to_xml(xml),
             Self::DeleteVpc(response) => response.to_xml(xml),
+            Self::DeleteVpcPeeringConnection(response) => response.to_xml(xml),
             Self::DescribeAccountAttributes(response) => response.to_xml(xml),
             Self::DescribeAddresses(response) => response.to_xml(xml),
             Self::DescribeAddressesAttribute(response) => response.to_xml(xml),
@@ -540,11 +684,13 @@ impl ToXml for Response {
             Self::DescribeInstances(response) => response.to_xml(xml),
             Self::DescribeInternetGateways(response) => response.to_xml(xml),
             Self::DescribeManagedPrefixLists(response) => response.to_xml(xml),
+            Self::DescribeNetworkAcls(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaces(response) => response.to_xml(xml),
             Self::DescribePrefixLists(response) => response.to_xml(xml),
             Self::DescribePublicIpv4Pools(response) => response.to_xml(xml),
             Self::DescribeRegions(response) => response.to_xml(xml),
+            Self::DescribeRouteTables(response) => response.to_xml(xml),
             Self::DescribeSecurityGroupReferences(response) => response.to_xml(xml),
             Self::DescribeSecurityGroupRules(response) => response.to_xml(xml),
             Self::DescribeSecurityGroupVpcAssociations(response) => response.to_xml(xml),
@@ -553,10 +699,12 @@ impl ToXml for Response {
             Self::DescribeSubnets(response) => response.to_xml(xml),
             Self::DescribeTags(response) => response.to_xml(xml),
             Self::DescribeVpcAttribute(response) => response.to_xml(xml),
+            Self::DescribeVpcPeeringConnections(response) => response.to_xml(xml),
             Self::DescribeVpcs(response) => response.to_xml(xml),
             Self::DetachInternetGateway(response) => response.to_xml(xml),
             Self::DetachNetworkInterface(response) => response.to_xml(xml),
             Self::DisassociateAddress(response) => response.to_xml(xml),
+            Self::DisassociateRouteTable(response) => response.to_xml(xml),
             Self::DisassociateSecurityGroupVpc(response) => response.to_xml(xml),
             Self::GetConsoleOutput(response) => response.to_xml(xml),
             Self::GetManagedPrefixListAssociations(response) => response.to_xml(xml),
@@ -569,8 +717,14 @@ impl ToXml for Response {
             Self::ModifySecurityGroupRules(response) => response.to_xml(xml),
             Self::ModifySubnetAttribute(response) => response.to_xml(xml),
             Self::ModifyVpcAttribute(response) => response.to_xml(xml),
+            Self::ModifyVpcPeeringConnectionOptions(response) => response.to_xml(xml),
             Self::RebootInstances(response) => response.to_xml(xml),
+            Self::RejectVpcPeeringConnection(response) => response.to_xml(xml),
             Self::ReleaseAddress(response) => response.to_xml(xml),
+            Self::ReplaceNetworkAclAssociation(response) => response.to_xml(xml),
+            Self::ReplaceNetworkAclEntry(response) => response.to_xml(xml),
+            Self::ReplaceRoute(response) => response.to_xml(xml),
+            Self::ReplaceRouteTableAssociation(response) => response.to_xml(xml),
             Self::ResetAddressAttribute(response) => response.to_xml(xml),
             Self::ResetNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::RestoreManagedPrefixListVersion(response) => response.to_xml(xml),
@@ -584,6 +738,12 @@ impl ToXml for Response {
             Self::UpdateSecurityGroupRuleDescriptionsEgress(response) => response.to_xml(xml),
             Self::UpdateSecurityGroupRuleDescriptionsIngress(response) => response.to_xml(xml),
         }
+    }
+}
+
+impl From<response::AcceptVpcPeeringConnectionResponse> for Response {
+    fn from(response: response::AcceptVpcPeeringConnectionResponse) -> Self {
+        Self::AcceptVpcPeeringConnection(Box::new(response))
     }
 }
 
@@ -602,6 +762,12 @@ impl From<response::AssignPrivateIpAddressesResponse> for Response {
 impl From<response::AssociateAddressResponse> for Response {
     fn from(response: response::AssociateAddressResponse) -> Self {
         Self::AssociateAddress(Box::new(response))
+    }
+}
+
+impl From<response::AssociateRouteTableResponse> for Response {
+    fn from(response: response::AssociateRouteTableResponse) -> Self {
+        Self::AssociateRouteTable(Box::new(response))
     }
 }
 
@@ -647,9 +813,33 @@ impl From<response::CreateManagedPrefixListResponse> for Response {
     }
 }
 
+impl From<response::CreateNetworkAclResponse> for Response {
+    fn from(response: response::CreateNetworkAclResponse) -> Self {
+        Self::CreateNetworkAcl(Box::new(response))
+    }
+}
+
+impl From<response::CreateNetworkAclEntryResponse> for Response {
+    fn from(response: response::CreateNetworkAclEntryResponse) -> Self {
+        Self::CreateNetworkAclEntry(Box::new(response))
+    }
+}
+
 impl From<response::CreateNetworkInterfaceResponse> for Response {
     fn from(response: response::CreateNetworkInterfaceResponse) -> Self {
         Self::CreateNetworkInterface(Box::new(response))
+    }
+}
+
+impl From<response::CreateRouteResponse> for Response {
+    fn from(response: response::CreateRouteResponse) -> Self {
+        Self::CreateRoute(Box::new(response))
+    }
+}
+
+impl From<response::CreateRouteTableResponse> for Response {
+    fn from(response: response::CreateRouteTableResponse) -> Self {
+        Self::CreateRouteTable(Box::new(response))
     }
 }
 
@@ -677,6 +867,12 @@ impl From<response::CreateVpcResponse> for Response {
     }
 }
 
+impl From<response::CreateVpcPeeringConnectionResponse> for Response {
+    fn from(response: response::CreateVpcPeeringConnectionResponse) -> Self {
+        Self::CreateVpcPeeringConnection(Box::new(response))
+    }
+}
+
 impl From<response::DeleteInternetGatewayResponse> for Response {
     fn from(response: response::DeleteInternetGatewayResponse) -> Self {
         Self::DeleteInternetGateway(Box::new(response))
@@ -689,9 +885,33 @@ impl From<response::DeleteManagedPrefixListResponse> for Response {
     }
 }
 
+impl From<response::DeleteNetworkAclResponse> for Response {
+    fn from(response: response::DeleteNetworkAclResponse) -> Self {
+        Self::DeleteNetworkAcl(Box::new(response))
+    }
+}
+
+impl From<response::DeleteNetworkAclEntryResponse> for Response {
+    fn from(response: response::DeleteNetworkAclEntryResponse) -> Self {
+        Self::DeleteNetworkAclEntry(Box::new(response))
+    }
+}
+
 impl From<response::DeleteNetworkInterfaceResponse> for Response {
     fn from(response: response::DeleteNetworkInterfaceResponse) -> Self {
         Self::DeleteNetworkInterface(Box::new(response))
+    }
+}
+
+impl From<response::DeleteRouteResponse> for Response {
+    fn from(response: response::DeleteRouteResponse) -> Self {
+        Self::DeleteRoute(Box::new(response))
+    }
+}
+
+impl From<response::DeleteRouteTableResponse> for Response {
+    fn from(response: response::DeleteRouteTableResponse) -> Self {
+        Self::DeleteRouteTable(Box::new(response))
     }
 }
 
@@ -716,6 +936,12 @@ impl From<response::DeleteTagsResponse> for Response {
 impl From<response::DeleteVpcResponse> for Response {
     fn from(response: response::DeleteVpcResponse) -> Self {
         Self::DeleteVpc(Box::new(response))
+    }
+}
+
+impl From<response::DeleteVpcPeeringConnectionResponse> for Response {
+    fn from(response: response::DeleteVpcPeeringConnectionResponse) -> Self {
+        Self::DeleteVpcPeeringConnection(Box::new(response))
     }
 }
 
@@ -785,6 +1011,12 @@ impl From<response::DescribeManagedPrefixListsResponse> for Response {
     }
 }
 
+impl From<response::DescribeNetworkAclsResponse> for Response {
+    fn from(response: response::DescribeNetworkAclsResponse) -> Self {
+        Self::DescribeNetworkAcls(Box::new(response))
+    }
+}
+
 impl From<response::DescribeNetworkInterfaceAttributeResponse> for Response {
     fn from(response: response::DescribeNetworkInterfaceAttributeResponse) -> Self {
         Self::DescribeNetworkInterfaceAttribute(Box::new(response))
@@ -812,6 +1044,12 @@ impl From<response::DescribePublicIpv4PoolsResponse> for Response {
 impl From<response::DescribeRegionsResponse> for Response {
     fn from(response: response::DescribeRegionsResponse) -> Self {
         Self::DescribeRegions(Box::new(response))
+    }
+}
+
+impl From<response::DescribeRouteTablesResponse> for Response {
+    fn from(response: response::DescribeRouteTablesResponse) -> Self {
+        Self::DescribeRouteTables(Box::new(response))
     }
 }
 
@@ -863,6 +1101,12 @@ impl From<response::DescribeVpcAttributeResponse> for Response {
     }
 }
 
+impl From<response::DescribeVpcPeeringConnectionsResponse> for Response {
+    fn from(response: response::DescribeVpcPeeringConnectionsResponse) -> Self {
+        Self::DescribeVpcPeeringConnections(Box::new(response))
+    }
+}
+
 impl From<response::DescribeVpcsResponse> for Response {
     fn from(response: response::DescribeVpcsResponse) -> Self {
         Self::DescribeVpcs(Box::new(response))
@@ -884,6 +1128,12 @@ impl From<response::DetachNetworkInterfaceResponse> for Response {
 impl From<response::DisassociateAddressResponse> for Response {
     fn from(response: response::DisassociateAddressResponse) -> Self {
         Self::DisassociateAddress(Box::new(response))
+    }
+}
+
+impl From<response::DisassociateRouteTableResponse> for Response {
+    fn from(response: response::DisassociateRouteTableResponse) -> Self {
+        Self::DisassociateRouteTable(Box::new(response))
     }
 }
 
@@ -959,15 +1209,51 @@ impl From<response::ModifyVpcAttributeResponse> for Response {
     }
 }
 
+impl From<response::ModifyVpcPeeringConnectionOptionsResponse> for Response {
+    fn from(response: response::ModifyVpcPeeringConnectionOptionsResponse) -> Self {
+        Self::ModifyVpcPeeringConnectionOptions(Box::new(response))
+    }
+}
+
 impl From<response::RebootInstancesResponse> for Response {
     fn from(response: response::RebootInstancesResponse) -> Self {
         Self::RebootInstances(Box::new(response))
     }
 }
 
+impl From<response::RejectVpcPeeringConnectionResponse> for Response {
+    fn from(response: response::RejectVpcPeeringConnectionResponse) -> Self {
+        Self::RejectVpcPeeringConnection(Box::new(response))
+    }
+}
+
 impl From<response::ReleaseAddressResponse> for Response {
     fn from(response: response::ReleaseAddressResponse) -> Self {
         Self::ReleaseAddress(Box::new(response))
+    }
+}
+
+impl From<response::ReplaceNetworkAclAssociationResponse> for Response {
+    fn from(response: response::ReplaceNetworkAclAssociationResponse) -> Self {
+        Self::ReplaceNetworkAclAssociation(Box::new(response))
+    }
+}
+
+impl From<response::ReplaceNetworkAclEntryResponse> for Response {
+    fn from(response: response::ReplaceNetworkAclEntryResponse) -> Self {
+        Self::ReplaceNetworkAclEntry(Box::new(response))
+    }
+}
+
+impl From<response::ReplaceRouteResponse> for Response {
+    fn from(response: response::ReplaceRouteResponse) -> Self {
+        Self::ReplaceRoute(Box::new(response))
+    }
+}
+
+impl From<response::ReplaceRouteTableAssociationResponse> for Response {
+    fn from(response: response::ReplaceRouteTableAssociationResponse) -> Self {
+        Self::ReplaceRouteTableAssociation(Box::new(response))
     }
 }
 
@@ -1045,9 +1331,11 @@ impl From<response::UpdateSecurityGroupRuleDescriptionsIngressResponse> for Resp
 
 /// The operations, by name.
 pub static OPERATIONS: &[&str] = &[
+    "AcceptVpcPeeringConnection",
     "AllocateAddress",
     "AssignPrivateIpAddresses",
     "AssociateAddress",
+    "AssociateRouteTable",
     "AssociateSecurityGroupVpc",
     "AttachInternetGateway",
     "AttachNetworkInterface",
@@ -1055,18 +1343,28 @@ pub static OPERATIONS: &[&str] = &[
     "AuthorizeSecurityGroupIngress",
     "CreateInternetGateway",
     "CreateManagedPrefixList",
+    "CreateNetworkAcl",
+    "CreateNetworkAclEntry",
     "CreateNetworkInterface",
+    "CreateRoute",
+    "CreateRouteTable",
     "CreateSecurityGroup",
     "CreateSubnet",
     "CreateTags",
     "CreateVpc",
+    "CreateVpcPeeringConnection",
     "DeleteInternetGateway",
     "DeleteManagedPrefixList",
+    "DeleteNetworkAcl",
+    "DeleteNetworkAclEntry",
     "DeleteNetworkInterface",
+    "DeleteRoute",
+    "DeleteRouteTable",
     "DeleteSecurityGroup",
     "DeleteSubnet",
     "DeleteTags",
     "DeleteVpc",
+    "DeleteVpcPeeringConnection",
     "DescribeAccountAttributes",
     "DescribeAddresses",
     "DescribeAddressesAttribute",
@@ -1078,11 +1376,13 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeInstances",
     "DescribeInternetGateways",
     "DescribeManagedPrefixLists",
+    "DescribeNetworkAcls",
     "DescribeNetworkInterfaceAttribute",
     "DescribeNetworkInterfaces",
     "DescribePrefixLists",
     "DescribePublicIpv4Pools",
     "DescribeRegions",
+    "DescribeRouteTables",
     "DescribeSecurityGroupReferences",
     "DescribeSecurityGroupRules",
     "DescribeSecurityGroupVpcAssociations",
@@ -1091,10 +1391,12 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeSubnets",
     "DescribeTags",
     "DescribeVpcAttribute",
+    "DescribeVpcPeeringConnections",
     "DescribeVpcs",
     "DetachInternetGateway",
     "DetachNetworkInterface",
     "DisassociateAddress",
+    "DisassociateRouteTable",
     "DisassociateSecurityGroupVpc",
     "GetConsoleOutput",
     "GetManagedPrefixListAssociations",
@@ -1107,8 +1409,14 @@ pub static OPERATIONS: &[&str] = &[
     "ModifySecurityGroupRules",
     "ModifySubnetAttribute",
     "ModifyVpcAttribute",
+    "ModifyVpcPeeringConnectionOptions",
     "RebootInstances",
+    "RejectVpcPeeringConnection",
     "ReleaseAddress",
+    "ReplaceNetworkAclAssociation",
+    "ReplaceNetworkAclEntry",
+    "ReplaceRoute",
+    "ReplaceRouteTableAssociation",
     "ResetAddressAttribute",
     "ResetNetworkInterfaceAttribute",
     "RestoreManagedPrefixListVersion",
@@ -1133,7 +1441,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AcceptTransitGatewayPeeringAttachment",
     "AcceptTransitGatewayVpcAttachment",
     "AcceptVpcEndpointConnections",
-    "AcceptVpcPeeringConnection",
     "AdvertiseByoipCidr",
     "AllocateHosts",
     "AllocateIpamPoolCidr",
@@ -1150,7 +1457,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AssociateIpamResourceDiscovery",
     "AssociateNatGatewayAddress",
     "AssociateRouteServer",
-    "AssociateRouteTable",
     "AssociateSubnetCidrBlock",
     "AssociateTransitGatewayMulticastDomain",
     "AssociateTransitGatewayPolicyTable",
@@ -1222,8 +1528,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateLocalGatewayVirtualInterfaceGroup",
     "CreateMacSystemIntegrityProtectionModificationTask",
     "CreateNatGateway",
-    "CreateNetworkAcl",
-    "CreateNetworkAclEntry",
     "CreateNetworkInsightsAccessScope",
     "CreateNetworkInsightsPath",
     "CreateNetworkInterfacePermission",
@@ -1232,11 +1536,9 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateReplaceRootVolumeTask",
     "CreateReservedInstancesListing",
     "CreateRestoreImageTask",
-    "CreateRoute",
     "CreateRouteServer",
     "CreateRouteServerEndpoint",
     "CreateRouteServerPeer",
-    "CreateRouteTable",
     "CreateSecondaryNetwork",
     "CreateSecondarySubnet",
     "CreateSnapshot",
@@ -1271,7 +1573,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateVpcEndpoint",
     "CreateVpcEndpointConnectionNotification",
     "CreateVpcEndpointServiceConfiguration",
-    "CreateVpcPeeringConnection",
     "CreateVpnConcentrator",
     "CreateVpnConnection",
     "CreateVpnConnectionRoute",
@@ -1309,8 +1610,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteLocalGatewayVirtualInterface",
     "DeleteLocalGatewayVirtualInterfaceGroup",
     "DeleteNatGateway",
-    "DeleteNetworkAcl",
-    "DeleteNetworkAclEntry",
     "DeleteNetworkInsightsAccessScope",
     "DeleteNetworkInsightsAccessScopeAnalysis",
     "DeleteNetworkInsightsAnalysis",
@@ -1319,11 +1618,9 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeletePlacementGroup",
     "DeletePublicIpv4Pool",
     "DeleteQueuedReservedInstances",
-    "DeleteRoute",
     "DeleteRouteServer",
     "DeleteRouteServerEndpoint",
     "DeleteRouteServerPeer",
-    "DeleteRouteTable",
     "DeleteSecondaryNetwork",
     "DeleteSecondarySubnet",
     "DeleteSnapshot",
@@ -1357,7 +1654,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteVpcEndpointConnectionNotifications",
     "DeleteVpcEndpointServiceConfigurations",
     "DeleteVpcEndpoints",
-    "DeleteVpcPeeringConnection",
     "DeleteVpnConcentrator",
     "DeleteVpnConnection",
     "DeleteVpnConnectionRoute",
@@ -1456,7 +1752,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeMacModificationTasks",
     "DescribeMovingAddresses",
     "DescribeNatGateways",
-    "DescribeNetworkAcls",
     "DescribeNetworkInsightsAccessScopeAnalyses",
     "DescribeNetworkInsightsAccessScopes",
     "DescribeNetworkInsightsAnalyses",
@@ -1473,7 +1768,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeRouteServerEndpoints",
     "DescribeRouteServerPeers",
     "DescribeRouteServers",
-    "DescribeRouteTables",
     "DescribeScheduledInstanceAvailability",
     "DescribeScheduledInstances",
     "DescribeSecondaryInterfaces",
@@ -1527,7 +1821,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeVpcEndpointServicePermissions",
     "DescribeVpcEndpointServices",
     "DescribeVpcEndpoints",
-    "DescribeVpcPeeringConnections",
     "DescribeVpnConcentrators",
     "DescribeVpnConnections",
     "DescribeVpnGateways",
@@ -1565,7 +1858,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DisassociateIpamResourceDiscovery",
     "DisassociateNatGatewayAddress",
     "DisassociateRouteServer",
-    "DisassociateRouteTable",
     "DisassociateSubnetCidrBlock",
     "DisassociateTransitGatewayMulticastDomain",
     "DisassociateTransitGatewayPolicyTable",
@@ -1742,7 +2034,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifyVpcEndpointServiceConfiguration",
     "ModifyVpcEndpointServicePayerResponsibility",
     "ModifyVpcEndpointServicePermissions",
-    "ModifyVpcPeeringConnectionOptions",
     "ModifyVpcTenancy",
     "ModifyVpnConnection",
     "ModifyVpnConnectionOptions",
@@ -1771,15 +2062,10 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "RejectTransitGatewayPeeringAttachment",
     "RejectTransitGatewayVpcAttachment",
     "RejectVpcEndpointConnections",
-    "RejectVpcPeeringConnection",
     "ReleaseHosts",
     "ReleaseIpamPoolAllocation",
     "ReplaceIamInstanceProfileAssociation",
     "ReplaceImageCriteriaInAllowedImagesSettings",
-    "ReplaceNetworkAclAssociation",
-    "ReplaceNetworkAclEntry",
-    "ReplaceRoute",
-    "ReplaceRouteTableAssociation",
     "ReplaceTransitGatewayRoute",
     "ReplaceVpnTunnel",
     "ReportInstanceStatus",
