@@ -65,6 +65,18 @@ class Network:
                          if entry["SubnetId"] == subnet]
         self.ec2.replace_network_acl_association(AssociationId=association, NetworkAclId=acl)
 
+    def nat_gateway(self, subnet, **options):
+        """A NAT gateway; routes to it go before it does."""
+        answer = self.ec2.create_nat_gateway(SubnetId=subnet, **options)
+        nat = answer["NatGateway"]["NatGatewayId"]
+        self._undo.append(lambda: self._delete_nat_gateway(nat))
+        return nat
+
+    def _delete_nat_gateway(self, nat):
+        [found] = self.ec2.describe_nat_gateways(NatGatewayIds=[nat])["NatGateways"]
+        if found["State"] != "deleted":
+            self.ec2.delete_nat_gateway(NatGatewayId=nat)
+
     def peer(self, one, other):
         """A peering connection, accepted."""
         answer = self.ec2.create_vpc_peering_connection(VpcId=one, PeerVpcId=other)

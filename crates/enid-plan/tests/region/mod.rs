@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 
 use enid_model::Tags;
 use enid_model::address::{ElasticIp, ElasticIpAssociation};
+use enid_model::dhcp_options::{DhcpOptions, NameServer};
 use enid_model::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use enid_model::id::{
     AllocationId, AssociationId, AttachmentId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId,
@@ -101,6 +102,7 @@ fn record() -> impl Strategy<Value = Record> {
         1 => (1..3_u64, any::<bool>(), any::<bool>())
             .prop_map(|(id, is_active, turned)| peering(id, is_active, turned)),
         1 => (1..3_u64, btree_set(0..6_u8, 0..4)).prop_map(|(id, blocks)| prefix_list(id, &blocks)),
+        1 => (1..3_u64, any::<bool>()).prop_map(|(id, own)| dhcp_options(id, own)),
     ]
 }
 
@@ -176,7 +178,7 @@ pub(crate) fn vpc(id: u64, has_more: bool, has_ipv6: bool, main: u64) -> Record 
         main_route_table: RouteTableId(main),
         main_route_table_association: Default::default(),
         default_network_acl: NetworkAclId(id),
-        dhcp_options: Some(DhcpOptionsId(1)),
+        dhcp_options: Some(DhcpOptionsId(1 + u64::from(has_more))),
         enable_dns_support: true,
         enable_dns_hostnames: false,
         network_address_usage_metrics: false,
@@ -185,6 +187,20 @@ pub(crate) fn vpc(id: u64, has_more: bool, has_ipv6: bool, main: u64) -> Record 
 }
 
 /// A subnet.
+/// Sets never change, but one can come for a VPC that names it already: in an upgrade.
+fn dhcp_options(id: u64, own: bool) -> Record {
+    let server = match own {
+        true => NameServer::AmazonProvidedDns,
+        false => NameServer::Address(Ipv4Addr::new(10, 0, 1, 53).into()),
+    };
+    Record::DhcpOptions(DhcpOptions {
+        id: DhcpOptionsId(id),
+        domain_name: own.then(|| format!("corp{id}.example")),
+        domain_name_servers: vec![server],
+        tags: Tags::new(),
+    })
+}
+
 pub(crate) fn subnet(id: u64, has_ipv6: bool, table: Option<u64>, acl: u64) -> Record {
     let vpc = vpc_of(id);
     Record::Subnet(Subnet {
@@ -508,6 +524,7 @@ pub(crate) fn apply(state: &mut State, record: Record, is_there: bool) {
 
 fn name(record: &Record) -> String {
     match record {
+        Record::DhcpOptions(it) => it.id.to_string(),
         Record::EgressOnlyInternetGateway(it) => it.id.to_string(),
         Record::ElasticIp(it) => it.id.to_string(),
         Record::Instance(it) => it.id.to_string(),

@@ -76,6 +76,7 @@ async fn daemon(
         // What an earlier daemon of this kind left is of no use to anybody.
         clean(&own);
     }
+    bring_up_to_date(&store).await?;
     let gateway = match enforced {
         true => Some(host::gateway(&own, config)?),
         false => None,
@@ -231,6 +232,17 @@ fn open_store(serve: &Serve, own: &DataDir) -> anyhow::Result<Store> {
         false => Store::open(own.path()),
     };
     store.with_context(|| format!("open the store in {}", own.path().display()))
+}
+
+/// What an older version stored gets what it lacks, before the agent obeys it.
+async fn bring_up_to_date(store: &Store) -> anyhow::Result<()> {
+    let control = Control::new(store.clone(), Arc::new(SystemClock), rand::make_rng());
+    for caller in host::owners(&store.state()) {
+        let region = caller.region.name;
+        let read = control.read(&caller).await;
+        read.with_context(|| format!("bring the region {region} up to date"))?;
+    }
+    Ok(())
 }
 
 /// Whether this daemon enforces. With `auto`, a host that cannot is told what it lacks.
