@@ -14,6 +14,7 @@ mod address;
 mod address_association;
 mod address_lease;
 mod attachment;
+mod dhcp_options;
 mod draft;
 mod error;
 #[cfg(test)]
@@ -65,6 +66,7 @@ pub use address::{AddressSelector, AllocateAddress, DEFAULT_POOL};
 pub use address_association::{AssociateAddress, AssociationTarget};
 pub use address_lease::{ListedAddress, WantedAddresses, parse_address};
 pub use attachment::AttachNetworkInterface;
+pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
 pub use error::{Error, RoutingError};
 pub use image::{Images, SANDBOX_IMAGE};

@@ -43,15 +43,38 @@ pub(crate) fn is_awake(region: &RegionState) -> bool {
     record.is_some_and(|record| record.outfit >= OUTFIT)
 }
 
-fn bring_to_life(draft: &mut Draft<'_>) {
+/// The option set of new VPCs. Somebody may have deleted it; then it is made again.
+pub(crate) fn default_dhcp_options(draft: &mut Draft<'_>) -> Result<DhcpOptionsId, Error> {
+    // Absent only if a reset came between waking the region and here.
+    let record = draft.region.region.clone().ok_or(Error::TooManyRivals)?;
+    if draft.region.dhcp_options.contains_key(&record.dhcp_options) {
+        draft.require::<DhcpOptions>(record.dhcp_options)?;
+        return Ok(record.dhcp_options);
+    }
+    let dhcp_options = new_dhcp_options(draft);
+    let new = RegionRecord {
+        dhcp_options,
+        ..RegionRecord::clone(&record)
+    };
+    draft.replace("", record.revision, Record::Region(new));
+    Ok(dhcp_options)
+}
+
+/// Creates what AWS's default set says: the region's domain, and the VPC's own resolver.
+fn new_dhcp_options(draft: &mut Draft<'_>) -> DhcpOptionsId {
     let options = DhcpOptions {
         id: draft.mint(),
         domain_name: Some(draft.caller.region.private_domain()),
         domain_name_servers: vec![NameServer::AmazonProvidedDns],
         tags: Tags::new(),
     };
-    let dhcp_options = options.id;
+    let id = options.id;
     draft.create(options);
+    id
+}
+
+fn bring_to_life(draft: &mut Draft<'_>) {
+    let dhcp_options = new_dhcp_options(draft);
     let block = Ipv4Net::new_assert(DEFAULT_VPC, DEFAULT_VPC_PREFIX);
     let vpc = new_default_vpc(draft, block, dhcp_options);
     let record = RegionRecord {

@@ -52,10 +52,7 @@ impl Control {
                 return Err(Error::VpcLimitExceeded);
             }
             draft.demand_none_new(Kind::Vpc);
-            let alive = draft.region.region.as_ref();
-            let dhcp_options = alive.map(|region| region.dhcp_options);
-            // Absent only if a reset came between waking the region and here.
-            let dhcp_options = dhcp_options.ok_or(Error::TooManyRivals)?;
+            let dhcp_options = region::default_dhcp_options(draft)?;
             let new = NewVpc {
                 cidr,
                 is_default: false,

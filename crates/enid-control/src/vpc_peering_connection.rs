@@ -10,6 +10,7 @@ use enid_model::time::Timestamp;
 use enid_model::vpc::Vpc;
 use enid_model::vpc_peering_connection::{PeeredVpc, PeeringStatus, VpcPeeringConnection};
 
+use crate::security_group_reference::active_peering;
 use crate::{Caller, Control, Draft, Error, RoutingError, TagSpecification, tag};
 
 /// What CreateVpcPeeringConnection takes.
@@ -108,8 +109,7 @@ impl Control {
             let region = std::sync::Arc::clone(&draft.region);
             let sides = [connection.requester.vpc, connection.accepter.vpc];
             let [requester, accepter] = sides;
-            let mut active = active_peerings(&region, requester);
-            if active.any(|other| [other.requester.vpc, other.accepter.vpc].contains(&accepter)) {
+            if active_peering(&region, requester, accepter).is_some() {
                 return Err(RoutingError::PeeringExists { id }.into());
             }
             for vpc in sides {

@@ -106,7 +106,7 @@ impl Change<'_> {
         }
     }
 
-    /// VPCs, subnets, route tables and peering connections.
+    /// VPCs, their option sets, subnets, route tables and peering connections.
     fn network(&mut self) {
         let (before, after) = (self.before, self.after);
         for id in changed(&before.subnets, &after.subnets) {
@@ -124,6 +124,11 @@ impl Change<'_> {
         }
         for id in changed(&before.vpcs, &after.vpcs) {
             self.vpc(id);
+        }
+        for id in changed(&before.dhcp_options, &after.dhcp_options) {
+            for vpc in after.vpcs_of_dhcp_options(id) {
+                self.told(vpc);
+            }
         }
         self.tables(changed(&before.route_tables, &after.route_tables));
         let peerings = changed(
@@ -222,11 +227,23 @@ impl Change<'_> {
                 self.acl(acl);
             }
         }
+        if old.map(|vpc| vpc.dhcp_options) != new.map(|vpc| vpc.dhcp_options) {
+            self.told(id);
+        }
         if old.is_some() != new.is_some() {
             for connection in after.peerings_of_vpc(id) {
                 self.tables(after.tables_to_peering(connection));
             }
         }
+    }
+
+    /// The instances of a VPC: they are told of other domains and resolvers.
+    fn told(&mut self, vpc: VpcId) {
+        let enis = self.after.enis_of_vpc(vpc);
+        let enis = enis.filter_map(|id| self.after.network_interfaces.get(&id));
+        let instances = enis.filter_map(|eni| Some(eni.attachment.as_ref()?.instance));
+        let instances = instances.map(|id| (self.scope.clone(), id));
+        self.concerned.instances.extend(instances);
     }
 
     /// A VPC that gets an internet gateway, or loses it: its public addresses come and go.

@@ -1,12 +1,12 @@
 //! What one host shall run: instances, and the devices of their interfaces.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use enid_model::dhcp_options::NameServer;
 use enid_model::id::{EniId, InstanceId, ResourceId as _, SubnetId};
 use enid_model::instance::{DesiredState, Instance};
 use enid_model::network_interface::{Mac, NetworkInterface};
-use enid_model::region::Region;
 use enid_model::state::RegionState;
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -25,8 +25,13 @@ pub struct InstanceSpec {
     pub address: Ipv4Addr,
     /// Its host name, such as `ip-10-0-0-5`.
     pub host_name: String,
-    /// The domain of its host name.
-    pub domain: String,
+    /// The domains that it completes names with, separated by spaces, if its VPC's option set has
+    /// any.
+    pub search: Option<String>,
+    /// The resolvers of the option set.
+    ///
+    /// Limit: the VPC's own is none of them; there is none yet.
+    pub resolvers: Vec<IpAddr>,
     /// What runs at its first boot.
     pub user_data: Option<Arc<[u8]>>,
 }
@@ -64,17 +69,22 @@ pub fn router_mac(subnet: SubnetId) -> Mac {
 
 /// The spec of an instance of a region, unless it is terminated or has lost its interface.
 #[must_use]
-pub(crate) fn instance_spec(
-    region_name: &str,
-    region: &RegionState,
-    instance: &Instance,
-) -> Option<InstanceSpec> {
+pub(crate) fn instance_spec(region: &RegionState, instance: &Instance) -> Option<InstanceSpec> {
     if instance.desired == DesiredState::Terminated {
         return None;
     }
     let primary = region.enis_of_instance(instance.id).next()?;
     let address = primary.primary_address();
     let [a, b, c, d] = address.octets();
+    let vpc = region.vpcs.get(&primary.vpc);
+    let options = vpc.and_then(|vpc| region.dhcp_options.get(&vpc.dhcp_options?));
+    let resolvers = options.into_iter().flat_map(|options| {
+        let servers = options.domain_name_servers.iter();
+        servers.filter_map(|server| match server {
+            NameServer::AmazonProvidedDns => None,
+            NameServer::Address(address) => Some(*address),
+        })
+    });
     Some(InstanceSpec {
         id: instance.id,
         running: instance.desired == DesiredState::Running,
@@ -82,7 +92,8 @@ pub(crate) fn instance_spec(
         image: instance.image.clone(),
         address,
         host_name: format!("ip-{a}-{b}-{c}-{d}"),
-        domain: Region::named(region_name).map_or_else(String::new, Region::private_domain),
+        search: options.and_then(|options| options.domain_name.clone()),
+        resolvers: resolvers.collect(),
         user_data: instance.user_data.as_deref().map(Arc::from),
     })
 }

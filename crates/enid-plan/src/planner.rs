@@ -205,7 +205,7 @@ impl Planner {
         for (scope, id) in &concerned.instances {
             let spec = self.region(scope).and_then(|region| {
                 let instance = region.instances.get(id)?;
-                instance_spec(scope.region.as_str(), &region, instance)
+                instance_spec(&region, instance)
             });
             if self.instances.get(id) != spec.as_ref() {
                 delta.instances.insert(*id);

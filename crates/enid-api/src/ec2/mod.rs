@@ -4,6 +4,7 @@
 mod account;
 mod address;
 mod candidates;
+mod dhcp_options;
 pub mod filter;
 mod id;
 mod image;
@@ -92,12 +93,14 @@ handlers! {
     AllocateAddress => address::allocate_address,
     AssignPrivateIpAddresses => network_interface::assign_private_ip_addresses,
     AssociateAddress => address::associate_address,
+    AssociateDhcpOptions => dhcp_options::associate_dhcp_options,
     AssociateRouteTable => route_table::associate_route_table,
     AssociateSecurityGroupVpc => security_group_vpc_association::associate_security_group_vpc,
     AttachInternetGateway => internet_gateway::attach_internet_gateway,
     AttachNetworkInterface => network_interface::attach_network_interface,
     AuthorizeSecurityGroupEgress => security_group_rule::authorize_egress,
     AuthorizeSecurityGroupIngress => security_group_rule::authorize_ingress,
+    CreateDhcpOptions => dhcp_options::create_dhcp_options,
     CreateInternetGateway => internet_gateway::create_internet_gateway,
     CreateManagedPrefixList => prefix_list::create_managed_prefix_list,
     CreateNetworkAcl => network_acl::create_network_acl,
@@ -110,6 +113,7 @@ handlers! {
     CreateTags => tag::create_tags,
     CreateVpc => vpc::create_vpc,
     CreateVpcPeeringConnection => vpc_peering_connection::create_vpc_peering_connection,
+    DeleteDhcpOptions => dhcp_options::delete_dhcp_options,
     DeleteInternetGateway => internet_gateway::delete_internet_gateway,
     DeleteManagedPrefixList => prefix_list::delete_managed_prefix_list,
     DeleteNetworkAcl => network_acl::delete_network_acl,
@@ -126,6 +130,7 @@ handlers! {
     DescribeAddresses => address::describe::describe_addresses,
     DescribeAddressesAttribute => address::describe::describe_addresses_attribute,
     DescribeAvailabilityZones => region::describe_availability_zones,
+    DescribeDhcpOptions => dhcp_options::describe_dhcp_options,
     DescribeImages => image::describe_images,
     DescribeInstanceAttribute => instance::attribute::describe_instance_attribute,
     DescribeInstanceStatus => instance::status::describe_instance_status,

@@ -335,7 +335,7 @@ impl Agent {
             image: spec.image.clone(),
             hostname: spec.host_name.clone(),
             address: spec.address,
-            resolv_conf: format!("search {}\n", spec.domain),
+            resolv_conf: resolv_conf(spec),
             user_data: spec.user_data.as_deref().map(<[u8]>::to_vec),
             grace: self.config.grace,
             init: self.config.init.clone(),
@@ -403,6 +403,18 @@ fn wait_readable(fd: &OwnedFd) {
             Err(_) => std::thread::sleep(WATCH_AGAIN),
         }
     }
+}
+
+/// What a DHCP client would make of the VPC's option set.
+fn resolv_conf(spec: &InstanceSpec) -> String {
+    let search = spec
+        .search
+        .iter()
+        .map(|domain| format!("search {domain}\n"));
+    let resolvers = spec.resolvers.iter();
+    search
+        .chain(resolvers.map(|address| format!("nameserver {address}\n")))
+        .collect()
 }
 
 /// Written when the boot runs: an agent that finds an older number reboots once more.

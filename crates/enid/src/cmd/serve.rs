@@ -11,7 +11,7 @@ use enid_api::ec2::Ec2;
 use enid_api::front::{self, FrontDoor};
 use enid_api::sigv4::{Key, Keys};
 use enid_api::sts::Sts;
-use enid_control::Control;
+use enid_control::{Control, PublicPools};
 use enid_host::{Installation, doctor, loader};
 use enid_model::time::SystemClock;
 use enid_store::Store;
@@ -76,13 +76,21 @@ async fn daemon(
         // What an earlier daemon of this kind left is of no use to anybody.
         clean(&own);
     }
-    let host = match enforced {
-        true => Some(Host::start(&own, config, &store)?),
+    bring_up_to_date(&store).await?;
+    let gateway = match enforced {
+        true => Some(host::gateway(&own, config)?),
         false => None,
     };
-    let pools = match &host {
-        Some(host) => host.pools(),
+    let pools = match &gateway {
+        Some(gateway) => PublicPools {
+            ipv4: gateway.pools.ipv4,
+            ipv6: gateway.pools.ipv6,
+        },
         None => config.outside.pools(),
+    };
+    let host = match gateway {
+        Some(gateway) => Some(Host::start(&own, config, &store, gateway)?),
+        None => None,
     };
     let control = Control::new(store.clone(), Arc::new(SystemClock), rand::make_rng())
         .with_pools(pools.clone())
@@ -224,6 +232,17 @@ fn open_store(serve: &Serve, own: &DataDir) -> anyhow::Result<Store> {
         false => Store::open(own.path()),
     };
     store.with_context(|| format!("open the store in {}", own.path().display()))
+}
+
+/// What an older version stored gets what it lacks, before the agent obeys it.
+async fn bring_up_to_date(store: &Store) -> anyhow::Result<()> {
+    let control = Control::new(store.clone(), Arc::new(SystemClock), rand::make_rng());
+    for caller in host::owners(&store.state()) {
+        let region = caller.region.name;
+        let read = control.read(&caller).await;
+        read.with_context(|| format!("bring the region {region} up to date"))?;
+    }
+    Ok(())
 }
 
 /// Whether this daemon enforces. With `auto`, a host that cannot is told what it lacks.

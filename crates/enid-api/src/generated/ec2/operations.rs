@@ -19,6 +19,8 @@ pub enum Request {
     AssignPrivateIpAddresses(Box<request::AssignPrivateIpAddressesRequest>),
     /// AssociateAddress.
     AssociateAddress(Box<request::AssociateAddressRequest>),
+    /// AssociateDhcpOptions.
+    AssociateDhcpOptions(Box<request::AssociateDhcpOptionsRequest>),
     /// AssociateRouteTable.
     AssociateRouteTable(Box<request::AssociateRouteTableRequest>),
     /// AssociateSecurityGroupVpc.
@@ -31,6 +33,8 @@ pub enum Request {
     AuthorizeSecurityGroupEgress(Box<request::AuthorizeSecurityGroupEgressRequest>),
     /// AuthorizeSecurityGroupIngress.
     AuthorizeSecurityGroupIngress(Box<request::AuthorizeSecurityGroupIngressRequest>),
+    /// CreateDhcpOptions.
+    CreateDhcpOptions(Box<request::CreateDhcpOptionsRequest>),
     /// CreateInternetGateway.
     CreateInternetGateway(Box<request::CreateInternetGatewayRequest>),
     /// CreateManagedPrefixList.
@@ -55,6 +59,8 @@ pub enum Request {
     CreateVpc(Box<request::CreateVpcRequest>),
     /// CreateVpcPeeringConnection.
     CreateVpcPeeringConnection(Box<request::CreateVpcPeeringConnectionRequest>),
+    /// DeleteDhcpOptions.
+    DeleteDhcpOptions(Box<request::DeleteDhcpOptionsRequest>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<request::DeleteInternetGatewayRequest>),
     /// DeleteManagedPrefixList.
@@ -87,6 +93,8 @@ pub enum Request {
     DescribeAddressesAttribute(Box<request::DescribeAddressesAttributeRequest>),
     /// DescribeAvailabilityZones.
     DescribeAvailabilityZones(Box<request::DescribeAvailabilityZonesRequest>),
+    /// DescribeDhcpOptions.
+    DescribeDhcpOptions(Box<request::DescribeDhcpOptionsRequest>),
     /// DescribeImages.
     DescribeImages(Box<request::DescribeImagesRequest>),
     /// DescribeInstanceAttribute.
@@ -220,12 +228,14 @@ impl Request {
 "AllocateAddress" => schema::read("AllocateAddress", &request::address::ALLOCATE_ADDRESS_MEMBERS, params).map(|request| Self::AllocateAddress(Box::new(request))),
 "AssignPrivateIpAddresses" => schema::read("AssignPrivateIpAddresses", &request::network_interface::ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS, params).map(|request| Self::AssignPrivateIpAddresses(Box::new(request))),
 "AssociateAddress" => schema::read("AssociateAddress", &request::address::ASSOCIATE_ADDRESS_MEMBERS, params).map(|request| Self::AssociateAddress(Box::new(request))),
+"AssociateDhcpOptions" => schema::read("AssociateDhcpOptions", &request::dhcp_options::ASSOCIATE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::AssociateDhcpOptions(Box::new(request))),
 "AssociateRouteTable" => schema::read("AssociateRouteTable", &request::route_table::ASSOCIATE_ROUTE_TABLE_MEMBERS, params).map(|request| Self::AssociateRouteTable(Box::new(request))),
 "AssociateSecurityGroupVpc" => schema::read("AssociateSecurityGroupVpc", &request::security_group_vpc_association::ASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::AssociateSecurityGroupVpc(Box::new(request))),
 "AttachInternetGateway" => schema::read("AttachInternetGateway", &request::internet_gateway::ATTACH_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::AttachInternetGateway(Box::new(request))),
 "AttachNetworkInterface" => schema::read("AttachNetworkInterface", &request::network_interface::ATTACH_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::AttachNetworkInterface(Box::new(request))),
 "AuthorizeSecurityGroupEgress" => schema::read("AuthorizeSecurityGroupEgress", &request::security_group::AUTHORIZE_SECURITY_GROUP_EGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupEgress(Box::new(request))),
 "AuthorizeSecurityGroupIngress" => schema::read("AuthorizeSecurityGroupIngress", &request::security_group::AUTHORIZE_SECURITY_GROUP_INGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
+"CreateDhcpOptions" => schema::read("CreateDhcpOptions", &request::dhcp_options::CREATE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::CreateDhcpOptions(Box::new(request))),
 "CreateInternetGateway" => schema::read("CreateInternetGateway", &request::internet_gateway::CREATE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateInternetGateway(Box::new(request))),
 "CreateManagedPrefixList" => schema::read("CreateManagedPrefixList", &request::prefix_list::CREATE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::CreateManagedPrefixList(Box::new(request))),
 "CreateNetworkAcl" => schema::read("CreateNetworkAcl", &request::network_acl::CREATE_NETWORK_ACL_MEMBERS, params).map(|request| Self::CreateNetworkAcl(Box::new(request))),
@@ -238,6 +248,7 @@ impl Request {
 "CreateTags" => schema::read("CreateTags", &request::tag::CREATE_TAGS_MEMBERS, params).map(|request| Self::CreateTags(Box::new(request))),
 "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params).map(|request| Self::CreateVpc(Box::new(request))),
 "CreateVpcPeeringConnection" => schema::read("CreateVpcPeeringConnection", &request::vpc_peering_connection::CREATE_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::CreateVpcPeeringConnection(Box::new(request))),
+"DeleteDhcpOptions" => schema::read("DeleteDhcpOptions", &request::dhcp_options::DELETE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::DeleteDhcpOptions(Box::new(request))),
 "DeleteInternetGateway" => schema::read("DeleteInternetGateway", &request::internet_gateway::DELETE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteInternetGateway(Box::new(request))),
 "DeleteManagedPrefixList" => schema::read("DeleteManagedPrefixList", &request::prefix_list::DELETE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::DeleteManagedPrefixList(Box::new(request))),
 "DeleteNetworkAcl" => schema::read("DeleteNetworkAcl", &request::network_acl::DELETE_NETWORK_ACL_MEMBERS, params).map(|request| Self::DeleteNetworkAcl(Box::new(request))),
@@ -254,6 +265,7 @@ impl Request {
 "DescribeAddresses" => schema::read("DescribeAddresses", &request::address::DESCRIBE_ADDRESSES_MEMBERS, params).map(|request| Self::DescribeAddresses(Box::new(request))),
 "DescribeAddressesAttribute" => schema::read("DescribeAddressesAttribute", &request::address::DESCRIBE_ADDRESSES_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeAddressesAttribute(Box::new(request))),
 "DescribeAvailabilityZones" => schema::read("DescribeAvailabilityZones", &request::region::DESCRIBE_AVAILABILITY_ZONES_MEMBERS, params).map(|request| Self::DescribeAvailabilityZones(Box::new(request))),
+"DescribeDhcpOptions" => schema::read("DescribeDhcpOptions", &request::dhcp_options::DESCRIBE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::DescribeDhcpOptions(Box::new(request))),
 "DescribeImages" => schema::read("DescribeImages", &request::image::DESCRIBE_IMAGES_MEMBERS, params).map(|request| Self::DescribeImages(Box::new(request))),
 "DescribeInstanceAttribute" => schema::read("DescribeInstanceAttribute", &request::instance::DESCRIBE_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeInstanceAttribute(Box::new(request))),
 "DescribeInstanceStatus" => schema::read("DescribeInstanceStatus", &request::instance::DESCRIBE_INSTANCE_STATUS_MEMBERS, params).map(|request| Self::DescribeInstanceStatus(Box::new(request))),
@@ -327,12 +339,14 @@ other => Err(ApiError::invalid_action(other)), }
             Self::AllocateAddress(_) => "AllocateAddress",
             Self::AssignPrivateIpAddresses(_) => "AssignPrivateIpAddresses",
             Self::AssociateAddress(_) => "AssociateAddress",
+            Self::AssociateDhcpOptions(_) => "AssociateDhcpOptions",
             Self::AssociateRouteTable(_) => "AssociateRouteTable",
             Self::AssociateSecurityGroupVpc(_) => "AssociateSecurityGroupVpc",
             Self::AttachInternetGateway(_) => "AttachInternetGateway",
             Self::AttachNetworkInterface(_) => "AttachNetworkInterface",
             Self::AuthorizeSecurityGroupEgress(_) => "AuthorizeSecurityGroupEgress",
             Self::AuthorizeSecurityGroupIngress(_) => "AuthorizeSecurityGroupIngress",
+            Self::CreateDhcpOptions(_) => "CreateDhcpOptions",
             Self::CreateInternetGateway(_) => "CreateInternetGateway",
             Self::CreateManagedPrefixList(_) => "CreateManagedPrefixList",
             Self::CreateNetworkAcl(_) => "CreateNetworkAcl",
@@ -345,6 +359,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::CreateTags(_) => "CreateTags",
             Self::CreateVpc(_) => "CreateVpc",
             Self::CreateVpcPeeringConnection(_) => "CreateVpcPeeringConnection",
+            Self::DeleteDhcpOptions(_) => "DeleteDhcpOptions",
             Self::DeleteInternetGateway(_) => "DeleteInternetGateway",
             Self::DeleteManagedPrefixList(_) => "DeleteManagedPrefixList",
             Self::DeleteNetworkAcl(_) => "DeleteNetworkAcl",
@@ -361,6 +376,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeAddresses(_) => "DescribeAddresses",
             Self::DescribeAddressesAttribute(_) => "DescribeAddressesAttribute",
             Self::DescribeAvailabilityZones(_) => "DescribeAvailabilityZones",
+            Self::DescribeDhcpOptions(_) => "DescribeDhcpOptions",
             Self::DescribeImages(_) => "DescribeImages",
             Self::DescribeInstanceAttribute(_) => "DescribeInstanceAttribute",
             Self::DescribeInstanceStatus(_) => "DescribeInstanceStatus",
@@ -440,6 +456,8 @@ pub enum Response {
     AssignPrivateIpAddresses(Box<response::AssignPrivateIpAddressesResponse>),
     /// AssociateAddress.
     AssociateAddress(Box<response::AssociateAddressResponse>),
+    /// AssociateDhcpOptions.
+    AssociateDhcpOptions(Box<response::AssociateDhcpOptionsResponse>),
     /// AssociateRouteTable.
     AssociateRouteTable(Box<response::AssociateRouteTableResponse>),
     /// AssociateSecurityGroupVpc.
@@ -452,6 +470,8 @@ pub enum Response {
     AuthorizeSecurityGroupEgress(Box<response::AuthorizeSecurityGroupEgressResponse>),
     /// AuthorizeSecurityGroupIngress.
     AuthorizeSecurityGroupIngress(Box<response::AuthorizeSecurityGroupIngressResponse>),
+    /// CreateDhcpOptions.
+    CreateDhcpOptions(Box<response::CreateDhcpOptionsResponse>),
     /// CreateInternetGateway.
     CreateInternetGateway(Box<response::CreateInternetGatewayResponse>),
     /// CreateManagedPrefixList.
@@ -476,6 +496,8 @@ pub enum Response {
     CreateVpc(Box<response::CreateVpcResponse>),
     /// CreateVpcPeeringConnection.
     CreateVpcPeeringConnection(Box<response::CreateVpcPeeringConnectionResponse>),
+    /// DeleteDhcpOptions.
+    DeleteDhcpOptions(Box<response::DeleteDhcpOptionsResponse>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<response::DeleteInternetGatewayResponse>),
     /// DeleteManagedPrefixList.
@@ -508,6 +530,8 @@ pub enum Response {
     DescribeAddressesAttribute(Box<response::DescribeAddressesAttributeResponse>),
     /// DescribeAvailabilityZones.
     DescribeAvailabilityZones(Box<response::DescribeAvailabilityZonesResponse>),
+    /// DescribeDhcpOptions.
+    DescribeDhcpOptions(Box<response::DescribeDhcpOptionsResponse>),
     /// DescribeImages.
     DescribeImages(Box<response::DescribeImagesResponse>),
     /// DescribeInstanceAttribute.
@@ -643,12 +667,14 @@ impl ToXml for Response {
             Self::AllocateAddress(response) => response.to_xml(xml),
             Self::AssignPrivateIpAddresses(response) => response.to_xml(xml),
             Self::AssociateAddress(response) => response.to_xml(xml),
+            Self::AssociateDhcpOptions(response) => response.to_xml(xml),
             Self::AssociateRouteTable(response) => response.to_xml(xml),
             Self::AssociateSecurityGroupVpc(response) => response.to_xml(xml),
             Self::AttachInternetGateway(response) => response.to_xml(xml),
             Self::AttachNetworkInterface(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupEgress(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupIngress(response) => response.to_xml(xml),
+            Self::CreateDhcpOptions(response) => response.to_xml(xml),
             Self::CreateInternetGateway(response) => response.to_xml(xml),
             Self::CreateManagedPrefixList(response) => response.to_xml(xml),
             Self::CreateNetworkAcl(response) => response.to_xml(xml),
@@ -661,6 +687,7 @@ impl ToXml for Response {
             Self::CreateTags(response) => response.to_xml(xml),
             Self::CreateVpc(response) => response.to_xml(xml),
             Self::CreateVpcPeeringConnection(response) => response.to_xml(xml),
+            Self::DeleteDhcpOptions(response) => response.to_xml(xml),
             Self::DeleteInternetGateway(response) => response.to_xml(xml),
             Self::DeleteManagedPrefixList(response) => response.to_xml(xml),
             Self::DeleteNetworkAcl(response) => response.to_xml(xml),
@@ -677,6 +704,7 @@ impl ToXml for Response {
             Self::DescribeAddresses(response) => response.to_xml(xml),
             Self::DescribeAddressesAttribute(response) => response.to_xml(xml),
             Self::DescribeAvailabilityZones(response) => response.to_xml(xml),
+            Self::DescribeDhcpOptions(response) => response.to_xml(xml),
             Self::DescribeImages(response) => response.to_xml(xml),
             Self::DescribeInstanceAttribute(response) => response.to_xml(xml),
             Self::DescribeInstanceStatus(response) => response.to_xml(xml),
@@ -765,6 +793,12 @@ impl From<response::AssociateAddressResponse> for Response {
     }
 }
 
+impl From<response::AssociateDhcpOptionsResponse> for Response {
+    fn from(response: response::AssociateDhcpOptionsResponse) -> Self {
+        Self::AssociateDhcpOptions(Box::new(response))
+    }
+}
+
 impl From<response::AssociateRouteTableResponse> for Response {
     fn from(response: response::AssociateRouteTableResponse) -> Self {
         Self::AssociateRouteTable(Box::new(response))
@@ -798,6 +832,12 @@ impl From<response::AuthorizeSecurityGroupEgressResponse> for Response {
 impl From<response::AuthorizeSecurityGroupIngressResponse> for Response {
     fn from(response: response::AuthorizeSecurityGroupIngressResponse) -> Self {
         Self::AuthorizeSecurityGroupIngress(Box::new(response))
+    }
+}
+
+impl From<response::CreateDhcpOptionsResponse> for Response {
+    fn from(response: response::CreateDhcpOptionsResponse) -> Self {
+        Self::CreateDhcpOptions(Box::new(response))
     }
 }
 
@@ -870,6 +910,12 @@ impl From<response::CreateVpcResponse> for Response {
 impl From<response::CreateVpcPeeringConnectionResponse> for Response {
     fn from(response: response::CreateVpcPeeringConnectionResponse) -> Self {
         Self::CreateVpcPeeringConnection(Box::new(response))
+    }
+}
+
+impl From<response::DeleteDhcpOptionsResponse> for Response {
+    fn from(response: response::DeleteDhcpOptionsResponse) -> Self {
+        Self::DeleteDhcpOptions(Box::new(response))
     }
 }
 
@@ -966,6 +1012,12 @@ impl From<response::DescribeAddressesAttributeResponse> for Response {
 impl From<response::DescribeAvailabilityZonesResponse> for Response {
     fn from(response: response::DescribeAvailabilityZonesResponse) -> Self {
         Self::DescribeAvailabilityZones(Box::new(response))
+    }
+}
+
+impl From<response::DescribeDhcpOptionsResponse> for Response {
+    fn from(response: response::DescribeDhcpOptionsResponse) -> Self {
+        Self::DescribeDhcpOptions(Box::new(response))
     }
 }
 
@@ -1335,12 +1387,14 @@ pub static OPERATIONS: &[&str] = &[
     "AllocateAddress",
     "AssignPrivateIpAddresses",
     "AssociateAddress",
+    "AssociateDhcpOptions",
     "AssociateRouteTable",
     "AssociateSecurityGroupVpc",
     "AttachInternetGateway",
     "AttachNetworkInterface",
     "AuthorizeSecurityGroupEgress",
     "AuthorizeSecurityGroupIngress",
+    "CreateDhcpOptions",
     "CreateInternetGateway",
     "CreateManagedPrefixList",
     "CreateNetworkAcl",
@@ -1353,6 +1407,7 @@ pub static OPERATIONS: &[&str] = &[
     "CreateTags",
     "CreateVpc",
     "CreateVpcPeeringConnection",
+    "DeleteDhcpOptions",
     "DeleteInternetGateway",
     "DeleteManagedPrefixList",
     "DeleteNetworkAcl",
@@ -1369,6 +1424,7 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeAddresses",
     "DescribeAddressesAttribute",
     "DescribeAvailabilityZones",
+    "DescribeDhcpOptions",
     "DescribeImages",
     "DescribeInstanceAttribute",
     "DescribeInstanceStatus",
@@ -1449,7 +1505,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AssignPrivateNatGatewayAddress",
     "AssociateCapacityReservationBillingOwner",
     "AssociateClientVpnTargetNetwork",
-    "AssociateDhcpOptions",
     "AssociateEnclaveCertificateIamRole",
     "AssociateIamInstanceProfile",
     "AssociateInstanceEventWindow",
@@ -1498,7 +1553,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateDefaultSubnet",
     "CreateDefaultVpc",
     "CreateDelegateMacVolumeOwnershipTask",
-    "CreateDhcpOptions",
     "CreateEgressOnlyInternetGateway",
     "CreateFleet",
     "CreateFlowLogs",
@@ -1584,7 +1638,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteCoipCidr",
     "DeleteCoipPool",
     "DeleteCustomerGateway",
-    "DeleteDhcpOptions",
     "DeleteEgressOnlyInternetGateway",
     "DeleteFleets",
     "DeleteFlowLogs",
@@ -1692,7 +1745,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeConversionTasks",
     "DescribeCustomerGateways",
     "DescribeDeclarativePoliciesReports",
-    "DescribeDhcpOptions",
     "DescribeEgressOnlyInternetGateways",
     "DescribeElasticGpus",
     "DescribeExportImageTasks",

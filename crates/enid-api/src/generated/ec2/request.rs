@@ -4,6 +4,7 @@
 
 pub(in crate::generated) mod address;
 pub(in crate::generated) mod common;
+pub(in crate::generated) mod dhcp_options;
 pub(in crate::generated) mod image;
 pub(in crate::generated) mod instance;
 pub(in crate::generated) mod instance_type;
@@ -23,6 +24,7 @@ pub(in crate::generated) mod vpc_peering_connection;
 
 pub use address::*;
 pub use common::*;
+pub use dhcp_options::*;
 pub use image::*;
 pub use instance::*;
 pub use instance_type::*;
