@@ -79,6 +79,71 @@ async fn nothing_is_named_that_is_gone() {
     }
 }
 
+/// Fails when a deletion does not depend on nobody having come to use what goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_acl_or_table_never_goes_from_under_a_subnet() {
+    let random = StdRng::seed_from_u64(SEED);
+    let control = Control::new(Store::in_memory().unwrap(), Arc::new(Frozen), random);
+    let control = Arc::new(control.with_quotas(Quotas {
+        network_acls_per_vpc: 1_000,
+        route_tables_per_vpc: 1_000,
+        ..Quotas::default()
+    }));
+    let region = control.read(&caller()).await.unwrap();
+    let vpc = *region.vpcs.keys().next().unwrap();
+    let subnet = *region.subnets.keys().next().unwrap();
+    let (mut went, mut stayed) = (0, 0);
+    for _ in 0..200 {
+        let (client_token, tag_specifications) = (None, Vec::new());
+        let acl = CreateNetworkAcl {
+            vpc,
+            client_token: client_token.clone(),
+            tag_specifications: tag_specifications.clone(),
+        };
+        let acl = control.create_network_acl(&caller(), &acl).await;
+        let table = CreateRouteTable {
+            vpc,
+            client_token,
+            tag_specifications,
+        };
+        let table = control.create_route_table(&caller(), &table).await;
+        let (acl, table) = (acl.unwrap().id, table.unwrap().id);
+        let region = control.read(&caller()).await.unwrap();
+        let known = region.subnets.get(&subnet).unwrap();
+        if let Some(own) = known.route_table {
+            let association = own.association;
+            let freed = control
+                .disassociate_route_table(&caller(), association)
+                .await;
+            freed.unwrap();
+        }
+        let association = known.network_acl.association;
+        let user = Arc::clone(&control);
+        let use_both = tokio::spawn(async move {
+            let caller = caller();
+            let replaced = user.replace_network_acl_association(&caller, association, acl);
+            let replaced = replaced.await.is_ok();
+            let given = user.associate_route_table(&caller, table, subnet).await;
+            (replaced, given.is_ok())
+        });
+        let remover = Arc::clone(&control);
+        let remove_both = tokio::spawn(async move {
+            let acl = remover.delete_network_acl(&caller(), acl).await;
+            let table = remover.delete_route_table(&caller(), table).await;
+            (acl.is_ok(), table.is_ok())
+        });
+        let (used, removed) = (use_both.await.unwrap(), remove_both.await.unwrap());
+        assert_ne!(used.0, removed.0);
+        assert_ne!(used.1, removed.1);
+        assert_eq!(check(&control.store().state()), Vec::new());
+        for removed in [removed.0, removed.1] {
+            went += u32::from(removed);
+            stayed += u32::from(!removed);
+        }
+    }
+    assert!(went > 0 && stayed > 0, "{went} went, {stayed} stayed");
+}
+
 /// Any of the region's records of a kind, or an id that names none.
 fn any<K: Ord + Copy + Default, T>(random: &mut StdRng, map: &Map<K, Stored<T>>) -> K {
     let count = u64::try_from(map.len()).unwrap();
@@ -126,9 +191,13 @@ async fn operate(control: &Control, random: &mut StdRng) -> Result<(), Error> {
         }
         6 => control.delete_network_acl(&caller, acl).await?,
         7 | 8 => {
-            let subnet = region.subnets.get(&subnet);
-            let association = subnet.map(|subnet| subnet.network_acl.association);
-            let association = association.unwrap_or_default();
+            let Some(subnet) = region.subnets.get(&subnet) else {
+                return Ok(());
+            };
+            // One of its VPC, so that rivals who delete it are met.
+            let mut acls = region.acls_of_vpc(subnet.vpc);
+            let young = acls.find(|acl| *acl != subnet.network_acl.acl);
+            let (acl, association) = (young.unwrap_or(acl), subnet.network_acl.association);
             control
                 .replace_network_acl_association(&caller, association, acl)
                 .await?;
@@ -143,6 +212,9 @@ async fn operate(control: &Control, random: &mut StdRng) -> Result<(), Error> {
         }
         10 => control.delete_route_table(&caller, table).await?,
         11 => {
+            let of = region.subnets.get(&subnet).map(|subnet| subnet.vpc);
+            let young = of.and_then(|vpc| region.route_tables_of_vpc(vpc).last());
+            let table = young.unwrap_or(table);
             control
                 .associate_route_table(&caller, table, subnet)
                 .await?;
