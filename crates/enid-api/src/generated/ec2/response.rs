@@ -4,10 +4,12 @@
 
 pub(in crate::generated) mod address;
 pub(in crate::generated) mod common;
+pub(in crate::generated) mod egress_only_internet_gateway;
 pub(in crate::generated) mod image;
 pub(in crate::generated) mod instance;
 pub(in crate::generated) mod instance_type;
 pub(in crate::generated) mod internet_gateway;
+pub(in crate::generated) mod nat_gateway;
 pub(in crate::generated) mod network_acl;
 pub(in crate::generated) mod network_interface;
 pub(in crate::generated) mod prefix_list;
@@ -23,10 +25,12 @@ pub(in crate::generated) mod vpc_peering_connection;
 
 pub use address::*;
 pub use common::*;
+pub use egress_only_internet_gateway::*;
 pub use image::*;
 pub use instance::*;
 pub use instance_type::*;
 pub use internet_gateway::*;
+pub use nat_gateway::*;
 pub use network_acl::*;
 pub use network_interface::*;
 pub use prefix_list::*;
