@@ -89,8 +89,8 @@ impl Draft<'_> {
 
 impl Control {
     /// Removes what is kept for a time only, when that time is over: client tokens after a day,
-    /// terminated instances after an hour, dead peering connections after two. To be called now and
-    /// then for every region.
+    /// terminated instances and deleted NAT gateways after an hour, dead peering connections after
+    /// two. To be called now and then for every region.
     pub async fn sweep(&self, caller: &Caller) -> Result<(), Error> {
         self.transact(caller, |draft| {
             let region = std::sync::Arc::clone(&draft.region);
@@ -105,6 +105,11 @@ impl Control {
                 }
             }
             crate::vpc_peering_connection::sweep(draft);
+            for gateway in region.nat_gateways.values() {
+                if !crate::nat_gateway_is_visible(gateway, draft.now) {
+                    draft.delete(gateway);
+                }
+            }
             Ok(())
         })
         .await
