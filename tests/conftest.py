@@ -14,6 +14,8 @@ import pytest
 
 from support.daemon import ENID, Daemon
 from support.lab import Lab
+from support.network import Network
+from support.outside import Internet
 
 
 def pytest_collection_modifyitems(items):
@@ -91,6 +93,22 @@ def lab(wired):
     lab = Lab(wired)
     yield lab
     lab.close()
+
+
+@pytest.fixture
+def network(lab):
+    """Routes, network ACLs and peering connections in the laboratory; they go before it does."""
+    network = Network(lab)
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def internet(lab):
+    """Somebody outside of every VPC."""
+    internet = Internet()
+    yield internet
+    internet.close()
 
 
 @pytest.fixture(scope="module")

@@ -8,17 +8,9 @@
 """
 
 import pytest
-from support.outside import Internet
 from support.rules import everything, icmp, tcp, udp
 
 ANYWHERE = "0.0.0.0/0"
-
-
-@pytest.fixture
-def internet(lab):
-    internet = Internet()
-    yield internet
-    internet.close()
 
 
 @pytest.fixture

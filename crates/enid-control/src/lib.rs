@@ -17,6 +17,7 @@ mod address_limit;
 mod attachment;
 mod dhcp_options;
 mod draft;
+mod egress_only_internet_gateway;
 mod error;
 #[cfg(test)]
 mod fixture;
@@ -29,6 +30,8 @@ mod instance_specification;
 mod instance_state;
 mod internet_gateway;
 mod ipv6_lease;
+mod nat_gateway;
+mod nat_gateway_address;
 mod network_acl;
 mod network_acl_entry;
 mod network_interface;
@@ -74,6 +77,7 @@ pub use address_lease::{ListedAddress, WantedAddresses, parse_address, parse_pre
 pub use attachment::AttachNetworkInterface;
 pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
+pub use egress_only_internet_gateway::CreateEgressOnlyInternetGateway;
 pub use error::{Error, RoutingError};
 pub use image::{Images, SANDBOX_IMAGE};
 
@@ -83,6 +87,8 @@ pub use instance_specification::{InterfaceSpecification, RunInstances};
 pub use instance_state::{InstanceState, StateChange, is_visible, transition_reason};
 pub use internet_gateway::gateway_of;
 pub use ipv6_lease::{WantedIpv6Addresses, parse_ipv6_address, parse_ipv6_prefix};
+pub use nat_gateway::{CreateNatGateway, nat_gateway_is_visible};
+pub use nat_gateway_address::{AssignPrivateNatGatewayAddress, AssociateNatGatewayAddress};
 pub use network_acl::CreateNetworkAcl;
 pub use network_acl_entry::{AclEntryKey, WantedAclEntry, last_acl_entries};
 pub use network_interface::CreateNetworkInterface;

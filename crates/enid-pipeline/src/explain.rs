@@ -15,7 +15,7 @@ use crate::{
         gate::{self, Pass},
         route,
     },
-    table::{Direction, EniRecord, GATE_OPEN},
+    table::{Direction, EniRecord, GATE_OPEN, Route},
     tables::Tables,
 };
 
@@ -77,7 +77,7 @@ pub struct EdgeStory {
 /// A route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RouteStory {
-    /// What kind of target it has, as in [`Route`](crate::table::Route).
+    /// What kind of target it has, as in [`Route`].
     pub kind: u32,
     /// The prefix length of its destination, of 128 bits.
     pub prefix_len: u32,
@@ -154,17 +154,9 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
         spoof_guard,
         egress,
         edges,
-        route: (route != 0).then_some(RouteStory {
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "the lower half of the word"
-            )]
-            kind: route as u32,
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "the upper half of the word"
-            )]
-            prefix_len: (route >> 32) as u32,
+        route: (route != 0).then(|| RouteStory {
+            kind: u32::try_from(route & u64::from(u32::MAX)).unwrap_or(Route::NONE),
+            prefix_len: u32::try_from(route >> 32).unwrap_or(0),
         }),
         via,
         source: scratch.journey.source,

@@ -162,7 +162,8 @@ pub mod flag {
     pub const TRACKED_AT_TARGET: u64 = 4;
     /// Both sides said FIN, or one said RST.
     pub const CLOSING: u64 = 8;
-    /// An answer came after the end: the query of this entry begins anew.
+    /// The connection is over, whatever the clock says: an answer came after the end of its query, or the
+    /// packets that it answers go another way.
     pub const ENDED: u64 = 16;
     /// Its packets go on with other addresses or ports: see [`Translation`](super::Translation).
     pub const TRANSLATED: u64 = 32;

@@ -67,6 +67,8 @@ pub struct Scratch {
     packet: Packet,
     key: FlowKey,
     quoted: FlowKey,
+    /// The key of the answers, if `has_answer`.
+    answer: FlowKey,
     carried: Carried,
     journey: Journey,
     question: Question,
@@ -83,11 +85,20 @@ pub struct Scratch {
     refused_entry: u64,
     ifindex: u32,
     quoted_transport: u32,
+    /// What stands in the way, to be reported after the gates that lie before. Kept in memory: the kernel's
+    /// verifier would follow each reason through the gates on its own.
+    way: Result<(), Reason>,
     course: Course,
     has_key: bool,
+    has_answer: bool,
     owns_address: bool,
     is_quoting: bool,
     is_related: bool,
+    /// Whether the packet passes as an error about a live flow, whatever the gates say.
+    is_passed: bool,
+    /// Whether it passes as an answer that the receiver knows by a flow of its own, whose entries stay as
+    /// they are.
+    is_answer: bool,
 }
 
 /// What has become of a packet so far.
@@ -113,6 +124,7 @@ impl Scratch {
             packet: Packet::default(),
             key: FlowKey::default(),
             quoted: FlowKey::default(),
+            answer: FlowKey::default(),
             carried: Carried::NOTHING,
             journey: Journey::NOWHERE,
             question: Question::EMPTY,
@@ -129,11 +141,15 @@ impl Scratch {
             refused_entry: 0,
             ifindex: 0,
             quoted_transport: 0,
+            way: Ok(()),
             course: Course::Open,
             has_key: false,
+            has_answer: false,
             owns_address: false,
             is_quoting: false,
             is_related: false,
+            is_passed: false,
+            is_answer: false,
         }
     }
 }
@@ -224,6 +240,7 @@ fn stages<T: Tables, F: Frame>(
             Asks::Neighbour => nd::answer(tables, frame, scratch.ifindex, &scratch.packet)?,
             Asks::Nothing => {
                 judge(tables, frame, scratch)?;
+                admit(tables, frame, scratch)?;
                 return Ok(scratch.verdict());
             }
         }
@@ -248,7 +265,10 @@ fn outside_stages<T: Tables, F: Frame>(
             }
             // The far end knows the device without asking.
             Asks::Neighbour => return Err(Reason::NdUnanswered),
-            Asks::Nothing => judge_outside(tables, frame, scratch)?,
+            Asks::Nothing => {
+                judge_outside(tables, frame, scratch)?;
+                admit(tables, frame, scratch)?;
+            }
         }
     }
     Ok(scratch.verdict())
@@ -307,33 +327,28 @@ fn carry_on<F: Frame>(frame: &mut F, scratch: &mut Scratch) -> Result<(), Reason
 
 /// The stages of a miss: both gates, each with its own verdict, and the network ACLs between them.
 #[inline(never)]
-fn judge<T: Tables, F: Frame>(
-    tables: &T,
-    frame: &mut F,
-    scratch: &mut Scratch,
-) -> Result<(), Reason> {
+fn judge<T: Tables, F: Frame>(tables: &T, frame: &F, scratch: &mut Scratch) -> Result<(), Reason> {
     scratch.known();
     spoof_guard::check(tables, scratch)?;
     scratch.carried.keep_for_source(scratch.source_eni);
     related::prepare(tables, frame, scratch);
-    let way = route::from_eni(tables, scratch);
-    let is_related = arrive(tables, scratch);
-    if !is_related {
+    scratch.way = route::from_eni(tables, scratch);
+    arrive(tables, scratch);
+    if !scratch.is_passed {
         scratch.egress = match scratch.carried.egress() {
             Some(pass) => pass,
             None => gate_of_source(tables, scratch)?,
         };
     }
     acl::judge(tables, scratch)?;
-    way?;
-    admit(tables, frame, scratch, is_related)
+    scratch.way
 }
 
 /// The stages of a miss from the outside: there is no gate before the receiver's.
 #[inline(never)]
 fn judge_outside<T: Tables, F: Frame>(
     tables: &T,
-    frame: &mut F,
+    frame: &F,
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
     scratch.known();
@@ -341,27 +356,23 @@ fn judge_outside<T: Tables, F: Frame>(
     scratch.owns_address = true;
     scratch.carried.keep_for_source(OUTSIDE);
     related::prepare(tables, frame, scratch);
-    let mut way = gateway::from_outside(tables, scratch);
-    if way.is_ok() {
-        way = route::deliver(tables, scratch);
-    }
-    let is_related = arrive(tables, scratch);
+    scratch.way = gateway::from_outside(tables, scratch);
+    arrive(tables, scratch);
     scratch.egress = Pass::OUTSIDE;
     acl::judge(tables, scratch)?;
-    way?;
-    admit(tables, frame, scratch, is_related)
+    scratch.way
 }
 
-/// Notes who gets the packet, as far as that is known. Says whether it is an error about a live flow.
+/// Notes who gets the packet, as far as that is known, and whether it is an error about a live flow.
 #[inline(always)]
-fn arrive<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
+fn arrive<T: Tables>(tables: &T, scratch: &mut Scratch) {
     scratch.target_eni = if scratch.journey.eni == 0 {
         scratch.journey.remote
     } else {
         scratch.journey.eni
     };
     scratch.carried.keep_for_target(scratch.target_eni);
-    related::is_related(tables, scratch)
+    scratch.is_passed = related::is_related(tables, scratch);
 }
 
 /// The sender's gate.
@@ -381,7 +392,12 @@ fn gate_of_target<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<Pass, 
     } else {
         None
     };
-    gate::judge(tables, Direction::Ingress, target, member, scratch)
+    match gate::judge(tables, Direction::Ingress, target, member, scratch) {
+        Ok(pass) => Ok(pass),
+        // It may answer a packet of the receiver's that went another way, through a middlebox.
+        Err(_) if act::is_answered(tables, scratch) => Ok(scratch.ingress),
+        Err(reason) => Err(reason),
+    }
 }
 
 /// The end of the way: the receiver's gate, the flow table, and the frame as it goes on.
@@ -390,11 +406,11 @@ fn admit<T: Tables, F: Frame>(
     tables: &T,
     frame: &mut F,
     scratch: &mut Scratch,
-    is_related: bool,
 ) -> Result<(), Reason> {
-    if is_related {
+    if scratch.is_passed {
         related::count(tables, scratch);
     } else {
+        scratch.is_answer = false;
         scratch.ingress = match scratch.carried.ingress() {
             Some(pass) => pass,
             None if scratch.journey.is_to_outside => Pass::OUTSIDE,
@@ -403,9 +419,10 @@ fn admit<T: Tables, F: Frame>(
         scratch.timeouts = act::timeouts(tables, scratch);
         act::prepare_answers(scratch);
         nat::take_port(tables, scratch)?;
+        nat::find_answer(scratch);
         if scratch.carried.is_something() {
             act::renew(tables, scratch)?;
-        } else {
+        } else if !scratch.is_answer {
             act::open(tables, scratch)?;
         }
     }

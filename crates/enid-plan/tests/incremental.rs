@@ -23,7 +23,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 
-use self::region::{Step, apply, first, scope, step};
+use self::region::step::{Step, step};
+use self::region::{apply, first, scope};
 
 /// As the leases have it, an address is one interface's. It can move in one commit.
 fn take_address(state: &mut State, winner: &NetworkInterface) {

@@ -4,18 +4,33 @@
 use enid_pipeline::bytes::{Addr, Mac};
 use enid_pipeline::flow::tcp;
 use enid_pipeline::packet_builder::{PacketBuilder, Transport};
-use enid_pipeline::table::protocol;
-use enid_plan::gate::{RulePeer, RuleSpec};
+use enid_pipeline::table::{OUTSIDE, protocol};
+use enid_plan::gate::{AclEntry, RulePeer, RuleSpec};
+use ipnet::Ipv4Net;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 
-use crate::region::{Eni, Group, Region, Subnet};
+use crate::reading::Sender;
+use crate::region::{Eni, FAR, Group, HOST, NEAR, Nat, POOL, Region, Subnet, Way};
 
 /// Interfaces of a random region; the tests have a device for each.
 pub const ENIS: usize = 8;
-const SUBNETS_PER_VPC: usize = 2;
+/// Two VPCs with the same addresses, and a third that is the first one's peer: VPC and network.
+const SUBNETS: [(u64, [u8; 3]); 5] = [
+    (1, [10, 0, 0]),
+    (1, [10, 0, 1]),
+    (2, [10, 0, 0]),
+    (2, [10, 0, 1]),
+    (3, [10, 9, 0]),
+];
 const GROUPS_PER_VPC: usize = 4;
+/// Who is outside; the first is the far end of the device itself.
+const FAR_AWAY: [Addr; 3] = [
+    HOST,
+    Addr::v4([203, 0, 113, 9]),
+    Addr::v4([203, 0, 113, 10]),
+];
 const PORTS: [u16; 5] = [53, 80, 443, 1024, 40_000];
 
 /// A source of everything random in a test run.
@@ -24,6 +39,7 @@ pub struct Random {
     rng: StdRng,
     next_rule: u64,
     recent: Vec<(u64, PacketBuilder)>,
+    again: Vec<(u64, PacketBuilder)>,
 }
 
 impl Random {
@@ -34,6 +50,7 @@ impl Random {
             rng: StdRng::seed_from_u64(seed),
             next_rule: 1,
             recent: Vec::new(),
+            again: Vec::new(),
         }
     }
 
@@ -59,16 +76,42 @@ impl Random {
     /// A region whose interfaces have these devices.
     pub fn region(&mut self, ifindexes: &[u32; ENIS]) -> Region {
         let mut region = Region::default();
-        // Two VPCs with the same addresses.
         let base = u64::from(self.rng.next_u32()) << 16;
-        for vpc in [base + 1, base + 2] {
-            for octet in 0..SUBNETS_PER_VPC {
-                let octet = u8::try_from(octet).unwrap_or(0);
-                let id = (vpc << 8) + u64::from(octet);
-                region.subnets.push(Subnet { id, vpc, octet });
-            }
+        for (number, (vpc, network)) in (0..).zip(SUBNETS) {
+            region.subnets.push(Subnet {
+                id: base + 0x1000 + 0x10 * number,
+                vpc: base + vpc,
+                network,
+                routes: Vec::new(),
+                acl_egress: vec![self.allow_all()],
+                acl_ingress: vec![self.allow_all()],
+            });
         }
-        for number in 0..GROUPS_PER_VPC * 2 {
+        region.gateways = vec![base + 1, base + 3];
+        let subnets = &region.subnets;
+        let public = |number: u8| Some(Addr::v4([POOL[0], POOL[1], 1, number]));
+        region.nats = vec![
+            Nat {
+                id: base + 0x2000,
+                eni: base + 0x2001,
+                subnet: 1,
+                addresses: vec![
+                    (subnets[1].addr(5), public(5)),
+                    (subnets[1].addr(6), public(6)),
+                ],
+            },
+            Nat {
+                id: base + 0x2002,
+                eni: base + 0x2003,
+                subnet: 2,
+                addresses: vec![(subnets[2].addr(5), None)],
+            },
+        ];
+        for number in 0..region.subnets.len() {
+            self.change_routes(&mut region, number);
+            self.change_acl(&mut region, number);
+        }
+        for number in 0..GROUPS_PER_VPC * 3 {
             let id = base + 0x100 + number as u64;
             region.groups.push(Group {
                 id,
@@ -78,12 +121,14 @@ impl Random {
         }
         for (number, ifindex) in ifindexes.iter().enumerate() {
             let subnet = self.index(region.subnets.len());
-            let octet = region.subnets[subnet].octet;
+            let home = &region.subnets[subnet];
             let host = u8::try_from(10 + number).unwrap_or(0);
+            let has_public = region.gateways.contains(&home.vpc) && self.chance(70);
             let eni = Eni {
                 id: base + 0x200 + number as u64,
                 subnet,
-                addresses: vec![Addr::v4([10, 0, octet, host])],
+                addresses: vec![home.addr(host)],
+                public: has_public.then(|| Addr::v4([POOL[0], POOL[1], 0, host])),
                 groups: Vec::new(),
                 mac: Mac([2, 0, 0, 0, 0, host]),
                 check: self.chance(85),
@@ -97,13 +142,29 @@ impl Random {
             self.change_rules(&mut region, group);
         }
         self.recent.clear();
+        self.again.clear();
         region
     }
 
     /// Changes something of the region.
     pub fn change(&mut self, region: &mut Region) {
         let number = self.index(region.enis.len());
-        match self.below(10) {
+        match self.below(16) {
+            10..=12 => {
+                let subnet = self.index(region.subnets.len());
+                self.change_routes(region, subnet);
+            }
+            13..=14 => {
+                let subnet = self.index(region.subnets.len());
+                self.change_acl(region, subnet);
+            }
+            15 => {
+                let vpc = region.subnet_of(&region.enis[number]).vpc;
+                let host = u8::try_from(10 + number).unwrap_or(0);
+                let has_public = region.gateways.contains(&vpc) && self.chance(60);
+                region.enis[number].public =
+                    has_public.then(|| Addr::v4([POOL[0], POOL[1], 0, host]));
+            }
             0..=5 => {
                 let group = self.index(region.groups.len());
                 self.change_rules(region, group);
@@ -111,11 +172,11 @@ impl Random {
             6..=7 => self.change_groups(region, number),
             8 => {
                 // A second address that only this interface ever has, in its subnet.
-                let octet = region.subnet_of(&region.enis[number]).octet;
-                let eni = &mut region.enis[number];
                 let host = u8::try_from(100 + number).unwrap_or(0);
+                let second = region.subnet_of(&region.enis[number]).addr(host);
+                let eni = &mut region.enis[number];
                 if eni.addresses.len() == 1 {
-                    eni.addresses.push(Addr::v4([10, 0, octet, host]));
+                    eni.addresses.push(second);
                 } else {
                     eni.addresses.truncate(1);
                 }
@@ -126,9 +187,9 @@ impl Random {
 
     fn change_groups(&mut self, region: &mut Region, number: usize) {
         let eni = &region.enis[number];
-        // The groups of a VPC are one half of all.
-        let is_second = eni.subnet >= SUBNETS_PER_VPC;
-        let first = if is_second { GROUPS_PER_VPC } else { 0 };
+        // The groups of a VPC lie together.
+        let vpc = usize::try_from(SUBNETS[eni.subnet].0 - 1).unwrap_or(0);
+        let first = vpc * GROUPS_PER_VPC;
         let mut groups: Vec<usize> = (first..first + GROUPS_PER_VPC).collect();
         groups.retain(|_| self.chance(40));
         if groups.is_empty() {
@@ -138,13 +199,8 @@ impl Random {
     }
 
     fn change_rules(&mut self, region: &mut Region, group: usize) {
-        let second = group >= GROUPS_PER_VPC;
-        let range = if second {
-            GROUPS_PER_VPC..GROUPS_PER_VPC * 2
-        } else {
-            0..GROUPS_PER_VPC
-        };
-        let ids: Vec<u64> = region.groups[range].iter().map(|group| group.id).collect();
+        // The first VPC and the third are peers and know each other's groups.
+        let ids: Vec<u64> = region.groups.iter().map(|group| group.id).collect();
         for is_egress in [true, false] {
             if self.chance(30) {
                 continue;
@@ -161,6 +217,120 @@ impl Random {
             } else {
                 &mut group.ingress
             } = rules;
+        }
+    }
+
+    /// What a subnet's route table has beside the local route.
+    fn change_routes(&mut self, region: &mut Region, number: usize) {
+        let (vpc, network) = SUBNETS[number];
+        let base = region.subnets[number].vpc - vpc;
+        let mut routes = Vec::new();
+        let mut add = |net: [u8; 4], length: u8, way: Option<Way>| {
+            // Unwrap: callers give constants.
+            let net = Ipv4Net::new(net.into(), length).unwrap();
+            routes.extend(way.map(|way| (net, way)));
+        };
+        let everywhere = match vpc {
+            1 => [
+                Way::InternetGateway,
+                Way::InternetGateway,
+                Way::Nat(0),
+                Way::Nat(0),
+            ],
+            2 => [
+                Way::Nat(1),
+                Way::Nat(1),
+                Way::Blackhole,
+                Way::InternetGateway,
+            ],
+            _ => [Way::InternetGateway; 4],
+        };
+        let everywhere = self.one(&everywhere);
+        add([0; 4], 0, self.chance(85).then_some(everywhere));
+        let peer = match vpc {
+            1 => Some(([10, 9, 0, 0], Way::Peer(base + 3))),
+            3 => Some(([10, 0, 0, 0], Way::Peer(base + 1))),
+            _ => None,
+        };
+        if let Some((net, way)) = peer {
+            let way = if vpc == 1 && self.chance(25) {
+                Way::Nat(0)
+            } else {
+                way
+            };
+            add(net, 16, self.chance(85).then_some(way));
+        }
+        add(
+            [203, 0, 113, 10],
+            32,
+            self.chance(15).then_some(Way::Blackhole),
+        );
+        // More specific than the local route: to the neighbouring subnet by NAT, or not at all.
+        let [a, b, c] = network;
+        let inner = match vpc {
+            1 => self.one(&[Way::Nat(0), Way::Blackhole]),
+            2 => self.one(&[Way::Nat(1), Way::Blackhole]),
+            _ => Way::Blackhole,
+        };
+        add(
+            [a, b, 1 - c.min(1), 0],
+            24,
+            self.chance(15).then_some(inner),
+        );
+        region.subnets[number].routes = routes;
+    }
+
+    fn allow_all(&mut self) -> AclEntry {
+        let rule = self.rule_of("0.0.0.0/0", None);
+        AclEntry {
+            allows: true,
+            rule: RuleSpec { id: 100, ..rule },
+        }
+    }
+
+    /// A network ACL: as a rule the one that allows everything.
+    fn change_acl(&mut self, region: &mut Region, number: usize) {
+        for is_egress in [true, false] {
+            let mut entries = Vec::new();
+            if self.chance(40) {
+                for id in 1..=self.below(4) {
+                    entries.push(self.acl_entry(10 * id));
+                }
+            }
+            if self.chance(90) {
+                entries.push(self.allow_all());
+            }
+            let subnet = &mut region.subnets[number];
+            *if is_egress {
+                &mut subnet.acl_egress
+            } else {
+                &mut subnet.acl_ingress
+            } = entries;
+        }
+    }
+
+    fn acl_entry(&mut self, id: u64) -> AclEntry {
+        // No block holds some addresses of a NAT gateway and not others: which one a packet gets, only
+        // the gateway knows.
+        let cidr = self.one(&[
+            "0.0.0.0/0",
+            "10.0.0.0/16",
+            "10.0.1.0/24",
+            "10.0.0.8/29",
+            "10.9.0.0/16",
+            "198.18.0.0/24",
+            "198.18.1.0/24",
+            "203.0.113.9/32",
+        ]);
+        let number = self.one(&[None, Some(6), Some(17), Some(1)]);
+        let mut rule = self.rule_of(cidr, number);
+        rule.id = id;
+        if matches!(number, Some(6 | 17)) && self.chance(50) {
+            (rule.from, rule.to) = self.one(&[(53, 53), (0, 1023), (1024, u16::MAX)]);
+        }
+        AclEntry {
+            allows: self.chance(40),
+            rule,
         }
     }
 
@@ -196,6 +366,9 @@ impl Random {
             "10.0.0.12/32",
             "10.0.0.8/29",
             "::/0",
+            "10.9.0.0/24",
+            "198.18.0.0/15",
+            "203.0.113.0/24",
         ]);
         let mut rule = self.rule_of(cidr, number);
         if self.chance(35) {
@@ -216,36 +389,13 @@ impl Random {
         rule
     }
 
-    /// A packet, and the number of the interface that sends it.
-    pub fn packet(&mut self, region: &Region) -> (usize, PacketBuilder) {
+    /// A packet, and who sends it.
+    pub fn packet<'a>(&mut self, region: &'a Region) -> (Sender<'a>, PacketBuilder) {
         if self.chance(55)
             && let Some(packet) = self.answer(region)
         {
             return packet;
         }
-        let number = self.index(region.enis.len());
-        let eni = &region.enis[number];
-        let vpc = region.subnet_of(eni).vpc;
-        let source = match self.below(100) {
-            0..=1 => self.one(&[[10, 0, 0, 77], [10, 9, 9, 9], [127, 0, 0, 1]]),
-            _ => self.one(&eni.addresses).v4_octets(),
-        };
-        let others: Vec<Addr> = region
-            .enis
-            .iter()
-            .filter(|other| region.subnet_of(other).vpc == vpc)
-            .flat_map(|other| other.addresses.iter().copied())
-            .collect();
-        let target = match self.below(100) {
-            0..=3 => Addr::v4(self.one(&[
-                [10, 0, 0, 1],
-                [10, 0, 0, 200],
-                [169, 254, 169, 254],
-                [224, 0, 0, 1],
-                [8, 8, 8, 8],
-            ])),
-            _ => self.one(&others),
-        };
         let transport = match self.below(10) {
             0..=3 => Transport::Tcp {
                 from: self.one(&PORTS),
@@ -260,76 +410,182 @@ impl Random {
             8 => Transport::echo_reply(self.one(&[1, 2])),
             _ => Transport::echo(self.one(&[1, 2])),
         };
+        if self.chance(10) {
+            let source = match self.below(100) {
+                0..=1 => self.one(&[Addr::v4([127, 0, 0, 1]), Addr::v4([198, 18, 0, 11])]),
+                _ => self.one(&FAR_AWAY),
+            };
+            let target = self.public(region);
+            return self.send(
+                region,
+                Sender::Outside,
+                PacketBuilder::new(source, target, transport),
+            );
+        }
+        let eni = &region.enis[self.index(region.enis.len())];
+        let vpc = region.subnet_of(eni).vpc;
+        let source = match self.below(100) {
+            0..=1 => self.one(&[[10, 0, 0, 77], [10, 9, 9, 9], [127, 0, 0, 1]]),
+            _ => self.one(&eni.addresses).v4_octets(),
+        };
+        let of_vpc = |wanted: u64| -> Vec<Addr> {
+            let enis = region.enis.iter();
+            let enis = enis.filter(|other| region.subnet_of(other).vpc == wanted);
+            enis.flat_map(|other| other.addresses.iter().copied())
+                .collect()
+        };
+        let target = match self.below(100) {
+            0..=3 => Addr::v4(self.one(&[
+                [10, 0, 0, 1],
+                [10, 0, 0, 200],
+                [169, 254, 169, 254],
+                [224, 0, 0, 1],
+                [10, 0, 1, 5],
+                [10, 0, 0, 5],
+            ])),
+            4..=14 => self.one(&FAR_AWAY),
+            15..=25 => self.public(region),
+            26..=35 => {
+                let other = self.index(region.enis.len());
+                self.one(&of_vpc(region.subnet_of(&region.enis[other]).vpc))
+            }
+            _ => self.one(&of_vpc(vpc)),
+        };
         let packet = PacketBuilder::new(Addr::v4(source), target, transport);
-        (number, self.with_macs(region, number, packet))
+        self.send(region, Sender::Eni(eni), packet)
     }
 
-    /// Remembers a packet that reached an interface, so that it may be answered.
-    pub fn reached(&mut self, region: &Region, mac: Mac, packet: &PacketBuilder) {
-        let Some(eni) = region.enis.iter().find(|eni| eni.mac == mac) else {
-            return;
+    /// A public address: of an interface, of a NAT gateway, or of nobody.
+    fn public(&mut self, region: &Region) -> Addr {
+        let of_enis = region.enis.iter().filter_map(|eni| eni.public);
+        let of_nats = region.nats.iter().flat_map(|nat| &nat.addresses);
+        let mut all: Vec<Addr> = of_enis.collect();
+        if self.chance(20) {
+            all.extend(of_nats.filter_map(|(_, public)| *public));
+        }
+        all.push(Addr::v4([POOL[0], POOL[1], 7, 7]));
+        self.one(&all)
+    }
+
+    /// Remembers a frame that arrived, so that it may be answered.
+    pub fn reached(&mut self, region: &Region, frame: &[u8], packet: &PacketBuilder) {
+        let mac = frame
+            .first_chunk()
+            .map_or_else(Mac::default, |mac| Mac(*mac));
+        let receiver = if mac == FAR {
+            OUTSIDE
+        } else {
+            match region.enis.iter().find(|eni| eni.mac == mac) {
+                Some(eni) => eni.id,
+                None => return,
+            }
         };
+        let mut packet = packet.clone();
+        // As it is now.
+        let word = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+        let addr = |at: usize| Addr::v4([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
+        (packet.source, packet.target) = (addr(26), addr(30));
+        match &mut packet.transport {
+            Transport::Tcp { from, .. } | Transport::Udp { from, .. } => *from = word(34),
+            Transport::Icmp {
+                kind: 0 | 8, rest, ..
+            } => rest[..2].copy_from_slice(&frame[38..40]),
+            _ => {}
+        }
+        if let Transport::Tcp { to, .. } | Transport::Udp { to, .. } = &mut packet.transport {
+            *to = word(36);
+        }
         if self.recent.len() == 24 {
             let old = self.index(24);
             self.recent.swap_remove(old);
         }
-        self.recent.push((eni.id, packet.clone()));
+        self.recent.push((receiver, packet));
+    }
+
+    /// Remembers a packet that was sent, so that it may be sent again.
+    pub fn sent(&mut self, sender: Sender<'_>, packet: &PacketBuilder) {
+        if self.again.len() == 24 {
+            let old = self.index(24);
+            self.again.swap_remove(old);
+        }
+        self.again.push((sender.id(), packet.clone()));
     }
 
     /// A packet about a recent one: its answer, an error about it, or the same again.
-    fn answer(&mut self, region: &Region) -> Option<(usize, PacketBuilder)> {
+    fn answer<'a>(&mut self, region: &'a Region) -> Option<(Sender<'a>, PacketBuilder)> {
+        let by_id = |id| {
+            if id == OUTSIDE {
+                return Some(Sender::Outside);
+            }
+            let eni = region.enis.iter().find(|eni| eni.id == id);
+            eni.map(Sender::Eni)
+        };
+        if self.chance(30) && !self.again.is_empty() {
+            let index = self.index(self.again.len());
+            let (sender, packet) = self.again[index].clone();
+            let transport = match packet.transport {
+                Transport::Tcp { from, to, .. } => {
+                    let flags = self.tcp_flags();
+                    Transport::Tcp { from, to, flags }
+                }
+                same => same,
+            };
+            let packet = PacketBuilder::new(packet.source, packet.target, transport);
+            return Some(self.send(region, by_id(sender)?, packet));
+        }
         if self.recent.is_empty() {
             return None;
         }
         let index = self.index(self.recent.len());
         let (receiver, packet) = self.recent[index].clone();
-        let by_id = |id| region.enis.iter().position(|eni| eni.id == id);
-        let (number, source, target, transport) = match self.below(10) {
-            0..=1 => {
-                // An error, from whom the packet reached or from somebody else.
-                let error = Transport::unreachable(&packet);
-                if self.chance(70) {
-                    (by_id(receiver)?, packet.target, packet.source, error)
+        let (sender, source, target, transport) = if self.chance(25) {
+            // An error, from whom the packet reached or from somebody else.
+            let error = Transport::unreachable(&packet);
+            if self.chance(70) {
+                let is_router = receiver == OUTSIDE && self.chance(30);
+                let source = if is_router {
+                    FAR_AWAY[2]
                 } else {
-                    let other = self.index(region.enis.len());
-                    let source = self.one(&region.enis[other].addresses);
-                    (other, source, packet.source, error)
+                    packet.target
+                };
+                (by_id(receiver)?, source, packet.source, error)
+            } else {
+                let other = &region.enis[self.index(region.enis.len())];
+                let source = self.one(&other.addresses);
+                (Sender::Eni(other), source, packet.source, error)
+            }
+        } else {
+            let transport = match packet.transport {
+                Transport::Tcp { from, to, .. } => Transport::Tcp {
+                    from: to,
+                    to: from,
+                    flags: self.tcp_flags(),
+                },
+                Transport::Udp { from, to } => Transport::Udp { from: to, to: from },
+                Transport::Icmp { kind: 8, rest, .. } => {
+                    Transport::echo_reply(u16::from_be_bytes([rest[0], rest[1]]))
                 }
-            }
-            2..=4 => {
-                let mac = packet.from_mac;
-                let sender = region.enis.iter().position(|eni| eni.mac == mac)?;
-                let transport = match packet.transport {
-                    Transport::Tcp { from, to, .. } => {
-                        let flags = self.tcp_flags();
-                        Transport::Tcp { from, to, flags }
-                    }
-                    same => same,
-                };
-                (sender, packet.source, packet.target, transport)
-            }
-            _ => {
-                let transport = match packet.transport {
-                    Transport::Tcp { from, to, .. } => {
-                        let flags = self.tcp_flags();
-                        Transport::Tcp {
-                            from: to,
-                            to: from,
-                            flags,
-                        }
-                    }
-                    Transport::Udp { from, to } => Transport::Udp { from: to, to: from },
-                    Transport::Icmp { kind: 8, rest, .. } => {
-                        Transport::echo_reply(u16::from_be_bytes([rest[0], rest[1]]))
-                    }
-                    Transport::Icmp { .. } => return None,
-                    other => other,
-                };
-                (by_id(receiver)?, packet.target, packet.source, transport)
-            }
+                Transport::Icmp { .. } => return None,
+                other => other,
+            };
+            (by_id(receiver)?, packet.target, packet.source, transport)
         };
         let packet = PacketBuilder::new(source, target, transport);
-        Some((number, self.with_macs(region, number, packet)))
+        Some(self.send(region, sender, packet))
+    }
+
+    /// With the MAC addresses that the sender gives it.
+    fn send<'a>(
+        &mut self,
+        region: &Region,
+        sender: Sender<'a>,
+        packet: PacketBuilder,
+    ) -> (Sender<'a>, PacketBuilder) {
+        let packet = match sender {
+            Sender::Eni(eni) => self.with_macs(region, eni, packet),
+            Sender::Outside => packet.macs(FAR, NEAR),
+        };
+        (sender, packet)
     }
 
     fn tcp_flags(&mut self) -> u8 {
@@ -345,13 +601,7 @@ impl Random {
         ])
     }
 
-    fn with_macs(
-        &mut self,
-        region: &Region,
-        number: usize,
-        packet: PacketBuilder,
-    ) -> PacketBuilder {
-        let eni = &region.enis[number];
+    fn with_macs(&mut self, region: &Region, eni: &Eni, packet: PacketBuilder) -> PacketBuilder {
         let subnet = region.subnet_of(eni);
         let receiver = region.owner(subnet.vpc, packet.target);
         let neighbour = receiver.filter(|receiver| receiver.subnet == eni.subnet);

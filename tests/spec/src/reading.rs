@@ -1,20 +1,21 @@
 //! What the AWS rules say about a packet, read plainly.
 //!
 //! Sources: VPC User Guide (security groups), EC2 User Guide (security group connection tracking).
-//! A packet passes when the sender's security groups let it out and the receiver's let it in. A reply of
+//! The way of a packet is read in `way.rs`. A packet passes when the sender's security groups let it out and the receiver's let it in. A reply of
 //! a *tracked* connection passes whatever the rules say, and so do later packets after the rules changed.
 //! An *untracked* connection (TCP or UDP, let through by a rule for everybody while the other direction is
 //! open to everybody on all ports) is judged packet by packet.
 
 use enid_pipeline::Reason;
-use enid_pipeline::bytes::{Addr, Mac};
+use enid_pipeline::bytes::Addr;
 use enid_pipeline::flow::tcp;
 use enid_pipeline::packet_builder::{PacketBuilder, Transport};
-use enid_pipeline::table::{Direction, protocol};
-use enid_plan::gate::{RulePeer, RuleSpec};
+use enid_pipeline::table::{Direction, OUTSIDE, protocol};
+use enid_plan::gate::{AclEntry, RulePeer, RuleSpec};
 use ipnet::IpNet;
 
-use crate::region::{Eni, Region, TCP_ESTABLISHED_S, UDP_S, UDP_STREAM_S};
+use crate::region::{Eni, Region, TCP_ESTABLISHED_S, UDP_S, UDP_STREAM_S, Way};
+use crate::way::{End, Question, Through, Trip, longest};
 
 /// Protocol, addresses and ports. ICMP queries have their identifier and their type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,9 +75,54 @@ impl Tuple {
     }
 }
 
+impl Tuple {
+    /// Of the packets that this one may answer.
+    fn question(&self) -> Option<Self> {
+        let (source_port, target_port) = match (self.protocol, self.target_port) {
+            (protocol::ICMP, 0) => (self.source_port, 0x0800),
+            (protocol::ICMP, _) => return None,
+            _ => (self.target_port, self.source_port),
+        };
+        Some(Self {
+            source: self.target,
+            target: self.source,
+            source_port,
+            target_port,
+            ..*self
+        })
+    }
+}
+
+/// Who sends a packet.
+#[derive(Clone, Copy, Debug)]
+pub enum Sender<'a> {
+    /// An interface.
+    Eni(&'a Eni),
+    /// Somebody outside.
+    Outside,
+}
+
+impl Sender<'_> {
+    /// The interface's id, or [`OUTSIDE`].
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        match self {
+            Self::Eni(eni) => eni.id,
+            Self::Outside => OUTSIDE,
+        }
+    }
+
+    const fn eni(&self) -> Option<&Eni> {
+        match self {
+            Self::Eni(eni) => Some(eni),
+            Self::Outside => None,
+        }
+    }
+}
+
 /// One direction of a connection.
 #[derive(Clone, Copy, Default, Debug)]
-struct Way {
+struct Flow {
     packets: u64,
     last_ns: u64,
     has_fin: bool,
@@ -89,11 +135,15 @@ struct Way {
 struct Connection {
     initiator: u64,
     responder: u64,
+    /// As the initiator knows it.
     tuple: Tuple,
+    /// As the responder knows it.
+    arrived: Tuple,
+    via: Option<u64>,
     tracked_by_initiator: bool,
     tracked_by_responder: bool,
-    out: Way,
-    back: Way,
+    out: Flow,
+    back: Flow,
     is_closing: bool,
 }
 
@@ -103,6 +153,7 @@ impl Connection {
         let idle_s = match self.tuple.protocol {
             protocol::TCP if self.is_closing => 10,
             protocol::TCP if out.packets == 0 || back.packets == 0 => 60,
+            protocol::TCP if self.via.is_some() => TCP_ESTABLISHED_S.min(350),
             protocol::TCP => TCP_ESTABLISHED_S,
             protocol::UDP if out.packets > 1 && back.packets > 1 => UDP_STREAM_S,
             protocol::UDP => UDP_S,
@@ -111,10 +162,21 @@ impl Connection {
         };
         now_ns > out.last_ns.max(back.last_ns) + u64::from(idle_s) * 1_000_000_000
     }
+
+    /// Whether these are the packets that someone sends in one of its directions.
+    fn has(&self, sender: u64, tuple: Option<Tuple>) -> bool {
+        tuple.is_some()
+            && (self.initiator == sender && Some(self.tuple) == tuple
+                || self.responder == sender && self.arrived.answer() == tuple)
+    }
+
+    fn is_translated(&self) -> bool {
+        self.tuple != self.arrived
+    }
 }
 
-/// Where a packet goes, or why nowhere.
-pub type Outcome = Result<Mac, Reason>;
+/// The frame that arrives, or why none does.
+pub type Outcome = Result<Vec<u8>, Reason>;
 
 /// The reading, with the connections that it has seen.
 #[derive(Clone, Default, Debug)]
@@ -122,6 +184,16 @@ pub struct Reading {
     connections: Vec<Connection>,
     /// Raised when the region changes.
     pub version: u64,
+}
+
+/// A packet to be judged.
+#[derive(Clone, Copy, Debug)]
+struct Case<'a> {
+    region: &'a Region,
+    sender: Sender<'a>,
+    packet: &'a PacketBuilder,
+    tuple: Tuple,
+    now_ns: u64,
 }
 
 impl Reading {
@@ -134,188 +206,450 @@ impl Reading {
         }
     }
 
-    /// Judges a packet that an interface sends.
+    /// Judges a packet. `seen` is the frame as it was found in the end: a NAT gateway chooses address
+    /// and port, and the reading takes them from there and checks that it may.
     pub fn judge(
         &mut self,
         region: &Region,
-        sender: &Eni,
+        sender: Sender<'_>,
         packet: &PacketBuilder,
         now_ns: u64,
+        seen: &[u8],
     ) -> Outcome {
         if packet.target.is_multicast() {
             return Err(Reason::Multicast);
         }
-        let tuple = Tuple::of(packet);
-        if !sender.is_up {
-            return Err(Reason::UnknownDevice);
+        let case = Case {
+            region,
+            sender,
+            packet,
+            tuple: Tuple::of(packet),
+            now_ns,
+        };
+        let is_own = is_own(&case)?;
+        let known = self.known(&case);
+        let quoted = if known.is_none() {
+            self.quoted_through_nat(&case)
+        } else {
+            None
+        };
+        let connection = known.map(|(index, is_out)| (&self.connections[index], is_out));
+        let question = Question {
+            region,
+            sender,
+            to_mac: packet.to_mac,
+            tuple: case.tuple,
+            is_answer: connection.is_some_and(|(_, is_out)| !is_out),
+            through: match (connection, quoted) {
+                (Some((connection, is_out)), _) => through(connection, is_out),
+                // An error goes the way of the packets that answer what it quotes.
+                (None, Some((connection, is_out, _))) => through(connection, !is_out),
+                (None, None) => None,
+            },
+            is_error: quoted.is_some(),
+            seen: seen_source(seen, case.tuple.protocol),
+        };
+        let (trip, end) = Trip::of(question);
+        let receiver = end.ok().or_else(|| trip.remote.map(End::Eni));
+        if quoted.is_some() || known.is_none() && self.is_related(&case, receiver) {
+            acls(region, &trip)?;
+            end?;
+            let inner = quoted.map(|(_, _, inner)| inner);
+            return Ok(frame(packet, &trip, inner));
         }
-        let known = self.known(sender, packet, &tuple, now_ns);
 
-        // The source/destination check.
-        let vpc = region.subnet_of(sender).vpc;
-        if packet.from_mac != sender.mac {
-            return Err(Reason::SourceMac);
-        }
-        let is_own = sender.addresses.contains(&packet.source);
-        if !is_own && (sender.check || packet.source.is_no_source()) {
-            return Err(Reason::SourceAddress);
-        }
-
-        let receiver = region.owner(vpc, packet.target);
-        if known.is_none() && self.is_related(sender, packet, receiver, now_ns) {
-            return way(region, sender, receiver, packet).map(|receiver| receiver.mac);
-        }
-
-        // Two gates, one per interface.
-        let (index, is_out) = known.unwrap_or((usize::MAX, true));
-        let connection = self.connections.get(index);
-        let tracked = connection.map_or((false, false), |connection| {
+        let tracked = connection.map_or((false, false), |(connection, is_out)| {
             let (i, r) = (
                 connection.tracked_by_initiator,
                 connection.tracked_by_responder,
             );
             if is_out { (i, r) } else { (r, i) }
         });
-        let egress = if tracked.0 {
-            true
-        } else {
-            gate(region, sender, Direction::Egress, &tuple, receiver)?
+        let egress = match sender {
+            Sender::Eni(eni) if !tracked.0 => {
+                gate(region, eni, Direction::Egress, &case.tuple, trip.remote)?
+            }
+            _ => true,
         };
-        let receiver = way(region, sender, receiver, packet)?;
-        let ingress = if tracked.1 {
-            true
-        } else {
-            let peer = is_own.then_some(sender);
-            gate(region, receiver, Direction::Ingress, &tuple, peer)?
+        acls(region, &trip)?;
+        let end = end?;
+        let other = connection.map(|(connection, is_out)| {
+            if is_out {
+                connection.responder
+            } else {
+                connection.initiator
+            }
+        });
+        let ingress = match end {
+            End::Eni(eni) if !(tracked.1 && other == Some(eni.id)) => {
+                let peer = sender.eni().filter(|_| is_own && trip.is_member);
+                match gate(region, eni, Direction::Ingress, &trip.tuple, peer) {
+                    Err(_) if self.is_asked_for(&case, eni, &trip.tuple) => {
+                        if known.is_none() {
+                            // It answers a connection that stays as it is.
+                            return Ok(frame(packet, &trip, None));
+                        }
+                        true
+                    }
+                    judged => judged?,
+                }
+            }
+            _ => true,
         };
+        let responder = match end {
+            End::Eni(eni) => eni.id,
+            End::Outside => OUTSIDE,
+        };
+        if known.is_none() && responder == sender.id() && trip.tuple.answer() == Some(case.tuple) {
+            // To its own public address, from the port that it goes to: it would answer itself.
+            return Err(Reason::OwnAddress);
+        }
+        let both_ways = is_own && is_both_ways(&case, &trip, end);
+        self.pass(&case, known, &trip, responder, (egress, ingress), both_ways);
+        Ok(frame(packet, &trip, None))
+    }
 
-        let flags = match packet.transport {
+    /// Notes a packet that passed.
+    fn pass(
+        &mut self,
+        case: &Case<'_>,
+        known: Option<(usize, bool)>,
+        trip: &Trip<'_>,
+        responder: u64,
+        (egress, ingress): (bool, bool),
+        both_ways: bool,
+    ) {
+        let Case { tuple, now_ns, .. } = *case;
+        let flags = match case.packet.transport {
             Transport::Tcp { flags, .. } => flags,
             _ => 0,
         };
-        let version = self.version;
-        match self.connections.get_mut(index) {
-            Some(connection) => {
-                if is_out {
-                    connection.tracked_by_initiator = egress;
-                    connection.tracked_by_responder = ingress;
-                }
-                let way = if is_out {
-                    &mut connection.out
-                } else {
-                    &mut connection.back
-                };
-                way.packets += 1;
-                way.last_ns = now_ns;
-                way.judged = version;
-                way.has_fin |= flags & tcp::FIN != 0;
-                let both_fin = connection.out.has_fin && connection.back.has_fin;
-                if flags & tcp::RST != 0 || flags & tcp::FIN != 0 && both_fin {
-                    connection.is_closing = true;
-                }
+        let (initiator, version) = (case.sender.id(), self.version);
+        let unanswered = Flow {
+            last_ns: now_ns,
+            ..Flow::default()
+        };
+        let Some((index, is_out)) = known else {
+            let arrived = trip.tuple;
+            // It replaces whatever was there on these addresses and ports, in either direction.
+            self.connections.retain(|other| {
+                !other.has(initiator, Some(tuple)) && !other.has(responder, arrived.answer())
+            });
+            self.connections.push(Connection {
+                initiator,
+                responder,
+                tuple,
+                arrived,
+                via: trip.via,
+                tracked_by_initiator: egress,
+                tracked_by_responder: ingress,
+                out: Flow {
+                    packets: 1,
+                    last_ns: now_ns,
+                    has_fin: flags & tcp::FIN != 0,
+                    judged: version,
+                },
+                back: Flow {
+                    judged: if both_ways { version } else { 0 },
+                    ..unanswered
+                },
+                is_closing: false,
+            });
+            return;
+        };
+        let connection = &mut self.connections[index];
+        if is_out {
+            connection.tracked_by_initiator = egress;
+            connection.tracked_by_responder = ingress;
+            if (connection.responder, connection.arrived) != (responder, trip.tuple) {
+                // From now on answers come another way.
+                connection.responder = responder;
+                connection.arrived = trip.tuple;
+                connection.back = unanswered;
             }
-            None => {
-                // It replaces whatever was there on these addresses and ports, in either direction.
-                self.connections.retain(|other| {
-                    let is_same = other.initiator == sender.id && other.tuple == tuple;
-                    let is_reverse = other.responder == sender.id
-                        && other.tuple.answer() == Some(tuple)
-                        || other.initiator == receiver.id && Some(other.tuple) == tuple.answer();
-                    !is_same && !is_reverse
-                });
-                self.connections.push(Connection {
-                    initiator: sender.id,
-                    responder: receiver.id,
-                    tuple,
-                    tracked_by_initiator: egress,
-                    tracked_by_responder: ingress,
-                    out: Way {
-                        packets: 1,
-                        last_ns: now_ns,
-                        has_fin: flags & tcp::FIN != 0,
-                        judged: version,
-                    },
-                    back: Way {
-                        last_ns: now_ns,
-                        judged: if is_own { version } else { 0 },
-                        ..Way::default()
-                    },
-                    is_closing: false,
-                });
-            }
+            connection.via = trip.via;
         }
-        Ok(receiver.mac)
+        let flow = if is_out {
+            &mut connection.out
+        } else {
+            &mut connection.back
+        };
+        flow.packets += 1;
+        flow.last_ns = now_ns;
+        flow.judged = version;
+        flow.has_fin |= flags & tcp::FIN != 0;
+        let both_fin = connection.out.has_fin && connection.back.has_fin;
+        if flags & tcp::RST != 0 || flags & tcp::FIN != 0 && both_fin {
+            connection.is_closing = true;
+        }
     }
 
     /// The live connection of a packet and whether it goes the connection's own way. A packet that opens
     /// a TCP connection belongs to none.
-    fn known(
-        &self,
-        sender: &Eni,
-        packet: &PacketBuilder,
-        tuple: &Tuple,
-        now_ns: u64,
-    ) -> Option<(usize, bool)> {
-        if let Transport::Tcp { flags, .. } = packet.transport
-            && flags & (tcp::SYN | tcp::ACK) == tcp::SYN
-        {
+    fn known(&self, case: &Case<'_>) -> Option<(usize, bool)> {
+        if opens_tcp(case.packet) {
             return None;
         }
-        let found = self
-            .connections
-            .iter()
-            .enumerate()
-            .find_map(|(index, connection)| {
-                if connection.initiator == sender.id && connection.tuple == *tuple {
-                    Some((index, true))
-                } else if connection.responder == sender.id
-                    && connection.tuple.answer() == Some(*tuple)
-                {
-                    Some((index, false))
-                } else {
-                    None
-                }
-            })?;
-        (!self.connections[found.0].has_ended(now_ns)).then_some(found)
+        let sender = case.sender.id();
+        let mut all = self.connections.iter().enumerate();
+        let found = all.find_map(|(index, connection)| {
+            if connection.initiator == sender && connection.tuple == case.tuple {
+                Some((index, true))
+            } else {
+                connection
+                    .has(sender, Some(case.tuple))
+                    .then_some((index, false))
+            }
+        })?;
+        let connection = &self.connections[found.0];
+        // What an error quotes is translated each time, and not as it was for another error.
+        let is_other = error_quotes(case.packet).is_some() && connection.is_translated();
+        (!is_other && !connection.has_ended(case.now_ns)).then_some(found)
+    }
+
+    /// The live connection, translated on its way, whose packet an ICMP error quotes as it came to who
+    /// sends the error: with the direction of that packet, and the packet as its sender knows it.
+    fn quoted_through_nat(&self, case: &Case<'_>) -> Option<(&Connection, bool, Tuple)> {
+        let quoted = error_quotes(case.packet)?;
+        if quoted.source != case.packet.target {
+            return None;
+        }
+        let sender = case.sender.id();
+        self.connections.iter().find_map(|connection| {
+            let (flow, is_out, inner) = if connection.responder == sender
+                && connection.arrived == quoted
+            {
+                // Answers to what was quoted must be possible: of ICMP only an echo has them.
+                quoted.answer()?;
+                (connection.out, true, connection.tuple)
+            } else if connection.initiator == sender && connection.tuple.answer() == Some(quoted) {
+                (connection.back, false, connection.arrived.answer()?)
+            } else {
+                return None;
+            };
+            let is_live = self.is_live(connection, flow, case.now_ns);
+            (connection.is_translated() && is_live).then_some((connection, is_out, inner))
+        })
+    }
+
+    fn is_live(&self, connection: &Connection, flow: Flow, now_ns: u64) -> bool {
+        let is_tracked = connection.tracked_by_initiator && connection.tracked_by_responder;
+        (flow.judged == self.version || is_tracked) && !connection.has_ended(now_ns)
     }
 
     /// An ICMP error about a packet of a live connection goes to that packet's sender, if it comes from
     /// the other end or from who may forward packets, unless the connection is judged packet by packet
     /// and has not been since the region changed.
-    fn is_related(
-        &self,
-        sender: &Eni,
-        packet: &PacketBuilder,
-        receiver: Option<&Eni>,
-        now_ns: u64,
-    ) -> bool {
-        let (Transport::Icmp { kind, body, .. }, Some(receiver)) = (&packet.transport, receiver)
-        else {
+    fn is_related(&self, case: &Case<'_>, receiver: Option<End<'_>>) -> bool {
+        let Some(quoted) = error_quotes(case.packet) else {
             return false;
         };
-        let Some(quoted) = quoted(body).filter(|_| matches!(kind, 3 | 11 | 12)) else {
+        let receiver = match receiver {
+            Some(End::Eni(eni)) if eni.is_up => eni.id,
+            Some(End::Outside) => OUTSIDE,
+            _ => return false,
+        };
+        let is_on_the_way = case.sender.eni().is_none_or(|eni| !eni.check);
+        quoted.source == case.packet.target
+            && self.connections.iter().any(|connection| {
+                let (flow, other) =
+                    if connection.initiator == receiver && connection.tuple == quoted {
+                        (connection.out, connection.responder)
+                    } else if connection.has(receiver, Some(quoted)) {
+                        (connection.back, connection.initiator)
+                    } else {
+                        return false;
+                    };
+                (other == case.sender.id() || is_on_the_way)
+                    && self.is_live(connection, flow, case.now_ns)
+            })
+    }
+
+    /// Whether a packet answers one that its receiver sent, and tracks, though by another way.
+    fn is_asked_for(&self, case: &Case<'_>, receiver: &Eni, arrived: &Tuple) -> bool {
+        let Some(asked) = arrived.question() else {
             return false;
         };
-        if quoted.source != packet.target || !receiver.is_up {
-            return false;
-        }
-        self.connections.iter().any(|connection| {
-            let (way, other) = if connection.initiator == receiver.id && connection.tuple == quoted
-            {
-                (connection.out, connection.responder)
-            } else if connection.responder == receiver.id
-                && connection.tuple.answer() == Some(quoted)
-            {
-                (connection.back, connection.initiator)
-            } else {
-                return false;
+        !opens_tcp(case.packet)
+            && self.connections.iter().any(|connection| {
+                let is_tracked = if connection.initiator == receiver.id && connection.tuple == asked
+                {
+                    connection.tracked_by_initiator
+                } else if connection.has(receiver.id, Some(asked)) {
+                    connection.tracked_by_responder
+                } else {
+                    return false;
+                };
+                is_tracked && !connection.has_ended(case.now_ns)
+            })
+    }
+}
+
+/// The source/destination check. Says whether the address is the sender's own.
+fn is_own(case: &Case<'_>) -> Result<bool, Reason> {
+    let Sender::Eni(sender) = case.sender else {
+        return Ok(true);
+    };
+    if !sender.is_up {
+        return Err(Reason::UnknownDevice);
+    }
+    if case.packet.from_mac != sender.mac {
+        return Err(Reason::SourceMac);
+    }
+    let is_own = sender.addresses.contains(&case.packet.source);
+    if !is_own && (sender.check || case.packet.source.is_no_source()) {
+        return Err(Reason::SourceAddress);
+    }
+    Ok(is_own)
+}
+
+/// What a connection through NAT makes of the packets of one of its directions.
+fn through(connection: &Connection, is_out: bool) -> Option<Through> {
+    let nat = connection.via?;
+    let beyond = if is_out {
+        connection.arrived
+    } else {
+        connection.tuple.answer()?
+    };
+    Some(Through {
+        nat,
+        beyond,
+        is_back: !is_out,
+    })
+}
+
+/// Whether answers take the same way back, and no network ACL is on it.
+fn is_both_ways(case: &Case<'_>, trip: &Trip<'_>, end: End<'_>) -> bool {
+    let (Sender::Eni(sender), End::Eni(receiver)) = (case.sender, end) else {
+        return false;
+    };
+    if sender.subnet == receiver.subnet && trip.edges.is_empty() {
+        return true;
+    }
+    let is_open = |number: usize| {
+        let subnet = &case.region.subnets[number];
+        allows_all(&subnet.acl_egress) && allows_all(&subnet.acl_ingress)
+    };
+    let way = |from, to| longest(case.region, from, to) == Some(Way::Local);
+    trip.via.is_none()
+        && way(sender.subnet, case.tuple.target)
+        && way(receiver.subnet, case.tuple.source)
+        && is_open(sender.subnet)
+        && is_open(receiver.subnet)
+}
+
+/// Whether the entry that everything meets first allows it.
+fn allows_all(entries: &[AclEntry]) -> bool {
+    let first = entries.iter().min_by_key(|entry| entry.rule.id);
+    first.is_some_and(|first| {
+        first.allows && first.rule.is_any_peer() && first.rule.protocol.is_none()
+    })
+}
+
+/// Each subnet edge on the way asks its network ACL: the first entry by number that matches decides.
+fn acls(region: &Region, trip: &Trip<'_>) -> Result<(), Reason> {
+    for (subnet, direction, tuple) in &trip.edges {
+        let subnet = &region.subnets[*subnet];
+        let (entries, remote, refused) = match direction {
+            Direction::Egress => (&subnet.acl_egress, tuple.target, Reason::AclEgress),
+            Direction::Ingress => (&subnet.acl_ingress, tuple.source, Reason::AclIngress),
+        };
+        let matching = entries.iter().filter(|entry| {
+            let is_remote = match entry.rule.peer {
+                RulePeer::Cidr(cidr) => cidr.contains(&std::net::IpAddr::from(remote)),
+                RulePeer::Group(_) => false,
             };
-            if other != sender.id && sender.check {
-                return false;
+            is_remote && serves(&entry.rule, tuple)
+        });
+        let first = matching.min_by_key(|entry| entry.rule.id);
+        if !first.is_some_and(|entry| entry.allows) {
+            return Err(refused);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a rule is about this protocol and port.
+fn serves(rule: &RuleSpec, tuple: &Tuple) -> bool {
+    match rule.protocol {
+        None => true,
+        Some(number) => {
+            number == tuple.protocol && (rule.from..=rule.to).contains(&tuple.target_port)
+        }
+    }
+}
+
+/// The packet as it arrives. An error that went through NAT quotes what its receiver sent.
+fn frame(packet: &PacketBuilder, trip: &Trip<'_>, inner: Option<Tuple>) -> Vec<u8> {
+    let new = trip.tuple;
+    let mut transport = packet.transport.clone();
+    match &mut transport {
+        Transport::Tcp { from, to, .. } | Transport::Udp { from, to } => {
+            (*from, *to) = (new.source_port, new.target_port);
+        }
+        Transport::Icmp {
+            kind: 0 | 8, rest, ..
+        } => rest[..2].copy_from_slice(&new.source_port.to_be_bytes()),
+        Transport::Icmp { body, .. } => {
+            if let Some(inner) = inner {
+                requote(body, &inner);
             }
-            let is_tracked = connection.tracked_by_initiator && connection.tracked_by_responder;
-            (way.judged == self.version || is_tracked) && !connection.has_ended(now_ns)
-        })
+        }
+        Transport::Other(_) => {}
+    }
+    let arrived = PacketBuilder {
+        source: new.source,
+        target: new.target,
+        transport,
+        ..packet.clone()
+    };
+    arrived.macs(trip.macs.0, trip.macs.1).frame()
+}
+
+/// Writes other addresses and ports into a quoted packet. Its transport checksum stays as it was.
+fn requote(body: &mut [u8], new: &Tuple) {
+    body[12..16].copy_from_slice(&new.source.v4_octets());
+    body[16..20].copy_from_slice(&new.target.v4_octets());
+    body[10..12].fill(0);
+    let mut sum: u32 = 0;
+    for pair in body[..20].chunks(2) {
+        sum += u32::from(u16::from_be_bytes([pair[0], pair[1]]));
+    }
+    sum = (sum & 0xffff) + (sum >> 16);
+    let sum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap_or(0);
+    body[10..12].copy_from_slice(&sum.to_be_bytes());
+    match new.protocol {
+        protocol::TCP | protocol::UDP => {
+            body[20..22].copy_from_slice(&new.source_port.to_be_bytes());
+            body[22..24].copy_from_slice(&new.target_port.to_be_bytes());
+        }
+        protocol::ICMP if matches!(body[20], 0 | 8) => {
+            body[24..26].copy_from_slice(&new.source_port.to_be_bytes());
+        }
+        _ => {}
+    }
+}
+
+/// Source address and port of a frame, or the identifier of an echo.
+fn seen_source(frame: &[u8], number: u8) -> (Addr, u16) {
+    let at = if number == protocol::ICMP { 38 } else { 34 };
+    let source = Addr::v4([frame[26], frame[27], frame[28], frame[29]]);
+    (source, u16::from_be_bytes([frame[at], frame[at + 1]]))
+}
+
+fn opens_tcp(packet: &PacketBuilder) -> bool {
+    matches!(packet.transport, Transport::Tcp { flags, .. } if flags & (tcp::SYN | tcp::ACK) == tcp::SYN)
+}
+
+/// The packet that an ICMP error quotes.
+fn error_quotes(packet: &PacketBuilder) -> Option<Tuple> {
+    match &packet.transport {
+        Transport::Icmp {
+            kind: 3 | 11 | 12,
+            body,
+            ..
+        } => quoted(body),
+        _ => None,
     }
 }
 
@@ -337,44 +671,6 @@ fn quoted(body: &[u8]) -> Option<Tuple> {
         source_port,
         target_port,
     })
-}
-
-/// The interface that a packet reaches: straight in its subnet, through the router to others.
-fn way<'a>(
-    region: &Region,
-    sender: &Eni,
-    receiver: Option<&'a Eni>,
-    packet: &PacketBuilder,
-) -> Result<&'a Eni, Reason> {
-    let subnet = region.subnet_of(sender);
-    let is_to_router = packet.to_mac == subnet.router_mac();
-    // Every subnet's route table has the VPC's local route, 10.0.0.0/16, and nothing else.
-    let is_local = packet.target.is_v4() && packet.target.v4_octets()[..2] == [10, 0];
-    let Some(receiver) = receiver else {
-        return Err(if packet.target == subnet.router() {
-            Reason::RouterAddress
-        } else if packet.target.is_link_local() {
-            Reason::LinkLocal
-        } else if !is_to_router {
-            Reason::DestinationMac
-        } else if !is_local {
-            Reason::NoRoute
-        } else {
-            Reason::NoEndpoint
-        });
-    };
-    if receiver.id == sender.id {
-        return Err(Reason::OwnAddress);
-    }
-    // A neighbour is found by its address, whatever MAC it had when it was last seen.
-    let is_neighbour = receiver.subnet == sender.subnet && !packet.to_mac.is_group();
-    if !is_to_router && !is_neighbour {
-        return Err(Reason::DestinationMac);
-    }
-    if !receiver.is_up {
-        return Err(Reason::TargetDown);
-    }
-    Ok(receiver)
 }
 
 /// One gate: any rule of any group of the interface. Says whether the connection is tracked there.
@@ -400,13 +696,7 @@ fn gate(
             RulePeer::Group(group) => peer_groups.contains(&group),
             RulePeer::Cidr(cidr) => cidr.contains(&std::net::IpAddr::from(remote)),
         };
-        let service = match rule.protocol {
-            None => true,
-            Some(number) => {
-                number == tuple.protocol && (rule.from..=rule.to).contains(&tuple.target_port)
-            }
-        };
-        peer && service
+        peer && serves(rule, tuple)
     });
     let Some(first) = matching.next() else {
         return Err(refused);

@@ -2,11 +2,12 @@
 
 use enid_pipeline::bytes::{Addr, Mac};
 use enid_pipeline::table::{
-    Direction, Endpoint, EndpointKey, EniRecord, GATE_OPEN, GROUPS_MAX, PolicyRecord, Route,
-    RouteKey, SubnetRecord, TABLE_BITS, trie_id,
+    Direction, Endpoint, EndpointKey, EniRecord, GROUPS_MAX, NatRecord, PolicyRecord, Pool,
+    PoolKey, PublicOf, PublicRecord, Route, RouteKey, SubnetRecord, TABLE_BITS, trie_id,
 };
-use enid_plan::gate::{self, RuleSpec};
+use enid_plan::gate::{self, AclEntry, RuleSpec};
 use enid_plan::tables::Tables;
+use ipnet::Ipv4Net;
 
 /// A security group.
 #[derive(Clone, Debug)]
@@ -19,22 +20,71 @@ pub struct Group {
     pub ingress: Vec<RuleSpec>,
 }
 
-/// A subnet: a /24 of its VPC.
-#[derive(Clone, Copy, Debug)]
+/// A subnet: a /24 of its VPC. It has a route table and a network ACL of its own.
+#[derive(Clone, Debug)]
 pub struct Subnet {
     /// Its id.
     pub id: u64,
     /// Its VPC.
     pub vpc: u64,
-    /// The third octet of `10.0.x.0/24`.
-    pub octet: u8,
+    /// The first octets of its addresses.
+    pub network: [u8; 3],
+    /// Routes beside the VPC's local one, which is a /16.
+    pub routes: Vec<(Ipv4Net, Way)>,
+    /// What its network ACL says of what leaves, in any order.
+    pub acl_egress: Vec<AclEntry>,
+    /// And of what enters.
+    pub acl_ingress: Vec<AclEntry>,
+}
+
+/// What a route leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// Nowhere: its target is gone.
+    Blackhole,
+    /// The VPC's internet gateway.
+    InternetGateway,
+    /// The VPC itself.
+    Local,
+    /// A NAT gateway, by number.
+    Nat(usize),
+    /// Another VPC.
+    Peer(u64),
+}
+
+/// A NAT gateway.
+#[derive(Clone, Debug)]
+pub struct Nat {
+    /// Its id.
+    pub id: u64,
+    /// The id of its interface.
+    pub eni: u64,
+    /// Its subnet, by number.
+    pub subnet: usize,
+    /// Private and public addresses; without public ones it is a private gateway.
+    pub addresses: Vec<(Addr, Option<Addr>)>,
 }
 
 impl Subnet {
     /// The virtual router's address.
     #[must_use]
     pub fn router(&self) -> Addr {
-        Addr::v4([10, 0, self.octet, 1])
+        self.addr(1)
+    }
+
+    /// An address of the subnet.
+    #[must_use]
+    pub fn addr(&self, host: u8) -> Addr {
+        let [a, b, c] = self.network;
+        Addr::v4([a, b, c, host])
+    }
+
+    /// The VPC's block.
+    #[must_use]
+    pub fn local(&self) -> Ipv4Net {
+        let [a, b, _] = self.network;
+        // Unwrap: 16 is a prefix length.
+        Ipv4Net::new([a, b, 0, 0].into(), 16).unwrap()
     }
 
     /// The virtual router's MAC.
@@ -54,6 +104,8 @@ pub struct Eni {
     pub subnet: usize,
     /// Its private addresses.
     pub addresses: Vec<Addr>,
+    /// The public address of the first of them.
+    pub public: Option<Addr>,
     /// Its security groups, by number.
     pub groups: Vec<usize>,
     /// Its MAC.
@@ -75,7 +127,20 @@ pub struct Region {
     pub groups: Vec<Group>,
     /// Interfaces of all VPCs.
     pub enis: Vec<Eni>,
+    /// NAT gateways of all VPCs.
+    pub nats: Vec<Nat>,
+    /// VPCs with an internet gateway.
+    pub gateways: Vec<u64>,
 }
+
+/// The MAC address at the far end of the device that leads outside.
+pub const FAR: Mac = Mac([2, 0xee, 0, 0, 0, 1]);
+/// The near end.
+pub const NEAR: Mac = Mac([2, 0xee, 0, 0, 0, 2]);
+/// The first octets of the pool of public addresses, a /15.
+pub const POOL: [u8; 2] = [198, 18];
+/// The far end's own address.
+pub const HOST: Addr = Addr::v4([198, 18, 0, 1]);
 
 /// Idle timeouts that all interfaces have.
 pub const TCP_ESTABLISHED_S: u32 = 600;
@@ -99,42 +164,161 @@ impl Region {
             .find(|eni| self.subnet_of(eni).vpc == vpc && eni.addresses.contains(&addr))
     }
 
+    /// The private address of a VPC with an internet gateway that a public one stands for, and that VPC.
+    #[must_use]
+    pub fn private_of(&self, public: Addr) -> Option<(u64, Addr)> {
+        self.publics()
+            .find_map(|(vpc, private, other)| (other == public).then_some((vpc, private)))
+    }
+
+    /// The public address of a private one.
+    #[must_use]
+    pub fn public_of(&self, vpc: u64, private: Addr) -> Option<Addr> {
+        self.publics()
+            .find_map(|(of, other, public)| ((of, other) == (vpc, private)).then_some(public))
+    }
+
+    /// The NAT gateway that has a private address in a VPC.
+    #[must_use]
+    pub fn nat_at(&self, vpc: u64, addr: Addr) -> Option<&Nat> {
+        self.nats.iter().find(|nat| {
+            let is_its_own = nat.addresses.iter().any(|(private, _)| *private == addr);
+            self.subnets[nat.subnet].vpc == vpc && is_its_own
+        })
+    }
+
+    fn publics(&self) -> impl Iterator<Item = (u64, Addr, Addr)> {
+        let of_enis = self
+            .enis
+            .iter()
+            .filter_map(|eni| Some((self.subnet_of(eni).vpc, eni.addresses[0], eni.public?)));
+        let of_nats = self.nats.iter().flat_map(|nat| {
+            let vpc = self.subnets[nat.subnet].vpc;
+            let both = nat.addresses.iter();
+            both.filter_map(move |(private, public)| Some((vpc, *private, (*public)?)))
+        });
+        of_enis.chain(of_nats)
+    }
+
     /// The tables that the plan makes of the region.
     #[must_use]
     pub fn tables(&self) -> Tables {
         let mut tables = Tables::default();
         for subnet in &self.subnets {
-            let cidr = Addr::v4([10, 0, subnet.octet, 0]);
-            let record = SubnetRecord {
-                vpc: subnet.vpc,
-                router: subnet.router(),
-                cidr,
-                cidr_len: 120,
-                router_v6: Addr::UNSPECIFIED,
-                route_table: subnet.vpc,
-                acl: 0,
-                acl_egress: GATE_OPEN,
-                acl_ingress: GATE_OPEN,
-                router_mac: subnet.router_mac(),
-                pad: [0; 6],
+            self.add_subnet(subnet, &mut tables);
+        }
+        for nat in &self.nats {
+            self.add_nat(nat, &mut tables);
+        }
+        for (vpc, private, public) in self.publics() {
+            let eni = self.owner(vpc, private).map(|eni| eni.id);
+            let eni = eni.or_else(|| self.nat_at(vpc, private).map(|nat| nat.eni));
+            let record = PublicRecord {
+                vpc,
+                eni: eni.unwrap_or(0),
+                private,
             };
-            tables.subnets.insert(subnet.id, record);
-            let key = RouteKey {
-                prefix_len: TABLE_BITS + 112,
-                table: trie_id(subnet.vpc),
-                addr: Addr::v4([10, 0, 0, 0]),
-            };
-            let route = Route {
-                target: 0,
-                kind: Route::LOCAL,
-                prefix_len: 112,
-            };
-            tables.routes.insert(key, route);
+            tables.publics.insert(public, record);
+            let key = EndpointKey { vpc, addr: private };
+            tables.public_of.insert(key, PublicOf { addr: public });
+        }
+        let [a, b] = POOL;
+        for (prefix_len, addr, flags) in [
+            (96 + 15, Addr::v4([a, b, 0, 0]), 0),
+            (128, HOST, Pool::HOST),
+        ] {
+            let key = PoolKey { prefix_len, addr };
+            tables.pools.insert(key, Pool { vpc: 0, flags });
         }
         for eni in &self.enis {
             self.add_eni(eni, &mut tables);
         }
         tables
+    }
+
+    fn add_subnet(&self, subnet: &Subnet, tables: &mut Tables) {
+        let acl = subnet.id + 1;
+        let [egress, ingress] = [
+            (Direction::Egress, &subnet.acl_egress),
+            (Direction::Ingress, &subnet.acl_ingress),
+        ]
+        .map(|(direction, entries)| gate::compile_acl(acl, direction, entries, false));
+        let record = SubnetRecord {
+            vpc: subnet.vpc,
+            router: subnet.router(),
+            cidr: subnet.addr(0),
+            cidr_len: 120,
+            router_v6: Addr::UNSPECIFIED,
+            route_table: subnet.id,
+            acl,
+            acl_egress: egress.id,
+            acl_ingress: ingress.id,
+            router_mac: subnet.router_mac(),
+            pad: [0; 6],
+        };
+        egress.insert_into(tables);
+        ingress.insert_into(tables);
+        tables.subnets.insert(subnet.id, record);
+        let local = [(subnet.local(), Way::Local)];
+        for (net, way) in local.iter().chain(&subnet.routes) {
+            let (kind, target) = match way {
+                Way::Blackhole => (Route::BLACKHOLE, 0),
+                Way::InternetGateway => (Route::INTERNET_GATEWAY, 1),
+                Way::Local => (Route::LOCAL, 0),
+                Way::Nat(number) => (Route::NAT_GATEWAY, self.nats[*number].id),
+                Way::Peer(vpc) => (Route::PEERING, *vpc),
+            };
+            let prefix_len = 96 + u32::from(net.prefix_len());
+            let key = RouteKey {
+                prefix_len: TABLE_BITS + prefix_len,
+                table: trie_id(subnet.id),
+                addr: Addr::from(net.network()),
+            };
+            let route = Route {
+                target,
+                kind,
+                prefix_len,
+            };
+            tables.routes.insert(key, route);
+        }
+    }
+
+    fn add_nat(&self, nat: &Nat, tables: &mut Tables) {
+        let subnet = &self.subnets[nat.subnet];
+        let is_public = nat.addresses.iter().all(|(_, public)| public.is_some());
+        let mut record = NatRecord {
+            vpc: subnet.vpc,
+            subnet: subnet.id,
+            eni: nat.eni,
+            flags: if is_public { NatRecord::PUBLIC } else { 0 },
+            count: u32::try_from(nat.addresses.len()).unwrap_or(0),
+            private: [[0; 4]; 8],
+            public: [[0; 4]; 8],
+        };
+        for (number, (private, public)) in nat.addresses.iter().enumerate() {
+            record.private[number] = private.v4_octets();
+            record.public[number] = public.unwrap_or_default().v4_octets();
+            let key = EndpointKey {
+                vpc: subnet.vpc,
+                addr: *private,
+            };
+            tables.endpoints.insert(key, Endpoint { eni: nat.eni });
+        }
+        tables.nats.insert(nat.id, record);
+        let interface = EniRecord {
+            vpc: subnet.vpc,
+            subnet: subnet.id,
+            policy: 0,
+            groups: [0; GROUPS_MAX],
+            ifindex: 0,
+            tcp_established_s: TCP_ESTABLISHED_S,
+            udp_s: UDP_S,
+            udp_stream_s: UDP_STREAM_S,
+            mac: Mac([2, 0, 0, 0, 1, 1]),
+            flags: EniRecord::NAT_GATEWAY,
+            group_count: 0,
+        };
+        tables.enis.insert(nat.eni, interface);
     }
 
     fn add_eni(&self, eni: &Eni, tables: &mut Tables) {

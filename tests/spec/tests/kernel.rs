@@ -14,15 +14,17 @@ use enid_host::datapath::{Datapath, Options};
 use enid_host::flows::monotonic_ns;
 use enid_host::netns::NetNs;
 use enid_host::{Installation, loader};
-use enid_pipeline::bytes::{Be16, Mac};
+use enid_pipeline::bytes::Be16;
 use enid_pipeline::flow::FlowKey;
 use enid_pipeline::frame::Bytes;
 use enid_pipeline::memory::Memory;
 use enid_pipeline::packet_builder::arp_request;
-use enid_pipeline::{Reason, Scratch, Verdict, egress};
+use enid_pipeline::table::Outside;
+use enid_pipeline::{Reason, Scratch, Verdict, egress, outside};
 use enid_plan::tables::Tables;
 use enid_spec::random::{ENIS, Random};
-use enid_spec::reading::{Outcome, Reading, Tuple};
+use enid_spec::reading::{Outcome, Reading, Sender, Tuple};
+use enid_spec::region::{FAR, NEAR};
 
 const REGIONS: u64 = 40;
 const PACKETS: usize = 2_500;
@@ -65,31 +67,48 @@ impl Drop for Lab {
     }
 }
 
-/// Devices in the present namespace.
-fn devices() -> [u32; ENIS] {
+/// Devices in the present namespace: one for each interface, and the one that leads outside.
+fn devices() -> ([u32; ENIS], u32) {
     let ip = |words: &[&str]| {
         let output = Command::new("ip").args(words).output().expect("ip runs");
         assert!(output.status.success(), "{words:?}: {output:?}");
         String::from_utf8(output.stdout).expect("ip speaks UTF-8")
     };
-    for pair in 0..ENIS / 2 {
+    for pair in 0..=ENIS / 2 {
         let (a, b) = (format!("d{}", pair * 2), format!("d{}", pair * 2 + 1));
         ip(&["link", "add", &a, "type", "veth", "peer", "name", &b]);
     }
-    std::array::from_fn(|number| {
+    let index = |number: usize| -> u32 {
         let line = ip(&["-o", "link", "show", &format!("d{number}")]);
         let index = line.split(':').next().expect("ip shows the index");
         index.parse().expect("the index is a number")
-    })
+    };
+    (std::array::from_fn(index), index(ENIS))
+}
+
+/// The way to the outside by a device.
+const fn way_out(ifindex: u32) -> Outside {
+    Outside {
+        ifindex,
+        far_mac: FAR,
+        near_mac: NEAR,
+    }
 }
 
 /// What the kernel says about a frame, in the words of the reading.
-fn carried(datapath: &Datapath, ifindex: u32, frame: &mut [u8], tuple: &Tuple) -> Outcome {
-    match datapath.inject(ifindex, frame).expect("the program runs") {
-        REDIRECT => {
-            let mac = frame.first_chunk().copied();
-            Ok(Mac(mac.expect("a frame that was forwarded has a header")))
-        }
+fn carried(
+    datapath: &Datapath,
+    sender: Sender<'_>,
+    outside: u32,
+    frame: &mut [u8],
+    tuple: &Tuple,
+) -> Outcome {
+    let (ifindex, verdict) = match sender {
+        Sender::Eni(eni) => (eni.ifindex, datapath.inject(eni.ifindex, frame)),
+        Sender::Outside => (outside, datapath.inject_outside(outside, frame)),
+    };
+    match verdict.expect("the program runs") {
+        REDIRECT => Ok(frame.to_vec()),
         SHOT if tuple.target.is_multicast() => Err(Reason::Multicast),
         SHOT => {
             let key = FlowKey {
@@ -114,7 +133,12 @@ fn carried(datapath: &Datapath, ifindex: u32, frame: &mut [u8], tuple: &Tuple) -
     }
 }
 
-fn run(datapath: &mut Datapath, ifindexes: &[u32; ENIS], seed: u64, tables: &mut Tables) -> usize {
+fn run(
+    datapath: &mut Datapath,
+    (ifindexes, outside): (&[u32; ENIS], u32),
+    seed: u64,
+    tables: &mut Tables,
+) -> usize {
     let mut random = Random::new(seed);
     let mut region = random.region(ifindexes);
     let mut reading = Reading::new();
@@ -135,16 +159,17 @@ fn run(datapath: &mut Datapath, ifindexes: &[u32; ENIS], seed: u64, tables: &mut
             }
         }
         let (sender, packet) = random.packet(&region);
-        let eni = &region.enis[sender];
-        let expected = reading.judge(&region, eni, &packet, monotonic_ns());
         let mut frame = packet.frame();
-        let found = carried(datapath, eni.ifindex, &mut frame, &Tuple::of(&packet));
+        let tuple = Tuple::of(&packet);
+        let found = carried(datapath, sender, outside, &mut frame, &tuple);
+        let expected = reading.judge(&region, sender, &packet, monotonic_ns(), &frame);
         assert_eq!(
             found, expected,
-            "seed {seed}, packet {step}: {packet:#?}\nfrom {eni:#?}"
+            "seed {seed}, packet {step}: {packet:#?}\nfrom {sender:#?}"
         );
-        if let Ok(mac) = found {
-            random.reached(&region, mac, &packet);
+        if found.is_ok() {
+            random.sent(sender, &packet);
+            random.reached(&region, &frame, &packet);
             passed += 1;
         }
     }
@@ -157,12 +182,15 @@ fn the_kernel_program_agrees_with_the_plain_reading() {
     let Some(lab) = Lab::new() else { return };
     let namespace = NetNs::open(&lab.name).expect("the namespace is there");
     let work = || {
-        let ifindexes = devices();
+        let (ifindexes, outside) = devices();
         let mut datapath =
             Datapath::open(lab.installation(), Options::default()).expect("the datapath loads");
+        datapath
+            .set_outside(way_out(outside))
+            .expect("the way out is written");
         let mut tables = Tables::default();
         let passed: usize = (0..REGIONS)
-            .map(|seed| run(&mut datapath, &ifindexes, seed, &mut tables))
+            .map(|seed| run(&mut datapath, (&ifindexes, outside), seed, &mut tables))
             .sum();
         let share = passed * 100 / (PACKETS * usize::try_from(REGIONS).unwrap_or(1));
         assert!((20..80).contains(&share), "{share}% passed");
@@ -193,35 +221,43 @@ fn broken_frames_fare_the_same_in_the_kernel_and_in_memory() {
     let Some(lab) = Lab::new() else { return };
     let namespace = NetNs::open(&lab.name).expect("the namespace is there");
     let work = || {
-        let ifindexes = devices();
+        let (ifindexes, outside_device) = devices();
         let mut datapath =
             Datapath::open(lab.installation(), Options::default()).expect("the datapath loads");
         let mut random = Random::new(7);
         let region = random.region(&ifindexes);
-        let memory = Memory::new(region.tables());
+        let way_out = way_out(outside_device);
+        datapath
+            .set_outside(way_out)
+            .expect("the way out is written");
+        let mut memory = Memory::new(region.tables());
+        memory.outside = way_out;
         let diff = Tables::default().diff(&region.tables());
         datapath.apply(&diff).expect("the tables change");
         let mut scratch = Scratch::new();
         for step in 0..30_000 {
             let (sender, packet) = random.packet(&region);
-            let eni = &region.enis[sender];
             let mut frame = packet.frame();
-            if random.chance(5) {
+            if let Sender::Eni(eni) = sender
+                && random.chance(5)
+            {
                 frame = arp_request(eni.mac, eni.addresses[0], packet.target);
             }
             mutate(&mut random, &mut frame);
             let (before, mut other) = (frame.clone(), frame.clone());
-            let verdict = datapath
-                .inject(eni.ifindex, &mut frame)
-                .expect("the program runs");
             let mut bytes = Bytes::new(&mut other);
-            let expected = egress(
-                &memory,
-                &mut bytes,
-                eni.ifindex,
-                monotonic_ns(),
-                &mut scratch,
-            );
+            let now_ns = monotonic_ns();
+            let (verdict, expected) = match sender {
+                Sender::Eni(eni) => (
+                    datapath.inject(eni.ifindex, &mut frame),
+                    egress(&memory, &mut bytes, eni.ifindex, now_ns, &mut scratch),
+                ),
+                Sender::Outside => (
+                    datapath.inject_outside(outside_device, &mut frame),
+                    outside(&memory, &mut bytes, outside_device, now_ns, &mut scratch),
+                ),
+            };
+            let verdict = verdict.expect("the program runs");
             let wanted = match expected {
                 Verdict::Forward { .. } | Verdict::Outside { .. } | Verdict::Reply => REDIRECT,
                 Verdict::Drop(_) | Verdict::Punt => SHOT,
@@ -232,10 +268,7 @@ fn broken_frames_fare_the_same_in_the_kernel_and_in_memory() {
                 "{step}: {expected:?} {before:02x?}"
             );
             if verdict == REDIRECT {
-                let mac = *frame
-                    .first_chunk()
-                    .expect("a frame that was forwarded has a header");
-                random.reached(&region, Mac(mac), &packet);
+                random.reached(&region, &frame, &packet);
             }
         }
         for (reason, count) in datapath

@@ -8,30 +8,34 @@
 
 use std::collections::BTreeMap;
 
-use enid_pipeline::bytes::Mac;
 use enid_pipeline::frame::Bytes;
 use enid_pipeline::memory::Memory;
-use enid_pipeline::{Reason, Scratch, Verdict, egress};
+use enid_pipeline::table::Outside;
+use enid_pipeline::{Reason, Scratch, Verdict, egress, outside};
 use enid_spec::random::{ENIS, Random};
-use enid_spec::reading::{Outcome, Reading};
+use enid_spec::reading::{Outcome, Reading, Sender};
+use enid_spec::region::{FAR, NEAR};
 
 const SECOND_NS: u64 = 1_000_000_000;
 const REGIONS: u64 = 60;
 const PACKETS: usize = 2_500;
 
+/// The device that leads outside.
+const OUTSIDE_DEVICE: u32 = 99;
+
 /// What the pipeline says about a frame, in the words of the reading.
-fn carried(memory: &Memory, frame: &mut [u8], ifindex: u32, now_ns: u64) -> Outcome {
+fn carried(memory: &Memory, frame: &mut [u8], sender: Sender<'_>, now_ns: u64) -> Outcome {
     let mut scratch = Scratch::new();
-    match egress(
-        memory,
-        &mut Bytes::new(frame),
-        ifindex,
-        now_ns,
-        &mut scratch,
-    ) {
-        Verdict::Forward { .. } => {
-            let mac = frame.first_chunk().copied();
-            Ok(Mac(mac.expect("a frame that was forwarded has a header")))
+    let mut bytes = Bytes::new(frame);
+    let verdict = match sender {
+        Sender::Eni(eni) => egress(memory, &mut bytes, eni.ifindex, now_ns, &mut scratch),
+        Sender::Outside => outside(memory, &mut bytes, OUTSIDE_DEVICE, now_ns, &mut scratch),
+    };
+    let is_to_outside = frame[..6] == FAR.0;
+    match verdict {
+        Verdict::Forward { .. } if !is_to_outside => Ok(frame.to_vec()),
+        Verdict::Outside { ifindex } if is_to_outside && ifindex == OUTSIDE_DEVICE => {
+            Ok(frame.to_vec())
         }
         Verdict::Drop(reason) => Err(reason),
         other => panic!("unexpected verdict {other:?}"),
@@ -45,6 +49,11 @@ fn run(seed: u64, counts: &mut BTreeMap<Result<(), Reason>, usize>) {
     let mut region = random.region(&ifindexes);
     let mut reading = Reading::new();
     let mut memory = Memory::new(region.tables());
+    memory.outside = Outside {
+        ifindex: OUTSIDE_DEVICE,
+        far_mac: FAR,
+        near_mac: NEAR,
+    };
     let mut now_ns = SECOND_NS;
     for step in 0..PACKETS {
         if random.chance(3) {
@@ -59,16 +68,16 @@ fn run(seed: u64, counts: &mut BTreeMap<Result<(), Reason>, usize>) {
         };
         now_ns += pause;
         let (sender, packet) = random.packet(&region);
-        let eni = &region.enis[sender];
-        let expected = reading.judge(&region, eni, &packet, now_ns);
         let mut frame = packet.frame();
-        let found = carried(&memory, &mut frame, eni.ifindex, now_ns);
+        let found = carried(&memory, &mut frame, sender, now_ns);
+        let expected = reading.judge(&region, sender, &packet, now_ns, &frame);
         assert_eq!(
             found, expected,
-            "seed {seed}, packet {step}: {packet:#?}\nfrom {eni:#?}"
+            "seed {seed}, packet {step}: {packet:#?}\nfrom {sender:#?}"
         );
-        if let Ok(mac) = found {
-            random.reached(&region, mac, &packet);
+        if found.is_ok() {
+            random.sent(sender, &packet);
+            random.reached(&region, &frame, &packet);
         }
         *counts.entry(found.map(|_| ())).or_default() += 1;
     }
@@ -116,6 +125,15 @@ fn the_pipeline_agrees_with_the_plain_reading() {
         Reason::RouterAddress,
         Reason::LinkLocal,
         Reason::Multicast,
+        Reason::AclEgress,
+        Reason::AclIngress,
+        Reason::Blackhole,
+        Reason::NoPublicAddress,
+        Reason::UnassignedAddress,
+        Reason::OutsideSource,
+        Reason::NatUnsolicited,
+        Reason::NatProtocol,
+        Reason::NatRoute,
     ] {
         assert!(
             counts.contains_key(&Err(reason)),

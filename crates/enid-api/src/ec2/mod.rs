@@ -5,12 +5,14 @@ mod account;
 mod address;
 mod candidates;
 mod dhcp_options;
+mod egress_only_internet_gateway;
 pub mod filter;
 mod id;
 mod image;
 mod instance;
 mod instance_type;
 mod internet_gateway;
+mod nat_gateway;
 mod network_acl;
 mod network_acl_entry;
 mod network_interface;
@@ -96,8 +98,10 @@ handlers! {
     AllocateAddress => address::allocate_address,
     AssignIpv6Addresses => network_interface::ipv6::assign_ipv6_addresses,
     AssignPrivateIpAddresses => network_interface::assign_private_ip_addresses,
+    AssignPrivateNatGatewayAddress => nat_gateway::assign_private_nat_gateway_address,
     AssociateAddress => address::associate_address,
     AssociateDhcpOptions => dhcp_options::associate_dhcp_options,
+    AssociateNatGatewayAddress => nat_gateway::associate_nat_gateway_address,
     AssociateRouteTable => route_table::associate_route_table,
     AssociateSecurityGroupVpc => security_group_vpc_association::associate_security_group_vpc,
     AssociateSubnetCidrBlock => subnet_cidr_block::associate_subnet_cidr_block,
@@ -109,8 +113,10 @@ handlers! {
     CreateDefaultSubnet => subnet::create_default_subnet,
     CreateDefaultVpc => vpc::create_default_vpc,
     CreateDhcpOptions => dhcp_options::create_dhcp_options,
+    CreateEgressOnlyInternetGateway => egress_only_internet_gateway::create_egress_only_internet_gateway,
     CreateInternetGateway => internet_gateway::create_internet_gateway,
     CreateManagedPrefixList => prefix_list::create_managed_prefix_list,
+    CreateNatGateway => nat_gateway::create_nat_gateway,
     CreateNetworkAcl => network_acl::create_network_acl,
     CreateNetworkAclEntry => network_acl_entry::create_network_acl_entry,
     CreateNetworkInterface => network_interface::create_network_interface,
@@ -123,8 +129,10 @@ handlers! {
     CreateVpc => vpc::create_vpc,
     CreateVpcPeeringConnection => vpc_peering_connection::create_vpc_peering_connection,
     DeleteDhcpOptions => dhcp_options::delete_dhcp_options,
+    DeleteEgressOnlyInternetGateway => egress_only_internet_gateway::delete_egress_only_internet_gateway,
     DeleteInternetGateway => internet_gateway::delete_internet_gateway,
     DeleteManagedPrefixList => prefix_list::delete_managed_prefix_list,
+    DeleteNatGateway => nat_gateway::delete_nat_gateway,
     DeleteNetworkAcl => network_acl::delete_network_acl,
     DeleteNetworkAclEntry => network_acl_entry::delete_network_acl_entry,
     DeleteNetworkInterface => network_interface::delete_network_interface,
@@ -141,6 +149,7 @@ handlers! {
     DescribeAddressesAttribute => address::describe::describe_addresses_attribute,
     DescribeAvailabilityZones => region::describe_availability_zones,
     DescribeDhcpOptions => dhcp_options::describe_dhcp_options,
+    DescribeEgressOnlyInternetGateways => egress_only_internet_gateway::describe_egress_only_internet_gateways,
     DescribeImages => image::describe_images,
     DescribeInstanceAttribute => instance::attribute::describe_instance_attribute,
     DescribeInstanceStatus => instance::status::describe_instance_status,
@@ -149,6 +158,7 @@ handlers! {
     DescribeIpv6Pools => vpc_cidr_block::describe_ipv6_pools,
     DescribeInternetGateways => internet_gateway::describe_internet_gateways,
     DescribeManagedPrefixLists => prefix_list::describe_managed_prefix_lists,
+    DescribeNatGateways => nat_gateway::describe_nat_gateways,
     DescribeNetworkAcls => network_acl::describe_network_acls,
     DescribeNetworkInterfaceAttribute => network_interface::describe::describe_network_interface_attribute,
     DescribeNetworkInterfaces => network_interface::describe::describe_network_interfaces,
@@ -173,6 +183,7 @@ handlers! {
     GetConsoleOutput => instance::console::get_console_output,
     GetSubnetCidrReservations => subnet_cidr_reservation::get_subnet_cidr_reservations,
     DisassociateAddress => address::disassociate_address,
+    DisassociateNatGatewayAddress => nat_gateway::disassociate_nat_gateway_address,
     DisassociateRouteTable => route_table::disassociate_route_table,
     DisassociateSecurityGroupVpc => security_group_vpc_association::disassociate_security_group_vpc,
     GetManagedPrefixListAssociations => prefix_list::get_managed_prefix_list_associations,
@@ -204,6 +215,7 @@ handlers! {
     TerminateInstances => instance::terminate_instances,
     UnassignIpv6Addresses => network_interface::ipv6::unassign_ipv6_addresses,
     UnassignPrivateIpAddresses => network_interface::unassign_private_ip_addresses,
+    UnassignPrivateNatGatewayAddress => nat_gateway::unassign_private_nat_gateway_address,
     UpdateSecurityGroupRuleDescriptionsEgress => security_group_rule::update_descriptions_egress,
     UpdateSecurityGroupRuleDescriptionsIngress => security_group_rule::update_descriptions_ingress,
 }

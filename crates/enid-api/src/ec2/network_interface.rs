@@ -4,11 +4,12 @@ mod association;
 pub(super) mod candidates;
 pub(super) mod describe;
 pub(super) mod ipv6;
+mod service;
 pub(super) mod wanted;
 
 use enid_control::{
-    AssignPrivateAddresses, AttachNetworkInterface, CreateNetworkInterface, ModifyNetworkInterface,
-    parse_address, parse_prefix,
+    AssignPrivateAddresses, AttachNetworkInterface, CreateNetworkInterface, Error,
+    ModifyNetworkInterface, parse_address, parse_prefix,
 };
 use enid_model::id::EniId;
 
@@ -113,6 +114,9 @@ pub(super) async fn detach_network_interface(
     context: &Context,
     request: DetachNetworkInterfaceRequest,
 ) -> Result<DetachNetworkInterfaceResponse, ApiError> {
+    if service::eni_of(&request.attachment_id).is_some() {
+        return Err(Error::ServiceAttachment.into());
+    }
     let attachment = id::parse(&request.attachment_id)?;
     let caller = context.caller();
     ec2.control

@@ -41,12 +41,15 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
     } = scratch;
     // The answer to the packet as it came: what answers go on as.
     let back = key.reversed(key.ifindex);
-    let new = back.map_or(Translation::default(), |back| Translation {
-        source: back.source.v4_octets(),
-        target: back.target.v4_octets(),
-        source_port: back.source_port,
-        target_port: back.target_port,
-    });
+    let new = match back {
+        Some(back) => Translation {
+            source: back.source.v4_octets(),
+            target: back.target.v4_octets(),
+            source_port: back.source_port,
+            target_port: back.target_port,
+        },
+        None => Translation::default(),
+    };
     let mut flags = swapped(tracked_bits(scratch.egress, scratch.ingress));
     if is_translated {
         flags |= flag::TRANSLATED;
@@ -92,31 +95,30 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
 /// admitted by the gates, and the worst is one frame with the other one's MAC addresses or ports.
 #[inline(never)]
 pub(crate) fn open<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
-    let mut answer = nat::answer_key(scratch);
-    if answer == Some(scratch.key) {
+    if scratch.has_answer && scratch.answer == scratch.key {
         // To its own public address, and from the port that it goes to: it would answer itself.
         return Err(Reason::OwnAddress);
     }
-    if !scratch.key.asks()
-        && let Some(query) = answer.take()
-        && let Some(query) = tables.flow(&query)
-    {
-        // An answer that nobody asked for must not keep an ended query alive.
-        tables.set(&query.flags, flag::ENDED);
+    if scratch.has_answer && !scratch.key.asks() {
+        if let Some(query) = tables.flow(&scratch.answer) {
+            // An answer that nobody asked for must not keep an ended query alive.
+            tables.set(&query.flags, flag::ENDED);
+        }
+        scratch.has_answer = false;
     }
     // A port that was taken is an entry that was made.
     let mut is_made = scratch.journey.needs_port;
-    if let Some(answer) = &answer {
-        match put(tables, answer, &scratch.record) {
+    if scratch.has_answer {
+        match put(tables, &scratch.answer, &scratch.record, &scratch.key) {
             Put::Added => is_made = true,
             Put::BegunAnew => {}
             Put::Full => return Err(Reason::FlowTableFull),
         }
     }
     own_record(scratch);
-    if put(tables, &scratch.key, &scratch.record) == Put::Full {
-        if is_made && let Some(answer) = &answer {
-            tables.remove_flow(answer);
+    if put(tables, &scratch.key, &scratch.record, &scratch.answer) == Put::Full {
+        if is_made && scratch.has_answer {
+            tables.remove_flow(&scratch.answer);
         }
         return Err(Reason::FlowTableFull);
     }
@@ -175,9 +177,9 @@ enum Put {
     Full,
 }
 
-/// Adds an entry, or begins anew in the one that is there.
+/// Adds an entry, or begins anew in the one that is there. `opposite` is the key of the other direction.
 #[inline(never)]
-fn put<T: Tables>(tables: &T, key: &FlowKey, record: &FlowRecord) -> Put {
+fn put<T: Tables>(tables: &T, key: &FlowKey, record: &FlowRecord, opposite: &FlowKey) -> Put {
     // The insertion looks the key up itself, and a key that is there already is the rare case.
     if tables.insert_flow(key, record) {
         return Put::Added;
@@ -185,6 +187,7 @@ fn put<T: Tables>(tables: &T, key: &FlowKey, record: &FlowRecord) -> Put {
     let Some(entry) = tables.flow(key) else {
         return Put::Full;
     };
+    forget_old_way(tables, key, &entry, opposite);
     entry.packets_before.set(entry.packets.get());
     entry.last_seen_ns.set(record.last_seen_ns);
     entry.egress_rule.set(record.egress_rule);
@@ -209,6 +212,32 @@ fn put<T: Tables>(tables: &T, key: &FlowKey, record: &FlowRecord) -> Put {
     Put::BegunAnew
 }
 
+/// Ends the entry of the answers to an entry that goes another way from now on: what still came by it
+/// would be taken for answers. Its counts stay until the sweep.
+#[inline(never)]
+fn forget_old_way<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, new: &FlowKey) {
+    let Some(old) = entry.opposite(key) else {
+        return;
+    };
+    if old == *new {
+        return;
+    }
+    if let Some(opposite) = tables.flow(&old)
+        && leads_back(&old, &opposite, key)
+    {
+        tables.set(&opposite.flags, flag::ENDED);
+    }
+}
+
+/// Whether what answers an entry has this key.
+#[inline(never)]
+fn leads_back(key: &FlowKey, entry: &FlowEntry, back: &FlowKey) -> bool {
+    match entry.opposite(key) {
+        Some(opposite) => opposite == *back,
+        None => false,
+    }
+}
+
 /// Stamps an entry that was judged again, and tells its opposite what is tracked from now on. The scratch
 /// record has the entry that the opposite gets if it is missing.
 #[inline(never)]
@@ -217,6 +246,10 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
         // The flow sweep removed it in this moment: the next packet is judged as new.
         return Ok(());
     };
+    // An answer that goes by another way than the question came leaves the question alone.
+    if !scratch.carried.is_reply() {
+        forget_old_way(tables, &scratch.key, &entry, &scratch.answer);
+    }
     let tracked = stamp(tables, scratch, &entry);
     if scratch.packet.protocol == protocol::TCP {
         connection::note_tcp_flags(tables, &scratch.key, &entry, scratch.packet.tcp_flags);
@@ -224,11 +257,14 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     if !scratch.key.asks() && !scratch.carried.is_reply() {
         return Ok(());
     }
-    let Some(answer) = nat::answer_key(scratch) else {
+    if !scratch.has_answer {
         return Ok(());
-    };
-    if let Some(opposite) = tables.flow(&answer) {
-        tables.set(&opposite.flags, swapped(tracked));
+    }
+    if let Some(opposite) = tables.flow(&scratch.answer) {
+        // One that goes another way is the concern of who it goes to.
+        if leads_back(&scratch.answer, &opposite, &scratch.key) {
+            tables.set(&opposite.flags, swapped(tracked));
+        }
         return Ok(());
     }
     // The destination moved to another ENI, or the opposite was lost: made again, to be judged when
@@ -240,7 +276,7 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     if !scratch.carried.is_reply() {
         record.flags |= flag::REPLY;
     }
-    match put(tables, &answer, record) {
+    match put(tables, &scratch.answer, record, &scratch.key) {
         Put::Added | Put::BegunAnew => Ok(()),
         Put::Full => Err(Reason::FlowTableFull),
     }
@@ -301,6 +337,31 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
     tables.add(&entry.packets, u64::from(packet.segments));
     tables.add(&entry.bytes, u64::from(packet.bytes));
     tracked
+}
+
+/// Whether a packet passes as the answer to one that its receiver sent and tracks, though by another way;
+/// then the scratch record has how.
+#[inline(never)]
+pub(crate) fn is_answered<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
+    nat::find_answer(scratch);
+    let key = &scratch.answer;
+    if scratch.packet.opens_tcp() || !scratch.has_answer || !key.asks() {
+        return false;
+    }
+    let Some(entry) = tables.flow(key) else {
+        return false;
+    };
+    let is_tracked = entry.source_eni.get() == scratch.journey.eni
+        && entry.flags.get() & flag::TRACKED_AT_SOURCE != 0
+        && !connection::has_ended(tables, key, &entry, scratch.now_ns);
+    if is_tracked {
+        scratch.is_answer = true;
+        scratch.ingress = Pass {
+            rule: entry.egress_rule.get(),
+            is_tracked: true,
+        };
+    }
+    is_tracked
 }
 
 #[inline(always)]
@@ -367,8 +428,9 @@ const fn shorter(a: u32, b: u32) -> u32 {
 mod tests {
     use crate::bytes::Addr;
     use crate::ledger::{A, B, Change, D, Gate, World, addr, device, mac, packet, query, reply};
+    use crate::ledger_wide::{ALL, GATEWAY, NAT, X, add_route, from_x, public, to, wide};
     use crate::packet_builder::Transport;
-    use crate::table::{Endpoint, EndpointKey};
+    use crate::table::{Endpoint, EndpointKey, Route};
     use crate::{Reason, Verdict};
 
     #[test]
@@ -478,5 +540,69 @@ mod tests {
         let flows = world.memory.flows();
         assert!(flows.values().all(|flow| flow.timeouts == 60));
         assert_eq!(Addr::v4([10, 0, 0, 10]), addr(A));
+    }
+
+    #[test]
+    fn a_connection_that_takes_another_way_leaves_no_old_answers() {
+        let mut world = wide(Gate::Everybody, Gate::Closed);
+        add_route(&mut world, 11, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        add_route(&mut world, 13, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        let _ = world.send(A, &mut to(A, X, query()).frame(), &Change::opened(2, 28));
+        add_route(&mut world, 11, ALL, Route::NAT_GATEWAY, NAT);
+        // By the NAT gateway it is the same connection of A's, with other answers.
+        let _ = world.send(A, &mut to(A, X, query()).frame(), &Change::opened(1, 28));
+        // What still comes by the old way is an answer that A waits for, and changes nothing.
+        let old = from_x(public(A), reply());
+        let _ = world.send_in(&mut old.frame(), &Change::default());
+        let _ = world.send(A, &mut to(A, X, query()).frame(), &Change::carried(28));
+        // When A waits no more, its gate decides alone.
+        world.wait_s(31);
+        let change = Change::dropped(Reason::IngressRule);
+        let _ = world.send_in(&mut old.frame(), &change);
+    }
+
+    #[test]
+    fn an_answer_that_comes_past_the_middlebox_is_known_to_who_asked() {
+        let mut world = wide(Gate::Everybody, Gate::Closed);
+        world.change_eni(B, |eni| eni.flags = 0);
+        // A asks D through B, which forwards; D answers A itself.
+        add_route(&mut world, 11, (24, [10, 0, 1, 0]), Route::ENI, B);
+        world.policy(B, Gate::Everybody, Gate::Everybody);
+        world.policy(D, Gate::Everybody, Gate::Everybody);
+        let _ = world.send(
+            A,
+            &mut to(A, addr(D), query()).frame(),
+            &Change::opened(2, 28),
+        );
+        let subnet = world.memory.tables.subnets.get_mut(&11);
+        subnet.expect("a subnet of the world").route_table = 13;
+        world.memory.generation += 1;
+        let mut forwarded = to(A, addr(D), query());
+        forwarded.from_mac = mac(B);
+        let _ = world.send(B, &mut forwarded.frame(), &Change::opened(2, 28));
+        let mut frame = to(D, addr(A), reply()).frame();
+        let verdict = world.send(D, &mut frame, &Change::opened(0, 28));
+        assert_eq!(verdict, Verdict::Forward { ifindex: device(A) });
+        // What A never asked for its gate refuses.
+        let other = Transport::Udp { from: 54, to: 1000 };
+        let change = Change::dropped(Reason::IngressRule);
+        let _ = world.send(D, &mut to(D, addr(A), other).frame(), &change);
+    }
+
+    #[test]
+    fn a_public_address_that_moved_has_no_old_flows() {
+        let mut world = wide(Gate::Everybody, Gate::Closed);
+        add_route(&mut world, 11, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        let _ = world.send(A, &mut to(A, X, query()).frame(), &Change::opened(2, 28));
+        let _ = world.send_in(
+            &mut from_x(public(A), reply()).frame(),
+            &Change::carried(28),
+        );
+        let record = world.memory.tables.publics.get_mut(&public(A));
+        let record = record.expect("A's public address");
+        (record.eni, record.private) = (D, addr(D));
+        world.memory.generation += 1;
+        let change = Change::dropped(Reason::IngressRule);
+        let _ = world.send_in(&mut from_x(public(A), reply()).frame(), &change);
     }
 }

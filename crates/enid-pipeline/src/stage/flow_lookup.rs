@@ -11,7 +11,7 @@ use crate::{
     connection,
     flow::{FlowEntry, SECOND_NS, SHORTEST_S, Translation, flag},
     stage::gate::Pass,
-    table::protocol,
+    table::{OUTSIDE, protocol},
     tables::Tables,
 };
 
@@ -81,10 +81,16 @@ impl Carried {
         }
     }
 
-    /// Drops what another ENI let in, if the address has moved.
+    /// Drops what another ENI let in, if the address has moved. From outside that is everything: who sends
+    /// there has no memory of its own.
     #[inline(always)]
     pub(crate) fn keep_for_target(&mut self, target_eni: u64) {
-        if self.target_eni != target_eni {
+        if self.target_eni == target_eni {
+            return;
+        }
+        if self.source_eni == OUTSIDE {
+            self.clear();
+        } else {
             self.flags &= !flag::TRACKED_AT_TARGET;
         }
     }
@@ -123,16 +129,23 @@ impl Carried {
     #[inline(always)]
     fn load(&mut self, entry: &FlowEntry) {
         self.source_eni = entry.source_eni.get();
-        self.target_eni = entry.target_eni.get();
         self.flags = entry.flags.get();
         self.egress_rule = entry.egress_rule.get();
         self.ingress_rule = entry.ingress_rule.get();
         self.load_way(entry);
     }
 
-    /// Takes from an entry by which NAT gateway and with which addresses its packets go, and no more.
+    /// Whom its packets go to.
+    #[inline(always)]
+    pub(crate) const fn target_eni(&self) -> u64 {
+        self.target_eni
+    }
+
+    /// Takes from an entry by which NAT gateway, with which addresses and to whom its packets go, and no
+    /// more.
     #[inline(always)]
     pub(crate) fn load_way(&mut self, entry: &FlowEntry) {
+        self.target_eni = entry.target_eni.get();
         self.via = entry.via.get();
         self.translation = entry.translation();
     }
@@ -194,19 +207,19 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
     if may_have_ended && connection::has_ended(tables, key, &entry, now_ns) {
         return Lookup::Miss;
     }
+    let flags = entry.flags.get();
+    let is_special = flags & (flag::TRANSLATED | flag::TO_OUTSIDE) != 0;
+    // What an error quotes is not in the entry of other errors.
+    if is_special && packet.is_icmp_error() {
+        return Lookup::Miss;
+    }
     // A frame with other MAC addresses than before may still be right (the router's instead of the
     // neighbour's): it is judged again.
     if entry.generation.get() != *generation || entry.arrives() != packet.macs {
         carried.load(&entry);
         return Lookup::Stale;
     }
-    let flags = entry.flags.get();
-    let is_special = flags & (flag::TRANSLATED | flag::TO_OUTSIDE) != 0;
     if is_special {
-        // What an error quotes is not in the entry of other errors.
-        if packet.is_icmp_error() {
-            return Lookup::Miss;
-        }
         carried.flags = flags;
         carried.translation = entry.translation();
     }

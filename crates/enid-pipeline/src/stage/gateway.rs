@@ -11,6 +11,7 @@ use crate::{
     journey::Journey,
     owner::{owner, pool},
     reason::Reason,
+    stage::route::deliver,
     table::{EndpointKey, OUTSIDE, Pool},
     tables::Tables,
 };
@@ -73,7 +74,8 @@ pub(crate) fn from_outside<T: Tables>(tables: &T, scratch: &mut Scratch) -> Resu
     if pool(tables, &scratch.packet.source).is_some_and(|pool| pool.flags & Pool::HOST == 0) {
         return Err(Reason::OutsideSource);
     }
-    beyond(tables, scratch)
+    beyond(tables, scratch)?;
+    deliver(tables, scratch)
 }
 
 /// Goes on from the internet: in again to a VPC of this installation, or to the outside.
@@ -348,7 +350,7 @@ mod tests {
             let macs = if inward { (far, near) } else { (mac, router) };
             packet.macs(macs.0, macs.1).frame()
         };
-        let out = frame(v6(0xa), far, query(), false);
+        let mut out = frame(v6(0xa), far, query(), false);
         assert_eq!(
             world.send(A, &mut out.clone(), &Change::opened(2, 48)),
             SENT_OUT
@@ -373,10 +375,7 @@ mod tests {
         };
         let block = world.memory.tables.pools.get_mut(&key);
         block.expect("the VPC's block").flags = 0;
-        assert_eq!(
-            world.send(A, &mut out.clone(), &Change::opened(2, 48)),
-            SENT_OUT
-        );
+        assert_eq!(world.send(A, &mut out, &Change::opened(2, 48)), SENT_OUT);
         let mut answer = frame(far, v6(0xa), reply(), true);
         assert_eq!(world.send_in(&mut answer, &Change::carried(48)), forward(A));
         let mut asked = frame(far, v6(0xa), Transport::Udp { from: 8, to: 9 }, true);

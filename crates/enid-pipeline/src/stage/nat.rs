@@ -164,7 +164,11 @@ pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
     journey.subnet = nat.subnet;
     journey.is_member = false;
     journey.eni = owner(tables, nat.vpc, &journey.target);
-    let target = tables.eni(journey.eni).ok_or(Reason::NoEndpoint)?;
+    if journey.eni != carried.target_eni() {
+        // Another ENI has the address now.
+        return Err(Reason::NatUnsolicited);
+    }
+    let target = tables.eni(journey.eni).ok_or(Reason::Incomplete)?;
     if target.subnet != nat.subnet {
         journey.leave(inner)?;
     }
@@ -192,13 +196,14 @@ pub(crate) fn take_port<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<
         )]
         let port = (FIRST_PORT + random % (65_536 - FIRST_PORT)) as u16;
         scratch.journey.source_port = Be16::new(port);
-        let Some(answer) = answer_key(scratch) else {
+        find_answer(scratch);
+        if !scratch.has_answer {
             return Err(Reason::NatProtocol);
-        };
-        if tables.insert_flow(&answer, &scratch.record) {
+        }
+        if tables.insert_flow(&scratch.answer, &scratch.record) {
             return Ok(());
         }
-        if tables.flow(&answer).is_none() {
+        if tables.flow(&scratch.answer).is_none() {
             return Err(Reason::FlowTableFull);
         }
     }
@@ -220,10 +225,8 @@ fn has_port_before<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
         return false;
     }
     scratch.journey.source_port = before.source_port;
-    let Some(answer) = answer_key(scratch) else {
-        return false;
-    };
-    let Some(answers) = tables.flow(&answer) else {
+    find_answer(scratch);
+    let Some(answers) = tables.flow(&scratch.answer) else {
         return false;
     };
     answers.target_ifindex.get() == u64::from(scratch.key.ifindex)
@@ -231,9 +234,9 @@ fn has_port_before<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
         && answers.new_ports.get() == scratch.record.new_ports
 }
 
-/// The key of the packets that answer, as they come.
-#[inline(always)]
-pub(crate) fn answer_key(scratch: &Scratch) -> Option<FlowKey> {
+/// Finds the key of the packets that answer, as they come.
+#[inline(never)]
+pub(crate) fn find_answer(scratch: &mut Scratch) {
     let journey = &scratch.journey;
     let key = FlowKey {
         source: journey.source,
@@ -242,7 +245,13 @@ pub(crate) fn answer_key(scratch: &Scratch) -> Option<FlowKey> {
         target_port: journey.target_port,
         ..scratch.key
     };
-    key.reversed(journey.ifindex)
+    scratch.has_answer = match key.reversed(journey.ifindex) {
+        Some(answer) => {
+            scratch.answer = answer;
+            true
+        }
+        None => false,
+    };
 }
 
 const _: () = assert!(size_of::<FlowRecord>() == 184);

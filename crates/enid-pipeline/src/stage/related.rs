@@ -42,13 +42,31 @@ pub(crate) fn prepare<T: Tables, F: Frame>(tables: &T, frame: &F, scratch: &mut 
     let Some(entry) = tables.flow(&answers) else {
         return;
     };
-    let is_translated = entry.flags.get() & flag::TRANSLATED != 0;
+    let is_translated = entry.flags.get() & (flag::TRANSLATED | flag::ENDED) == flag::TRANSLATED;
     // It goes to who sent the quoted packet, and comes from where the packet went.
     let is_its_own = scratch.quoted.source == scratch.packet.target
         && entry.source_eni.get() == scratch.source_eni;
-    if is_translated && is_its_own && is_live(tables, scratch, &answers, &entry) {
+    if is_translated && is_its_own && is_opposite_live(tables, scratch, &answers, &entry) {
         scratch.carried.load_way(&entry);
         scratch.is_related = true;
+    }
+}
+
+/// Whether the flow that an entry answers goes on.
+#[inline(never)]
+fn is_opposite_live<T: Tables>(
+    tables: &T,
+    scratch: &Scratch,
+    answers: &FlowKey,
+    entry: &FlowEntry,
+) -> bool {
+    let Some(key) = entry.opposite(answers) else {
+        return false;
+    };
+    match tables.flow(&key) {
+        // A flow that goes another way by now has other answers.
+        Some(own) => own.opposite(&key) == Some(*answers) && is_live(tables, scratch, &key, &own),
+        None => false,
     }
 }
 

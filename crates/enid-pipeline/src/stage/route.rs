@@ -239,10 +239,9 @@ fn both_ways<T: Tables>(
     if !is_open(subnet) || !is_open(beyond) {
         return;
     }
-    if !find(tables, beyond.route_table, &scratch.packet.source)
-        .is_some_and(|route| route.kind == Route::LOCAL)
-    {
-        return;
+    match find(tables, beyond.route_table, &scratch.packet.source) {
+        Some(route) if route.kind == Route::LOCAL => {}
+        _ => return,
     }
     journey.is_both_ways = true;
     journey.hop.answer_arrives = MacPair::new(beyond.router_mac, target.mac);
@@ -412,7 +411,7 @@ mod tests {
         at_b.from_mac = router_mac(11);
         goes(&world, A, &to(A, addr(D), query()), &at_b, 2);
         // B's own table leads back to it.
-        let forwarded = at_b.clone().macs(mac(B), router_mac(11));
+        let forwarded = at_b.macs(mac(B), router_mac(11));
         fails(&world, B, &forwarded, Reason::OwnAddress);
         let record = world.memory.tables.subnets.get_mut(&11);
         record.expect("a subnet of the world").route_table = 13;

@@ -11,7 +11,7 @@ use enid_api::ec2::Ec2;
 use enid_api::front::{self, FrontDoor};
 use enid_api::sigv4::{Key, Keys};
 use enid_api::sts::Sts;
-use enid_control::Control;
+use enid_control::{Control, PublicPools};
 use enid_host::{Installation, doctor, loader};
 use enid_model::time::SystemClock;
 use enid_store::Store;
@@ -77,16 +77,23 @@ async fn daemon(
         clean(&own);
     }
     bring_up_to_date(&store).await?;
-    let host = match enforced {
-        true => Some(Host::start(&own, config, &store)?),
+    let gateway = match enforced {
+        true => Some(host::gateway(&own, config)?),
         false => None,
     };
-    let pools = match &host {
-        Some(host) => host.pools(),
+    let pools = match &gateway {
+        Some(gateway) => PublicPools {
+            ipv4: gateway.pools.ipv4,
+            ipv6: gateway.pools.ipv6,
+        },
         None => config.outside.pools(),
     };
+    let host = match gateway {
+        Some(gateway) => Some(Host::start(&own, config, &store, gateway)?),
+        None => None,
+    };
     let control = Control::new(store.clone(), Arc::new(SystemClock), rand::make_rng())
-        .with_pools(pools)
+        .with_pools(pools.clone())
         .with_quotas(config.quotas()?)
         .with_images(config.images.into());
     let control = Arc::new(control);
@@ -98,7 +105,7 @@ async fn daemon(
         ec2 = ec2.with_console(Arc::new(HostConsole::new(&own)));
     }
     let keys = KeyRing::open(data.keys())?;
-    let admin = Administration::new(&store, host.as_ref(), serve.ephemeral);
+    let admin = Administration::new(&store, host.as_ref(), &pools, serve.ephemeral);
     let mut front = FrontDoor::new(
         front::Config {
             keys: Arc::new(RingKeys(keys)),

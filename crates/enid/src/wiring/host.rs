@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use enid_control::{Caller, Control, PublicPools};
+use enid_control::{Caller, Control};
 use enid_host::Installation;
 use enid_host::agent::{self, Agent, Input, Output, Verification};
 use enid_host::datapath::{Datapath, Options};
@@ -36,25 +36,22 @@ struct Ended {
 pub(crate) struct Host {
     inbox: Sender<Input>,
     agent: JoinHandle<()>,
-    pools: PublicPools,
     exits: Mutex<Option<UnboundedReceiver<Ended>>>,
 }
 
 impl Host {
     /// Takes over what is on the host, brings it to the store's state, and follows the store.
-    pub(crate) fn start(own: &DataDir, config: &Config, store: &Store) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        own: &DataDir,
+        config: &Config,
+        store: &Store,
+        gateway: Gateway,
+    ) -> anyhow::Result<Self> {
         let mut options = Options::default();
         if let Some(entries) = config.datapath.flow_entries {
             options.flow_entries_max = entries;
         }
         let installation = Installation::of(own.path());
-        let wanted = config.outside.wanted();
-        let gateway = Gateway::establish(installation, own.path(), &wanted)
-            .map_err(|error| anyhow::anyhow!("open the outside: {}", enid_host::chain(&error)))?;
-        let pools = PublicPools {
-            ipv4: gateway.pools.ipv4,
-            ipv6: gateway.pools.ipv6,
-        };
         let datapath = Datapath::open(installation, options)
             .map_err(|error| anyhow::anyhow!("load the datapath: {}", enid_host::chain(&error)))?;
         let (inbox, inputs) = channel();
@@ -90,14 +87,8 @@ impl Host {
         Ok(Self {
             inbox,
             agent,
-            pools,
             exits: Mutex::new(Some(exits)),
         })
-    }
-
-    /// The pools of public addresses that lead to this host.
-    pub(crate) fn pools(&self) -> PublicPools {
-        self.pools.clone()
     }
 
     /// Tells the control plane of instances that end by themselves, from now on.
@@ -144,6 +135,13 @@ impl Host {
             tracing::error!("the agent panicked");
         }
     }
+}
+
+/// The way to the outside, which says from where public addresses can be given out.
+pub(crate) fn gateway(own: &DataDir, config: &Config) -> anyhow::Result<Gateway> {
+    let installation = Installation::of(own.path());
+    Gateway::establish(installation, own.path(), &config.outside.wanted())
+        .map_err(|error| anyhow::anyhow!("open the outside: {}", enid_host::chain(&error)))
 }
 
 /// An agent that panicked enforces nothing any more, and every answer would say otherwise: the

@@ -1,0 +1,107 @@
+"""NAT gateways: many instances, one address outside.
+
+        internet ---- internet gateway ---- 10.0.1.0/24: NAT gateway
+                                                 |
+                                            10.0.0.0/24: a, b (no public address)
+"""
+
+import pytest
+
+from support.lab import ANYWHERE
+from support.network import allow
+from support.rules import everything
+
+
+@pytest.fixture
+def ends(lab, network):
+    """Two hidden instances, the NAT gateway and its public address."""
+    vpc, hidden = lab.network()
+    public = lab.subnet(vpc, "10.0.1.0/24")
+    group = lab.group(vpc, "open", [everything(ANYWHERE)])
+    out = network.table(vpc, public)
+    network.route(out, "0.0.0.0/0", lab.internet(vpc))
+    address = lab.address()
+    nat = network.nat_gateway(public, AllocationId=address["AllocationId"])
+    through = network.table(vpc, hidden)
+    network.route(through, "0.0.0.0/0", nat)
+    a, b = lab.launch(hidden, group, count=2)
+    return vpc, hidden, public, through, nat, address["PublicIp"], a, b
+
+
+def test_out_through_one_address_and_not_in(lab, network, internet, ends):
+    _, _, _, _, nat, public, a, b = ends
+    me = internet.address(public)
+    internet.agent.serve_tcp(port=8080, address=me)
+    internet.agent.serve_udp(port=5353, address=me)
+    for one in (a, b):
+        # Both from the same port: the gateway tells them apart.
+        assert one.agent.datagram(address=me, port=5353, source_port=4000,
+                                  name="kept") == f"5 {public}"
+        assert one.agent.connect(address=me, port=8080, name="out") == "open"
+        assert one.agent.ping(address=me) == "open"
+    senders = {tuple(message["from"]) for message in internet.agent.received(port=5353)}
+    assert len(senders) == 2 and {address for address, _ in senders} == {public}
+    for one in (a, b):
+        assert one.agent.exchange(name="out", length=1 << 20, timeout=5) == "open"
+        assert one.agent.datagram(address=me, port=5353, name="kept") == f"5 {public}"
+    ways = {(flow["nat_gateway"], flow["translation"]["source"])
+            for flow in lab.daemon.json("flows")
+            if flow["source_eni"] in (a.eni, b.eni) and flow["translation"]}
+    assert ways == {(nat, public)}
+    # Nobody outside begins.
+    a.agent.serve_tcp(port=80)
+    assert internet.agent.connect(address=public, port=80) == "timeout"
+    assert internet.agent.datagram(address=public, port=4000) == "timeout"
+    assert internet.agent.ping(address=public) == "timeout"
+    reasons = {flow["reason"] for flow in lab.daemon.json("flows")
+               if flow["destination"] == public and flow["verdict"] == "drop"}
+    assert reasons == {"nat-unsolicited"}
+
+
+def test_the_lists_of_both_subnets_are_asked(lab, network, internet, ends):
+    vpc, hidden, public_subnet, _, _, public, a, _ = ends
+    me = internet.address(public)
+    internet.agent.serve_udp(port=5353, address=me)
+    assert a.agent.datagram(address=me, port=5353, name="flow") == f"5 {public}"
+    acl = network.acl(vpc, allow(100), allow(100, out=True))
+    network.use_acl(acl, public_subnet)
+    assert a.agent.datagram(address=me, port=5353, name="flow") == f"5 {public}"
+    # The way in to the gateway is closed for answers, and only for these.
+    lab.ec2.replace_network_acl_entry(
+        NetworkAclId=acl, **allow(100, block="10.0.0.0/24"))
+    assert a.agent.datagram(address=me, port=5353, name="flow") == "timeout"
+    before = len(internet.agent.received(port=5353))
+    assert a.agent.datagram(address=me, port=5353, name="flow", text="more") == "timeout"
+    assert len(internet.agent.received(port=5353)) == before + 1
+    network.entry(acl, allow(110, 17, (1024, 65535), block=me + "/32"))
+    assert a.agent.datagram(address=me, port=5353, name="flow") in (f"5 {public}", f"4 {public}")
+
+
+def test_a_deleted_gateway_carries_nothing(lab, network, internet, ends):
+    _, _, _, through, nat, public, a, _ = ends
+    me = internet.address(public)
+    internet.agent.serve_udp(port=5353, address=me)
+    assert a.agent.datagram(address=me, port=5353, name="flow") == f"5 {public}"
+    lab.ec2.delete_nat_gateway(NatGatewayId=nat)
+    assert network.route_state(through, "0.0.0.0/0") == "blackhole"
+    assert a.agent.datagram(address=me, port=5353, name="flow") == "timeout"
+    reasons = {flow["reason"] for flow in lab.daemon.json("flows")
+               if flow["source_eni"] == a.eni and flow["verdict"] == "drop"}
+    assert reasons == {"blackhole"}
+
+
+def test_a_private_gateway_hides_within(lab, network):
+    # The server sees the gateway, and knows nothing of the client's subnet.
+    vpc, hidden = lab.network()
+    between, far = (lab.subnet(vpc, f"10.0.{number}.0/24") for number in (1, 2))
+    group = lab.group(vpc, "open", [everything(ANYWHERE)])
+    nat = network.nat_gateway(between, ConnectivityType="private", PrivateIpAddress="10.0.1.200")
+    through = network.table(vpc, hidden)
+    network.route(through, "10.0.2.0/24", nat)
+    client, server = lab.instance(hidden, group), lab.instance(far, group)
+    server.agent.serve_udp(port=7)
+    assert client.agent.datagram(address=server.ip, port=7) == "5 10.0.1.200"
+    assert client.agent.connect(address=server.ip, port=80) == "refused"
+    # What nobody asked for does not come in.
+    assert server.agent.datagram(address="10.0.1.200", port=7) == "timeout"
+    assert server.agent.ping(address="10.0.1.200") == "timeout"

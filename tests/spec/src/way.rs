@@ -1,0 +1,317 @@
+//! The way of a packet, read plainly: subnets, route tables, gateways and NAT.
+//!
+//! Sources: VPC User Guide (route tables, internet gateways, NAT gateways, peering, network ACLs).
+
+use enid_pipeline::Reason;
+use enid_pipeline::bytes::{Addr, Mac};
+use enid_pipeline::table::{Direction, protocol};
+
+use crate::reading::{Sender, Tuple};
+use crate::region::{Eni, FAR, HOST, NEAR, Nat, POOL, Region, Way};
+
+/// Who gets a packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End<'a> {
+    Eni(&'a Eni),
+    Outside,
+}
+
+/// A connection through a NAT gateway that a packet belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Through {
+    /// The gateway's id.
+    pub(crate) nat: u64,
+    /// The packet's addresses and ports beyond the gateway.
+    pub(crate) beyond: Tuple,
+    /// Whether it comes back to who began the connection.
+    pub(crate) is_back: bool,
+}
+
+/// A question about a way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) region: &'a Region,
+    pub(crate) sender: Sender<'a>,
+    /// MAC address that the packet goes to.
+    pub(crate) to_mac: Mac,
+    pub(crate) tuple: Tuple,
+    /// Whether it belongs to a connection that is there, and answers it.
+    pub(crate) is_answer: bool,
+    pub(crate) through: Option<Through>,
+    /// Whether it is an error about a packet that went through NAT.
+    pub(crate) is_error: bool,
+    /// Source address and port that the packet was seen with in the end: a NAT gateway chooses them.
+    pub(crate) seen: (Addr, u16),
+}
+
+/// What a packet has passed so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Trip<'a> {
+    asked: Question<'a>,
+    /// Edges of subnets, by number, with the addresses and ports that the packet had there.
+    pub(crate) edges: Vec<(usize, Direction, Tuple)>,
+    /// The interface that the sender's gate knows as the other end.
+    pub(crate) remote: Option<&'a Eni>,
+    /// Addresses and ports as they are now.
+    pub(crate) tuple: Tuple,
+    pub(crate) via: Option<u64>,
+    /// Whether the receiver's gate knows the sender.
+    pub(crate) is_member: bool,
+    /// Source and destination MAC in the end.
+    pub(crate) macs: (Mac, Mac),
+    nat_public: Option<Addr>,
+}
+
+impl<'a> Trip<'a> {
+    /// The way of a packet, and where it ends.
+    pub(crate) fn of(asked: Question<'a>) -> (Self, Result<End<'a>, Reason>) {
+        let mut trip = Self {
+            asked,
+            edges: Vec::new(),
+            remote: None,
+            tuple: asked.tuple,
+            via: None,
+            is_member: true,
+            macs: (Mac::default(), Mac::default()),
+            nat_public: None,
+        };
+        let end = match asked.sender {
+            Sender::Eni(eni) => trip.begin_at(eni),
+            Sender::Outside => trip.begin_outside(),
+        };
+        (trip, end)
+    }
+
+    fn begin_at(&mut self, sender: &'a Eni) -> Result<End<'a>, Reason> {
+        let region = self.asked.region;
+        let subnet = region.subnet_of(sender);
+        let is_to_router = self.asked.to_mac == subnet.router_mac();
+        self.remote = region.owner(subnet.vpc, self.tuple.target);
+        let nat = region.nat_at(subnet.vpc, self.tuple.target);
+        if self.remote.is_some_and(|remote| remote.id == sender.id) {
+            return Err(Reason::OwnAddress);
+        }
+        // A neighbour is found by its address, whatever MAC it had when it was last seen.
+        let is_near = self.remote.map(|remote| remote.subnet) == Some(sender.subnet)
+            || nat.map(|nat| nat.subnet) == Some(sender.subnet);
+        if is_near && self.asked.to_mac.is_group() {
+            return Err(Reason::DestinationMac);
+        }
+        if let Some(remote) = self.remote.filter(|_| is_near) {
+            let router = subnet.router_mac();
+            self.macs = (if is_to_router { router } else { sender.mac }, remote.mac);
+            return if remote.is_up {
+                Ok(End::Eni(remote))
+            } else {
+                Err(Reason::TargetDown)
+            };
+        }
+        if let Some(nat) = nat.filter(|_| is_near) {
+            return self.back(nat, Some(sender.subnet));
+        }
+        if self.remote.is_none() && nat.is_none() {
+            if self.tuple.target == subnet.router() {
+                return Err(Reason::RouterAddress);
+            }
+            if self.tuple.target.is_link_local() {
+                return Err(Reason::LinkLocal);
+            }
+        }
+        if !is_to_router {
+            return Err(Reason::DestinationMac);
+        }
+        self.route(sender.subnet, true)
+    }
+
+    fn begin_outside(&mut self) -> Result<End<'a>, Reason> {
+        let source = self.tuple.source;
+        if source.is_no_source() || source.is_link_local() {
+            return Err(Reason::SourceAddress);
+        }
+        if is_pool(source) {
+            return Err(Reason::OutsideSource);
+        }
+        self.internet()
+    }
+
+    /// The longest prefix of a subnet's route table decides.
+    fn route(&mut self, number: usize, is_first: bool) -> Result<End<'a>, Reason> {
+        let region = self.asked.region;
+        let subnet = &region.subnets[number];
+        let Some(way) = longest(region, number, self.tuple.target) else {
+            self.leave(number);
+            return Err(Reason::NoRoute);
+        };
+        if way != Way::Local {
+            self.remote = None;
+        }
+        match way {
+            Way::Local => self.local(subnet.vpc, Some(number)),
+            Way::Blackhole => {
+                self.leave(number);
+                Err(Reason::Blackhole)
+            }
+            Way::Peer(vpc) => {
+                self.leave(number);
+                if is_first {
+                    self.remote = region.owner(vpc, self.tuple.target);
+                }
+                self.local(vpc, None)
+            }
+            Way::InternetGateway => {
+                self.leave(number);
+                self.tuple.source = if self.via.is_some() {
+                    self.nat_public.ok_or(Reason::NatRoute)?
+                } else {
+                    let public = region.public_of(subnet.vpc, self.tuple.source);
+                    public.ok_or(Reason::NoPublicAddress)?
+                };
+                self.internet()
+            }
+            Way::Nat(nat) => self.nat(nat, number),
+        }
+    }
+
+    /// To whoever has the address in a VPC, out of a subnet of it or from elsewhere.
+    fn local(&mut self, vpc: u64, from: Option<usize>) -> Result<End<'a>, Reason> {
+        let region = self.asked.region;
+        let owner = region.owner(vpc, self.tuple.target);
+        let nat = region.nat_at(vpc, self.tuple.target);
+        let to = owner
+            .map(|eni| eni.subnet)
+            .or_else(|| nat.map(|nat| nat.subnet));
+        if let Some(from) = from
+            && to != Some(from)
+        {
+            self.leave(from);
+        }
+        match (owner, nat) {
+            (Some(eni), _) => self.arrive(eni, from),
+            (None, Some(nat)) => self.back(nat, from),
+            (None, None) => Err(Reason::NoEndpoint),
+        }
+    }
+
+    fn arrive(&mut self, eni: &'a Eni, from: Option<usize>) -> Result<End<'a>, Reason> {
+        if from != Some(eni.subnet) {
+            self.edges
+                .push((eni.subnet, Direction::Ingress, self.tuple));
+        }
+        self.macs = (self.asked.region.subnet_of(eni).router_mac(), eni.mac);
+        if eni.is_up {
+            Ok(End::Eni(eni))
+        } else {
+            Err(Reason::TargetDown)
+        }
+    }
+
+    /// Beyond an internet gateway.
+    fn internet(&mut self) -> Result<End<'a>, Reason> {
+        self.is_member = false;
+        if let Some((vpc, private)) = self.asked.region.private_of(self.tuple.target) {
+            self.tuple.target = private;
+            return self.local(vpc, None);
+        }
+        if is_pool(self.tuple.target) {
+            return Err(Reason::UnassignedAddress);
+        }
+        if matches!(self.asked.sender, Sender::Outside) {
+            return Err(Reason::NoRoute);
+        }
+        self.macs = (NEAR, FAR);
+        Ok(End::Outside)
+    }
+
+    /// Out through a NAT gateway.
+    fn nat(&mut self, number: usize, from: usize) -> Result<End<'a>, Reason> {
+        let nat = &self.asked.region.nats[number];
+        if nat.subnet != from {
+            self.leave(from);
+            self.edges
+                .push((nat.subnet, Direction::Ingress, self.tuple));
+        }
+        if self.via.is_some() {
+            return Err(Reason::NatRoute);
+        }
+        let is_carried = match self.tuple.protocol {
+            protocol::TCP | protocol::UDP => true,
+            protocol::ICMP => self.asked.is_error || self.tuple.target_port >> 8 == 8,
+            _ => false,
+        };
+        if !is_carried {
+            return Err(Reason::NatProtocol);
+        }
+        let known = self.asked.through.filter(|through| {
+            let is_its_own = nat.addresses.iter().any(|(private, public)| {
+                through.beyond.source == *private || Some(through.beyond.source) == *public
+            });
+            through.nat == nat.id && !through.is_back && is_its_own
+        });
+        if known.is_none() && (self.asked.is_error || self.asked.is_answer) {
+            return Err(Reason::NatUnsolicited);
+        }
+        let (address, port) = match known {
+            Some(through) => (through.beyond.source, through.beyond.source_port),
+            None => self.asked.seen,
+        };
+        let number = nat
+            .addresses
+            .iter()
+            .position(|(private, public)| address == *private || Some(address) == *public);
+        let (private, public) = nat.addresses[number.unwrap_or(0)];
+        self.tuple.source = private;
+        self.nat_public = public;
+        if !self.asked.is_error {
+            self.tuple.source_port = port;
+        }
+        self.via = Some(nat.id);
+        self.is_member = false;
+        self.route(nat.subnet, false)
+    }
+
+    /// Back through a NAT gateway: to who began the connection, and to nobody without one.
+    fn back(&mut self, nat: &Nat, from: Option<usize>) -> Result<End<'a>, Reason> {
+        let known = self.asked.through;
+        let known = known.filter(|through| through.nat == nat.id);
+        let known = known.filter(|through| through.is_back || self.asked.is_error);
+        let Some(through) = known else {
+            return Err(Reason::NatUnsolicited);
+        };
+        if through.beyond.source != self.tuple.source && !self.asked.is_error {
+            return Err(Reason::NatUnsolicited);
+        }
+        if from != Some(nat.subnet) {
+            self.edges
+                .push((nat.subnet, Direction::Ingress, self.tuple));
+        }
+        self.tuple.target = through.beyond.target;
+        if !self.asked.is_error {
+            self.tuple = through.beyond;
+        }
+        self.via = Some(nat.id);
+        self.is_member = false;
+        self.local(self.asked.region.subnets[nat.subnet].vpc, Some(nat.subnet))
+    }
+
+    fn leave(&mut self, subnet: usize) {
+        self.edges.push((subnet, Direction::Egress, self.tuple));
+    }
+}
+
+/// Whether an address is one that only this installation gives to somebody.
+fn is_pool(addr: Addr) -> bool {
+    let [a, b, ..] = addr.v4_octets();
+    a == POOL[0] && b & 0xfe == POOL[1] && addr != HOST
+}
+
+/// The route of a subnet's table with the longest prefix.
+pub(crate) fn longest(region: &Region, subnet: usize, target: Addr) -> Option<Way> {
+    let subnet = &region.subnets[subnet];
+    let target = std::net::Ipv4Addr::from(target.v4_octets());
+    let local = [(subnet.local(), Way::Local)];
+    let all = local.iter().chain(&subnet.routes);
+    let matching = all.filter(|(net, _)| net.contains(&target));
+    matching
+        .max_by_key(|(net, _)| net.prefix_len())
+        .map(|(_, way)| *way)
+}
