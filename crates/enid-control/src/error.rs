@@ -119,6 +119,8 @@ errors! {
     /// A host could not make a new instance run; all of the launch is undone.
     LaunchFailed { cause: Arc<str> } => "InternalError",
         "The launch has been undone because an instance could not be started: {cause}";
+    /// A key could not be made.
+    KeyUnmakeable => "InternalError", "An internal error has occurred";
     /// A host has not obeyed in time.
     NotEnforced => "InternalError", "The change is stored, but a host does not enforce it yet";
     /// The store has stopped.
@@ -190,6 +192,14 @@ errors! {
     /// An internet gateway id names none.
     InternetGatewayNotFound { id: Box<str> } => "InvalidInternetGatewayID.NotFound",
         "The internetGateway ID '{id}' does not exist";
+    /// A text is no public key that can be imported.
+    KeyUnreadable => "InvalidKey.Format", "Key is not in valid OpenSSH public key format";
+    /// A key pair's name is taken.
+    KeyPairNameTaken => "InvalidKeyPair.Duplicate", "The keypair already exists";
+    /// A name is no key pair's.
+    KeyPairNotFound { name: Box<str> } => "InvalidKeyPair.NotFound", "The key pair '{name}' does not exist";
+    /// A key pair id names none.
+    KeyPairIdNotFound { id: Box<str> } => "InvalidKeyPair.NotFound", "The key pair ID '{id}' does not exist";
     /// An interface that shall be launched with is attached already.
     InterfaceInUseAtLaunch { id: EniId } => "InvalidNetworkInterface.InUse",
         "Interface: [{id}] in use.";
@@ -585,6 +595,7 @@ impl Error {
             "eni" => Self::NetworkInterfaceNotFound { id },
             "eni-attach" => Self::AttachmentNotFound { id },
             "i" => Self::InstanceNotFound { id },
+            "key" => Self::KeyPairIdNotFound { id },
             "pl" => Self::PrefixListNotFound { id },
             "igw" => Self::InternetGatewayNotFound { id },
             "nat" => Self::NatGatewayNotFound { id },

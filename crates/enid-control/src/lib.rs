@@ -26,6 +26,8 @@ mod instance_launch;
 mod instance_specification;
 mod instance_state;
 mod internet_gateway;
+mod key_material;
+mod key_pair;
 mod network_interface;
 mod network_interface_address;
 mod network_interface_attribute;
@@ -44,7 +46,7 @@ mod subnet;
 mod tag;
 mod vpc;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use enid_model::key::{AccountId, RegionName, Scope};
@@ -67,6 +69,7 @@ pub use instance_launch::{Reservation, default_subnet};
 pub use instance_specification::{InterfaceSpecification, RunInstances};
 pub use instance_state::{InstanceState, StateChange, is_visible, transition_reason};
 pub use internet_gateway::gateway_of;
+pub use key_pair::{CreateKeyPair, ImportKeyPair, KeyPairSelector, key_pair_named};
 pub use network_interface::CreateNetworkInterface;
 pub use network_interface_address::AssignPrivateAddresses;
 pub use network_interface_attribute::ModifyNetworkInterface;
@@ -212,6 +215,11 @@ impl Control {
         Err(Error::TooManyRivals)
     }
 
+    /// The generator of ids, addresses and keys.
+    fn random(&self) -> MutexGuard<'_, StdRng> {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until every live host obeys a revision.
     async fn enforced(&self, revision: Revision) -> Result<(), Error> {
         let obeyed = self.store.hosts().obeyed(revision);
@@ -228,7 +236,7 @@ impl Control {
     ) -> Result<Option<T>, Error> {
         let (read, transaction, done) = {
             let state = self.store.state();
-            let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut random = self.random();
             let mut draft = Draft::new(self, caller, &state, &mut random);
             let done = operation(&mut draft)?;
             (state.revision, draft.into_transaction(), done)

@@ -8,10 +8,12 @@ use enid_model::Tags;
 use enid_model::address::ElasticIp;
 use enid_model::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use enid_model::id::{
-    AllocationId, EgressOnlyInternetGatewayId, EniId, InstanceId, InternetGatewayId, NatGatewayId,
-    Parsed, PrefixListId, ResourceId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId,
+    AllocationId, EgressOnlyInternetGatewayId, EniId, InstanceId, InternetGatewayId, KeyPairId,
+    NatGatewayId, Parsed, PrefixListId, ResourceId, SecurityGroupId, SecurityGroupRuleId, SubnetId,
+    VpcId,
 };
 use enid_model::instance::Instance;
+use enid_model::key_pair::KeyPair;
 use enid_model::nat_gateway::NatGateway;
 use enid_model::network_interface::NetworkInterface;
 use enid_model::prefix_list::PrefixList;
@@ -63,6 +65,8 @@ pub enum Taggable {
     InternetGateway(InternetGatewayId),
     /// A NAT gateway.
     NatGateway(NatGatewayId),
+    /// A key pair.
+    KeyPair(KeyPairId),
     /// A network interface.
     NetworkInterface(EniId),
     /// A managed prefix list.
@@ -97,6 +101,7 @@ impl Taggable {
             Some(PrefixListId::PREFIX) => read(text, Self::PrefixList),
             Some(InternetGatewayId::PREFIX) => read(text, Self::InternetGateway),
             Some(NatGatewayId::PREFIX) => read(text, Self::NatGateway),
+            Some(KeyPairId::PREFIX) => read(text, Self::KeyPair),
             Some(SecurityGroupId::PREFIX) => read(text, Self::SecurityGroup),
             Some(SecurityGroupRuleId::PREFIX) => read(text, Self::SecurityGroupRule),
             Some(SubnetId::PREFIX) => read(text, Self::Subnet),
@@ -114,6 +119,7 @@ impl Taggable {
             Self::Instance(_) => "instance",
             Self::InternetGateway(_) => "internet-gateway",
             Self::NatGateway(_) => "natgateway",
+            Self::KeyPair(_) => "key-pair",
             Self::NetworkInterface(_) => "network-interface",
             Self::PrefixList(_) => "prefix-list",
             Self::SecurityGroup(_) => "security-group",
@@ -132,6 +138,7 @@ impl std::fmt::Display for Taggable {
             Self::Instance(id) => id.fmt(f),
             Self::InternetGateway(id) => id.fmt(f),
             Self::NatGateway(id) => id.fmt(f),
+            Self::KeyPair(id) => id.fmt(f),
             Self::NetworkInterface(id) => id.fmt(f),
             Self::PrefixList(id) => id.fmt(f),
             Self::SecurityGroup(id) => id.fmt(f),
@@ -156,6 +163,7 @@ pub fn tagged_others(region: &RegionState) -> impl Iterator<Item = (Taggable, &T
     let elastic_ips = region.elastic_ips.iter();
     let instances = region.instances.iter();
     let internet_gateways = region.internet_gateways.iter();
+    let key_pairs = region.key_pairs.iter();
     let nat_gateways = region.nat_gateways.iter();
     let prefix_lists = region.prefix_lists.iter();
     let groups = region.security_groups.iter();
@@ -167,6 +175,7 @@ pub fn tagged_others(region: &RegionState) -> impl Iterator<Item = (Taggable, &T
     let vpcs = region.vpcs.iter();
     instances
         .map(|(id, found)| (Taggable::Instance(*id), &found.tags))
+        .chain(key_pairs.map(|(id, found)| (Taggable::KeyPair(*id), &found.tags)))
         .chain(prefix_lists.map(|(id, found)| (Taggable::PrefixList(*id), &found.tags)))
         .chain(groups.map(|(id, found)| (Taggable::SecurityGroup(*id), &found.tags)))
         .chain(rules.map(|rule| (Taggable::SecurityGroupRule(rule.id), &rule.tags)))
@@ -193,6 +202,7 @@ pub fn tags_of(region: &RegionState, resource: Taggable) -> Option<&Tags> {
         Taggable::Instance(id) => &region.instances.get(&id)?.tags,
         Taggable::InternetGateway(id) => &region.internet_gateways.get(&id)?.tags,
         Taggable::NatGateway(id) => &region.nat_gateways.get(&id)?.tags,
+        Taggable::KeyPair(id) => &region.key_pairs.get(&id)?.tags,
         Taggable::NetworkInterface(id) => &region.network_interfaces.get(&id)?.tags,
         Taggable::PrefixList(id) => &region.prefix_lists.get(&id)?.tags,
         Taggable::SecurityGroup(id) => &region.security_groups.get(&id)?.tags,
@@ -360,6 +370,7 @@ struct Changes {
     instances: Versions<Instance>,
     internet_gateways: Versions<InternetGateway>,
     nat_gateways: Versions<NatGateway>,
+    key_pairs: Versions<KeyPair>,
     network_interfaces: Versions<NetworkInterface>,
     prefix_lists: Versions<PrefixList>,
     security_groups: Versions<SecurityGroup>,
@@ -382,6 +393,7 @@ impl Changes {
             Taggable::Instance(id) => &mut self.instances.of(draft, id)?.tags,
             Taggable::InternetGateway(id) => &mut self.internet_gateways.of(draft, id)?.tags,
             Taggable::NatGateway(id) => &mut self.nat_gateways.of(draft, id)?.tags,
+            Taggable::KeyPair(id) => &mut self.key_pairs.of(draft, id)?.tags,
             Taggable::NetworkInterface(id) => &mut self.network_interfaces.of(draft, id)?.tags,
             Taggable::PrefixList(id) => &mut self.prefix_lists.of(draft, id)?.tags,
             Taggable::SecurityGroup(id) => &mut self.security_groups.of(draft, id)?.tags,
@@ -405,6 +417,7 @@ impl Changes {
         self.instances.write(draft);
         self.internet_gateways.write(draft);
         self.nat_gateways.write(draft);
+        self.key_pairs.write(draft);
         self.network_interfaces.write(draft);
         self.prefix_lists.write(draft);
         self.security_groups.write(draft);

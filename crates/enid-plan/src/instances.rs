@@ -27,6 +27,8 @@ pub struct InstanceSpec {
     pub host_name: String,
     /// The domain of its host name.
     pub domain: String,
+    /// The public key that its user is known by, in OpenSSH's format.
+    pub authorized_key: Option<Arc<str>>,
     /// What runs at its first boot.
     pub user_data: Option<Arc<[u8]>>,
 }
@@ -83,6 +85,7 @@ pub(crate) fn instance_spec(
         address,
         host_name: format!("ip-{a}-{b}-{c}-{d}"),
         domain: Region::named(region_name).map_or_else(String::new, Region::private_domain),
+        authorized_key: instance.recorded.public_key.as_deref().map(Arc::from),
         user_data: instance.user_data.as_deref().map(Arc::from),
     })
 }

@@ -11,8 +11,8 @@
 
 use enid_pipeline::bytes::{Addr, Mac};
 use enid_pipeline::table::{
-    Direction, Endpoint, EndpointKey, EniRecord, GATE_OPEN, GROUPS_MAX, PolicyRecord, Route, RouteKey,
-    SubnetRecord, TABLE_BITS, protocol, trie_id,
+    Direction, Endpoint, EndpointKey, EniRecord, GATE_OPEN, GROUPS_MAX, PolicyRecord, Route,
+    RouteKey, SubnetRecord, TABLE_BITS, protocol, trie_id,
 };
 use enid_pipeline::table_set::TableSet;
 use enid_plan::gate::{self, RulePeer, RuleSpec};

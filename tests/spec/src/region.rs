@@ -2,8 +2,8 @@
 
 use enid_pipeline::bytes::{Addr, Mac};
 use enid_pipeline::table::{
-    Direction, Endpoint, EndpointKey, EniRecord, GATE_OPEN, GROUPS_MAX, PolicyRecord, Route, RouteKey,
-    SubnetRecord, TABLE_BITS, trie_id,
+    Direction, Endpoint, EndpointKey, EniRecord, GATE_OPEN, GROUPS_MAX, PolicyRecord, Route,
+    RouteKey, SubnetRecord, TABLE_BITS, trie_id,
 };
 use enid_plan::gate::{self, RuleSpec};
 use enid_plan::tables::Tables;

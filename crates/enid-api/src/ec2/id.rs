@@ -79,6 +79,7 @@ fn malformed(prefix: &str, text: &str) -> ApiError {
         "i" => "InvalidInstanceID.Malformed",
         "igw" => "InvalidInternetGatewayId.Malformed",
         "nat" => "NatGatewayMalformed",
+        "key" => "InvalidKeyPair.Malformed",
         "pl" => "InvalidPrefixListId.Malformed",
         "sg" => "InvalidGroupId.Malformed",
         "sgr" => "InvalidSecurityGroupRuleId.Malformed",

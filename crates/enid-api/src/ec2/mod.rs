@@ -10,6 +10,7 @@ mod image;
 mod instance;
 mod instance_type;
 mod internet_gateway;
+mod key_pair;
 mod network_interface;
 pub mod page;
 mod prefix_list;
@@ -92,6 +93,7 @@ handlers! {
     AuthorizeSecurityGroupEgress => security_group_rule::authorize_egress,
     AuthorizeSecurityGroupIngress => security_group_rule::authorize_ingress,
     CreateInternetGateway => internet_gateway::create_internet_gateway,
+    CreateKeyPair => key_pair::create_key_pair,
     CreateManagedPrefixList => prefix_list::create_managed_prefix_list,
     CreateNetworkInterface => network_interface::create_network_interface,
     CreateSecurityGroup => security_group::create_security_group,
@@ -99,6 +101,7 @@ handlers! {
     CreateTags => tag::create_tags,
     CreateVpc => vpc::create_vpc,
     DeleteInternetGateway => internet_gateway::delete_internet_gateway,
+    DeleteKeyPair => key_pair::delete_key_pair,
     DeleteManagedPrefixList => prefix_list::delete_managed_prefix_list,
     DeleteNetworkInterface => network_interface::delete_network_interface,
     DeleteSecurityGroup => security_group::delete_security_group,
@@ -115,6 +118,7 @@ handlers! {
     DescribeInstanceTypes => instance_type::describe_instance_types,
     DescribeInstances => instance::describe::describe_instances,
     DescribeInternetGateways => internet_gateway::describe_internet_gateways,
+    DescribeKeyPairs => key_pair::describe_key_pairs,
     DescribeManagedPrefixLists => prefix_list::describe_managed_prefix_lists,
     DescribeNetworkInterfaceAttribute => network_interface::describe::describe_network_interface_attribute,
     DescribeNetworkInterfaces => network_interface::describe::describe_network_interfaces,
@@ -139,6 +143,7 @@ handlers! {
     GetManagedPrefixListEntries => prefix_list::get_managed_prefix_list_entries,
     GetSecurityGroupsForVpc => security_group_vpc_association::get_security_groups_for_vpc,
     ModifyAddressAttribute => address::modify_address_attribute,
+    ImportKeyPair => key_pair::import_key_pair,
     ModifyInstanceAttribute => instance::attribute::modify_instance_attribute,
     ModifyManagedPrefixList => prefix_list::modify_managed_prefix_list,
     ModifyNetworkInterfaceAttribute => network_interface::modify_network_interface_attribute,

@@ -62,7 +62,8 @@ fn input(request: RunInstancesRequest) -> Result<RunInstances, ApiError> {
         disable_api_termination: request.disable_api_termination.unwrap_or(false),
         terminate_on_shutdown,
         recorded: Recorded {
-            key_name: request.key_name,
+            key_name: request.key_name.filter(|name| !name.is_empty()),
+            public_key: None,
             monitoring: request
                 .monitoring
                 .is_some_and(|monitoring| monitoring.enabled),

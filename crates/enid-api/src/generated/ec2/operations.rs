@@ -29,6 +29,8 @@ pub enum Request {
     AuthorizeSecurityGroupIngress(Box<request::AuthorizeSecurityGroupIngressRequest>),
     /// CreateInternetGateway.
     CreateInternetGateway(Box<request::CreateInternetGatewayRequest>),
+    /// CreateKeyPair.
+    CreateKeyPair(Box<request::CreateKeyPairRequest>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<request::CreateManagedPrefixListRequest>),
     /// CreateNetworkInterface.
@@ -43,6 +45,8 @@ pub enum Request {
     CreateVpc(Box<request::CreateVpcRequest>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<request::DeleteInternetGatewayRequest>),
+    /// DeleteKeyPair.
+    DeleteKeyPair(Box<request::DeleteKeyPairRequest>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<request::DeleteManagedPrefixListRequest>),
     /// DeleteNetworkInterface.
@@ -75,6 +79,8 @@ pub enum Request {
     DescribeInstances(Box<request::DescribeInstancesRequest>),
     /// DescribeInternetGateways.
     DescribeInternetGateways(Box<request::DescribeInternetGatewaysRequest>),
+    /// DescribeKeyPairs.
+    DescribeKeyPairs(Box<request::DescribeKeyPairsRequest>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<request::DescribeManagedPrefixListsRequest>),
     /// DescribeNetworkInterfaceAttribute.
@@ -121,6 +127,8 @@ pub enum Request {
     GetManagedPrefixListEntries(Box<request::GetManagedPrefixListEntriesRequest>),
     /// GetSecurityGroupsForVpc.
     GetSecurityGroupsForVpc(Box<request::GetSecurityGroupsForVpcRequest>),
+    /// ImportKeyPair.
+    ImportKeyPair(Box<request::ImportKeyPairRequest>),
     /// ModifyAddressAttribute.
     ModifyAddressAttribute(Box<request::ModifyAddressAttributeRequest>),
     /// ModifyInstanceAttribute.
@@ -181,6 +189,7 @@ impl Request {
 "AuthorizeSecurityGroupEgress" => schema::read("AuthorizeSecurityGroupEgress", &request::security_group::AUTHORIZE_SECURITY_GROUP_EGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupEgress(Box::new(request))),
 "AuthorizeSecurityGroupIngress" => schema::read("AuthorizeSecurityGroupIngress", &request::security_group::AUTHORIZE_SECURITY_GROUP_INGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
 "CreateInternetGateway" => schema::read("CreateInternetGateway", &request::internet_gateway::CREATE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateInternetGateway(Box::new(request))),
+"CreateKeyPair" => schema::read("CreateKeyPair", &request::key_pair::CREATE_KEY_PAIR_MEMBERS, params).map(|request| Self::CreateKeyPair(Box::new(request))),
 "CreateManagedPrefixList" => schema::read("CreateManagedPrefixList", &request::prefix_list::CREATE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::CreateManagedPrefixList(Box::new(request))),
 "CreateNetworkInterface" => schema::read("CreateNetworkInterface", &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::CreateNetworkInterface(Box::new(request))),
 "CreateSecurityGroup" => schema::read("CreateSecurityGroup", &request::security_group::CREATE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::CreateSecurityGroup(Box::new(request))),
@@ -188,6 +197,7 @@ impl Request {
 "CreateTags" => schema::read("CreateTags", &request::tag::CREATE_TAGS_MEMBERS, params).map(|request| Self::CreateTags(Box::new(request))),
 "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params).map(|request| Self::CreateVpc(Box::new(request))),
 "DeleteInternetGateway" => schema::read("DeleteInternetGateway", &request::internet_gateway::DELETE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteInternetGateway(Box::new(request))),
+"DeleteKeyPair" => schema::read("DeleteKeyPair", &request::key_pair::DELETE_KEY_PAIR_MEMBERS, params).map(|request| Self::DeleteKeyPair(Box::new(request))),
 "DeleteManagedPrefixList" => schema::read("DeleteManagedPrefixList", &request::prefix_list::DELETE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::DeleteManagedPrefixList(Box::new(request))),
 "DeleteNetworkInterface" => schema::read("DeleteNetworkInterface", &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DeleteNetworkInterface(Box::new(request))),
 "DeleteSecurityGroup" => schema::read("DeleteSecurityGroup", &request::security_group::DELETE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::DeleteSecurityGroup(Box::new(request))),
@@ -204,6 +214,7 @@ impl Request {
 "DescribeInstanceTypes" => schema::read("DescribeInstanceTypes", &request::instance_type::DESCRIBE_INSTANCE_TYPES_MEMBERS, params).map(|request| Self::DescribeInstanceTypes(Box::new(request))),
 "DescribeInstances" => schema::read("DescribeInstances", &request::instance::DESCRIBE_INSTANCES_MEMBERS, params).map(|request| Self::DescribeInstances(Box::new(request))),
 "DescribeInternetGateways" => schema::read("DescribeInternetGateways", &request::internet_gateway::DESCRIBE_INTERNET_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeInternetGateways(Box::new(request))),
+"DescribeKeyPairs" => schema::read("DescribeKeyPairs", &request::key_pair::DESCRIBE_KEY_PAIRS_MEMBERS, params).map(|request| Self::DescribeKeyPairs(Box::new(request))),
 "DescribeManagedPrefixLists" => schema::read("DescribeManagedPrefixLists", &request::prefix_list::DESCRIBE_MANAGED_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribeManagedPrefixLists(Box::new(request))),
 "DescribeNetworkInterfaceAttribute" => schema::read("DescribeNetworkInterfaceAttribute", &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaceAttribute(Box::new(request))),
 "DescribeNetworkInterfaces" => schema::read("DescribeNetworkInterfaces", &request::network_interface::DESCRIBE_NETWORK_INTERFACES_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaces(Box::new(request))),
@@ -227,6 +238,7 @@ impl Request {
 "GetManagedPrefixListAssociations" => schema::read("GetManagedPrefixListAssociations", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ASSOCIATIONS_MEMBERS, params).map(|request| Self::GetManagedPrefixListAssociations(Box::new(request))),
 "GetManagedPrefixListEntries" => schema::read("GetManagedPrefixListEntries", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ENTRIES_MEMBERS, params).map(|request| Self::GetManagedPrefixListEntries(Box::new(request))),
 "GetSecurityGroupsForVpc" => schema::read("GetSecurityGroupsForVpc", &request::security_group_vpc_association::GET_SECURITY_GROUPS_FOR_VPC_MEMBERS, params).map(|request| Self::GetSecurityGroupsForVpc(Box::new(request))),
+"ImportKeyPair" => schema::read("ImportKeyPair", &request::key_pair::IMPORT_KEY_PAIR_MEMBERS, params).map(|request| Self::ImportKeyPair(Box::new(request))),
 "ModifyAddressAttribute" => schema::read("ModifyAddressAttribute", &request::address::MODIFY_ADDRESS_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyAddressAttribute(Box::new(request))),
 "ModifyInstanceAttribute" => schema::read("ModifyInstanceAttribute", &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyInstanceAttribute(Box::new(request))),
 "ModifyManagedPrefixList" => schema::read("ModifyManagedPrefixList", &request::prefix_list::MODIFY_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::ModifyManagedPrefixList(Box::new(request))),
@@ -266,6 +278,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::AuthorizeSecurityGroupEgress(_) => "AuthorizeSecurityGroupEgress",
             Self::AuthorizeSecurityGroupIngress(_) => "AuthorizeSecurityGroupIngress",
             Self::CreateInternetGateway(_) => "CreateInternetGateway",
+            Self::CreateKeyPair(_) => "CreateKeyPair",
             Self::CreateManagedPrefixList(_) => "CreateManagedPrefixList",
             Self::CreateNetworkInterface(_) => "CreateNetworkInterface",
             Self::CreateSecurityGroup(_) => "CreateSecurityGroup",
@@ -273,6 +286,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::CreateTags(_) => "CreateTags",
             Self::CreateVpc(_) => "CreateVpc",
             Self::DeleteInternetGateway(_) => "DeleteInternetGateway",
+            Self::DeleteKeyPair(_) => "DeleteKeyPair",
             Self::DeleteManagedPrefixList(_) => "DeleteManagedPrefixList",
             Self::DeleteNetworkInterface(_) => "DeleteNetworkInterface",
             Self::DeleteSecurityGroup(_) => "DeleteSecurityGroup",
@@ -289,6 +303,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeInstanceTypes(_) => "DescribeInstanceTypes",
             Self::DescribeInstances(_) => "DescribeInstances",
             Self::DescribeInternetGateways(_) => "DescribeInternetGateways",
+            Self::DescribeKeyPairs(_) => "DescribeKeyPairs",
             Self::DescribeManagedPrefixLists(_) => "DescribeManagedPrefixLists",
             Self::DescribeNetworkInterfaceAttribute(_) => "DescribeNetworkInterfaceAttribute",
             Self::DescribeNetworkInterfaces(_) => "DescribeNetworkInterfaces",
@@ -312,6 +327,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::GetManagedPrefixListAssociations(_) => "GetManagedPrefixListAssociations",
             Self::GetManagedPrefixListEntries(_) => "GetManagedPrefixListEntries",
             Self::GetSecurityGroupsForVpc(_) => "GetSecurityGroupsForVpc",
+            Self::ImportKeyPair(_) => "ImportKeyPair",
             Self::ModifyAddressAttribute(_) => "ModifyAddressAttribute",
             Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
             Self::ModifyManagedPrefixList(_) => "ModifyManagedPrefixList",
@@ -362,6 +378,8 @@ pub enum Response {
     AuthorizeSecurityGroupIngress(Box<response::AuthorizeSecurityGroupIngressResponse>),
     /// CreateInternetGateway.
     CreateInternetGateway(Box<response::CreateInternetGatewayResponse>),
+    /// CreateKeyPair.
+    CreateKeyPair(Box<response::CreateKeyPairResponse>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<response::CreateManagedPrefixListResponse>),
     /// CreateNetworkInterface.
@@ -376,6 +394,8 @@ pub enum Response {
     CreateVpc(Box<response::CreateVpcResponse>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<response::DeleteInternetGatewayResponse>),
+    /// DeleteKeyPair.
+    DeleteKeyPair(Box<response::DeleteKeyPairResponse>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<response::DeleteManagedPrefixListResponse>),
     /// DeleteNetworkInterface.
@@ -408,6 +428,8 @@ pub enum Response {
     DescribeInstances(Box<response::DescribeInstancesResponse>),
     /// DescribeInternetGateways.
     DescribeInternetGateways(Box<response::DescribeInternetGatewaysResponse>),
+    /// DescribeKeyPairs.
+    DescribeKeyPairs(Box<response::DescribeKeyPairsResponse>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<response::DescribeManagedPrefixListsResponse>),
     /// DescribeNetworkInterfaceAttribute.
@@ -456,6 +478,8 @@ pub enum Response {
     GetManagedPrefixListEntries(Box<response::GetManagedPrefixListEntriesResponse>),
     /// GetSecurityGroupsForVpc.
     GetSecurityGroupsForVpc(Box<response::GetSecurityGroupsForVpcResponse>),
+    /// ImportKeyPair.
+    ImportKeyPair(Box<response::ImportKeyPairResponse>),
     /// ModifyAddressAttribute.
     ModifyAddressAttribute(Box<response::ModifyAddressAttributeResponse>),
     /// ModifyInstanceAttribute.
@@ -516,6 +540,7 @@ impl ToXml for Response {
             Self::AuthorizeSecurityGroupEgress(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupIngress(response) => response.to_xml(xml),
             Self::CreateInternetGateway(response) => response.to_xml(xml),
+            Self::CreateKeyPair(response) => response.to_xml(xml),
             Self::CreateManagedPrefixList(response) => response.to_xml(xml),
             Self::CreateNetworkInterface(response) => response.to_xml(xml),
             Self::CreateSecurityGroup(response) => response.to_xml(xml),
@@ -523,6 +548,7 @@ impl ToXml for Response {
             Self::CreateTags(response) => response.to_xml(xml),
             Self::CreateVpc(response) => response.to_xml(xml),
             Self::DeleteInternetGateway(response) => response.to_xml(xml),
+            Self::DeleteKeyPair(response) => response.to_xml(xml),
             Self::DeleteManagedPrefixList(response) => response.to_xml(xml),
             Self::DeleteNetworkInterface(response) => response.to_xml(xml),
             Self::DeleteSecurityGroup(response) => response.to_xml(xml),
@@ -539,6 +565,7 @@ impl ToXml for Response {
             Self::DescribeInstanceTypes(response) => response.to_xml(xml),
             Self::DescribeInstances(response) => response.to_xml(xml),
             Self::DescribeInternetGateways(response) => response.to_xml(xml),
+            Self::DescribeKeyPairs(response) => response.to_xml(xml),
             Self::DescribeManagedPrefixLists(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaces(response) => response.to_xml(xml),
@@ -562,6 +589,7 @@ impl ToXml for Response {
             Self::GetManagedPrefixListAssociations(response) => response.to_xml(xml),
             Self::GetManagedPrefixListEntries(response) => response.to_xml(xml),
             Self::GetSecurityGroupsForVpc(response) => response.to_xml(xml),
+            Self::ImportKeyPair(response) => response.to_xml(xml),
             Self::ModifyAddressAttribute(response) => response.to_xml(xml),
             Self::ModifyInstanceAttribute(response) => response.to_xml(xml),
             Self::ModifyManagedPrefixList(response) => response.to_xml(xml),
@@ -641,6 +669,12 @@ impl From<response::CreateInternetGatewayResponse> for Response {
     }
 }
 
+impl From<response::CreateKeyPairResponse> for Response {
+    fn from(response: response::CreateKeyPairResponse) -> Self {
+        Self::CreateKeyPair(Box::new(response))
+    }
+}
+
 impl From<response::CreateManagedPrefixListResponse> for Response {
     fn from(response: response::CreateManagedPrefixListResponse) -> Self {
         Self::CreateManagedPrefixList(Box::new(response))
@@ -680,6 +714,12 @@ impl From<response::CreateVpcResponse> for Response {
 impl From<response::DeleteInternetGatewayResponse> for Response {
     fn from(response: response::DeleteInternetGatewayResponse) -> Self {
         Self::DeleteInternetGateway(Box::new(response))
+    }
+}
+
+impl From<response::DeleteKeyPairResponse> for Response {
+    fn from(response: response::DeleteKeyPairResponse) -> Self {
+        Self::DeleteKeyPair(Box::new(response))
     }
 }
 
@@ -776,6 +816,12 @@ impl From<response::DescribeInstancesResponse> for Response {
 impl From<response::DescribeInternetGatewaysResponse> for Response {
     fn from(response: response::DescribeInternetGatewaysResponse) -> Self {
         Self::DescribeInternetGateways(Box::new(response))
+    }
+}
+
+impl From<response::DescribeKeyPairsResponse> for Response {
+    fn from(response: response::DescribeKeyPairsResponse) -> Self {
+        Self::DescribeKeyPairs(Box::new(response))
     }
 }
 
@@ -917,6 +963,12 @@ impl From<response::GetSecurityGroupsForVpcResponse> for Response {
     }
 }
 
+impl From<response::ImportKeyPairResponse> for Response {
+    fn from(response: response::ImportKeyPairResponse) -> Self {
+        Self::ImportKeyPair(Box::new(response))
+    }
+}
+
 impl From<response::ModifyAddressAttributeResponse> for Response {
     fn from(response: response::ModifyAddressAttributeResponse) -> Self {
         Self::ModifyAddressAttribute(Box::new(response))
@@ -1054,6 +1106,7 @@ pub static OPERATIONS: &[&str] = &[
     "AuthorizeSecurityGroupEgress",
     "AuthorizeSecurityGroupIngress",
     "CreateInternetGateway",
+    "CreateKeyPair",
     "CreateManagedPrefixList",
     "CreateNetworkInterface",
     "CreateSecurityGroup",
@@ -1061,6 +1114,7 @@ pub static OPERATIONS: &[&str] = &[
     "CreateTags",
     "CreateVpc",
     "DeleteInternetGateway",
+    "DeleteKeyPair",
     "DeleteManagedPrefixList",
     "DeleteNetworkInterface",
     "DeleteSecurityGroup",
@@ -1077,6 +1131,7 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeInstanceTypes",
     "DescribeInstances",
     "DescribeInternetGateways",
+    "DescribeKeyPairs",
     "DescribeManagedPrefixLists",
     "DescribeNetworkInterfaceAttribute",
     "DescribeNetworkInterfaces",
@@ -1100,6 +1155,7 @@ pub static OPERATIONS: &[&str] = &[
     "GetManagedPrefixListAssociations",
     "GetManagedPrefixListEntries",
     "GetSecurityGroupsForVpc",
+    "ImportKeyPair",
     "ModifyAddressAttribute",
     "ModifyInstanceAttribute",
     "ModifyManagedPrefixList",
@@ -1211,7 +1267,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateIpamPrefixListResolverTarget",
     "CreateIpamResourceDiscovery",
     "CreateIpamScope",
-    "CreateKeyPair",
     "CreateLaunchTemplate",
     "CreateLaunchTemplateVersion",
     "CreateLocalGatewayRoute",
@@ -1299,7 +1354,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteIpamPrefixListResolverTarget",
     "DeleteIpamResourceDiscovery",
     "DeleteIpamScope",
-    "DeleteKeyPair",
     "DeleteLaunchTemplate",
     "DeleteLaunchTemplateVersions",
     "DeleteLocalGatewayRoute",
@@ -1442,7 +1496,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeIpamScopes",
     "DescribeIpams",
     "DescribeIpv6Pools",
-    "DescribeKeyPairs",
     "DescribeLaunchTemplateVersions",
     "DescribeLaunchTemplates",
     "DescribeLocalGatewayRouteTableVirtualInterfaceGroupAssociations",
@@ -1669,7 +1722,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ImportClientVpnClientCertificateRevocationList",
     "ImportImage",
     "ImportInstance",
-    "ImportKeyPair",
     "ImportSnapshot",
     "ImportVolume",
     "ListImagesInRecycleBin",
