@@ -187,7 +187,15 @@ impl<'a> Request<'a> {
                 return Err(Error::UniqueInterfaceForSeveral);
             }
         }
-        let tags = specified_by_type(&input.tags, &["instance", "network-interface"])?;
+        let mut tags = specified_by_type(&input.tags, &["instance", "network-interface"])?;
+        if let Some((id, version)) = input.launch_template {
+            let own = tags.entry("instance").or_default();
+            own.insert("aws:ec2launchtemplate:id".to_owned(), id.to_string());
+            own.insert(
+                "aws:ec2launchtemplate:version".to_owned(),
+                version.to_string(),
+            );
+        }
         Ok(Self {
             input,
             limits,

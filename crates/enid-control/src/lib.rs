@@ -28,6 +28,7 @@ mod instance_state;
 mod internet_gateway;
 mod key_material;
 mod key_pair;
+mod launch_template;
 mod network_interface;
 mod network_interface_address;
 mod network_interface_attribute;
@@ -70,6 +71,11 @@ pub use instance_specification::{InterfaceSpecification, RunInstances};
 pub use instance_state::{InstanceState, StateChange, is_visible, transition_reason};
 pub use internet_gateway::gateway_of;
 pub use key_pair::{CreateKeyPair, ImportKeyPair, KeyPairSelector, key_pair_named};
+pub use launch_template::{
+    CreateLaunchTemplate, CreateLaunchTemplateVersion, DeletedVersions, LaunchParameters,
+    NewVersion, TemplateSelector, VersionKept, VersionSelector, template_selected,
+    template_version,
+};
 pub use network_interface::CreateNetworkInterface;
 pub use network_interface_address::AssignPrivateAddresses;
 pub use network_interface_attribute::ModifyNetworkInterface;

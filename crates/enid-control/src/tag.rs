@@ -9,11 +9,12 @@ use enid_model::address::ElasticIp;
 use enid_model::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use enid_model::id::{
     AllocationId, EgressOnlyInternetGatewayId, EniId, InstanceId, InternetGatewayId, KeyPairId,
-    NatGatewayId, Parsed, PrefixListId, ResourceId, SecurityGroupId, SecurityGroupRuleId, SubnetId,
-    VpcId,
+    LaunchTemplateId, NatGatewayId, Parsed, PrefixListId, ResourceId, SecurityGroupId,
+    SecurityGroupRuleId, SubnetId, VpcId,
 };
 use enid_model::instance::Instance;
 use enid_model::key_pair::KeyPair;
+use enid_model::launch_template::LaunchTemplate;
 use enid_model::nat_gateway::NatGateway;
 use enid_model::network_interface::NetworkInterface;
 use enid_model::prefix_list::PrefixList;
@@ -67,6 +68,8 @@ pub enum Taggable {
     NatGateway(NatGatewayId),
     /// A key pair.
     KeyPair(KeyPairId),
+    /// A launch template.
+    LaunchTemplate(LaunchTemplateId),
     /// A network interface.
     NetworkInterface(EniId),
     /// A managed prefix list.
@@ -102,6 +105,7 @@ impl Taggable {
             Some(InternetGatewayId::PREFIX) => read(text, Self::InternetGateway),
             Some(NatGatewayId::PREFIX) => read(text, Self::NatGateway),
             Some(KeyPairId::PREFIX) => read(text, Self::KeyPair),
+            Some(LaunchTemplateId::PREFIX) => read(text, Self::LaunchTemplate),
             Some(SecurityGroupId::PREFIX) => read(text, Self::SecurityGroup),
             Some(SecurityGroupRuleId::PREFIX) => read(text, Self::SecurityGroupRule),
             Some(SubnetId::PREFIX) => read(text, Self::Subnet),
@@ -120,6 +124,7 @@ impl Taggable {
             Self::InternetGateway(_) => "internet-gateway",
             Self::NatGateway(_) => "natgateway",
             Self::KeyPair(_) => "key-pair",
+            Self::LaunchTemplate(_) => "launch-template",
             Self::NetworkInterface(_) => "network-interface",
             Self::PrefixList(_) => "prefix-list",
             Self::SecurityGroup(_) => "security-group",
@@ -139,6 +144,7 @@ impl std::fmt::Display for Taggable {
             Self::InternetGateway(id) => id.fmt(f),
             Self::NatGateway(id) => id.fmt(f),
             Self::KeyPair(id) => id.fmt(f),
+            Self::LaunchTemplate(id) => id.fmt(f),
             Self::NetworkInterface(id) => id.fmt(f),
             Self::PrefixList(id) => id.fmt(f),
             Self::SecurityGroup(id) => id.fmt(f),
@@ -164,6 +170,7 @@ pub fn tagged_others(region: &RegionState) -> impl Iterator<Item = (Taggable, &T
     let instances = region.instances.iter();
     let internet_gateways = region.internet_gateways.iter();
     let key_pairs = region.key_pairs.iter();
+    let templates = region.launch_templates.iter();
     let nat_gateways = region.nat_gateways.iter();
     let prefix_lists = region.prefix_lists.iter();
     let groups = region.security_groups.iter();
@@ -176,6 +183,7 @@ pub fn tagged_others(region: &RegionState) -> impl Iterator<Item = (Taggable, &T
     instances
         .map(|(id, found)| (Taggable::Instance(*id), &found.tags))
         .chain(key_pairs.map(|(id, found)| (Taggable::KeyPair(*id), &found.tags)))
+        .chain(templates.map(|(id, found)| (Taggable::LaunchTemplate(*id), &found.tags)))
         .chain(prefix_lists.map(|(id, found)| (Taggable::PrefixList(*id), &found.tags)))
         .chain(groups.map(|(id, found)| (Taggable::SecurityGroup(*id), &found.tags)))
         .chain(rules.map(|rule| (Taggable::SecurityGroupRule(rule.id), &rule.tags)))
@@ -203,6 +211,7 @@ pub fn tags_of(region: &RegionState, resource: Taggable) -> Option<&Tags> {
         Taggable::InternetGateway(id) => &region.internet_gateways.get(&id)?.tags,
         Taggable::NatGateway(id) => &region.nat_gateways.get(&id)?.tags,
         Taggable::KeyPair(id) => &region.key_pairs.get(&id)?.tags,
+        Taggable::LaunchTemplate(id) => &region.launch_templates.get(&id)?.tags,
         Taggable::NetworkInterface(id) => &region.network_interfaces.get(&id)?.tags,
         Taggable::PrefixList(id) => &region.prefix_lists.get(&id)?.tags,
         Taggable::SecurityGroup(id) => &region.security_groups.get(&id)?.tags,
@@ -307,7 +316,8 @@ impl Control {
         self.retag(caller, resources, |before| {
             let mut after = before.clone();
             after.extend(checked(tags)?);
-            if after.len() > TAGS_MAX {
+            let own = after.keys().filter(|key| !key.starts_with(RESERVED));
+            if own.count() > TAGS_MAX {
                 return Err(Error::TagLimitExceeded);
             }
             Ok(after)
@@ -327,11 +337,12 @@ impl Control {
         }
         self.retag(caller, resources, |before| {
             let mut after = before.clone();
+            // AWS's own tags do not go with a client's.
             after.retain(|key, value| {
                 let goes = |selector: &TagSelector| {
                     selector.key == *key && selector.value.as_ref().is_none_or(|v| v == value)
                 };
-                !(tags.is_empty() || tags.iter().any(goes))
+                key.starts_with(RESERVED) || !(tags.is_empty() || tags.iter().any(goes))
             });
             Ok(after)
         })
@@ -371,6 +382,7 @@ struct Changes {
     internet_gateways: Versions<InternetGateway>,
     nat_gateways: Versions<NatGateway>,
     key_pairs: Versions<KeyPair>,
+    launch_templates: Versions<LaunchTemplate>,
     network_interfaces: Versions<NetworkInterface>,
     prefix_lists: Versions<PrefixList>,
     security_groups: Versions<SecurityGroup>,
@@ -394,6 +406,7 @@ impl Changes {
             Taggable::InternetGateway(id) => &mut self.internet_gateways.of(draft, id)?.tags,
             Taggable::NatGateway(id) => &mut self.nat_gateways.of(draft, id)?.tags,
             Taggable::KeyPair(id) => &mut self.key_pairs.of(draft, id)?.tags,
+            Taggable::LaunchTemplate(id) => &mut self.launch_templates.of(draft, id)?.tags,
             Taggable::NetworkInterface(id) => &mut self.network_interfaces.of(draft, id)?.tags,
             Taggable::PrefixList(id) => &mut self.prefix_lists.of(draft, id)?.tags,
             Taggable::SecurityGroup(id) => &mut self.security_groups.of(draft, id)?.tags,
@@ -418,6 +431,7 @@ impl Changes {
         self.internet_gateways.write(draft);
         self.nat_gateways.write(draft);
         self.key_pairs.write(draft);
+        self.launch_templates.write(draft);
         self.network_interfaces.write(draft);
         self.prefix_lists.write(draft);
         self.security_groups.write(draft);

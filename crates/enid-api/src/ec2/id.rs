@@ -80,6 +80,7 @@ fn malformed(prefix: &str, text: &str) -> ApiError {
         "igw" => "InvalidInternetGatewayId.Malformed",
         "nat" => "NatGatewayMalformed",
         "key" => "InvalidKeyPair.Malformed",
+        "lt" => "InvalidLaunchTemplateId.Malformed",
         "pl" => "InvalidPrefixListId.Malformed",
         "sg" => "InvalidGroupId.Malformed",
         "sgr" => "InvalidSecurityGroupRuleId.Malformed",

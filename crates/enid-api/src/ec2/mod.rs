@@ -11,6 +11,7 @@ mod instance;
 mod instance_type;
 mod internet_gateway;
 mod key_pair;
+mod launch_template;
 mod network_interface;
 pub mod page;
 mod prefix_list;
@@ -94,6 +95,8 @@ handlers! {
     AuthorizeSecurityGroupIngress => security_group_rule::authorize_ingress,
     CreateInternetGateway => internet_gateway::create_internet_gateway,
     CreateKeyPair => key_pair::create_key_pair,
+    CreateLaunchTemplate => launch_template::create_launch_template,
+    CreateLaunchTemplateVersion => launch_template::create_launch_template_version,
     CreateManagedPrefixList => prefix_list::create_managed_prefix_list,
     CreateNetworkInterface => network_interface::create_network_interface,
     CreateSecurityGroup => security_group::create_security_group,
@@ -102,6 +105,8 @@ handlers! {
     CreateVpc => vpc::create_vpc,
     DeleteInternetGateway => internet_gateway::delete_internet_gateway,
     DeleteKeyPair => key_pair::delete_key_pair,
+    DeleteLaunchTemplate => launch_template::delete_launch_template,
+    DeleteLaunchTemplateVersions => launch_template::delete_launch_template_versions,
     DeleteManagedPrefixList => prefix_list::delete_managed_prefix_list,
     DeleteNetworkInterface => network_interface::delete_network_interface,
     DeleteSecurityGroup => security_group::delete_security_group,
@@ -119,6 +124,8 @@ handlers! {
     DescribeInstances => instance::describe::describe_instances,
     DescribeInternetGateways => internet_gateway::describe_internet_gateways,
     DescribeKeyPairs => key_pair::describe_key_pairs,
+    DescribeLaunchTemplateVersions => launch_template::describe::describe_launch_template_versions,
+    DescribeLaunchTemplates => launch_template::describe::describe_launch_templates,
     DescribeManagedPrefixLists => prefix_list::describe_managed_prefix_lists,
     DescribeNetworkInterfaceAttribute => network_interface::describe::describe_network_interface_attribute,
     DescribeNetworkInterfaces => network_interface::describe::describe_network_interfaces,
@@ -145,6 +152,7 @@ handlers! {
     ModifyAddressAttribute => address::modify_address_attribute,
     ImportKeyPair => key_pair::import_key_pair,
     ModifyInstanceAttribute => instance::attribute::modify_instance_attribute,
+    ModifyLaunchTemplate => launch_template::modify_launch_template,
     ModifyManagedPrefixList => prefix_list::modify_managed_prefix_list,
     ModifyNetworkInterfaceAttribute => network_interface::modify_network_interface_attribute,
     ModifySecurityGroupRules => security_group_rule::modify_security_group_rules,

@@ -31,6 +31,10 @@ pub enum Request {
     CreateInternetGateway(Box<request::CreateInternetGatewayRequest>),
     /// CreateKeyPair.
     CreateKeyPair(Box<request::CreateKeyPairRequest>),
+    /// CreateLaunchTemplate.
+    CreateLaunchTemplate(Box<request::CreateLaunchTemplateRequest>),
+    /// CreateLaunchTemplateVersion.
+    CreateLaunchTemplateVersion(Box<request::CreateLaunchTemplateVersionRequest>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<request::CreateManagedPrefixListRequest>),
     /// CreateNetworkInterface.
@@ -47,6 +51,10 @@ pub enum Request {
     DeleteInternetGateway(Box<request::DeleteInternetGatewayRequest>),
     /// DeleteKeyPair.
     DeleteKeyPair(Box<request::DeleteKeyPairRequest>),
+    /// DeleteLaunchTemplate.
+    DeleteLaunchTemplate(Box<request::DeleteLaunchTemplateRequest>),
+    /// DeleteLaunchTemplateVersions.
+    DeleteLaunchTemplateVersions(Box<request::DeleteLaunchTemplateVersionsRequest>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<request::DeleteManagedPrefixListRequest>),
     /// DeleteNetworkInterface.
@@ -81,6 +89,10 @@ pub enum Request {
     DescribeInternetGateways(Box<request::DescribeInternetGatewaysRequest>),
     /// DescribeKeyPairs.
     DescribeKeyPairs(Box<request::DescribeKeyPairsRequest>),
+    /// DescribeLaunchTemplateVersions.
+    DescribeLaunchTemplateVersions(Box<request::DescribeLaunchTemplateVersionsRequest>),
+    /// DescribeLaunchTemplates.
+    DescribeLaunchTemplates(Box<request::DescribeLaunchTemplatesRequest>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<request::DescribeManagedPrefixListsRequest>),
     /// DescribeNetworkInterfaceAttribute.
@@ -133,6 +145,8 @@ pub enum Request {
     ModifyAddressAttribute(Box<request::ModifyAddressAttributeRequest>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<request::ModifyInstanceAttributeRequest>),
+    /// ModifyLaunchTemplate.
+    ModifyLaunchTemplate(Box<request::ModifyLaunchTemplateRequest>),
     /// ModifyManagedPrefixList.
     ModifyManagedPrefixList(Box<request::ModifyManagedPrefixListRequest>),
     /// ModifyNetworkInterfaceAttribute.
@@ -190,6 +204,8 @@ impl Request {
 "AuthorizeSecurityGroupIngress" => schema::read("AuthorizeSecurityGroupIngress", &request::security_group::AUTHORIZE_SECURITY_GROUP_INGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
 "CreateInternetGateway" => schema::read("CreateInternetGateway", &request::internet_gateway::CREATE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateInternetGateway(Box::new(request))),
 "CreateKeyPair" => schema::read("CreateKeyPair", &request::key_pair::CREATE_KEY_PAIR_MEMBERS, params).map(|request| Self::CreateKeyPair(Box::new(request))),
+"CreateLaunchTemplate" => schema::read("CreateLaunchTemplate", &request::launch_template::CREATE_LAUNCH_TEMPLATE_MEMBERS, params).map(|request| Self::CreateLaunchTemplate(Box::new(request))),
+"CreateLaunchTemplateVersion" => schema::read("CreateLaunchTemplateVersion", &request::launch_template::CREATE_LAUNCH_TEMPLATE_VERSION_MEMBERS, params).map(|request| Self::CreateLaunchTemplateVersion(Box::new(request))),
 "CreateManagedPrefixList" => schema::read("CreateManagedPrefixList", &request::prefix_list::CREATE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::CreateManagedPrefixList(Box::new(request))),
 "CreateNetworkInterface" => schema::read("CreateNetworkInterface", &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::CreateNetworkInterface(Box::new(request))),
 "CreateSecurityGroup" => schema::read("CreateSecurityGroup", &request::security_group::CREATE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::CreateSecurityGroup(Box::new(request))),
@@ -198,6 +214,8 @@ impl Request {
 "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params).map(|request| Self::CreateVpc(Box::new(request))),
 "DeleteInternetGateway" => schema::read("DeleteInternetGateway", &request::internet_gateway::DELETE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteInternetGateway(Box::new(request))),
 "DeleteKeyPair" => schema::read("DeleteKeyPair", &request::key_pair::DELETE_KEY_PAIR_MEMBERS, params).map(|request| Self::DeleteKeyPair(Box::new(request))),
+"DeleteLaunchTemplate" => schema::read("DeleteLaunchTemplate", &request::launch_template::DELETE_LAUNCH_TEMPLATE_MEMBERS, params).map(|request| Self::DeleteLaunchTemplate(Box::new(request))),
+"DeleteLaunchTemplateVersions" => schema::read("DeleteLaunchTemplateVersions", &request::launch_template::DELETE_LAUNCH_TEMPLATE_VERSIONS_MEMBERS, params).map(|request| Self::DeleteLaunchTemplateVersions(Box::new(request))),
 "DeleteManagedPrefixList" => schema::read("DeleteManagedPrefixList", &request::prefix_list::DELETE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::DeleteManagedPrefixList(Box::new(request))),
 "DeleteNetworkInterface" => schema::read("DeleteNetworkInterface", &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DeleteNetworkInterface(Box::new(request))),
 "DeleteSecurityGroup" => schema::read("DeleteSecurityGroup", &request::security_group::DELETE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::DeleteSecurityGroup(Box::new(request))),
@@ -215,6 +233,8 @@ impl Request {
 "DescribeInstances" => schema::read("DescribeInstances", &request::instance::DESCRIBE_INSTANCES_MEMBERS, params).map(|request| Self::DescribeInstances(Box::new(request))),
 "DescribeInternetGateways" => schema::read("DescribeInternetGateways", &request::internet_gateway::DESCRIBE_INTERNET_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeInternetGateways(Box::new(request))),
 "DescribeKeyPairs" => schema::read("DescribeKeyPairs", &request::key_pair::DESCRIBE_KEY_PAIRS_MEMBERS, params).map(|request| Self::DescribeKeyPairs(Box::new(request))),
+"DescribeLaunchTemplateVersions" => schema::read("DescribeLaunchTemplateVersions", &request::launch_template::DESCRIBE_LAUNCH_TEMPLATE_VERSIONS_MEMBERS, params).map(|request| Self::DescribeLaunchTemplateVersions(Box::new(request))),
+"DescribeLaunchTemplates" => schema::read("DescribeLaunchTemplates", &request::launch_template::DESCRIBE_LAUNCH_TEMPLATES_MEMBERS, params).map(|request| Self::DescribeLaunchTemplates(Box::new(request))),
 "DescribeManagedPrefixLists" => schema::read("DescribeManagedPrefixLists", &request::prefix_list::DESCRIBE_MANAGED_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribeManagedPrefixLists(Box::new(request))),
 "DescribeNetworkInterfaceAttribute" => schema::read("DescribeNetworkInterfaceAttribute", &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaceAttribute(Box::new(request))),
 "DescribeNetworkInterfaces" => schema::read("DescribeNetworkInterfaces", &request::network_interface::DESCRIBE_NETWORK_INTERFACES_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaces(Box::new(request))),
@@ -241,6 +261,7 @@ impl Request {
 "ImportKeyPair" => schema::read("ImportKeyPair", &request::key_pair::IMPORT_KEY_PAIR_MEMBERS, params).map(|request| Self::ImportKeyPair(Box::new(request))),
 "ModifyAddressAttribute" => schema::read("ModifyAddressAttribute", &request::address::MODIFY_ADDRESS_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyAddressAttribute(Box::new(request))),
 "ModifyInstanceAttribute" => schema::read("ModifyInstanceAttribute", &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyInstanceAttribute(Box::new(request))),
+"ModifyLaunchTemplate" => schema::read("ModifyLaunchTemplate", &request::launch_template::MODIFY_LAUNCH_TEMPLATE_MEMBERS, params).map(|request| Self::ModifyLaunchTemplate(Box::new(request))),
 "ModifyManagedPrefixList" => schema::read("ModifyManagedPrefixList", &request::prefix_list::MODIFY_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::ModifyManagedPrefixList(Box::new(request))),
 "ModifyNetworkInterfaceAttribute" => schema::read("ModifyNetworkInterfaceAttribute", &request::network_interface::MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyNetworkInterfaceAttribute(Box::new(request))),
 "ModifySecurityGroupRules" => schema::read("ModifySecurityGroupRules", &request::security_group::MODIFY_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::ModifySecurityGroupRules(Box::new(request))),
@@ -279,6 +300,8 @@ other => Err(ApiError::invalid_action(other)), }
             Self::AuthorizeSecurityGroupIngress(_) => "AuthorizeSecurityGroupIngress",
             Self::CreateInternetGateway(_) => "CreateInternetGateway",
             Self::CreateKeyPair(_) => "CreateKeyPair",
+            Self::CreateLaunchTemplate(_) => "CreateLaunchTemplate",
+            Self::CreateLaunchTemplateVersion(_) => "CreateLaunchTemplateVersion",
             Self::CreateManagedPrefixList(_) => "CreateManagedPrefixList",
             Self::CreateNetworkInterface(_) => "CreateNetworkInterface",
             Self::CreateSecurityGroup(_) => "CreateSecurityGroup",
@@ -287,6 +310,8 @@ other => Err(ApiError::invalid_action(other)), }
             Self::CreateVpc(_) => "CreateVpc",
             Self::DeleteInternetGateway(_) => "DeleteInternetGateway",
             Self::DeleteKeyPair(_) => "DeleteKeyPair",
+            Self::DeleteLaunchTemplate(_) => "DeleteLaunchTemplate",
+            Self::DeleteLaunchTemplateVersions(_) => "DeleteLaunchTemplateVersions",
             Self::DeleteManagedPrefixList(_) => "DeleteManagedPrefixList",
             Self::DeleteNetworkInterface(_) => "DeleteNetworkInterface",
             Self::DeleteSecurityGroup(_) => "DeleteSecurityGroup",
@@ -304,6 +329,8 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeInstances(_) => "DescribeInstances",
             Self::DescribeInternetGateways(_) => "DescribeInternetGateways",
             Self::DescribeKeyPairs(_) => "DescribeKeyPairs",
+            Self::DescribeLaunchTemplateVersions(_) => "DescribeLaunchTemplateVersions",
+            Self::DescribeLaunchTemplates(_) => "DescribeLaunchTemplates",
             Self::DescribeManagedPrefixLists(_) => "DescribeManagedPrefixLists",
             Self::DescribeNetworkInterfaceAttribute(_) => "DescribeNetworkInterfaceAttribute",
             Self::DescribeNetworkInterfaces(_) => "DescribeNetworkInterfaces",
@@ -330,6 +357,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::ImportKeyPair(_) => "ImportKeyPair",
             Self::ModifyAddressAttribute(_) => "ModifyAddressAttribute",
             Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
+            Self::ModifyLaunchTemplate(_) => "ModifyLaunchTemplate",
             Self::ModifyManagedPrefixList(_) => "ModifyManagedPrefixList",
             Self::ModifyNetworkInterfaceAttribute(_) => "ModifyNetworkInterfaceAttribute",
             Self::ModifySecurityGroupRules(_) => "ModifySecurityGroupRules",
@@ -380,6 +408,10 @@ pub enum Response {
     CreateInternetGateway(Box<response::CreateInternetGatewayResponse>),
     /// CreateKeyPair.
     CreateKeyPair(Box<response::CreateKeyPairResponse>),
+    /// CreateLaunchTemplate.
+    CreateLaunchTemplate(Box<response::CreateLaunchTemplateResponse>),
+    /// CreateLaunchTemplateVersion.
+    CreateLaunchTemplateVersion(Box<response::CreateLaunchTemplateVersionResponse>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<response::CreateManagedPrefixListResponse>),
     /// CreateNetworkInterface.
@@ -396,6 +428,10 @@ pub enum Response {
     DeleteInternetGateway(Box<response::DeleteInternetGatewayResponse>),
     /// DeleteKeyPair.
     DeleteKeyPair(Box<response::DeleteKeyPairResponse>),
+    /// DeleteLaunchTemplate.
+    DeleteLaunchTemplate(Box<response::DeleteLaunchTemplateResponse>),
+    /// DeleteLaunchTemplateVersions.
+    DeleteLaunchTemplateVersions(Box<response::DeleteLaunchTemplateVersionsResponse>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<response::DeleteManagedPrefixListResponse>),
     /// DeleteNetworkInterface.
@@ -430,6 +466,10 @@ pub enum Response {
     DescribeInternetGateways(Box<response::DescribeInternetGatewaysResponse>),
     /// DescribeKeyPairs.
     DescribeKeyPairs(Box<response::DescribeKeyPairsResponse>),
+    /// DescribeLaunchTemplateVersions.
+    DescribeLaunchTemplateVersions(Box<response::DescribeLaunchTemplateVersionsResponse>),
+    /// DescribeLaunchTemplates.
+    DescribeLaunchTemplates(Box<response::DescribeLaunchTemplatesResponse>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<response::DescribeManagedPrefixListsResponse>),
     /// DescribeNetworkInterfaceAttribute.
@@ -484,6 +524,8 @@ pub enum Response {
     ModifyAddressAttribute(Box<response::ModifyAddressAttributeResponse>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<response::ModifyInstanceAttributeResponse>),
+    /// ModifyLaunchTemplate.
+    ModifyLaunchTemplate(Box<response::ModifyLaunchTemplateResponse>),
     /// ModifyManagedPrefixList.
     ModifyManagedPrefixList(Box<response::ModifyManagedPrefixListResponse>),
     /// ModifyNetworkInterfaceAttribute.
@@ -541,6 +583,8 @@ impl ToXml for Response {
             Self::AuthorizeSecurityGroupIngress(response) => response.to_xml(xml),
             Self::CreateInternetGateway(response) => response.to_xml(xml),
             Self::CreateKeyPair(response) => response.to_xml(xml),
+            Self::CreateLaunchTemplate(response) => response.to_xml(xml),
+            Self::CreateLaunchTemplateVersion(response) => response.to_xml(xml),
             Self::CreateManagedPrefixList(response) => response.to_xml(xml),
             Self::CreateNetworkInterface(response) => response.to_xml(xml),
             Self::CreateSecurityGroup(response) => response.to_xml(xml),
@@ -549,6 +593,8 @@ impl ToXml for Response {
             Self::CreateVpc(response) => response.to_xml(xml),
             Self::DeleteInternetGateway(response) => response.to_xml(xml),
             Self::DeleteKeyPair(response) => response.to_xml(xml),
+            Self::DeleteLaunchTemplate(response) => response.to_xml(xml),
+            Self::DeleteLaunchTemplateVersions(response) => response.to_xml(xml),
             Self::DeleteManagedPrefixList(response) => response.to_xml(xml),
             Self::DeleteNetworkInterface(response) => response.to_xml(xml),
             Self::DeleteSecurityGroup(response) => response.to_xml(xml),
@@ -566,6 +612,8 @@ impl ToXml for Response {
             Self::DescribeInstances(response) => response.to_xml(xml),
             Self::DescribeInternetGateways(response) => response.to_xml(xml),
             Self::DescribeKeyPairs(response) => response.to_xml(xml),
+            Self::DescribeLaunchTemplateVersions(response) => response.to_xml(xml),
+            Self::DescribeLaunchTemplates(response) => response.to_xml(xml),
             Self::DescribeManagedPrefixLists(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaces(response) => response.to_xml(xml),
@@ -592,6 +640,7 @@ impl ToXml for Response {
             Self::ImportKeyPair(response) => response.to_xml(xml),
             Self::ModifyAddressAttribute(response) => response.to_xml(xml),
             Self::ModifyInstanceAttribute(response) => response.to_xml(xml),
+            Self::ModifyLaunchTemplate(response) => response.to_xml(xml),
             Self::ModifyManagedPrefixList(response) => response.to_xml(xml),
             Self::ModifyNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::ModifySecurityGroupRules(response) => response.to_xml(xml),
@@ -675,6 +724,18 @@ impl From<response::CreateKeyPairResponse> for Response {
     }
 }
 
+impl From<response::CreateLaunchTemplateResponse> for Response {
+    fn from(response: response::CreateLaunchTemplateResponse) -> Self {
+        Self::CreateLaunchTemplate(Box::new(response))
+    }
+}
+
+impl From<response::CreateLaunchTemplateVersionResponse> for Response {
+    fn from(response: response::CreateLaunchTemplateVersionResponse) -> Self {
+        Self::CreateLaunchTemplateVersion(Box::new(response))
+    }
+}
+
 impl From<response::CreateManagedPrefixListResponse> for Response {
     fn from(response: response::CreateManagedPrefixListResponse) -> Self {
         Self::CreateManagedPrefixList(Box::new(response))
@@ -720,6 +781,18 @@ impl From<response::DeleteInternetGatewayResponse> for Response {
 impl From<response::DeleteKeyPairResponse> for Response {
     fn from(response: response::DeleteKeyPairResponse) -> Self {
         Self::DeleteKeyPair(Box::new(response))
+    }
+}
+
+impl From<response::DeleteLaunchTemplateResponse> for Response {
+    fn from(response: response::DeleteLaunchTemplateResponse) -> Self {
+        Self::DeleteLaunchTemplate(Box::new(response))
+    }
+}
+
+impl From<response::DeleteLaunchTemplateVersionsResponse> for Response {
+    fn from(response: response::DeleteLaunchTemplateVersionsResponse) -> Self {
+        Self::DeleteLaunchTemplateVersions(Box::new(response))
     }
 }
 
@@ -822,6 +895,18 @@ impl From<response::DescribeInternetGatewaysResponse> for Response {
 impl From<response::DescribeKeyPairsResponse> for Response {
     fn from(response: response::DescribeKeyPairsResponse) -> Self {
         Self::DescribeKeyPairs(Box::new(response))
+    }
+}
+
+impl From<response::DescribeLaunchTemplateVersionsResponse> for Response {
+    fn from(response: response::DescribeLaunchTemplateVersionsResponse) -> Self {
+        Self::DescribeLaunchTemplateVersions(Box::new(response))
+    }
+}
+
+impl From<response::DescribeLaunchTemplatesResponse> for Response {
+    fn from(response: response::DescribeLaunchTemplatesResponse) -> Self {
+        Self::DescribeLaunchTemplates(Box::new(response))
     }
 }
 
@@ -981,6 +1066,12 @@ impl From<response::ModifyInstanceAttributeResponse> for Response {
     }
 }
 
+impl From<response::ModifyLaunchTemplateResponse> for Response {
+    fn from(response: response::ModifyLaunchTemplateResponse) -> Self {
+        Self::ModifyLaunchTemplate(Box::new(response))
+    }
+}
+
 impl From<response::ModifyManagedPrefixListResponse> for Response {
     fn from(response: response::ModifyManagedPrefixListResponse) -> Self {
         Self::ModifyManagedPrefixList(Box::new(response))
@@ -1107,6 +1198,8 @@ pub static OPERATIONS: &[&str] = &[
     "AuthorizeSecurityGroupIngress",
     "CreateInternetGateway",
     "CreateKeyPair",
+    "CreateLaunchTemplate",
+    "CreateLaunchTemplateVersion",
     "CreateManagedPrefixList",
     "CreateNetworkInterface",
     "CreateSecurityGroup",
@@ -1115,6 +1208,8 @@ pub static OPERATIONS: &[&str] = &[
     "CreateVpc",
     "DeleteInternetGateway",
     "DeleteKeyPair",
+    "DeleteLaunchTemplate",
+    "DeleteLaunchTemplateVersions",
     "DeleteManagedPrefixList",
     "DeleteNetworkInterface",
     "DeleteSecurityGroup",
@@ -1132,6 +1227,8 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeInstances",
     "DescribeInternetGateways",
     "DescribeKeyPairs",
+    "DescribeLaunchTemplateVersions",
+    "DescribeLaunchTemplates",
     "DescribeManagedPrefixLists",
     "DescribeNetworkInterfaceAttribute",
     "DescribeNetworkInterfaces",
@@ -1158,6 +1255,7 @@ pub static OPERATIONS: &[&str] = &[
     "ImportKeyPair",
     "ModifyAddressAttribute",
     "ModifyInstanceAttribute",
+    "ModifyLaunchTemplate",
     "ModifyManagedPrefixList",
     "ModifyNetworkInterfaceAttribute",
     "ModifySecurityGroupRules",
@@ -1267,8 +1365,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateIpamPrefixListResolverTarget",
     "CreateIpamResourceDiscovery",
     "CreateIpamScope",
-    "CreateLaunchTemplate",
-    "CreateLaunchTemplateVersion",
     "CreateLocalGatewayRoute",
     "CreateLocalGatewayRouteTable",
     "CreateLocalGatewayRouteTableVirtualInterfaceGroupAssociation",
@@ -1354,8 +1450,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteIpamPrefixListResolverTarget",
     "DeleteIpamResourceDiscovery",
     "DeleteIpamScope",
-    "DeleteLaunchTemplate",
-    "DeleteLaunchTemplateVersions",
     "DeleteLocalGatewayRoute",
     "DeleteLocalGatewayRouteTable",
     "DeleteLocalGatewayRouteTableVirtualInterfaceGroupAssociation",
@@ -1496,8 +1590,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeIpamScopes",
     "DescribeIpams",
     "DescribeIpv6Pools",
-    "DescribeLaunchTemplateVersions",
-    "DescribeLaunchTemplates",
     "DescribeLocalGatewayRouteTableVirtualInterfaceGroupAssociations",
     "DescribeLocalGatewayRouteTableVpcAssociations",
     "DescribeLocalGatewayRouteTables",
@@ -1760,7 +1852,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifyIpamResourceCidr",
     "ModifyIpamResourceDiscovery",
     "ModifyIpamScope",
-    "ModifyLaunchTemplate",
     "ModifyLocalGatewayRoute",
     "ModifyManagedResourceVisibility",
     "ModifyPrivateDnsNameOptions",
