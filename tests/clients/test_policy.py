@@ -85,6 +85,18 @@ def test_each_resource_of_a_request_counts(holder, papers):
         client.create_network_interface(SubnetId=one, Groups=[group])
 
 
+def test_a_refusal_names_the_resource_that_aws_names(holder, papers):
+    vpc, subnet = papers.network()
+    client = holder(statement("ec2:Describe*"))
+    with denied(client, "ec2:RunInstances", arn("instance")):
+        client.run_instances(ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1,
+                             SubnetId=subnet)
+    with denied(client, "ec2:CreateSecurityGroup", arn("security-group")):
+        client.create_security_group(GroupName="a", Description="b", VpcId=vpc)
+    with denied(client, "ec2:CreateSubnet", arn("vpc", vpc)):
+        client.create_subnet(VpcId=vpc, CidrBlock="10.0.9.0/24")
+
+
 def test_dry_run_is_authorised_first(holder):
     client = holder(statement("ec2:CreateVpc"))
     with refused("DryRunOperation", status=412):

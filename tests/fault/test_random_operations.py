@@ -25,6 +25,7 @@ WORKERS = 8
 KILLS = 5
 SUBNETS = 4
 ZONE = "us-east-1a"
+CONFIG = "[quotas]\naddresses = 1000\n"
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 
 
@@ -133,12 +134,15 @@ class Worker(threading.Thread):
         self.enis = {}
         self.instances = {}
         self.attached = set()
+        # Allocation to public address.
+        self.elastic = {}
 
     def run(self):
         operations = [self.create, self.create, self.create, self.create_named, self.delete,
                       self.delete, self.assign, self.unassign, self.launch, self.terminate,
                       self.attach, self.detach, self.tag, self.group, self.ungroup, self.carry,
-                      self.allow, self.subnet, self.unsubnet]
+                      self.allow, self.subnet, self.unsubnet, self.allocate, self.associate,
+                      self.disassociate, self.free]
         try:
             while self.world.take():
                 operation = self.random.choice(operations)
@@ -297,6 +301,34 @@ class Worker(threading.Thread):
         self.world.subnets.pop(subnet, None)
 
 
+    def allocate(self):
+        if len(self.elastic) > 10:
+            raise Refused("enough")
+        text = self.wire.call("AllocateAddress", Domain="vpc")
+        allocation = ids(text, "eipalloc")[0]
+        self.elastic[allocation] = re.search("<publicIp>(.*?)</publicIp>", text)[1]
+        self.ledger.hold("public", allocation, [self.elastic[allocation]])
+
+    def associate(self):
+        self.wire.call("AssociateAddress", AllocationId=self.pick(self.elastic),
+                       NetworkInterfaceId=self.pick(self.enis), AllowReassociation="true")
+
+    def disassociate(self):
+        text = self.wire.call("DescribeAddresses", AllocationId_1=self.pick(self.elastic))
+        self.wire.call("DisassociateAddress", AssociationId=self.pick(ids(text, "eipassoc")))
+
+    def free(self):
+        allocation = self.pick(self.elastic)
+        address = self.elastic.pop(allocation)
+        self.ledger.release("public", [address])
+        try:
+            self.wire.call("ReleaseAddress", AllocationId=allocation)
+        except Refused:
+            self.elastic[allocation] = address
+            self.ledger.hold("public", allocation, [address])
+            raise
+
+
 class World:
     """What all workers share."""
 
@@ -308,6 +340,8 @@ class World:
         self.up.set()
         wire = Wire(daemon)
         self.vpc = ids(wire.call("CreateVpc", CidrBlock="10.0.0.0/16"), "vpc")[0]
+        gateway = ids(wire.call("CreateInternetGateway"), "igw")[0]
+        wire.call("AttachInternetGateway", InternetGatewayId=gateway, VpcId=self.vpc)
         self.groups, self.instances, self.subnets = [], [], {}
         for number in range(SUBNETS):
             block = ipaddress.ip_network(f"10.0.{number}.0/25")
@@ -337,7 +371,7 @@ class World:
 def test_ten_thousand_random_operations_and_kills(start_daemon):
     began = time.monotonic()
     print(f"ENID_SEED={SEED}")
-    world = World(start_daemon("none"))
+    world = World(start_daemon("none", config=CONFIG))
     ledger = world.ledger
     workers = [Worker(number, world) for number in range(WORKERS)]
     for worker in workers:
@@ -373,7 +407,7 @@ def test_ten_thousand_random_operations_and_kills(start_daemon):
         for eni in seen.values() for own in eni["PrivateIpAddresses"])
     assert max(held.values()) == 1
     for (subnet, address), eni in ledger.holders.items():
-        if eni in ledger.present:
+        if eni in ledger.present and subnet != "public":
             own = [each["PrivateIpAddress"] for each in seen[eni]["PrivateIpAddresses"]]
             assert address in own, f"{address} of {eni} in {subnet} was lost"
     for subnet in world.daemon.client().describe_subnets(Filters=filters)["Subnets"]:

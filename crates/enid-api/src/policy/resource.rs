@@ -198,10 +198,14 @@ impl<'a> Asked<'a> {
         {
             return everything;
         }
-        let mut targets = self.named();
         let made = CREATES.iter().find(|(name, _)| *name == self.operation);
         let made = made.map(|(_, kinds)| *kinds).unwrap_or_default();
-        targets.extend(made.iter().map(|kind| Target::any(kind)));
+        let mut targets: Vec<Target> = made.iter().map(|kind| Target::any(kind)).collect();
+        // A refusal names the first that is not allowed: AWS what is made, but for CreateSubnet.
+        match self.operation {
+            "CreateSubnet" => targets.splice(..0, self.named()).for_each(drop),
+            _ => targets.extend(self.named()),
+        }
         if self.operation == "RunInstances" {
             self.complete_launch(&mut targets);
         }
