@@ -32,7 +32,7 @@ PARTS = ("packets", "launch", "enforced", "survival", "api", "scale", "resets")
 
 
 class Plan:
-    """How long everything takes: about fifteen minutes, or four with --quick.
+    """How long everything takes: about twelve minutes, or three with --quick.
 
     Many short slices rather than few long ones: what a noisy machine does in between then falls on
     both sides of a ratio.
@@ -54,7 +54,7 @@ class Plan:
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="about four minutes, coarser")
+    parser.add_argument("--quick", action="store_true", help="about three minutes, coarser")
     parser.add_argument("--json", metavar="FILE", help="write every sample and figure there too")
     parser.add_argument(
         "--only", action="append", choices=PARTS, help="measure this part only; may be repeated"

@@ -26,6 +26,10 @@ PAGE = 1_000
 # The rate is taken over the last part as well, when the region is as large as it gets.
 LAST = 10
 CREATE_MAX_S = 900
+# About what moto creates.
+MOTO_PER_SECOND = 200
+# moto knows these filters.
+MOTO_IS_ASKED = ("by id", "by group-id", "by private-ip-address", "by subnet-id", "by tag:Name")
 
 CONFIGURATION = """
 [quotas]
@@ -121,6 +125,8 @@ class Region:
     def fill_small(self, count):
         numbers = range(count, count + INTERFACES_IN_SMALL)
         create(self.endpoint, [self.make(n, self.small_subnet) for n in numbers])
+
+    def launch(self):
         self.ec2.run_instances(
             ImageId=daemon.IMAGE,
             InstanceType=daemon.INSTANCE_TYPE,
@@ -164,7 +170,7 @@ def questions(region, interfaces):
         "network-interface-id": [one["NetworkInterfaceId"] for one in sample],
         "mac-address": [one["MacAddress"] for one in sample],
         "private-ip-address": [one["PrivateIpAddress"] for one in sample],
-        "private-dns-name": [one["PrivateDnsName"] for one in sample],
+        "private-dns-name": [one["PrivateDnsName"] for one in sample if "PrivateDnsName" in one],
         "group-id": group_of,
         "subnet-id": [region.small_subnet],
         "vpc-id": [region.small_vpc],
@@ -199,6 +205,7 @@ def enid_figures(count, seconds, starts, say):
         region = Region(enid.endpoint, count)
         first, last = region.fill(count, say)
         region.fill_small(count)
+        region.launch()
         used_kib = daemon.resident_kib(enid.child.pid)
         interfaces, tokens = walk(region.ec2)
         asked = questions(region, interfaces)
@@ -236,9 +243,11 @@ def moto_figures(seconds, say):
     api.install_moto()
     with api.moto() as (endpoint, pid, _):
         empty_kib = daemon.resident_kib(pid)
-        region = Region(endpoint, SHARED_BY)
+        # So many groups that each has about as many interfaces as those of a large region.
+        region = Region(endpoint, int(seconds * MOTO_PER_SECOND))
         signed = [region.request(number) for number in range(int(seconds * 1_000))]
         made = create(endpoint, signed, seconds)
+        region.fill_small(len(signed))
         interfaces = region.ec2.describe_network_interfaces()["NetworkInterfaces"]
         say(f"  moto made {len(interfaces):,}")
         used_kib = daemon.resident_kib(pid)
@@ -251,7 +260,3 @@ def moto_figures(seconds, say):
         "asked": seen,
         "bytes_each": (used_kib - empty_kib) * 1024 / len(interfaces),
     }
-
-
-# moto knows these filters.
-MOTO_IS_ASKED = ("by id", "by group-id", "by private-ip-address", "by subnet-id", "by tag:Name")

@@ -21,6 +21,9 @@ def crowd(papers):
         for third in (0, 1):
             subnet = papers.subnet(vpc, f"{block.split('0.0/')[0]}{third}.0/24")
             places.append((subnet, [papers.group(vpc, f"web-{third}"), papers.group(vpc, f"db-{third}")]))
+    # First, as their addresses are named and those of the others are not.
+    for subnet, groups in places[:2]:
+        papers.instance(subnet, groups[0])
     for number in range(INTERFACES):
         subnet, groups = draw.choice(places)
         tags = {"Name": f"eni-{number % 5}", "Team": draw.choice(["red", "blue"])}
@@ -35,8 +38,6 @@ def crowd(papers):
         if number % 4 == 0:
             papers.ec2.modify_network_interface_attribute(
                 NetworkInterfaceId=made["NetworkInterfaceId"], SourceDestCheck={"Value": False})
-    for subnet, groups in places[:2]:
-        papers.instance(subnet, groups[0])
     return papers.ec2.describe_network_interfaces()["NetworkInterfaces"]
 
 

@@ -192,6 +192,10 @@ class Lab:
 
     def _close_gateways(self, of_vpcs):
         """Deletes what stands between the VPCs and the internet."""
+        available = {"Name": "state", "Values": ["available"]}
+        gateways = self.ec2.describe_nat_gateways(Filters=[*of_vpcs, available])["NatGateways"]
+        for gateway in gateways:
+            self.ec2.delete_nat_gateway(NatGatewayId=gateway["NatGatewayId"])
         mine = {"Name": "allocation-id", "Values": self._addresses}
         addresses = self.ec2.describe_addresses(Filters=[mine])["Addresses"] if self._addresses else []
         for address in addresses:

@@ -2,25 +2,26 @@
 //! the pipeline's own stages, on ordinary memory.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use enid_model::id::{EniId, InstanceId, SecurityGroupRuleId};
+use enid_model::id::{EniId, InstanceId, NatGatewayId, NetworkAclId, SecurityGroupRuleId};
 use enid_model::key::Scope;
 use enid_model::network_interface::NetworkInterface;
 use enid_model::state::{RegionState, State};
 use enid_pipeline::bytes::Addr;
-use enid_pipeline::explain::{Probe, Story, explain as tell};
+use enid_pipeline::explain::{EdgeStory, Probe, RouteStory, Story, explain as tell};
 use enid_pipeline::memory::Memory;
-use enid_pipeline::{Pass, Reason, table};
-use enid_plan::Planner;
+use enid_pipeline::table::Route;
+use enid_pipeline::{LAST_ENTRY, Pass, Reason, table};
+use enid_plan::{Planner, PublicPools};
 use serde::Serialize;
 
 /// One end of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// An address: of an interface in the same VPC, or of nobody.
-    Address(Ipv4Addr),
+    /// An address: of an interface of the VPC or of its peer, a public one, or one outside.
+    Address(IpAddr),
     /// An interface, at its primary address.
     Eni(EniId),
     /// An instance, at its primary interface.
@@ -69,22 +70,30 @@ pub struct Party {
     /// Its instance.
     pub instance: Option<String>,
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
+    /// The address that the other end sees, if that is another one.
+    pub seen_as: Option<IpAddr>,
 }
 
 /// What one stage says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Hop {
-    /// Which stage: `source-check`, `egress-gate`, `route` or `ingress-gate`.
+    /// Which stage: `source-check`, `egress-gate`, `route`, `nat-gateway`, `acl-egress`, `acl-ingress` or
+    /// `ingress-gate`.
     pub stage: &'static str,
-    /// The interface whose stage it is.
+    /// The interface whose stage it is, if it is one's.
     pub eni: Option<String>,
     /// `allow` or `deny`.
     pub verdict: &'static str,
-    /// The id of the rule that decided.
+    /// What decided: the id of the security group rule, the number of the network ACL's entry, the
+    /// destination of the route.
     pub rule: Option<String>,
     /// The group that has the rule.
     pub group: Option<String>,
+    /// The network ACL, the route table or the NAT gateway.
+    pub resource: Option<String>,
+    /// What kind of target the route has.
+    pub target: Option<&'static str>,
     /// Why it is denied.
     pub reason: Option<&'static str>,
 }
@@ -101,7 +110,10 @@ pub enum Unanswerable {
     /// The interface is attached to no running instance.
     #[error("{0} is not attached to a running instance: no packet leaves it")]
     NotAttached(EniId),
-    /// The two ends are in different VPCs.
+    /// The sender has no address of the receiver's family.
+    #[error("{0} has no IPv6 address")]
+    NoIpv6Address(EniId),
+    /// The two ends are in different VPCs that are not peers.
     #[error("{from} and {to} are in different VPCs: no packet goes from one to the other")]
     DifferentVpcs {
         /// The sender.
@@ -114,8 +126,12 @@ pub enum Unanswerable {
 /// The source port of the connection that is asked about; security groups do not look at it.
 const SOURCE_PORT: u16 = 49_152;
 
-/// Answers a question about a state.
-pub fn explain(state: &Arc<State>, question: &Question) -> Result<Explanation, Unanswerable> {
+/// Answers a question about a state. The pools are those of the public addresses that lead here.
+pub fn explain(
+    state: &Arc<State>,
+    pools: &PublicPools,
+    question: &Question,
+) -> Result<Explanation, Unanswerable> {
     let (scope, from) = match question.from {
         End::Address(_) => return Err(Unanswerable::AmbiguousSender),
         End::Eni(id) => eni(state, id)?,
@@ -125,12 +141,19 @@ pub fn explain(state: &Arc<State>, question: &Question) -> Result<Explanation, U
     let region = state.region(&scope).map_or(&nothing, Arc::as_ref);
     let (address, to) = match question.to {
         End::Address(address) => (address, None),
-        End::Eni(id) => same_vpc(&from, eni(state, id)?.1)?,
-        End::Instance(id) => same_vpc(&from, primary_eni(state, id)?.1)?,
+        End::Eni(id) => reachable(region, &from, eni(state, id)?.1)?,
+        End::Instance(id) => reachable(region, &from, primary_eni(state, id)?.1)?,
+    };
+    let source = match address {
+        IpAddr::V4(_) => IpAddr::V4(from.primary_address()),
+        IpAddr::V6(_) => {
+            let own = from.ipv6_addresses.first();
+            IpAddr::V6(*own.ok_or(Unanswerable::NoIpv6Address(from.id))?)
+        }
     };
 
     // Every device counts as present: whether it is, the kernel's tables say, not the plan.
-    let mut planner = Planner::default();
+    let mut planner = Planner::default().with_outside(pools);
     planner.advance(Arc::clone(state));
     if planner.device(from.id).is_none() {
         return Err(Unanswerable::NotAttached(from.id));
@@ -139,12 +162,13 @@ pub fn explain(state: &Arc<State>, question: &Question) -> Result<Explanation, U
     for (eni, ifindex) in numbered {
         planner.bind(eni, Some(ifindex));
     }
-    let memory = Memory::new(planner.tables());
+    let mut memory = Memory::new(planner.tables());
+    memory.outside.ifindex = u32::MAX;
     let story = tell(
         &memory,
         &Probe {
             source_eni: from.id.0,
-            source: Addr::from(from.primary_address()),
+            source: Addr::from(source),
             target: Addr::from(address),
             protocol: question.protocol,
             source_port: SOURCE_PORT,
@@ -164,11 +188,17 @@ pub fn explain(state: &Arc<State>, question: &Question) -> Result<Explanation, U
         },
         reason: story.verdict.err().map(Reason::label),
         words: story.verdict.err().map(Reason::words),
-        from: party(Some(&from), from.primary_address()),
-        to: party(receiver.as_deref(), address),
+        from: party(Some(&from), source, &story.source),
+        to: party(receiver.as_deref(), address, &story.target),
         protocol: question.protocol,
         port: question.port,
-        hops: hops(region, &from, receiver.as_deref(), &story),
+        hops: hops(
+            region,
+            &from,
+            receiver.as_deref(),
+            Addr::from(address),
+            &story,
+        ),
     })
 }
 
@@ -176,63 +206,145 @@ fn hops(
     region: &RegionState,
     from: &NetworkInterface,
     to: Option<&NetworkInterface>,
+    target: Addr,
     story: &Story,
 ) -> Vec<Hop> {
     let plain = |stage, outcome: Result<(), Reason>| Hop {
         stage,
-        eni: Some(from.id.to_string()),
+        eni: None,
         verdict: verdict(outcome.is_ok()),
         rule: None,
         group: None,
+        resource: None,
+        target: None,
         reason: outcome.err().map(Reason::label),
     };
     let gate = |stage, eni: Option<EniId>, outcome: Result<Pass, Reason>| {
         let rule = outcome.ok().map(|pass| SecurityGroupRuleId(pass.rule));
         let group = rule.and_then(|rule| region.group_of_rule(rule));
         Hop {
-            stage,
             eni: eni.map(|eni| eni.to_string()),
-            verdict: verdict(outcome.is_ok()),
             rule: rule.map(|rule| rule.to_string()),
             group: group.map(|group| group.id.to_string()),
-            reason: outcome.err().map(Reason::label),
+            ..plain(stage, outcome.map(|_| ()))
         }
     };
+    let edge = |edge: &EdgeStory| {
+        let stage = match edge.direction {
+            table::Direction::Egress => "acl-egress",
+            table::Direction::Ingress => "acl-ingress",
+        };
+        Hop {
+            rule: edge.entry.map(|entry| match entry {
+                LAST_ENTRY => "*".to_owned(),
+                number => number.to_string(),
+            }),
+            resource: Some(NetworkAclId(edge.acl).to_string()),
+            ..plain(stage, edge.outcome)
+        }
+    };
+    let own = Some(from.id.to_string());
     let mut hops = vec![
-        plain("source-check", story.spoof_guard),
+        Hop {
+            eni: own.clone(),
+            ..plain("source-check", story.spoof_guard)
+        },
         gate("egress-gate", Some(from.id), story.egress),
-        plain("route", story.way.map(|_| ())),
     ];
+    // The first edge is that of the sender's own subnet, before its route.
+    let leaves = story.edges.first();
+    let leaves = leaves.filter(|edge| edge.direction == table::Direction::Egress);
+    let rest = &story.edges[usize::from(leaves.is_some())..];
+    hops.extend(leaves.map(edge));
+    let way = story.way.map(|_| ());
+    hops.push(Hop {
+        eni: own,
+        rule: story.route.map(|route| destination(route, target)),
+        resource: story.route.and_then(|_| route_table(region, from)),
+        target: story.route.map(|route| kind(route.kind)),
+        ..plain("route", way)
+    });
+    if story.via != 0 {
+        hops.push(Hop {
+            resource: Some(NatGatewayId(story.via).to_string()),
+            ..plain("nat-gateway", Ok(()))
+        });
+    }
+    hops.extend(rest.iter().map(edge));
     if let Some(ingress) = story.ingress {
         hops.push(gate("ingress-gate", to.map(|to| to.id), ingress));
     }
     hops
 }
 
+/// The destination of a route that was taken to an address.
+fn destination(route: RouteStory, target: Addr) -> String {
+    let length = if target.is_v4() {
+        route.prefix_len.saturating_sub(96)
+    } else {
+        route.prefix_len
+    };
+    format!("{}/{length}", target.masked(route.prefix_len.min(128)))
+}
+
+/// The route table of an interface's subnet.
+fn route_table(region: &RegionState, eni: &NetworkInterface) -> Option<String> {
+    let subnet = region.subnets.get(&eni.subnet)?;
+    let table = match subnet.route_table {
+        Some(own) => own.table,
+        None => region.vpcs.get(&eni.vpc)?.main_route_table,
+    };
+    Some(table.to_string())
+}
+
+/// The word for what a route leads to.
+fn kind(kind: u32) -> &'static str {
+    match kind {
+        Route::LOCAL => "local",
+        Route::BLACKHOLE => "blackhole",
+        Route::ENI => "network-interface",
+        Route::INTERNET_GATEWAY => "internet-gateway",
+        Route::NAT_GATEWAY => "nat-gateway",
+        Route::PEERING => "vpc-peering-connection",
+        Route::EGRESS_ONLY => "egress-only-internet-gateway",
+        _ => "none",
+    }
+}
+
 fn verdict(passes: bool) -> &'static str {
     if passes { "allow" } else { "deny" }
 }
 
-fn party(eni: Option<&NetworkInterface>, address: Ipv4Addr) -> Party {
+fn party(eni: Option<&NetworkInterface>, address: IpAddr, arrived: &Addr) -> Party {
     let attachment = eni.and_then(|eni| eni.attachment.as_ref());
+    let arrived = IpAddr::from(*arrived);
     Party {
         eni: eni.map(|eni| eni.id.to_string()),
         instance: attachment.map(|attachment| attachment.instance.to_string()),
         address,
+        seen_as: (arrived != address).then_some(arrived),
     }
 }
 
-fn same_vpc(
+/// The private address of an interface that the sender may reach by it: in its VPC or a peer.
+fn reachable(
+    region: &RegionState,
     from: &NetworkInterface,
     to: Arc<NetworkInterface>,
-) -> Result<(Ipv4Addr, Option<Arc<NetworkInterface>>), Unanswerable> {
-    if from.vpc != to.vpc {
+) -> Result<(IpAddr, Option<Arc<NetworkInterface>>), Unanswerable> {
+    let is_peer = || {
+        region.vpc_peering_connections.values().any(|peering| {
+            let sides = [peering.requester.vpc, peering.accepter.vpc];
+            sides.contains(&from.vpc) && sides.contains(&to.vpc)
+        })
+    };
+    if from.vpc != to.vpc && !is_peer() {
         return Err(Unanswerable::DifferentVpcs {
             from: from.id,
             to: to.id,
         });
     }
-    Ok((to.primary_address(), Some(to)))
+    Ok((IpAddr::V4(to.primary_address()), Some(to)))
 }
 
 fn eni(state: &State, id: EniId) -> Result<(Scope, Arc<NetworkInterface>), Unanswerable> {
@@ -256,14 +368,14 @@ fn primary_eni(
 
 /// The text names no end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no instance id, network interface id or IPv4 address")]
+#[error("\"{0}\" is no instance id, network interface id or address")]
 pub struct NotAnEnd(String);
 
 impl std::str::FromStr for End {
     type Err = NotAnEnd;
 
     fn from_str(text: &str) -> Result<Self, NotAnEnd> {
-        if let Ok(IpAddr::V4(address)) = text.parse() {
+        if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));
         }
         if let Ok(eni) = text.parse() {
@@ -289,19 +401,26 @@ pub fn protocol_number(text: &str) -> Option<u8> {
 mod tests {
     use super::*;
 
+    fn pools() -> PublicPools {
+        PublicPools {
+            ipv4: "198.18.0.0/15".parse().expect("a block"),
+            ipv6: "2001:db8::/32".parse().expect("a block"),
+        }
+    }
+
     #[test]
     fn an_end_is_an_interface_an_instance_or_an_address() {
         let end = |text: &str| text.parse::<End>().ok();
         assert_eq!(
             end("10.0.0.1"),
-            Some(End::Address(Ipv4Addr::new(10, 0, 0, 1)))
+            Some(End::Address(IpAddr::from([10, 0, 0, 1])))
         );
         assert_eq!(end("eni-0000000000000000a"), Some(End::Eni(EniId(10))));
         assert_eq!(
             end("i-0000000000000000a"),
             Some(End::Instance(InstanceId(10)))
         );
-        for text in ["", "eni-1", "vpc-0000000000000000a", "10.0.0", "::1"] {
+        for text in ["", "eni-1", "vpc-0000000000000000a", "10.0.0"] {
             assert_eq!(end(text), None, "{text}");
         }
     }
@@ -310,15 +429,30 @@ mod tests {
     fn what_does_not_exist_is_named() {
         let question = Question {
             from: End::Eni(EniId(10)),
-            to: End::Address(Ipv4Addr::LOCALHOST),
+            to: End::Address(IpAddr::from([127, 0, 0, 1])),
             protocol: 6,
             port: 80,
         };
-        let answer = explain(&Arc::default(), &question);
+        let answer = explain(&Arc::default(), &pools(), &question);
         let name = "eni-0000000000000000a".to_owned();
         assert_eq!(answer, Err(Unanswerable::NotFound(name)));
-        let from = End::Address(Ipv4Addr::LOCALHOST);
-        let answer = explain(&Arc::default(), &Question { from, ..question });
+        let from = End::Address(IpAddr::from([127, 0, 0, 1]));
+        let answer = explain(&Arc::default(), &pools(), &Question { from, ..question });
         assert_eq!(answer, Err(Unanswerable::AmbiguousSender));
+    }
+
+    #[test]
+    fn the_destination_of_a_route_is_told_in_its_own_family() {
+        let told = |addr: &str, prefix_len| {
+            let addr: IpAddr = addr.parse().expect("an address");
+            let route = RouteStory {
+                kind: Route::LOCAL,
+                prefix_len,
+            };
+            destination(route, Addr::from(addr))
+        };
+        assert_eq!(told("10.0.1.7", 96 + 16), "10.0.0.0/16");
+        assert_eq!(told("8.8.8.8", 96), "0.0.0.0/0");
+        assert_eq!(told("2001:db8::7", 32), "2001:db8::/32");
     }
 }

@@ -45,7 +45,7 @@ impl Control {
         self.transact(caller, |draft| {
             let eni = draft.require::<NetworkInterface>(input.eni)?;
             let instance = crate::instance::require_visible(draft, input.instance)?;
-            if eni.attachment.is_some() || eni.requester_id.is_some() {
+            if eni.is_in_use() {
                 return Err(Error::InterfaceInUse { id: eni.id });
             }
             if instance.desired == DesiredState::Terminated {

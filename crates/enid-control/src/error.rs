@@ -273,6 +273,9 @@ errors! {
     /// Networking of the instance beside its interfaces.
     InstanceLevelNetwork { what: &'static str } => "InvalidParameterCombination",
         "Network interfaces and an instance-level {what} may not be specified on the same request";
+    /// Private addresses of a NAT gateway for some Elastic IPs and not for others.
+    NatGatewayAddressesUnpaired => "InvalidParameterCombination",
+        "The number of private IP addresses must be that of the allocation IDs";
     /// What only the other type of NAT gateway has.
     NatGatewayType { what: &'static str, has: &'static str } => "InvalidParameterCombination",
         "{what} may not be specified for a {has} NAT gateway";

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use enid_model::id::InstanceId;
 use enid_model::key::Kind;
 use enid_model::record::{Record, Token};
 use enid_model::state::{RegionState, Stored};
@@ -12,11 +13,14 @@ use enid_model::time::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::draft::Resource;
+use crate::instance_state::is_visible;
 use crate::{Caller, Control, Draft, Error};
 
 /// How long a token is remembered. AWS promises hours; a day covers every retry.
 pub(crate) const KEPT_MS: i64 = 24 * 60 * 60 * 1000;
 const BYTES_MAX: usize = 64;
+/// Records that one transaction of a sweep removes: nobody shall wait long behind it.
+const SWEPT_AT_ONCE: usize = 1_000;
 
 impl Draft<'_> {
     /// What an earlier call with this client token made, if there was one.
@@ -89,22 +93,47 @@ impl Draft<'_> {
 
 impl Control {
     /// Removes what is kept for a time only, when that time is over: client tokens after a day,
-    /// terminated instances after an hour, dead peering connections after two. To be called now and
-    /// then for every region.
+    /// terminated instances and deleted NAT gateways after an hour, dead peering connections after
+    /// two. To be called now and then for every region.
     pub async fn sweep(&self, caller: &Caller) -> Result<(), Error> {
-        self.transact(caller, |draft| {
-            let region = std::sync::Arc::clone(&draft.region);
-            for (name, token) in &region.tokens {
-                if !is_kept(token, draft.now) {
-                    draft.release(Kind::Token, name.clone(), token.revision);
+        let (region, now) = (self.read(caller).await?, self.now());
+        let tokens = region.tokens.iter();
+        let tokens = tokens.filter(|(_, token)| !is_kept(token, now));
+        let tokens: Vec<_> = tokens.map(|(name, _)| name.clone()).collect();
+        for names in tokens.chunks(SWEPT_AT_ONCE) {
+            self.transact(caller, |draft| {
+                let region = std::sync::Arc::clone(&draft.region);
+                for name in names {
+                    let known = region.tokens.get(name);
+                    if let Some(token) = known.filter(|token| !is_kept(token, draft.now)) {
+                        draft.release(Kind::Token, name.clone(), token.revision);
+                    }
                 }
-            }
-            for instance in region.instances.values() {
-                if !crate::instance_state::is_visible(instance, draft.now) {
+                Ok(())
+            })
+            .await?;
+        }
+        let instances = region.instances.values();
+        let instances = instances.filter(|instance| !is_visible(instance, now));
+        let instances: Vec<InstanceId> = instances.map(|instance| instance.id).collect();
+        for ids in instances.chunks(SWEPT_AT_ONCE) {
+            self.transact(caller, |draft| {
+                let region = std::sync::Arc::clone(&draft.region);
+                let known = ids.iter().filter_map(|id| region.instances.get(id));
+                for instance in known.filter(|instance| !is_visible(instance, now)) {
                     draft.delete(instance);
                 }
-            }
+                Ok(())
+            })
+            .await?;
+        }
+        self.transact(caller, |draft| {
             crate::vpc_peering_connection::sweep(draft);
+            for gateway in region.nat_gateways.values() {
+                if !crate::nat_gateway_is_visible(gateway, draft.now) {
+                    draft.delete(gateway);
+                }
+            }
             Ok(())
         })
         .await

@@ -285,7 +285,7 @@ impl<'a> Request<'a> {
         id: EniId,
     ) -> Result<Stored<NetworkInterface>, Error> {
         let eni = draft.require::<NetworkInterface>(id)?;
-        if eni.attachment.is_some() || eni.requester_id.is_some() {
+        if eni.is_in_use() {
             return Err(Error::InterfaceInUseAtLaunch { id });
         }
         if eni.addresses.len() > self.limits.addresses() {

@@ -24,7 +24,8 @@ pub struct NetworkInterface {
     pub mac: Mac,
     /// Free text.
     pub description: String,
-    /// Its security groups, at least one, each once, in the order given.
+    /// Its security groups, each once, in the order given: at least one, unless it is a NAT
+    /// gateway's, which has none.
     pub groups: Vec<SecurityGroupId>,
     /// Its private addresses, each once; the first is the primary one, for life.
     pub addresses: Vec<Ipv4Addr>,
@@ -63,6 +64,12 @@ pub struct NetworkInterface {
 }
 
 impl NetworkInterface {
+    /// Whether it is attached: to an instance, or for life to what it was made for.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.attachment.is_some() || self.interface_type != InterfaceType::Interface
+    }
+
     /// The primary private address.
     #[must_use]
     pub fn primary_address(&self) -> Ipv4Addr {

@@ -96,6 +96,9 @@ pub struct Scratch {
     is_related: bool,
     /// Whether the packet passes as an error about a live flow, whatever the gates say.
     is_passed: bool,
+    /// Whether it passes as an answer that the receiver knows by a flow of its own, whose entries stay as
+    /// they are.
+    is_answer: bool,
 }
 
 /// What has become of a packet so far.
@@ -146,6 +149,7 @@ impl Scratch {
             is_quoting: false,
             is_related: false,
             is_passed: false,
+            is_answer: false,
         }
     }
 }
@@ -406,6 +410,7 @@ fn admit<T: Tables, F: Frame>(
     if scratch.is_passed {
         related::count(tables, scratch);
     } else {
+        scratch.is_answer = false;
         scratch.ingress = match scratch.carried.ingress() {
             Some(pass) => pass,
             None if scratch.journey.is_to_outside => Pass::OUTSIDE,
@@ -417,7 +422,7 @@ fn admit<T: Tables, F: Frame>(
         nat::find_answer(scratch);
         if scratch.carried.is_something() {
             act::renew(tables, scratch)?;
-        } else {
+        } else if !scratch.is_answer {
             act::open(tables, scratch)?;
         }
     }

@@ -7,7 +7,9 @@ use std::fs;
 use std::path::Path;
 
 use enid_pipeline::bytes::{Addr, Mac};
-use enid_pipeline::packet_builder::{Cut, PacketBuilder, Transport, arp_request};
+use enid_pipeline::packet_builder::{
+    Cut, PacketBuilder, Transport, arp_request, neighbour_solicitation,
+};
 
 /// The router of the subnet with this third octet.
 const fn router(octet: u8) -> Mac {
@@ -74,6 +76,64 @@ impl Input {
     fn sent(self, from: Eni, packet: &PacketBuilder) -> Self {
         self.raw(from.0, &packet.frame())
     }
+}
+
+/// Beyond VPC 2: who is outside, and the public addresses of E and of the NAT gateway.
+const X: [u8; 4] = [192, 0, 2, 9];
+const X_BY_NAT: [u8; 4] = [203, 0, 113, 9];
+const E_PUBLIC: [u8; 4] = [198, 18, 0, 10];
+const NAT_PUBLIC: [u8; 4] = [198, 18, 0, 50];
+/// The device number that stands for the outside.
+const OUTSIDE: u8 = 128;
+
+/// A frame from outside.
+fn from_x(source: [u8; 4], target: [u8; 4], transport: Transport) -> Vec<u8> {
+    let packet = PacketBuilder::new(Addr::v4(source), Addr::v4(target), transport);
+    let (far, near) = (Mac([2, 0xee, 0, 0, 0, 1]), Mac([2, 0xee, 0, 0, 0, 2]));
+    packet.macs(far, near).frame()
+}
+
+fn beyond() -> Vec<(&'static str, Input)> {
+    let asks = to(E, X, udp(40_000, 53));
+    let seen = PacketBuilder::new(Addr::v4(E_PUBLIC), Addr::v4(X), udp(40_000, 53));
+    let error = from_x(X, E_PUBLIC, Transport::unreachable(&seen));
+    let by_nat = |transport| to(F, X_BY_NAT, transport);
+    let sender = v6(A, B, udp(1, 2)).source;
+    let neighbour = v6(A, B, udp(1, 2)).target;
+    vec![
+        (
+            "public-address",
+            Input::default()
+                .sent(E, &asks)
+                .raw(OUTSIDE, &from_x(X, E_PUBLIC, udp(53, 40_000)))
+                .raw(OUTSIDE, &error)
+                .raw(OUTSIDE, &from_x(X, E_PUBLIC, tcp(9, 80, SYN)))
+                .sent(E, &to(E, X, tcp(80, 9, SYN | ACK))),
+        ),
+        (
+            "hairpin",
+            Input::default()
+                .sent(F, &to(F, E_PUBLIC, udp(1, 2)))
+                .sent(E, &to(E, E_PUBLIC, udp(1, 2)))
+                .sent(E, &to(E, E_PUBLIC, udp(5, 5))),
+        ),
+        (
+            "nat",
+            Input::default()
+                .sent(F, &by_nat(tcp(40_000, 80, SYN)))
+                .sent(F, &by_nat(tcp(40_000, 80, ACK)))
+                .sent(F, &by_nat(Transport::echo(9)))
+                .sent(F, &by_nat(tcp(40_000, 25, SYN)))
+                .sent(F, &by_nat(Transport::Other(47)))
+                .raw(OUTSIDE, &from_x(X_BY_NAT, NAT_PUBLIC, tcp(80, 40_000, ACK))),
+        ),
+        (
+            "neighbour",
+            Input::default()
+                .sent(A, &neighbour_solicitation(A.2, sender, neighbour))
+                .sent(A, &neighbour_solicitation(A.2, Addr::UNSPECIFIED, sender)),
+        ),
+    ]
 }
 
 /// One frame, with some of its bytes overwritten.
@@ -294,7 +354,7 @@ fn nasty() -> Vec<(&'static str, Input)> {
 fn main() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/packet");
     fs::create_dir_all(&directory).expect("the directory can be made");
-    for (name, input) in conversations().into_iter().chain(nasty()) {
+    for (name, input) in conversations().into_iter().chain(beyond()).chain(nasty()) {
         fs::write(directory.join(name), input.0).expect("the file can be written");
     }
 }

@@ -4,18 +4,23 @@
 //!  VPC 1   10.0.0.0/24 fd00::/64   ENI a .10 (web)   ENI b .11 (base)   ENI d .13 (web, no device)
 //!          10.0.1.0/24             ENI c .10 (base, no source/destination check)
 //!  VPC 2   10.0.0.0/24             ENI e .10 (open)  ENI f .11 (open)
+//!          10.0.2.0/24             NAT gateway .5 = 198.18.0.50
 //! ```
+//!
+//! VPC 2 has an internet gateway: e is 198.18.0.10, f has no public address, and what goes to 203.0.113.0/24
+//! goes by the NAT gateway, whose subnet lets no TCP to port 25 in.
 //!
 //! Everybody may send anything. `base` lets `web` in to UDP 53 and everybody to TCP 22; `web` lets
 //! everybody in to TCP 80 and to echo; `open` lets everything in, untracked.
 
 use enid_pipeline::bytes::{Addr, Mac};
 use enid_pipeline::table::{
-    Direction, Endpoint, EndpointKey, EniRecord, GATE_OPEN, GROUPS_MAX, PolicyRecord, Route,
-    RouteKey, SubnetRecord, TABLE_BITS, protocol, trie_id,
+    Direction, Endpoint, EndpointKey, EniRecord, GATE_OPEN, GROUPS_MAX, NatRecord, Outside,
+    PolicyRecord, Pool, PoolKey, PublicOf, PublicRecord, Route, RouteKey, SubnetRecord, TABLE_BITS,
+    protocol, trie_id,
 };
 use enid_pipeline::table_set::TableSet;
-use enid_plan::gate::{self, RulePeer, RuleSpec};
+use enid_plan::gate::{self, AclEntry, RulePeer, RuleSpec};
 use ipnet::IpNet;
 
 /// The first host-side device; those of the other interfaces follow.
@@ -46,7 +51,103 @@ pub(crate) fn tables() -> TableSet {
     for group in [WEB, BASE, OPEN] {
         add_policy(&mut tables, group);
     }
+    add_beyond(&mut tables);
     tables
+}
+
+/// The device that leads outside, which tables do not have.
+pub(crate) const OUTSIDE: Outside = Outside {
+    ifindex: 99,
+    far_mac: Mac([2, 0xee, 0, 0, 0, 1]),
+    near_mac: Mac([2, 0xee, 0, 0, 0, 2]),
+};
+
+/// What lies beyond VPC 2.
+fn add_beyond(tables: &mut TableSet) {
+    const NAT_SUBNET: u64 = 0x201;
+    add_subnet(tables, 2, NAT_SUBNET, 2);
+    // Unwrap: both are CIDR blocks.
+    let everybody = RulePeer::Cidr("0.0.0.0/0".parse().expect("a CIDR block"));
+    let entry = |allows, id, protocol, from, to| AclEntry {
+        allows,
+        rule: RuleSpec {
+            id,
+            peer: everybody,
+            protocol,
+            from,
+            to,
+        },
+    };
+    let entries = [
+        entry(false, 10, Some(protocol::TCP), 25, 25),
+        entry(true, 100, None, 0, u16::MAX),
+    ];
+    let acl = gate::compile_acl(0x600, Direction::Ingress, &entries, false);
+    if let Some(subnet) = tables.subnets.get_mut(&NAT_SUBNET) {
+        subnet.acl_ingress = acl.id;
+        subnet.route_table = NAT_SUBNET;
+    }
+    acl.insert_into(tables);
+    for (table, length, network, kind, target) in [
+        (2, 0, [0; 4], Route::INTERNET_GATEWAY, 1),
+        (2, 24, [203, 0, 113, 0], Route::NAT_GATEWAY, 0x500),
+        (NAT_SUBNET, 16, [10, 0, 0, 0], Route::LOCAL, 0),
+        (NAT_SUBNET, 0, [0; 4], Route::INTERNET_GATEWAY, 1),
+    ] {
+        let prefix_len = 96 + length;
+        let key = RouteKey {
+            prefix_len: TABLE_BITS + prefix_len,
+            table: trie_id(table),
+            addr: Addr::v4(network),
+        };
+        let route = Route {
+            target,
+            kind,
+            prefix_len,
+        };
+        tables.routes.insert(key, route);
+    }
+    let (private, public) = ([10, 0, 2, 5], [198, 18, 0, 50]);
+    let nat = NatRecord {
+        vpc: 2,
+        subnet: NAT_SUBNET,
+        eni: 0x501,
+        flags: NatRecord::PUBLIC,
+        count: 1,
+        private: [private; 8],
+        public: [public; 8],
+    };
+    tables.nats.insert(0x500, nat);
+    let interface = EniRecord {
+        subnet: NAT_SUBNET,
+        ifindex: 0,
+        flags: EniRecord::NAT_GATEWAY,
+        group_count: 0,
+        ..tables.enis[&0x404]
+    };
+    tables.enis.insert(0x501, interface);
+    let private = Addr::v4(private);
+    let key = EndpointKey {
+        vpc: 2,
+        addr: private,
+    };
+    tables.endpoints.insert(key, Endpoint { eni: 0x501 });
+    for (eni, private, public) in [
+        (0x501, private, public),
+        (0x404, Addr::v4([10, 0, 0, 10]), [198, 18, 0, 10]),
+    ] {
+        let addr = Addr::v4(public);
+        let vpc = 2;
+        let record = PublicRecord { vpc, eni, private };
+        tables.publics.insert(addr, record);
+        let key = EndpointKey { vpc, addr: private };
+        tables.public_of.insert(key, PublicOf { addr });
+    }
+    let key = PoolKey {
+        prefix_len: 96 + 15,
+        addr: Addr::v4([198, 18, 0, 0]),
+    };
+    tables.pools.insert(key, Pool::default());
 }
 
 fn add_subnet(tables: &mut TableSet, vpc: u64, subnet: u64, octet: u8) {

@@ -1,6 +1,6 @@
 //! Any frames through the pipeline, held against an independent reader of packets.
 //!
-//! The input is a list of frames: number of the device, pause, length (two bytes), and the frame. The
+//! The input is a list of frames: number of the device (128 and above is the outside), pause, length (two bytes), and the frame. The
 //! pause is a power of two of nanoseconds, so that flows also end.
 
 use enid_pipeline::bytes::{Addr, Be16, Mac};
@@ -9,7 +9,7 @@ use enid_pipeline::flow::FlowKey;
 use enid_pipeline::frame::Bytes;
 use enid_pipeline::memory::Memory;
 use enid_pipeline::table::{EndpointKey, EniRecord, protocol};
-use enid_pipeline::{Reason, Scratch, Tables as _, Verdict, egress};
+use enid_pipeline::{Reason, Scratch, Tables as _, Verdict, egress, outside};
 use etherparse::{Ipv6ExtensionSlice, LinkSlice, NetSlice, SlicedPacket, TransportSlice};
 
 use crate::network::{self, FIRST_DEVICE};
@@ -26,7 +26,8 @@ pub fn packet(data: &[u8]) {
 
 /// The same, and what became of each frame.
 pub fn verdicts(data: &[u8]) -> Vec<Verdict> {
-    let memory = Memory::new(network::tables());
+    let mut memory = Memory::new(network::tables());
+    memory.outside = network::OUTSIDE;
     let mut verdicts = Vec::new();
     let mut now_ns = 1_000_000_000;
     let mut scratch = Scratch::new();
@@ -38,29 +39,37 @@ pub fn verdicts(data: &[u8]) -> Vec<Verdict> {
         let (before, behind) = body.split_at(length);
         rest = behind;
         now_ns += 1 << (pause % 40);
-        let ifindex = FIRST_DEVICE + u32::from(device % 8);
+        let is_from_outside = *device >= 128;
+        let ifindex = if is_from_outside {
+            network::OUTSIDE.ifindex
+        } else {
+            FIRST_DEVICE + u32::from(device % 8)
+        };
         let mut frame = before.to_vec();
         let had_flow = Seen::read(before).map(|seen| memory.flow(&seen.key(ifindex)).is_some());
-        let verdict = egress(
-            &memory,
-            &mut Bytes::new(&mut frame),
-            ifindex,
-            now_ns,
-            &mut scratch,
-        );
+        let judge = if is_from_outside { outside } else { egress };
+        let bytes = &mut Bytes::new(&mut frame);
+        let verdict = judge(&memory, bytes, ifindex, now_ns, &mut scratch);
         assert_eq!(frame.len(), before.len(), "the frame has another length");
         match verdict {
+            Verdict::Forward { .. } | Verdict::Outside { .. }
+                if frame[12..] != before[12..] || is_from_outside =>
+            {
+                check_translated(before, &frame);
+            }
+            Verdict::Outside { .. } => panic!("a private address is outside"),
             Verdict::Forward { ifindex: target } => {
-                assert_eq!(frame[12..], before[12..], "more than MAC addresses differ");
                 let had_flow = had_flow.unwrap_or(false);
                 check_forward(&memory, ifindex, target, &frame, had_flow);
             }
+            Verdict::Reply if frame[12..14] == [0x86, 0xdd] => check_advertisement(before, &frame),
             Verdict::Reply => check_reply(before, &frame),
             Verdict::Drop(reason) => {
                 assert_eq!(frame, before, "a frame that was dropped was changed");
-                check_drop(&memory, ifindex, before, reason);
+                if !is_from_outside {
+                    check_drop(&memory, ifindex, before, reason);
+                }
             }
-            Verdict::Outside { .. } => panic!("the network has no outside"),
             Verdict::Punt => panic!("nothing is left to the agent yet"),
         }
         verdicts.push(verdict);
@@ -231,6 +240,70 @@ fn check_drop(memory: &Memory, ifindex: u32, frame: &[u8], reason: Reason) {
         assert!(!is_open(memory, &key), "{reason:?} {seen:?}");
         assert!(memory.drops().contains_key(&key), "{seen:?}");
     }
+}
+
+/// NAT changes addresses and ports of IPv4 and nothing else, and what was sound stays sound.
+fn check_translated(before: &[u8], after: &[u8]) {
+    assert_eq!(before[12..14], [8, 0], "only IPv4 is translated");
+    assert_eq!(before[14..24], after[14..24]);
+    let header = usize::from(before[14] & 0x0f) * 4;
+    let total = usize::from(u16::from_be_bytes([before[16], before[17]]));
+    let (transport, end) = (14 + header, 14 + total);
+    assert_eq!(before[34..transport], after[34..transport], "options");
+    assert_eq!(before[end..], after[end..], "what Ethernet pads");
+    let is_sound = |frame: &[u8]| sum(&[&frame[14..transport]]) == u16::MAX;
+    assert!(
+        !is_sound(before) || is_sound(after),
+        "the header's checksum"
+    );
+    let is_cut = u16::from_be_bytes([before[20], before[21]]) & 0x3fff != 0;
+    let number = before[23];
+    if is_cut || !matches!(number, protocol::ICMP | protocol::TCP | protocol::UDP) {
+        return;
+    }
+    let is_sound = |frame: &[u8]| {
+        let body = &frame[transport..end];
+        let length = u16::try_from(body.len()).unwrap_or(0).to_be_bytes();
+        let pseudo: &[&[u8]] = &[&frame[26..34], &[0, number], &length, body];
+        match number {
+            protocol::ICMP => sum(&[body]) == u16::MAX,
+            protocol::UDP if body[6..8] == [0, 0] => true,
+            _ => sum(pseudo) == u16::MAX,
+        }
+    };
+    assert!(
+        !is_sound(before) || is_sound(after),
+        "the transport checksum"
+    );
+}
+
+/// The sum of 16-bit words, as RFC 1071 folds it.
+fn sum(parts: &[&[u8]]) -> u16 {
+    let mut sum: u64 = 0;
+    for part in parts {
+        for pair in part.chunks(2) {
+            let low = pair.get(1).copied().unwrap_or(0);
+            sum += u64::from(u16::from_be_bytes([pair[0], low]));
+        }
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    u16::try_from(sum).unwrap_or(0)
+}
+
+/// A neighbour advertisement to who asked, with a right checksum.
+fn check_advertisement(asked: &[u8], answer: &[u8]) {
+    assert_eq!(first_mac(answer), asked[6..12]);
+    // To who asked, from the address that was asked for, about that address.
+    assert_eq!(answer[38..54], asked[22..38]);
+    assert_eq!(answer[22..38], asked[62..78]);
+    assert_eq!(answer[62..78], asked[62..78]);
+    assert_eq!(answer[54..56], [136, 0]);
+    let length = usize::from(u16::from_be_bytes([answer[18], answer[19]]));
+    let body = &answer[54..54 + length];
+    let parts: &[&[u8]] = &[&answer[22..54], &answer[18..20], &[0, 58], body];
+    assert_eq!(sum(parts), u16::MAX);
 }
 
 /// An ARP answer to who asked.

@@ -284,7 +284,13 @@ impl Reading {
             End::Eni(eni) if !(tracked.1 && other == Some(eni.id)) => {
                 let peer = sender.eni().filter(|_| is_own && trip.is_member);
                 match gate(region, eni, Direction::Ingress, &trip.tuple, peer) {
-                    Err(_) if self.is_asked_for(&case, eni, &trip.tuple) => true,
+                    Err(_) if self.is_asked_for(&case, eni, &trip.tuple) => {
+                        if known.is_none() {
+                            // It answers a connection that stays as it is.
+                            return Ok(frame(packet, &trip, None));
+                        }
+                        true
+                    }
                     judged => judged?,
                 }
             }

@@ -1,6 +1,6 @@
 //! The ids that clients write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use enid_control::Error;
 use enid_model::id::{Parsed, ResourceId};
@@ -35,6 +35,7 @@ pub(super) fn find<'a, I: ResourceId, T>(
 ) -> Result<BTreeMap<I, &'a Stored<T>>, ApiError> {
     let mut found = BTreeMap::new();
     let mut absent: Vec<&str> = Vec::new();
+    let mut told = BTreeSet::new();
     for text in texts {
         let id = match I::parse(text) {
             Ok(Parsed::Native(id)) => Some(id),
@@ -45,8 +46,8 @@ pub(super) fn find<'a, I: ResourceId, T>(
             Some((id, resource)) => {
                 found.insert(id, resource);
             }
-            None if absent.contains(&text.as_str()) => {}
-            None => absent.push(text),
+            None if told.insert(text.as_str()) => absent.push(text),
+            None => {}
         }
     }
     if absent.is_empty() {

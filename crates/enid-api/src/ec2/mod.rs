@@ -5,12 +5,14 @@ mod account;
 mod address;
 mod candidates;
 mod dhcp_options;
+mod egress_only_internet_gateway;
 pub mod filter;
 mod id;
 mod image;
 mod instance;
 mod instance_type;
 mod internet_gateway;
+mod nat_gateway;
 mod network_acl;
 mod network_acl_entry;
 mod network_interface;
@@ -92,8 +94,10 @@ handlers! {
     AcceptVpcPeeringConnection => vpc_peering_connection::accept_vpc_peering_connection,
     AllocateAddress => address::allocate_address,
     AssignPrivateIpAddresses => network_interface::assign_private_ip_addresses,
+    AssignPrivateNatGatewayAddress => nat_gateway::assign_private_nat_gateway_address,
     AssociateAddress => address::associate_address,
     AssociateDhcpOptions => dhcp_options::associate_dhcp_options,
+    AssociateNatGatewayAddress => nat_gateway::associate_nat_gateway_address,
     AssociateRouteTable => route_table::associate_route_table,
     AssociateSecurityGroupVpc => security_group_vpc_association::associate_security_group_vpc,
     AttachInternetGateway => internet_gateway::attach_internet_gateway,
@@ -101,8 +105,10 @@ handlers! {
     AuthorizeSecurityGroupEgress => security_group_rule::authorize_egress,
     AuthorizeSecurityGroupIngress => security_group_rule::authorize_ingress,
     CreateDhcpOptions => dhcp_options::create_dhcp_options,
+    CreateEgressOnlyInternetGateway => egress_only_internet_gateway::create_egress_only_internet_gateway,
     CreateInternetGateway => internet_gateway::create_internet_gateway,
     CreateManagedPrefixList => prefix_list::create_managed_prefix_list,
+    CreateNatGateway => nat_gateway::create_nat_gateway,
     CreateNetworkAcl => network_acl::create_network_acl,
     CreateNetworkAclEntry => network_acl_entry::create_network_acl_entry,
     CreateNetworkInterface => network_interface::create_network_interface,
@@ -114,8 +120,10 @@ handlers! {
     CreateVpc => vpc::create_vpc,
     CreateVpcPeeringConnection => vpc_peering_connection::create_vpc_peering_connection,
     DeleteDhcpOptions => dhcp_options::delete_dhcp_options,
+    DeleteEgressOnlyInternetGateway => egress_only_internet_gateway::delete_egress_only_internet_gateway,
     DeleteInternetGateway => internet_gateway::delete_internet_gateway,
     DeleteManagedPrefixList => prefix_list::delete_managed_prefix_list,
+    DeleteNatGateway => nat_gateway::delete_nat_gateway,
     DeleteNetworkAcl => network_acl::delete_network_acl,
     DeleteNetworkAclEntry => network_acl_entry::delete_network_acl_entry,
     DeleteNetworkInterface => network_interface::delete_network_interface,
@@ -131,6 +139,7 @@ handlers! {
     DescribeAddressesAttribute => address::describe::describe_addresses_attribute,
     DescribeAvailabilityZones => region::describe_availability_zones,
     DescribeDhcpOptions => dhcp_options::describe_dhcp_options,
+    DescribeEgressOnlyInternetGateways => egress_only_internet_gateway::describe_egress_only_internet_gateways,
     DescribeImages => image::describe_images,
     DescribeInstanceAttribute => instance::attribute::describe_instance_attribute,
     DescribeInstanceStatus => instance::status::describe_instance_status,
@@ -138,6 +147,7 @@ handlers! {
     DescribeInstances => instance::describe::describe_instances,
     DescribeInternetGateways => internet_gateway::describe_internet_gateways,
     DescribeManagedPrefixLists => prefix_list::describe_managed_prefix_lists,
+    DescribeNatGateways => nat_gateway::describe_nat_gateways,
     DescribeNetworkAcls => network_acl::describe_network_acls,
     DescribeNetworkInterfaceAttribute => network_interface::describe::describe_network_interface_attribute,
     DescribeNetworkInterfaces => network_interface::describe::describe_network_interfaces,
@@ -158,6 +168,7 @@ handlers! {
     DetachInternetGateway => internet_gateway::detach_internet_gateway,
     DetachNetworkInterface => network_interface::detach_network_interface,
     DisassociateAddress => address::disassociate_address,
+    DisassociateNatGatewayAddress => nat_gateway::disassociate_nat_gateway_address,
     DisassociateRouteTable => route_table::disassociate_route_table,
     DisassociateSecurityGroupVpc => security_group_vpc_association::disassociate_security_group_vpc,
     GetConsoleOutput => instance::console::get_console_output,
@@ -189,6 +200,7 @@ handlers! {
     StopInstances => instance::stop_instances,
     TerminateInstances => instance::terminate_instances,
     UnassignPrivateIpAddresses => network_interface::unassign_private_ip_addresses,
+    UnassignPrivateNatGatewayAddress => nat_gateway::unassign_private_nat_gateway_address,
     UpdateSecurityGroupRuleDescriptionsEgress => security_group_rule::update_descriptions_egress,
     UpdateSecurityGroupRuleDescriptionsIngress => security_group_rule::update_descriptions_ingress,
 }

@@ -3,9 +3,10 @@
 mod association;
 pub(super) mod candidates;
 pub(super) mod describe;
+mod service;
 
 use enid_control::{
-    AssignPrivateAddresses, AttachNetworkInterface, CreateNetworkInterface, ListedAddress,
+    AssignPrivateAddresses, AttachNetworkInterface, CreateNetworkInterface, Error, ListedAddress,
     ModifyNetworkInterface, WantedAddresses, parse_address,
 };
 use enid_model::id::EniId;
@@ -97,6 +98,9 @@ pub(super) async fn detach_network_interface(
     context: &Context,
     request: DetachNetworkInterfaceRequest,
 ) -> Result<DetachNetworkInterfaceResponse, ApiError> {
+    if service::eni_of(&request.attachment_id).is_some() {
+        return Err(Error::ServiceAttachment.into());
+    }
     let attachment = id::parse(&request.attachment_id)?;
     let caller = context.caller();
     ec2.control

@@ -35,7 +35,7 @@ pub enum Term<'a> {
 impl Term<'_> {
     /// Calls with every term of an interface.
     fn each(eni: &NetworkInterface, mut tell: impl FnMut(Term<'_>)) {
-        if eni.attachment.is_some() {
+        if eni.is_in_use() {
             tell(Term::Attached);
         }
         // Most have none: that is nothing to look an interface up by.

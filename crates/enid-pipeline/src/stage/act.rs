@@ -261,7 +261,10 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
         return Ok(());
     }
     if let Some(opposite) = tables.flow(&scratch.answer) {
-        tables.set(&opposite.flags, swapped(tracked));
+        // One that goes another way is the concern of who it goes to.
+        if leads_back(&scratch.answer, &opposite, &scratch.key) {
+            tables.set(&opposite.flags, swapped(tracked));
+        }
         return Ok(());
     }
     // The destination moved to another ENI, or the opposite was lost: made again, to be judged when
@@ -352,6 +355,7 @@ pub(crate) fn is_answered<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool 
         && entry.flags.get() & flag::TRACKED_AT_SOURCE != 0
         && !connection::has_ended(tables, key, &entry, scratch.now_ns);
     if is_tracked {
+        scratch.is_answer = true;
         scratch.ingress = Pass {
             rule: entry.egress_rule.get(),
             is_tracked: true,
@@ -424,8 +428,9 @@ const fn shorter(a: u32, b: u32) -> u32 {
 mod tests {
     use crate::bytes::Addr;
     use crate::ledger::{A, B, Change, D, Gate, World, addr, device, mac, packet, query, reply};
+    use crate::ledger_wide::{ALL, GATEWAY, NAT, X, add_route, from_x, public, to, wide};
     use crate::packet_builder::Transport;
-    use crate::table::{Endpoint, EndpointKey};
+    use crate::table::{Endpoint, EndpointKey, Route};
     use crate::{Reason, Verdict};
 
     #[test]
@@ -535,5 +540,69 @@ mod tests {
         let flows = world.memory.flows();
         assert!(flows.values().all(|flow| flow.timeouts == 60));
         assert_eq!(Addr::v4([10, 0, 0, 10]), addr(A));
+    }
+
+    #[test]
+    fn a_connection_that_takes_another_way_leaves_no_old_answers() {
+        let mut world = wide(Gate::Everybody, Gate::Closed);
+        add_route(&mut world, 11, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        add_route(&mut world, 13, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        let _ = world.send(A, &mut to(A, X, query()).frame(), &Change::opened(2, 28));
+        add_route(&mut world, 11, ALL, Route::NAT_GATEWAY, NAT);
+        // By the NAT gateway it is the same connection of A's, with other answers.
+        let _ = world.send(A, &mut to(A, X, query()).frame(), &Change::opened(1, 28));
+        // What still comes by the old way is an answer that A waits for, and changes nothing.
+        let old = from_x(public(A), reply());
+        let _ = world.send_in(&mut old.frame(), &Change::default());
+        let _ = world.send(A, &mut to(A, X, query()).frame(), &Change::carried(28));
+        // When A waits no more, its gate decides alone.
+        world.wait_s(31);
+        let change = Change::dropped(Reason::IngressRule);
+        let _ = world.send_in(&mut old.frame(), &change);
+    }
+
+    #[test]
+    fn an_answer_that_comes_past_the_middlebox_is_known_to_who_asked() {
+        let mut world = wide(Gate::Everybody, Gate::Closed);
+        world.change_eni(B, |eni| eni.flags = 0);
+        // A asks D through B, which forwards; D answers A itself.
+        add_route(&mut world, 11, (24, [10, 0, 1, 0]), Route::ENI, B);
+        world.policy(B, Gate::Everybody, Gate::Everybody);
+        world.policy(D, Gate::Everybody, Gate::Everybody);
+        let _ = world.send(
+            A,
+            &mut to(A, addr(D), query()).frame(),
+            &Change::opened(2, 28),
+        );
+        let subnet = world.memory.tables.subnets.get_mut(&11);
+        subnet.expect("a subnet of the world").route_table = 13;
+        world.memory.generation += 1;
+        let mut forwarded = to(A, addr(D), query());
+        forwarded.from_mac = mac(B);
+        let _ = world.send(B, &mut forwarded.frame(), &Change::opened(2, 28));
+        let mut frame = to(D, addr(A), reply()).frame();
+        let verdict = world.send(D, &mut frame, &Change::opened(0, 28));
+        assert_eq!(verdict, Verdict::Forward { ifindex: device(A) });
+        // What A never asked for its gate refuses.
+        let other = Transport::Udp { from: 54, to: 1000 };
+        let change = Change::dropped(Reason::IngressRule);
+        let _ = world.send(D, &mut to(D, addr(A), other).frame(), &change);
+    }
+
+    #[test]
+    fn a_public_address_that_moved_has_no_old_flows() {
+        let mut world = wide(Gate::Everybody, Gate::Closed);
+        add_route(&mut world, 11, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        let _ = world.send(A, &mut to(A, X, query()).frame(), &Change::opened(2, 28));
+        let _ = world.send_in(
+            &mut from_x(public(A), reply()).frame(),
+            &Change::carried(28),
+        );
+        let record = world.memory.tables.publics.get_mut(&public(A));
+        let record = record.expect("A's public address");
+        (record.eni, record.private) = (D, addr(D));
+        world.memory.generation += 1;
+        let change = Change::dropped(Reason::IngressRule);
+        let _ = world.send_in(&mut from_x(public(A), reply()).frame(), &change);
     }
 }

@@ -81,9 +81,17 @@ fn words(value: &Value) -> String {
     )];
     for hop in value["hops"].as_array().into_iter().flatten() {
         let why = match (hop["rule"].as_str(), hop["reason"].as_str()) {
-            (Some(rule), _) => format!("rule {rule} of {}", text(&hop["group"])),
+            (Some(rule), _) => {
+                let of = hop["group"].as_str().or_else(|| hop["resource"].as_str());
+                let to = hop["target"].as_str().map(|target| format!(" to {target}"));
+                format!(
+                    "rule {rule} of {}{}",
+                    of.unwrap_or("-"),
+                    to.unwrap_or_default()
+                )
+            }
             (None, Some(reason)) => reason.to_owned(),
-            (None, None) => String::new(),
+            (None, None) => hop["resource"].as_str().unwrap_or_default().to_owned(),
         };
         let line = format!(
             "  {:13} {:6} {why}",

@@ -93,7 +93,7 @@ async fn daemon(
         None => None,
     };
     let control = Control::new(store.clone(), Arc::new(SystemClock), rand::make_rng())
-        .with_pools(pools)
+        .with_pools(pools.clone())
         .with_quotas(config.quotas()?)
         .with_images(config.images.into());
     let control = Arc::new(control);
@@ -105,7 +105,7 @@ async fn daemon(
         ec2 = ec2.with_console(Arc::new(HostConsole::new(&own)));
     }
     let keys = KeyRing::open(data.keys())?;
-    let admin = Administration::new(&store, host.as_ref(), serve.ephemeral);
+    let admin = Administration::new(&store, host.as_ref(), &pools, serve.ephemeral);
     let mut front = FrontDoor::new(
         front::Config {
             keys: Arc::new(RingKeys(keys)),

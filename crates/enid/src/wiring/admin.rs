@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use enid_advise::explain::{End, Question, explain};
 use enid_api::front::{Admin, AdminFuture, AdminRequest, AdminResponse};
+use enid_control::PublicPools;
 use enid_store::Store;
 use hyper::StatusCode;
 use serde::Serialize;
@@ -20,11 +21,21 @@ pub(crate) struct Administration {
     store: Store,
     host: Option<Inquiry>,
     ephemeral: bool,
+    pools: enid_plan::PublicPools,
 }
 
 impl Administration {
-    pub(crate) fn new(store: &Store, host: Option<&Host>, ephemeral: bool) -> Self {
+    pub(crate) fn new(
+        store: &Store,
+        host: Option<&Host>,
+        pools: &PublicPools,
+        ephemeral: bool,
+    ) -> Self {
         Self {
+            pools: enid_plan::PublicPools {
+                ipv4: pools.ipv4,
+                ipv6: pools.ipv6,
+            },
             store: store.clone(),
             host: host.map(Host::inquiry),
             ephemeral,
@@ -57,7 +68,7 @@ impl Administration {
             Ok(question) => question,
             Err(words) => return refusal(StatusCode::BAD_REQUEST, words),
         };
-        match explain(&self.store.state(), &question) {
+        match explain(&self.store.state(), &self.pools, &question) {
             Ok(explanation) => answer(&explanation),
             Err(error) => refusal(StatusCode::NOT_FOUND, error.to_string()),
         }

@@ -16,7 +16,7 @@ use crate::ec2::candidates::Intersection;
 use crate::ec2::filter::{Filters, Sought};
 use crate::ec2::network_interface::candidates::union;
 use crate::ec2::network_interface::describe::{
-    Field as EniField, INTERFACE_TYPE, View, lower_bound, status,
+    Field as EniField, View, interface_type, lower_bound, status,
 };
 use crate::ec2::page::{Page, USUAL};
 use crate::ec2::{Ec2, id, tag};
@@ -259,7 +259,7 @@ fn interface(view: &View<'_>, eni: &NetworkInterface) -> InstanceNetworkInterfac
         status: Some(status(eni).into()),
         subnet_id: Some(Text::display(eni.subnet)),
         vpc_id: Some(Text::display(eni.vpc)),
-        interface_type: Some(INTERFACE_TYPE.into()),
+        interface_type: Some(interface_type(eni).into()),
     }
 }
 

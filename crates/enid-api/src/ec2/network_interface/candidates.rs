@@ -6,12 +6,16 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::ops::Bound;
 
-use enid_model::id::{AttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
+use enid_model::id::{
+    AllocationId, AssociationId, AttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId, VpcId,
+};
 use enid_model::network_interface::{Mac, NetworkInterface};
 use enid_model::state::{RegionState, Stored, Term};
 use enid_model::subnet::Subnet;
 
+use super::association::AssociationField;
 use super::describe::Field;
+use super::service;
 use crate::ec2::candidates::{Intersection, Source, Union};
 use crate::ec2::filter::{Filters, Sought};
 
@@ -69,9 +73,20 @@ pub(in crate::ec2) fn union<'a>(
     }
     let values = values?;
     Some(match field {
+        Field::Association(AssociationField::AllocationId) => {
+            let elastic_ips = parsed::<AllocationId>(values);
+            let elastic_ips = elastic_ips.filter_map(|id| region.elastic_ips.get(&id));
+            list(elastic_ips.filter_map(|found| Some(found.association?.eni)))
+        }
+        Field::Association(AssociationField::AssociationId) => {
+            let ids: Vec<AssociationId> = parsed(values).collect();
+            let associations = region.elastic_ips.values().filter_map(|e| e.association);
+            list(associations.filter(|a| ids.contains(&a.id)).map(|a| a.eni))
+        }
         Field::AttachmentId => {
             let ids = parsed::<AttachmentId>(values);
-            list(ids.filter_map(|id| region.eni_of_attachment(id).map(|eni| eni.id)))
+            let ids = ids.filter_map(|id| region.eni_of_attachment(id).map(|eni| eni.id));
+            list(ids.chain(values.iter().filter_map(|text| service::eni_of(text))))
         }
         Field::AttachmentInstance => {
             let ids = parsed::<InstanceId>(values);

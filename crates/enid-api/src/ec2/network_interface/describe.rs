@@ -7,12 +7,13 @@ use std::net::Ipv4Addr;
 use std::ops::Bound;
 
 use enid_model::id::{EniId, ResourceId};
-use enid_model::network_interface::{Attachment, NetworkInterface};
+use enid_model::network_interface::{Attachment, InterfaceType, NetworkInterface};
 use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::Subnet;
 
 use super::association::AssociationField;
 use super::candidates::candidates;
+use super::service;
 use crate::context::Context;
 use crate::ec2::filter::{Filters, Test};
 use crate::ec2::page::{Page, USUAL};
@@ -215,6 +216,9 @@ impl<'a> View<'a> {
     }
 
     fn attachment(&self, eni: &NetworkInterface) -> Option<NetworkInterfaceAttachment> {
+        if eni.interface_type != InterfaceType::Interface {
+            return Some(service::attachment(eni));
+        }
         let attachment = eni.attachment.as_ref()?;
         Some(NetworkInterfaceAttachment {
             attach_time: Some(attachment.attach_time),
@@ -234,6 +238,9 @@ impl<'a> View<'a> {
 
     /// Tells the values that an interface has under a filter's name.
     pub(in crate::ec2) fn test(&self, eni: &NetworkInterface, field: Field, test: &mut Test<'_>) {
+        if eni.interface_type != InterfaceType::Interface && service::test(eni, field, test) {
+            return;
+        }
         let mut attached = |tell: &mut dyn FnMut(&Attachment, &mut Test<'_>)| {
             if let Some(attachment) = &eni.attachment {
                 tell(attachment, test);
@@ -265,7 +272,7 @@ impl<'a> View<'a> {
                 groups.for_each(|group| test.text(&group.name));
             }
             Field::Id => test.display(eni.id),
-            Field::InterfaceType => test.text(INTERFACE_TYPE),
+            Field::InterfaceType => test.text(interface_type(eni)),
             Field::Lacking => {}
             Field::Mac => test.display(eni.mac),
             Field::Owner => test.text(&self.account),
@@ -311,7 +318,7 @@ pub(in crate::ec2) fn answer(
         availability_zone: subnet.map(|subnet| subnet.zone.as_str().into()),
         description: Some(eni.description.as_str().into()),
         groups: view.groups(eni),
-        interface_type: Some(INTERFACE_TYPE.into()),
+        interface_type: Some(interface_type(eni).into()),
         ipv6_addresses: Vec::new(),
         mac_address: Some(Text::display(eni.mac)),
         network_interface_id: Some(Text::display(eni.id)),
@@ -331,10 +338,17 @@ pub(in crate::ec2) fn answer(
 }
 
 pub(in crate::ec2) fn status(eni: &NetworkInterface) -> &'static str {
-    match eni.attachment {
-        Some(_) => "in-use",
-        None => "available",
+    if eni.is_in_use() {
+        "in-use"
+    } else {
+        "available"
     }
 }
 
-pub(in crate::ec2) const INTERFACE_TYPE: &str = "interface";
+/// AWS's word for what an interface is for.
+pub(in crate::ec2) fn interface_type(eni: &NetworkInterface) -> &'static str {
+    match eni.interface_type {
+        InterfaceType::Interface => "interface",
+        InterfaceType::NatGateway => "nat_gateway",
+    }
+}

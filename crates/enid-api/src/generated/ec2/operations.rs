@@ -17,10 +17,14 @@ pub enum Request {
     AllocateAddress(Box<request::AllocateAddressRequest>),
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<request::AssignPrivateIpAddressesRequest>),
+    /// AssignPrivateNatGatewayAddress.
+    AssignPrivateNatGatewayAddress(Box<request::AssignPrivateNatGatewayAddressRequest>),
     /// AssociateAddress.
     AssociateAddress(Box<request::AssociateAddressRequest>),
     /// AssociateDhcpOptions.
     AssociateDhcpOptions(Box<request::AssociateDhcpOptionsRequest>),
+    /// AssociateNatGatewayAddress.
+    AssociateNatGatewayAddress(Box<request::AssociateNatGatewayAddressRequest>),
     /// AssociateRouteTable.
     AssociateRouteTable(Box<request::AssociateRouteTableRequest>),
     /// AssociateSecurityGroupVpc.
@@ -35,10 +39,14 @@ pub enum Request {
     AuthorizeSecurityGroupIngress(Box<request::AuthorizeSecurityGroupIngressRequest>),
     /// CreateDhcpOptions.
     CreateDhcpOptions(Box<request::CreateDhcpOptionsRequest>),
+    /// CreateEgressOnlyInternetGateway.
+    CreateEgressOnlyInternetGateway(Box<request::CreateEgressOnlyInternetGatewayRequest>),
     /// CreateInternetGateway.
     CreateInternetGateway(Box<request::CreateInternetGatewayRequest>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<request::CreateManagedPrefixListRequest>),
+    /// CreateNatGateway.
+    CreateNatGateway(Box<request::CreateNatGatewayRequest>),
     /// CreateNetworkAcl.
     CreateNetworkAcl(Box<request::CreateNetworkAclRequest>),
     /// CreateNetworkAclEntry.
@@ -61,10 +69,14 @@ pub enum Request {
     CreateVpcPeeringConnection(Box<request::CreateVpcPeeringConnectionRequest>),
     /// DeleteDhcpOptions.
     DeleteDhcpOptions(Box<request::DeleteDhcpOptionsRequest>),
+    /// DeleteEgressOnlyInternetGateway.
+    DeleteEgressOnlyInternetGateway(Box<request::DeleteEgressOnlyInternetGatewayRequest>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<request::DeleteInternetGatewayRequest>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<request::DeleteManagedPrefixListRequest>),
+    /// DeleteNatGateway.
+    DeleteNatGateway(Box<request::DeleteNatGatewayRequest>),
     /// DeleteNetworkAcl.
     DeleteNetworkAcl(Box<request::DeleteNetworkAclRequest>),
     /// DeleteNetworkAclEntry.
@@ -95,6 +107,8 @@ pub enum Request {
     DescribeAvailabilityZones(Box<request::DescribeAvailabilityZonesRequest>),
     /// DescribeDhcpOptions.
     DescribeDhcpOptions(Box<request::DescribeDhcpOptionsRequest>),
+    /// DescribeEgressOnlyInternetGateways.
+    DescribeEgressOnlyInternetGateways(Box<request::DescribeEgressOnlyInternetGatewaysRequest>),
     /// DescribeImages.
     DescribeImages(Box<request::DescribeImagesRequest>),
     /// DescribeInstanceAttribute.
@@ -109,6 +123,8 @@ pub enum Request {
     DescribeInternetGateways(Box<request::DescribeInternetGatewaysRequest>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<request::DescribeManagedPrefixListsRequest>),
+    /// DescribeNatGateways.
+    DescribeNatGateways(Box<request::DescribeNatGatewaysRequest>),
     /// DescribeNetworkAcls.
     DescribeNetworkAcls(Box<request::DescribeNetworkAclsRequest>),
     /// DescribeNetworkInterfaceAttribute.
@@ -149,6 +165,8 @@ pub enum Request {
     DetachNetworkInterface(Box<request::DetachNetworkInterfaceRequest>),
     /// DisassociateAddress.
     DisassociateAddress(Box<request::DisassociateAddressRequest>),
+    /// DisassociateNatGatewayAddress.
+    DisassociateNatGatewayAddress(Box<request::DisassociateNatGatewayAddressRequest>),
     /// DisassociateRouteTable.
     DisassociateRouteTable(Box<request::DisassociateRouteTableRequest>),
     /// DisassociateSecurityGroupVpc.
@@ -211,6 +229,8 @@ pub enum Request {
     TerminateInstances(Box<request::TerminateInstancesRequest>),
     /// UnassignPrivateIpAddresses.
     UnassignPrivateIpAddresses(Box<request::UnassignPrivateIpAddressesRequest>),
+    /// UnassignPrivateNatGatewayAddress.
+    UnassignPrivateNatGatewayAddress(Box<request::UnassignPrivateNatGatewayAddressRequest>),
     /// UpdateSecurityGroupRuleDescriptionsEgress.
     UpdateSecurityGroupRuleDescriptionsEgress(
         Box<request::UpdateSecurityGroupRuleDescriptionsEgressRequest>,
@@ -227,8 +247,10 @@ impl Request {
         match action { "AcceptVpcPeeringConnection" => schema::read("AcceptVpcPeeringConnection", &request::vpc_peering_connection::ACCEPT_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::AcceptVpcPeeringConnection(Box::new(request))),
 "AllocateAddress" => schema::read("AllocateAddress", &request::address::ALLOCATE_ADDRESS_MEMBERS, params).map(|request| Self::AllocateAddress(Box::new(request))),
 "AssignPrivateIpAddresses" => schema::read("AssignPrivateIpAddresses", &request::network_interface::ASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS, params).map(|request| Self::AssignPrivateIpAddresses(Box::new(request))),
+"AssignPrivateNatGatewayAddress" => schema::read("AssignPrivateNatGatewayAddress", &request::nat_gateway::ASSIGN_PRIVATE_NAT_GATEWAY_ADDRESS_MEMBERS, params).map(|request| Self::AssignPrivateNatGatewayAddress(Box::new(request))),
 "AssociateAddress" => schema::read("AssociateAddress", &request::address::ASSOCIATE_ADDRESS_MEMBERS, params).map(|request| Self::AssociateAddress(Box::new(request))),
 "AssociateDhcpOptions" => schema::read("AssociateDhcpOptions", &request::dhcp_options::ASSOCIATE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::AssociateDhcpOptions(Box::new(request))),
+"AssociateNatGatewayAddress" => schema::read("AssociateNatGatewayAddress", &request::nat_gateway::ASSOCIATE_NAT_GATEWAY_ADDRESS_MEMBERS, params).map(|request| Self::AssociateNatGatewayAddress(Box::new(request))),
 "AssociateRouteTable" => schema::read("AssociateRouteTable", &request::route_table::ASSOCIATE_ROUTE_TABLE_MEMBERS, params).map(|request| Self::AssociateRouteTable(Box::new(request))),
 "AssociateSecurityGroupVpc" => schema::read("AssociateSecurityGroupVpc", &request::security_group_vpc_association::ASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::AssociateSecurityGroupVpc(Box::new(request))),
 "AttachInternetGateway" => schema::read("AttachInternetGateway", &request::internet_gateway::ATTACH_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::AttachInternetGateway(Box::new(request))),
@@ -236,8 +258,10 @@ impl Request {
 "AuthorizeSecurityGroupEgress" => schema::read("AuthorizeSecurityGroupEgress", &request::security_group::AUTHORIZE_SECURITY_GROUP_EGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupEgress(Box::new(request))),
 "AuthorizeSecurityGroupIngress" => schema::read("AuthorizeSecurityGroupIngress", &request::security_group::AUTHORIZE_SECURITY_GROUP_INGRESS_MEMBERS, params).map(|request| Self::AuthorizeSecurityGroupIngress(Box::new(request))),
 "CreateDhcpOptions" => schema::read("CreateDhcpOptions", &request::dhcp_options::CREATE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::CreateDhcpOptions(Box::new(request))),
+"CreateEgressOnlyInternetGateway" => schema::read("CreateEgressOnlyInternetGateway", &request::egress_only_internet_gateway::CREATE_EGRESS_ONLY_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateEgressOnlyInternetGateway(Box::new(request))),
 "CreateInternetGateway" => schema::read("CreateInternetGateway", &request::internet_gateway::CREATE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateInternetGateway(Box::new(request))),
 "CreateManagedPrefixList" => schema::read("CreateManagedPrefixList", &request::prefix_list::CREATE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::CreateManagedPrefixList(Box::new(request))),
+"CreateNatGateway" => schema::read("CreateNatGateway", &request::nat_gateway::CREATE_NAT_GATEWAY_MEMBERS, params).map(|request| Self::CreateNatGateway(Box::new(request))),
 "CreateNetworkAcl" => schema::read("CreateNetworkAcl", &request::network_acl::CREATE_NETWORK_ACL_MEMBERS, params).map(|request| Self::CreateNetworkAcl(Box::new(request))),
 "CreateNetworkAclEntry" => schema::read("CreateNetworkAclEntry", &request::network_acl::CREATE_NETWORK_ACL_ENTRY_MEMBERS, params).map(|request| Self::CreateNetworkAclEntry(Box::new(request))),
 "CreateNetworkInterface" => schema::read("CreateNetworkInterface", &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::CreateNetworkInterface(Box::new(request))),
@@ -249,8 +273,10 @@ impl Request {
 "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params).map(|request| Self::CreateVpc(Box::new(request))),
 "CreateVpcPeeringConnection" => schema::read("CreateVpcPeeringConnection", &request::vpc_peering_connection::CREATE_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::CreateVpcPeeringConnection(Box::new(request))),
 "DeleteDhcpOptions" => schema::read("DeleteDhcpOptions", &request::dhcp_options::DELETE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::DeleteDhcpOptions(Box::new(request))),
+"DeleteEgressOnlyInternetGateway" => schema::read("DeleteEgressOnlyInternetGateway", &request::egress_only_internet_gateway::DELETE_EGRESS_ONLY_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteEgressOnlyInternetGateway(Box::new(request))),
 "DeleteInternetGateway" => schema::read("DeleteInternetGateway", &request::internet_gateway::DELETE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteInternetGateway(Box::new(request))),
 "DeleteManagedPrefixList" => schema::read("DeleteManagedPrefixList", &request::prefix_list::DELETE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::DeleteManagedPrefixList(Box::new(request))),
+"DeleteNatGateway" => schema::read("DeleteNatGateway", &request::nat_gateway::DELETE_NAT_GATEWAY_MEMBERS, params).map(|request| Self::DeleteNatGateway(Box::new(request))),
 "DeleteNetworkAcl" => schema::read("DeleteNetworkAcl", &request::network_acl::DELETE_NETWORK_ACL_MEMBERS, params).map(|request| Self::DeleteNetworkAcl(Box::new(request))),
 "DeleteNetworkAclEntry" => schema::read("DeleteNetworkAclEntry", &request::network_acl::DELETE_NETWORK_ACL_ENTRY_MEMBERS, params).map(|request| Self::DeleteNetworkAclEntry(Box::new(request))),
 "DeleteNetworkInterface" => schema::read("DeleteNetworkInterface", &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DeleteNetworkInterface(Box::new(request))),
@@ -266,6 +292,7 @@ impl Request {
 "DescribeAddressesAttribute" => schema::read("DescribeAddressesAttribute", &request::address::DESCRIBE_ADDRESSES_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeAddressesAttribute(Box::new(request))),
 "DescribeAvailabilityZones" => schema::read("DescribeAvailabilityZones", &request::region::DESCRIBE_AVAILABILITY_ZONES_MEMBERS, params).map(|request| Self::DescribeAvailabilityZones(Box::new(request))),
 "DescribeDhcpOptions" => schema::read("DescribeDhcpOptions", &request::dhcp_options::DESCRIBE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::DescribeDhcpOptions(Box::new(request))),
+"DescribeEgressOnlyInternetGateways" => schema::read("DescribeEgressOnlyInternetGateways", &request::egress_only_internet_gateway::DESCRIBE_EGRESS_ONLY_INTERNET_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeEgressOnlyInternetGateways(Box::new(request))),
 "DescribeImages" => schema::read("DescribeImages", &request::image::DESCRIBE_IMAGES_MEMBERS, params).map(|request| Self::DescribeImages(Box::new(request))),
 "DescribeInstanceAttribute" => schema::read("DescribeInstanceAttribute", &request::instance::DESCRIBE_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeInstanceAttribute(Box::new(request))),
 "DescribeInstanceStatus" => schema::read("DescribeInstanceStatus", &request::instance::DESCRIBE_INSTANCE_STATUS_MEMBERS, params).map(|request| Self::DescribeInstanceStatus(Box::new(request))),
@@ -273,6 +300,7 @@ impl Request {
 "DescribeInstances" => schema::read("DescribeInstances", &request::instance::DESCRIBE_INSTANCES_MEMBERS, params).map(|request| Self::DescribeInstances(Box::new(request))),
 "DescribeInternetGateways" => schema::read("DescribeInternetGateways", &request::internet_gateway::DESCRIBE_INTERNET_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeInternetGateways(Box::new(request))),
 "DescribeManagedPrefixLists" => schema::read("DescribeManagedPrefixLists", &request::prefix_list::DESCRIBE_MANAGED_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribeManagedPrefixLists(Box::new(request))),
+"DescribeNatGateways" => schema::read("DescribeNatGateways", &request::nat_gateway::DESCRIBE_NAT_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeNatGateways(Box::new(request))),
 "DescribeNetworkAcls" => schema::read("DescribeNetworkAcls", &request::network_acl::DESCRIBE_NETWORK_ACLS_MEMBERS, params).map(|request| Self::DescribeNetworkAcls(Box::new(request))),
 "DescribeNetworkInterfaceAttribute" => schema::read("DescribeNetworkInterfaceAttribute", &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaceAttribute(Box::new(request))),
 "DescribeNetworkInterfaces" => schema::read("DescribeNetworkInterfaces", &request::network_interface::DESCRIBE_NETWORK_INTERFACES_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaces(Box::new(request))),
@@ -293,6 +321,7 @@ impl Request {
 "DetachInternetGateway" => schema::read("DetachInternetGateway", &request::internet_gateway::DETACH_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DetachInternetGateway(Box::new(request))),
 "DetachNetworkInterface" => schema::read("DetachNetworkInterface", &request::network_interface::DETACH_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DetachNetworkInterface(Box::new(request))),
 "DisassociateAddress" => schema::read("DisassociateAddress", &request::address::DISASSOCIATE_ADDRESS_MEMBERS, params).map(|request| Self::DisassociateAddress(Box::new(request))),
+"DisassociateNatGatewayAddress" => schema::read("DisassociateNatGatewayAddress", &request::nat_gateway::DISASSOCIATE_NAT_GATEWAY_ADDRESS_MEMBERS, params).map(|request| Self::DisassociateNatGatewayAddress(Box::new(request))),
 "DisassociateRouteTable" => schema::read("DisassociateRouteTable", &request::route_table::DISASSOCIATE_ROUTE_TABLE_MEMBERS, params).map(|request| Self::DisassociateRouteTable(Box::new(request))),
 "DisassociateSecurityGroupVpc" => schema::read("DisassociateSecurityGroupVpc", &request::security_group_vpc_association::DISASSOCIATE_SECURITY_GROUP_VPC_MEMBERS, params).map(|request| Self::DisassociateSecurityGroupVpc(Box::new(request))),
 "GetConsoleOutput" => schema::read("GetConsoleOutput", &request::instance::GET_CONSOLE_OUTPUT_MEMBERS, params).map(|request| Self::GetConsoleOutput(Box::new(request))),
@@ -324,6 +353,7 @@ impl Request {
 "StopInstances" => schema::read("StopInstances", &request::instance::STOP_INSTANCES_MEMBERS, params).map(|request| Self::StopInstances(Box::new(request))),
 "TerminateInstances" => schema::read("TerminateInstances", &request::instance::TERMINATE_INSTANCES_MEMBERS, params).map(|request| Self::TerminateInstances(Box::new(request))),
 "UnassignPrivateIpAddresses" => schema::read("UnassignPrivateIpAddresses", &request::network_interface::UNASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS, params).map(|request| Self::UnassignPrivateIpAddresses(Box::new(request))),
+"UnassignPrivateNatGatewayAddress" => schema::read("UnassignPrivateNatGatewayAddress", &request::nat_gateway::UNASSIGN_PRIVATE_NAT_GATEWAY_ADDRESS_MEMBERS, params).map(|request| Self::UnassignPrivateNatGatewayAddress(Box::new(request))),
 "UpdateSecurityGroupRuleDescriptionsEgress" => schema::read("UpdateSecurityGroupRuleDescriptionsEgress", &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_MEMBERS, params).map(|request| Self::UpdateSecurityGroupRuleDescriptionsEgress(Box::new(request))),
 "UpdateSecurityGroupRuleDescriptionsIngress" => schema::read("UpdateSecurityGroupRuleDescriptionsIngress", &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_MEMBERS, params).map(|request| Self::UpdateSecurityGroupRuleDescriptionsIngress(Box::new(request))),
 
@@ -338,8 +368,10 @@ other => Err(ApiError::invalid_action(other)), }
             Self::AcceptVpcPeeringConnection(_) => "AcceptVpcPeeringConnection",
             Self::AllocateAddress(_) => "AllocateAddress",
             Self::AssignPrivateIpAddresses(_) => "AssignPrivateIpAddresses",
+            Self::AssignPrivateNatGatewayAddress(_) => "AssignPrivateNatGatewayAddress",
             Self::AssociateAddress(_) => "AssociateAddress",
             Self::AssociateDhcpOptions(_) => "AssociateDhcpOptions",
+            Self::AssociateNatGatewayAddress(_) => "AssociateNatGatewayAddress",
             Self::AssociateRouteTable(_) => "AssociateRouteTable",
             Self::AssociateSecurityGroupVpc(_) => "AssociateSecurityGroupVpc",
             Self::AttachInternetGateway(_) => "AttachInternetGateway",
@@ -347,8 +379,10 @@ other => Err(ApiError::invalid_action(other)), }
             Self::AuthorizeSecurityGroupEgress(_) => "AuthorizeSecurityGroupEgress",
             Self::AuthorizeSecurityGroupIngress(_) => "AuthorizeSecurityGroupIngress",
             Self::CreateDhcpOptions(_) => "CreateDhcpOptions",
+            Self::CreateEgressOnlyInternetGateway(_) => "CreateEgressOnlyInternetGateway",
             Self::CreateInternetGateway(_) => "CreateInternetGateway",
             Self::CreateManagedPrefixList(_) => "CreateManagedPrefixList",
+            Self::CreateNatGateway(_) => "CreateNatGateway",
             Self::CreateNetworkAcl(_) => "CreateNetworkAcl",
             Self::CreateNetworkAclEntry(_) => "CreateNetworkAclEntry",
             Self::CreateNetworkInterface(_) => "CreateNetworkInterface",
@@ -360,8 +394,10 @@ other => Err(ApiError::invalid_action(other)), }
             Self::CreateVpc(_) => "CreateVpc",
             Self::CreateVpcPeeringConnection(_) => "CreateVpcPeeringConnection",
             Self::DeleteDhcpOptions(_) => "DeleteDhcpOptions",
+            Self::DeleteEgressOnlyInternetGateway(_) => "DeleteEgressOnlyInternetGateway",
             Self::DeleteInternetGateway(_) => "DeleteInternetGateway",
             Self::DeleteManagedPrefixList(_) => "DeleteManagedPrefixList",
+            Self::DeleteNatGateway(_) => "DeleteNatGateway",
             Self::DeleteNetworkAcl(_) => "DeleteNetworkAcl",
             Self::DeleteNetworkAclEntry(_) => "DeleteNetworkAclEntry",
             Self::DeleteNetworkInterface(_) => "DeleteNetworkInterface",
@@ -377,6 +413,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeAddressesAttribute(_) => "DescribeAddressesAttribute",
             Self::DescribeAvailabilityZones(_) => "DescribeAvailabilityZones",
             Self::DescribeDhcpOptions(_) => "DescribeDhcpOptions",
+            Self::DescribeEgressOnlyInternetGateways(_) => "DescribeEgressOnlyInternetGateways",
             Self::DescribeImages(_) => "DescribeImages",
             Self::DescribeInstanceAttribute(_) => "DescribeInstanceAttribute",
             Self::DescribeInstanceStatus(_) => "DescribeInstanceStatus",
@@ -384,6 +421,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeInstances(_) => "DescribeInstances",
             Self::DescribeInternetGateways(_) => "DescribeInternetGateways",
             Self::DescribeManagedPrefixLists(_) => "DescribeManagedPrefixLists",
+            Self::DescribeNatGateways(_) => "DescribeNatGateways",
             Self::DescribeNetworkAcls(_) => "DescribeNetworkAcls",
             Self::DescribeNetworkInterfaceAttribute(_) => "DescribeNetworkInterfaceAttribute",
             Self::DescribeNetworkInterfaces(_) => "DescribeNetworkInterfaces",
@@ -404,6 +442,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DetachInternetGateway(_) => "DetachInternetGateway",
             Self::DetachNetworkInterface(_) => "DetachNetworkInterface",
             Self::DisassociateAddress(_) => "DisassociateAddress",
+            Self::DisassociateNatGatewayAddress(_) => "DisassociateNatGatewayAddress",
             Self::DisassociateRouteTable(_) => "DisassociateRouteTable",
             Self::DisassociateSecurityGroupVpc(_) => "DisassociateSecurityGroupVpc",
             Self::GetConsoleOutput(_) => "GetConsoleOutput",
@@ -435,6 +474,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::StopInstances(_) => "StopInstances",
             Self::TerminateInstances(_) => "TerminateInstances",
             Self::UnassignPrivateIpAddresses(_) => "UnassignPrivateIpAddresses",
+            Self::UnassignPrivateNatGatewayAddress(_) => "UnassignPrivateNatGatewayAddress",
             Self::UpdateSecurityGroupRuleDescriptionsEgress(_) => {
                 "UpdateSecurityGroupRuleDescriptionsEgress"
             }
@@ -454,10 +494,14 @@ pub enum Response {
     AllocateAddress(Box<response::AllocateAddressResponse>),
     /// AssignPrivateIpAddresses.
     AssignPrivateIpAddresses(Box<response::AssignPrivateIpAddressesResponse>),
+    /// AssignPrivateNatGatewayAddress.
+    AssignPrivateNatGatewayAddress(Box<response::AssignPrivateNatGatewayAddressResponse>),
     /// AssociateAddress.
     AssociateAddress(Box<response::AssociateAddressResponse>),
     /// AssociateDhcpOptions.
     AssociateDhcpOptions(Box<response::AssociateDhcpOptionsResponse>),
+    /// AssociateNatGatewayAddress.
+    AssociateNatGatewayAddress(Box<response::AssociateNatGatewayAddressResponse>),
     /// AssociateRouteTable.
     AssociateRouteTable(Box<response::AssociateRouteTableResponse>),
     /// AssociateSecurityGroupVpc.
@@ -472,10 +516,14 @@ pub enum Response {
     AuthorizeSecurityGroupIngress(Box<response::AuthorizeSecurityGroupIngressResponse>),
     /// CreateDhcpOptions.
     CreateDhcpOptions(Box<response::CreateDhcpOptionsResponse>),
+    /// CreateEgressOnlyInternetGateway.
+    CreateEgressOnlyInternetGateway(Box<response::CreateEgressOnlyInternetGatewayResponse>),
     /// CreateInternetGateway.
     CreateInternetGateway(Box<response::CreateInternetGatewayResponse>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<response::CreateManagedPrefixListResponse>),
+    /// CreateNatGateway.
+    CreateNatGateway(Box<response::CreateNatGatewayResponse>),
     /// CreateNetworkAcl.
     CreateNetworkAcl(Box<response::CreateNetworkAclResponse>),
     /// CreateNetworkAclEntry.
@@ -498,10 +546,14 @@ pub enum Response {
     CreateVpcPeeringConnection(Box<response::CreateVpcPeeringConnectionResponse>),
     /// DeleteDhcpOptions.
     DeleteDhcpOptions(Box<response::DeleteDhcpOptionsResponse>),
+    /// DeleteEgressOnlyInternetGateway.
+    DeleteEgressOnlyInternetGateway(Box<response::DeleteEgressOnlyInternetGatewayResponse>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<response::DeleteInternetGatewayResponse>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<response::DeleteManagedPrefixListResponse>),
+    /// DeleteNatGateway.
+    DeleteNatGateway(Box<response::DeleteNatGatewayResponse>),
     /// DeleteNetworkAcl.
     DeleteNetworkAcl(Box<response::DeleteNetworkAclResponse>),
     /// DeleteNetworkAclEntry.
@@ -532,6 +584,8 @@ pub enum Response {
     DescribeAvailabilityZones(Box<response::DescribeAvailabilityZonesResponse>),
     /// DescribeDhcpOptions.
     DescribeDhcpOptions(Box<response::DescribeDhcpOptionsResponse>),
+    /// DescribeEgressOnlyInternetGateways.
+    DescribeEgressOnlyInternetGateways(Box<response::DescribeEgressOnlyInternetGatewaysResponse>),
     /// DescribeImages.
     DescribeImages(Box<response::DescribeImagesResponse>),
     /// DescribeInstanceAttribute.
@@ -546,6 +600,8 @@ pub enum Response {
     DescribeInternetGateways(Box<response::DescribeInternetGatewaysResponse>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<response::DescribeManagedPrefixListsResponse>),
+    /// DescribeNatGateways.
+    DescribeNatGateways(Box<response::DescribeNatGatewaysResponse>),
     /// DescribeNetworkAcls.
     DescribeNetworkAcls(Box<response::DescribeNetworkAclsResponse>),
     /// DescribeNetworkInterfaceAttribute.
@@ -588,6 +644,8 @@ pub enum Response {
     DetachNetworkInterface(Box<response::DetachNetworkInterfaceResponse>),
     /// DisassociateAddress.
     DisassociateAddress(Box<response::DisassociateAddressResponse>),
+    /// DisassociateNatGatewayAddress.
+    DisassociateNatGatewayAddress(Box<response::DisassociateNatGatewayAddressResponse>),
     /// DisassociateRouteTable.
     DisassociateRouteTable(Box<response::DisassociateRouteTableResponse>),
     /// DisassociateSecurityGroupVpc.
@@ -650,6 +708,8 @@ pub enum Response {
     TerminateInstances(Box<response::TerminateInstancesResponse>),
     /// UnassignPrivateIpAddresses.
     UnassignPrivateIpAddresses(Box<response::UnassignPrivateIpAddressesResponse>),
+    /// UnassignPrivateNatGatewayAddress.
+    UnassignPrivateNatGatewayAddress(Box<response::UnassignPrivateNatGatewayAddressResponse>),
     /// UpdateSecurityGroupRuleDescriptionsEgress.
     UpdateSecurityGroupRuleDescriptionsEgress(
         Box<response::UpdateSecurityGroupRuleDescriptionsEgressResponse>,
@@ -666,8 +726,10 @@ impl ToXml for Response {
             Self::AcceptVpcPeeringConnection(response) => response.to_xml(xml),
             Self::AllocateAddress(response) => response.to_xml(xml),
             Self::AssignPrivateIpAddresses(response) => response.to_xml(xml),
+            Self::AssignPrivateNatGatewayAddress(response) => response.to_xml(xml),
             Self::AssociateAddress(response) => response.to_xml(xml),
             Self::AssociateDhcpOptions(response) => response.to_xml(xml),
+            Self::AssociateNatGatewayAddress(response) => response.to_xml(xml),
             Self::AssociateRouteTable(response) => response.to_xml(xml),
             Self::AssociateSecurityGroupVpc(response) => response.to_xml(xml),
             Self::AttachInternetGateway(response) => response.to_xml(xml),
@@ -675,8 +737,10 @@ impl ToXml for Response {
             Self::AuthorizeSecurityGroupEgress(response) => response.to_xml(xml),
             Self::AuthorizeSecurityGroupIngress(response) => response.to_xml(xml),
             Self::CreateDhcpOptions(response) => response.to_xml(xml),
+            Self::CreateEgressOnlyInternetGateway(response) => response.to_xml(xml),
             Self::CreateInternetGateway(response) => response.to_xml(xml),
             Self::CreateManagedPrefixList(response) => response.to_xml(xml),
+            Self::CreateNatGateway(response) => response.to_xml(xml),
             Self::CreateNetworkAcl(response) => response.to_xml(xml),
             Self::CreateNetworkAclEntry(response) => response.to_xml(xml),
             Self::CreateNetworkInterface(response) => response.to_xml(xml),
@@ -688,8 +752,10 @@ impl ToXml for Response {
             Self::CreateVpc(response) => response.to_xml(xml),
             Self::CreateVpcPeeringConnection(response) => response.to_xml(xml),
             Self::DeleteDhcpOptions(response) => response.to_xml(xml),
+            Self::DeleteEgressOnlyInternetGateway(response) => response.to_xml(xml),
             Self::DeleteInternetGateway(response) => response.to_xml(xml),
             Self::DeleteManagedPrefixList(response) => response.to_xml(xml),
+            Self::DeleteNatGateway(response) => response.to_xml(xml),
             Self::DeleteNetworkAcl(response) => response.to_xml(xml),
             Self::DeleteNetworkAclEntry(response) => response.to_xml(xml),
             Self::DeleteNetworkInterface(response) => response.to_xml(xml),
@@ -705,6 +771,7 @@ impl ToXml for Response {
             Self::DescribeAddressesAttribute(response) => response.to_xml(xml),
             Self::DescribeAvailabilityZones(response) => response.to_xml(xml),
             Self::DescribeDhcpOptions(response) => response.to_xml(xml),
+            Self::DescribeEgressOnlyInternetGateways(response) => response.to_xml(xml),
             Self::DescribeImages(response) => response.to_xml(xml),
             Self::DescribeInstanceAttribute(response) => response.to_xml(xml),
             Self::DescribeInstanceStatus(response) => response.to_xml(xml),
@@ -712,6 +779,7 @@ impl ToXml for Response {
             Self::DescribeInstances(response) => response.to_xml(xml),
             Self::DescribeInternetGateways(response) => response.to_xml(xml),
             Self::DescribeManagedPrefixLists(response) => response.to_xml(xml),
+            Self::DescribeNatGateways(response) => response.to_xml(xml),
             Self::DescribeNetworkAcls(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaces(response) => response.to_xml(xml),
@@ -732,6 +800,7 @@ impl ToXml for Response {
             Self::DetachInternetGateway(response) => response.to_xml(xml),
             Self::DetachNetworkInterface(response) => response.to_xml(xml),
             Self::DisassociateAddress(response) => response.to_xml(xml),
+            Self::DisassociateNatGatewayAddress(response) => response.to_xml(xml),
             Self::DisassociateRouteTable(response) => response.to_xml(xml),
             Self::DisassociateSecurityGroupVpc(response) => response.to_xml(xml),
             Self::GetConsoleOutput(response) => response.to_xml(xml),
@@ -763,6 +832,7 @@ impl ToXml for Response {
             Self::StopInstances(response) => response.to_xml(xml),
             Self::TerminateInstances(response) => response.to_xml(xml),
             Self::UnassignPrivateIpAddresses(response) => response.to_xml(xml),
+            Self::UnassignPrivateNatGatewayAddress(response) => response.to_xml(xml),
             Self::UpdateSecurityGroupRuleDescriptionsEgress(response) => response.to_xml(xml),
             Self::UpdateSecurityGroupRuleDescriptionsIngress(response) => response.to_xml(xml),
         }
@@ -787,6 +857,12 @@ impl From<response::AssignPrivateIpAddressesResponse> for Response {
     }
 }
 
+impl From<response::AssignPrivateNatGatewayAddressResponse> for Response {
+    fn from(response: response::AssignPrivateNatGatewayAddressResponse) -> Self {
+        Self::AssignPrivateNatGatewayAddress(Box::new(response))
+    }
+}
+
 impl From<response::AssociateAddressResponse> for Response {
     fn from(response: response::AssociateAddressResponse) -> Self {
         Self::AssociateAddress(Box::new(response))
@@ -796,6 +872,12 @@ impl From<response::AssociateAddressResponse> for Response {
 impl From<response::AssociateDhcpOptionsResponse> for Response {
     fn from(response: response::AssociateDhcpOptionsResponse) -> Self {
         Self::AssociateDhcpOptions(Box::new(response))
+    }
+}
+
+impl From<response::AssociateNatGatewayAddressResponse> for Response {
+    fn from(response: response::AssociateNatGatewayAddressResponse) -> Self {
+        Self::AssociateNatGatewayAddress(Box::new(response))
     }
 }
 
@@ -841,6 +923,12 @@ impl From<response::CreateDhcpOptionsResponse> for Response {
     }
 }
 
+impl From<response::CreateEgressOnlyInternetGatewayResponse> for Response {
+    fn from(response: response::CreateEgressOnlyInternetGatewayResponse) -> Self {
+        Self::CreateEgressOnlyInternetGateway(Box::new(response))
+    }
+}
+
 impl From<response::CreateInternetGatewayResponse> for Response {
     fn from(response: response::CreateInternetGatewayResponse) -> Self {
         Self::CreateInternetGateway(Box::new(response))
@@ -850,6 +938,12 @@ impl From<response::CreateInternetGatewayResponse> for Response {
 impl From<response::CreateManagedPrefixListResponse> for Response {
     fn from(response: response::CreateManagedPrefixListResponse) -> Self {
         Self::CreateManagedPrefixList(Box::new(response))
+    }
+}
+
+impl From<response::CreateNatGatewayResponse> for Response {
+    fn from(response: response::CreateNatGatewayResponse) -> Self {
+        Self::CreateNatGateway(Box::new(response))
     }
 }
 
@@ -919,6 +1013,12 @@ impl From<response::DeleteDhcpOptionsResponse> for Response {
     }
 }
 
+impl From<response::DeleteEgressOnlyInternetGatewayResponse> for Response {
+    fn from(response: response::DeleteEgressOnlyInternetGatewayResponse) -> Self {
+        Self::DeleteEgressOnlyInternetGateway(Box::new(response))
+    }
+}
+
 impl From<response::DeleteInternetGatewayResponse> for Response {
     fn from(response: response::DeleteInternetGatewayResponse) -> Self {
         Self::DeleteInternetGateway(Box::new(response))
@@ -928,6 +1028,12 @@ impl From<response::DeleteInternetGatewayResponse> for Response {
 impl From<response::DeleteManagedPrefixListResponse> for Response {
     fn from(response: response::DeleteManagedPrefixListResponse) -> Self {
         Self::DeleteManagedPrefixList(Box::new(response))
+    }
+}
+
+impl From<response::DeleteNatGatewayResponse> for Response {
+    fn from(response: response::DeleteNatGatewayResponse) -> Self {
+        Self::DeleteNatGateway(Box::new(response))
     }
 }
 
@@ -1021,6 +1127,12 @@ impl From<response::DescribeDhcpOptionsResponse> for Response {
     }
 }
 
+impl From<response::DescribeEgressOnlyInternetGatewaysResponse> for Response {
+    fn from(response: response::DescribeEgressOnlyInternetGatewaysResponse) -> Self {
+        Self::DescribeEgressOnlyInternetGateways(Box::new(response))
+    }
+}
+
 impl From<response::DescribeImagesResponse> for Response {
     fn from(response: response::DescribeImagesResponse) -> Self {
         Self::DescribeImages(Box::new(response))
@@ -1060,6 +1172,12 @@ impl From<response::DescribeInternetGatewaysResponse> for Response {
 impl From<response::DescribeManagedPrefixListsResponse> for Response {
     fn from(response: response::DescribeManagedPrefixListsResponse) -> Self {
         Self::DescribeManagedPrefixLists(Box::new(response))
+    }
+}
+
+impl From<response::DescribeNatGatewaysResponse> for Response {
+    fn from(response: response::DescribeNatGatewaysResponse) -> Self {
+        Self::DescribeNatGateways(Box::new(response))
     }
 }
 
@@ -1180,6 +1298,12 @@ impl From<response::DetachNetworkInterfaceResponse> for Response {
 impl From<response::DisassociateAddressResponse> for Response {
     fn from(response: response::DisassociateAddressResponse) -> Self {
         Self::DisassociateAddress(Box::new(response))
+    }
+}
+
+impl From<response::DisassociateNatGatewayAddressResponse> for Response {
+    fn from(response: response::DisassociateNatGatewayAddressResponse) -> Self {
+        Self::DisassociateNatGatewayAddress(Box::new(response))
     }
 }
 
@@ -1369,6 +1493,12 @@ impl From<response::UnassignPrivateIpAddressesResponse> for Response {
     }
 }
 
+impl From<response::UnassignPrivateNatGatewayAddressResponse> for Response {
+    fn from(response: response::UnassignPrivateNatGatewayAddressResponse) -> Self {
+        Self::UnassignPrivateNatGatewayAddress(Box::new(response))
+    }
+}
+
 impl From<response::UpdateSecurityGroupRuleDescriptionsEgressResponse> for Response {
     fn from(response: response::UpdateSecurityGroupRuleDescriptionsEgressResponse) -> Self {
         Self::UpdateSecurityGroupRuleDescriptionsEgress(Box::new(response))
@@ -1386,8 +1516,10 @@ pub static OPERATIONS: &[&str] = &[
     "AcceptVpcPeeringConnection",
     "AllocateAddress",
     "AssignPrivateIpAddresses",
+    "AssignPrivateNatGatewayAddress",
     "AssociateAddress",
     "AssociateDhcpOptions",
+    "AssociateNatGatewayAddress",
     "AssociateRouteTable",
     "AssociateSecurityGroupVpc",
     "AttachInternetGateway",
@@ -1395,8 +1527,10 @@ pub static OPERATIONS: &[&str] = &[
     "AuthorizeSecurityGroupEgress",
     "AuthorizeSecurityGroupIngress",
     "CreateDhcpOptions",
+    "CreateEgressOnlyInternetGateway",
     "CreateInternetGateway",
     "CreateManagedPrefixList",
+    "CreateNatGateway",
     "CreateNetworkAcl",
     "CreateNetworkAclEntry",
     "CreateNetworkInterface",
@@ -1408,8 +1542,10 @@ pub static OPERATIONS: &[&str] = &[
     "CreateVpc",
     "CreateVpcPeeringConnection",
     "DeleteDhcpOptions",
+    "DeleteEgressOnlyInternetGateway",
     "DeleteInternetGateway",
     "DeleteManagedPrefixList",
+    "DeleteNatGateway",
     "DeleteNetworkAcl",
     "DeleteNetworkAclEntry",
     "DeleteNetworkInterface",
@@ -1425,6 +1561,7 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeAddressesAttribute",
     "DescribeAvailabilityZones",
     "DescribeDhcpOptions",
+    "DescribeEgressOnlyInternetGateways",
     "DescribeImages",
     "DescribeInstanceAttribute",
     "DescribeInstanceStatus",
@@ -1432,6 +1569,7 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeInstances",
     "DescribeInternetGateways",
     "DescribeManagedPrefixLists",
+    "DescribeNatGateways",
     "DescribeNetworkAcls",
     "DescribeNetworkInterfaceAttribute",
     "DescribeNetworkInterfaces",
@@ -1452,6 +1590,7 @@ pub static OPERATIONS: &[&str] = &[
     "DetachInternetGateway",
     "DetachNetworkInterface",
     "DisassociateAddress",
+    "DisassociateNatGatewayAddress",
     "DisassociateRouteTable",
     "DisassociateSecurityGroupVpc",
     "GetConsoleOutput",
@@ -1483,6 +1622,7 @@ pub static OPERATIONS: &[&str] = &[
     "StopInstances",
     "TerminateInstances",
     "UnassignPrivateIpAddresses",
+    "UnassignPrivateNatGatewayAddress",
     "UpdateSecurityGroupRuleDescriptionsEgress",
     "UpdateSecurityGroupRuleDescriptionsIngress",
 ];
@@ -1502,7 +1642,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AllocateIpamPoolCidr",
     "ApplySecurityGroupsToClientVpnTargetNetwork",
     "AssignIpv6Addresses",
-    "AssignPrivateNatGatewayAddress",
     "AssociateCapacityReservationBillingOwner",
     "AssociateClientVpnTargetNetwork",
     "AssociateEnclaveCertificateIamRole",
@@ -1510,7 +1649,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "AssociateInstanceEventWindow",
     "AssociateIpamByoasn",
     "AssociateIpamResourceDiscovery",
-    "AssociateNatGatewayAddress",
     "AssociateRouteServer",
     "AssociateSubnetCidrBlock",
     "AssociateTransitGatewayMulticastDomain",
@@ -1553,7 +1691,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateDefaultSubnet",
     "CreateDefaultVpc",
     "CreateDelegateMacVolumeOwnershipTask",
-    "CreateEgressOnlyInternetGateway",
     "CreateFleet",
     "CreateFlowLogs",
     "CreateFpgaImage",
@@ -1581,7 +1718,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateLocalGatewayVirtualInterface",
     "CreateLocalGatewayVirtualInterfaceGroup",
     "CreateMacSystemIntegrityProtectionModificationTask",
-    "CreateNatGateway",
     "CreateNetworkInsightsAccessScope",
     "CreateNetworkInsightsPath",
     "CreateNetworkInterfacePermission",
@@ -1638,7 +1774,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteCoipCidr",
     "DeleteCoipPool",
     "DeleteCustomerGateway",
-    "DeleteEgressOnlyInternetGateway",
     "DeleteFleets",
     "DeleteFlowLogs",
     "DeleteFpgaImage",
@@ -1662,7 +1797,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteLocalGatewayRouteTableVpcAssociation",
     "DeleteLocalGatewayVirtualInterface",
     "DeleteLocalGatewayVirtualInterfaceGroup",
-    "DeleteNatGateway",
     "DeleteNetworkInsightsAccessScope",
     "DeleteNetworkInsightsAccessScopeAnalysis",
     "DeleteNetworkInsightsAnalysis",
@@ -1745,7 +1879,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeConversionTasks",
     "DescribeCustomerGateways",
     "DescribeDeclarativePoliciesReports",
-    "DescribeEgressOnlyInternetGateways",
     "DescribeElasticGpus",
     "DescribeExportImageTasks",
     "DescribeExportTasks",
@@ -1803,7 +1936,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeMacHosts",
     "DescribeMacModificationTasks",
     "DescribeMovingAddresses",
-    "DescribeNatGateways",
     "DescribeNetworkInsightsAccessScopeAnalyses",
     "DescribeNetworkInsightsAccessScopes",
     "DescribeNetworkInsightsAnalyses",
@@ -1908,7 +2040,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DisassociateInstanceEventWindow",
     "DisassociateIpamByoasn",
     "DisassociateIpamResourceDiscovery",
-    "DisassociateNatGatewayAddress",
     "DisassociateRouteServer",
     "DisassociateSubnetCidrBlock",
     "DisassociateTransitGatewayMulticastDomain",
@@ -2145,7 +2276,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "StartVpcEndpointServicePrivateDnsVerification",
     "TerminateClientVpnConnections",
     "UnassignIpv6Addresses",
-    "UnassignPrivateNatGatewayAddress",
     "UnlockSnapshot",
     "UnmonitorInstances",
     "UpdateCapacityManagerMonitoredTagKeys",

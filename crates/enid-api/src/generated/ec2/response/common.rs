@@ -48,6 +48,22 @@ impl ToXml for GroupIdentifier {
     }
 }
 
+/// The answer structure InternetGatewayAttachment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InternetGatewayAttachment {
+    /// `state`.
+    pub state: Option<Text>,
+    /// `vpcId`.
+    pub vpc_id: Option<Text>,
+}
+
+impl ToXml for InternetGatewayAttachment {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("state"), &self.state);
+        xml.optional(tag!("vpcId"), &self.vpc_id);
+    }
+}
+
 /// The answer structure ProductCode.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProductCode {

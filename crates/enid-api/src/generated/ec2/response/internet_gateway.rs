@@ -2,7 +2,7 @@
 
 //! Answers: internet gateway.
 
-use super::common::Tag;
+use super::common::{InternetGatewayAttachment, Tag};
 use crate::tag;
 use crate::wire::text::Text;
 use crate::wire::xml::{ToXml, Xml};
@@ -89,21 +89,5 @@ impl ToXml for InternetGateway {
         xml.optional(tag!("internetGatewayId"), &self.internet_gateway_id);
         xml.optional(tag!("ownerId"), &self.owner_id);
         xml.list(tag!("tagSet"), tag!("item"), &self.tags);
-    }
-}
-
-/// The answer structure InternetGatewayAttachment.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct InternetGatewayAttachment {
-    /// `state`.
-    pub state: Option<Text>,
-    /// `vpcId`.
-    pub vpc_id: Option<Text>,
-}
-
-impl ToXml for InternetGatewayAttachment {
-    fn to_xml(&self, xml: &mut Xml) {
-        xml.optional(tag!("state"), &self.state);
-        xml.optional(tag!("vpcId"), &self.vpc_id);
     }
 }
