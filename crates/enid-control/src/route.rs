@@ -445,7 +445,6 @@ mod tests {
             name: String::new(),
             family: AddressFamily::Ipv4,
             entries_max,
-            change: Default::default(),
             change: enid_model::prefix_list::LastChange::Created,
             version: 1,
             versions: BTreeMap::from([(
