@@ -316,13 +316,14 @@ pub(crate) fn everything_out() -> Matcher {
 mod tests {
     use enid_model::region::Region;
 
+    use super::*;
     use crate::Caller;
     use crate::fixture::{caller, control};
 
     #[tokio::test]
     async fn each_region_has_a_default_vpc_of_its_own() -> Result<(), Box<dyn std::error::Error>> {
         let control = control();
-        let mut vpcs = std::collections::BTreeSet::new();
+        let mut vpcs = BTreeSet::new();
         for name in ["us-east-1", "eu-west-1"] {
             let region = Region::named(name).ok_or("a region of AWS")?;
             let caller = Caller {
@@ -339,5 +340,76 @@ mod tests {
         }
         assert_eq!(vpcs.len(), 2);
         Ok(())
+    }
+
+    /// Takes away what the first version did not store.
+    fn age(draft: &mut Draft<'_>) -> Result<(), Error> {
+        let region = Arc::clone(&draft.region);
+        region.dhcp_options.values().for_each(|it| draft.delete(it));
+        region
+            .internet_gateways
+            .values()
+            .for_each(|it| draft.delete(it));
+        region.network_acls.values().for_each(|it| draft.delete(it));
+        region.route_tables.values().for_each(|it| draft.delete(it));
+        for vpc in region.vpcs.values() {
+            draft.edit(vpc, |vpc| {
+                vpc.main_route_table_association = Default::default()
+            });
+        }
+        for subnet in region.subnets.values() {
+            draft.edit(subnet, |subnet| {
+                subnet.network_acl = SubnetNetworkAcl::default();
+                subnet.attributes = SubnetAttributes::default();
+            });
+        }
+        let record = region.region.clone().ok_or(Error::TooManyRivals)?;
+        let old = RegionRecord {
+            outfit: 0,
+            ..RegionRecord::clone(&record)
+        };
+        draft.replace("", record.revision, Record::Region(old));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_region_of_the_first_version_gets_what_it_lacks() {
+        let (control, caller) = (control(), caller());
+        let other = crate::CreateVpc {
+            cidr_block: "10.0.0.0/16".to_owned(),
+            ..crate::CreateVpc::default()
+        };
+        let other = control.create_vpc(&caller, &other).await;
+        let other = other.expect("a VPC").id;
+        let before = control.read(&caller).await.expect("a region");
+        control.transact(&caller, age).await.expect("an old region");
+        let after = control.read(&caller).await.expect("a region");
+        assert!(is_awake(&after));
+        let findings = enid_model::check::check(&control.store().state());
+        assert_eq!(findings, Vec::new());
+        assert_eq!(after.dhcp_options.len(), 1);
+        for (vpc, routes) in [(other, 0), (default_vpc_id(&before), 1)] {
+            let vpc = after.vpcs.get(&vpc).expect("the VPC");
+            let table = after.route_tables.get(&vpc.main_route_table);
+            let table = table.expect("its main table");
+            assert_eq!(table.routes.len(), routes);
+            for route in &table.routes {
+                assert!(crate::is_active(&after, vpc.id, route.target));
+            }
+            let acl = after.network_acls.get(&vpc.default_network_acl);
+            assert!(acl.is_some_and(|acl| acl.is_default && acl.entries.len() == 2));
+        }
+        for subnet in after.subnets.values() {
+            let vpc = after.vpcs.get(&subnet.vpc).expect("its VPC");
+            assert_eq!(subnet.network_acl.acl, vpc.default_network_acl);
+            assert!(subnet.attributes.map_public_ip_on_launch);
+        }
+        // Done once.
+        let again = control.read(&caller).await.expect("a region");
+        assert_eq!(again.region, after.region);
+    }
+
+    fn default_vpc_id(region: &RegionState) -> VpcId {
+        crate::default_vpc(region).expect("a default VPC").id
     }
 }

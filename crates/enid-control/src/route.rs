@@ -445,7 +445,7 @@ mod tests {
             name: String::new(),
             family: AddressFamily::Ipv4,
             entries_max,
-            change: enid_model::prefix_list::LastChange::Created,
+            change: Default::default(),
             version: 1,
             versions: BTreeMap::from([(
                 1,

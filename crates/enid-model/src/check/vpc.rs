@@ -156,7 +156,7 @@ impl Report<'_> {
 
     pub(super) fn vpc_peering_connections(&mut self) {
         let region = self.region;
-        let mut live = Vec::new();
+        let mut active = Vec::new();
         for (id, peering) in &region.vpc_peering_connections {
             // A dead one is kept visible for a time, whatever becomes of its VPCs.
             let lives = matches!(
@@ -172,10 +172,14 @@ impl Report<'_> {
             }
             let [one, other] = sides;
             self.need(one != other, id, "it joins two VPCs", &one);
-            let pair = format!("{} {}", one.min(other), one.max(other));
-            live.push((pair, id.to_string()));
+            // Each of them may have asked the other.
+            if peering.status == PeeringStatus::Active {
+                let pair = format!("{} {}", one.min(other), one.max(other));
+                active.push((pair, id.to_string()));
+            }
         }
-        self.unique("two VPCs have one connection", live.into_iter());
+        let invariant = "two VPCs have one active connection";
+        self.unique(invariant, active.into_iter());
     }
 
     /// None of a VPC's blocks overlaps another.
