@@ -108,3 +108,39 @@ def test_questions_that_have_no_answer(lab):
     assert apart.returncode == 1 and "different VPCs" in apart.stderr
     assert lab.daemon.run(*ask, "nonsense", check=False).returncode == 2
     assert lab.daemon.run(*ask, instance.id, "--protocol", "tpc", check=False).returncode == 2
+
+
+def test_what_stands_between_subnets_is_told(lab):
+    # Fails if a network ACL or a route decides and explain does not say so, or says it of another one.
+    vpc, near = lab.network()
+    far = lab.subnet(vpc, "10.0.1.0/24")
+    a, b = lab.instance(near), lab.instance(far)
+    group = lab.group(vpc, "open", ingress=[everything(ANYWHERE)])
+    for instance in (a, b):
+        lab.ec2.modify_network_interface_attribute(NetworkInterfaceId=instance.eni, Groups=[group])
+
+    def hop(explanation, stage):
+        [found] = [hop for hop in explanation["hops"] if hop["stage"] == stage]
+        return found
+
+    passes = explain(lab, a.id, b.id, UDP, 53)
+    assert passes["verdict"] == "forward"
+    assert (hop(passes, "route")["rule"], hop(passes, "route")["target"]) == ("10.0.0.0/16", "local")
+    assert hop(passes, "route")["resource"].startswith("rtb-")
+    by_subnet = [{"Name": "association.subnet-id", "Values": [far]}]
+    [default] = lab.ec2.describe_network_acls(Filters=by_subnet)["NetworkAcls"]
+    lab.ec2.create_network_acl_entry(
+        NetworkAclId=default["NetworkAclId"], RuleNumber=50, Protocol="17", RuleAction="deny",
+        Egress=False, CidrBlock="10.0.0.0/24", PortRange={"From": 53, "To": 53})
+    refused = explain(lab, a.id, b.id, UDP, 53)
+    assert (refused["verdict"], refused["reason"]) == ("drop", "acl-ingress")
+    decided = hop(refused, "acl-ingress")
+    assert (decided["rule"], decided["resource"]) == ("50", default["NetworkAclId"])
+    assert explain(lab, a.id, b.id, UDP, 54)["verdict"] == "forward"
+    # Inside a subnet neither is asked.
+    neighbour = lab.instance(far)
+    stages = [hop["stage"] for hop in explain(lab, neighbour.id, b.id, UDP, 53)["hops"]]
+    assert "acl-ingress" not in stages and "acl-egress" not in stages
+
+    # Without an internet gateway there is no way out.
+    assert explain(lab, a.id, "203.0.113.9", TCP, 443)["reason"] == "no-route"

@@ -22,9 +22,17 @@ _answer_lock = threading.Lock()
 _SIOCGIFHWADDR = 0x8927
 
 
+def _family(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _any(address):
+    return "::" if ":" in address else "0.0.0.0"
+
+
 def serve_tcp(port, address="0.0.0.0"):
     """Sends back what arrives, on every connection."""
-    listener = socket.socket()
+    listener = socket.socket(_family(address))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((address, port))
     listener.listen(64)
@@ -44,7 +52,7 @@ def serve_tcp(port, address="0.0.0.0"):
 
 def serve_udp(port, address="0.0.0.0", echo=True):
     """Keeps what arrives and, unless told otherwise, answers with its length and its sender."""
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server = socket.socket(_family(address), socket.SOCK_DGRAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     server.bind((address, port))
     messages = _received.setdefault(port, [])
@@ -68,12 +76,12 @@ def received(port):
 
 def connect(address, port, source=None, timeout=0.4, name=None, source_port=0):
     """Opens a connection and sees its bytes come back. With a name it stays open."""
-    connection = socket.socket()
+    connection = socket.socket(_family(address))
     connection.settimeout(timeout)
     try:
         if source or source_port:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            connection.bind((source or "0.0.0.0", source_port))
+            connection.bind((source or _any(address), source_port))
         connection.connect((address, port))
         result = _exchange(connection, timeout)
         if name is not None and result == "open":
@@ -122,9 +130,9 @@ def datagram(address, port, text="hello", length=None, source=None, timeout=0.4,
     """Sends a datagram and waits for an answer. A name keeps the socket, and with it the flow."""
     client = _connections.get(name)
     if client is None:
-        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client = socket.socket(_family(address), socket.SOCK_DGRAM)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        client.bind((source or "0.0.0.0", source_port))
+        client.bind((source or _any(address), source_port))
         client.connect((address, port))
         if name is not None:
             _connections[name] = client
@@ -146,6 +154,8 @@ def datagram(address, port, text="hello", length=None, source=None, timeout=0.4,
 
 def ping(address, timeout=0.4, length=8, source=None):
     """An ICMP echo request: `open` when the reply is there."""
+    if ":" in address:
+        return _ping6(address, timeout, length)
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
         if source:
             raw.bind((source, 0))
@@ -159,6 +169,22 @@ def ping(address, timeout=0.4, length=8, source=None):
                 packet, sender = raw.recvfrom(65536)
                 icmp = packet[(packet[0] & 15) * 4:]
                 if icmp[0] == 0 and struct.unpack("!H", icmp[4:6])[0] == ident:
+                    return "open" if sender[0] == address else "wrong sender"
+        except OSError as error:
+            return _outcome(error)
+
+
+def _ping6(address, timeout, length):
+    # The kernel fills in the checksum of ICMPv6.
+    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw:
+        ident = os.urandom(2)
+        end = time.monotonic() + timeout
+        try:
+            raw.sendto(b"\x80\x00\x00\x00" + ident + b"\x00\x01" + bytes(length), (address, 0))
+            while True:
+                raw.settimeout(max(0.001, end - time.monotonic()))
+                packet, sender = raw.recvfrom(65536)
+                if packet[0] == 129 and packet[4:6] == ident:
                     return "open" if sender[0] == address else "wrong sender"
         except OSError as error:
             return _outcome(error)

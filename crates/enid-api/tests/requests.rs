@@ -71,8 +71,8 @@ fn refusals_are_those_of_aws_or_name_what_is_missing() {
         ),
         (
             "CreateSubnet",
-            "VpcId=x&Ipv6CidrBlock=y",
-            "UnsupportedOperation: Enid does not implement the parameter Ipv6CidrBlock of CreateSubnet.",
+            "VpcId=x&Ipv6NetmaskLength=64",
+            "UnsupportedOperation: Enid does not implement the parameter Ipv6NetmaskLength of CreateSubnet.",
         ),
         (
             "DescribeVpcs",
@@ -81,8 +81,8 @@ fn refusals_are_those_of_aws_or_name_what_is_missing() {
         ),
         (
             "RunInstances",
-            "MinCount=1&MaxCount=1&NetworkInterface.1.Ipv6Prefix.1.Ipv6Prefix=x",
-            "UnsupportedOperation: Enid does not implement the parameter NetworkInterface.1.Ipv6Prefix of RunInstances.",
+            "MinCount=1&MaxCount=1&NetworkInterface.1.EnaQueueCount=2",
+            "UnsupportedOperation: Enid does not implement the parameter NetworkInterface.1.EnaQueueCount of RunInstances.",
         ),
         (
             "ModifySubnetAttribute",

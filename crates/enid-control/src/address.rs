@@ -400,7 +400,7 @@ mod tests {
             ..caller()
         };
         let mut seen = std::collections::BTreeSet::new();
-        for caller in [caller(), other].iter().cycle().take(6) {
+        for caller in [caller(), other].iter().cycle().take(5) {
             let input = AllocateAddress {
                 tags: vec![TagSpecification {
                     resource_type: Some("elastic-ip".to_owned()),

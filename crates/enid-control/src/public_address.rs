@@ -359,25 +359,26 @@ mod tests {
     #[tokio::test]
     async fn a_launch_without_a_free_address_makes_nothing() {
         let pools = PublicPools {
-            ipv4: "198.18.0.0/30".parse().expect("a literal block parses"),
+            // Five can be given out.
+            ipv4: "198.18.0.0/29".parse().expect("a literal block parses"),
             ..PublicPools::default()
         };
         let control = control().with_pools(pools);
         let place = public_place(&control).await;
-        let three = RunInstances {
-            min_count: 3,
-            max_count: 3,
+        let six = RunInstances {
+            min_count: 6,
+            max_count: 6,
             ..new_instance(&place)
         };
-        let refused = launch(&control, three).await;
+        let refused = launch(&control, six).await;
         assert_eq!(refused, Err(Error::InsufficientAddressCapacity));
         assert_eq!(claimed(&control), 0);
-        let two = RunInstances {
-            min_count: 2,
-            max_count: 2,
+        let five = RunInstances {
+            min_count: 5,
+            max_count: 5,
             ..new_instance(&place)
         };
-        assert!(launch(&control, two).await.is_ok());
-        assert_eq!(claimed(&control), 2);
+        assert!(launch(&control, five).await.is_ok());
+        assert_eq!(claimed(&control), 5);
     }
 }

@@ -11,8 +11,9 @@ use crate::{Draft, Error};
 /// else, unless a real uplink and real addresses are configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicPools {
-    /// Where Elastic IPs and public addresses of instances come from. The first address is the
-    /// host's own in the role of the internet, the last is not used.
+    /// Where Elastic IPs and public addresses of instances come from. As in a subnet the first address
+    /// is the network's and the last the broadcast's; the second is the host's own in the role of the
+    /// internet.
     pub ipv4: Ipv4Net,
     /// Where the IPv6 blocks of VPCs come from, each a /56.
     pub ipv6: Ipv6Net,
@@ -30,14 +31,17 @@ impl Default for PublicPools {
 }
 
 impl PublicPools {
-    /// Whether somebody can have this address: one of the pool, neither its first nor its last.
+    /// Whether somebody can have this address: one of the pool, and nobody's yet by its place.
     #[must_use]
     pub fn offers(&self, address: Ipv4Addr) -> bool {
         self.ipv4.contains(&address)
-            && address != self.ipv4.network()
+            && u32::from(address) >= u32::from(self.ipv4.network()) + FIRST
             && address != self.ipv4.broadcast()
     }
 }
+
+/// What comes before the first address that is given out: the network's address and the host's.
+const FIRST: u32 = 2;
 
 /// How many random addresses are tried before the pool is searched for one that is free.
 const TRIES: u32 = 16;
@@ -52,9 +56,10 @@ impl Draft<'_> {
         let pool = self.pools.ipv4;
         let size = 1_u64 << (32 - u32::from(pool.prefix_len()));
         let base = u32::from(pool.network());
-        // All but the first and the last.
-        let usable = u32::try_from(size.saturating_sub(2)).unwrap_or(u32::MAX);
-        let at = |offset: u32| Ipv4Addr::from(base + 1 + offset);
+        // All but those and the last.
+        let usable = size.saturating_sub(u64::from(FIRST) + 1);
+        let usable = u32::try_from(usable).unwrap_or(u32::MAX);
+        let at = |offset: u32| Ipv4Addr::from(base + FIRST + offset);
         let random = |draft: &mut Self| {
             let offset = draft.random() % u64::from(usable.max(1));
             u32::try_from(offset).unwrap_or(0)
@@ -101,11 +106,11 @@ mod tests {
     }
 
     #[test]
-    fn the_first_and_the_last_address_are_nobodys() {
+    fn the_networks_the_hosts_and_the_last_address_are_nobodys() {
         let pools = pool("198.18.0.0/29");
         let address = |last| Ipv4Addr::new(198, 18, 0, last);
         let offered: Vec<u8> = (0..10).filter(|n| pools.offers(address(*n))).collect();
-        assert_eq!(offered, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(offered, [2, 3, 4, 5, 6]);
     }
 
     #[tokio::test]
@@ -126,15 +131,15 @@ mod tests {
                 control.transact(&caller, operation).await
             }
         };
-        let first = claim(6).await.expect("fourteen are free");
-        let second = claim(8).await.expect("eight are free");
+        let first = claim(6).await.expect("thirteen are free");
+        let second = claim(7).await.expect("seven are free");
         assert_eq!(
             (first.len(), second.len()),
-            (6, 8),
+            (6, 7),
             "none twice in one call"
         );
         let all: BTreeSet<Ipv4Addr> = first.union(&second).copied().collect();
-        let usable: BTreeSet<_> = (1..15).map(|n| Ipv4Addr::new(198, 18, 0, n)).collect();
+        let usable: BTreeSet<_> = (2..15).map(|n| Ipv4Addr::new(198, 18, 0, n)).collect();
         assert_eq!(all, usable);
         let none = claim(1).await;
         assert_eq!(none, Err(Error::InsufficientAddressCapacity));

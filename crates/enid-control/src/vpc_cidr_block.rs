@@ -122,20 +122,21 @@ impl WantedIpv6Block {
     }
 }
 
-/// The first free block from a random place on.
+/// The first free block from a random place on. The pool's own first block is the host's.
 fn any_block(draft: &mut Draft<'_>) -> Result<Ipv6Net, Error> {
     let pool = draft.pools.ipv6;
-    let Some(bits) = BLOCK_PREFIX.checked_sub(pool.prefix_len()) else {
+    let bits = BLOCK_PREFIX.checked_sub(pool.prefix_len());
+    let count = bits.map_or(0, |bits| (1_u128 << bits) - 1);
+    if count == 0 {
         return Err(Error::Ipv6PoolExhausted);
-    };
-    let count = 1_u128 << bits;
+    }
     let start = u128::from(draft.random()) % count;
     let taken = &draft.everywhere.public_addresses;
     // As many steps as there are claims, and one more, meet a free block if there is one.
     let tries = u128::try_from(taken.len()).unwrap_or(u128::MAX);
     let base = u128::from(pool.network());
     (0..=tries.min(count - 1))
-        .map(|step| base + (((start + step) % count) << (128 - BLOCK_PREFIX)))
+        .map(|step| base + ((1 + (start + step) % count) << (128 - BLOCK_PREFIX)))
         .map(Ipv6Addr::from)
         .find(|base| !taken.contains_key(&IpAddr::V6(*base)))
         .map(|base| Ipv6Net::new_assert(base, BLOCK_PREFIX))
@@ -147,7 +148,9 @@ fn given_block(draft: &Draft<'_>, text: &str, pool: &str) -> Result<Ipv6Net, Err
         return Err(Error::Ipv6PoolNotFound { id: pool.into() });
     }
     let cidr = ipv6_block(text)?;
-    if cidr.prefix_len() != BLOCK_PREFIX || !draft.pools.ipv6.contains(&cidr) {
+    let pool = draft.pools.ipv6;
+    let is_hosts = cidr.network() == pool.network();
+    if cidr.prefix_len() != BLOCK_PREFIX || !pool.contains(&cidr) || is_hosts {
         return Err(Error::VpcIpv6Range { cidr: text.into() });
     }
     let taken = &draft.everywhere.public_addresses;
@@ -482,9 +485,9 @@ mod tests {
 
     #[tokio::test]
     async fn no_two_vpcs_have_one_ipv6_block() {
-        // Room for two blocks.
+        // Room for three blocks beside the host's own.
         let pools = PublicPools {
-            ipv6: "2001:db8::/55".parse().expect("a block"),
+            ipv6: "2001:db8::/54".parse().expect("a block"),
             ..PublicPools::default()
         };
         let (control, caller) = (control().with_pools(pools), caller());
@@ -499,6 +502,7 @@ mod tests {
         let first = create().await.expect("a VPC");
         let second = create().await.expect("a VPC");
         assert_ne!(first.ipv6_cidrs[0].cidr, second.ipv6_cidrs[0].cidr);
+        assert!(create().await.is_ok());
         assert_eq!(create().await, Err(Error::Ipv6PoolExhausted));
         let third = vpc(&control, "10.0.0.0/16").await.id;
         let given = |cidr: &str, pool: &str| {
@@ -515,6 +519,7 @@ mod tests {
         let taken = first.ipv6_cidrs[0].cidr.to_string();
         for (cidr, pool, made) in [
             (&*taken, IPV6_POOL, Err("InvalidCidrBlock.InUse")),
+            ("2001:db8::/56", IPV6_POOL, Err("InvalidVpc.Range")),
             ("2001:db8::/64", IPV6_POOL, Err("InvalidVpc.Range")),
             ("2001:db8:1::/56", IPV6_POOL, Err("InvalidVpc.Range")),
             ("10.0.0.0/16", IPV6_POOL, Err("InvalidParameterValue")),

@@ -11,6 +11,7 @@ use rustix::thread::CapabilitySet;
 
 use crate::netlink::{Netlink, VethPair};
 use crate::netns::NetNs;
+use crate::outside::Wanted;
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Finding {
 /// What came out of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
+    /// It is there, but there is no more of it for one more daemon.
+    Exhausted,
     /// Without it nothing is enforced.
     Missing,
     /// It is there.
@@ -55,6 +58,26 @@ pub fn is_fit(findings: &[Finding]) -> bool {
     findings
         .iter()
         .all(|finding| finding.state != State::Missing)
+}
+
+/// Whether a further daemon finds pools of public addresses that nobody on this host has routes to. One
+/// that has run before has its own already.
+#[must_use]
+pub fn public_pools(wanted: &Wanted) -> Finding {
+    let (state, seen) = match wanted.first_free() {
+        Ok([Some(ipv4), Some(ipv6)]) => (State::Ok, format!("{ipv4} and {ipv6} are free")),
+        Ok(_) => (
+            State::Exhausted,
+            "others have routes to all of them".to_owned(),
+        ),
+        Err(error) => (State::Exhausted, crate::chain(&error)),
+    };
+    Finding {
+        subject: "pools of public addresses",
+        state,
+        seen,
+        remedy: "name others in the configuration: pool and ipv6_pool in its section [outside]",
+    }
 }
 
 fn privileges() -> Finding {
@@ -245,6 +268,7 @@ mod tests {
             remedy: "",
         };
         assert!(is_fit(&[finding(State::Ok), finding(State::Repaired)]));
+        assert!(is_fit(&[finding(State::Exhausted)]));
         assert!(!is_fit(&[finding(State::Ok), finding(State::Missing)]));
     }
 }

@@ -57,6 +57,18 @@ impl Wanted {
     }
 }
 
+impl Wanted {
+    /// The pools that a new installation would get now; none of a family if others have them all.
+    pub fn first_free(&self) -> Result<[Option<IpNet>; 2], OutsideError> {
+        let ipv4 = self.ipv4.iter().copied().map(IpNet::V4);
+        let ipv6 = self.ipv6.iter().copied().map(IpNet::V6);
+        Ok([
+            claim::first_free(ipv4.collect())?,
+            claim::first_free(ipv6.collect())?,
+        ])
+    }
+}
+
 /// A slice of the IPv4 pool: sixteen of them in the default one.
 const SLICE_V4: u8 = 19;
 /// A slice of the IPv6 pool.

@@ -137,6 +137,12 @@ pub struct Region {
 pub const FAR: Mac = Mac([2, 0xee, 0, 0, 0, 1]);
 /// The near end.
 pub const NEAR: Mac = Mac([2, 0xee, 0, 0, 0, 2]);
+/// The IPv6 address of an interface, by the last octet of its MAC; 1 is the router's.
+#[must_use]
+pub const fn v6(last: u8) -> Addr {
+    Addr::v6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last])
+}
+
 /// The first octets of the pool of public addresses, a /15.
 pub const POOL: [u8; 2] = [198, 18];
 /// The far end's own address.
@@ -248,7 +254,7 @@ impl Region {
             router: subnet.router(),
             cidr: subnet.addr(0),
             cidr_len: 120,
-            router_v6: Addr::UNSPECIFIED,
+            router_v6: v6(1),
             route_table: subnet.id,
             acl,
             acl_egress: egress.id,
@@ -353,7 +359,9 @@ impl Region {
         if eni.is_up {
             tables.devices.insert(eni.ifindex, eni.id);
         }
-        for addr in &eni.addresses {
+        // IPv6 is not read: the addresses are there for neighbours to ask about.
+        let own_v6 = v6(eni.mac.0[5]);
+        for addr in eni.addresses.iter().chain([&own_v6]) {
             let key = EndpointKey {
                 vpc: subnet.vpc,
                 addr: *addr,

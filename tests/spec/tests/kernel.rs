@@ -18,13 +18,13 @@ use enid_pipeline::bytes::Be16;
 use enid_pipeline::flow::FlowKey;
 use enid_pipeline::frame::Bytes;
 use enid_pipeline::memory::Memory;
-use enid_pipeline::packet_builder::arp_request;
+use enid_pipeline::packet_builder::{arp_request, neighbour_solicitation};
 use enid_pipeline::table::Outside;
 use enid_pipeline::{Reason, Scratch, Verdict, egress, outside};
 use enid_plan::tables::Tables;
 use enid_spec::random::{ENIS, Random};
 use enid_spec::reading::{Outcome, Reading, Sender, Tuple};
-use enid_spec::region::{FAR, NEAR};
+use enid_spec::region::{FAR, NEAR, v6};
 
 const REGIONS: u64 = 40;
 const PACKETS: usize = 2_500;
@@ -210,9 +210,14 @@ fn mutate(random: &mut Random, frame: &mut Vec<u8>) {
         };
     }
     if random.chance(10) {
-        // The kernel's test run wants an Ethernet and an IPv4 header.
+        // The kernel's test run wants an Ethernet and an IP header.
+        let headers = if frame[12..14] == [0x86, 0xdd] {
+            54
+        } else {
+            34
+        };
         let length = usize::try_from(random.below(frame.len() as u64)).unwrap_or(0);
-        frame.truncate(length.max(34));
+        frame.truncate(length.max(headers));
     }
 }
 
@@ -242,6 +247,13 @@ fn broken_frames_fare_the_same_in_the_kernel_and_in_memory() {
                 && random.chance(5)
             {
                 frame = arp_request(eni.mac, eni.addresses[0], packet.target);
+            }
+            if let Sender::Eni(eni) = sender
+                && random.chance(5)
+            {
+                // The router is 1, interfaces follow from 10 on.
+                let wanted = [1, 10, 11, 12, 13, 14, 15, 99][step % 8];
+                frame = neighbour_solicitation(eni.mac, v6(eni.mac.0[5]), v6(wanted)).frame();
             }
             mutate(&mut random, &mut frame);
             let (before, mut other) = (frame.clone(), frame.clone());

@@ -255,9 +255,9 @@ fn refusals_have_aws_words() {
             "InvalidGroup.NotFound: The security group 'sg-0123456789abcdef0' does not exist",
         ),
         (
-            ("Ipv6AddressCount", "1"),
-            "UnsupportedOperation: Enid does not implement the value '1' of the parameter \
-             Ipv6AddressCount of CreateNetworkInterface.",
+            ("InterfaceType", "trunk"),
+            "UnsupportedOperation: Enid does not implement the value 'trunk' of the parameter \
+             InterfaceType of CreateNetworkInterface.",
         ),
     ] {
         assert_eq!(place.refused(&[parameters]), words);

@@ -49,16 +49,8 @@ fn claim(netlink: &mut Netlink, index: u32, pools: Vec<IpNet>) -> Result<IpNet, 
     let family = pools.first().map(is_v4);
     let mut present = netlink.addresses(index)?;
     present.retain(|address| Some(is_v4(address)) == family);
-    let routes = netlink.main_routes()?;
-    let others: Vec<IpNet> = routes
-        .iter()
-        .filter(|(net, through)| *through != index && net.prefix_len() > 0)
-        .map(|(net, _)| *net)
-        .collect();
-    let is_free = |pool: &&IpNet| {
-        let overlaps = |net: &IpNet| net.contains(*pool) || pool.contains(net);
-        !others.iter().any(overlaps)
-    };
+    let others = routes_of_others(netlink, Some(index))?;
+    let is_free = |pool: &&IpNet| is_free(pool, &others);
     let is_present = |pool: &&IpNet| present.contains(&host_of(pool));
     let had = pools.iter().find(is_present);
     for pool in had.into_iter().chain(pools.iter().filter(is_free)) {
@@ -90,6 +82,24 @@ fn claim(netlink: &mut Netlink, index: u32, pools: Vec<IpNet>) -> Result<IpNet, 
         }
     }
     Err(OutsideError::Taken { pools })
+}
+
+/// The first pool to which nobody on this host has a route.
+pub(super) fn first_free(pools: Vec<IpNet>) -> Result<Option<IpNet>, OutsideError> {
+    let others = routes_of_others(&mut Netlink::open()?, None)?;
+    Ok(pools.into_iter().find(|pool| is_free(pool, &others)))
+}
+
+/// The destinations of the host's routes, default routes left out, through links other than this one.
+fn routes_of_others(netlink: &mut Netlink, own: Option<u32>) -> Result<Vec<IpNet>, OutsideError> {
+    let routes = netlink.main_routes()?.into_iter();
+    let others = routes.filter(|(net, index)| Some(*index) != own && net.prefix_len() > 0);
+    Ok(others.map(|(net, _)| net).collect())
+}
+
+fn is_free(pool: &IpNet, others: &[IpNet]) -> bool {
+    let overlaps = |net: &IpNet| net.contains(pool) || pool.contains(net);
+    !others.iter().any(overlaps)
 }
 
 /// What an installation may take of what is wanted. Once it has something of that, there is no choice:

@@ -6,6 +6,7 @@ use enid_host::doctor::{self, State};
 use serde::Serialize;
 
 use crate::cli::Common;
+use crate::config::OutsideConfig;
 
 #[derive(Serialize)]
 struct Examination {
@@ -22,7 +23,8 @@ struct Finding {
 }
 
 pub(crate) fn run(common: &Common) -> anyhow::Result<ExitCode> {
-    let found = doctor::examine();
+    let mut found = doctor::examine();
+    found.push(doctor::public_pools(&OutsideConfig::default().wanted()));
     let examination = Examination {
         fit: doctor::is_fit(&found),
         findings: found.into_iter().map(finding).collect(),
@@ -38,6 +40,7 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<ExitCode> {
 
 fn finding(found: doctor::Finding) -> Finding {
     let state = match found.state {
+        State::Exhausted => "taken",
         State::Missing => "missing",
         State::Ok => "ok",
         State::Repaired => "repaired",
@@ -46,7 +49,7 @@ fn finding(found: doctor::Finding) -> Finding {
         subject: found.subject,
         state,
         seen: found.seen,
-        remedy: (found.state == State::Missing).then_some(found.remedy),
+        remedy: matches!(found.state, State::Exhausted | State::Missing).then_some(found.remedy),
     }
 }
 

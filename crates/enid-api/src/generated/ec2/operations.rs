@@ -53,6 +53,12 @@ pub enum Request {
     CreateEgressOnlyInternetGateway(Box<request::CreateEgressOnlyInternetGatewayRequest>),
     /// CreateInternetGateway.
     CreateInternetGateway(Box<request::CreateInternetGatewayRequest>),
+    /// CreateKeyPair.
+    CreateKeyPair(Box<request::CreateKeyPairRequest>),
+    /// CreateLaunchTemplate.
+    CreateLaunchTemplate(Box<request::CreateLaunchTemplateRequest>),
+    /// CreateLaunchTemplateVersion.
+    CreateLaunchTemplateVersion(Box<request::CreateLaunchTemplateVersionRequest>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<request::CreateManagedPrefixListRequest>),
     /// CreateNatGateway.
@@ -85,6 +91,12 @@ pub enum Request {
     DeleteEgressOnlyInternetGateway(Box<request::DeleteEgressOnlyInternetGatewayRequest>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<request::DeleteInternetGatewayRequest>),
+    /// DeleteKeyPair.
+    DeleteKeyPair(Box<request::DeleteKeyPairRequest>),
+    /// DeleteLaunchTemplate.
+    DeleteLaunchTemplate(Box<request::DeleteLaunchTemplateRequest>),
+    /// DeleteLaunchTemplateVersions.
+    DeleteLaunchTemplateVersions(Box<request::DeleteLaunchTemplateVersionsRequest>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<request::DeleteManagedPrefixListRequest>),
     /// DeleteNatGateway.
@@ -137,6 +149,12 @@ pub enum Request {
     DescribeInternetGateways(Box<request::DescribeInternetGatewaysRequest>),
     /// DescribeIpv6Pools.
     DescribeIpv6Pools(Box<request::DescribeIpv6PoolsRequest>),
+    /// DescribeKeyPairs.
+    DescribeKeyPairs(Box<request::DescribeKeyPairsRequest>),
+    /// DescribeLaunchTemplateVersions.
+    DescribeLaunchTemplateVersions(Box<request::DescribeLaunchTemplateVersionsRequest>),
+    /// DescribeLaunchTemplates.
+    DescribeLaunchTemplates(Box<request::DescribeLaunchTemplatesRequest>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<request::DescribeManagedPrefixListsRequest>),
     /// DescribeNatGateways.
@@ -201,10 +219,14 @@ pub enum Request {
     GetSecurityGroupsForVpc(Box<request::GetSecurityGroupsForVpcRequest>),
     /// GetSubnetCidrReservations.
     GetSubnetCidrReservations(Box<request::GetSubnetCidrReservationsRequest>),
+    /// ImportKeyPair.
+    ImportKeyPair(Box<request::ImportKeyPairRequest>),
     /// ModifyAddressAttribute.
     ModifyAddressAttribute(Box<request::ModifyAddressAttributeRequest>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<request::ModifyInstanceAttributeRequest>),
+    /// ModifyLaunchTemplate.
+    ModifyLaunchTemplate(Box<request::ModifyLaunchTemplateRequest>),
     /// ModifyManagedPrefixList.
     ModifyManagedPrefixList(Box<request::ModifyManagedPrefixListRequest>),
     /// ModifyNetworkInterfaceAttribute.
@@ -289,6 +311,9 @@ impl Request {
 "CreateDhcpOptions" => schema::read("CreateDhcpOptions", &request::dhcp_options::CREATE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::CreateDhcpOptions(Box::new(request))),
 "CreateEgressOnlyInternetGateway" => schema::read("CreateEgressOnlyInternetGateway", &request::egress_only_internet_gateway::CREATE_EGRESS_ONLY_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateEgressOnlyInternetGateway(Box::new(request))),
 "CreateInternetGateway" => schema::read("CreateInternetGateway", &request::internet_gateway::CREATE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateInternetGateway(Box::new(request))),
+"CreateKeyPair" => schema::read("CreateKeyPair", &request::key_pair::CREATE_KEY_PAIR_MEMBERS, params).map(|request| Self::CreateKeyPair(Box::new(request))),
+"CreateLaunchTemplate" => schema::read("CreateLaunchTemplate", &request::launch_template::CREATE_LAUNCH_TEMPLATE_MEMBERS, params).map(|request| Self::CreateLaunchTemplate(Box::new(request))),
+"CreateLaunchTemplateVersion" => schema::read("CreateLaunchTemplateVersion", &request::launch_template::CREATE_LAUNCH_TEMPLATE_VERSION_MEMBERS, params).map(|request| Self::CreateLaunchTemplateVersion(Box::new(request))),
 "CreateManagedPrefixList" => schema::read("CreateManagedPrefixList", &request::prefix_list::CREATE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::CreateManagedPrefixList(Box::new(request))),
 "CreateNatGateway" => schema::read("CreateNatGateway", &request::nat_gateway::CREATE_NAT_GATEWAY_MEMBERS, params).map(|request| Self::CreateNatGateway(Box::new(request))),
 "CreateNetworkAcl" => schema::read("CreateNetworkAcl", &request::network_acl::CREATE_NETWORK_ACL_MEMBERS, params).map(|request| Self::CreateNetworkAcl(Box::new(request))),
@@ -305,6 +330,9 @@ impl Request {
 "DeleteDhcpOptions" => schema::read("DeleteDhcpOptions", &request::dhcp_options::DELETE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::DeleteDhcpOptions(Box::new(request))),
 "DeleteEgressOnlyInternetGateway" => schema::read("DeleteEgressOnlyInternetGateway", &request::egress_only_internet_gateway::DELETE_EGRESS_ONLY_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteEgressOnlyInternetGateway(Box::new(request))),
 "DeleteInternetGateway" => schema::read("DeleteInternetGateway", &request::internet_gateway::DELETE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteInternetGateway(Box::new(request))),
+"DeleteKeyPair" => schema::read("DeleteKeyPair", &request::key_pair::DELETE_KEY_PAIR_MEMBERS, params).map(|request| Self::DeleteKeyPair(Box::new(request))),
+"DeleteLaunchTemplate" => schema::read("DeleteLaunchTemplate", &request::launch_template::DELETE_LAUNCH_TEMPLATE_MEMBERS, params).map(|request| Self::DeleteLaunchTemplate(Box::new(request))),
+"DeleteLaunchTemplateVersions" => schema::read("DeleteLaunchTemplateVersions", &request::launch_template::DELETE_LAUNCH_TEMPLATE_VERSIONS_MEMBERS, params).map(|request| Self::DeleteLaunchTemplateVersions(Box::new(request))),
 "DeleteManagedPrefixList" => schema::read("DeleteManagedPrefixList", &request::prefix_list::DELETE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::DeleteManagedPrefixList(Box::new(request))),
 "DeleteNatGateway" => schema::read("DeleteNatGateway", &request::nat_gateway::DELETE_NAT_GATEWAY_MEMBERS, params).map(|request| Self::DeleteNatGateway(Box::new(request))),
 "DeleteNetworkAcl" => schema::read("DeleteNetworkAcl", &request::network_acl::DELETE_NETWORK_ACL_MEMBERS, params).map(|request| Self::DeleteNetworkAcl(Box::new(request))),
@@ -331,6 +359,9 @@ impl Request {
 "DescribeInstances" => schema::read("DescribeInstances", &request::instance::DESCRIBE_INSTANCES_MEMBERS, params).map(|request| Self::DescribeInstances(Box::new(request))),
 "DescribeInternetGateways" => schema::read("DescribeInternetGateways", &request::internet_gateway::DESCRIBE_INTERNET_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeInternetGateways(Box::new(request))),
 "DescribeIpv6Pools" => schema::read("DescribeIpv6Pools", &request::vpc_cidr_block::DESCRIBE_IPV6_POOLS_MEMBERS, params).map(|request| Self::DescribeIpv6Pools(Box::new(request))),
+"DescribeKeyPairs" => schema::read("DescribeKeyPairs", &request::key_pair::DESCRIBE_KEY_PAIRS_MEMBERS, params).map(|request| Self::DescribeKeyPairs(Box::new(request))),
+"DescribeLaunchTemplateVersions" => schema::read("DescribeLaunchTemplateVersions", &request::launch_template::DESCRIBE_LAUNCH_TEMPLATE_VERSIONS_MEMBERS, params).map(|request| Self::DescribeLaunchTemplateVersions(Box::new(request))),
+"DescribeLaunchTemplates" => schema::read("DescribeLaunchTemplates", &request::launch_template::DESCRIBE_LAUNCH_TEMPLATES_MEMBERS, params).map(|request| Self::DescribeLaunchTemplates(Box::new(request))),
 "DescribeManagedPrefixLists" => schema::read("DescribeManagedPrefixLists", &request::prefix_list::DESCRIBE_MANAGED_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribeManagedPrefixLists(Box::new(request))),
 "DescribeNatGateways" => schema::read("DescribeNatGateways", &request::nat_gateway::DESCRIBE_NAT_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeNatGateways(Box::new(request))),
 "DescribeNetworkAcls" => schema::read("DescribeNetworkAcls", &request::network_acl::DESCRIBE_NETWORK_ACLS_MEMBERS, params).map(|request| Self::DescribeNetworkAcls(Box::new(request))),
@@ -363,8 +394,10 @@ impl Request {
 "GetManagedPrefixListEntries" => schema::read("GetManagedPrefixListEntries", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ENTRIES_MEMBERS, params).map(|request| Self::GetManagedPrefixListEntries(Box::new(request))),
 "GetSecurityGroupsForVpc" => schema::read("GetSecurityGroupsForVpc", &request::security_group_vpc_association::GET_SECURITY_GROUPS_FOR_VPC_MEMBERS, params).map(|request| Self::GetSecurityGroupsForVpc(Box::new(request))),
 "GetSubnetCidrReservations" => schema::read("GetSubnetCidrReservations", &request::subnet_cidr_reservation::GET_SUBNET_CIDR_RESERVATIONS_MEMBERS, params).map(|request| Self::GetSubnetCidrReservations(Box::new(request))),
+"ImportKeyPair" => schema::read("ImportKeyPair", &request::key_pair::IMPORT_KEY_PAIR_MEMBERS, params).map(|request| Self::ImportKeyPair(Box::new(request))),
 "ModifyAddressAttribute" => schema::read("ModifyAddressAttribute", &request::address::MODIFY_ADDRESS_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyAddressAttribute(Box::new(request))),
 "ModifyInstanceAttribute" => schema::read("ModifyInstanceAttribute", &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyInstanceAttribute(Box::new(request))),
+"ModifyLaunchTemplate" => schema::read("ModifyLaunchTemplate", &request::launch_template::MODIFY_LAUNCH_TEMPLATE_MEMBERS, params).map(|request| Self::ModifyLaunchTemplate(Box::new(request))),
 "ModifyManagedPrefixList" => schema::read("ModifyManagedPrefixList", &request::prefix_list::MODIFY_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::ModifyManagedPrefixList(Box::new(request))),
 "ModifyNetworkInterfaceAttribute" => schema::read("ModifyNetworkInterfaceAttribute", &request::network_interface::MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyNetworkInterfaceAttribute(Box::new(request))),
 "ModifySecurityGroupRules" => schema::read("ModifySecurityGroupRules", &request::security_group::MODIFY_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::ModifySecurityGroupRules(Box::new(request))),
@@ -422,6 +455,9 @@ other => Err(ApiError::invalid_action(other)), }
             Self::CreateDhcpOptions(_) => "CreateDhcpOptions",
             Self::CreateEgressOnlyInternetGateway(_) => "CreateEgressOnlyInternetGateway",
             Self::CreateInternetGateway(_) => "CreateInternetGateway",
+            Self::CreateKeyPair(_) => "CreateKeyPair",
+            Self::CreateLaunchTemplate(_) => "CreateLaunchTemplate",
+            Self::CreateLaunchTemplateVersion(_) => "CreateLaunchTemplateVersion",
             Self::CreateManagedPrefixList(_) => "CreateManagedPrefixList",
             Self::CreateNatGateway(_) => "CreateNatGateway",
             Self::CreateNetworkAcl(_) => "CreateNetworkAcl",
@@ -438,6 +474,9 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DeleteDhcpOptions(_) => "DeleteDhcpOptions",
             Self::DeleteEgressOnlyInternetGateway(_) => "DeleteEgressOnlyInternetGateway",
             Self::DeleteInternetGateway(_) => "DeleteInternetGateway",
+            Self::DeleteKeyPair(_) => "DeleteKeyPair",
+            Self::DeleteLaunchTemplate(_) => "DeleteLaunchTemplate",
+            Self::DeleteLaunchTemplateVersions(_) => "DeleteLaunchTemplateVersions",
             Self::DeleteManagedPrefixList(_) => "DeleteManagedPrefixList",
             Self::DeleteNatGateway(_) => "DeleteNatGateway",
             Self::DeleteNetworkAcl(_) => "DeleteNetworkAcl",
@@ -464,6 +503,9 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeInstances(_) => "DescribeInstances",
             Self::DescribeInternetGateways(_) => "DescribeInternetGateways",
             Self::DescribeIpv6Pools(_) => "DescribeIpv6Pools",
+            Self::DescribeKeyPairs(_) => "DescribeKeyPairs",
+            Self::DescribeLaunchTemplateVersions(_) => "DescribeLaunchTemplateVersions",
+            Self::DescribeLaunchTemplates(_) => "DescribeLaunchTemplates",
             Self::DescribeManagedPrefixLists(_) => "DescribeManagedPrefixLists",
             Self::DescribeNatGateways(_) => "DescribeNatGateways",
             Self::DescribeNetworkAcls(_) => "DescribeNetworkAcls",
@@ -496,8 +538,10 @@ other => Err(ApiError::invalid_action(other)), }
             Self::GetManagedPrefixListEntries(_) => "GetManagedPrefixListEntries",
             Self::GetSecurityGroupsForVpc(_) => "GetSecurityGroupsForVpc",
             Self::GetSubnetCidrReservations(_) => "GetSubnetCidrReservations",
+            Self::ImportKeyPair(_) => "ImportKeyPair",
             Self::ModifyAddressAttribute(_) => "ModifyAddressAttribute",
             Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
+            Self::ModifyLaunchTemplate(_) => "ModifyLaunchTemplate",
             Self::ModifyManagedPrefixList(_) => "ModifyManagedPrefixList",
             Self::ModifyNetworkInterfaceAttribute(_) => "ModifyNetworkInterfaceAttribute",
             Self::ModifySecurityGroupRules(_) => "ModifySecurityGroupRules",
@@ -578,6 +622,12 @@ pub enum Response {
     CreateEgressOnlyInternetGateway(Box<response::CreateEgressOnlyInternetGatewayResponse>),
     /// CreateInternetGateway.
     CreateInternetGateway(Box<response::CreateInternetGatewayResponse>),
+    /// CreateKeyPair.
+    CreateKeyPair(Box<response::CreateKeyPairResponse>),
+    /// CreateLaunchTemplate.
+    CreateLaunchTemplate(Box<response::CreateLaunchTemplateResponse>),
+    /// CreateLaunchTemplateVersion.
+    CreateLaunchTemplateVersion(Box<response::CreateLaunchTemplateVersionResponse>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<response::CreateManagedPrefixListResponse>),
     /// CreateNatGateway.
@@ -610,6 +660,12 @@ pub enum Response {
     DeleteEgressOnlyInternetGateway(Box<response::DeleteEgressOnlyInternetGatewayResponse>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<response::DeleteInternetGatewayResponse>),
+    /// DeleteKeyPair.
+    DeleteKeyPair(Box<response::DeleteKeyPairResponse>),
+    /// DeleteLaunchTemplate.
+    DeleteLaunchTemplate(Box<response::DeleteLaunchTemplateResponse>),
+    /// DeleteLaunchTemplateVersions.
+    DeleteLaunchTemplateVersions(Box<response::DeleteLaunchTemplateVersionsResponse>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<response::DeleteManagedPrefixListResponse>),
     /// DeleteNatGateway.
@@ -662,6 +718,12 @@ pub enum Response {
     DescribeInternetGateways(Box<response::DescribeInternetGatewaysResponse>),
     /// DescribeIpv6Pools.
     DescribeIpv6Pools(Box<response::DescribeIpv6PoolsResponse>),
+    /// DescribeKeyPairs.
+    DescribeKeyPairs(Box<response::DescribeKeyPairsResponse>),
+    /// DescribeLaunchTemplateVersions.
+    DescribeLaunchTemplateVersions(Box<response::DescribeLaunchTemplateVersionsResponse>),
+    /// DescribeLaunchTemplates.
+    DescribeLaunchTemplates(Box<response::DescribeLaunchTemplatesResponse>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<response::DescribeManagedPrefixListsResponse>),
     /// DescribeNatGateways.
@@ -728,10 +790,14 @@ pub enum Response {
     GetSecurityGroupsForVpc(Box<response::GetSecurityGroupsForVpcResponse>),
     /// GetSubnetCidrReservations.
     GetSubnetCidrReservations(Box<response::GetSubnetCidrReservationsResponse>),
+    /// ImportKeyPair.
+    ImportKeyPair(Box<response::ImportKeyPairResponse>),
     /// ModifyAddressAttribute.
     ModifyAddressAttribute(Box<response::ModifyAddressAttributeResponse>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<response::ModifyInstanceAttributeResponse>),
+    /// ModifyLaunchTemplate.
+    ModifyLaunchTemplate(Box<response::ModifyLaunchTemplateResponse>),
     /// ModifyManagedPrefixList.
     ModifyManagedPrefixList(Box<response::ModifyManagedPrefixListResponse>),
     /// ModifyNetworkInterfaceAttribute.
@@ -816,6 +882,9 @@ impl ToXml for Response {
             Self::CreateDhcpOptions(response) => response.to_xml(xml),
             Self::CreateEgressOnlyInternetGateway(response) => response.to_xml(xml),
             Self::CreateInternetGateway(response) => response.to_xml(xml),
+            Self::CreateKeyPair(response) => response.to_xml(xml),
+            Self::CreateLaunchTemplate(response) => response.to_xml(xml),
+            Self::CreateLaunchTemplateVersion(response) => response.to_xml(xml),
             Self::CreateManagedPrefixList(response) => response.to_xml(xml),
             Self::CreateNatGateway(response) => response.to_xml(xml),
             Self::CreateNetworkAcl(response) => response.to_xml(xml),
@@ -832,6 +901,9 @@ impl ToXml for Response {
             Self::DeleteDhcpOptions(response) => response.to_xml(xml),
             Self::DeleteEgressOnlyInternetGateway(response) => response.to_xml(xml),
             Self::DeleteInternetGateway(response) => response.to_xml(xml),
+            Self::DeleteKeyPair(response) => response.to_xml(xml),
+            Self::DeleteLaunchTemplate(response) => response.to_xml(xml),
+            Self::DeleteLaunchTemplateVersions(response) => response.to_xml(xml),
             Self::DeleteManagedPrefixList(response) => response.to_xml(xml),
             Self::DeleteNatGateway(response) => response.to_xml(xml),
             Self::DeleteNetworkAcl(response) => response.to_xml(xml),
@@ -858,6 +930,9 @@ impl ToXml for Response {
             Self::DescribeInstances(response) => response.to_xml(xml),
             Self::DescribeInternetGateways(response) => response.to_xml(xml),
             Self::DescribeIpv6Pools(response) => response.to_xml(xml),
+            Self::DescribeKeyPairs(response) => response.to_xml(xml),
+            Self::DescribeLaunchTemplateVersions(response) => response.to_xml(xml),
+            Self::DescribeLaunchTemplates(response) => response.to_xml(xml),
             Self::DescribeManagedPrefixLists(response) => response.to_xml(xml),
             Self::DescribeNatGateways(response) => response.to_xml(xml),
             Self::DescribeNetworkAcls(response) => response.to_xml(xml),
@@ -890,8 +965,10 @@ impl ToXml for Response {
             Self::GetManagedPrefixListEntries(response) => response.to_xml(xml),
             Self::GetSecurityGroupsForVpc(response) => response.to_xml(xml),
             Self::GetSubnetCidrReservations(response) => response.to_xml(xml),
+            Self::ImportKeyPair(response) => response.to_xml(xml),
             Self::ModifyAddressAttribute(response) => response.to_xml(xml),
             Self::ModifyInstanceAttribute(response) => response.to_xml(xml),
+            Self::ModifyLaunchTemplate(response) => response.to_xml(xml),
             Self::ModifyManagedPrefixList(response) => response.to_xml(xml),
             Self::ModifyNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::ModifySecurityGroupRules(response) => response.to_xml(xml),
@@ -1049,6 +1126,24 @@ impl From<response::CreateInternetGatewayResponse> for Response {
     }
 }
 
+impl From<response::CreateKeyPairResponse> for Response {
+    fn from(response: response::CreateKeyPairResponse) -> Self {
+        Self::CreateKeyPair(Box::new(response))
+    }
+}
+
+impl From<response::CreateLaunchTemplateResponse> for Response {
+    fn from(response: response::CreateLaunchTemplateResponse) -> Self {
+        Self::CreateLaunchTemplate(Box::new(response))
+    }
+}
+
+impl From<response::CreateLaunchTemplateVersionResponse> for Response {
+    fn from(response: response::CreateLaunchTemplateVersionResponse) -> Self {
+        Self::CreateLaunchTemplateVersion(Box::new(response))
+    }
+}
+
 impl From<response::CreateManagedPrefixListResponse> for Response {
     fn from(response: response::CreateManagedPrefixListResponse) -> Self {
         Self::CreateManagedPrefixList(Box::new(response))
@@ -1142,6 +1237,24 @@ impl From<response::DeleteEgressOnlyInternetGatewayResponse> for Response {
 impl From<response::DeleteInternetGatewayResponse> for Response {
     fn from(response: response::DeleteInternetGatewayResponse) -> Self {
         Self::DeleteInternetGateway(Box::new(response))
+    }
+}
+
+impl From<response::DeleteKeyPairResponse> for Response {
+    fn from(response: response::DeleteKeyPairResponse) -> Self {
+        Self::DeleteKeyPair(Box::new(response))
+    }
+}
+
+impl From<response::DeleteLaunchTemplateResponse> for Response {
+    fn from(response: response::DeleteLaunchTemplateResponse) -> Self {
+        Self::DeleteLaunchTemplate(Box::new(response))
+    }
+}
+
+impl From<response::DeleteLaunchTemplateVersionsResponse> for Response {
+    fn from(response: response::DeleteLaunchTemplateVersionsResponse) -> Self {
+        Self::DeleteLaunchTemplateVersions(Box::new(response))
     }
 }
 
@@ -1298,6 +1411,24 @@ impl From<response::DescribeInternetGatewaysResponse> for Response {
 impl From<response::DescribeIpv6PoolsResponse> for Response {
     fn from(response: response::DescribeIpv6PoolsResponse) -> Self {
         Self::DescribeIpv6Pools(Box::new(response))
+    }
+}
+
+impl From<response::DescribeKeyPairsResponse> for Response {
+    fn from(response: response::DescribeKeyPairsResponse) -> Self {
+        Self::DescribeKeyPairs(Box::new(response))
+    }
+}
+
+impl From<response::DescribeLaunchTemplateVersionsResponse> for Response {
+    fn from(response: response::DescribeLaunchTemplateVersionsResponse) -> Self {
+        Self::DescribeLaunchTemplateVersions(Box::new(response))
+    }
+}
+
+impl From<response::DescribeLaunchTemplatesResponse> for Response {
+    fn from(response: response::DescribeLaunchTemplatesResponse) -> Self {
+        Self::DescribeLaunchTemplates(Box::new(response))
     }
 }
 
@@ -1493,6 +1624,12 @@ impl From<response::GetSubnetCidrReservationsResponse> for Response {
     }
 }
 
+impl From<response::ImportKeyPairResponse> for Response {
+    fn from(response: response::ImportKeyPairResponse) -> Self {
+        Self::ImportKeyPair(Box::new(response))
+    }
+}
+
 impl From<response::ModifyAddressAttributeResponse> for Response {
     fn from(response: response::ModifyAddressAttributeResponse) -> Self {
         Self::ModifyAddressAttribute(Box::new(response))
@@ -1502,6 +1639,12 @@ impl From<response::ModifyAddressAttributeResponse> for Response {
 impl From<response::ModifyInstanceAttributeResponse> for Response {
     fn from(response: response::ModifyInstanceAttributeResponse) -> Self {
         Self::ModifyInstanceAttribute(Box::new(response))
+    }
+}
+
+impl From<response::ModifyLaunchTemplateResponse> for Response {
+    fn from(response: response::ModifyLaunchTemplateResponse) -> Self {
+        Self::ModifyLaunchTemplate(Box::new(response))
     }
 }
 
@@ -1690,6 +1833,9 @@ pub static OPERATIONS: &[&str] = &[
     "CreateDhcpOptions",
     "CreateEgressOnlyInternetGateway",
     "CreateInternetGateway",
+    "CreateKeyPair",
+    "CreateLaunchTemplate",
+    "CreateLaunchTemplateVersion",
     "CreateManagedPrefixList",
     "CreateNatGateway",
     "CreateNetworkAcl",
@@ -1706,6 +1852,9 @@ pub static OPERATIONS: &[&str] = &[
     "DeleteDhcpOptions",
     "DeleteEgressOnlyInternetGateway",
     "DeleteInternetGateway",
+    "DeleteKeyPair",
+    "DeleteLaunchTemplate",
+    "DeleteLaunchTemplateVersions",
     "DeleteManagedPrefixList",
     "DeleteNatGateway",
     "DeleteNetworkAcl",
@@ -1732,6 +1881,9 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeInstances",
     "DescribeInternetGateways",
     "DescribeIpv6Pools",
+    "DescribeKeyPairs",
+    "DescribeLaunchTemplateVersions",
+    "DescribeLaunchTemplates",
     "DescribeManagedPrefixLists",
     "DescribeNatGateways",
     "DescribeNetworkAcls",
@@ -1764,8 +1916,10 @@ pub static OPERATIONS: &[&str] = &[
     "GetManagedPrefixListEntries",
     "GetSecurityGroupsForVpc",
     "GetSubnetCidrReservations",
+    "ImportKeyPair",
     "ModifyAddressAttribute",
     "ModifyInstanceAttribute",
+    "ModifyLaunchTemplate",
     "ModifyManagedPrefixList",
     "ModifyNetworkInterfaceAttribute",
     "ModifySecurityGroupRules",
@@ -1871,9 +2025,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateIpamPrefixListResolverTarget",
     "CreateIpamResourceDiscovery",
     "CreateIpamScope",
-    "CreateKeyPair",
-    "CreateLaunchTemplate",
-    "CreateLaunchTemplateVersion",
     "CreateLocalGatewayRoute",
     "CreateLocalGatewayRouteTable",
     "CreateLocalGatewayRouteTableVirtualInterfaceGroupAssociation",
@@ -1950,9 +2101,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteIpamPrefixListResolverTarget",
     "DeleteIpamResourceDiscovery",
     "DeleteIpamScope",
-    "DeleteKeyPair",
-    "DeleteLaunchTemplate",
-    "DeleteLaunchTemplateVersions",
     "DeleteLocalGatewayRoute",
     "DeleteLocalGatewayRouteTable",
     "DeleteLocalGatewayRouteTableVirtualInterfaceGroupAssociation",
@@ -2083,9 +2231,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeIpamResourceDiscoveryAssociations",
     "DescribeIpamScopes",
     "DescribeIpams",
-    "DescribeKeyPairs",
-    "DescribeLaunchTemplateVersions",
-    "DescribeLaunchTemplates",
     "DescribeLocalGatewayRouteTableVirtualInterfaceGroupAssociations",
     "DescribeLocalGatewayRouteTableVpcAssociations",
     "DescribeLocalGatewayRouteTables",
@@ -2301,7 +2446,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ImportClientVpnClientCertificateRevocationList",
     "ImportImage",
     "ImportInstance",
-    "ImportKeyPair",
     "ImportSnapshot",
     "ImportVolume",
     "ListImagesInRecycleBin",
@@ -2340,7 +2484,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifyIpamResourceCidr",
     "ModifyIpamResourceDiscovery",
     "ModifyIpamScope",
-    "ModifyLaunchTemplate",
     "ModifyLocalGatewayRoute",
     "ModifyManagedResourceVisibility",
     "ModifyPrivateDnsNameOptions",
