@@ -115,8 +115,13 @@ fn module(service: &Service, side: &str, name: &str, text: &str, common: &[&str]
     } else {
         let _ = writeln!(out, "//! {what}: {subject}.\n");
     }
+    // Names on the wire are no uses: every other part between quotes is code. (Documentation has no
+    // quotes.)
+    let code: Vec<&str> = text.split('"').step_by(2).collect();
     let uses = |word: &str| {
-        text.split(|c: char| !c.is_alphanumeric() && c != '_')
+        let words = code.iter();
+        words
+            .flat_map(|code| code.split(|c: char| !c.is_alphanumeric() && c != '_'))
             .any(|found| found == word)
     };
     if uses("Timestamp") {
@@ -130,7 +135,7 @@ fn module(service: &Service, side: &str, name: &str, text: &str, common: &[&str]
         out.push_str("use crate::error::ApiError;\n");
     }
     let (home, words): (_, &[&str]) = if side == "request" {
-        ("params", &["Blob", "Params", "Read"])
+        ("params", &["Blob", "Params", "Read", "Sent"])
     } else {
         ("xml", &["ToXml", "Xml"])
     };

@@ -13,6 +13,10 @@ use crate::codegen_support::{Class, Node, Nodes, Operation, Service};
 /// them. Longer lists (instance types, resource types) are the operation's own matter.
 const ENUM_MAX: usize = 24;
 
+/// Structures that are checked like all others, and handed on as they were sent: what reads them reads
+/// them as another request later.
+const HANDED_ON: [&str; 1] = ["RequestLaunchTemplateData"];
+
 /// What one operation reads.
 pub(crate) struct Request {
     pub(crate) operation: String,
@@ -46,6 +50,8 @@ struct Structure {
 struct Place<'a> {
     resource: &'a str,
     prefix: String,
+    /// Whether it is in a structure that is handed on: then nothing reads its members.
+    handed_on: bool,
 }
 
 struct Table {
@@ -93,6 +99,7 @@ impl<'a> Requests<'a> {
         let place = Place {
             resource: &operation.resource,
             prefix: String::new(),
+            handed_on: false,
         };
         let text = self.table(&shape, &name, &nodes, &place)?;
         self.roots
@@ -132,11 +139,13 @@ impl<'a> Requests<'a> {
                         let below = Place {
                             resource: place.resource,
                             prefix: format!("{}{wire}.", place.prefix),
+                            handed_on: place.handed_on
+                                || HANDED_ON.contains(&reference.shape.as_str()),
                         };
                         let (kind, values) = self
                             .kind(reference, node, &below)
                             .with_context(|| wire.clone())?;
-                        if self.has_fields(reference, node)? {
+                        if !place.handed_on && self.has_fields(reference, node)? {
                             let structure = self.structures.entry(name.to_owned()).or_default();
                             structure.members.insert(member.clone());
                         }
@@ -368,6 +377,7 @@ pub(crate) fn home(resources: &BTreeSet<String>) -> String {
 
 fn rust_type(kind: &str, shape: &str) -> Result<String> {
     Ok(match kind {
+        "structure" if HANDED_ON.contains(&shape) => "Sent".to_owned(),
         "structure" => shape.to_owned(),
         other => scalar(other)?.to_owned(),
     })

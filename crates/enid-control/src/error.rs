@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use enid_model::id::{
-    AllocationId, AssociationId, EniId, InstanceId, InternetGatewayId, PrefixListId, ResourceId,
-    SecurityGroupId, SubnetId, VpcId,
+    AllocationId, AssociationId, EniId, InstanceId, InternetGatewayId, LaunchTemplateId,
+    PrefixListId, ResourceId, SecurityGroupId, SubnetId, VpcId,
 };
 
 macro_rules! errors {
@@ -140,6 +140,8 @@ errors! {
     /// A host could not make a new instance run; all of the launch is undone.
     LaunchFailed { cause: Arc<str> } => "InternalError",
         "The launch has been undone because an instance could not be started: {cause}";
+    /// A key could not be made.
+    KeyUnmakeable => "InternalError", "An internal error has occurred";
     /// A host has not obeyed in time.
     NotEnforced => "InternalError", "The change is stored, but a host does not enforce it yet";
     /// The store has stopped.
@@ -211,6 +213,29 @@ errors! {
     /// An internet gateway id names none.
     InternetGatewayNotFound { id: Box<str> } => "InvalidInternetGatewayID.NotFound",
         "The internetGateway ID '{id}' does not exist";
+    /// A text is no public key that can be imported.
+    KeyUnreadable => "InvalidKey.Format", "Key is not in valid OpenSSH public key format";
+    /// A key pair's name is taken.
+    KeyPairNameTaken => "InvalidKeyPair.Duplicate", "The keypair already exists";
+    /// A name is no key pair's.
+    KeyPairNotFound { name: Box<str> } => "InvalidKeyPair.NotFound", "The key pair '{name}' does not exist";
+    /// A key pair id names none.
+    KeyPairIdNotFound { id: Box<str> } => "InvalidKeyPair.NotFound", "The key pair ID '{id}' does not exist";
+    /// A launch template id names none.
+    TemplateNotFound { id: Box<str> } => "InvalidLaunchTemplateId.NotFound",
+        "The specified launch template, with template ID {id}, does not exist.";
+    /// A launch template does not have the version.
+    TemplateVersionNotFound { number: u64, id: LaunchTemplateId } => "InvalidLaunchTemplateId.VersionNotFound",
+        "Could not find the specified version {number} for the launch template with ID {id}.";
+    /// A launch template's name is taken.
+    TemplateNameTaken => "InvalidLaunchTemplateName.AlreadyExistsException",
+        "Launch template name already in use.";
+    /// A name that no launch template can have.
+    TemplateNameMalformed => "InvalidLaunchTemplateName.MalformedException",
+        "A launch template name must be between 3 and 128 characters, and may contain letters, numbers, and the following characters: - ( ) . / _.";
+    /// A name is no launch template's.
+    TemplateNameNotFound { name: Box<str> } => "InvalidLaunchTemplateName.NotFoundException",
+        "The specified launch template, with template name {name}, does not exist.";
     /// An interface that shall be launched with is attached already.
     InterfaceInUseAtLaunch { id: EniId } => "InvalidNetworkInterface.InUse",
         "Interface: [{id}] in use.";
@@ -451,6 +476,15 @@ errors! {
     TagSpecificationWithoutType => "InvalidParameterValue", "Tag specification resource type must have a value";
     /// A tag's value is too long.
     TagValueTooLong => "InvalidParameterValue", "Tag value exceeds the maximum length of 256 characters";
+    /// A launch template's version has too many words.
+    TemplateDescriptionTooLong => "InvalidParameterValue",
+        "The description of a launch template version is limited to 255 characters.";
+    /// A text that names no version.
+    TemplateVersionMalformed => "InvalidParameterValue",
+        "Invalid launch template version: either '$Default', '$Latest', or a numeric version are allowed.";
+    /// More versions than one call may delete.
+    TooManyTemplateVersions => "InvalidParameterValue",
+        "A call can delete at most 200 launch template versions.";
     /// User data are too long.
     UserDataTooLong => "InvalidParameterValue", "User data is limited to 16384 bytes";
     /// A zone that the region does not have.
@@ -609,6 +643,8 @@ impl Error {
             "eni" => Self::NetworkInterfaceNotFound { id },
             "eni-attach" => Self::AttachmentNotFound { id },
             "i" => Self::InstanceNotFound { id },
+            "key" => Self::KeyPairIdNotFound { id },
+            "lt" => Self::TemplateNotFound { id },
             "pl" => Self::PrefixListNotFound { id },
             "igw" => Self::InternetGatewayNotFound { id },
             "nat" => Self::NatGatewayNotFound { id },

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use enid_model::Tags;
 use enid_model::id::{EniId, InstanceId, ReservationId, SecurityGroupId, SubnetId, VpcId};
-use enid_model::instance::{DesiredState, Instance};
+use enid_model::instance::{DesiredState, Instance, Recorded};
 use enid_model::network_interface::{Attachment, NetworkInterface};
 use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::Subnet;
@@ -18,6 +18,7 @@ use crate::instance::{FIRST_BOOT, detach};
 use crate::instance_specification::{
     Interface, InterfaceSpecification, RunInstances, check_user_data, interfaces,
 };
+use crate::key_pair::key_pair_named;
 use crate::network_interface::{NewInterface, groups_or_default, remove};
 use crate::subnet::available_addresses;
 use crate::tag::specified_by_type;
@@ -128,6 +129,20 @@ enum Source {
     },
 }
 
+/// What is recorded of a launch, with the public key of the pair that it names: the pair may go, the
+/// instance keeps its key.
+fn recorded(draft: &Draft<'_>, input: &RunInstances) -> Result<Recorded, Error> {
+    let mut recorded = input.recorded.clone();
+    if let Some(name) = &recorded.key_name {
+        let pair = key_pair_named(&draft.region, name);
+        let pair = pair.ok_or_else(|| Error::KeyPairNotFound {
+            name: name.as_str().into(),
+        })?;
+        recorded.public_key = Some(pair.public_key.clone());
+    }
+    Ok(recorded)
+}
+
 impl Source {
     fn subnet(&self) -> SubnetId {
         match self {
@@ -172,7 +187,15 @@ impl<'a> Request<'a> {
                 return Err(Error::UniqueInterfaceForSeveral);
             }
         }
-        let tags = specified_by_type(&input.tags, &["instance", "network-interface"])?;
+        let mut tags = specified_by_type(&input.tags, &["instance", "network-interface"])?;
+        if let Some((id, version)) = input.launch_template {
+            let own = tags.entry("instance").or_default();
+            own.insert("aws:ec2launchtemplate:id".to_owned(), id.to_string());
+            own.insert(
+                "aws:ec2launchtemplate:version".to_owned(),
+                version.to_string(),
+            );
+        }
         Ok(Self {
             input,
             limits,
@@ -185,6 +208,7 @@ impl<'a> Request<'a> {
     }
 
     fn launch(&self, draft: &mut Draft<'_>) -> Result<Reservation, Error> {
+        let recorded = recorded(draft, self.input)?;
         let sources = self.sources(draft)?;
         let count = self.count(draft, &sources)?;
         let primary = self.interfaces.iter().zip(&sources);
@@ -202,7 +226,7 @@ impl<'a> Request<'a> {
             for (interface, source) in self.interfaces.iter().zip(&sources) {
                 self.attach(draft, &mut claims, &mut reservation, id, interface, source)?;
             }
-            let instance = self.instance(draft, id, &reservation, launch_index, &subnet);
+            let instance = self.instance(draft, id, &reservation, launch_index, &subnet, &recorded);
             draft.create(instance.clone());
             reservation.instances.push(instance);
         }
@@ -216,6 +240,7 @@ impl<'a> Request<'a> {
         reservation: &Reservation,
         launch_index: u32,
         subnet: &Subnet,
+        recorded: &Recorded,
     ) -> Instance {
         let input = self.input;
         Instance {
@@ -237,7 +262,7 @@ impl<'a> Request<'a> {
             disable_api_stop: false,
             terminate_on_shutdown: input.terminate_on_shutdown,
             client_token: input.client_token.clone(),
-            recorded: input.recorded.clone(),
+            recorded: recorded.clone(),
             tags: self.tags.get("instance").cloned().unwrap_or_default(),
         }
     }

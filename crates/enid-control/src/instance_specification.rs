@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use enid_model::id::{EniId, SecurityGroupId, SubnetId};
+use enid_model::id::{EniId, LaunchTemplateId, SecurityGroupId, SubnetId};
 use enid_model::instance::Recorded;
 
 use crate::Error;
@@ -41,6 +41,8 @@ pub struct RunInstances {
     pub terminate_on_shutdown: bool,
     /// What lies outside networking.
     pub recorded: Recorded,
+    /// The launch template, and the number of its version, that some of this comes from.
+    pub launch_template: Option<(LaunchTemplateId, u64)>,
     /// Makes a repetition harmless.
     pub client_token: Option<String>,
     /// Tags of the instances and of the interfaces that are made for them.

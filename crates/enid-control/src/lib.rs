@@ -28,6 +28,9 @@ mod instance_launch;
 mod instance_specification;
 mod instance_state;
 mod internet_gateway;
+mod key_material;
+mod key_pair;
+mod launch_template;
 mod nat_gateway;
 mod nat_gateway_address;
 mod network_acl;
@@ -55,7 +58,7 @@ mod taggable;
 mod vpc;
 mod vpc_peering_connection;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use enid_model::key::{AccountId, RegionName, Scope};
@@ -80,6 +83,12 @@ pub use instance_launch::{Reservation, default_subnet};
 pub use instance_specification::{InterfaceSpecification, RunInstances};
 pub use instance_state::{InstanceState, StateChange, is_visible, transition_reason};
 pub use internet_gateway::gateway_of;
+pub use key_pair::{CreateKeyPair, ImportKeyPair, KeyPairSelector, key_pair_named};
+pub use launch_template::{
+    CreateLaunchTemplate, CreateLaunchTemplateVersion, DeletedVersions, LaunchParameters,
+    NewVersion, TemplateSelector, VersionKept, VersionSelector, template_selected,
+    template_version,
+};
 pub use nat_gateway::{CreateNatGateway, nat_gateway_is_visible};
 pub use nat_gateway_address::{AssignPrivateNatGatewayAddress, AssociateNatGatewayAddress};
 pub use network_acl::CreateNetworkAcl;
@@ -236,6 +245,11 @@ impl Control {
         Err(Error::TooManyRivals)
     }
 
+    /// The generator of ids, addresses and keys.
+    fn random(&self) -> MutexGuard<'_, StdRng> {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until every live host obeys a revision.
     async fn enforced(&self, revision: Revision) -> Result<(), Error> {
         let obeyed = self.store.hosts().obeyed(revision);
@@ -252,7 +266,7 @@ impl Control {
     ) -> Result<Option<T>, Error> {
         let (read, transaction, done) = {
             let state = self.store.state();
-            let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut random = self.random();
             let mut draft = Draft::new(self, caller, &state, &mut random);
             let done = operation(&mut draft)?;
             (state.revision, draft.into_transaction(), done)

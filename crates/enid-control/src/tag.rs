@@ -131,7 +131,9 @@ impl Control {
         self.retag(caller, resources, |before| {
             let mut after = before.clone();
             after.extend(checked(tags)?);
-            if after.len() > TAGS_MAX {
+            // AWS's own tags do not count.
+            let own = after.keys().filter(|key| !key.starts_with(RESERVED));
+            if own.count() > TAGS_MAX {
                 return Err(Error::TagLimitExceeded);
             }
             Ok(after)
@@ -155,7 +157,8 @@ impl Control {
                 let goes = |selector: &TagSelector| {
                     selector.key == *key && selector.value.as_ref().is_none_or(|v| v == value)
                 };
-                !(tags.is_empty() || tags.iter().any(goes))
+                // AWS's own tags do not go with a client's.
+                key.starts_with(RESERVED) || !(tags.is_empty() || tags.iter().any(goes))
             });
             Ok(after)
         })

@@ -11,10 +11,12 @@ use enid_model::dhcp_options::DhcpOptions;
 use enid_model::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use enid_model::id::{
     AllocationId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InstanceId, InternetGatewayId,
-    NatGatewayId, NetworkAclId, Parsed, PrefixListId, ResourceId, RouteTableId, SecurityGroupId,
-    SecurityGroupRuleId, SubnetId, VpcId, VpcPeeringConnectionId,
+    KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclId, Parsed, PrefixListId, ResourceId,
+    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcId, VpcPeeringConnectionId,
 };
 use enid_model::instance::Instance;
+use enid_model::key_pair::KeyPair;
+use enid_model::launch_template::LaunchTemplate;
 use enid_model::nat_gateway::NatGateway;
 use enid_model::network_acl::NetworkAcl;
 use enid_model::network_interface::NetworkInterface;
@@ -137,6 +139,8 @@ taggables! {
     ElasticIp(AllocationId): elastic_ips, "elastic-ip";
     Instance(InstanceId): instances, "instance";
     InternetGateway(InternetGatewayId): internet_gateways, "internet-gateway";
+    KeyPair(KeyPairId): key_pairs, "key-pair";
+    LaunchTemplate(LaunchTemplateId): launch_templates, "launch-template";
     NatGateway(NatGatewayId): nat_gateways, "natgateway";
     NetworkAcl(NetworkAclId): network_acls, "network-acl";
     NetworkInterface(EniId): network_interfaces, "network-interface";

@@ -59,6 +59,8 @@ pub struct Instance {
 pub struct Recorded {
     /// The name of a key pair.
     pub key_name: Option<String>,
+    /// Its public key at the launch, in OpenSSH's format; the instance's user is known by it.
+    pub public_key: Option<String>,
     /// Detailed monitoring.
     pub monitoring: bool,
     /// EBS optimisation.

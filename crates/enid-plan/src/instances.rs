@@ -32,6 +32,8 @@ pub struct InstanceSpec {
     ///
     /// Limit: the VPC's own is none of them; there is none yet.
     pub resolvers: Vec<IpAddr>,
+    /// The public key that its user is known by, in OpenSSH's format.
+    pub authorized_key: Option<Arc<str>>,
     /// What runs at its first boot.
     pub user_data: Option<Arc<[u8]>>,
 }
@@ -94,6 +96,7 @@ pub(crate) fn instance_spec(region: &RegionState, instance: &Instance) -> Option
         host_name: format!("ip-{a}-{b}-{c}-{d}"),
         search: options.and_then(|options| options.domain_name.clone()),
         resolvers: resolvers.collect(),
+        authorized_key: instance.recorded.public_key.as_deref().map(Arc::from),
         user_data: instance.user_data.as_deref().map(Arc::from),
     })
 }

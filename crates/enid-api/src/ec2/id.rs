@@ -80,6 +80,8 @@ fn malformed(prefix: &str, text: &str) -> ApiError {
         "i" => "InvalidInstanceID.Malformed",
         "igw" => "InvalidInternetGatewayId.Malformed",
         "nat" => "NatGatewayMalformed",
+        "key" => "InvalidKeyPair.Malformed",
+        "lt" => "InvalidLaunchTemplateId.Malformed",
         "pl" => "InvalidPrefixListId.Malformed",
         "acl" => "InvalidNetworkAclId.Malformed",
         "aclassoc" | "rtbassoc" => "InvalidAssociationID.Malformed",

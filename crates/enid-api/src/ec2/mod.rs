@@ -12,6 +12,8 @@ mod image;
 mod instance;
 mod instance_type;
 mod internet_gateway;
+mod key_pair;
+mod launch_template;
 mod nat_gateway;
 mod network_acl;
 mod network_acl_entry;
@@ -107,6 +109,9 @@ handlers! {
     CreateDhcpOptions => dhcp_options::create_dhcp_options,
     CreateEgressOnlyInternetGateway => egress_only_internet_gateway::create_egress_only_internet_gateway,
     CreateInternetGateway => internet_gateway::create_internet_gateway,
+    CreateKeyPair => key_pair::create_key_pair,
+    CreateLaunchTemplate => launch_template::create_launch_template,
+    CreateLaunchTemplateVersion => launch_template::create_launch_template_version,
     CreateManagedPrefixList => prefix_list::create_managed_prefix_list,
     CreateNatGateway => nat_gateway::create_nat_gateway,
     CreateNetworkAcl => network_acl::create_network_acl,
@@ -122,6 +127,9 @@ handlers! {
     DeleteDhcpOptions => dhcp_options::delete_dhcp_options,
     DeleteEgressOnlyInternetGateway => egress_only_internet_gateway::delete_egress_only_internet_gateway,
     DeleteInternetGateway => internet_gateway::delete_internet_gateway,
+    DeleteKeyPair => key_pair::delete_key_pair,
+    DeleteLaunchTemplate => launch_template::delete_launch_template,
+    DeleteLaunchTemplateVersions => launch_template::delete_launch_template_versions,
     DeleteManagedPrefixList => prefix_list::delete_managed_prefix_list,
     DeleteNatGateway => nat_gateway::delete_nat_gateway,
     DeleteNetworkAcl => network_acl::delete_network_acl,
@@ -146,6 +154,9 @@ handlers! {
     DescribeInstanceTypes => instance_type::describe_instance_types,
     DescribeInstances => instance::describe::describe_instances,
     DescribeInternetGateways => internet_gateway::describe_internet_gateways,
+    DescribeKeyPairs => key_pair::describe_key_pairs,
+    DescribeLaunchTemplateVersions => launch_template::describe::describe_launch_template_versions,
+    DescribeLaunchTemplates => launch_template::describe::describe_launch_templates,
     DescribeManagedPrefixLists => prefix_list::describe_managed_prefix_lists,
     DescribeNatGateways => nat_gateway::describe_nat_gateways,
     DescribeNetworkAcls => network_acl::describe_network_acls,
@@ -175,8 +186,10 @@ handlers! {
     GetManagedPrefixListAssociations => prefix_list::get_managed_prefix_list_associations,
     GetManagedPrefixListEntries => prefix_list::get_managed_prefix_list_entries,
     GetSecurityGroupsForVpc => security_group_vpc_association::get_security_groups_for_vpc,
+    ImportKeyPair => key_pair::import_key_pair,
     ModifyAddressAttribute => address::modify_address_attribute,
     ModifyInstanceAttribute => instance::attribute::modify_instance_attribute,
+    ModifyLaunchTemplate => launch_template::modify_launch_template,
     ModifyManagedPrefixList => prefix_list::modify_managed_prefix_list,
     ModifyNetworkInterfaceAttribute => network_interface::modify_network_interface_attribute,
     ModifySecurityGroupRules => security_group_rule::modify_security_group_rules,

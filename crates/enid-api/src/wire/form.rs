@@ -43,8 +43,7 @@ impl<'a> Form<'a> {
             }
             self.pairs.push((name, value));
         }
-        self.pairs
-            .sort_by(|(a, _), (b, _)| a.split('.').cmp(b.split('.')));
+        sort(&mut self.pairs);
         for neighbours in self.pairs.windows(2) {
             if let [(a, _), (b, _)] = neighbours
                 && a == b
@@ -73,6 +72,11 @@ impl<'a> Form<'a> {
     pub fn params(&self) -> Params<'_> {
         Params::new(&self.pairs)
     }
+}
+
+/// Sorts by the segments of names.
+pub(super) fn sort(pairs: &mut [Pair<'_>]) {
+    pairs.sort_by(|(a, _), (b, _)| a.split('.').cmp(b.split('.')));
 }
 
 /// Decodes `+` and `%xx`.

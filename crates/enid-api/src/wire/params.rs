@@ -1,10 +1,12 @@
 //! A view of a form as nested structures and lists, and the reading of typed values from it.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use enid_model::time::Timestamp;
 
-use super::form::Pair;
+use super::form::{Pair, sort};
 use super::instant;
 use crate::error::ApiError;
 
@@ -23,6 +25,33 @@ pub struct Params<'a> {
 /// Bytes that travel in base64.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Blob(pub Vec<u8>);
+
+/// A structure as the client sent it: values by their names below its place. It has been held against
+/// its table like any other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sent(pub BTreeMap<String, String>);
+
+impl Sent {
+    /// Reads a structure from what was sent elsewhere.
+    pub fn read_as<T: Read>(&self) -> Result<T, ApiError> {
+        let pairs = self.0.iter();
+        let mut pairs: Vec<Pair<'_>> = pairs
+            .map(|(name, value)| (name.as_str().into(), value.as_str().into()))
+            .collect();
+        sort(&mut pairs);
+        T::read(Params::new(&pairs))
+    }
+}
+
+impl Read for Sent {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        let below = params.items.iter().map(|(name, value)| {
+            let name = name.get(params.start..).unwrap_or_default();
+            (name.to_owned(), value.clone().into_owned())
+        });
+        Ok(Self(below.collect()))
+    }
+}
 
 /// A value that a request can hold.
 pub trait Read: Sized {

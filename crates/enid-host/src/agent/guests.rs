@@ -336,6 +336,7 @@ impl Agent {
             hostname: spec.host_name.clone(),
             address: spec.address,
             resolv_conf: resolv_conf(spec),
+            authorized_key: spec.authorized_key.as_deref().map(str::to_owned),
             user_data: spec.user_data.as_deref().map(<[u8]>::to_vec),
             grace: self.config.grace,
             init: self.config.init.clone(),

@@ -48,6 +48,7 @@ fn launch(sandbox: &Sandbox) -> ExitCode {
         hostname: "ip-10-0-0-5".to_owned(),
         address: Ipv4Addr::new(10, 0, 0, 5),
         resolv_conf: "nameserver 10.0.0.2\n".to_owned(),
+        authorized_key: None,
         user_data: None,
         grace: Duration::from_secs(1),
         init: InitProgram::Own,

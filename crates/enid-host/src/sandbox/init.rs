@@ -45,6 +45,8 @@ pub(super) struct Config {
     pub(super) address: Ipv4Addr,
     /// The text of its `/etc/resolv.conf`.
     pub(super) resolv_conf: String,
+    /// The public key that root is known by.
+    pub(super) authorized_key: Option<String>,
     /// Its user data.
     pub(super) user_data: Option<Vec<u8>>,
     /// Whether the root filesystem is new.

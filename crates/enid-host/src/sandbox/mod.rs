@@ -52,6 +52,8 @@ pub struct Spec {
     pub address: Ipv4Addr,
     /// The text of its `/etc/resolv.conf`.
     pub resolv_conf: String,
+    /// The public key that root is known by, in OpenSSH's format.
+    pub authorized_key: Option<String>,
     /// Its user data, decoded.
     pub user_data: Option<Vec<u8>>,
     /// How long its processes have to end when it is stopped.
@@ -361,6 +363,7 @@ impl Sandbox {
             hostname: spec.hostname.clone(),
             address: spec.address,
             resolv_conf: spec.resolv_conf.clone(),
+            authorized_key: spec.authorized_key.clone(),
             user_data: spec.user_data.clone(),
             first_boot: !layers.join("upper/etc/hostname").exists(),
             grace_ms: u64::try_from(spec.grace.as_millis()).unwrap_or(u64::MAX),

@@ -58,6 +58,9 @@ pub(super) fn enter(config: &Config) -> Result<(), RootError> {
         tmpfs(path, "mode=755")?;
         make_dir(&path.join("lock"), 0o1777)
     })?;
+    if config.first_boot {
+        at("/root/.ssh", |path| authorized_keys(path, config))?;
+    }
     at("/etc", |path| files(path, config))?;
 
     pivot().map_err(RootError::Pivot)
@@ -206,6 +209,24 @@ fn files(etc: &Path, config: &Config) -> io::Result<()> {
     replace(&etc.join("resolv.conf"), &config.resolv_conf)?;
     // Last: by this file the launcher knows a root filesystem that has been set up.
     replace(&etc.join("hostname"), &format!("{}\n", config.hostname))
+}
+
+/// Who may log in as root: whoever has the instance's key, and nobody who may on the host.
+fn authorized_keys(dir: &Path, config: &Config) -> io::Result<()> {
+    match fs::symlink_metadata(dir) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(dir)?,
+        Ok(_) => fs::remove_file(dir)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    let Some(key) = &config.authorized_key else {
+        return Ok(());
+    };
+    fs::create_dir_all(dir)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    let file = dir.join("authorized_keys");
+    fs::write(&file, format!("{key}\n"))?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))
 }
 
 /// Writes a file anew: on the host the name may be a link to a place that does not exist here.

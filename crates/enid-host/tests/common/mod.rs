@@ -113,6 +113,7 @@ pub(crate) fn spec() -> Spec {
         address: Ipv4Addr::new(10, 0, 0, 5),
         resolv_conf: "nameserver 10.0.0.2\n".to_owned(),
         user_data: None,
+        authorized_key: None,
         grace: Duration::from_secs(2),
         init: InitProgram::Path(PathBuf::from(PROGRAM)),
     }

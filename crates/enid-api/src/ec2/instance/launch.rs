@@ -7,7 +7,7 @@ use super::describe;
 use crate::context::Context;
 use crate::ec2::network_interface::describe::View;
 use crate::ec2::network_interface::{count, wanted_addresses};
-use crate::ec2::{Ec2, id, tag};
+use crate::ec2::{Ec2, id, launch_template, tag};
 use crate::error::ApiError;
 use crate::generated::ec2::request::{InstanceNetworkInterfaceSpecification, RunInstancesRequest};
 use crate::generated::ec2::response::RunInstancesResponse;
@@ -21,7 +21,12 @@ pub(in crate::ec2) async fn run_instances(
     request: RunInstancesRequest,
 ) -> Result<RunInstancesResponse, ApiError> {
     let caller = context.caller();
-    let reservation = ec2.control.run_instances(&caller, input(request)?).await?;
+    let (request, launch_template) = launch_template::applied(ec2, context, request).await?;
+    let input = RunInstances {
+        launch_template,
+        ..input(request)?
+    };
+    let reservation = ec2.control.run_instances(&caller, input).await?;
     let region = ec2.control.read(&caller).await?;
     let view = View::new(context, &region);
     // What runs when this is answered is told by the next description, as in AWS.
@@ -62,12 +67,14 @@ fn input(request: RunInstancesRequest) -> Result<RunInstances, ApiError> {
         disable_api_termination: request.disable_api_termination.unwrap_or(false),
         terminate_on_shutdown,
         recorded: Recorded {
-            key_name: request.key_name,
+            key_name: request.key_name.filter(|name| !name.is_empty()),
+            public_key: None,
             monitoring: request
                 .monitoring
                 .is_some_and(|monitoring| monitoring.enabled),
             ebs_optimized: request.ebs_optimized.unwrap_or(false),
         },
+        launch_template: None,
         client_token: request.client_token.filter(|token| !token.is_empty()),
         tags: tag::specifications(request.tag_specifications),
     })

@@ -43,6 +43,12 @@ pub enum Request {
     CreateEgressOnlyInternetGateway(Box<request::CreateEgressOnlyInternetGatewayRequest>),
     /// CreateInternetGateway.
     CreateInternetGateway(Box<request::CreateInternetGatewayRequest>),
+    /// CreateKeyPair.
+    CreateKeyPair(Box<request::CreateKeyPairRequest>),
+    /// CreateLaunchTemplate.
+    CreateLaunchTemplate(Box<request::CreateLaunchTemplateRequest>),
+    /// CreateLaunchTemplateVersion.
+    CreateLaunchTemplateVersion(Box<request::CreateLaunchTemplateVersionRequest>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<request::CreateManagedPrefixListRequest>),
     /// CreateNatGateway.
@@ -73,6 +79,12 @@ pub enum Request {
     DeleteEgressOnlyInternetGateway(Box<request::DeleteEgressOnlyInternetGatewayRequest>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<request::DeleteInternetGatewayRequest>),
+    /// DeleteKeyPair.
+    DeleteKeyPair(Box<request::DeleteKeyPairRequest>),
+    /// DeleteLaunchTemplate.
+    DeleteLaunchTemplate(Box<request::DeleteLaunchTemplateRequest>),
+    /// DeleteLaunchTemplateVersions.
+    DeleteLaunchTemplateVersions(Box<request::DeleteLaunchTemplateVersionsRequest>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<request::DeleteManagedPrefixListRequest>),
     /// DeleteNatGateway.
@@ -121,6 +133,12 @@ pub enum Request {
     DescribeInstances(Box<request::DescribeInstancesRequest>),
     /// DescribeInternetGateways.
     DescribeInternetGateways(Box<request::DescribeInternetGatewaysRequest>),
+    /// DescribeKeyPairs.
+    DescribeKeyPairs(Box<request::DescribeKeyPairsRequest>),
+    /// DescribeLaunchTemplateVersions.
+    DescribeLaunchTemplateVersions(Box<request::DescribeLaunchTemplateVersionsRequest>),
+    /// DescribeLaunchTemplates.
+    DescribeLaunchTemplates(Box<request::DescribeLaunchTemplatesRequest>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<request::DescribeManagedPrefixListsRequest>),
     /// DescribeNatGateways.
@@ -179,10 +197,14 @@ pub enum Request {
     GetManagedPrefixListEntries(Box<request::GetManagedPrefixListEntriesRequest>),
     /// GetSecurityGroupsForVpc.
     GetSecurityGroupsForVpc(Box<request::GetSecurityGroupsForVpcRequest>),
+    /// ImportKeyPair.
+    ImportKeyPair(Box<request::ImportKeyPairRequest>),
     /// ModifyAddressAttribute.
     ModifyAddressAttribute(Box<request::ModifyAddressAttributeRequest>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<request::ModifyInstanceAttributeRequest>),
+    /// ModifyLaunchTemplate.
+    ModifyLaunchTemplate(Box<request::ModifyLaunchTemplateRequest>),
     /// ModifyManagedPrefixList.
     ModifyManagedPrefixList(Box<request::ModifyManagedPrefixListRequest>),
     /// ModifyNetworkInterfaceAttribute.
@@ -260,6 +282,9 @@ impl Request {
 "CreateDhcpOptions" => schema::read("CreateDhcpOptions", &request::dhcp_options::CREATE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::CreateDhcpOptions(Box::new(request))),
 "CreateEgressOnlyInternetGateway" => schema::read("CreateEgressOnlyInternetGateway", &request::egress_only_internet_gateway::CREATE_EGRESS_ONLY_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateEgressOnlyInternetGateway(Box::new(request))),
 "CreateInternetGateway" => schema::read("CreateInternetGateway", &request::internet_gateway::CREATE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateInternetGateway(Box::new(request))),
+"CreateKeyPair" => schema::read("CreateKeyPair", &request::key_pair::CREATE_KEY_PAIR_MEMBERS, params).map(|request| Self::CreateKeyPair(Box::new(request))),
+"CreateLaunchTemplate" => schema::read("CreateLaunchTemplate", &request::launch_template::CREATE_LAUNCH_TEMPLATE_MEMBERS, params).map(|request| Self::CreateLaunchTemplate(Box::new(request))),
+"CreateLaunchTemplateVersion" => schema::read("CreateLaunchTemplateVersion", &request::launch_template::CREATE_LAUNCH_TEMPLATE_VERSION_MEMBERS, params).map(|request| Self::CreateLaunchTemplateVersion(Box::new(request))),
 "CreateManagedPrefixList" => schema::read("CreateManagedPrefixList", &request::prefix_list::CREATE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::CreateManagedPrefixList(Box::new(request))),
 "CreateNatGateway" => schema::read("CreateNatGateway", &request::nat_gateway::CREATE_NAT_GATEWAY_MEMBERS, params).map(|request| Self::CreateNatGateway(Box::new(request))),
 "CreateNetworkAcl" => schema::read("CreateNetworkAcl", &request::network_acl::CREATE_NETWORK_ACL_MEMBERS, params).map(|request| Self::CreateNetworkAcl(Box::new(request))),
@@ -275,6 +300,9 @@ impl Request {
 "DeleteDhcpOptions" => schema::read("DeleteDhcpOptions", &request::dhcp_options::DELETE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::DeleteDhcpOptions(Box::new(request))),
 "DeleteEgressOnlyInternetGateway" => schema::read("DeleteEgressOnlyInternetGateway", &request::egress_only_internet_gateway::DELETE_EGRESS_ONLY_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteEgressOnlyInternetGateway(Box::new(request))),
 "DeleteInternetGateway" => schema::read("DeleteInternetGateway", &request::internet_gateway::DELETE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteInternetGateway(Box::new(request))),
+"DeleteKeyPair" => schema::read("DeleteKeyPair", &request::key_pair::DELETE_KEY_PAIR_MEMBERS, params).map(|request| Self::DeleteKeyPair(Box::new(request))),
+"DeleteLaunchTemplate" => schema::read("DeleteLaunchTemplate", &request::launch_template::DELETE_LAUNCH_TEMPLATE_MEMBERS, params).map(|request| Self::DeleteLaunchTemplate(Box::new(request))),
+"DeleteLaunchTemplateVersions" => schema::read("DeleteLaunchTemplateVersions", &request::launch_template::DELETE_LAUNCH_TEMPLATE_VERSIONS_MEMBERS, params).map(|request| Self::DeleteLaunchTemplateVersions(Box::new(request))),
 "DeleteManagedPrefixList" => schema::read("DeleteManagedPrefixList", &request::prefix_list::DELETE_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::DeleteManagedPrefixList(Box::new(request))),
 "DeleteNatGateway" => schema::read("DeleteNatGateway", &request::nat_gateway::DELETE_NAT_GATEWAY_MEMBERS, params).map(|request| Self::DeleteNatGateway(Box::new(request))),
 "DeleteNetworkAcl" => schema::read("DeleteNetworkAcl", &request::network_acl::DELETE_NETWORK_ACL_MEMBERS, params).map(|request| Self::DeleteNetworkAcl(Box::new(request))),
@@ -299,6 +327,9 @@ impl Request {
 "DescribeInstanceTypes" => schema::read("DescribeInstanceTypes", &request::instance_type::DESCRIBE_INSTANCE_TYPES_MEMBERS, params).map(|request| Self::DescribeInstanceTypes(Box::new(request))),
 "DescribeInstances" => schema::read("DescribeInstances", &request::instance::DESCRIBE_INSTANCES_MEMBERS, params).map(|request| Self::DescribeInstances(Box::new(request))),
 "DescribeInternetGateways" => schema::read("DescribeInternetGateways", &request::internet_gateway::DESCRIBE_INTERNET_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeInternetGateways(Box::new(request))),
+"DescribeKeyPairs" => schema::read("DescribeKeyPairs", &request::key_pair::DESCRIBE_KEY_PAIRS_MEMBERS, params).map(|request| Self::DescribeKeyPairs(Box::new(request))),
+"DescribeLaunchTemplateVersions" => schema::read("DescribeLaunchTemplateVersions", &request::launch_template::DESCRIBE_LAUNCH_TEMPLATE_VERSIONS_MEMBERS, params).map(|request| Self::DescribeLaunchTemplateVersions(Box::new(request))),
+"DescribeLaunchTemplates" => schema::read("DescribeLaunchTemplates", &request::launch_template::DESCRIBE_LAUNCH_TEMPLATES_MEMBERS, params).map(|request| Self::DescribeLaunchTemplates(Box::new(request))),
 "DescribeManagedPrefixLists" => schema::read("DescribeManagedPrefixLists", &request::prefix_list::DESCRIBE_MANAGED_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribeManagedPrefixLists(Box::new(request))),
 "DescribeNatGateways" => schema::read("DescribeNatGateways", &request::nat_gateway::DESCRIBE_NAT_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeNatGateways(Box::new(request))),
 "DescribeNetworkAcls" => schema::read("DescribeNetworkAcls", &request::network_acl::DESCRIBE_NETWORK_ACLS_MEMBERS, params).map(|request| Self::DescribeNetworkAcls(Box::new(request))),
@@ -328,8 +359,10 @@ impl Request {
 "GetManagedPrefixListAssociations" => schema::read("GetManagedPrefixListAssociations", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ASSOCIATIONS_MEMBERS, params).map(|request| Self::GetManagedPrefixListAssociations(Box::new(request))),
 "GetManagedPrefixListEntries" => schema::read("GetManagedPrefixListEntries", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ENTRIES_MEMBERS, params).map(|request| Self::GetManagedPrefixListEntries(Box::new(request))),
 "GetSecurityGroupsForVpc" => schema::read("GetSecurityGroupsForVpc", &request::security_group_vpc_association::GET_SECURITY_GROUPS_FOR_VPC_MEMBERS, params).map(|request| Self::GetSecurityGroupsForVpc(Box::new(request))),
+"ImportKeyPair" => schema::read("ImportKeyPair", &request::key_pair::IMPORT_KEY_PAIR_MEMBERS, params).map(|request| Self::ImportKeyPair(Box::new(request))),
 "ModifyAddressAttribute" => schema::read("ModifyAddressAttribute", &request::address::MODIFY_ADDRESS_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyAddressAttribute(Box::new(request))),
 "ModifyInstanceAttribute" => schema::read("ModifyInstanceAttribute", &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyInstanceAttribute(Box::new(request))),
+"ModifyLaunchTemplate" => schema::read("ModifyLaunchTemplate", &request::launch_template::MODIFY_LAUNCH_TEMPLATE_MEMBERS, params).map(|request| Self::ModifyLaunchTemplate(Box::new(request))),
 "ModifyManagedPrefixList" => schema::read("ModifyManagedPrefixList", &request::prefix_list::MODIFY_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::ModifyManagedPrefixList(Box::new(request))),
 "ModifyNetworkInterfaceAttribute" => schema::read("ModifyNetworkInterfaceAttribute", &request::network_interface::MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyNetworkInterfaceAttribute(Box::new(request))),
 "ModifySecurityGroupRules" => schema::read("ModifySecurityGroupRules", &request::security_group::MODIFY_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::ModifySecurityGroupRules(Box::new(request))),
@@ -381,6 +414,9 @@ other => Err(ApiError::invalid_action(other)), }
             Self::CreateDhcpOptions(_) => "CreateDhcpOptions",
             Self::CreateEgressOnlyInternetGateway(_) => "CreateEgressOnlyInternetGateway",
             Self::CreateInternetGateway(_) => "CreateInternetGateway",
+            Self::CreateKeyPair(_) => "CreateKeyPair",
+            Self::CreateLaunchTemplate(_) => "CreateLaunchTemplate",
+            Self::CreateLaunchTemplateVersion(_) => "CreateLaunchTemplateVersion",
             Self::CreateManagedPrefixList(_) => "CreateManagedPrefixList",
             Self::CreateNatGateway(_) => "CreateNatGateway",
             Self::CreateNetworkAcl(_) => "CreateNetworkAcl",
@@ -396,6 +432,9 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DeleteDhcpOptions(_) => "DeleteDhcpOptions",
             Self::DeleteEgressOnlyInternetGateway(_) => "DeleteEgressOnlyInternetGateway",
             Self::DeleteInternetGateway(_) => "DeleteInternetGateway",
+            Self::DeleteKeyPair(_) => "DeleteKeyPair",
+            Self::DeleteLaunchTemplate(_) => "DeleteLaunchTemplate",
+            Self::DeleteLaunchTemplateVersions(_) => "DeleteLaunchTemplateVersions",
             Self::DeleteManagedPrefixList(_) => "DeleteManagedPrefixList",
             Self::DeleteNatGateway(_) => "DeleteNatGateway",
             Self::DeleteNetworkAcl(_) => "DeleteNetworkAcl",
@@ -420,6 +459,9 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeInstanceTypes(_) => "DescribeInstanceTypes",
             Self::DescribeInstances(_) => "DescribeInstances",
             Self::DescribeInternetGateways(_) => "DescribeInternetGateways",
+            Self::DescribeKeyPairs(_) => "DescribeKeyPairs",
+            Self::DescribeLaunchTemplateVersions(_) => "DescribeLaunchTemplateVersions",
+            Self::DescribeLaunchTemplates(_) => "DescribeLaunchTemplates",
             Self::DescribeManagedPrefixLists(_) => "DescribeManagedPrefixLists",
             Self::DescribeNatGateways(_) => "DescribeNatGateways",
             Self::DescribeNetworkAcls(_) => "DescribeNetworkAcls",
@@ -449,8 +491,10 @@ other => Err(ApiError::invalid_action(other)), }
             Self::GetManagedPrefixListAssociations(_) => "GetManagedPrefixListAssociations",
             Self::GetManagedPrefixListEntries(_) => "GetManagedPrefixListEntries",
             Self::GetSecurityGroupsForVpc(_) => "GetSecurityGroupsForVpc",
+            Self::ImportKeyPair(_) => "ImportKeyPair",
             Self::ModifyAddressAttribute(_) => "ModifyAddressAttribute",
             Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
+            Self::ModifyLaunchTemplate(_) => "ModifyLaunchTemplate",
             Self::ModifyManagedPrefixList(_) => "ModifyManagedPrefixList",
             Self::ModifyNetworkInterfaceAttribute(_) => "ModifyNetworkInterfaceAttribute",
             Self::ModifySecurityGroupRules(_) => "ModifySecurityGroupRules",
@@ -520,6 +564,12 @@ pub enum Response {
     CreateEgressOnlyInternetGateway(Box<response::CreateEgressOnlyInternetGatewayResponse>),
     /// CreateInternetGateway.
     CreateInternetGateway(Box<response::CreateInternetGatewayResponse>),
+    /// CreateKeyPair.
+    CreateKeyPair(Box<response::CreateKeyPairResponse>),
+    /// CreateLaunchTemplate.
+    CreateLaunchTemplate(Box<response::CreateLaunchTemplateResponse>),
+    /// CreateLaunchTemplateVersion.
+    CreateLaunchTemplateVersion(Box<response::CreateLaunchTemplateVersionResponse>),
     /// CreateManagedPrefixList.
     CreateManagedPrefixList(Box<response::CreateManagedPrefixListResponse>),
     /// CreateNatGateway.
@@ -550,6 +600,12 @@ pub enum Response {
     DeleteEgressOnlyInternetGateway(Box<response::DeleteEgressOnlyInternetGatewayResponse>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<response::DeleteInternetGatewayResponse>),
+    /// DeleteKeyPair.
+    DeleteKeyPair(Box<response::DeleteKeyPairResponse>),
+    /// DeleteLaunchTemplate.
+    DeleteLaunchTemplate(Box<response::DeleteLaunchTemplateResponse>),
+    /// DeleteLaunchTemplateVersions.
+    DeleteLaunchTemplateVersions(Box<response::DeleteLaunchTemplateVersionsResponse>),
     /// DeleteManagedPrefixList.
     DeleteManagedPrefixList(Box<response::DeleteManagedPrefixListResponse>),
     /// DeleteNatGateway.
@@ -598,6 +654,12 @@ pub enum Response {
     DescribeInstances(Box<response::DescribeInstancesResponse>),
     /// DescribeInternetGateways.
     DescribeInternetGateways(Box<response::DescribeInternetGatewaysResponse>),
+    /// DescribeKeyPairs.
+    DescribeKeyPairs(Box<response::DescribeKeyPairsResponse>),
+    /// DescribeLaunchTemplateVersions.
+    DescribeLaunchTemplateVersions(Box<response::DescribeLaunchTemplateVersionsResponse>),
+    /// DescribeLaunchTemplates.
+    DescribeLaunchTemplates(Box<response::DescribeLaunchTemplatesResponse>),
     /// DescribeManagedPrefixLists.
     DescribeManagedPrefixLists(Box<response::DescribeManagedPrefixListsResponse>),
     /// DescribeNatGateways.
@@ -658,10 +720,14 @@ pub enum Response {
     GetManagedPrefixListEntries(Box<response::GetManagedPrefixListEntriesResponse>),
     /// GetSecurityGroupsForVpc.
     GetSecurityGroupsForVpc(Box<response::GetSecurityGroupsForVpcResponse>),
+    /// ImportKeyPair.
+    ImportKeyPair(Box<response::ImportKeyPairResponse>),
     /// ModifyAddressAttribute.
     ModifyAddressAttribute(Box<response::ModifyAddressAttributeResponse>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<response::ModifyInstanceAttributeResponse>),
+    /// ModifyLaunchTemplate.
+    ModifyLaunchTemplate(Box<response::ModifyLaunchTemplateResponse>),
     /// ModifyManagedPrefixList.
     ModifyManagedPrefixList(Box<response::ModifyManagedPrefixListResponse>),
     /// ModifyNetworkInterfaceAttribute.
@@ -739,6 +805,9 @@ impl ToXml for Response {
             Self::CreateDhcpOptions(response) => response.to_xml(xml),
             Self::CreateEgressOnlyInternetGateway(response) => response.to_xml(xml),
             Self::CreateInternetGateway(response) => response.to_xml(xml),
+            Self::CreateKeyPair(response) => response.to_xml(xml),
+            Self::CreateLaunchTemplate(response) => response.to_xml(xml),
+            Self::CreateLaunchTemplateVersion(response) => response.to_xml(xml),
             Self::CreateManagedPrefixList(response) => response.to_xml(xml),
             Self::CreateNatGateway(response) => response.to_xml(xml),
             Self::CreateNetworkAcl(response) => response.to_xml(xml),
@@ -754,6 +823,9 @@ impl ToXml for Response {
             Self::DeleteDhcpOptions(response) => response.to_xml(xml),
             Self::DeleteEgressOnlyInternetGateway(response) => response.to_xml(xml),
             Self::DeleteInternetGateway(response) => response.to_xml(xml),
+            Self::DeleteKeyPair(response) => response.to_xml(xml),
+            Self::DeleteLaunchTemplate(response) => response.to_xml(xml),
+            Self::DeleteLaunchTemplateVersions(response) => response.to_xml(xml),
             Self::DeleteManagedPrefixList(response) => response.to_xml(xml),
             Self::DeleteNatGateway(response) => response.to_xml(xml),
             Self::DeleteNetworkAcl(response) => response.to_xml(xml),
@@ -778,6 +850,9 @@ impl ToXml for Response {
             Self::DescribeInstanceTypes(response) => response.to_xml(xml),
             Self::DescribeInstances(response) => response.to_xml(xml),
             Self::DescribeInternetGateways(response) => response.to_xml(xml),
+            Self::DescribeKeyPairs(response) => response.to_xml(xml),
+            Self::DescribeLaunchTemplateVersions(response) => response.to_xml(xml),
+            Self::DescribeLaunchTemplates(response) => response.to_xml(xml),
             Self::DescribeManagedPrefixLists(response) => response.to_xml(xml),
             Self::DescribeNatGateways(response) => response.to_xml(xml),
             Self::DescribeNetworkAcls(response) => response.to_xml(xml),
@@ -807,8 +882,10 @@ impl ToXml for Response {
             Self::GetManagedPrefixListAssociations(response) => response.to_xml(xml),
             Self::GetManagedPrefixListEntries(response) => response.to_xml(xml),
             Self::GetSecurityGroupsForVpc(response) => response.to_xml(xml),
+            Self::ImportKeyPair(response) => response.to_xml(xml),
             Self::ModifyAddressAttribute(response) => response.to_xml(xml),
             Self::ModifyInstanceAttribute(response) => response.to_xml(xml),
+            Self::ModifyLaunchTemplate(response) => response.to_xml(xml),
             Self::ModifyManagedPrefixList(response) => response.to_xml(xml),
             Self::ModifyNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::ModifySecurityGroupRules(response) => response.to_xml(xml),
@@ -935,6 +1012,24 @@ impl From<response::CreateInternetGatewayResponse> for Response {
     }
 }
 
+impl From<response::CreateKeyPairResponse> for Response {
+    fn from(response: response::CreateKeyPairResponse) -> Self {
+        Self::CreateKeyPair(Box::new(response))
+    }
+}
+
+impl From<response::CreateLaunchTemplateResponse> for Response {
+    fn from(response: response::CreateLaunchTemplateResponse) -> Self {
+        Self::CreateLaunchTemplate(Box::new(response))
+    }
+}
+
+impl From<response::CreateLaunchTemplateVersionResponse> for Response {
+    fn from(response: response::CreateLaunchTemplateVersionResponse) -> Self {
+        Self::CreateLaunchTemplateVersion(Box::new(response))
+    }
+}
+
 impl From<response::CreateManagedPrefixListResponse> for Response {
     fn from(response: response::CreateManagedPrefixListResponse) -> Self {
         Self::CreateManagedPrefixList(Box::new(response))
@@ -1022,6 +1117,24 @@ impl From<response::DeleteEgressOnlyInternetGatewayResponse> for Response {
 impl From<response::DeleteInternetGatewayResponse> for Response {
     fn from(response: response::DeleteInternetGatewayResponse) -> Self {
         Self::DeleteInternetGateway(Box::new(response))
+    }
+}
+
+impl From<response::DeleteKeyPairResponse> for Response {
+    fn from(response: response::DeleteKeyPairResponse) -> Self {
+        Self::DeleteKeyPair(Box::new(response))
+    }
+}
+
+impl From<response::DeleteLaunchTemplateResponse> for Response {
+    fn from(response: response::DeleteLaunchTemplateResponse) -> Self {
+        Self::DeleteLaunchTemplate(Box::new(response))
+    }
+}
+
+impl From<response::DeleteLaunchTemplateVersionsResponse> for Response {
+    fn from(response: response::DeleteLaunchTemplateVersionsResponse) -> Self {
+        Self::DeleteLaunchTemplateVersions(Box::new(response))
     }
 }
 
@@ -1166,6 +1279,24 @@ impl From<response::DescribeInstancesResponse> for Response {
 impl From<response::DescribeInternetGatewaysResponse> for Response {
     fn from(response: response::DescribeInternetGatewaysResponse) -> Self {
         Self::DescribeInternetGateways(Box::new(response))
+    }
+}
+
+impl From<response::DescribeKeyPairsResponse> for Response {
+    fn from(response: response::DescribeKeyPairsResponse) -> Self {
+        Self::DescribeKeyPairs(Box::new(response))
+    }
+}
+
+impl From<response::DescribeLaunchTemplateVersionsResponse> for Response {
+    fn from(response: response::DescribeLaunchTemplateVersionsResponse) -> Self {
+        Self::DescribeLaunchTemplateVersions(Box::new(response))
+    }
+}
+
+impl From<response::DescribeLaunchTemplatesResponse> for Response {
+    fn from(response: response::DescribeLaunchTemplatesResponse) -> Self {
+        Self::DescribeLaunchTemplates(Box::new(response))
     }
 }
 
@@ -1343,6 +1474,12 @@ impl From<response::GetSecurityGroupsForVpcResponse> for Response {
     }
 }
 
+impl From<response::ImportKeyPairResponse> for Response {
+    fn from(response: response::ImportKeyPairResponse) -> Self {
+        Self::ImportKeyPair(Box::new(response))
+    }
+}
+
 impl From<response::ModifyAddressAttributeResponse> for Response {
     fn from(response: response::ModifyAddressAttributeResponse) -> Self {
         Self::ModifyAddressAttribute(Box::new(response))
@@ -1352,6 +1489,12 @@ impl From<response::ModifyAddressAttributeResponse> for Response {
 impl From<response::ModifyInstanceAttributeResponse> for Response {
     fn from(response: response::ModifyInstanceAttributeResponse) -> Self {
         Self::ModifyInstanceAttribute(Box::new(response))
+    }
+}
+
+impl From<response::ModifyLaunchTemplateResponse> for Response {
+    fn from(response: response::ModifyLaunchTemplateResponse) -> Self {
+        Self::ModifyLaunchTemplate(Box::new(response))
     }
 }
 
@@ -1529,6 +1672,9 @@ pub static OPERATIONS: &[&str] = &[
     "CreateDhcpOptions",
     "CreateEgressOnlyInternetGateway",
     "CreateInternetGateway",
+    "CreateKeyPair",
+    "CreateLaunchTemplate",
+    "CreateLaunchTemplateVersion",
     "CreateManagedPrefixList",
     "CreateNatGateway",
     "CreateNetworkAcl",
@@ -1544,6 +1690,9 @@ pub static OPERATIONS: &[&str] = &[
     "DeleteDhcpOptions",
     "DeleteEgressOnlyInternetGateway",
     "DeleteInternetGateway",
+    "DeleteKeyPair",
+    "DeleteLaunchTemplate",
+    "DeleteLaunchTemplateVersions",
     "DeleteManagedPrefixList",
     "DeleteNatGateway",
     "DeleteNetworkAcl",
@@ -1568,6 +1717,9 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeInstanceTypes",
     "DescribeInstances",
     "DescribeInternetGateways",
+    "DescribeKeyPairs",
+    "DescribeLaunchTemplateVersions",
+    "DescribeLaunchTemplates",
     "DescribeManagedPrefixLists",
     "DescribeNatGateways",
     "DescribeNetworkAcls",
@@ -1597,8 +1749,10 @@ pub static OPERATIONS: &[&str] = &[
     "GetManagedPrefixListAssociations",
     "GetManagedPrefixListEntries",
     "GetSecurityGroupsForVpc",
+    "ImportKeyPair",
     "ModifyAddressAttribute",
     "ModifyInstanceAttribute",
+    "ModifyLaunchTemplate",
     "ModifyManagedPrefixList",
     "ModifyNetworkInterfaceAttribute",
     "ModifySecurityGroupRules",
@@ -1708,9 +1862,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateIpamPrefixListResolverTarget",
     "CreateIpamResourceDiscovery",
     "CreateIpamScope",
-    "CreateKeyPair",
-    "CreateLaunchTemplate",
-    "CreateLaunchTemplateVersion",
     "CreateLocalGatewayRoute",
     "CreateLocalGatewayRouteTable",
     "CreateLocalGatewayRouteTableVirtualInterfaceGroupAssociation",
@@ -1788,9 +1939,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteIpamPrefixListResolverTarget",
     "DeleteIpamResourceDiscovery",
     "DeleteIpamScope",
-    "DeleteKeyPair",
-    "DeleteLaunchTemplate",
-    "DeleteLaunchTemplateVersions",
     "DeleteLocalGatewayRoute",
     "DeleteLocalGatewayRouteTable",
     "DeleteLocalGatewayRouteTableVirtualInterfaceGroupAssociation",
@@ -1923,9 +2071,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeIpamScopes",
     "DescribeIpams",
     "DescribeIpv6Pools",
-    "DescribeKeyPairs",
-    "DescribeLaunchTemplateVersions",
-    "DescribeLaunchTemplates",
     "DescribeLocalGatewayRouteTableVirtualInterfaceGroupAssociations",
     "DescribeLocalGatewayRouteTableVpcAssociations",
     "DescribeLocalGatewayRouteTables",
@@ -2144,7 +2289,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ImportClientVpnClientCertificateRevocationList",
     "ImportImage",
     "ImportInstance",
-    "ImportKeyPair",
     "ImportSnapshot",
     "ImportVolume",
     "ListImagesInRecycleBin",
@@ -2183,7 +2327,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifyIpamResourceCidr",
     "ModifyIpamResourceDiscovery",
     "ModifyIpamScope",
-    "ModifyLaunchTemplate",
     "ModifyLocalGatewayRoute",
     "ModifyManagedResourceVisibility",
     "ModifyPrivateDnsNameOptions",

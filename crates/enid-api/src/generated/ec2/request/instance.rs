@@ -38,6 +38,8 @@ pub struct RunInstancesRequest {
     pub user_data: Option<String>,
     /// `TagSpecification`.
     pub tag_specifications: Vec<TagSpecification>,
+    /// `LaunchTemplate`.
+    pub launch_template: Option<LaunchTemplateSpecification>,
     /// `DisableApiTermination`.
     pub disable_api_termination: Option<bool>,
     /// `InstanceInitiatedShutdownBehavior`.
@@ -67,6 +69,7 @@ impl Read for RunInstancesRequest {
             subnet_id: params.optional("SubnetId")?,
             user_data: params.optional("UserData")?,
             tag_specifications: params.list("TagSpecification")?,
+            launch_template: params.optional("LaunchTemplate")?,
             disable_api_termination: params.optional("DisableApiTermination")?,
             instance_initiated_shutdown_behavior: params
                 .optional("InstanceInitiatedShutdownBehavior")?,
@@ -110,7 +113,10 @@ pub(in crate::generated) static RUN_INSTANCES_MEMBERS: Shape = Shape::new(&[
     Member::supported("Ipv6AddressCount", Kind::Scalar).only(&["0"]),
     Member::refused("KernelId"),
     Member::supported("KeyName", Kind::Scalar),
-    Member::refused("LaunchTemplate"),
+    Member::supported(
+        "LaunchTemplate",
+        Kind::Structure(&LAUNCH_TEMPLATE_SPECIFICATION),
+    ),
     Member::refused("LicenseSpecification"),
     Member::refused("MaintenanceOptions"),
     Member::supported("MaxCount", Kind::Scalar).required(),
@@ -521,6 +527,27 @@ impl Read for InstanceNetworkInterfaceSpecification {
     }
 }
 
+/// The request structure LaunchTemplateSpecification.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LaunchTemplateSpecification {
+    /// `LaunchTemplateId`.
+    pub launch_template_id: Option<String>,
+    /// `LaunchTemplateName`.
+    pub launch_template_name: Option<String>,
+    /// `Version`.
+    pub version: Option<String>,
+}
+
+impl Read for LaunchTemplateSpecification {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            launch_template_id: params.optional("LaunchTemplateId")?,
+            launch_template_name: params.optional("LaunchTemplateName")?,
+            version: params.optional("Version")?,
+        })
+    }
+}
+
 /// The request structure Placement.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Placement {
@@ -597,6 +624,13 @@ pub(super) static INSTANCE_NETWORK_INTERFACE_SPECIFICATION: Shape = Shape::new(&
     Member::supported("SecondaryPrivateIpAddressCount", Kind::Scalar),
     Member::supported("SecurityGroupId", Kind::List(&Kind::Scalar)),
     Member::supported("SubnetId", Kind::Scalar),
+]);
+
+/// The members of LaunchTemplateSpecification.
+pub(super) static LAUNCH_TEMPLATE_SPECIFICATION: Shape = Shape::new(&[
+    Member::supported("LaunchTemplateId", Kind::Scalar),
+    Member::supported("LaunchTemplateName", Kind::Scalar),
+    Member::supported("Version", Kind::Scalar),
 ]);
 
 /// The members of Placement.
