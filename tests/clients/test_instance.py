@@ -185,3 +185,83 @@ def test_unknown_ids(ec2, papers):
     with refused("InvalidInstanceID.NotFound"):
         ec2.stop_instances(InstanceIds=[instance.id, UNKNOWN])
     assert show(ec2, instance.id)["State"]["Name"] == "running", "all or nothing"
+
+
+def test_protection_from_stopping(ec2, papers):
+    _, subnet = papers.network()
+    instance = papers.instance(subnet, DisableApiStop=True)
+    with refused("OperationNotPermitted",
+                 f"The instance '{instance.id}' may not be stopped. Modify its 'disableApiStop'"
+                 " instance attribute and try again."):
+        ec2.stop_instances(InstanceIds=[instance.id])
+
+    def shown():
+        answer = ec2.describe_instance_attribute(InstanceId=instance.id, Attribute="disableApiStop")
+        return answer["DisableApiStop"]["Value"]
+
+    assert shown() is True
+    ec2.modify_instance_attribute(InstanceId=instance.id, DisableApiStop={"Value": False})
+    assert shown() is False
+    ec2.stop_instances(InstanceIds=[instance.id])
+
+
+def test_attributes_by_name_and_their_reset(ec2, papers):
+    _, subnet = papers.network()
+    instance = papers.instance(subnet)
+
+    def shown(attribute):
+        answer = ec2.describe_instance_attribute(InstanceId=instance.id, Attribute=attribute)
+        return answer[attribute[0].upper() + attribute[1:]]["Value"]
+
+    def change(attribute, value, **options):
+        ec2.modify_instance_attribute(
+            InstanceId=instance.id, Attribute=attribute, Value=value, **options)
+
+    change("disableApiTermination", "true")
+    assert shown("disableApiTermination") is True
+    change("disableApiTermination", "false")
+    change("sourceDestCheck", "false")
+    assert instance.interface()["SourceDestCheck"] is False
+    ec2.reset_instance_attribute(InstanceId=instance.id, Attribute="sourceDestCheck")
+    assert instance.interface()["SourceDestCheck"] is True
+    with refused("IncorrectInstanceState"):
+        change("instanceType", "m5.xlarge")
+    with refused("InvalidParameterValue", "…Expected true or false."):
+        change("sourceDestCheck", "perhaps")
+    with refused("InvalidParameterCombination"):
+        change("sourceDestCheck", "true", SourceDestCheck={"Value": False})
+    with refused("UnsupportedOperation", "…Attribute"):
+        change("kernel", "aki-1")
+    with refused("UnsupportedOperation", "…Attribute"):
+        ec2.reset_instance_attribute(InstanceId=instance.id, Attribute="kernel")
+
+
+def test_monitoring_is_recorded(ec2, papers):
+    _, subnet = papers.network()
+    instance = papers.instance(subnet)
+    answer = ec2.monitor_instances(InstanceIds=[instance.id])
+    assert answer["InstanceMonitorings"] == [
+        {"InstanceId": instance.id, "Monitoring": {"State": "enabled"}}]
+    assert instance.describe()["Monitoring"]["State"] == "enabled"
+    ec2.unmonitor_instances(InstanceIds=[instance.id])
+    assert instance.describe()["Monitoring"]["State"] == "disabled"
+    with refused("InvalidInstanceID.NotFound"):
+        ec2.monitor_instances(InstanceIds=["i-00000000000000001"])
+
+
+def test_types_are_offered_everywhere(ec2):
+    by_type = [{"Name": "instance-type", "Values": ["t3.micro"]}]
+
+    def offered(**options):
+        answer = ec2.describe_instance_type_offerings(Filters=by_type, **options)
+        return [one["Location"] for one in answer["InstanceTypeOfferings"]]
+
+    assert offered() == ["us-east-1"]
+    zones = [z["ZoneName"] for z in ec2.describe_availability_zones()["AvailabilityZones"]]
+    assert offered(LocationType="availability-zone") == zones
+    at = [{"Name": "location", "Values": ["us-east-1b"]}]
+    page = ec2.describe_instance_type_offerings(
+        LocationType="availability-zone", Filters=at, MaxResults=5)
+    assert len(page["InstanceTypeOfferings"]) == 5 and page["NextToken"]
+    with refused("UnsupportedOperation", "…LocationType"):
+        offered(LocationType="outpost")

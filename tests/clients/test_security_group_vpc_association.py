@@ -71,3 +71,36 @@ def test_no_rule_reaches_into_a_vpc_without_peering(ec2, papers):
         ec2.describe_security_group_references(GroupId=["sg-00000000000000001"])
     with refused("InvalidVpcID.NotFound"):
         ec2.describe_stale_security_groups(VpcId="vpc-00000000000000001")
+
+
+def test_rules_across_a_peering_connection(ec2, papers):
+    one, other = papers.vpc("10.1.0.0/16"), papers.vpc()
+    group, peer = papers.group(one, "here"), papers.group(other, "there")
+    peering = ec2.create_vpc_peering_connection(VpcId=one, PeerVpcId=other)
+    peering = peering["VpcPeeringConnection"]["VpcPeeringConnectionId"]
+    permission = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22,
+                  "UserIdGroupPairs": [{"GroupId": peer}]}
+    with refused("InvalidGroup.NotFound"):
+        papers.authorize(group, permission)
+    ec2.accept_vpc_peering_connection(VpcPeeringConnectionId=peering)
+    papers.authorize(group, permission)
+
+    def pair():
+        [shown] = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+        return shown["IpPermissions"][0]["UserIdGroupPairs"][0]
+
+    assert pair() == {"UserId": "123456789012", "GroupId": peer, "VpcId": other,
+                      "VpcPeeringConnectionId": peering, "PeeringStatus": "active"}
+    assert ec2.describe_security_group_references(
+        GroupId=[peer])["SecurityGroupReferenceSet"] == [
+        {"GroupId": peer, "ReferencingVpcId": one, "VpcPeeringConnectionId": peering}]
+    assert ec2.describe_stale_security_groups(VpcId=one)["StaleSecurityGroupSet"] == []
+
+    ec2.delete_vpc_peering_connection(VpcPeeringConnectionId=peering)
+    assert pair()["PeeringStatus"] == "deleted"
+    [stale] = ec2.describe_stale_security_groups(VpcId=one)["StaleSecurityGroupSet"]
+    assert stale["GroupId"] == group and stale["StaleIpPermissions"][0]["FromPort"] == 22
+    # What describes a rule also revokes it, stale or not.
+    [shown] = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    papers.revoke(group, *shown["IpPermissions"])
+    assert ec2.describe_stale_security_groups(VpcId=one)["StaleSecurityGroupSet"] == []

@@ -126,3 +126,24 @@ def test_to_the_internet_and_back_without_translation(lab, network, internet, vp
     assert internet.agent.ping(address=a.ip6) == "open"
     network.unroute(table, "::/0")
     assert a.agent.exchange(name="out") == "timeout"
+
+
+def test_an_egress_only_gateway_lets_answers_in_and_nothing_else(lab, network, internet, vpc,
+                                                                 subnets):
+    group = open_group(lab, vpc)
+    a = launch(lab, subnets[0], group)
+    me = internet.address(a.ip6)
+    internet.agent.serve_udp(port=5353, address=me)
+    table = network.table(vpc, subnets[0])
+    gateway = network.egress_only_gateway(vpc)
+    network.route(table, "::/0", gateway)
+    assert a.agent.datagram(address=me, port=5353, source_port=7000,
+                            name="asks") == f"5 {a.ip6}"
+    assert a.agent.ping(address=me) == "open"
+    # By any other port nobody comes in, though the group would let them.
+    assert internet.agent.datagram(address=a.ip6, port=7) == "timeout"
+    assert internet.agent.ping(address=a.ip6) == "timeout"
+    reasons = {flow["reason"] for flow in lab.daemon.json("flows")
+               if flow["destination"] == a.ip6 and flow["verdict"] == "drop"}
+    assert reasons == {"no-internet-gateway"}
+    assert a.agent.datagram(address=me, port=5353, name="asks") == f"5 {a.ip6}"

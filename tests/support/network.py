@@ -77,6 +77,14 @@ class Network:
         if found["State"] != "deleted":
             self.ec2.delete_nat_gateway(NatGatewayId=nat)
 
+    def egress_only_gateway(self, vpc):
+        """An egress-only internet gateway; routes to it go before it does."""
+        answer = self.ec2.create_egress_only_internet_gateway(VpcId=vpc)
+        gateway = answer["EgressOnlyInternetGateway"]["EgressOnlyInternetGatewayId"]
+        self._undo.append(lambda: self.ec2.delete_egress_only_internet_gateway(
+            EgressOnlyInternetGatewayId=gateway))
+        return gateway
+
     def peer(self, one, other):
         """A peering connection, accepted."""
         answer = self.ec2.create_vpc_peering_connection(VpcId=one, PeerVpcId=other)

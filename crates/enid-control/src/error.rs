@@ -690,6 +690,9 @@ errors! {
         "The network interface at device index 0 and networkCard index 0 cannot be detached.";
     /// An attachment that a service of the region made and keeps.
     ServiceAttachment => "OperationNotPermitted", "You are not allowed to manage 'ela-attach' attachments.";
+    /// The instance is protected from being stopped.
+    StopDisabled { id: InstanceId } => "OperationNotPermitted",
+        "The instance '{id}' may not be stopped. Modify its 'disableApiStop' instance attribute and try again.";
     /// The instance is protected.
     TerminationDisabled { id: InstanceId } => "OperationNotPermitted",
         "The instance '{id}' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.";

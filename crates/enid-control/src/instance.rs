@@ -42,6 +42,9 @@ impl Control {
                     let current = match instance.desired {
                         DesiredState::Terminated => return Err(Error::InstanceNotStoppable { id }),
                         DesiredState::Stopped => previous,
+                        DesiredState::Running if instance.disable_api_stop => {
+                            return Err(Error::StopDisabled { id });
+                        }
                         DesiredState::Running => {
                             let reason = initiated_by_user();
                             end(draft, &instance, DesiredState::Stopped, reason);
@@ -297,7 +300,10 @@ pub(crate) fn require_visible(
 }
 
 /// The instances of a list, each once. If several do not exist, the error names all of them.
-fn require_all(draft: &mut Draft<'_>, ids: &[InstanceId]) -> Result<Vec<Stored<Instance>>, Error> {
+pub(crate) fn require_all(
+    draft: &mut Draft<'_>,
+    ids: &[InstanceId],
+) -> Result<Vec<Stored<Instance>>, Error> {
     let (mut seen, mut found, mut unknown) = (BTreeSet::new(), Vec::new(), Vec::new());
     for id in ids {
         if seen.insert(*id) {

@@ -7,7 +7,7 @@ use enid_model::state::Stored;
 
 use crate::address_limit::Slots;
 use crate::attachment::{Limits, Place, place_of};
-use crate::instance::require_visible;
+use crate::instance::{require_all, require_visible};
 use crate::instance_specification::check_user_data;
 use crate::instance_state::{InstanceState, is_visible};
 use crate::network_interface::checked_groups;
@@ -17,6 +17,8 @@ use crate::{Caller, Control, Draft, Error};
 /// The input of ModifyInstanceAttribute: exactly one attribute is present.
 #[derive(Debug, Clone, Default)]
 pub struct ModifyInstance {
+    /// Whether StopInstances shall refuse it.
+    pub disable_api_stop: Option<bool>,
     /// Whether TerminateInstances shall refuse it.
     pub disable_api_termination: Option<bool>,
     /// EBS optimisation, while it is stopped; recorded only.
@@ -42,6 +44,7 @@ impl Control {
         input: ModifyInstance,
     ) -> Result<(), Error> {
         only_one(&[
+            ("disableApiStop", input.disable_api_stop.is_some()),
             (
                 "disableApiTermination",
                 input.disable_api_termination.is_some(),
@@ -81,6 +84,8 @@ impl Control {
                 check_type(draft, id, name)?;
             }
             draft.edit(&instance, |instance| {
+                let present = instance.disable_api_stop;
+                instance.disable_api_stop = input.disable_api_stop.unwrap_or(present);
                 let present = instance.disable_api_termination;
                 instance.disable_api_termination = input.disable_api_termination.unwrap_or(present);
                 let present = instance.recorded.ebs_optimized;
@@ -94,6 +99,39 @@ impl Control {
                     instance.user_data = Some(data.clone()).filter(|data| !data.is_empty());
                 }
             });
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Control {
+    /// ResetInstanceAttribute of source/destination checking, the only attribute with a reset.
+    pub async fn reset_instance_source_dest_check(
+        &self,
+        caller: &Caller,
+        id: InstanceId,
+    ) -> Result<(), Error> {
+        let input = ModifyInstance {
+            source_dest_check: Some(true),
+            ..ModifyInstance::default()
+        };
+        self.modify_instance(caller, id, input).await
+    }
+
+    /// MonitorInstances and UnmonitorInstances: recorded only.
+    pub async fn set_monitoring(
+        &self,
+        caller: &Caller,
+        ids: &[InstanceId],
+        monitoring: bool,
+    ) -> Result<(), Error> {
+        self.transact(caller, |draft| {
+            for instance in require_all(draft, ids)? {
+                draft.edit(&instance, |instance| {
+                    instance.recorded.monitoring = monitoring
+                });
+            }
             Ok(())
         })
         .await
@@ -257,5 +295,51 @@ mod tests {
         let eni = enis.next().expect("a primary interface");
         assert!(!eni.source_dest_check);
         assert_eq!(eni.groups, [place.groups[0]]);
+    }
+
+    #[tokio::test]
+    async fn a_protected_instance_is_not_stopped() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let protected = RunInstances {
+            disable_api_stop: true,
+            ..new_instance(&place)
+        };
+        let launched = control.run_instances(&caller, protected).await;
+        let id = launched.expect("a launch").instances[0].id;
+        let refused = control.stop_instances(&caller, &[id]).await;
+        assert_eq!(refused, Err(Error::StopDisabled { id }));
+        let open = ModifyInstance {
+            disable_api_stop: Some(false),
+            ..ModifyInstance::default()
+        };
+        assert_eq!(control.modify_instance(&caller, id, open).await, Ok(()));
+        assert!(control.stop_instances(&caller, &[id]).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn monitoring_is_recorded_and_the_check_reset() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let launched = control.run_instances(&caller, new_instance(&place)).await;
+        let id = launched.expect("a launch").instances[0].id;
+        assert_eq!(control.set_monitoring(&caller, &[id], true).await, Ok(()));
+        let found = control.instance(&caller, id).await.expect("the instance");
+        assert!(found.recorded.monitoring);
+        let unknown = InstanceId(7);
+        let refused = control.set_monitoring(&caller, &[id, unknown], false).await;
+        assert_eq!(refused, Err(Error::not_found(unknown)));
+        let off = ModifyInstance {
+            source_dest_check: Some(false),
+            ..ModifyInstance::default()
+        };
+        assert_eq!(control.modify_instance(&caller, id, off).await, Ok(()));
+        assert_eq!(
+            control.reset_instance_source_dest_check(&caller, id).await,
+            Ok(())
+        );
+        let region = control.read(&caller).await.expect("the region is alive");
+        let eni = region.enis_of_instance(id).next();
+        assert!(eni.is_some_and(|eni| eni.source_dest_check));
     }
 }

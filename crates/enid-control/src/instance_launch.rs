@@ -257,7 +257,7 @@ impl<'a> Request<'a> {
             transition_time: None,
             user_data: input.user_data.clone(),
             disable_api_termination: input.disable_api_termination,
-            disable_api_stop: false,
+            disable_api_stop: input.disable_api_stop,
             terminate_on_shutdown: input.terminate_on_shutdown,
             client_token: input.client_token.clone(),
             recorded: recorded.clone(),

@@ -43,6 +43,8 @@ pub struct RunInstances {
     pub user_data: Option<Vec<u8>>,
     /// Whether TerminateInstances shall refuse them.
     pub disable_api_termination: bool,
+    /// Whether StopInstances shall refuse them.
+    pub disable_api_stop: bool,
     /// Whether a halt from inside terminates them.
     pub terminate_on_shutdown: bool,
     /// What lies outside networking.

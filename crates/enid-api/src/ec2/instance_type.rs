@@ -1,18 +1,21 @@
 //! Instance types, with what the data file knows of them.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use enid_model::instance_type::{InstanceType, NetworkCard};
 
 use super::Ec2;
 use super::filter::{Filters, Test};
-use super::page::Page;
+use super::page::{self, Page};
 use crate::context::Context;
 use crate::error::ApiError;
-use crate::generated::ec2::request::DescribeInstanceTypesRequest;
+use crate::generated::ec2::request::{
+    DescribeInstanceTypeOfferingsRequest, DescribeInstanceTypesRequest,
+};
 use crate::generated::ec2::response::{
-    DescribeInstanceTypesResponse, InstanceTypeInfo, MemoryInfo, NetworkCardInfo, NetworkInfo,
-    ProcessorInfo, VCpuInfo,
+    DescribeInstanceTypeOfferingsResponse, DescribeInstanceTypesResponse, InstanceTypeInfo,
+    InstanceTypeOffering, MemoryInfo, NetworkCardInfo, NetworkInfo, ProcessorInfo, VCpuInfo,
 };
 use crate::wire::text::Text;
 
@@ -113,6 +116,77 @@ pub(super) async fn describe_instance_types(
             .iter()
             .map(|(name, found)| answer(name, found))
             .collect(),
+        next_token,
+    })
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum OfferingField {
+    Location,
+    Name,
+}
+
+/// The place of an offering in the list of all: a type at a location.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Offering(String, String);
+
+impl FromStr for Offering {
+    /// Nobody asks why: the page says that the token is wrong.
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (name, location) = text.split_once('/').ok_or(())?;
+        Ok(Self(name.to_owned(), location.to_owned()))
+    }
+}
+
+/// DescribeInstanceTypeOfferings. Every type is offered in every zone of every region.
+pub(super) async fn describe_instance_type_offerings(
+    _ec2: &Ec2,
+    context: &Context,
+    request: DescribeInstanceTypeOfferingsRequest,
+) -> Result<DescribeInstanceTypeOfferingsResponse, ApiError> {
+    let (operation, token) = (
+        "DescribeInstanceTypeOfferings",
+        request.next_token.as_deref(),
+    );
+    let page = Page::read(operation, page::USUAL, request.max_results, token, None)?;
+    let filters = Filters::compile(&request.filters, |name| match name {
+        "instance-type" => Some(OfferingField::Name),
+        "location" => Some(OfferingField::Location),
+        _ => None,
+    })?;
+    let location_type = request.location_type.as_deref().unwrap_or("region");
+    let zones = context.region.zones();
+    let mut locations: Vec<String> = match location_type {
+        "availability-zone" => zones.map(|(name, _)| name).collect(),
+        "availability-zone-id" => zones.map(|(_, id)| id).collect(),
+        // The support table lets nothing else pass.
+        _ => vec![context.region.name.to_owned()],
+    };
+    locations.sort_unstable();
+    let after: Option<Offering> = page.after()?;
+    let no_tags = BTreeMap::new();
+    let all = InstanceType::all().flat_map(|(name, _)| {
+        let locations = locations.iter();
+        locations.map(|location| Offering((*name).to_owned(), location.clone()))
+    });
+    let wanted = all.filter(|offering| {
+        after.as_ref().is_none_or(|after| offering > after)
+            && filters.match_resource(&no_tags, |field, test| match field {
+                OfferingField::Location => test.text(&offering.1),
+                OfferingField::Name => test.text(&offering.0),
+            })
+    });
+    let key = |offering: &Offering| format!("{}/{}", offering.0, offering.1);
+    let (offerings, next_token) = page.take(wanted, key);
+    let offerings = offerings.into_iter().map(|offering| InstanceTypeOffering {
+        instance_type: Some(offering.0.into()),
+        location_type: Some(location_type.into()),
+        location: Some(offering.1.into()),
+    });
+    Ok(DescribeInstanceTypeOfferingsResponse {
+        instance_type_offerings: offerings.collect(),
         next_token,
     })
 }

@@ -18,9 +18,16 @@ fn launch(client: &Client, more: &[(&str, &str)]) -> Result<Answer, String> {
     client.ask("RunInstances", &parameters)
 }
 
+/// Makes a key pair with this name.
+fn key(client: &Client, name: &str) {
+    let parameters = [("KeyName", name), ("KeyType", "ed25519")];
+    client.call("CreateKeyPair", &parameters);
+}
+
 #[test]
 fn an_instance_is_shown_as_aws_shows_it() {
     let client = Client::new();
+    key(&client, "mine");
     let launched = launch(
         &client,
         &[
@@ -116,6 +123,7 @@ fn states_are_answered_and_shown() {
 #[test]
 fn every_filter_finds_what_it_names_and_nothing_else() {
     let client = Client::new();
+    key(&client, "mine");
     let data = [("UserData", "IyEvYmluL3NoCg=="), ("KeyName", "mine")];
     let launched = launch(&client, &data).expect("a launch");
     let other = launch(&client, &[("InstanceType", "m5.large")]);

@@ -4,17 +4,20 @@ use enid_control::ModifyInstance;
 use enid_model::id::InstanceId;
 
 use super::describe::{ENA_SUPPORT, ROOT_DEVICE};
-use super::launch::terminates;
+use super::ids;
+use super::launch::{terminates, user_data};
 use crate::context::Context;
 use crate::ec2::network_interface::describe::View;
 use crate::ec2::{Ec2, id};
 use crate::error::ApiError;
 use crate::generated::ec2::request::{
-    DescribeInstanceAttributeRequest, ModifyInstanceAttributeRequest,
+    DescribeInstanceAttributeRequest, ModifyInstanceAttributeRequest, MonitorInstancesRequest,
+    ResetInstanceAttributeRequest, UnmonitorInstancesRequest,
 };
 use crate::generated::ec2::response::{
-    AttributeBooleanValue, AttributeValue, DescribeInstanceAttributeResponse,
-    ModifyInstanceAttributeResponse,
+    AttributeBooleanValue, AttributeValue, DescribeInstanceAttributeResponse, InstanceMonitoring,
+    ModifyInstanceAttributeResponse, MonitorInstancesResponse, Monitoring,
+    ResetInstanceAttributeResponse, UnmonitorInstancesResponse,
 };
 use crate::wire::params::to_base64;
 use crate::wire::text::Text;
@@ -43,7 +46,7 @@ pub(in crate::ec2) async fn describe_instance_attribute(
     };
     match request.attribute.as_str() {
         "blockDeviceMapping" => response.block_device_mappings = Some(Vec::new()),
-        "disableApiStop" => response.disable_api_stop = flag(false),
+        "disableApiStop" => response.disable_api_stop = flag(instance.disable_api_stop),
         "disableApiTermination" => {
             response.disable_api_termination = flag(instance.disable_api_termination);
         }
@@ -86,7 +89,8 @@ pub(in crate::ec2) async fn modify_instance_attribute(
     let groups = id::parse_all(&request.groups)?;
     let behavior = request.instance_initiated_shutdown_behavior;
     let behavior = behavior.map(|behavior| behavior.value.unwrap_or_default());
-    let input = ModifyInstance {
+    let mut input = ModifyInstance {
+        disable_api_stop: request.disable_api_stop.and_then(|v| v.value),
         disable_api_termination: request.disable_api_termination.and_then(|v| v.value),
         ebs_optimized: request.ebs_optimized.and_then(|v| v.value),
         groups: (!groups.is_empty()).then_some(groups),
@@ -95,7 +99,95 @@ pub(in crate::ec2) async fn modify_instance_attribute(
         terminate_on_shutdown: behavior.as_deref().map(terminates).transpose()?,
         user_data: request.user_data.map(|v| v.value.unwrap_or_default().0),
     };
+    if let Some(attribute) = request.attribute.as_deref() {
+        set(&mut input, attribute, request.value)?;
+    }
     let caller = context.caller();
     ec2.control.modify_instance(&caller, id, input).await?;
     Ok(ModifyInstanceAttributeResponse {})
+}
+
+/// The older form of a change: an attribute by its name, beside a value as text.
+fn set(input: &mut ModifyInstance, attribute: &str, value: Option<String>) -> Result<(), ApiError> {
+    fn once<T>(member: &mut Option<T>, value: T) -> Result<(), ApiError> {
+        match member.replace(value) {
+            None => Ok(()),
+            Some(_) => Err(ApiError::invalid_combination(
+                "An attribute may be given by name or by its own parameter, not both",
+            )),
+        }
+    }
+    let value = value.ok_or_else(|| ApiError::missing_parameter("Value"))?;
+    let flag = || match value.as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => {
+            let hint = "Expected true or false.";
+            Err(ApiError::invalid_parameter_value(other, "Value", hint))
+        }
+    };
+    match attribute {
+        "disableApiTermination" => once(&mut input.disable_api_termination, flag()?),
+        "ebsOptimized" => once(&mut input.ebs_optimized, flag()?),
+        "instanceInitiatedShutdownBehavior" => {
+            once(&mut input.terminate_on_shutdown, terminates(&value)?)
+        }
+        "instanceType" => once(&mut input.instance_type, value),
+        "sourceDestCheck" => once(&mut input.source_dest_check, flag()?),
+        "userData" => once(&mut input.user_data, user_data(&value)?),
+        // The support table lets no other pass.
+        other => Err(ApiError::invalid_parameter_value(other, "Attribute", "")),
+    }
+}
+
+/// ResetInstanceAttribute. The support table lists the one attribute that can be reset.
+pub(in crate::ec2) async fn reset_instance_attribute(
+    ec2: &Ec2,
+    context: &Context,
+    request: ResetInstanceAttributeRequest,
+) -> Result<ResetInstanceAttributeResponse, ApiError> {
+    let id = id::parse(&request.instance_id)?;
+    let caller = context.caller();
+    ec2.control
+        .reset_instance_source_dest_check(&caller, id)
+        .await?;
+    Ok(ResetInstanceAttributeResponse {})
+}
+
+/// MonitorInstances.
+pub(in crate::ec2) async fn monitor_instances(
+    ec2: &Ec2,
+    context: &Context,
+    request: MonitorInstancesRequest,
+) -> Result<MonitorInstancesResponse, ApiError> {
+    let ids = ids(&request.instance_ids)?;
+    let caller = context.caller();
+    ec2.control.set_monitoring(&caller, &ids, true).await?;
+    Ok(MonitorInstancesResponse {
+        instance_monitorings: monitorings(&ids, "enabled"),
+    })
+}
+
+/// UnmonitorInstances.
+pub(in crate::ec2) async fn unmonitor_instances(
+    ec2: &Ec2,
+    context: &Context,
+    request: UnmonitorInstancesRequest,
+) -> Result<UnmonitorInstancesResponse, ApiError> {
+    let ids = ids(&request.instance_ids)?;
+    let caller = context.caller();
+    ec2.control.set_monitoring(&caller, &ids, false).await?;
+    Ok(UnmonitorInstancesResponse {
+        instance_monitorings: monitorings(&ids, "disabled"),
+    })
+}
+
+fn monitorings(ids: &[InstanceId], state: &str) -> Vec<InstanceMonitoring> {
+    let monitoring = |id| InstanceMonitoring {
+        instance_id: Some(Text::display(id)),
+        monitoring: Some(Monitoring {
+            state: Some(state.into()),
+        }),
+    };
+    ids.iter().map(monitoring).collect()
 }

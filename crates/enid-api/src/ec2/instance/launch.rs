@@ -73,6 +73,7 @@ fn input(request: RunInstancesRequest) -> Result<RunInstances, ApiError> {
         interfaces: interfaces.collect::<Result<_, _>>()?,
         user_data: request.user_data.as_deref().map(user_data).transpose()?,
         disable_api_termination: request.disable_api_termination.unwrap_or(false),
+        disable_api_stop: request.disable_api_stop.unwrap_or(false),
         terminate_on_shutdown,
         recorded: Recorded {
             key_name: request.key_name.filter(|name| !name.is_empty()),
@@ -142,7 +143,7 @@ pub(super) fn terminates(behavior: &str) -> Result<bool, ApiError> {
 }
 
 /// User data come in base64; what is empty is none.
-fn user_data(text: &str) -> Result<Vec<u8>, ApiError> {
+pub(super) fn user_data(text: &str) -> Result<Vec<u8>, ApiError> {
     // Clients break long lines.
     let packed: String = text.split_ascii_whitespace().collect();
     from_base64(&packed).ok_or_else(|| {

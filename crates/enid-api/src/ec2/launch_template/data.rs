@@ -46,6 +46,7 @@ pub(super) fn filled(
         disable_api_termination: request
             .disable_api_termination
             .or(template.disable_api_termination),
+        disable_api_stop: request.disable_api_stop.or(template.disable_api_stop),
         instance_initiated_shutdown_behavior: request
             .instance_initiated_shutdown_behavior
             .or(template.instance_initiated_shutdown_behavior),

@@ -141,6 +141,8 @@ pub enum Request {
     DescribeInstanceAttribute(Box<request::DescribeInstanceAttributeRequest>),
     /// DescribeInstanceStatus.
     DescribeInstanceStatus(Box<request::DescribeInstanceStatusRequest>),
+    /// DescribeInstanceTypeOfferings.
+    DescribeInstanceTypeOfferings(Box<request::DescribeInstanceTypeOfferingsRequest>),
     /// DescribeInstanceTypes.
     DescribeInstanceTypes(Box<request::DescribeInstanceTypesRequest>),
     /// DescribeInstances.
@@ -239,6 +241,8 @@ pub enum Request {
     ModifyVpcAttribute(Box<request::ModifyVpcAttributeRequest>),
     /// ModifyVpcPeeringConnectionOptions.
     ModifyVpcPeeringConnectionOptions(Box<request::ModifyVpcPeeringConnectionOptionsRequest>),
+    /// MonitorInstances.
+    MonitorInstances(Box<request::MonitorInstancesRequest>),
     /// RebootInstances.
     RebootInstances(Box<request::RebootInstancesRequest>),
     /// RejectVpcPeeringConnection.
@@ -255,6 +259,8 @@ pub enum Request {
     ReplaceRouteTableAssociation(Box<request::ReplaceRouteTableAssociationRequest>),
     /// ResetAddressAttribute.
     ResetAddressAttribute(Box<request::ResetAddressAttributeRequest>),
+    /// ResetInstanceAttribute.
+    ResetInstanceAttribute(Box<request::ResetInstanceAttributeRequest>),
     /// ResetNetworkInterfaceAttribute.
     ResetNetworkInterfaceAttribute(Box<request::ResetNetworkInterfaceAttributeRequest>),
     /// RestoreManagedPrefixListVersion.
@@ -277,6 +283,8 @@ pub enum Request {
     UnassignPrivateIpAddresses(Box<request::UnassignPrivateIpAddressesRequest>),
     /// UnassignPrivateNatGatewayAddress.
     UnassignPrivateNatGatewayAddress(Box<request::UnassignPrivateNatGatewayAddressRequest>),
+    /// UnmonitorInstances.
+    UnmonitorInstances(Box<request::UnmonitorInstancesRequest>),
     /// UpdateSecurityGroupRuleDescriptionsEgress.
     UpdateSecurityGroupRuleDescriptionsEgress(
         Box<request::UpdateSecurityGroupRuleDescriptionsEgressRequest>,
@@ -355,6 +363,7 @@ impl Request {
 "DescribeImages" => schema::read("DescribeImages", &request::image::DESCRIBE_IMAGES_MEMBERS, params).map(|request| Self::DescribeImages(Box::new(request))),
 "DescribeInstanceAttribute" => schema::read("DescribeInstanceAttribute", &request::instance::DESCRIBE_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeInstanceAttribute(Box::new(request))),
 "DescribeInstanceStatus" => schema::read("DescribeInstanceStatus", &request::instance::DESCRIBE_INSTANCE_STATUS_MEMBERS, params).map(|request| Self::DescribeInstanceStatus(Box::new(request))),
+"DescribeInstanceTypeOfferings" => schema::read("DescribeInstanceTypeOfferings", &request::instance_type::DESCRIBE_INSTANCE_TYPE_OFFERINGS_MEMBERS, params).map(|request| Self::DescribeInstanceTypeOfferings(Box::new(request))),
 "DescribeInstanceTypes" => schema::read("DescribeInstanceTypes", &request::instance_type::DESCRIBE_INSTANCE_TYPES_MEMBERS, params).map(|request| Self::DescribeInstanceTypes(Box::new(request))),
 "DescribeInstances" => schema::read("DescribeInstances", &request::instance::DESCRIBE_INSTANCES_MEMBERS, params).map(|request| Self::DescribeInstances(Box::new(request))),
 "DescribeInternetGateways" => schema::read("DescribeInternetGateways", &request::internet_gateway::DESCRIBE_INTERNET_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeInternetGateways(Box::new(request))),
@@ -404,6 +413,7 @@ impl Request {
 "ModifySubnetAttribute" => schema::read("ModifySubnetAttribute", &request::subnet::MODIFY_SUBNET_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifySubnetAttribute(Box::new(request))),
 "ModifyVpcAttribute" => schema::read("ModifyVpcAttribute", &request::vpc::MODIFY_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyVpcAttribute(Box::new(request))),
 "ModifyVpcPeeringConnectionOptions" => schema::read("ModifyVpcPeeringConnectionOptions", &request::vpc_peering_connection::MODIFY_VPC_PEERING_CONNECTION_OPTIONS_MEMBERS, params).map(|request| Self::ModifyVpcPeeringConnectionOptions(Box::new(request))),
+"MonitorInstances" => schema::read("MonitorInstances", &request::instance::MONITOR_INSTANCES_MEMBERS, params).map(|request| Self::MonitorInstances(Box::new(request))),
 "RebootInstances" => schema::read("RebootInstances", &request::instance::REBOOT_INSTANCES_MEMBERS, params).map(|request| Self::RebootInstances(Box::new(request))),
 "RejectVpcPeeringConnection" => schema::read("RejectVpcPeeringConnection", &request::vpc_peering_connection::REJECT_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::RejectVpcPeeringConnection(Box::new(request))),
 "ReleaseAddress" => schema::read("ReleaseAddress", &request::address::RELEASE_ADDRESS_MEMBERS, params).map(|request| Self::ReleaseAddress(Box::new(request))),
@@ -412,6 +422,7 @@ impl Request {
 "ReplaceRoute" => schema::read("ReplaceRoute", &request::route_table::REPLACE_ROUTE_MEMBERS, params).map(|request| Self::ReplaceRoute(Box::new(request))),
 "ReplaceRouteTableAssociation" => schema::read("ReplaceRouteTableAssociation", &request::route_table::REPLACE_ROUTE_TABLE_ASSOCIATION_MEMBERS, params).map(|request| Self::ReplaceRouteTableAssociation(Box::new(request))),
 "ResetAddressAttribute" => schema::read("ResetAddressAttribute", &request::address::RESET_ADDRESS_ATTRIBUTE_MEMBERS, params).map(|request| Self::ResetAddressAttribute(Box::new(request))),
+"ResetInstanceAttribute" => schema::read("ResetInstanceAttribute", &request::instance::RESET_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ResetInstanceAttribute(Box::new(request))),
 "ResetNetworkInterfaceAttribute" => schema::read("ResetNetworkInterfaceAttribute", &request::network_interface::RESET_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ResetNetworkInterfaceAttribute(Box::new(request))),
 "RestoreManagedPrefixListVersion" => schema::read("RestoreManagedPrefixListVersion", &request::prefix_list::RESTORE_MANAGED_PREFIX_LIST_VERSION_MEMBERS, params).map(|request| Self::RestoreManagedPrefixListVersion(Box::new(request))),
 "RevokeSecurityGroupEgress" => schema::read("RevokeSecurityGroupEgress", &request::security_group::REVOKE_SECURITY_GROUP_EGRESS_MEMBERS, params).map(|request| Self::RevokeSecurityGroupEgress(Box::new(request))),
@@ -423,6 +434,7 @@ impl Request {
 "UnassignIpv6Addresses" => schema::read("UnassignIpv6Addresses", &request::network_interface::UNASSIGN_IPV6_ADDRESSES_MEMBERS, params).map(|request| Self::UnassignIpv6Addresses(Box::new(request))),
 "UnassignPrivateIpAddresses" => schema::read("UnassignPrivateIpAddresses", &request::network_interface::UNASSIGN_PRIVATE_IP_ADDRESSES_MEMBERS, params).map(|request| Self::UnassignPrivateIpAddresses(Box::new(request))),
 "UnassignPrivateNatGatewayAddress" => schema::read("UnassignPrivateNatGatewayAddress", &request::nat_gateway::UNASSIGN_PRIVATE_NAT_GATEWAY_ADDRESS_MEMBERS, params).map(|request| Self::UnassignPrivateNatGatewayAddress(Box::new(request))),
+"UnmonitorInstances" => schema::read("UnmonitorInstances", &request::instance::UNMONITOR_INSTANCES_MEMBERS, params).map(|request| Self::UnmonitorInstances(Box::new(request))),
 "UpdateSecurityGroupRuleDescriptionsEgress" => schema::read("UpdateSecurityGroupRuleDescriptionsEgress", &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_EGRESS_MEMBERS, params).map(|request| Self::UpdateSecurityGroupRuleDescriptionsEgress(Box::new(request))),
 "UpdateSecurityGroupRuleDescriptionsIngress" => schema::read("UpdateSecurityGroupRuleDescriptionsIngress", &request::security_group::UPDATE_SECURITY_GROUP_RULE_DESCRIPTIONS_INGRESS_MEMBERS, params).map(|request| Self::UpdateSecurityGroupRuleDescriptionsIngress(Box::new(request))),
 
@@ -499,6 +511,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeImages(_) => "DescribeImages",
             Self::DescribeInstanceAttribute(_) => "DescribeInstanceAttribute",
             Self::DescribeInstanceStatus(_) => "DescribeInstanceStatus",
+            Self::DescribeInstanceTypeOfferings(_) => "DescribeInstanceTypeOfferings",
             Self::DescribeInstanceTypes(_) => "DescribeInstanceTypes",
             Self::DescribeInstances(_) => "DescribeInstances",
             Self::DescribeInternetGateways(_) => "DescribeInternetGateways",
@@ -548,6 +561,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::ModifySubnetAttribute(_) => "ModifySubnetAttribute",
             Self::ModifyVpcAttribute(_) => "ModifyVpcAttribute",
             Self::ModifyVpcPeeringConnectionOptions(_) => "ModifyVpcPeeringConnectionOptions",
+            Self::MonitorInstances(_) => "MonitorInstances",
             Self::RebootInstances(_) => "RebootInstances",
             Self::RejectVpcPeeringConnection(_) => "RejectVpcPeeringConnection",
             Self::ReleaseAddress(_) => "ReleaseAddress",
@@ -556,6 +570,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::ReplaceRoute(_) => "ReplaceRoute",
             Self::ReplaceRouteTableAssociation(_) => "ReplaceRouteTableAssociation",
             Self::ResetAddressAttribute(_) => "ResetAddressAttribute",
+            Self::ResetInstanceAttribute(_) => "ResetInstanceAttribute",
             Self::ResetNetworkInterfaceAttribute(_) => "ResetNetworkInterfaceAttribute",
             Self::RestoreManagedPrefixListVersion(_) => "RestoreManagedPrefixListVersion",
             Self::RevokeSecurityGroupEgress(_) => "RevokeSecurityGroupEgress",
@@ -567,6 +582,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::UnassignIpv6Addresses(_) => "UnassignIpv6Addresses",
             Self::UnassignPrivateIpAddresses(_) => "UnassignPrivateIpAddresses",
             Self::UnassignPrivateNatGatewayAddress(_) => "UnassignPrivateNatGatewayAddress",
+            Self::UnmonitorInstances(_) => "UnmonitorInstances",
             Self::UpdateSecurityGroupRuleDescriptionsEgress(_) => {
                 "UpdateSecurityGroupRuleDescriptionsEgress"
             }
@@ -710,6 +726,8 @@ pub enum Response {
     DescribeInstanceAttribute(Box<response::DescribeInstanceAttributeResponse>),
     /// DescribeInstanceStatus.
     DescribeInstanceStatus(Box<response::DescribeInstanceStatusResponse>),
+    /// DescribeInstanceTypeOfferings.
+    DescribeInstanceTypeOfferings(Box<response::DescribeInstanceTypeOfferingsResponse>),
     /// DescribeInstanceTypes.
     DescribeInstanceTypes(Box<response::DescribeInstanceTypesResponse>),
     /// DescribeInstances.
@@ -810,6 +828,8 @@ pub enum Response {
     ModifyVpcAttribute(Box<response::ModifyVpcAttributeResponse>),
     /// ModifyVpcPeeringConnectionOptions.
     ModifyVpcPeeringConnectionOptions(Box<response::ModifyVpcPeeringConnectionOptionsResponse>),
+    /// MonitorInstances.
+    MonitorInstances(Box<response::MonitorInstancesResponse>),
     /// RebootInstances.
     RebootInstances(Box<response::RebootInstancesResponse>),
     /// RejectVpcPeeringConnection.
@@ -826,6 +846,8 @@ pub enum Response {
     ReplaceRouteTableAssociation(Box<response::ReplaceRouteTableAssociationResponse>),
     /// ResetAddressAttribute.
     ResetAddressAttribute(Box<response::ResetAddressAttributeResponse>),
+    /// ResetInstanceAttribute.
+    ResetInstanceAttribute(Box<response::ResetInstanceAttributeResponse>),
     /// ResetNetworkInterfaceAttribute.
     ResetNetworkInterfaceAttribute(Box<response::ResetNetworkInterfaceAttributeResponse>),
     /// RestoreManagedPrefixListVersion.
@@ -848,6 +870,8 @@ pub enum Response {
     UnassignPrivateIpAddresses(Box<response::UnassignPrivateIpAddressesResponse>),
     /// UnassignPrivateNatGatewayAddress.
     UnassignPrivateNatGatewayAddress(Box<response::UnassignPrivateNatGatewayAddressResponse>),
+    /// UnmonitorInstances.
+    UnmonitorInstances(Box<response::UnmonitorInstancesResponse>),
     /// UpdateSecurityGroupRuleDescriptionsEgress.
     UpdateSecurityGroupRuleDescriptionsEgress(
         Box<response::UpdateSecurityGroupRuleDescriptionsEgressResponse>,
@@ -926,6 +950,7 @@ impl ToXml for Response {
             Self::DescribeImages(response) => response.to_xml(xml),
             Self::DescribeInstanceAttribute(response) => response.to_xml(xml),
             Self::DescribeInstanceStatus(response) => response.to_xml(xml),
+            Self::DescribeInstanceTypeOfferings(response) => response.to_xml(xml),
             Self::DescribeInstanceTypes(response) => response.to_xml(xml),
             Self::DescribeInstances(response) => response.to_xml(xml),
             Self::DescribeInternetGateways(response) => response.to_xml(xml),
@@ -975,6 +1000,7 @@ impl ToXml for Response {
             Self::ModifySubnetAttribute(response) => response.to_xml(xml),
             Self::ModifyVpcAttribute(response) => response.to_xml(xml),
             Self::ModifyVpcPeeringConnectionOptions(response) => response.to_xml(xml),
+            Self::MonitorInstances(response) => response.to_xml(xml),
             Self::RebootInstances(response) => response.to_xml(xml),
             Self::RejectVpcPeeringConnection(response) => response.to_xml(xml),
             Self::ReleaseAddress(response) => response.to_xml(xml),
@@ -983,6 +1009,7 @@ impl ToXml for Response {
             Self::ReplaceRoute(response) => response.to_xml(xml),
             Self::ReplaceRouteTableAssociation(response) => response.to_xml(xml),
             Self::ResetAddressAttribute(response) => response.to_xml(xml),
+            Self::ResetInstanceAttribute(response) => response.to_xml(xml),
             Self::ResetNetworkInterfaceAttribute(response) => response.to_xml(xml),
             Self::RestoreManagedPrefixListVersion(response) => response.to_xml(xml),
             Self::RevokeSecurityGroupEgress(response) => response.to_xml(xml),
@@ -994,6 +1021,7 @@ impl ToXml for Response {
             Self::UnassignIpv6Addresses(response) => response.to_xml(xml),
             Self::UnassignPrivateIpAddresses(response) => response.to_xml(xml),
             Self::UnassignPrivateNatGatewayAddress(response) => response.to_xml(xml),
+            Self::UnmonitorInstances(response) => response.to_xml(xml),
             Self::UpdateSecurityGroupRuleDescriptionsEgress(response) => response.to_xml(xml),
             Self::UpdateSecurityGroupRuleDescriptionsIngress(response) => response.to_xml(xml),
         }
@@ -1390,6 +1418,12 @@ impl From<response::DescribeInstanceStatusResponse> for Response {
     }
 }
 
+impl From<response::DescribeInstanceTypeOfferingsResponse> for Response {
+    fn from(response: response::DescribeInstanceTypeOfferingsResponse) -> Self {
+        Self::DescribeInstanceTypeOfferings(Box::new(response))
+    }
+}
+
 impl From<response::DescribeInstanceTypesResponse> for Response {
     fn from(response: response::DescribeInstanceTypesResponse) -> Self {
         Self::DescribeInstanceTypes(Box::new(response))
@@ -1684,6 +1718,12 @@ impl From<response::ModifyVpcPeeringConnectionOptionsResponse> for Response {
     }
 }
 
+impl From<response::MonitorInstancesResponse> for Response {
+    fn from(response: response::MonitorInstancesResponse) -> Self {
+        Self::MonitorInstances(Box::new(response))
+    }
+}
+
 impl From<response::RebootInstancesResponse> for Response {
     fn from(response: response::RebootInstancesResponse) -> Self {
         Self::RebootInstances(Box::new(response))
@@ -1729,6 +1769,12 @@ impl From<response::ReplaceRouteTableAssociationResponse> for Response {
 impl From<response::ResetAddressAttributeResponse> for Response {
     fn from(response: response::ResetAddressAttributeResponse) -> Self {
         Self::ResetAddressAttribute(Box::new(response))
+    }
+}
+
+impl From<response::ResetInstanceAttributeResponse> for Response {
+    fn from(response: response::ResetInstanceAttributeResponse) -> Self {
+        Self::ResetInstanceAttribute(Box::new(response))
     }
 }
 
@@ -1795,6 +1841,12 @@ impl From<response::UnassignPrivateIpAddressesResponse> for Response {
 impl From<response::UnassignPrivateNatGatewayAddressResponse> for Response {
     fn from(response: response::UnassignPrivateNatGatewayAddressResponse) -> Self {
         Self::UnassignPrivateNatGatewayAddress(Box::new(response))
+    }
+}
+
+impl From<response::UnmonitorInstancesResponse> for Response {
+    fn from(response: response::UnmonitorInstancesResponse) -> Self {
+        Self::UnmonitorInstances(Box::new(response))
     }
 }
 
@@ -1877,6 +1929,7 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeImages",
     "DescribeInstanceAttribute",
     "DescribeInstanceStatus",
+    "DescribeInstanceTypeOfferings",
     "DescribeInstanceTypes",
     "DescribeInstances",
     "DescribeInternetGateways",
@@ -1926,6 +1979,7 @@ pub static OPERATIONS: &[&str] = &[
     "ModifySubnetAttribute",
     "ModifyVpcAttribute",
     "ModifyVpcPeeringConnectionOptions",
+    "MonitorInstances",
     "RebootInstances",
     "RejectVpcPeeringConnection",
     "ReleaseAddress",
@@ -1934,6 +1988,7 @@ pub static OPERATIONS: &[&str] = &[
     "ReplaceRoute",
     "ReplaceRouteTableAssociation",
     "ResetAddressAttribute",
+    "ResetInstanceAttribute",
     "ResetNetworkInterfaceAttribute",
     "RestoreManagedPrefixListVersion",
     "RevokeSecurityGroupEgress",
@@ -1945,6 +2000,7 @@ pub static OPERATIONS: &[&str] = &[
     "UnassignIpv6Addresses",
     "UnassignPrivateIpAddresses",
     "UnassignPrivateNatGatewayAddress",
+    "UnmonitorInstances",
     "UpdateSecurityGroupRuleDescriptionsEgress",
     "UpdateSecurityGroupRuleDescriptionsIngress",
 ];
@@ -2219,7 +2275,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeInstanceSqlHaHistoryStates",
     "DescribeInstanceSqlHaStates",
     "DescribeInstanceTopology",
-    "DescribeInstanceTypeOfferings",
     "DescribeIpamByoasn",
     "DescribeIpamExternalResourceVerificationTokens",
     "DescribeIpamPolicies",
@@ -2522,7 +2577,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifyVpnConnectionOptions",
     "ModifyVpnTunnelCertificate",
     "ModifyVpnTunnelOptions",
-    "MonitorInstances",
     "MoveAddressToVpc",
     "MoveByoipCidrToIpam",
     "MoveCapacityReservationInstances",
@@ -2557,7 +2611,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ResetEbsDefaultKmsKeyId",
     "ResetFpgaImageAttribute",
     "ResetImageAttribute",
-    "ResetInstanceAttribute",
     "ResetSnapshotAttribute",
     "RestoreAddressToClassic",
     "RestoreImageFromRecycleBin",
@@ -2576,7 +2629,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "StartVpcEndpointServicePrivateDnsVerification",
     "TerminateClientVpnConnections",
     "UnlockSnapshot",
-    "UnmonitorInstances",
     "UpdateCapacityManagerMonitoredTagKeys",
     "UpdateCapacityManagerOrganizationsAccess",
     "UpdateInterruptibleCapacityReservationAllocation",

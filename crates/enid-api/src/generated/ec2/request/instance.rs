@@ -3,13 +3,12 @@
 //! Requests: instance.
 
 use super::common::{
-    ATTRIBUTE_BOOLEAN_VALUE, ATTRIBUTE_BOOLEAN_VALUE_2, ATTRIBUTE_VALUE, AttributeBooleanValue,
-    AttributeValue, CONNECTION_TRACKING_SPECIFICATION_REQUEST,
-    ConnectionTrackingSpecificationRequest, FILTER, Filter, INSTANCE_IPV6_ADDRESS,
-    IPV4_PREFIX_SPECIFICATION_REQUEST, IPV6_PREFIX_SPECIFICATION_REQUEST, InstanceIpv6Address,
-    Ipv4PrefixSpecificationRequest, Ipv6PrefixSpecificationRequest,
-    PRIVATE_IP_ADDRESS_SPECIFICATION, PrivateIpAddressSpecification, TAG_SPECIFICATION,
-    TagSpecification,
+    ATTRIBUTE_BOOLEAN_VALUE, ATTRIBUTE_VALUE, AttributeBooleanValue, AttributeValue,
+    CONNECTION_TRACKING_SPECIFICATION_REQUEST, ConnectionTrackingSpecificationRequest, FILTER,
+    Filter, INSTANCE_IPV6_ADDRESS, IPV4_PREFIX_SPECIFICATION_REQUEST,
+    IPV6_PREFIX_SPECIFICATION_REQUEST, InstanceIpv6Address, Ipv4PrefixSpecificationRequest,
+    Ipv6PrefixSpecificationRequest, PRIVATE_IP_ADDRESS_SPECIFICATION,
+    PrivateIpAddressSpecification, TAG_SPECIFICATION, TagSpecification,
 };
 use crate::error::ApiError;
 use crate::wire::params::{Blob, Params, Read};
@@ -48,6 +47,8 @@ pub struct RunInstancesRequest {
     pub tag_specifications: Vec<TagSpecification>,
     /// `LaunchTemplate`.
     pub launch_template: Option<LaunchTemplateSpecification>,
+    /// `DisableApiStop`.
+    pub disable_api_stop: Option<bool>,
     /// `EnablePrimaryIpv6`.
     pub enable_primary_ipv6: Option<bool>,
     /// `DisableApiTermination`.
@@ -82,6 +83,7 @@ impl Read for RunInstancesRequest {
             user_data: params.optional("UserData")?,
             tag_specifications: params.list("TagSpecification")?,
             launch_template: params.optional("LaunchTemplate")?,
+            disable_api_stop: params.optional("DisableApiStop")?,
             enable_primary_ipv6: params.optional("EnablePrimaryIpv6")?,
             disable_api_termination: params.optional("DisableApiTermination")?,
             instance_initiated_shutdown_behavior: params
@@ -102,9 +104,7 @@ pub(in crate::generated) static RUN_INSTANCES_MEMBERS: Shape = Shape::new(&[
     Member::supported("ClientToken", Kind::Scalar),
     Member::refused("CpuOptions"),
     Member::refused("CreditSpecification"),
-    Member::supported("DisableApiStop", Kind::Scalar)
-        .only(&["false"])
-        .of(&["false", "true"]),
+    Member::supported("DisableApiStop", Kind::Scalar),
     Member::supported("DisableApiTermination", Kind::Scalar),
     Member::supported("EbsOptimized", Kind::Scalar),
     Member::refused("ElasticGpuSpecification"),
@@ -395,8 +395,14 @@ pub(in crate::generated) static DESCRIBE_INSTANCE_ATTRIBUTE_MEMBERS: Shape = Sha
 pub struct ModifyInstanceAttributeRequest {
     /// `SourceDestCheck`.
     pub source_dest_check: Option<AttributeBooleanValue>,
+    /// `DisableApiStop`.
+    pub disable_api_stop: Option<AttributeBooleanValue>,
     /// `InstanceId`.
     pub instance_id: String,
+    /// `Attribute`.
+    pub attribute: Option<String>,
+    /// `Value`.
+    pub value: Option<String>,
     /// `DisableApiTermination`.
     pub disable_api_termination: Option<AttributeBooleanValue>,
     /// `InstanceType`.
@@ -415,7 +421,10 @@ impl Read for ModifyInstanceAttributeRequest {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
             source_dest_check: params.optional("SourceDestCheck")?,
+            disable_api_stop: params.optional("DisableApiStop")?,
             instance_id: params.required("InstanceId")?,
+            attribute: params.optional("Attribute")?,
+            value: params.optional("Value")?,
             disable_api_termination: params.optional("DisableApiTermination")?,
             instance_type: params.optional("InstanceType")?,
             user_data: params.optional("UserData")?,
@@ -429,12 +438,35 @@ impl Read for ModifyInstanceAttributeRequest {
 
 /// The members of ModifyInstanceAttribute.
 pub(in crate::generated) static MODIFY_INSTANCE_ATTRIBUTE_MEMBERS: Shape = Shape::new(&[
-    Member::refused("Attribute"),
+    Member::supported("Attribute", Kind::Scalar)
+        .only(&[
+            "instanceType",
+            "userData",
+            "disableApiTermination",
+            "instanceInitiatedShutdownBehavior",
+            "sourceDestCheck",
+            "ebsOptimized",
+        ])
+        .of(&[
+            "instanceType",
+            "kernel",
+            "ramdisk",
+            "userData",
+            "disableApiTermination",
+            "instanceInitiatedShutdownBehavior",
+            "rootDeviceName",
+            "blockDeviceMapping",
+            "productCodes",
+            "sourceDestCheck",
+            "groupSet",
+            "ebsOptimized",
+            "sriovNetSupport",
+            "enaSupport",
+            "enclaveOptions",
+            "disableApiStop",
+        ]),
     Member::refused("BlockDeviceMapping"),
-    Member::supported(
-        "DisableApiStop",
-        Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE_2),
-    ),
+    Member::supported("DisableApiStop", Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE)),
     Member::supported(
         "DisableApiTermination",
         Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE),
@@ -453,8 +485,87 @@ pub(in crate::generated) static MODIFY_INSTANCE_ATTRIBUTE_MEMBERS: Shape = Shape
     Member::supported("SourceDestCheck", Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE)),
     Member::refused("SriovNetSupport"),
     Member::supported("UserData", Kind::Structure(&BLOB_ATTRIBUTE_VALUE)),
-    Member::refused("Value"),
+    Member::supported("Value", Kind::Scalar),
 ]);
+
+/// What a client asks of ResetInstanceAttribute.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResetInstanceAttributeRequest {
+    /// `InstanceId`.
+    pub instance_id: String,
+}
+
+impl Read for ResetInstanceAttributeRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            instance_id: params.required("InstanceId")?,
+        })
+    }
+}
+
+/// The members of ResetInstanceAttribute.
+pub(in crate::generated) static RESET_INSTANCE_ATTRIBUTE_MEMBERS: Shape = Shape::new(&[
+    Member::supported("Attribute", Kind::Scalar)
+        .required()
+        .only(&["sourceDestCheck"])
+        .of(&[
+            "instanceType",
+            "kernel",
+            "ramdisk",
+            "userData",
+            "disableApiTermination",
+            "instanceInitiatedShutdownBehavior",
+            "rootDeviceName",
+            "blockDeviceMapping",
+            "productCodes",
+            "sourceDestCheck",
+            "groupSet",
+            "ebsOptimized",
+            "sriovNetSupport",
+            "enaSupport",
+            "enclaveOptions",
+            "disableApiStop",
+        ]),
+    Member::supported("InstanceId", Kind::Scalar).required(),
+]);
+
+/// What a client asks of MonitorInstances.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MonitorInstancesRequest {
+    /// `InstanceId`.
+    pub instance_ids: Vec<String>,
+}
+
+impl Read for MonitorInstancesRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            instance_ids: params.list("InstanceId")?,
+        })
+    }
+}
+
+/// The members of MonitorInstances.
+pub(in crate::generated) static MONITOR_INSTANCES_MEMBERS: Shape =
+    Shape::new(&[Member::supported("InstanceId", Kind::List(&Kind::Scalar)).required()]);
+
+/// What a client asks of UnmonitorInstances.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UnmonitorInstancesRequest {
+    /// `InstanceId`.
+    pub instance_ids: Vec<String>,
+}
+
+impl Read for UnmonitorInstancesRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            instance_ids: params.list("InstanceId")?,
+        })
+    }
+}
+
+/// The members of UnmonitorInstances.
+pub(in crate::generated) static UNMONITOR_INSTANCES_MEMBERS: Shape =
+    Shape::new(&[Member::supported("InstanceId", Kind::List(&Kind::Scalar)).required()]);
 
 /// What a client asks of GetConsoleOutput.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -42,3 +42,42 @@ pub(in crate::generated) static DESCRIBE_INSTANCE_TYPES_MEMBERS: Shape = Shape::
     Member::supported("MaxResults", Kind::Scalar),
     Member::supported("NextToken", Kind::Scalar),
 ]);
+
+/// What a client asks of DescribeInstanceTypeOfferings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeInstanceTypeOfferingsRequest {
+    /// `LocationType`.
+    pub location_type: Option<String>,
+    /// `Filter`.
+    pub filters: Vec<Filter>,
+    /// `MaxResults`.
+    pub max_results: Option<i32>,
+    /// `NextToken`.
+    pub next_token: Option<String>,
+}
+
+impl Read for DescribeInstanceTypeOfferingsRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            location_type: params.optional("LocationType")?,
+            filters: params.list("Filter")?,
+            max_results: params.optional("MaxResults")?,
+            next_token: params.optional("NextToken")?,
+        })
+    }
+}
+
+/// The members of DescribeInstanceTypeOfferings.
+pub(in crate::generated) static DESCRIBE_INSTANCE_TYPE_OFFERINGS_MEMBERS: Shape = Shape::new(&[
+    Member::supported("Filter", Kind::List(&Kind::Structure(&FILTER))),
+    Member::supported("LocationType", Kind::Scalar)
+        .only(&["region", "availability-zone", "availability-zone-id"])
+        .of(&[
+            "region",
+            "availability-zone",
+            "availability-zone-id",
+            "outpost",
+        ]),
+    Member::supported("MaxResults", Kind::Scalar),
+    Member::supported("NextToken", Kind::Scalar),
+]);

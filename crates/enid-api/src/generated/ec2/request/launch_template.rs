@@ -356,9 +356,7 @@ pub(super) static REQUEST_LAUNCH_TEMPLATE_DATA: Shape = Shape::new(&[
     Member::refused("CapacityReservationSpecification"),
     Member::refused("CpuOptions"),
     Member::refused("CreditSpecification"),
-    Member::supported("DisableApiStop", Kind::Scalar)
-        .only(&["false"])
-        .of(&["false", "true"]),
+    Member::supported("DisableApiStop", Kind::Scalar),
     Member::supported("DisableApiTermination", Kind::Scalar),
     Member::supported("EbsOptimized", Kind::Scalar),
     Member::refused("ElasticGpuSpecification"),

@@ -186,6 +186,50 @@ impl ToXml for ModifyInstanceAttributeResponse {
     }
 }
 
+/// The answer of ResetInstanceAttribute.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ResetInstanceAttributeResponse {}
+
+impl ToXml for ResetInstanceAttributeResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.element(tag!("return"), &true);
+    }
+}
+
+/// The answer of MonitorInstances.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MonitorInstancesResponse {
+    /// `instancesSet`.
+    pub instance_monitorings: Vec<InstanceMonitoring>,
+}
+
+impl ToXml for MonitorInstancesResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.list(
+            tag!("instancesSet"),
+            tag!("item"),
+            &self.instance_monitorings,
+        );
+    }
+}
+
+/// The answer of UnmonitorInstances.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UnmonitorInstancesResponse {
+    /// `instancesSet`.
+    pub instance_monitorings: Vec<InstanceMonitoring>,
+}
+
+impl ToXml for UnmonitorInstancesResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.list(
+            tag!("instancesSet"),
+            tag!("item"),
+            &self.instance_monitorings,
+        );
+    }
+}
+
 /// The answer of GetConsoleOutput.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GetConsoleOutputResponse {
@@ -452,6 +496,22 @@ impl ToXml for InstanceMetadataOptionsResponse {
         xml.optional(tag!("httpEndpoint"), &self.http_endpoint);
         xml.optional(tag!("httpProtocolIpv6"), &self.http_protocol_ipv6);
         xml.optional(tag!("instanceMetadataTags"), &self.instance_metadata_tags);
+    }
+}
+
+/// The answer structure InstanceMonitoring.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceMonitoring {
+    /// `instanceId`.
+    pub instance_id: Option<Text>,
+    /// `monitoring`.
+    pub monitoring: Option<Monitoring>,
+}
+
+impl ToXml for InstanceMonitoring {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("instanceId"), &self.instance_id);
+        xml.optional(tag!("monitoring"), &self.monitoring);
     }
 }
 

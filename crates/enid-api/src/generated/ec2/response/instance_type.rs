@@ -22,6 +22,26 @@ impl ToXml for DescribeInstanceTypesResponse {
     }
 }
 
+/// The answer of DescribeInstanceTypeOfferings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeInstanceTypeOfferingsResponse {
+    /// `instanceTypeOfferingSet`.
+    pub instance_type_offerings: Vec<InstanceTypeOffering>,
+    /// `nextToken`.
+    pub next_token: Option<Text>,
+}
+
+impl ToXml for DescribeInstanceTypeOfferingsResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.list(
+            tag!("instanceTypeOfferingSet"),
+            tag!("item"),
+            &self.instance_type_offerings,
+        );
+        xml.optional(tag!("nextToken"), &self.next_token);
+    }
+}
+
 /// The answer structure InstanceTypeInfo.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstanceTypeInfo {
@@ -80,6 +100,25 @@ impl ToXml for InstanceTypeInfo {
             tag!("burstablePerformanceSupported"),
             &self.burstable_performance_supported,
         );
+    }
+}
+
+/// The answer structure InstanceTypeOffering.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceTypeOffering {
+    /// `instanceType`.
+    pub instance_type: Option<Text>,
+    /// `locationType`.
+    pub location_type: Option<Text>,
+    /// `location`.
+    pub location: Option<Text>,
+}
+
+impl ToXml for InstanceTypeOffering {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("instanceType"), &self.instance_type);
+        xml.optional(tag!("locationType"), &self.location_type);
+        xml.optional(tag!("location"), &self.location);
     }
 }
 
