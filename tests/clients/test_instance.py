@@ -83,7 +83,7 @@ def test_default_subnet(ec2, papers):
     ({"SecurityGroupIds": ["sg-00000000000000001"]}, "InvalidGroup.NotFound", None),
     ({"UserData": "x" * 16385}, "InvalidParameterValue", None),
     ({"Placement": {"Tenancy": "dedicated"}}, "UnsupportedOperation", "…Tenancy"),
-    ({"Ipv6AddressCount": 1}, "UnsupportedOperation", "…Ipv6AddressCount"),
+    ({"Ipv6AddressCount": 1}, "InvalidParameterValue", "…does not have an IPv6 CIDR block"),
     ({"NetworkInterfaces": [{"DeviceIndex": 0, "AssociatePublicIpAddress": True},
                             {"DeviceIndex": 1}], "SubnetId": None},
      "InvalidParameterCombination", "The associatePublicIPAddress parameter cannot be specified "

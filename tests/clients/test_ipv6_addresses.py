@@ -8,6 +8,13 @@ from support.errors import refused
 from support.lab import IMAGE
 
 
+@pytest.fixture(autouse=True)
+def _whole(papers):
+    """After each test the stored region is consistent, with what the test made still in it."""
+    yield
+    papers.daemon.run("check")
+
+
 @pytest.fixture
 def dual(ec2, papers):
     """A subnet with an IPv6 block: its id and the block."""

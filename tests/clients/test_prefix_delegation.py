@@ -2,9 +2,18 @@
 
 import ipaddress
 
+import pytest
+
 from support.errors import refused
 
 FRAGMENTED = ("The specified subnet does not have enough free cidr blocks to satisfy the request.")
+
+
+@pytest.fixture(autouse=True)
+def _whole(papers):
+    """After each test the stored region is consistent, with what the test made still in it."""
+    yield
+    papers.daemon.run("check")
 
 
 def shown(ec2, eni):
