@@ -185,7 +185,10 @@ impl<'a> Request<'a> {
                 return Err(Error::UniqueInterfaceForSeveral);
             }
         }
-        let mut tags = specified_by_type(&input.tags, &["instance", "network-interface"])?;
+        // An instance has no volumes that EC2 keeps, so tags for them fall on none. Clients send them with
+        // every launch.
+        let types = ["instance", "network-interface", "volume"];
+        let mut tags = specified_by_type(&input.tags, &types)?;
         if let Some((id, version)) = input.launch_template {
             let own = tags.entry("instance").or_default();
             own.insert("aws:ec2launchtemplate:id".to_owned(), id.to_string());
