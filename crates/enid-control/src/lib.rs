@@ -98,7 +98,7 @@ pub use network_interface_address::AssignPrivateAddresses;
 pub use network_interface_attribute::ModifyNetworkInterface;
 pub use prefix_list::{CreatePrefixList, ModifyPrefixList, WantedEntry, version_of};
 pub use public_address::public_address_of;
-pub use public_pool::PublicPools;
+pub use public_pool::{NamedPool, PublicPools};
 pub use quota::Quotas;
 pub use route::WantedDestination;
 pub use route_table::CreateRouteTable;
