@@ -283,3 +283,35 @@ def test_the_quota_is_aws_own(start_daemon):
         ec2.allocate_address(Domain="vpc")
     with refused("AddressLimitExceeded", "The maximum number of addresses has been reached."):
         ec2.allocate_address(Domain="vpc")
+
+
+def test_configured_pools(start_daemon):
+    pool = "ipv4pool-ec2-0123456789abcdef0"
+    ec2 = start_daemon("none", config=f"""[outside]
+pool = "203.0.113.0/24"
+[[outside.named_pools]]
+id = "{pool}"
+cidr = "203.0.113.64/26"
+description = "for the office"
+""").client()
+
+    def shown():
+        [found] = ec2.describe_public_ipv4_pools(PoolIds=[pool])["PublicIpv4Pools"]
+        return found
+
+    assert shown() == {
+        "PoolId": pool, "Description": "for the office", "NetworkBorderGroup": "us-east-1",
+        "PoolAddressRanges": [{"FirstAddress": "203.0.113.64", "LastAddress": "203.0.113.127",
+                               "AddressCount": 64, "AvailableAddressCount": 64}],
+        "TotalAddressCount": 64, "TotalAvailableAddressCount": 64, "Tags": []}
+    made = ec2.allocate_address(Domain="vpc", PublicIpv4Pool=pool)
+    assert made["PublicIpv4Pool"] == pool
+    assert 64 <= int(made["PublicIp"].rsplit(".")[-1]) < 128
+    assert shown()["TotalAvailableAddressCount"] == 63
+    with refused("InvalidPublicIpv4PoolID.NotFound"):
+        ec2.allocate_address(Domain="vpc", PublicIpv4Pool="ipv4pool-ec2-1")
+    other = ec2.allocate_address(Domain="vpc")
+    assert other["PublicIpv4Pool"] == "amazon"
+    assert not 64 <= int(other["PublicIp"].rsplit(".")[-1]) < 128
+    ec2.release_address(AllocationId=made["AllocationId"])
+    assert shown()["TotalAvailableAddressCount"] == 64

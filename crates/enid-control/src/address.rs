@@ -21,7 +21,7 @@ pub const DEFAULT_POOL: &str = "amazon";
 pub struct AllocateAddress {
     /// The wanted address; else any free one.
     pub address: Option<String>,
-    /// The pool; there is none but [`DEFAULT_POOL`].
+    /// The pool: [`DEFAULT_POOL`], which is also what none means, or a named one.
     pub pool: Option<String>,
     /// From where it shall be reachable: the region's name.
     pub network_border_group: Option<String>,
@@ -78,11 +78,13 @@ impl Control {
     ) -> Result<ElasticIp, Error> {
         let tags = specified(&input.tags, "elastic-ip")?;
         let wanted = input.address.as_deref().map(parse_address).transpose()?;
-        if let Some(pool) = input.pool.as_deref()
-            && pool != DEFAULT_POOL
-        {
-            return Err(Error::PoolNotFound { id: pool.into() });
-        }
+        let pool = match input.pool.as_deref() {
+            None | Some(DEFAULT_POOL) => None,
+            Some(id) => {
+                let found = self.pools.named.iter().find(|pool| pool.id == id);
+                Some(found.ok_or_else(|| Error::PoolNotFound { id: id.into() })?)
+            }
+        };
         let here = caller.region.name;
         if let Some(group) = input.network_border_group.as_deref()
             && group != here
@@ -100,11 +102,14 @@ impl Control {
             draft.demand_none_new(Kind::ElasticIp);
             let id = draft.mint();
             let holder = PublicAddressHolder::ElasticIp(id);
-            let public_ip = match wanted {
-                None => draft.claim_any_public(holder)?,
-                Some(address) => {
+            let public_ip = match (wanted, pool) {
+                (None, None) => draft.claim_any_public(holder)?,
+                (None, Some(pool)) => draft.claim_named_public(pool, holder)?,
+                (Some(address), pool) => {
                     let known = IpAddr::V4(address);
-                    if !draft.pools.offers(address) || !draft.is_public_free(known) {
+                    let elsewhere = pool.is_some_and(|pool| !pool.cidr.contains(&address));
+                    let offered = draft.pools.offers(address) && !elsewhere;
+                    if !offered || !draft.is_public_free(known) {
                         return Err(not_found(address));
                     }
                     draft.claim_public(known, holder);
@@ -114,7 +119,7 @@ impl Control {
             let elastic_ip = ElasticIp {
                 id,
                 public_ip,
-                pool: DEFAULT_POOL.to_owned(),
+                pool: pool_name(draft, public_ip).to_owned(),
                 network_border_group: here.to_owned(),
                 association: None,
                 ptr_record: None,
@@ -198,6 +203,12 @@ impl Control {
     }
 }
 
+/// The name of the pool that an address comes from.
+fn pool_name<'a>(draft: &Draft<'a>, address: Ipv4Addr) -> &'a str {
+    let named = draft.pools.named_of(address);
+    named.map_or(DEFAULT_POOL, |pool| &pool.id)
+}
+
 fn not_found(address: Ipv4Addr) -> Error {
     Error::PublicAddressNotFound {
         address: address.to_string().into(),
@@ -275,8 +286,8 @@ mod tests {
                 "InvalidAddress.NotFound: Address '198.18.7.7' not found.",
             ),
             (
-                "198.18.0.0",
-                "InvalidAddress.NotFound: Address '198.18.0.0' not found.",
+                "198.18.0.1",
+                "InvalidAddress.NotFound: Address '198.18.0.1' not found.",
             ),
             (
                 "203.0.113.7",
@@ -298,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_is_one_pool_and_one_border_group() {
+    async fn pools_are_named_and_there_is_one_border_group() {
         let (control, caller) = (control(), caller());
         let mut input = AllocateAddress {
             pool: Some("ipv4pool-ec2-012345".to_owned()),
@@ -326,6 +337,39 @@ mod tests {
         );
         assert_eq!(release(Some("eu-west-1")).await, Ok(()));
         assert_eq!(release(None).await, Err(Error::not_found(id)));
+    }
+
+    #[tokio::test]
+    async fn an_address_comes_from_the_pool_that_is_named() {
+        let named = crate::NamedPool {
+            id: "ipv4pool-ec2-1".to_owned(),
+            cidr: "198.18.7.0/24".parse().expect("a literal block parses"),
+            description: String::new(),
+        };
+        let control = control().with_pools(PublicPools {
+            named: vec![named],
+            ..PublicPools::default()
+        });
+        let allocate = async |address: Option<&str>, pool: Option<&str>| {
+            let input = AllocateAddress {
+                address: address.map(str::to_owned),
+                pool: pool.map(str::to_owned),
+                ..AllocateAddress::default()
+            };
+            let made = control.allocate_address(&caller(), &input).await;
+            made.map(|made| (made.pool, made.public_ip.octets()[2] == 7))
+                .map_err(|error| error.code())
+        };
+        let own = Some("ipv4pool-ec2-1");
+        let of_own = Ok(("ipv4pool-ec2-1".to_owned(), true));
+        assert_eq!(allocate(None, own).await, of_own);
+        assert_eq!(allocate(Some("198.18.7.255"), None).await, of_own);
+        let amazon = Ok(("amazon".to_owned(), false));
+        assert_eq!(allocate(None, Some("amazon")).await, amazon);
+        let elsewhere = allocate(Some("198.18.9.9"), own).await;
+        assert_eq!(elsewhere, Err("InvalidAddress.NotFound"));
+        let unknown = allocate(None, Some("ipv4pool-ec2-2")).await;
+        assert_eq!(unknown, Err("InvalidPublicIpv4PoolID.NotFound"));
     }
 
     #[tokio::test]

@@ -106,7 +106,7 @@ pub use network_interface_attribute::ModifyNetworkInterface;
 pub use network_interface_ipv6::Ipv6Addresses;
 pub use prefix_list::{CreatePrefixList, ModifyPrefixList, WantedEntry, version_of};
 pub use public_address::public_address_of;
-pub use public_pool::PublicPools;
+pub use public_pool::{NamedPool, PublicPools};
 pub use quota::Quotas;
 pub use route::WantedDestination;
 pub use route_table::CreateRouteTable;

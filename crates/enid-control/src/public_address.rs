@@ -359,7 +359,6 @@ mod tests {
     #[tokio::test]
     async fn a_launch_without_a_free_address_makes_nothing() {
         let pools = PublicPools {
-            // Five can be given out.
             ipv4: "198.18.0.0/29".parse().expect("a literal block parses"),
             ..PublicPools::default()
         };

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use enid_api::generated::ec2::operations::OPERATIONS;
 use enid_api::throttle::{Rate, Throttle};
-use enid_control::{Images, PublicPools, Quotas};
+use enid_control::{Images, NamedPool, PublicPools, Quotas};
 use enid_host::outside::Wanted;
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
@@ -82,7 +82,22 @@ pub(crate) struct OutsideConfig {
     pool: Option<Ipv4Net>,
     /// Where the IPv6 blocks of VPCs come from, a /56 each.
     ipv6_pool: Option<Ipv6Net>,
+    /// Parts of the pool for those who name them when they allocate an address.
+    named_pools: Vec<NamedPoolConfig>,
 }
+
+/// A part of the pool with a name of its own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamedPoolConfig {
+    id: String,
+    cidr: Ipv4Net,
+    #[serde(default)]
+    description: String,
+}
+
+/// What the id of a pool of public addresses starts with in AWS.
+const POOL_ID_PREFIX: &str = "ipv4pool-ec2-";
 
 impl OutsideConfig {
     /// The pools as a whole, for a daemon without a datapath: nobody else on the host sees them.
@@ -91,12 +106,13 @@ impl OutsideConfig {
         PublicPools {
             ipv4: self.pool.unwrap_or(default.ipv4),
             ipv6: self.ipv6_pool.unwrap_or(default.ipv6),
+            named: self.named_pools.iter().map(NamedPool::from).collect(),
         }
     }
 
     /// What this host may be asked for: the pools that were named, or a slice of the default ones.
     pub(crate) fn wanted(&self) -> Wanted {
-        let PublicPools { ipv4, ipv6 } = self.pools();
+        let PublicPools { ipv4, ipv6, .. } = self.pools();
         let slices = Wanted::slices_of(ipv4, ipv6);
         Wanted {
             ipv4: self.pool.map_or(slices.ipv4, |pool| vec![pool]),
@@ -119,7 +135,45 @@ impl OutsideConfig {
             pools.ipv4 == pools.ipv4.trunc() && pools.ipv6 == pools.ipv6.trunc(),
             "outside.pool and outside.ipv6_pool must be blocks whose host bits are zero"
         );
+        self.check_named(&pools)
+    }
+
+    fn check_named(&self, pools: &PublicPools) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            pools.named.is_empty() || self.pool.is_some(),
+            "outside.named_pools are parts of outside.pool, which must be given as well"
+        );
+        for (at, named) in pools.named.iter().enumerate() {
+            let (id, cidr) = (&named.id, named.cidr);
+            anyhow::ensure!(
+                id.starts_with(POOL_ID_PREFIX) && id.len() > POOL_ID_PREFIX.len(),
+                "the id of a named pool must start with {POOL_ID_PREFIX}, unlike {id}"
+            );
+            let usable = cidr == cidr.trunc()
+                && pools.offers(cidr.network())
+                && pools.offers(cidr.broadcast());
+            anyhow::ensure!(
+                usable,
+                "named pool {id} must be a block inside outside.pool, without its ends and its first address"
+            );
+            let rivals = pools.named.iter().take(at);
+            let apart = rivals.into_iter().all(|other| {
+                let overlaps = cidr.contains(&other.cidr) || other.cidr.contains(&cidr);
+                !overlaps && other.id != *id
+            });
+            anyhow::ensure!(apart, "named pool {id} is given twice or overlaps another");
+        }
         Ok(())
+    }
+}
+
+impl From<&NamedPoolConfig> for NamedPool {
+    fn from(config: &NamedPoolConfig) -> Self {
+        Self {
+            id: config.id.clone(),
+            cidr: config.cidr,
+            description: config.description.clone(),
+        }
     }
 }
 
@@ -252,6 +306,40 @@ mod tests {
         assert!(config.quotas().is_err());
         let config: Config = toml::from_str("[quotas]\nentries_per_network_acl = 41")?;
         assert!(config.quotas().is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn named_pools_are_parts_of_the_pool() -> anyhow::Result<()> {
+        let config = |parts: &[(&str, &str)]| -> anyhow::Result<Config> {
+            let parts: String = parts
+                .iter()
+                .map(|(id, cidr)| {
+                    format!("[[outside.named_pools]]\nid = \"{id}\"\ncidr = \"{cidr}\"\n")
+                })
+                .collect();
+            let text = format!("[outside]\npool = \"203.0.113.0/24\"\n{parts}");
+            let config: Config = toml::from_str(&text)?;
+            config.outside.check()?;
+            Ok(config)
+        };
+        let (one, two) = ("ipv4pool-ec2-1", "ipv4pool-ec2-2");
+        let good = config(&[(one, "203.0.113.64/26"), (two, "203.0.113.8/29")])?;
+        assert_eq!(good.outside.pools().named.len(), 2);
+        for bad in [
+            &[("mine", "203.0.113.64/26")][..],
+            &[(one, "203.0.113.65/26")],
+            &[(one, "203.0.113.0/26")],
+            &[(one, "203.0.113.192/26")],
+            &[(one, "198.18.0.64/26")],
+            &[(one, "203.0.113.64/26"), (two, "203.0.113.64/27")],
+            &[(one, "203.0.113.64/26"), (one, "203.0.113.8/29")],
+        ] {
+            assert!(config(bad).is_err(), "{bad:?}");
+        }
+        let text = format!("[[outside.named_pools]]\nid = \"{one}\"\ncidr = \"198.18.7.0/24\"");
+        let without: Config = toml::from_str(&text)?;
+        assert!(without.outside.check().is_err());
         Ok(())
     }
 

@@ -85,6 +85,7 @@ async fn daemon(
         Some(gateway) => PublicPools {
             ipv4: gateway.pools.ipv4,
             ipv6: gateway.pools.ipv6,
+            ..config.outside.pools()
         },
         None => config.outside.pools(),
     };

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use enid_control::{Error, parse_address};
+use enid_control::{Error, NamedPool, parse_address};
+use enid_model::Tags;
 use enid_model::address::ElasticIp;
 use enid_model::id::{AllocationId, InstanceId};
 use enid_model::state::{RegionState, Stored};
@@ -19,7 +20,7 @@ use crate::generated::ec2::request::{
 };
 use crate::generated::ec2::response::{
     Address, AddressAttribute, DescribeAddressesAttributeResponse, DescribeAddressesResponse,
-    DescribePublicIpv4PoolsResponse,
+    DescribePublicIpv4PoolsResponse, PublicIpv4Pool, PublicIpv4PoolRange,
 };
 use crate::wire::text::Text;
 
@@ -183,28 +184,60 @@ pub(super) fn attribute(elastic_ip: &ElasticIp) -> AddressAttribute {
     }
 }
 
-/// DescribePublicIpv4Pools: the pools of addresses that an account has brought with it. There are
-/// none, so only tags can be filtered by.
+/// DescribePublicIpv4Pools: the pools with names of their own, by name. AWS filters them by tags
+/// only, and these have none.
 pub(in crate::ec2) async fn describe_public_ipv4_pools(
-    _ec2: &Ec2,
-    _context: &Context,
+    ec2: &Ec2,
+    context: &Context,
     request: DescribePublicIpv4PoolsRequest,
 ) -> Result<DescribePublicIpv4PoolsResponse, ApiError> {
     let ids = &request.pool_ids;
-    Page::read(
+    let page = Page::read(
         "DescribePublicIpv4Pools",
         1..=10,
         request.max_results,
         request.next_token.as_deref(),
         (!ids.is_empty()).then_some("poolIds"),
     )?;
-    Filters::<()>::compile(&request.filters, |_| None)?;
-    if let Some(id) = ids.first() {
+    let filters = Filters::<()>::compile(&request.filters, |_| None)?;
+    let mut pools = ec2.control.named_pools();
+    let is_known = |id: &&String| !pools.iter().any(|(pool, _)| pool.id == **id);
+    if let Some(id) = ids.iter().find(is_known) {
         let id = id.as_str().into();
         return Err(Error::PoolNotFound { id }.into());
     }
+    let after: Option<String> = page.after()?;
+    pools.sort_unstable_by(|(one, _), (other, _)| one.id.cmp(&other.id));
+    let pools = pools.into_iter().filter(|(pool, _)| {
+        (ids.is_empty() || ids.contains(&pool.id))
+            && after.as_ref().is_none_or(|after| pool.id > *after)
+            && filters.match_resource(&Tags::new(), |(), _| {})
+    });
+    let (pools, next_token) = page.take(pools, |(pool, _)| pool.id.clone());
+    let pools = pools
+        .iter()
+        .map(|(pool, free)| pool_answer(context, pool, *free));
     Ok(DescribePublicIpv4PoolsResponse {
-        public_ipv4_pools: Vec::new(),
-        next_token: None,
+        public_ipv4_pools: pools.collect(),
+        next_token,
     })
+}
+
+fn pool_answer(context: &Context, pool: &NamedPool, free: u64) -> PublicIpv4Pool {
+    let count = i32::try_from(pool.size()).ok();
+    let available = i32::try_from(free).ok();
+    PublicIpv4Pool {
+        pool_id: Some(pool.id.as_str().into()),
+        description: Some(pool.description.as_str().into()),
+        pool_address_ranges: vec![PublicIpv4PoolRange {
+            first_address: Some(Text::display(pool.cidr.network())),
+            last_address: Some(Text::display(pool.cidr.broadcast())),
+            address_count: count,
+            available_address_count: available,
+        }],
+        total_address_count: count,
+        total_available_address_count: available,
+        network_border_group: Some(context.region.name.into()),
+        tags: Vec::new(),
+    }
 }
