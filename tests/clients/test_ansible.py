@@ -1,0 +1,48 @@
+"""Ansible's amazon.aws collection: a playbook runs, runs again without a change, and takes down."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from support.daemon import REGION
+
+PLAYBOOK = Path(__file__).with_name("ansible") / "two_tier.yml"
+
+
+def play(daemon, state):
+    """Runs the playbook and returns the numbers of its recap."""
+    python = Path(sys.executable)
+    words = [python, python.with_name("ansible-playbook"), PLAYBOOK, "-e", f"state={state}",
+             "-e", f"ansible_python_interpreter={python}"]
+    environment = daemon.aws_environment() | {
+        "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION, "ANSIBLE_HOME": str(daemon.data.parent),
+        "ANSIBLE_LOCALHOST_WARNING": "False", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    recap = re.search(r"^localhost\s+:(.*)$", done.stdout, re.MULTILINE).group(1)
+    numbers = {name: int(number) for name, number in re.findall(r"(\w+)=(\d+)", recap)}
+    return numbers, done.stdout
+
+
+def test_a_two_tier_vpc_is_made_once_and_taken_down(wired):
+    ec2 = wired.client()
+    before = leftovers(ec2)
+    made, log = play(wired, "present")
+    assert made["failed"] == 0 and made["changed"] >= 15, log
+    again, log = play(wired, "present")
+    assert (again["failed"], again["changed"]) == (0, 0), log
+    gone, log = play(wired, "absent")
+    assert gone["failed"] == 0, log
+    assert leftovers(ec2) == before
+
+
+def leftovers(ec2):
+    """What the playbook makes, counted."""
+    of = {"describe_vpcs": "Vpcs", "describe_subnets": "Subnets", "describe_addresses": "Addresses",
+          "describe_route_tables": "RouteTables", "describe_network_acls": "NetworkAcls",
+          "describe_security_groups": "SecurityGroups", "describe_key_pairs": "KeyPairs",
+          "describe_internet_gateways": "InternetGateways",
+          "describe_network_interfaces": "NetworkInterfaces",
+          "describe_launch_templates": "LaunchTemplates"}
+    return {name: len(getattr(ec2, name)()[key]) for name, key in of.items()}
