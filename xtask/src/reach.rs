@@ -17,8 +17,12 @@ const CRATES: [&str; 2] = ["crates/enid-api/src/ec2", "crates/enid-control/src"]
 /// Where each operation has its handler.
 const HANDLERS: &str = "crates/enid-api/src/ec2/mod.rs";
 /// The errors of the control plane, and where each has its code.
-const ERRORS: [(&str, &str); 2] = [
+const ERRORS: [(&str, &str); 3] = [
     ("Error", "crates/enid-control/src/error.rs"),
+    (
+        "AddressingError",
+        "crates/enid-control/src/error/addressing.rs",
+    ),
     ("RoutingError", "crates/enid-control/src/error/routing.rs"),
 ];
 /// Errors of the control plane that any operation can say.
@@ -239,7 +243,9 @@ impl Collector {
     fn take(&mut self, name: &syn::Ident, returns: &syn::ReturnType, body: &syn::Block) {
         let mut mentions = Mentions::default();
         mentions.visit_block(body);
-        mentions.names_fields = returns_field(returns);
+        // An error that may be none is no field.
+        let is_of_error = self.owner.as_ref().is_some_and(|of| of.ends_with("Error"));
+        mentions.names_fields = !is_of_error && returns_field(returns);
         self.found.push((
             name.to_string(),
             Function {

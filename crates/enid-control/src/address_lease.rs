@@ -16,7 +16,7 @@ use ipnet::Ipv4Net;
 use crate::subnet::available_addresses;
 use crate::subnet_cidr_reservation::reserved_ipv4;
 use crate::vpc_cidr_block::overlap;
-use crate::{Draft, Error};
+use crate::{AddressingError, Draft, Error};
 
 /// The private addresses that a request wants for a new interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl WantedAddresses {
             is_some(self.prefix_count),
         ];
         if kinds.into_iter().filter(|present| *present).count() > 1 {
-            return Err(Error::AddressKindsMixed);
+            return Err(AddressingError::AddressKindsMixed.into());
         }
         let mut seen: BTreeSet<Ipv4Addr> = primary.into_iter().collect();
         if let Some(address) = secondary.iter().find(|address| !seen.insert(**address)) {
@@ -253,7 +253,7 @@ impl Claims {
         check_prefix_in_subnet(subnet, prefix)?;
         if !self.is_free_prefix(&draft.region, subnet, prefix) {
             let prefix = prefix.into();
-            return Err(Error::PrefixInUse { prefix });
+            return Err(AddressingError::PrefixInUse { prefix }.into());
         }
         self.claim_prefix(draft, subnet, prefix, eni);
         Ok(())
@@ -294,9 +294,9 @@ impl Claims {
             let made = self.made.iter().filter(|(of, _)| *of == subnet.id).count();
             let is_full = free.unwrap_or(0).saturating_sub(made) < PREFIX_SIZE;
             return Err(if is_full {
-                Error::InsufficientAddressesForPrefix
+                AddressingError::InsufficientAddressesForPrefix.into()
             } else {
-                Error::InsufficientCidrBlocks
+                AddressingError::InsufficientCidrBlocks.into()
             });
         };
         self.claim_prefix(draft, subnet, prefix, eni);
@@ -346,11 +346,11 @@ pub(crate) fn check_in_subnet(subnet: &Subnet, address: Ipv4Addr) -> Result<(), 
 fn check_prefix_in_subnet(subnet: &Subnet, prefix: Ipv4Net) -> Result<(), Error> {
     if !subnet.cidr.contains(&prefix) {
         let prefix = prefix.into();
-        return Err(Error::PrefixOutsideSubnet { prefix });
+        return Err(AddressingError::PrefixOutsideSubnet { prefix }.into());
     }
     if addresses_of(prefix).any(|address| subnet.reserves(address)) {
         let prefix = prefix.into();
-        return Err(Error::PrefixReserved { prefix });
+        return Err(AddressingError::PrefixReserved { prefix }.into());
     }
     Ok(())
 }
@@ -437,7 +437,10 @@ mod tests {
             ..wanted(None, listed)
         };
         for mixed in [prefixes(&[listed(5, false)], None), prefixes(&[], Some(1))] {
-            assert_eq!(mixed.resolve(), Err(Error::AddressKindsMixed));
+            assert_eq!(
+                mixed.resolve(),
+                Err(AddressingError::AddressKindsMixed.into())
+            );
         }
         let wish = prefixes(&[listed(5, true)], None).resolve();
         assert_eq!(wish.map(|wish| (wish.slots(), wish.size())), Ok((2, 17)));

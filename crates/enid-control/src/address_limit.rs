@@ -11,7 +11,7 @@ use enid_model::subnet::Subnet;
 use crate::address_lease::Wish;
 use crate::attachment::Limits;
 use crate::ipv6_lease::Ipv6Wish;
-use crate::{Draft, Error};
+use crate::{AddressingError, Draft, Error};
 
 /// The slots that an interface takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +62,12 @@ impl Slots {
             return Err(Error::PrivateAddressLimitExceeded);
         }
         if self.ipv6 > usize::from(ipv6) {
-            return Err(Error::Ipv6AddressLimitExceeded);
+            return Err(AddressingError::Ipv6AddressLimitExceeded.into());
         }
         match limits {
             Some(limits) if self.has_prefixes && !is_nitro(limits.found()) => {
                 let instance_type = limits.name().into();
-                Err(Error::PrefixesNeedNitro { instance_type })
+                Err(AddressingError::PrefixesNeedNitro { instance_type }.into())
             }
             Some(_) | None => Ok(()),
         }
@@ -119,8 +119,8 @@ mod tests {
         let limits = Limits::of(name).expect("a type of AWS");
         slots.check(Some(limits)).map_err(|error| match error {
             Error::PrivateAddressLimitExceeded => "IPv4",
-            Error::Ipv6AddressLimitExceeded => "IPv6",
-            Error::PrefixesNeedNitro { .. } => "Nitro",
+            Error::AddressingError(AddressingError::Ipv6AddressLimitExceeded) => "IPv6",
+            Error::AddressingError(AddressingError::PrefixesNeedNitro { .. }) => "Nitro",
             other => panic!("{other}"),
         })
     }

@@ -3,15 +3,13 @@
 //! Sources of codes and words: the EC2 Developer Guide's error code pages, and answers of AWS
 //! that are quoted in public issue threads.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use enid_model::id::{
     AllocationId, AssociationId, EniId, InstanceId, InternetGatewayId, LaunchTemplateId,
-    PrefixListId, ResourceId, SecurityGroupId, SubnetCidrAssociationId, SubnetId,
-    VpcCidrAssociationId, VpcId,
+    PrefixListId, ResourceId, SecurityGroupId, SubnetId, VpcId,
 };
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 macro_rules! errors {
     (
@@ -51,8 +49,10 @@ macro_rules! errors {
     };
 }
 
+mod addressing;
 mod routing;
 
+pub use addressing::AddressingError;
 pub use routing::RoutingError;
 
 // By code, then by name. Messages are AWS's, so they start with a capital and end with a stop
@@ -60,6 +60,8 @@ pub use routing::RoutingError;
 errors! {
     /// Why an operation was not done. Nothing has changed.
     enum Error {
+        /// What CIDR blocks, IPv6 addresses and delegated prefixes say.
+        AddressingError,
         /// What network ACLs, route tables, peering connections and option sets say.
         RoutingError,
     }
@@ -73,12 +75,6 @@ errors! {
     /// A VPC's default group goes only with its VPC.
     DefaultGroup { id: SecurityGroupId } => "CannotDelete",
         "the specified group: \"{id}\" name: \"default\" cannot be deleted by a user";
-    /// A VPC has as many blocks of a family as it may have.
-    CidrLimitExceeded { vpc: VpcId, max: usize } => "CidrLimitExceeded",
-        "This network '{vpc}' has met its maximum number of allowed CIDRs: {max}";
-    /// A subnet has an IPv6 block already.
-    SubnetCidrLimitExceeded { id: SubnetId } => "CidrLimitExceeded",
-        "The subnet '{id}' has met its maximum number of allowed IPv6 CIDRs: 1";
     /// A zone has its default subnet already.
     DefaultSubnetExists { id: SubnetId, zone: Box<str> } => "DefaultSubnetAlreadyExistsInAvailabilityZone",
         "'{id}' is already the default subnet in {zone}.";
@@ -145,12 +141,6 @@ errors! {
     /// All public addresses are taken.
     InsufficientAddressCapacity => "InsufficientAddressCapacity",
         "Not enough available addresses to satisfy your minimum request";
-    /// No IPv6 block of the pool is free.
-    Ipv6PoolExhausted => "InsufficientAddressCapacity",
-        "There are not enough free IPv6 CIDR blocks in the pool to satisfy the request.";
-    /// No /28 of the subnet is free, though it has enough addresses.
-    InsufficientCidrBlocks => "InsufficientCidrBlocks",
-        "The specified subnet does not have enough free cidr blocks to satisfy the request.";
     /// The subnet has too few free addresses.
     InsufficientFreeAddresses => "InsufficientFreeAddressesInSubnet",
         "The specified subnet does not have enough free addresses to satisfy the request.";
@@ -196,17 +186,6 @@ errors! {
     /// An attachment id names none.
     AttachmentNotFound { id: Box<str> } => "InvalidAttachmentID.NotFound",
         "The network interface attachment ID '{id}' does not exist";
-    /// The named IPv6 block is another VPC's.
-    Ipv6BlockInUse { cidr: Ipv6Net } => "InvalidCidrBlock.InUse", "The IPv6 CIDR '{cidr}' is already in use.";
-    /// New interfaces of the subnet shall get addresses of its IPv6 block.
-    SubnetCidrAssigns { id: SubnetCidrAssociationId } => "InvalidCidrBlock.InUse",
-        "The subnet IPv6 CIDR block with association ID {id} may not be disassociated, because its subnet has assign-ipv6-address-on-creation set to true.";
-    /// A subnet's IPv6 block has addresses that interfaces hold or reservations keep.
-    SubnetCidrInUse { id: SubnetCidrAssociationId } => "InvalidCidrBlock.InUse",
-        "The subnet IPv6 CIDR block with association ID {id} may not be disassociated, because addresses of it are reserved or assigned to network interfaces.";
-    /// A VPC's block has subnets.
-    VpcCidrInUse { id: VpcCidrAssociationId } => "InvalidCidrBlock.InUse",
-        "The vpc CIDR block with association ID {id} may not be disassociated, because it contains one or more subnets.";
     /// An egress-only internet gateway id names none.
     GatewayNotFound { id: Box<str> } => "InvalidGatewayID.NotFound", "The gateway ID '{id}' does not exist";
     /// A group's name is taken.
@@ -232,11 +211,6 @@ errors! {
         "Address {address} is in use.";
     /// An Elastic IP that is associated is not released.
     ElasticIpInUse { address: Ipv4Addr } => "InvalidIPAddress.InUse", "Address {address} is in use.";
-    /// An IPv6 address that another interface has, or whose prefix is delegated.
-    Ipv6AddressInUse { address: Ipv6Addr } => "InvalidIPAddress.InUse",
-        "The IPv6 address {address} is already in use.";
-    /// A prefix that is taken, whole or in part.
-    PrefixInUse { prefix: IpNet } => "InvalidIPAddress.InUse", "The prefix {prefix} is already in use.";
     /// An attribute of the instance's only interface, when there are several.
     SeveralInterfaces { id: InstanceId } => "InvalidInstanceID",
         "There are multiple interfaces attached to instance '{id}'. Please specify an interface ID for the operation instead.";
@@ -248,9 +222,6 @@ errors! {
     /// The instance type allows fewer addresses per interface.
     InterfaceAddressLimitExceeded => "InvalidInterface.IpAddressLimitExceeded",
         "Number of private addresses will exceed limit.";
-    /// The instance type allows fewer IPv6 addresses per interface.
-    InterfaceIpv6LimitExceeded => "InvalidInterface.IpAddressLimitExceeded",
-        "Number of IPv6 addresses will exceed limit.";
     /// An internet gateway id names none.
     InternetGatewayNotFound { id: Box<str> } => "InvalidInternetGatewayID.NotFound",
         "The internetGateway ID '{id}' does not exist";
@@ -288,9 +259,6 @@ errors! {
     /// An Elastic IP by its address and by its id.
     AddressAndAllocation => "InvalidParameterCombination",
         "You may specify public IP or allocation id, but not both in the same call";
-    /// Addresses or prefixes of one family in several ways.
-    AddressKindsMixed => "InvalidParameterCombination",
-        "Only one of privateIpAddresses, secondaryPrivateIpAddressCount, ipv4Prefixes and ipv4PrefixCount may be specified on the same request";
     /// An Elastic IP by its address, where its id is wanted.
     AllocationIdMissing => "InvalidParameterCombination",
         "You must specify an allocation id when mapping an address to a VPC instance";
@@ -342,9 +310,6 @@ errors! {
     /// Networking of the instance beside its interfaces.
     InstanceLevelNetwork { what: &'static str } => "InvalidParameterCombination",
         "Network interfaces and an instance-level {what} may not be specified on the same request";
-    /// IPv6 addresses by name and by number.
-    Ipv6ListAndCount => "InvalidParameterCombination",
-        "IPv6 addresses and IPv6 address count may not be specified on the same request";
     /// Private addresses of a NAT gateway for some Elastic IPs and not for others.
     NatGatewayAddressesUnpaired => "InvalidParameterCombination",
         "The number of private IP addresses must be that of the allocation IDs";
@@ -365,9 +330,6 @@ errors! {
     /// A prefix list's entries and its size in one request.
     EntriesAndSize => "InvalidParameterCombination",
         "You cannot modify the entries and the maximum entries for the prefix list in the same request.";
-    /// There is no IPv6 address to be the primary one.
-    PrimaryIpv6WithoutAddress => "InvalidParameterCombination",
-        "A primary IPv6 address can be enabled only on an interface with an IPv6 address";
     /// Rules by their ids and by their properties.
     RulesTwice { names: &'static str } => "InvalidParameterCombination",
         "The parameters {names} may not be used together";
@@ -409,9 +371,6 @@ errors! {
     /// Addresses that the interface does not have.
     AddressesNotAssigned { id: EniId } => "InvalidParameterValue",
         "Some of the specified addresses are not assigned to interface {id}";
-    /// Setting the attribute needs an IPv6 block.
-    AssignIpv6WithoutBlock { id: SubnetId } => "InvalidParameterValue",
-        "Invalid value 'true' for assign-ipv6-address-on-creation. Cannot set assign-ipv6-address-on-creation to true unless the subnet ({id}) has an IPv6 CIDR block associated with it.";
     /// An association by its address, where its id is wanted.
     AssociationIdMissing => "InvalidParameterValue",
         "You must specify an association id when unmapping an address from a VPC instance";
@@ -423,17 +382,6 @@ errors! {
     /// Groups of the default VPC stay there, and no other comes.
     DefaultVpcAssociated => "InvalidParameterValue",
         "A security group cannot be associated with a default VPC, and one of a default VPC with no other.";
-    /// The subnet has fewer free addresses than a prefix.
-    InsufficientAddressesForPrefix => "InvalidParameterValue",
-        "There aren't sufficient free Ipv4 addresses or prefixes";
-    /// An IPv6 address outside the subnet's block.
-    Ipv6AddressOutsideSubnet { address: Ipv6Addr } => "InvalidParameterValue",
-        "The IPv6 address {address} does not fall within the subnet's IPv6 address range";
-    /// IPv6 addresses or prefixes in several ways.
-    Ipv6KindsMixed => "InvalidParameterValue",
-        "You can and can only specify one of ipv6-addresses or ipv6-addresses-count  ipv6-prefix and ipv6-prefix-count.";
-    /// A request names one IPv6 address or prefix twice.
-    Ipv6NamedTwice { what: Box<str> } => "InvalidParameterValue", "{what} is specified more than once";
     /// A VPC has one internet gateway at most.
     NetworkHasGateway { vpc: VpcId } => "InvalidParameterValue",
         "Network {vpc} already has an internet gateway attached";
@@ -508,24 +456,9 @@ errors! {
     /// A version that the list does not have.
     PrefixListVersionUnknown { version: i64 } => "InvalidParameterValue",
         "The specified value for version ({version}) is not a version of the prefix list.";
-    /// A prefix outside the subnet's block.
-    PrefixOutsideSubnet { prefix: IpNet } => "InvalidParameterValue",
-        "The prefix {prefix} does not fall within the subnet's address range";
-    /// A prefix with one of the subnet's own addresses.
-    PrefixReserved { prefix: IpNet } => "InvalidParameterValue",
-        "The prefix {prefix} is in subnet's reserved address range";
-    /// Prefixes for an instance of an older kind.
-    PrefixesNeedNitro { instance_type: Box<str> } => "InvalidParameterValue",
-        "Prefixes can be assigned to interfaces of Nitro-based instances only, and {instance_type} is not one";
     /// The primary address stays for the life of the interface.
     PrimaryAddressUnassigned => "InvalidParameterValue",
         "The primary IP address of an interface cannot be unassigned.";
-    /// A primary IPv6 address stays one.
-    PrimaryIpv6Disabled { id: EniId } => "InvalidParameterValue",
-        "The primary IPv6 address of interface {id} cannot be disabled";
-    /// The primary IPv6 address stays for the life of the interface.
-    PrimaryIpv6Unassigned => "InvalidParameterValue",
-        "The primary IPv6 address of an interface cannot be unassigned.";
     /// A protocol that is none.
     ProtocolUnknown { protocol: Box<str> } => "InvalidParameterValue",
         "Invalid value '{protocol}' for IP protocol. Unknown protocol.";
@@ -534,19 +467,10 @@ errors! {
         "You must specify an allocation id when releasing a VPC elastic IP address";
     /// A request speaks of one rule twice.
     RepeatedPermission => "InvalidParameterValue", "The same permission must not appear multiple times";
-    /// A reservation overlaps another.
-    ReservationConflict { cidr: IpNet } => "InvalidParameterValue",
-        "The CIDR '{cidr}' overlaps with an existing subnet CIDR reservation";
-    /// A reservation outside the subnet's blocks.
-    ReservationOutsideSubnet { cidr: IpNet } => "InvalidParameterValue",
-        "The CIDR '{cidr}' is not within the CIDR range of the subnet";
     /// A rule's description has other characters, or too many.
     RuleDescriptionInvalid => "InvalidParameterValue",
         "Invalid rule description. Valid descriptions are strings less than 256 characters \
          from the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{{}}!$*";
-    /// The subnet has no IPv6 block.
-    SubnetWithoutIpv6 { id: SubnetId } => "InvalidParameterValue",
-        "The subnet '{id}' does not have an IPv6 CIDR block";
     /// A tag's key is empty.
     TagKeyEmpty => "InvalidParameterValue", "Tag key cannot be empty";
     /// A tag's key starts as those of AWS's own.
@@ -592,8 +516,6 @@ errors! {
     PortOutOfRange { port: i32 } => "InvalidPermission.Malformed", "TCP/UDP port ({port}) out of range";
     /// A rule that shall be revoked or described is not there.
     RuleNotFound => "InvalidPermission.NotFound", "The specified rule does not exist in this security group.";
-    /// The id of an IPv6 pool names none.
-    Ipv6PoolNotFound { id: Box<str> } => "InvalidPoolID.NotFound", "The pool ID '{id}' does not exist";
     /// A prefix list id names none.
     PrefixListNotFound { id: Box<str> } => "InvalidPrefixListID.NotFound",
         "The prefix list ID '{id}' does not exist";
@@ -610,37 +532,8 @@ errors! {
     /// A rule id names none.
     SecurityGroupRuleNotFound { id: Box<str> } => "InvalidSecurityGroupRuleId.NotFound",
         "The security group rule ID '{id}' does not exist";
-    /// A subnet's block overlaps another's.
-    SubnetConflict { cidr: Box<str> } => "InvalidSubnet.Conflict",
-        "The CIDR '{cidr}' conflicts with another subnet";
-    /// A subnet's IPv6 block overlaps another's.
-    SubnetIpv6Conflict { cidr: Box<str> } => "InvalidSubnet.Conflict",
-        "The IPv6 CIDR '{cidr}' conflicts with another subnet";
-    /// A subnet's IPv6 block has a wrong size, or is in none of the VPC's.
-    SubnetIpv6Range { cidr: Box<str> } => "InvalidSubnet.Range", "The IPv6 CIDR '{cidr}' is invalid.";
-    /// A subnet's block has a wrong size, or is not in the VPC's.
-    SubnetRange { cidr: Box<str> } => "InvalidSubnet.Range", "The CIDR '{cidr}' is invalid.";
-    /// An id of a subnet's block names none.
-    SubnetCidrAssociationNotFound { id: Box<str> } => "InvalidSubnetCidrBlockAssociationID.NotFound",
-        "The subnet CIDR block association ID '{id}' does not exist";
-    /// An id of a reservation names none.
-    SubnetCidrReservationNotFound { id: Box<str> } => "InvalidSubnetCidrReservationID.NotFound",
-        "The subnet CIDR reservation ID '{id}' does not exist";
     /// A subnet id names none.
     SubnetNotFound { id: Box<str> } => "InvalidSubnetID.NotFound", "The subnet ID '{id}' does not exist";
-    /// A block that overlaps another one that the VPC knows.
-    VpcCidrConflict { cidr: Ipv4Net, other: Box<str> } => "InvalidVpc.Range",
-        "The CIDR '{cidr}' conflicts with {other}";
-    /// An IPv6 block that no pool can give.
-    VpcIpv6Range { cidr: Box<str> } => "InvalidVpc.Range", "The IPv6 CIDR '{cidr}' is invalid.";
-    /// A VPC's block has a wrong size or addresses that nobody can have.
-    VpcRange { cidr: Box<str> } => "InvalidVpc.Range", "The CIDR '{cidr}' is invalid.";
-    /// A block of another private range than the VPC's.
-    VpcRangeRestricted { cidr: Ipv4Net } => "InvalidVpc.Range",
-        "The CIDR '{cidr}' is restricted. Use a CIDR from the same private address range as the current VPC CIDR, or use a publicly-routable CIDR. For additional restrictions, see https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html";
-    /// An id of a VPC's block names none.
-    VpcCidrAssociationNotFound { id: Box<str> } => "InvalidVpcCidrBlockAssociationID.NotFound",
-        "The vpc CIDR block association ID '{id}' does not exist";
     /// A VPC id names none.
     VpcNotFound { id: Box<str> } => "InvalidVpcID.NotFound", "The vpc ID '{id}' does not exist";
     /// The default VPC has no default subnet.
@@ -662,11 +555,6 @@ errors! {
     /// Nothing says which addresses to unassign.
     NoAddressesToUnassign => "MissingParameter",
         "The request must contain the parameter privateIpAddresses";
-    /// Nothing says which IPv6 addresses to assign.
-    NoIpv6ToAssign => "MissingParameter",
-        "Either ipv6Addresses, ipv6AddressCount, ipv6Prefixes or ipv6PrefixCount must be specified.";
-    /// Nothing says which IPv6 addresses to unassign.
-    NoIpv6ToUnassign => "MissingParameter", "Either ipv6Addresses or ipv6Prefixes must be specified.";
     /// No rule is named.
     RulesMissing { names: &'static str } => "MissingParameter", "Either {names} should be provided.";
     /// A peer that is to be a group names none.
@@ -682,9 +570,6 @@ errors! {
     /// The quota of interfaces in the region.
     InterfaceLimitExceeded => "NetworkInterfaceLimitExceeded",
         "The maximum number of network interfaces has been reached.";
-    /// The primary block stays for the life of the VPC.
-    PrimaryCidrDisassociated { id: VpcCidrAssociationId } => "OperationNotPermitted",
-        "The vpc CIDR block with association ID {id} may not be disassociated. It is the primary IPv4 CIDR block of the VPC";
     /// The primary interface stays attached.
     PrimaryInterfaceDetached => "OperationNotPermitted",
         "The network interface at device index 0 and networkCard index 0 cannot be detached.";
@@ -708,9 +593,6 @@ errors! {
     /// A version that is not the present one.
     PrefixListVersionMismatch => "PrefixListVersionMismatch",
         "The prefix list has the incorrect version number.";
-    /// More IPv6 addresses and prefixes than the interface may have.
-    Ipv6AddressLimitExceeded => "PrivateIpAddressLimitExceeded",
-        "Number of IPv6 addresses will exceed limit.";
     /// More addresses than the interface may have.
     PrivateAddressLimitExceeded => "PrivateIpAddressLimitExceeded",
         "Number of private addresses will exceed limit.";
@@ -777,17 +659,14 @@ impl Error {
             "pl" => Self::PrefixListNotFound { id },
             "igw" => Self::InternetGatewayNotFound { id },
             "nat" => Self::NatGatewayNotFound { id },
-            "scr" => Self::SubnetCidrReservationNotFound { id },
             "sg" => Self::SecurityGroupNotFound { id },
             "sgr" => Self::SecurityGroupRuleNotFound { id },
             "subnet" => Self::SubnetNotFound { id },
-            "subnet-cidr-assoc" => Self::SubnetCidrAssociationNotFound { id },
             "vpc" => Self::VpcNotFound { id },
-            "vpc-cidr-assoc" => Self::VpcCidrAssociationNotFound { id },
-            _ => match RoutingError::not_found(prefix, text) {
-                Some(error) => error.into(),
-                None => Self::ResourceNotFound { id },
-            },
+            _ => AddressingError::not_found(prefix, text)
+                .map(Self::from)
+                .or_else(|| RoutingError::not_found(prefix, text).map(Self::from))
+                .unwrap_or(Self::ResourceNotFound { id }),
         }
     }
 }

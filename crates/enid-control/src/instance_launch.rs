@@ -22,7 +22,7 @@ use crate::network_interface::{NewInterface, groups_or_default, remove};
 use crate::subnet::available_addresses;
 use crate::tag::specified_by_type;
 use crate::vpc::default_vpc;
-use crate::{Caller, Control, Draft, Error, public_address};
+use crate::{AddressingError, Caller, Control, Draft, Error, public_address};
 
 /// What a launch made.
 #[derive(Debug, Clone)]
@@ -497,7 +497,9 @@ fn at_launch(error: Error) -> Error {
     match error {
         Error::AddressInUse { address } => Error::AddressInUseAtLaunch { address },
         Error::AddressOutsideSubnet { address } => Error::AddressOutsideSubnetAtLaunch { address },
-        Error::Ipv6AddressLimitExceeded => Error::InterfaceIpv6LimitExceeded,
+        Error::AddressingError(AddressingError::Ipv6AddressLimitExceeded) => {
+            AddressingError::InterfaceIpv6LimitExceeded.into()
+        }
         Error::PrivateAddressLimitExceeded => Error::InterfaceAddressLimitExceeded,
         other => other,
     }

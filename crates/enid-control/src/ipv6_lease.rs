@@ -19,7 +19,7 @@ use ipnet::Ipv6Net;
 
 use crate::address_lease::{Claims, is_some};
 use crate::subnet_cidr_reservation::reserved_ipv6;
-use crate::{Draft, Error};
+use crate::{AddressingError, Draft, Error};
 
 /// The IPv6 addresses that a request wants for an interface: at most one of the first four.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,11 +60,11 @@ impl WantedIpv6Addresses {
         let (listed, counted) = (!self.addresses.is_empty(), is_some(self.count));
         let prefixes = [!self.prefixes.is_empty(), is_some(self.prefix_count)];
         if listed && counted {
-            return Err(Error::Ipv6ListAndCount);
+            return Err(AddressingError::Ipv6ListAndCount.into());
         }
         let kinds = [listed, counted].into_iter().chain(prefixes);
         if kinds.filter(|present| *present).count() > 1 {
-            return Err(Error::Ipv6KindsMixed);
+            return Err(AddressingError::Ipv6KindsMixed.into());
         }
         let mut seen = BTreeSet::new();
         let named = self.addresses.iter().map(|address| (*address, 128));
@@ -76,7 +76,7 @@ impl WantedIpv6Addresses {
                     128 => format!("The IPv6 address {address}"),
                     length => format!("The IPv6 prefix {address}/{length}"),
                 };
-                return Err(Error::Ipv6NamedTwice { what: what.into() });
+                return Err(AddressingError::Ipv6NamedTwice { what: what.into() }.into());
             }
         }
         Ok(Ipv6Wish {
@@ -147,7 +147,7 @@ impl Claims {
         let mut held = Ipv6Held::default();
         if wish.slots(subnet) > 0 {
             let block = subnet.ipv6_cidr.map(|own| own.cidr);
-            let block = block.ok_or(Error::SubnetWithoutIpv6 { id: subnet.id })?;
+            let block = block.ok_or(AddressingError::SubnetWithoutIpv6 { id: subnet.id })?;
             let place = Place { subnet, block, eni };
             // Named ones first, so that no chosen one stands in their way.
             for address in &wish.addresses {
@@ -175,13 +175,13 @@ impl Claims {
         address: Ipv6Addr,
     ) -> Result<(), Error> {
         if !place.block.contains(&address) {
-            return Err(Error::Ipv6AddressOutsideSubnet { address });
+            return Err(AddressingError::Ipv6AddressOutsideSubnet { address }.into());
         }
         if is_reserved(place.block, address) {
             return Err(Error::AddressReserved);
         }
         if !self.is_free_ipv6(&draft.region, place.subnet.id, address) {
-            return Err(Error::Ipv6AddressInUse { address });
+            return Err(AddressingError::Ipv6AddressInUse { address }.into());
         }
         self.claim_ipv6(draft, place, address);
         Ok(())
@@ -232,15 +232,15 @@ impl Claims {
     ) -> Result<(), Error> {
         if !place.block.contains(&prefix) {
             let prefix = prefix.into();
-            return Err(Error::PrefixOutsideSubnet { prefix });
+            return Err(AddressingError::PrefixOutsideSubnet { prefix }.into());
         }
         if holds_reserved(place.block, prefix) {
             let prefix = prefix.into();
-            return Err(Error::PrefixReserved { prefix });
+            return Err(AddressingError::PrefixReserved { prefix }.into());
         }
         if !self.is_free_ipv6_prefix(&draft.region, place.subnet.id, prefix) {
             let prefix = prefix.into();
-            return Err(Error::PrefixInUse { prefix });
+            return Err(AddressingError::PrefixInUse { prefix }.into());
         }
         self.claim_ipv6_prefix(draft, place, prefix);
         Ok(())
@@ -279,7 +279,7 @@ impl Claims {
                 && !holds_reserved(place.block, *prefix)
                 && self.is_free_ipv6_prefix(&draft.region, place.subnet.id, *prefix)
         });
-        let prefix = found.ok_or(Error::InsufficientCidrBlocks)?;
+        let prefix = found.ok_or(AddressingError::InsufficientCidrBlocks)?;
         self.claim_ipv6_prefix(draft, place, prefix);
         Ok(prefix)
     }

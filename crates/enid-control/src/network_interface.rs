@@ -16,7 +16,7 @@ use crate::address_limit::Slots;
 use crate::ipv6_lease::{Ipv6Wish, WantedIpv6Addresses, give_back_ipv6};
 use crate::network_interface_attribute::check_connection_tracking;
 use crate::tag::{TagSpecification, specified};
-use crate::{Caller, Control, Draft, Error, public_address};
+use crate::{AddressingError, Caller, Control, Draft, Error, public_address};
 
 /// The input of CreateNetworkInterface.
 #[derive(Debug, Clone)]
@@ -129,7 +129,7 @@ impl NewInterface<'_> {
         let (addresses, ipv4_prefixes) = claims.fulfil(draft, subnet, self.wish, id)?;
         let ipv6 = claims.fulfil_ipv6(draft, subnet, self.ipv6, id)?;
         if self.ipv6.primary && ipv6.addresses.is_empty() {
-            return Err(Error::PrimaryIpv6WithoutAddress);
+            return Err(AddressingError::PrimaryIpv6WithoutAddress.into());
         }
         let of_subnet = subnet.attributes.map_public_ip_on_launch;
         let mut eni = NetworkInterface {

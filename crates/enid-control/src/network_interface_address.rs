@@ -16,7 +16,7 @@ use crate::network_interface::require_own;
 use crate::public_address::{
     Associations, associations, end_associations, move_associations, settle,
 };
-use crate::{Caller, Control, Draft, Error};
+use crate::{AddressingError, Caller, Control, Draft, Error};
 
 /// The input of AssignPrivateIpAddresses.
 #[derive(Debug, Clone, Default)]
@@ -55,7 +55,7 @@ impl AssignPrivateAddresses {
             0 => return Err(Error::NoAddressesToAssign),
             1 => {}
             _ if listed > 0 && count > 0 => return Err(Error::AddressListAndCount),
-            _ => return Err(Error::AddressKindsMixed),
+            _ => return Err(AddressingError::AddressKindsMixed.into()),
         }
         let mut seen = BTreeSet::new();
         let bases = self.prefixes.iter().map(Ipv4Net::network);
@@ -385,11 +385,17 @@ mod tests {
         };
         let prefix = |last| IpNet::V4(Ipv4Net::new_assert(address(last), 28));
         for (text, error) in [
-            ("10.0.0.0/28", Error::PrefixReserved { prefix: prefix(0) }),
-            ("10.0.0.48/28", Error::PrefixReserved { prefix: prefix(48) }),
+            (
+                "10.0.0.0/28",
+                AddressingError::PrefixReserved { prefix: prefix(0) }.into(),
+            ),
+            (
+                "10.0.0.48/28",
+                AddressingError::PrefixReserved { prefix: prefix(48) }.into(),
+            ),
             (
                 "10.0.0.64/28",
-                Error::PrefixOutsideSubnet { prefix: prefix(64) },
+                AddressingError::PrefixOutsideSubnet { prefix: prefix(64) }.into(),
             ),
         ] {
             assert_eq!(assign(prefixes(&[text], None)).await, Err(error));
@@ -398,12 +404,18 @@ mod tests {
             count: Some(1),
             ..prefixes(&[], Some(1))
         };
-        assert_eq!(assign(mixed).await, Err(Error::AddressKindsMixed));
+        assert_eq!(
+            assign(mixed).await,
+            Err(AddressingError::AddressKindsMixed.into())
+        );
         let first = assign(prefixes(&["10.0.0.16/28"], None)).await;
         let first = first.expect("it is free").prefixes;
         assert_eq!(first, [Ipv4Net::new_assert(address(16), 28)]);
         let taken = assign(prefixes(&["10.0.0.16/28"], None)).await;
-        assert_eq!(taken, Err(Error::PrefixInUse { prefix: prefix(16) }));
+        assert_eq!(
+            taken,
+            Err(AddressingError::PrefixInUse { prefix: prefix(16) }.into())
+        );
         // Its addresses are nobody else's, whether they may move or not.
         let other = eni_with(&control, &place, &[61]).await;
         for allow in [false, true] {
@@ -418,7 +430,7 @@ mod tests {
         let second = second.expect("one is left").prefixes;
         assert_eq!(second, [Ipv4Net::new_assert(address(32), 28)]);
         let none = assign(prefixes(&[], Some(1))).await;
-        assert_eq!(none, Err(Error::InsufficientCidrBlocks));
+        assert_eq!(none, Err(AddressingError::InsufficientCidrBlocks.into()));
         let go = |prefixes: Vec<Ipv4Net>| {
             let control = &control;
             async move {
@@ -433,7 +445,7 @@ mod tests {
         // An address in the middle of the free block leaves no room for the prefix.
         assert!(assign(listed(eni, &[20], false)).await.is_ok());
         let none = assign(prefixes(&[], Some(1))).await;
-        assert_eq!(none, Err(Error::InsufficientCidrBlocks));
+        assert_eq!(none, Err(AddressingError::InsufficientCidrBlocks.into()));
         assert_eq!(
             control.delete_network_interface(&caller(), eni).await,
             Ok(())

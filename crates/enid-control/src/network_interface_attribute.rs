@@ -4,7 +4,7 @@ use enid_model::id::{AttachmentId, EniId, SecurityGroupId};
 use enid_model::network_interface::{ConnectionTracking, NetworkInterface};
 
 use crate::network_interface::{checked_groups, require_own};
-use crate::{Caller, Control, Error, public_address};
+use crate::{AddressingError, Caller, Control, Error, public_address};
 
 /// The input of ModifyNetworkInterfaceAttribute: exactly one attribute is present.
 #[derive(Debug, Clone, Default)]
@@ -93,10 +93,12 @@ impl Control {
             }
             match input.primary_ipv6 {
                 Some(true) if eni.ipv6_addresses.is_empty() => {
-                    return Err(Error::PrimaryIpv6WithoutAddress);
+                    return Err(AddressingError::PrimaryIpv6WithoutAddress.into());
                 }
                 Some(true) => eni.primary_ipv6 = true,
-                Some(false) if eni.primary_ipv6 => return Err(Error::PrimaryIpv6Disabled { id }),
+                Some(false) if eni.primary_ipv6 => {
+                    return Err(AddressingError::PrimaryIpv6Disabled { id }.into());
+                }
                 Some(false) | None => {}
             }
             draft.edit(&read, |old| *old = eni);

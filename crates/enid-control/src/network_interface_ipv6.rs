@@ -11,7 +11,7 @@ use ipnet::Ipv6Net;
 use crate::address_lease::Claims;
 use crate::address_limit::Slots;
 use crate::ipv6_lease::{WantedIpv6Addresses, give_back_ipv6_address, give_back_ipv6_prefix};
-use crate::{Caller, Control, Error};
+use crate::{AddressingError, Caller, Control, Error};
 
 /// Addresses and prefixes that an interface has got or lost.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Control {
         let automatic = usize::try_from(automatic).unwrap_or(usize::MAX);
         let count = wish.addresses.len().saturating_add(automatic);
         if count == 0 && wish.prefix_count() == 0 {
-            return Err(Error::NoIpv6ToAssign);
+            return Err(AddressingError::NoIpv6ToAssign.into());
         }
         self.transact(caller, |draft| {
             let eni = draft.require::<NetworkInterface>(id)?;
@@ -66,7 +66,7 @@ impl Control {
         going: &Ipv6Addresses,
     ) -> Result<(), Error> {
         if going.addresses.is_empty() && going.prefixes.is_empty() {
-            return Err(Error::NoIpv6ToUnassign);
+            return Err(AddressingError::NoIpv6ToUnassign.into());
         }
         let addresses: BTreeSet<Ipv6Addr> = going.addresses.iter().copied().collect();
         let prefixes: BTreeSet<Ipv6Net> = going.prefixes.iter().copied().collect();
@@ -74,7 +74,7 @@ impl Control {
             let eni = draft.require::<NetworkInterface>(id)?;
             let primary = eni.ipv6_addresses.first();
             if eni.primary_ipv6 && primary.is_some_and(|primary| addresses.contains(primary)) {
-                return Err(Error::PrimaryIpv6Unassigned);
+                return Err(AddressingError::PrimaryIpv6Unassigned.into());
             }
             let mut known = addresses.iter().map(|a| eni.ipv6_addresses.contains(a));
             let mut known_prefixes = prefixes.iter().map(|p| eni.ipv6_prefixes.contains(p));
@@ -176,31 +176,43 @@ mod tests {
         };
         let last = at(u128::from(u64::MAX));
         for (address, error) in [
-            (at(16), Error::Ipv6AddressInUse { address: at(16) }),
+            (
+                at(16),
+                AddressingError::Ipv6AddressInUse { address: at(16) }.into(),
+            ),
             (at(3), Error::AddressReserved),
             (last, Error::AddressReserved),
             (
                 at(1 << 64),
-                Error::Ipv6AddressOutsideSubnet {
+                AddressingError::Ipv6AddressOutsideSubnet {
                     address: at(1 << 64),
-                },
+                }
+                .into(),
             ),
         ] {
             assert_eq!(assign(named(&[at(30), address])).await, Err(error));
         }
         assert_eq!(
             assign(counted(None, None)).await,
-            Err(Error::NoIpv6ToAssign)
+            Err(AddressingError::NoIpv6ToAssign.into())
         );
         let twice = assign(named(&[at(30), at(30)])).await;
-        assert!(matches!(twice, Err(Error::Ipv6NamedTwice { .. })));
+        assert!(matches!(
+            twice,
+            Err(Error::AddressingError(
+                AddressingError::Ipv6NamedTwice { .. }
+            ))
+        ));
         let both = WantedIpv6Addresses {
             count: Some(1),
             ..named(&[at(30)])
         };
-        assert_eq!(assign(both).await, Err(Error::Ipv6ListAndCount));
+        assert_eq!(
+            assign(both).await,
+            Err(AddressingError::Ipv6ListAndCount.into())
+        );
         let mixed = assign(counted(Some(1), Some(1))).await;
-        assert_eq!(mixed, Err(Error::Ipv6KindsMixed));
+        assert_eq!(mixed, Err(AddressingError::Ipv6KindsMixed.into()));
 
         let go = async |id, addresses: &[Ipv6Addr]| {
             let going = Ipv6Addresses {
@@ -211,7 +223,10 @@ mod tests {
         };
         let foreign = Err(Error::AddressesNotAssigned { id: eni.id });
         assert_eq!(go(eni.id, &[at(16), at(30)]).await, foreign);
-        assert_eq!(go(eni.id, &[]).await, Err(Error::NoIpv6ToUnassign));
+        assert_eq!(
+            go(eni.id, &[]).await,
+            Err(AddressingError::NoIpv6ToUnassign.into())
+        );
         assert_eq!(go(eni.id, &[at(16)]).await, Ok(()));
         assert!(assign(named(&[at(16)])).await.is_ok());
         assert_eq!(
@@ -238,24 +253,33 @@ mod tests {
         let inside = at((1 << 48) + 9);
         assert_eq!(
             assign(named(&[inside])).await,
-            Err(Error::Ipv6AddressInUse { address: inside })
+            Err(AddressingError::Ipv6AddressInUse { address: inside }.into())
         );
         let taken = assign(wanted(&[prefix(1)])).await;
-        let in_use = |number| Error::PrefixInUse {
-            prefix: prefix(number).into(),
+        let in_use = |number| {
+            AddressingError::PrefixInUse {
+                prefix: prefix(number).into(),
+            }
+            .into()
         };
         assert_eq!(taken, Err(in_use(1)));
         assert!(assign(named(&[at(2 << 48)])).await.is_ok());
         assert_eq!(assign(wanted(&[prefix(2)])).await, Err(in_use(2)));
         for number in [0, (1 << 16) - 1] {
             let refused = assign(wanted(&[prefix(number)])).await;
-            let reserved = Error::PrefixReserved {
+            let reserved = AddressingError::PrefixReserved {
                 prefix: prefix(number).into(),
-            };
+            }
+            .into();
             assert_eq!(refused, Err(reserved));
         }
         let outside = assign(wanted(&[prefix(1 << 16)])).await;
-        assert!(matches!(outside, Err(Error::PrefixOutsideSubnet { .. })));
+        assert!(matches!(
+            outside,
+            Err(Error::AddressingError(
+                AddressingError::PrefixOutsideSubnet { .. }
+            ))
+        ));
         let chosen = assign(counted(None, Some(2))).await.expect("two are free");
         assert_eq!(chosen.prefixes.len(), 2);
         let going = Ipv6Addresses {
@@ -339,7 +363,10 @@ mod tests {
         let mut input = crate::fixture::new_eni(&place);
         input.ipv6.count = Some(1);
         let without = control.create_network_interface(&caller(), input).await;
-        assert_eq!(without, Err(Error::SubnetWithoutIpv6 { id: place.subnet }));
+        assert_eq!(
+            without,
+            Err(AddressingError::SubnetWithoutIpv6 { id: place.subnet }.into())
+        );
     }
 
     #[tokio::test]
@@ -351,7 +378,10 @@ mod tests {
             ..ipv6
         };
         let without = create(&control, &subnet, primary(counted(None, None))).await;
-        assert_eq!(without, Err(Error::PrimaryIpv6WithoutAddress));
+        assert_eq!(
+            without,
+            Err(AddressingError::PrimaryIpv6WithoutAddress.into())
+        );
         let eni = create(&control, &subnet, primary(named(&[(base + 9).into()]))).await;
         let eni = eni.expect("an interface");
         assert!(eni.primary_ipv6);
@@ -360,7 +390,10 @@ mod tests {
             ..Ipv6Addresses::default()
         };
         let go = async |id| control.unassign_ipv6_addresses(&caller(), id, &going).await;
-        assert_eq!(go(eni.id).await, Err(Error::PrimaryIpv6Unassigned));
+        assert_eq!(
+            go(eni.id).await,
+            Err(AddressingError::PrimaryIpv6Unassigned.into())
+        );
         let set = async |id, primary_ipv6| {
             let input = ModifyNetworkInterface {
                 primary_ipv6: Some(primary_ipv6),
@@ -369,13 +402,19 @@ mod tests {
             control.modify_network_interface(&caller(), id, input).await
         };
         let id = eni.id;
-        assert_eq!(set(id, false).await, Err(Error::PrimaryIpv6Disabled { id }));
+        assert_eq!(
+            set(id, false).await,
+            Err(AddressingError::PrimaryIpv6Disabled { id }.into())
+        );
         assert_eq!(set(id, true).await, Ok(()));
         let plain = create(&control, &subnet, counted(None, None)).await;
         let plain = plain.expect("an interface").id;
         assert_eq!(set(plain, false).await, Ok(()));
         let without = set(plain, true).await;
-        assert_eq!(without, Err(Error::PrimaryIpv6WithoutAddress));
+        assert_eq!(
+            without,
+            Err(AddressingError::PrimaryIpv6WithoutAddress.into())
+        );
     }
 
     #[tokio::test]
@@ -404,17 +443,25 @@ mod tests {
         let many = create(&control, &subnet, counted(Some(3), None)).await;
         let many = many.expect("an interface of no instance").id;
         let refused = attach(many, instance).await;
-        assert_eq!(refused, Err(Error::Ipv6AddressLimitExceeded));
+        assert_eq!(
+            refused,
+            Err(AddressingError::Ipv6AddressLimitExceeded.into())
+        );
         let eni = create(&control, &subnet, counted(Some(1), None)).await;
         let eni = eni.expect("an interface").id;
         assert!(attach(eni, instance).await.is_ok());
         let assign = async |wanted| control.assign_ipv6_addresses(&caller(), eni, &wanted).await;
         let over = assign(counted(None, Some(2))).await;
-        assert_eq!(over, Err(Error::Ipv6AddressLimitExceeded));
+        assert_eq!(over, Err(AddressingError::Ipv6AddressLimitExceeded.into()));
         assert!(assign(counted(None, Some(1))).await.is_ok());
         let old = launch("t2.micro").await;
         let prefix = create(&control, &subnet, counted(None, Some(1))).await;
         let refused = attach(prefix.expect("an interface").id, old).await;
-        assert!(matches!(refused, Err(Error::PrefixesNeedNitro { .. })));
+        assert!(matches!(
+            refused,
+            Err(Error::AddressingError(
+                AddressingError::PrefixesNeedNitro { .. }
+            ))
+        ));
     }
 }

@@ -15,7 +15,7 @@ use crate::region::{default_subnet_blocks, new_acl_association, new_default_subn
 use crate::subnet_cidr_block::choose_ipv6_block;
 use crate::vpc::{SIZES, block, default_vpc};
 use crate::vpc_cidr_block::overlap;
-use crate::{Caller, Control, Draft, Error, TagSpecification, tag};
+use crate::{AddressingError, Caller, Control, Draft, Error, TagSpecification, tag};
 
 /// What CreateSubnet takes.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ impl Control {
             let is_in_vpc = vpc.ipv4_cidrs().any(|own| own.contains(&cidr));
             if !SIZES.contains(&cidr.prefix_len()) || !is_in_vpc {
                 let cidr = (*input.cidr_block).into();
-                return Err(Error::SubnetRange { cidr });
+                return Err(AddressingError::SubnetRange { cidr }.into());
             }
             let (zone, zone_id) = zone(draft, input)?;
             check_neighbours(draft, vpc.id, cidr, &input.cidr_block)?;
@@ -157,7 +157,7 @@ impl Control {
             let is_free =
                 |cidr: &Ipv4Net| subnets.iter().all(|subnet| !overlap(subnet.cidr, *cidr));
             let cidr = default_subnet_blocks(vpc.cidr).find(is_free);
-            let taken = || Error::SubnetConflict {
+            let taken = || AddressingError::SubnetConflict {
                 cidr: vpc.cidr.to_string().into(),
             };
             let cidr = cidr.ok_or_else(taken)?;
@@ -186,7 +186,7 @@ impl Control {
         self.transact(caller, |draft| {
             let subnet = draft.require::<Subnet>(id)?;
             if assign_ipv6 == Some(true) && subnet.ipv6_cidr.is_none() {
-                return Err(Error::AssignIpv6WithoutBlock { id });
+                return Err(AddressingError::AssignIpv6WithoutBlock { id }.into());
             }
             draft.edit(&subnet, |subnet| {
                 let attributes = &mut subnet.attributes;
@@ -214,7 +214,7 @@ fn check_neighbours(
         count += 1;
         let neighbour = draft.region.subnets.get(&neighbour);
         if neighbour.is_some_and(|subnet| overlap(subnet.cidr, cidr)) {
-            return Err(Error::SubnetConflict { cidr: text.into() });
+            return Err(AddressingError::SubnetConflict { cidr: text.into() }.into());
         }
     }
     if count >= draft.quotas.subnets_per_vpc {

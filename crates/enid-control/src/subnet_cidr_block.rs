@@ -12,7 +12,7 @@ use enid_store::Condition;
 use ipnet::IpNet;
 
 use crate::vpc::ipv6_block;
-use crate::{Caller, Control, Draft, Error};
+use crate::{AddressingError, Caller, Control, Draft, Error};
 
 impl Control {
     /// AssociateSubnetCidrBlock.
@@ -26,7 +26,7 @@ impl Control {
             let subnet = draft.require::<Subnet>(id)?;
             let vpc = draft.require::<Vpc>(subnet.vpc)?;
             if subnet.ipv6_cidr.is_some() {
-                return Err(Error::SubnetCidrLimitExceeded { id });
+                return Err(AddressingError::SubnetCidrLimitExceeded { id }.into());
             }
             let block = choose_ipv6_block(draft, &vpc, cidr)?;
             draft.edit(&subnet, |subnet| subnet.ipv6_cidr = Some(block));
@@ -45,10 +45,10 @@ impl Control {
             let region = Arc::clone(&draft.region);
             let (subnet, block) = find(&region, id).ok_or_else(|| Error::not_found(id))?;
             if subnet.attributes.assign_ipv6_address_on_creation {
-                return Err(Error::SubnetCidrAssigns { id });
+                return Err(AddressingError::SubnetCidrAssigns { id }.into());
             }
             if is_in_use(&region, subnet) {
-                return Err(Error::SubnetCidrInUse { id });
+                return Err(AddressingError::SubnetCidrInUse { id }.into());
             }
             for kind in [Kind::Ipv6Lease, Kind::Ipv6PrefixLease] {
                 let leases = format!("{}/", subnet.id).into();
@@ -72,7 +72,7 @@ pub(crate) fn choose_ipv6_block(
     let is_in_vpc = vpc.ipv6_cidrs.iter().any(|own| own.cidr.contains(&cidr));
     // Limit: AWS has lately come to permit other sizes.
     if cidr.prefix_len() != BLOCK_PREFIX || !is_in_vpc {
-        return Err(Error::SubnetIpv6Range { cidr: text.into() });
+        return Err(AddressingError::SubnetIpv6Range { cidr: text.into() }.into());
     }
     draft.demand_unnamed(Kind::Subnet, vpc.id);
     let has_it = |id: SubnetId| {
@@ -81,7 +81,7 @@ pub(crate) fn choose_ipv6_block(
         theirs.is_some_and(|theirs| theirs.cidr == cidr)
     };
     if draft.region.subnets_of_vpc(vpc.id).any(has_it) {
-        return Err(Error::SubnetIpv6Conflict { cidr: text.into() });
+        return Err(AddressingError::SubnetIpv6Conflict { cidr: text.into() }.into());
     }
     Ok(SubnetIpv6Cidr {
         association: draft.mint(),
@@ -168,12 +168,18 @@ mod tests {
         let other = Ipv6Addr::from(u128::from(base) + (1 << 64));
         let block = add(&format!("{other}/64")).await.expect("a block");
         let more = add(&format!("{other}/64")).await;
-        assert_eq!(more, Err(Error::SubnetCidrLimitExceeded { id: second }));
+        assert_eq!(
+            more,
+            Err(AddressingError::SubnetCidrLimitExceeded { id: second }.into())
+        );
         let vpc_block = vpc.ipv6_cidrs[0].association;
         let in_use = control
             .disassociate_vpc_cidr_block(&caller, vpc_block)
             .await;
-        assert_eq!(in_use, Err(Error::VpcCidrInUse { id: vpc_block }));
+        assert_eq!(
+            in_use,
+            Err(AddressingError::VpcCidrInUse { id: vpc_block }.into())
+        );
 
         let go = |id| control.disassociate_subnet_cidr_block(&caller, id);
         let gone = go(block.association).await;
@@ -191,10 +197,16 @@ mod tests {
         let modify = async |(input, id)| control.modify_subnet_attribute(&caller, id, input).await;
         let (input, _) = assign(true);
         let without = modify((input, second)).await;
-        assert_eq!(without, Err(Error::AssignIpv6WithoutBlock { id: second }));
+        assert_eq!(
+            without,
+            Err(AddressingError::AssignIpv6WithoutBlock { id: second }.into())
+        );
         assert_eq!(modify(assign(true)).await, Ok(()));
         let id = first.ipv6_cidr.expect("its block").association;
-        assert_eq!(go(id).await, Err(Error::SubnetCidrAssigns { id }));
+        assert_eq!(
+            go(id).await,
+            Err(AddressingError::SubnetCidrAssigns { id }.into())
+        );
         assert_eq!(modify(assign(false)).await, Ok(()));
         let lease = |draft: &mut Draft<'_>| {
             let lease = Record::Ipv6Lease(Ipv6Lease { eni: EniId(1) });
@@ -202,6 +214,9 @@ mod tests {
             Ok(())
         };
         assert_eq!(control.transact(&caller, lease).await, Ok(()));
-        assert_eq!(go(id).await, Err(Error::SubnetCidrInUse { id }));
+        assert_eq!(
+            go(id).await,
+            Err(AddressingError::SubnetCidrInUse { id }.into())
+        );
     }
 }

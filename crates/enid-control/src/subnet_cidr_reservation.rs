@@ -8,7 +8,7 @@ use enid_model::subnet::{ReservationKind, Subnet, SubnetCidrReservation};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::tag::{TagSpecification, specified};
-use crate::{Caller, Control, Error};
+use crate::{AddressingError, Caller, Control, Error};
 
 /// The input of CreateSubnetCidrReservation.
 #[derive(Debug, Clone)]
@@ -44,12 +44,12 @@ impl Control {
         self.transact(caller, |draft| {
             let subnet = draft.require::<Subnet>(input.subnet)?;
             if !holds(&subnet, cidr) {
-                return Err(Error::ReservationOutsideSubnet { cidr });
+                return Err(AddressingError::ReservationOutsideSubnet { cidr }.into());
             }
             draft.demand_unnamed(Kind::SubnetCidrReservation, subnet.id);
             let overlaps = |other: IpNet| other.contains(&cidr) || cidr.contains(&other);
             if reserved(&draft.region, subnet.id).any(|(other, _)| overlaps(other)) {
-                return Err(Error::ReservationConflict { cidr });
+                return Err(AddressingError::ReservationConflict { cidr }.into());
             }
             let reservation = SubnetCidrReservation {
                 id: draft.mint(),

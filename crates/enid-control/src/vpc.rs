@@ -14,7 +14,10 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use crate::draft::group_name_key;
 use crate::region::NewVpc;
 use crate::vpc_cidr_block::WantedIpv6Block;
-use crate::{Caller, Control, Draft, Error, TagSpecification, region, tag, vpc_peering_connection};
+use crate::{
+    AddressingError, Caller, Control, Draft, Error, TagSpecification, region, tag,
+    vpc_peering_connection,
+};
 
 /// What CreateVpc takes.
 #[derive(Debug, Clone, Default)]
@@ -237,7 +240,7 @@ pub(crate) fn vpc_block(text: &str) -> Result<Ipv4Net, Error> {
     if SIZES.contains(&cidr.prefix_len()) && usable {
         Ok(cidr)
     } else {
-        Err(Error::VpcRange { cidr: text.into() })
+        Err(AddressingError::VpcRange { cidr: text.into() }.into())
     }
 }
 

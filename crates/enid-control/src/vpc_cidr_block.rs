@@ -18,7 +18,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::region::{everything_out, new_rule, open_acl_to_ipv6};
 use crate::vpc::{ipv6_block, vpc_block};
-use crate::{Caller, Control, Draft, Error};
+use crate::{AddressingError, Caller, Control, Draft, Error};
 
 /// A block that a VPC shall get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,11 +87,11 @@ impl Control {
             let (vpc, block) = find(&region, id).ok_or_else(|| Error::not_found(id))?;
             draft.depend(vpc);
             if vpc.cidr_association == id {
-                return Err(Error::PrimaryCidrDisassociated { id });
+                return Err(AddressingError::PrimaryCidrDisassociated { id }.into());
             }
             draft.demand_unnamed(Kind::Subnet, vpc.id);
             if has_subnet(&region, vpc.id, &block) {
-                return Err(Error::VpcCidrInUse { id });
+                return Err(AddressingError::VpcCidrInUse { id }.into());
             }
             if let VpcBlock::Ipv6(own) = &block {
                 draft.release_public(own.cidr.network().into());
@@ -128,7 +128,7 @@ fn any_block(draft: &mut Draft<'_>) -> Result<Ipv6Net, Error> {
     let bits = BLOCK_PREFIX.checked_sub(pool.prefix_len());
     let count = bits.map_or(0, |bits| (1_u128 << bits) - 1);
     if count == 0 {
-        return Err(Error::Ipv6PoolExhausted);
+        return Err(AddressingError::Ipv6PoolExhausted.into());
     }
     let start = u128::from(draft.random()) % count;
     let taken = &draft.everywhere.public_addresses;
@@ -140,22 +140,22 @@ fn any_block(draft: &mut Draft<'_>) -> Result<Ipv6Net, Error> {
         .map(Ipv6Addr::from)
         .find(|base| !taken.contains_key(&IpAddr::V6(*base)))
         .map(|base| Ipv6Net::new_assert(base, BLOCK_PREFIX))
-        .ok_or(Error::Ipv6PoolExhausted)
+        .ok_or_else(|| AddressingError::Ipv6PoolExhausted.into())
 }
 
 fn given_block(draft: &Draft<'_>, text: &str, pool: &str) -> Result<Ipv6Net, Error> {
     if pool != IPV6_POOL {
-        return Err(Error::Ipv6PoolNotFound { id: pool.into() });
+        return Err(AddressingError::Ipv6PoolNotFound { id: pool.into() }.into());
     }
     let cidr = ipv6_block(text)?;
     let pool = draft.pools.ipv6;
     let is_hosts = cidr.network() == pool.network();
     if cidr.prefix_len() != BLOCK_PREFIX || !pool.contains(&cidr) || is_hosts {
-        return Err(Error::VpcIpv6Range { cidr: text.into() });
+        return Err(AddressingError::VpcIpv6Range { cidr: text.into() }.into());
     }
     let taken = &draft.everywhere.public_addresses;
     if taken.contains_key(&IpAddr::V6(cidr.network())) {
-        return Err(Error::Ipv6BlockInUse { cidr });
+        return Err(AddressingError::Ipv6BlockInUse { cidr }.into());
     }
     Ok(cidr)
 }
@@ -166,11 +166,11 @@ fn associate_ipv4(draft: &mut Draft<'_>, vpc: &Stored<Vpc>, text: &str) -> Resul
         || is_in(cidr, BENCHMARK) && !is_in(vpc.cidr, BENCHMARK)
         || is_in(cidr, RESERVED_BY_AWS) && is_in(vpc.cidr, RESERVED_BY_AWS_FOR)
     {
-        return Err(Error::VpcRangeRestricted { cidr });
+        return Err(AddressingError::VpcRangeRestricted { cidr }.into());
     }
     let max = draft.quotas.cidr_blocks_per_vpc;
     if vpc.ipv4_cidrs().count() >= max {
-        return Err(Error::CidrLimitExceeded { vpc: vpc.id, max });
+        return Err(AddressingError::CidrLimitExceeded { vpc: vpc.id, max }.into());
     }
     let own = vpc.ipv4_cidrs().find(|own| overlap(*own, cidr));
     if let Some(own) = own {
@@ -235,7 +235,7 @@ fn associate_ipv6(
 ) -> Result<VpcIpv6Cidr, Error> {
     let max = draft.quotas.ipv6_cidr_blocks_per_vpc;
     if vpc.ipv6_cidrs.len() >= max {
-        return Err(Error::CidrLimitExceeded { vpc: vpc.id, max });
+        return Err(AddressingError::CidrLimitExceeded { vpc: vpc.id, max }.into());
     }
     let block = wanted.choose(draft)?;
     let holder = PublicAddressHolder::Vpc(vpc.id);
@@ -296,10 +296,11 @@ fn has_subnet(region: &RegionState, vpc: VpcId, block: &VpcBlock) -> bool {
 }
 
 fn conflict(cidr: Ipv4Net, other: String) -> Error {
-    Error::VpcCidrConflict {
+    AddressingError::VpcCidrConflict {
         cidr,
         other: other.into(),
     }
+    .into()
 }
 
 /// Whether two blocks have addresses in common.
@@ -425,12 +426,18 @@ mod tests {
         let subnet = subnet.expect("a subnet in the second block").id;
         let go = |id| control.disassociate_vpc_cidr_block(&caller, id);
         let id = block.association;
-        assert_eq!(go(id).await, Err(Error::VpcCidrInUse { id }));
+        assert_eq!(
+            go(id).await,
+            Err(AddressingError::VpcCidrInUse { id }.into())
+        );
         assert_eq!(control.delete_subnet(&caller, subnet).await, Ok(()));
         assert_eq!(go(id).await, Ok((home.id, VpcBlock::Ipv4(block))));
         assert_eq!(go(id).await, Err(Error::not_found(id)));
         let id = home.cidr_association;
-        assert_eq!(go(id).await, Err(Error::PrimaryCidrDisassociated { id }));
+        assert_eq!(
+            go(id).await,
+            Err(AddressingError::PrimaryCidrDisassociated { id }.into())
+        );
         let subnet = CreateSubnet::new(home.id, "10.3.1.0/24");
         let refused = control.create_subnet(&caller, &subnet).await;
         assert_eq!(refused.map_err(|e| e.code()), Err("InvalidSubnet.Range"));
@@ -444,7 +451,7 @@ mod tests {
             let block = associate(&control, id, &format!("10.{number}.0.0/16")).await;
             assert!(block.is_ok());
         }
-        let exceeded = Error::CidrLimitExceeded { vpc: id, max: 5 };
+        let exceeded = Error::from(AddressingError::CidrLimitExceeded { vpc: id, max: 5 });
         let refused = associate(&control, id, "10.7.0.0/16").await;
         assert_eq!(refused, Err(exceeded.clone()));
         let mut blocks = std::collections::BTreeSet::new();
@@ -503,7 +510,10 @@ mod tests {
         let second = create().await.expect("a VPC");
         assert_ne!(first.ipv6_cidrs[0].cidr, second.ipv6_cidrs[0].cidr);
         assert!(create().await.is_ok());
-        assert_eq!(create().await, Err(Error::Ipv6PoolExhausted));
+        assert_eq!(
+            create().await,
+            Err(AddressingError::Ipv6PoolExhausted.into())
+        );
         let third = vpc(&control, "10.0.0.0/16").await.id;
         let given = |cidr: &str, pool: &str| {
             let wanted = WantedBlock::Ipv6(WantedIpv6Block::Given {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use enid_control::{Error, IPV6_POOL, VpcBlock, WantedBlock, WantedIpv6Block};
+use enid_control::{AddressingError, Error, IPV6_POOL, VpcBlock, WantedBlock, WantedIpv6Block};
 use enid_model::vpc::{VpcCidr, VpcIpv6Cidr};
 
 use super::filter::Filters;
@@ -91,7 +91,7 @@ pub(super) async fn describe_ipv6_pools(
     ec2.control.read(&context.caller()).await?;
     if let Some(unknown) = ids.iter().find(|id| *id != IPV6_POOL) {
         let id = unknown.as_str().into();
-        return Err(Error::Ipv6PoolNotFound { id }.into());
+        return Err(Error::from(AddressingError::Ipv6PoolNotFound { id }).into());
     }
     let after: Option<String> = page.after()?;
     let pools = std::iter::once(IPV6_POOL)
