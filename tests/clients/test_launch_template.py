@@ -1,6 +1,7 @@
 """Launch templates through boto3, and launches that use them."""
 
 import base64
+from ipaddress import ip_network
 
 import pytest
 
@@ -170,6 +171,41 @@ def test_launches_from_a_template(ec2, papers, template):
     with refused("MissingParameter", "The request must contain the parameter imageId"):
         template({"InstanceType": "t3.nano"}, name="no-image")
         launch({"LaunchTemplateName": "no-image"})
+
+
+def test_interfaces_have_what_a_launch_gives_them(ec2, papers, template):
+    vpc, subnet = papers.network()
+    amazon = ec2.associate_vpc_cidr_block(VpcId=vpc, AmazonProvidedIpv6CidrBlock=True)
+    block = amazon["Ipv6CidrBlockAssociation"]["Ipv6CidrBlock"].replace("/56", "/64")
+    ec2.associate_subnet_cidr_block(SubnetId=subnet, Ipv6CidrBlock=block)
+    named = str(ip_network(block)[0x30])
+    interfaces = [
+        {"DeviceIndex": 0, "SubnetId": subnet, "Ipv6Addresses": [{"Ipv6Address": named}],
+         "PrimaryIpv6": True, "Ipv4PrefixCount": 1,
+         "ConnectionTrackingSpecification": {"UdpTimeout": 45}},
+        {"DeviceIndex": 1, "SubnetId": subnet, "Ipv6PrefixCount": 1}]
+    data = {"ImageId": IMAGE, "InstanceType": "m5.large", "NetworkInterfaces": interfaces}
+    one = template(data)
+    [shown] = versions(ec2, one)
+    assert shown["LaunchTemplateData"] == data
+    instance = papers.instance(None, LaunchTemplate={"LaunchTemplateId": one})
+    first, second = instance.describe()["NetworkInterfaces"]
+    assert first["Ipv6Addresses"] == [{"Ipv6Address": named, "IsPrimaryIpv6": True}]
+    assert len(first["Ipv4Prefixes"]) == 1
+    assert first["ConnectionTrackingConfiguration"] == {"UdpTimeout": 45}
+    assert len(second["Ipv6Prefixes"]) == 1 and second["Ipv6Addresses"] == []
+
+    prefixes = {"DeviceIndex": 0, "Ipv4Prefixes": [{"Ipv4Prefix": "10.0.0.16/28"}],
+                "Ipv6Prefixes": [{"Ipv6Prefix": "2001:db8::/80"}], "Ipv6AddressCount": 2}
+    kept = template({"NetworkInterfaces": [prefixes]}, name="prefixes")
+    assert versions(ec2, kept)[0]["LaunchTemplateData"]["NetworkInterfaces"] == [prefixes]
+    # Which ways exclude each other says the launch.
+    with refused("InvalidParameterValue", "…You can and can only specify one of ipv6-addresses"):
+        ec2.run_instances(LaunchTemplate={"LaunchTemplateId": kept}, ImageId=IMAGE,
+                          MinCount=1, MaxCount=1)
+    with refused("UnsupportedOperation", "…EnaSrdSpecification"):
+        template({"NetworkInterfaces": [
+            {"DeviceIndex": 0, "EnaSrdSpecification": {"EnaSrdEnabled": True}}]}, name="srd")
 
 
 def test_tags_of_the_template_stay(ec2, papers, template):

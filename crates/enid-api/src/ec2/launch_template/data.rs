@@ -5,10 +5,11 @@ use enid_control::LaunchParameters;
 use crate::error::ApiError;
 use crate::generated::ec2::request::RunInstancesRequest;
 use crate::generated::ec2::response::{
-    LaunchTemplateEnclaveOptions, LaunchTemplateHibernationOptions,
-    LaunchTemplateInstanceNetworkInterfaceSpecification, LaunchTemplatePlacement,
-    LaunchTemplateTagSpecification, LaunchTemplatesMonitoring, PrivateIpAddressSpecification,
-    ResponseLaunchTemplateData, Tag,
+    ConnectionTrackingSpecification, InstanceIpv6Address, Ipv4PrefixSpecificationResponse,
+    Ipv6PrefixSpecificationResponse, LaunchTemplateEnclaveOptions,
+    LaunchTemplateHibernationOptions, LaunchTemplateInstanceNetworkInterfaceSpecification,
+    LaunchTemplatePlacement, LaunchTemplateTagSpecification, LaunchTemplatesMonitoring,
+    PrivateIpAddressSpecification, ResponseLaunchTemplateData, Tag,
 };
 use crate::wire::params::{Params, Read, Sent};
 use crate::wire::text::Text;
@@ -140,6 +141,7 @@ impl Read for Shown<LaunchTemplateInstanceNetworkInterfaceSpecification> {
             groups: texts(params, "SecurityGroupId")?,
             interface_type: text(params, "InterfaceType")?,
             ipv6_address_count: params.optional("Ipv6AddressCount")?,
+            ipv6_addresses: all(params, "Ipv6Addresses")?,
             network_interface_id: text(params, "NetworkInterfaceId")?,
             private_ip_address: text(params, "PrivateIpAddress")?,
             private_ip_addresses: all(params, "PrivateIpAddresses")?,
@@ -147,7 +149,46 @@ impl Read for Shown<LaunchTemplateInstanceNetworkInterfaceSpecification> {
                 .optional("SecondaryPrivateIpAddressCount")?,
             subnet_id: text(params, "SubnetId")?,
             network_card_index: params.optional("NetworkCardIndex")?,
+            ipv4_prefixes: all(params, "Ipv4Prefix")?,
+            ipv4_prefix_count: params.optional("Ipv4PrefixCount")?,
+            ipv6_prefixes: all(params, "Ipv6Prefix")?,
+            ipv6_prefix_count: params.optional("Ipv6PrefixCount")?,
             primary_ipv6: params.optional("PrimaryIpv6")?,
+            connection_tracking_specification: one(params, "ConnectionTrackingSpecification")?,
+        }))
+    }
+}
+
+impl Read for Shown<InstanceIpv6Address> {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self(InstanceIpv6Address {
+            ipv6_address: text(params, "Ipv6Address")?,
+            // Which one is the primary is known once there is an interface.
+            is_primary_ipv6: None,
+        }))
+    }
+}
+
+impl Read for Shown<Ipv4PrefixSpecificationResponse> {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        let ipv4_prefix = text(params, "Ipv4Prefix")?;
+        Ok(Self(Ipv4PrefixSpecificationResponse { ipv4_prefix }))
+    }
+}
+
+impl Read for Shown<Ipv6PrefixSpecificationResponse> {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        let ipv6_prefix = text(params, "Ipv6Prefix")?;
+        Ok(Self(Ipv6PrefixSpecificationResponse { ipv6_prefix }))
+    }
+}
+
+impl Read for Shown<ConnectionTrackingSpecification> {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self(ConnectionTrackingSpecification {
+            tcp_established_timeout: params.optional("TcpEstablishedTimeout")?,
+            udp_timeout: params.optional("UdpTimeout")?,
+            udp_stream_timeout: params.optional("UdpStreamTimeout")?,
         }))
     }
 }
@@ -246,6 +287,43 @@ mod tests {
             Some(1)
         );
         let unreadable = parameters(&[("NetworkInterface.1.DeviceIndex", "first")]);
+        assert!(as_launch(&unreadable).is_err());
+    }
+
+    #[test]
+    fn an_interface_has_addresses_prefixes_and_timeouts() {
+        let data = parameters(&[
+            (
+                "NetworkInterface.1.ConnectionTrackingSpecification.UdpTimeout",
+                "45",
+            ),
+            ("NetworkInterface.1.DeviceIndex", "0"),
+            ("NetworkInterface.1.Ipv4Prefix.1.Ipv4Prefix", "10.0.0.16/28"),
+            ("NetworkInterface.1.Ipv6Addresses.1.Ipv6Address", "fd00::4"),
+            ("NetworkInterface.1.Ipv6Prefix.1.Ipv6Prefix", "fd00::/80"),
+            ("NetworkInterface.1.PrimaryIpv6", "true"),
+            ("NetworkInterface.2.Ipv6AddressCount", "2"),
+        ]);
+        let launch = as_launch(&data).expect("a launch");
+        let [first, second] = launch.network_interfaces.as_slice() else {
+            panic!("two interfaces");
+        };
+        assert_eq!(first.ipv6_addresses.len(), 1);
+        assert_eq!(first.ipv4_prefixes.len(), 1);
+        assert_eq!(first.ipv6_prefixes.len(), 1);
+        assert_eq!(first.primary_ipv6, Some(true));
+        assert_eq!(second.ipv6_address_count, Some(2));
+        let shown = answer(&data).expect("an answer").network_interfaces;
+        let [first, second] = shown.as_deref().unwrap_or_default() else {
+            panic!("two interfaces");
+        };
+        assert_eq!(first.ipv6_addresses.as_ref().map(Vec::len), Some(1));
+        assert_eq!(first.ipv4_prefixes.as_ref().map(Vec::len), Some(1));
+        assert_eq!(first.ipv6_prefixes.as_ref().map(Vec::len), Some(1));
+        let timeouts = first.connection_tracking_specification.as_ref();
+        assert_eq!(timeouts.and_then(|all| all.udp_timeout), Some(45));
+        assert_eq!(second.ipv6_addresses, None);
+        let unreadable = parameters(&[("NetworkInterface.1.PrimaryIpv6", "perhaps")]);
         assert!(as_launch(&unreadable).is_err());
     }
 

@@ -3,7 +3,9 @@
 //! Requests: launch template.
 
 use super::common::{
-    FILTER, Filter, PRIVATE_IP_ADDRESS_SPECIFICATION, TAG, TAG_SPECIFICATION, TagSpecification,
+    CONNECTION_TRACKING_SPECIFICATION_REQUEST, FILTER, Filter, IPV4_PREFIX_SPECIFICATION_REQUEST,
+    IPV6_PREFIX_SPECIFICATION_REQUEST, PRIVATE_IP_ADDRESS_SPECIFICATION, TAG, TAG_SPECIFICATION,
+    TagSpecification,
 };
 use crate::error::ApiError;
 use crate::wire::params::{Params, Read, Sent};
@@ -279,6 +281,10 @@ pub(in crate::generated) static DELETE_LAUNCH_TEMPLATE_VERSIONS_MEMBERS: Shape =
     Member::supported("LaunchTemplateVersion", Kind::List(&Kind::Scalar)).required(),
 ]);
 
+/// The members of InstanceIpv6AddressRequest.
+pub(super) static INSTANCE_IPV6_ADDRESS_REQUEST: Shape =
+    Shape::new(&[Member::supported("Ipv6Address", Kind::Scalar)]);
+
 /// The members of LaunchTemplateEnclaveOptionsRequest.
 pub(super) static LAUNCH_TEMPLATE_ENCLAVE_OPTIONS_REQUEST: Shape =
     Shape::new(&[Member::supported("Enabled", Kind::Scalar)
@@ -296,24 +302,34 @@ pub(super) static LAUNCH_TEMPLATE_INSTANCE_NETWORK_INTERFACE_SPECIFICATION_REQUE
     Shape::new(&[
         Member::refused("AssociateCarrierIpAddress"),
         Member::supported("AssociatePublicIpAddress", Kind::Scalar),
-        Member::refused("ConnectionTrackingSpecification"),
+        Member::supported(
+            "ConnectionTrackingSpecification",
+            Kind::Structure(&CONNECTION_TRACKING_SPECIFICATION_REQUEST),
+        ),
         Member::supported("DeleteOnTermination", Kind::Scalar),
         Member::supported("Description", Kind::Scalar),
         Member::supported("DeviceIndex", Kind::Scalar),
         Member::refused("EnaQueueCount"),
         Member::refused("EnaSrdSpecification"),
         Member::supported("InterfaceType", Kind::Scalar).only(&["interface"]),
-        Member::refused("Ipv4Prefix"),
-        Member::refused("Ipv4PrefixCount"),
-        Member::supported("Ipv6AddressCount", Kind::Scalar).only(&["0"]),
-        Member::refused("Ipv6Addresses"),
-        Member::refused("Ipv6Prefix"),
-        Member::refused("Ipv6PrefixCount"),
+        Member::supported(
+            "Ipv4Prefix",
+            Kind::List(&Kind::Structure(&IPV4_PREFIX_SPECIFICATION_REQUEST)),
+        ),
+        Member::supported("Ipv4PrefixCount", Kind::Scalar),
+        Member::supported("Ipv6AddressCount", Kind::Scalar),
+        Member::supported(
+            "Ipv6Addresses",
+            Kind::List(&Kind::Structure(&INSTANCE_IPV6_ADDRESS_REQUEST)),
+        ),
+        Member::supported(
+            "Ipv6Prefix",
+            Kind::List(&Kind::Structure(&IPV6_PREFIX_SPECIFICATION_REQUEST)),
+        ),
+        Member::supported("Ipv6PrefixCount", Kind::Scalar),
         Member::supported("NetworkCardIndex", Kind::Scalar),
         Member::supported("NetworkInterfaceId", Kind::Scalar),
-        Member::supported("PrimaryIpv6", Kind::Scalar)
-            .only(&["false"])
-            .of(&["false", "true"]),
+        Member::supported("PrimaryIpv6", Kind::Scalar),
         Member::supported("PrivateIpAddress", Kind::Scalar),
         Member::supported(
             "PrivateIpAddresses",

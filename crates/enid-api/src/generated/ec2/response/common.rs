@@ -48,6 +48,22 @@ impl ToXml for GroupIdentifier {
     }
 }
 
+/// The answer structure InstanceIpv6Address.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceIpv6Address {
+    /// `ipv6Address`.
+    pub ipv6_address: Option<Text>,
+    /// `isPrimaryIpv6`.
+    pub is_primary_ipv6: Option<bool>,
+}
+
+impl ToXml for InstanceIpv6Address {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("ipv6Address"), &self.ipv6_address);
+        xml.optional(tag!("isPrimaryIpv6"), &self.is_primary_ipv6);
+    }
+}
+
 /// The answer structure InternetGatewayAttachment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InternetGatewayAttachment {

@@ -4,7 +4,9 @@
 
 use enid_model::time::Timestamp;
 
-use super::common::{AttributeBooleanValue, AttributeValue, GroupIdentifier, ProductCode, Tag};
+use super::common::{
+    AttributeBooleanValue, AttributeValue, GroupIdentifier, InstanceIpv6Address, ProductCode, Tag,
+};
 use crate::tag;
 use crate::wire::text::Text;
 use crate::wire::xml::{ToXml, Xml};
@@ -436,22 +438,6 @@ pub struct InstanceIpv4Prefix {
 impl ToXml for InstanceIpv4Prefix {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("ipv4Prefix"), &self.ipv4_prefix);
-    }
-}
-
-/// The answer structure InstanceIpv6Address.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct InstanceIpv6Address {
-    /// `ipv6Address`.
-    pub ipv6_address: Option<Text>,
-    /// `isPrimaryIpv6`.
-    pub is_primary_ipv6: Option<bool>,
-}
-
-impl ToXml for InstanceIpv6Address {
-    fn to_xml(&self, xml: &mut Xml) {
-        xml.optional(tag!("ipv6Address"), &self.ipv6_address);
-        xml.optional(tag!("isPrimaryIpv6"), &self.is_primary_ipv6);
     }
 }
 

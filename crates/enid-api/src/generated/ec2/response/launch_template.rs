@@ -4,7 +4,7 @@
 
 use enid_model::time::Timestamp;
 
-use super::common::Tag;
+use super::common::{InstanceIpv6Address, Tag};
 use crate::tag;
 use crate::wire::text::Text;
 use crate::wire::xml::{ToXml, Xml};
@@ -127,6 +127,25 @@ impl ToXml for DeleteLaunchTemplateVersionsResponse {
     }
 }
 
+/// The answer structure ConnectionTrackingSpecification.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConnectionTrackingSpecification {
+    /// `tcpEstablishedTimeout`.
+    pub tcp_established_timeout: Option<i32>,
+    /// `udpTimeout`.
+    pub udp_timeout: Option<i32>,
+    /// `udpStreamTimeout`.
+    pub udp_stream_timeout: Option<i32>,
+}
+
+impl ToXml for ConnectionTrackingSpecification {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("tcpEstablishedTimeout"), &self.tcp_established_timeout);
+        xml.optional(tag!("udpTimeout"), &self.udp_timeout);
+        xml.optional(tag!("udpStreamTimeout"), &self.udp_stream_timeout);
+    }
+}
+
 /// The answer structure DeleteLaunchTemplateVersionsResponseErrorItem.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeleteLaunchTemplateVersionsResponseErrorItem {
@@ -165,6 +184,32 @@ impl ToXml for DeleteLaunchTemplateVersionsResponseSuccessItem {
         xml.optional(tag!("launchTemplateId"), &self.launch_template_id);
         xml.optional(tag!("launchTemplateName"), &self.launch_template_name);
         xml.optional(tag!("versionNumber"), &self.version_number);
+    }
+}
+
+/// The answer structure Ipv4PrefixSpecificationResponse.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ipv4PrefixSpecificationResponse {
+    /// `ipv4Prefix`.
+    pub ipv4_prefix: Option<Text>,
+}
+
+impl ToXml for Ipv4PrefixSpecificationResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("ipv4Prefix"), &self.ipv4_prefix);
+    }
+}
+
+/// The answer structure Ipv6PrefixSpecificationResponse.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ipv6PrefixSpecificationResponse {
+    /// `ipv6Prefix`.
+    pub ipv6_prefix: Option<Text>,
+}
+
+impl ToXml for Ipv6PrefixSpecificationResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("ipv6Prefix"), &self.ipv6_prefix);
     }
 }
 
@@ -242,6 +287,8 @@ pub struct LaunchTemplateInstanceNetworkInterfaceSpecification {
     pub interface_type: Option<Text>,
     /// `ipv6AddressCount`.
     pub ipv6_address_count: Option<i32>,
+    /// `ipv6AddressesSet`.
+    pub ipv6_addresses: Option<Vec<InstanceIpv6Address>>,
     /// `networkInterfaceId`.
     pub network_interface_id: Option<Text>,
     /// `privateIpAddress`.
@@ -254,8 +301,18 @@ pub struct LaunchTemplateInstanceNetworkInterfaceSpecification {
     pub subnet_id: Option<Text>,
     /// `networkCardIndex`.
     pub network_card_index: Option<i32>,
+    /// `ipv4PrefixSet`.
+    pub ipv4_prefixes: Option<Vec<Ipv4PrefixSpecificationResponse>>,
+    /// `ipv4PrefixCount`.
+    pub ipv4_prefix_count: Option<i32>,
+    /// `ipv6PrefixSet`.
+    pub ipv6_prefixes: Option<Vec<Ipv6PrefixSpecificationResponse>>,
+    /// `ipv6PrefixCount`.
+    pub ipv6_prefix_count: Option<i32>,
     /// `primaryIpv6`.
     pub primary_ipv6: Option<bool>,
+    /// `connectionTrackingSpecification`.
+    pub connection_tracking_specification: Option<ConnectionTrackingSpecification>,
 }
 
 impl ToXml for LaunchTemplateInstanceNetworkInterfaceSpecification {
@@ -272,6 +329,9 @@ impl ToXml for LaunchTemplateInstanceNetworkInterfaceSpecification {
         }
         xml.optional(tag!("interfaceType"), &self.interface_type);
         xml.optional(tag!("ipv6AddressCount"), &self.ipv6_address_count);
+        if let Some(items) = &self.ipv6_addresses {
+            xml.list(tag!("ipv6AddressesSet"), tag!("item"), items);
+        }
         xml.optional(tag!("networkInterfaceId"), &self.network_interface_id);
         xml.optional(tag!("privateIpAddress"), &self.private_ip_address);
         if let Some(items) = &self.private_ip_addresses {
@@ -283,7 +343,19 @@ impl ToXml for LaunchTemplateInstanceNetworkInterfaceSpecification {
         );
         xml.optional(tag!("subnetId"), &self.subnet_id);
         xml.optional(tag!("networkCardIndex"), &self.network_card_index);
+        if let Some(items) = &self.ipv4_prefixes {
+            xml.list(tag!("ipv4PrefixSet"), tag!("item"), items);
+        }
+        xml.optional(tag!("ipv4PrefixCount"), &self.ipv4_prefix_count);
+        if let Some(items) = &self.ipv6_prefixes {
+            xml.list(tag!("ipv6PrefixSet"), tag!("item"), items);
+        }
+        xml.optional(tag!("ipv6PrefixCount"), &self.ipv6_prefix_count);
         xml.optional(tag!("primaryIpv6"), &self.primary_ipv6);
+        xml.optional(
+            tag!("connectionTrackingSpecification"),
+            &self.connection_tracking_specification,
+        );
     }
 }
 
