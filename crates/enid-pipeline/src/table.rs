@@ -262,7 +262,8 @@ pub struct PolicyRecord {
     pub egress_gate: u64,
     /// What may enter.
     pub ingress_gate: u64,
-    /// Which directions are open to everybody on all ports, see [`open_bit`].
+    /// Which directions are open to everybody on all ports, see [`open_bit`], and which have a gate for
+    /// each family, see [`split_bit`].
     pub open: u64,
 }
 
@@ -301,6 +302,23 @@ pub const fn open_bit(direction: Direction, protocol: u8, is_v4: bool) -> u64 {
         Direction::Ingress => 4,
     };
     1 << (protocol | family | direction)
+}
+
+/// The bit of [`PolicyRecord::open`] that says "the rules of this direction are more than one gate has
+/// room for, and those for IPv6 packets are in a gate of their own", see [`gate_of_ipv6`].
+#[inline(always)]
+pub const fn split_bit(direction: Direction) -> u64 {
+    match direction {
+        Direction::Egress => 1 << 8,
+        Direction::Ingress => 1 << 9,
+    }
+}
+
+/// The gate for IPv6 packets beside the one that a policy names, and the other way around. Neither the
+/// closed gate nor the open one is the other half of a gate that has rules.
+#[inline(always)]
+pub const fn gate_of_ipv6(gate: u64) -> u64 {
+    !gate
 }
 
 /// One bit per rule of a gate.

@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use enid_pipeline::bytes::Addr;
 use enid_pipeline::table::{
     ADDR_BITS, Direction, GATE_CLOSED, GATE_OPEN, GateGroupKey, GateRemoteKey, GateRule,
-    GateRuleKey, GateServiceKey, PROTOCOL_BITS, RULES_MAX, RuleBits, TABLE_BITS, open_bit,
-    protocol, trie_id,
+    GateRuleKey, GateServiceKey, PROTOCOL_BITS, RULES_MAX, RuleBits, TABLE_BITS, gate_of_ipv6,
+    open_bit, protocol, split_bit, trie_id,
 };
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
@@ -83,17 +83,15 @@ impl Gate {
 ///
 /// The policy is part of the gate's id: no two policies share a gate, so each can remove its own.
 ///
-/// Limit: a gate has [`RULES_MAX`] rules; those beyond let nothing pass. The control plane allows 1,000.
+/// A gate has [`RULES_MAX`] rules. Where those of both families are more, IPv6 packets have a gate of
+/// their own beside it, whose entries come along. Limit: rules of one family beyond [`RULES_MAX`] let
+/// nothing pass. The control plane allows 1,000 of each family.
 #[must_use]
 pub fn compile(policy: u64, direction: Direction, rules: &[RuleSpec]) -> Gate {
-    let rules: BTreeSet<(bool, RuleSpec)> = rules
-        .iter()
-        .map(|rule| (!rule.is_any_peer(), *rule))
-        .collect();
-    let mut rules: Vec<RuleSpec> = rules.into_iter().map(|(_, rule)| rule).collect();
+    let rules: BTreeSet<RuleSpec> = rules.iter().copied().collect();
+    let mut rules: Vec<RuleSpec> = rules.into_iter().collect();
     // Rules for everybody come first: the lowest bit decides, and theirs may leave a flow untracked.
     rules.sort_by_key(|rule| (!rule.is_any_peer(), rule.id, *rule));
-    rules.truncate(RULES_MAX);
     if rules.is_empty() {
         return Gate {
             id: GATE_CLOSED,
@@ -101,13 +99,36 @@ pub fn compile(policy: u64, direction: Direction, rules: &[RuleSpec]) -> Gate {
         };
     }
     let id = content_id(&[0], policy, direction, &rules);
+    if rules.len() <= RULES_MAX {
+        return of_rules(id, direction, &rules);
+    }
+    let family = |is_v4: bool| -> Vec<RuleSpec> {
+        let concerns = |rule: &&RuleSpec| match rule.peer {
+            RulePeer::Cidr(cidr) => matches!(cidr, IpNet::V4(_)) == is_v4,
+            RulePeer::Group(_) => true,
+        };
+        let rules = rules.iter().filter(concerns);
+        rules.copied().take(RULES_MAX).collect()
+    };
+    let mut gate = of_rules(id, direction, &family(true));
+    let ipv6 = of_rules(gate_of_ipv6(id), direction, &family(false));
+    gate.open |= ipv6.open | split_bit(direction);
+    gate.remotes.extend(ipv6.remotes);
+    gate.groups.extend(ipv6.groups);
+    gate.services.extend(ipv6.services);
+    gate.rules.extend(ipv6.rules);
+    gate
+}
+
+/// The gate of rules that fit, in their order.
+fn of_rules(id: u64, direction: Direction, rules: &[RuleSpec]) -> Gate {
     Gate {
         id,
-        open: open(direction, &rules),
-        remotes: remotes(id, &rules),
-        groups: groups(id, &rules),
-        services: services(id, &rules),
-        rules: rule_entries(id, &rules),
+        open: open(direction, rules),
+        remotes: remotes(id, rules),
+        groups: groups(id, rules),
+        services: services(id, rules),
+        rules: rule_entries(id, rules),
     }
 }
 
@@ -549,5 +570,57 @@ mod tests {
             .map(|id| cidr(id, "10.0.0.0/8", Some(6), 80, 80))
             .collect();
         assert_eq!(egress(&rules).rules.len(), RULES_MAX);
+    }
+
+    #[test]
+    fn each_family_has_a_gate_where_one_does_not_hold_both() {
+        let v4 = |id| cidr(id, "10.0.0.0/8", Some(6), 80, 80);
+        let v6 = |id| cidr(id, "fd00::/8", Some(6), 80, 80);
+        let group = RuleSpec {
+            id: 5000,
+            peer: RulePeer::Group(7),
+            protocol: None,
+            from: 0,
+            to: 65535,
+        };
+        let both = |count: u64| -> Vec<RuleSpec> {
+            let rules = (0..count).flat_map(|id| [v4(id), v6(2000 + id)]);
+            rules
+                .chain([cidr(4000, "::/0", None, 0, 65535), group])
+                .collect()
+        };
+        let one = egress(&both(500));
+        assert_eq!(one.open & split_bit(Direction::Egress), 0);
+        assert_eq!(one.rules.len(), 1002);
+
+        let gate = egress(&both(999));
+        assert_ne!(gate.open & split_bit(Direction::Egress), 0);
+        assert_eq!(gate.open & split_bit(Direction::Ingress), 0);
+        assert_ne!(
+            gate.open & open_bit(Direction::Egress, protocol::TCP, false),
+            0
+        );
+        let ipv6 = gate_of_ipv6(gate.id);
+        let ids = |gate_id: u64| -> BTreeSet<u64> {
+            let rules = gate.rules.iter().filter(|(key, _)| key.gate == gate_id);
+            rules.map(|(_, rule)| rule.rule).collect()
+        };
+        // Not one rule of either family is left out, and none is in the other's gate.
+        assert_eq!(ids(gate.id), (0..999).chain([5000]).collect());
+        assert_eq!(ids(ipv6), (2000..2999).chain([4000, 5000]).collect());
+        for id in [gate.id, ipv6] {
+            let key = GateGroupKey { gate: id, group: 7 };
+            assert!(gate.groups.contains_key(&key));
+        }
+        assert_eq!(remote(&gate, "fd00::/8"), None);
+        assert_eq!(
+            remote(&gate, "10.0.0.0/8").map(|bits| bits.len()),
+            Some(999)
+        );
+        let halves = gate.rules.len();
+        assert_eq!(halves, 1000 + 1001);
+        // The rules of one family alone do not make room for more of it.
+        let many: Vec<RuleSpec> = (0..1500).map(v4).collect();
+        assert_eq!(egress(&many).rules.len(), RULES_MAX);
     }
 }

@@ -221,8 +221,8 @@ quotas! {
     vpcs,
 }
 
-/// AWS's hard limit on rules per group times groups per interface, which is also what one compiled
-/// policy can hold.
+/// AWS's hard limit on rules per group times groups per interface. It counts each direction and each
+/// family apart, and a compiled policy holds as many of each.
 const RULES_PER_INTERFACE_MAX: usize = 1_000;
 const GROUPS_PER_INTERFACE_MAX: usize = 16;
 /// AWS's hard limit, which is also what the datapath has room for.

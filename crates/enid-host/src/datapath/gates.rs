@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use enid_pipeline::table::{
     Direction, GATE_CLOSED, GateGroupKey, GateRemoteKey, GateRuleKey, GateServiceKey, PolicyRecord,
-    open_bit, protocol, trie_id_value,
+    gate_of_ipv6, open_bit, protocol, split_bit, trie_id_value,
 };
 use enid_plan::tables::{Change, TableDiff, Tables};
 
@@ -111,7 +111,10 @@ impl Datapath {
     /// Leaves out of a difference the entries of gates that the kernel did not take: that their
     /// policies are closed says it all.
     pub fn without_shut(&self, diff: &mut TableDiff) {
-        let is_shut = |gate: u64| self.shut.iter().any(|shut| shut.gate == gate);
+        let is_shut = |gate: u64| {
+            let halves = |shut: &Shut| [shut.gate, gate_of_ipv6(shut.gate)];
+            self.shut.iter().any(|shut| halves(shut).contains(&gate))
+        };
         let remotes = &mut diff.gate_remotes.put;
         remotes.retain(|(key, _)| !is_shut(key.gate_id()));
         let groups = &mut diff.gate_groups.put;
@@ -219,20 +222,30 @@ impl Datapath {
 
 impl Unfit {
     fn names(&self, record: &PolicyRecord) -> bool {
-        let gates = [record.egress_gate, record.ingress_gate];
-        gates.iter().any(|gate| self.gates.contains(gate))
+        self.has_of(record, Direction::Egress) || self.has_of(record, Direction::Ingress)
+    }
+
+    /// Whether the gate of a direction is among these, or the one of IPv6 beside it.
+    fn has_of(&self, record: &PolicyRecord, direction: Direction) -> bool {
+        let gate = match direction {
+            Direction::Egress => record.egress_gate,
+            Direction::Ingress => record.ingress_gate,
+        };
+        let is_split = record.open & split_bit(direction) != 0;
+        self.gates.contains(&gate) || is_split && self.gates.contains(&gate_of_ipv6(gate))
     }
 
     /// Closes one direction of a policy if its gate could not be put. Returns that gate.
     fn close(&self, record: &mut PolicyRecord, direction: Direction) -> Option<u64> {
+        if !self.has_of(record, direction) {
+            return None;
+        }
         let gate = match direction {
             Direction::Egress => &mut record.egress_gate,
             Direction::Ingress => &mut record.ingress_gate,
         };
-        if !self.gates.contains(gate) {
-            return None;
-        }
         let wanted = std::mem::replace(gate, GATE_CLOSED);
+        record.open &= !split_bit(direction);
         for number in [protocol::TCP, protocol::UDP] {
             for is_v4 in [true, false] {
                 record.open &= !open_bit(direction, number, is_v4);
@@ -327,6 +340,31 @@ mod tests {
         };
         assert_eq!(record, closed);
         assert!(!unfit.names(&record));
+    }
+
+    #[test]
+    fn a_direction_is_closed_if_its_ipv6_half_is_not_there() {
+        let unfit = Unfit {
+            gates: BTreeSet::from([gate_of_ipv6(6)]),
+            error: None,
+        };
+        let mut whole = PolicyRecord {
+            egress_gate: 6,
+            ingress_gate: 7,
+            open: split_bit(Direction::Ingress),
+        };
+        assert_eq!(unfit.close(&mut whole, Direction::Egress), None);
+        let mut split = PolicyRecord {
+            open: split_bit(Direction::Egress) | split_bit(Direction::Ingress),
+            ..whole
+        };
+        assert!(unfit.names(&split));
+        assert_eq!(unfit.close(&mut split, Direction::Egress), Some(6));
+        let closed = PolicyRecord {
+            egress_gate: GATE_CLOSED,
+            ..whole
+        };
+        assert_eq!(split, closed);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use crate::{
     reason::Reason,
     table::{
         ADDR_BITS, Direction, EniRecord, GATE_CLOSED, GROUPS_MAX, GateGroupKey, GateRemoteKey,
-        GateRule, GateRuleKey, GateServiceKey, RuleBits, SERVICE_BITS, open_bit, trie_id,
+        GateRule, GateRuleKey, GateServiceKey, RuleBits, SERVICE_BITS, gate_of_ipv6, open_bit,
+        split_bit, trie_id,
     },
     tables::Tables,
 };
@@ -88,6 +89,9 @@ pub(crate) fn judge<T: Tables>(
             Reason::IngressRule
         }
     };
+    if policy.open & split_bit(direction) != 0 && !packet.source.is_v4() {
+        question.gate = gate_of_ipv6(question.gate);
+    }
     question.protocol = packet.protocol;
     if !ask(tables, remote, question) {
         return Err(refused);

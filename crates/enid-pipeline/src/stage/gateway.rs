@@ -132,7 +132,9 @@ mod tests {
         public, set_acl, to, v6, wide, wide_addr,
     };
     use crate::packet_builder::{PacketBuilder, Transport, arp_request};
-    use crate::table::{PoolKey, Route, RouteKey, TABLE_BITS, trie_id};
+    use crate::table::{
+        Direction, PoolKey, Route, RouteKey, TABLE_BITS, gate_of_ipv6, split_bit, trie_id,
+    };
 
     /// A world whose subnets 11, 12 and 31 have a route to the internet.
     fn online(out: Gate, into: Gate) -> World {
@@ -336,6 +338,43 @@ mod tests {
         };
         world.memory.tables.routes.insert(key, route);
         world.memory.generation += 1;
+    }
+
+    #[test]
+    fn ipv6_has_a_gate_of_its_own_where_a_policy_is_split() {
+        let far = Addr::v6([0x20, 1, 0xd, 0xb8, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        for (is_swapped, is_split, [v4, v6_is_open]) in [
+            (false, false, [true, true]),
+            (false, true, [true, false]),
+            (true, true, [false, true]),
+            (true, false, [false, false]),
+        ] {
+            let mut world = wide(Gate::Everybody, Gate::Everybody);
+            ipv6_route(&mut world, Route::INTERNET_GATEWAY);
+            let policy = world.memory.tables.policies.get_mut(&A);
+            let policy = policy.expect("A's policy");
+            if is_swapped {
+                policy.egress_gate = gate_of_ipv6(policy.egress_gate);
+            }
+            if is_split {
+                policy.open |= split_bit(Direction::Egress);
+            }
+            let packet = PacketBuilder::new(v6(0xa), far, query());
+            let mut out = packet
+                .macs(crate::ledger::mac(A), crate::ledger::router_mac(11))
+                .frame();
+            if v6_is_open {
+                let sent = world.send(A, &mut out, &Change::opened(2, 48));
+                assert_eq!(sent, SENT_OUT);
+            } else {
+                let _ = world.send(A, &mut out, &Change::dropped(Reason::EgressRule));
+            }
+            if v4 {
+                world.passes(A, B, query(), 2);
+            } else {
+                world.drops(A, B, query(), Reason::EgressRule);
+            }
+        }
     }
 
     #[test]
