@@ -68,7 +68,7 @@ reasons! {
     30 NoInternetGateway "no-internet-gateway" "the VPC of the destination has no internet gateway that lets it in";
     31 NoOutside "no-outside" "this host has no device that leads outside";
     32 UnassignedAddress "unassigned-address" "the public address belongs to this installation and to nobody in it";
-    33 OutsideSource "outside-source" "a packet from the outside has an address of this installation as its source";
+    33 OutsideSource "outside-source" "a packet from the outside has a source that is not outside: a private one, or of this installation";
     34 NatUnsolicited "nat-unsolicited" "the NAT gateway has no connection that this packet answers";
     35 NatProtocol "nat-protocol" "a NAT gateway carries TCP, UDP and ICMP echo, and nothing else";
     36 NatFragment "nat-fragment" "a NAT gateway carries fragments of UDP only";

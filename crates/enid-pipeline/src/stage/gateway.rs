@@ -11,8 +11,8 @@ use crate::{
     journey::Journey,
     owner::{owner, pool},
     reason::Reason,
-    stage::route::deliver,
-    table::{EndpointKey, OUTSIDE, Pool},
+    stage::route::{deliver, find},
+    table::{EndpointKey, OUTSIDE, Pool, Route},
     tables::Tables,
 };
 
@@ -71,11 +71,28 @@ pub(crate) fn from_outside<T: Tables>(tables: &T, scratch: &mut Scratch) -> Resu
     if scratch.packet.source.is_no_source() || scratch.packet.source.is_link_local() {
         return Err(Reason::SourceAddress);
     }
-    if pool(tables, &scratch.packet.source).is_some_and(|pool| pool.flags & Pool::HOST == 0) {
+    let is_ours =
+        pool(tables, &scratch.packet.source).is_some_and(|pool| pool.flags & Pool::HOST == 0);
+    if is_ours || scratch.packet.source.is_private() {
         return Err(Reason::OutsideSource);
     }
     beyond(tables, scratch)?;
+    is_stranger(tables, scratch)?;
     deliver(tables, scratch)
+}
+
+/// Refuses a source that for the receiver is inside: of its VPC or of a peer, whose blocks need not be
+/// private ones. Its rules for these would let it in.
+#[inline(never)]
+fn is_stranger<T: Tables>(tables: &T, scratch: &Scratch) -> Result<(), Reason> {
+    let target = tables.eni(scratch.journey.eni).ok_or(Reason::Incomplete)?;
+    let subnet = tables.subnet(target.subnet).ok_or(Reason::Incomplete)?;
+    match find(tables, subnet.route_table, &scratch.packet.source) {
+        Some(route) if matches!(route.kind, Route::LOCAL | Route::PEERING) => {
+            Err(Reason::OutsideSource)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Goes on from the internet: in again to a VPC of this installation, or to the outside.
@@ -96,11 +113,13 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
             if block.vpc == 0 {
                 return Err(Reason::UnassignedAddress);
             }
-            // Answers come in by an egress-only gateway as well.
-            let is_let_in =
-                block.flags & Pool::INTERNET_GATEWAY != 0 || scratch.carried.is_answer();
-            if !is_let_in {
-                return Err(Reason::NoInternetGateway);
+            // Answers come in by an egress-only gateway as well, and errors about what went out.
+            let is_open = block.flags & Pool::INTERNET_GATEWAY != 0;
+            if !is_open && !scratch.carried.is_answer() {
+                if !scratch.is_quoting {
+                    return Err(Reason::NoInternetGateway);
+                }
+                journey.must_be_related = true;
             }
             journey.vpc = block.vpc;
             journey.eni = owner(tables, block.vpc, &journey.target);
@@ -323,6 +342,27 @@ mod tests {
         refuses(&world, &from_x(NAT_PUBLIC, query()), Reason::NatUnsolicited);
     }
 
+    #[test]
+    fn nobody_outside_has_a_source_that_is_inside() {
+        let mut world = online(Gate::Everybody, Gate::Everybody);
+        let from = |source| {
+            let mut packet = from_x(public(A), query());
+            packet.source = Addr::v4(source);
+            packet
+        };
+        // A neighbour's, and of networks that no internet carries.
+        for source in [[10, 0, 0, 11], [172, 16, 0, 1], [192, 168, 1, 1]] {
+            refuses(&world, &from(source), Reason::OutsideSource);
+        }
+        let next_to_private = from([172, 32, 0, 1]);
+        let mut arrives = at(A, X, query());
+        arrives.source = next_to_private.source;
+        comes(&world, &next_to_private, &arrives, 2);
+        // A peer's, whose block is no private one.
+        add_route(&mut world, 11, (24, [203, 0, 113, 0]), Route::PEERING, 3);
+        refuses(&world, &from_x(public(A), query()), Reason::OutsideSource);
+    }
+
     fn ipv6_route(world: &mut World, kind: u32) {
         let key = RouteKey {
             prefix_len: TABLE_BITS,
@@ -381,6 +421,20 @@ mod tests {
         let mut asked = frame(far, v6(0xa), Transport::Udp { from: 8, to: 9 }, true);
         let change = Change::dropped(Reason::NoInternetGateway);
         let _ = world.send_in(&mut asked, &change);
+        // So do errors about what went out, from whoever meets it, and no other ones.
+        let router = Addr::v6([0x20, 1, 0xd, 0xb8, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
+        let error = |transport| {
+            let quoted = PacketBuilder::new(v6(0xa), far, transport);
+            frame(router, v6(0xa), Transport::unreachable(&quoted), true)
+        };
+        let related = Change {
+            related: 1,
+            ..Change::default()
+        };
+        assert_eq!(world.send_in(&mut error(query()), &related), forward(A));
+        let other = Transport::Udp { from: 8, to: 9 };
+        let change = Change::dropped(Reason::NoInternetGateway);
+        let _ = world.send_in(&mut error(other), &change);
         // Nor does an internet gateway's route let out what has no internet gateway.
         ipv6_route(&mut world, Route::INTERNET_GATEWAY);
         let mut again = frame(v6(0xa), far, Transport::Udp { from: 8, to: 9 }, false);
