@@ -92,6 +92,19 @@ def test_nothing_of_an_instance_leaves_the_host(lab, internet, group):
     assert internet.forwards(public) == []
 
 
+def test_the_internet_takes_neither_private_addresses_nor_long_packets(lab, internet, group):
+    one = launch(lab, group)
+    me = internet.address(give_address(lab, one))
+    internet.agent.serve_udp(port=5353, address=me)
+    assert one.agent.datagram(address="192.168.200.1", port=7) == "timeout"
+    assert one.agent.datagram(address=me, port=5353, length=1473, name="flow") == "timeout"
+    assert one.agent.datagram(address=me, port=5353, length=1472, name="flow") != "timeout"
+    assert one.agent.datagram(address=me, port=5353, length=1473, name="flow") == "timeout"
+    dropped = {flow["destination"]: flow["reason"] for flow in lab.daemon.json("flows")
+               if flow["verdict"] == "drop" and flow["source_eni"] == one.eni}
+    assert dropped == {"192.168.200.1": "private-address", me: "too-big"}
+
+
 def test_a_neighbour_by_its_public_address_is_a_stranger(lab, internet, group):
     # Fails if group references match what has been out and in again.
     lab.authorize(group, everything(group))

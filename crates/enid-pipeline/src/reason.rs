@@ -78,6 +78,8 @@ reasons! {
     40 NdSender "nd-sender" "the sender of the neighbour solicitation is not the network interface";
     41 NdOther "nd-other" "a message of neighbour discovery other than a solicitation of a neighbour";
     42 DuplicateAddress "duplicate-address-detection" "a question whether somebody has the sender's address, which needs no answer";
+    43 PrivateAddress "private-address" "the internet carries nothing to private addresses";
+    44 TooBig "too-big" "the internet carries packets of 1,500 bytes at most";
 }
 
 /// Entries of the counter table: one per reason number, and number zero, which is never counted.

@@ -230,6 +230,9 @@ impl<'a> Trip<'a> {
         if matches!(self.asked.sender, Sender::Outside) {
             return Err(Reason::NoRoute);
         }
+        if self.tuple.target.is_private() {
+            return Err(Reason::PrivateAddress);
+        }
         self.macs = (NEAR, FAR);
         Ok(End::Outside)
     }

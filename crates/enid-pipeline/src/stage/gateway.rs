@@ -10,6 +10,7 @@ use crate::{
     bytes::{Addr, MacPair},
     journey::Journey,
     owner::{owner, pool},
+    packet::Packet,
     reason::Reason,
     stage::route::{deliver, find},
     table::{EndpointKey, OUTSIDE, Pool, Route},
@@ -95,6 +96,18 @@ fn is_stranger<T: Tables>(tables: &T, scratch: &Scratch) -> Result<(), Reason> {
     }
 }
 
+/// Whether a packet is longer than the internet's side of an internet gateway takes (EC2 user guide, "Network
+/// maximum transmission unit"). A frame for several is cut on the way.
+///
+/// Limit: the sender is not told, as AWS tells it by an ICMP message.
+#[inline(always)]
+pub(crate) const fn is_too_big(packet: &Packet) -> bool {
+    packet.segments <= 1 && packet.bytes > MTU
+}
+
+/// The longest packet of the internet, from the IP header on.
+const MTU: u32 = 1500;
+
 /// Goes on from the internet: in again to a VPC of this installation, or to the outside.
 #[inline(never)]
 fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
@@ -130,6 +143,8 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
         }
         // What comes from the outside is not sent back there.
         _ if scratch.source_eni == OUTSIDE => Err(Reason::NoRoute),
+        _ if journey.target.is_private() => Err(Reason::PrivateAddress),
+        _ if is_too_big(&scratch.packet) => Err(Reason::TooBig),
         _ => {
             let outside = tables.outside().ok_or(Reason::NoOutside)?;
             journey.eni = OUTSIDE;
@@ -145,7 +160,7 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
 mod tests {
     use super::*;
     use crate::Verdict;
-    use crate::ledger::{A, B, Change, D, Gate, World, device, query, reply};
+    use crate::ledger::{A, B, Change, D, Gate, World, device, packet, query, reply};
     use crate::ledger_wide::{
         ALL, E, FAR, GATEWAY, NAT_PUBLIC, SENT_OUT, X, add_route, at, at_x, forward, from_x,
         public, set_acl, to, v6, wide, wide_addr,
@@ -337,6 +352,9 @@ mod tests {
         // What is nobody's comes from nobody.
         asks.source = Addr::v4([127, 0, 0, 1]);
         refuses(&world, &asks, Reason::SourceAddress);
+        // No private address is outside.
+        let private = Addr::v4([192, 168, 1, 1]);
+        fails(&world, A, &to(A, private, query()), Reason::PrivateAddress);
         // And is not sent back.
         refuses(&world, &from_x(X, Transport::echo(9)), Reason::NoRoute);
         refuses(&world, &from_x(NAT_PUBLIC, query()), Reason::NatUnsolicited);
@@ -361,6 +379,30 @@ mod tests {
         // A peer's, whose block is no private one.
         add_route(&mut world, 11, (24, [203, 0, 113, 0]), Route::PEERING, 3);
         refuses(&world, &from_x(public(A), query()), Reason::OutsideSource);
+    }
+
+    #[test]
+    fn what_is_too_long_for_the_internet_does_not_leave() {
+        let world = online(Gate::Everybody, Gate::Everybody);
+        let of = |length: usize| {
+            let mut packet = to(A, X, query());
+            // IP and UDP headers are 28 bytes.
+            packet.payload = length - 28;
+            packet
+        };
+        fails(&world, A, &of(1501), Reason::TooBig);
+        let mut arrives = at_x(public(A), query());
+        arrives.payload = 1472;
+        goes(&world, A, &of(1500), &arrives, 2);
+        // Of a flow that is there as well.
+        let mut long = of(1501).frame();
+        let change = Change::dropped_again(Reason::TooBig);
+        let _ = world.send(A, &mut long, &change);
+        goes(&world, A, &of(1500), &arrives, 0);
+        // Inside it may be longer.
+        let mut inside = packet(A, B, query());
+        inside.payload = 8000;
+        let _ = world.send(A, &mut inside.frame(), &Change::opened(2, 8028));
     }
 
     fn ipv6_route(world: &mut World, kind: u32) {
