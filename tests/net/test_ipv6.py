@@ -147,3 +147,5 @@ def test_an_egress_only_gateway_lets_answers_in_and_nothing_else(lab, network, i
                if flow["destination"] == a.ip6 and flow["verdict"] == "drop"}
     assert reasons == {"no-internet-gateway"}
     assert a.agent.datagram(address=me, port=5353, name="asks") == f"5 {a.ip6}"
+    # Errors about what went out come back as well.
+    assert a.agent.datagram(address=me, port=9999) == "refused"

@@ -9,6 +9,7 @@
 
 import pytest
 from support.rules import everything, icmp, tcp, udp
+from support.until import until
 
 ANYWHERE = "0.0.0.0/0"
 
@@ -91,6 +92,19 @@ def test_nothing_of_an_instance_leaves_the_host(lab, internet, group):
     assert internet.forwards(public) == []
 
 
+def test_the_internet_takes_neither_private_addresses_nor_long_packets(lab, internet, group):
+    one = launch(lab, group)
+    me = internet.address(give_address(lab, one))
+    internet.agent.serve_udp(port=5353, address=me)
+    assert one.agent.datagram(address="192.168.200.1", port=7) == "timeout"
+    assert one.agent.datagram(address=me, port=5353, length=1473, name="flow") == "timeout"
+    assert one.agent.datagram(address=me, port=5353, length=1472, name="flow") != "timeout"
+    assert one.agent.datagram(address=me, port=5353, length=1473, name="flow") == "timeout"
+    dropped = {flow["destination"]: flow["reason"] for flow in lab.daemon.json("flows")
+               if flow["verdict"] == "drop" and flow["source_eni"] == one.eni}
+    assert dropped == {"192.168.200.1": "private-address", me: "too-big"}
+
+
 def test_a_neighbour_by_its_public_address_is_a_stranger(lab, internet, group):
     # Fails if group references match what has been out and in again.
     lab.authorize(group, everything(group))
@@ -104,6 +118,25 @@ def test_a_neighbour_by_its_public_address_is_a_stranger(lab, internet, group):
     # Its own public address leads to itself.
     lab.authorize(group, udp(public_b + "/32", 7))
     assert b.agent.datagram(address=public_b, port=7) == f"5 {public_b}"
+
+
+def test_an_inside_source_does_not_come_from_the_outside(lab, internet, group):
+    # Fails if the rule for the VPC's own block lets in whoever outside claims to be of it.
+    lab.authorize(group, udp("172.31.0.0/16", 7), udp("10.0.0.0/8", 7))
+    server, neighbour = launch(lab, group), launch(lab, group)
+    public = give_address(lab, server)
+    me = internet.address(public)
+    lab.authorize(group, udp(me + "/32", 7))
+    server.agent.serve_udp(port=7, echo=False)
+    for source in (neighbour.ip, "172.31.0.1", "10.1.2.3", me):
+        internet.agent.send_ip(source=source, destination=public, protocol=17, payload=source,
+                               port=7, source_port=4000)
+    assert neighbour.agent.datagram(address=server.ip, port=7, text="near", wait=False) == "sent"
+    until(lambda: len(server.agent.received(port=7)) >= 2, "two datagrams have arrived")
+    assert [message["text"] for message in server.agent.received(port=7)] == [me, "near"]
+    reasons = {flow["reason"] for flow in lab.daemon.json("flows")
+               if flow["destination"] == public and flow["verdict"] == "drop"}
+    assert reasons == {"outside-source"}
 
 
 def test_an_address_moves_at_once(lab, internet, group):

@@ -83,6 +83,19 @@ impl Addr {
         }
     }
 
+    /// Of private networks: RFC 1918 or `fc00::/7`. The internet carries none of these.
+    #[inline(always)]
+    pub const fn is_private(&self) -> bool {
+        if self.is_v4() {
+            let octets = self.v4_octets();
+            octets[0] == 10
+                || (octets[0] == 172 && octets[1] & 0xf0 == 16)
+                || (octets[0] == 192 && octets[1] == 168)
+        } else {
+            self.0[0].to_ne_bytes()[0] & 0xfe == 0xfc
+        }
+    }
+
     /// Link-local: `169.254.0.0/16` or `fe80::/10`.
     #[inline(always)]
     pub const fn is_link_local(&self) -> bool {

@@ -83,6 +83,8 @@ pub(crate) struct Journey {
     pub(crate) is_to_outside: bool,
     /// Whether it has come to a NAT gateway's subnet and is routed on from there.
     pub(crate) is_routed_on: bool,
+    /// Whether it may only go on as an error about a live flow of the receiver's.
+    pub(crate) must_be_related: bool,
     edges: [Edge; EDGES_MAX],
 }
 
@@ -111,6 +113,7 @@ impl Journey {
         is_both_ways: false,
         is_to_outside: false,
         is_routed_on: false,
+        must_be_related: false,
         edges: [Edge::NONE; EDGES_MAX],
     };
 
@@ -135,6 +138,7 @@ impl Journey {
         self.is_both_ways = false;
         self.is_to_outside = false;
         self.is_routed_on = false;
+        self.must_be_related = false;
     }
 
     /// Whether the packet goes on with other addresses or ports than it came with.

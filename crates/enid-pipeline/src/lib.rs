@@ -373,6 +373,9 @@ fn arrive<T: Tables>(tables: &T, scratch: &mut Scratch) {
     };
     scratch.carried.keep_for_target(scratch.target_eni);
     scratch.is_passed = related::is_related(tables, scratch);
+    if scratch.journey.must_be_related && !scratch.is_passed && scratch.way.is_ok() {
+        scratch.way = Err(Reason::NoInternetGateway);
+    }
 }
 
 /// The sender's gate.

@@ -68,7 +68,7 @@ reasons! {
     30 NoInternetGateway "no-internet-gateway" "the VPC of the destination has no internet gateway that lets it in";
     31 NoOutside "no-outside" "this host has no device that leads outside";
     32 UnassignedAddress "unassigned-address" "the public address belongs to this installation and to nobody in it";
-    33 OutsideSource "outside-source" "a packet from the outside has an address of this installation as its source";
+    33 OutsideSource "outside-source" "a packet from the outside has a source that is not outside: a private one, or of this installation";
     34 NatUnsolicited "nat-unsolicited" "the NAT gateway has no connection that this packet answers";
     35 NatProtocol "nat-protocol" "a NAT gateway carries TCP, UDP and ICMP echo, and nothing else";
     36 NatFragment "nat-fragment" "a NAT gateway carries fragments of UDP only";
@@ -78,6 +78,8 @@ reasons! {
     40 NdSender "nd-sender" "the sender of the neighbour solicitation is not the network interface";
     41 NdOther "nd-other" "a message of neighbour discovery other than a solicitation of a neighbour";
     42 DuplicateAddress "duplicate-address-detection" "a question whether somebody has the sender's address, which needs no answer";
+    43 PrivateAddress "private-address" "the internet carries nothing to private addresses";
+    44 TooBig "too-big" "the internet carries packets of 1,500 bytes at most";
 }
 
 /// Entries of the counter table: one per reason number, and number zero, which is never counted.

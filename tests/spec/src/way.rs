@@ -128,10 +128,19 @@ impl<'a> Trip<'a> {
         if source.is_no_source() || source.is_link_local() {
             return Err(Reason::SourceAddress);
         }
-        if is_pool(source) {
+        if is_pool(source) || source.is_private() {
             return Err(Reason::OutsideSource);
         }
         self.internet()
+    }
+
+    /// Whether the source is an address of the receiver's VPC or of a peer's, by the receiver's routes.
+    fn is_from_inside(&self, vpc: u64, receiver: Addr) -> bool {
+        let region = self.asked.region;
+        let eni = region.owner(vpc, receiver).map(|eni| eni.subnet);
+        let subnet = eni.or_else(|| region.nat_at(vpc, receiver).map(|nat| nat.subnet));
+        let way = subnet.and_then(|subnet| longest(region, subnet, self.tuple.source));
+        matches!(way, Some(Way::Local | Way::Peer(_)))
     }
 
     /// The longest prefix of a subnet's route table decides.
@@ -210,6 +219,9 @@ impl<'a> Trip<'a> {
         self.is_member = false;
         if let Some((vpc, private)) = self.asked.region.private_of(self.tuple.target) {
             self.tuple.target = private;
+            if matches!(self.asked.sender, Sender::Outside) && self.is_from_inside(vpc, private) {
+                return Err(Reason::OutsideSource);
+            }
             return self.local(vpc, None);
         }
         if is_pool(self.tuple.target) {
@@ -217,6 +229,9 @@ impl<'a> Trip<'a> {
         }
         if matches!(self.asked.sender, Sender::Outside) {
             return Err(Reason::NoRoute);
+        }
+        if self.tuple.target.is_private() {
+            return Err(Reason::PrivateAddress);
         }
         self.macs = (NEAR, FAR);
         Ok(End::Outside)

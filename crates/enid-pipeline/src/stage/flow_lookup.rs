@@ -10,7 +10,7 @@ use crate::{
     bytes::{Be16, MacPair},
     connection,
     flow::{FlowEntry, SECOND_NS, SHORTEST_S, Translation, flag},
-    stage::gate::Pass,
+    stage::{gate::Pass, gateway},
     table::{OUTSIDE, protocol},
     tables::Tables,
 };
@@ -214,8 +214,9 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         return Lookup::Miss;
     }
     // A frame with other MAC addresses than before may still be right (the router's instead of the
-    // neighbour's): it is judged again.
-    if entry.generation.get() != *generation || entry.arrives() != packet.macs {
+    // neighbour's), and one that is too long for the outside is wrong: both are judged again.
+    let is_too_big = flags & flag::TO_OUTSIDE != 0 && gateway::is_too_big(packet);
+    if entry.generation.get() != *generation || entry.arrives() != packet.macs || is_too_big {
         carried.load(&entry);
         return Lookup::Stale;
     }

@@ -10,9 +10,10 @@ use crate::{
     bytes::{Addr, MacPair},
     journey::Journey,
     owner::{owner, pool},
+    packet::Packet,
     reason::Reason,
-    stage::route::deliver,
-    table::{EndpointKey, OUTSIDE, Pool},
+    stage::route::{deliver, find},
+    table::{EndpointKey, OUTSIDE, Pool, Route},
     tables::Tables,
 };
 
@@ -71,12 +72,41 @@ pub(crate) fn from_outside<T: Tables>(tables: &T, scratch: &mut Scratch) -> Resu
     if scratch.packet.source.is_no_source() || scratch.packet.source.is_link_local() {
         return Err(Reason::SourceAddress);
     }
-    if pool(tables, &scratch.packet.source).is_some_and(|pool| pool.flags & Pool::HOST == 0) {
+    let is_ours =
+        pool(tables, &scratch.packet.source).is_some_and(|pool| pool.flags & Pool::HOST == 0);
+    if is_ours || scratch.packet.source.is_private() {
         return Err(Reason::OutsideSource);
     }
     beyond(tables, scratch)?;
+    is_stranger(tables, scratch)?;
     deliver(tables, scratch)
 }
+
+/// Refuses a source that for the receiver is inside: of its VPC or of a peer, whose blocks need not be
+/// private ones. Its rules for these would let it in.
+#[inline(never)]
+fn is_stranger<T: Tables>(tables: &T, scratch: &Scratch) -> Result<(), Reason> {
+    let target = tables.eni(scratch.journey.eni).ok_or(Reason::Incomplete)?;
+    let subnet = tables.subnet(target.subnet).ok_or(Reason::Incomplete)?;
+    match find(tables, subnet.route_table, &scratch.packet.source) {
+        Some(route) if matches!(route.kind, Route::LOCAL | Route::PEERING) => {
+            Err(Reason::OutsideSource)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a packet is longer than the internet's side of an internet gateway takes (EC2 user guide, "Network
+/// maximum transmission unit"). A frame for several is cut on the way.
+///
+/// Limit: the sender is not told, as AWS tells it by an ICMP message.
+#[inline(always)]
+pub(crate) const fn is_too_big(packet: &Packet) -> bool {
+    packet.segments <= 1 && packet.bytes > MTU
+}
+
+/// The longest packet of the internet, from the IP header on.
+const MTU: u32 = 1500;
 
 /// Goes on from the internet: in again to a VPC of this installation, or to the outside.
 #[inline(never)]
@@ -96,11 +126,13 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
             if block.vpc == 0 {
                 return Err(Reason::UnassignedAddress);
             }
-            // Answers come in by an egress-only gateway as well.
-            let is_let_in =
-                block.flags & Pool::INTERNET_GATEWAY != 0 || scratch.carried.is_answer();
-            if !is_let_in {
-                return Err(Reason::NoInternetGateway);
+            // Answers come in by an egress-only gateway as well, and errors about what went out.
+            let is_open = block.flags & Pool::INTERNET_GATEWAY != 0;
+            if !is_open && !scratch.carried.is_answer() {
+                if !scratch.is_quoting {
+                    return Err(Reason::NoInternetGateway);
+                }
+                journey.must_be_related = true;
             }
             journey.vpc = block.vpc;
             journey.eni = owner(tables, block.vpc, &journey.target);
@@ -111,6 +143,8 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
         }
         // What comes from the outside is not sent back there.
         _ if scratch.source_eni == OUTSIDE => Err(Reason::NoRoute),
+        _ if journey.target.is_private() => Err(Reason::PrivateAddress),
+        _ if is_too_big(&scratch.packet) => Err(Reason::TooBig),
         _ => {
             let outside = tables.outside().ok_or(Reason::NoOutside)?;
             journey.eni = OUTSIDE;
@@ -126,7 +160,7 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
 mod tests {
     use super::*;
     use crate::Verdict;
-    use crate::ledger::{A, B, Change, D, Gate, World, device, query, reply};
+    use crate::ledger::{A, B, Change, D, Gate, World, device, packet, query, reply};
     use crate::ledger_wide::{
         ALL, E, FAR, GATEWAY, NAT_PUBLIC, SENT_OUT, X, add_route, at, at_x, forward, from_x,
         public, set_acl, to, v6, wide, wide_addr,
@@ -320,9 +354,57 @@ mod tests {
         // What is nobody's comes from nobody.
         asks.source = Addr::v4([127, 0, 0, 1]);
         refuses(&world, &asks, Reason::SourceAddress);
+        // No private address is outside.
+        let private = Addr::v4([192, 168, 1, 1]);
+        fails(&world, A, &to(A, private, query()), Reason::PrivateAddress);
         // And is not sent back.
         refuses(&world, &from_x(X, Transport::echo(9)), Reason::NoRoute);
         refuses(&world, &from_x(NAT_PUBLIC, query()), Reason::NatUnsolicited);
+    }
+
+    #[test]
+    fn nobody_outside_has_a_source_that_is_inside() {
+        let mut world = online(Gate::Everybody, Gate::Everybody);
+        let from = |source| {
+            let mut packet = from_x(public(A), query());
+            packet.source = Addr::v4(source);
+            packet
+        };
+        // A neighbour's, and of networks that no internet carries.
+        for source in [[10, 0, 0, 11], [172, 16, 0, 1], [192, 168, 1, 1]] {
+            refuses(&world, &from(source), Reason::OutsideSource);
+        }
+        let next_to_private = from([172, 32, 0, 1]);
+        let mut arrives = at(A, X, query());
+        arrives.source = next_to_private.source;
+        comes(&world, &next_to_private, &arrives, 2);
+        // A peer's, whose block is no private one.
+        add_route(&mut world, 11, (24, [203, 0, 113, 0]), Route::PEERING, 3);
+        refuses(&world, &from_x(public(A), query()), Reason::OutsideSource);
+    }
+
+    #[test]
+    fn what_is_too_long_for_the_internet_does_not_leave() {
+        let world = online(Gate::Everybody, Gate::Everybody);
+        let of = |length: usize| {
+            let mut packet = to(A, X, query());
+            // IP and UDP headers are 28 bytes.
+            packet.payload = length - 28;
+            packet
+        };
+        fails(&world, A, &of(1501), Reason::TooBig);
+        let mut arrives = at_x(public(A), query());
+        arrives.payload = 1472;
+        goes(&world, A, &of(1500), &arrives, 2);
+        // Of a flow that is there as well.
+        let mut long = of(1501).frame();
+        let change = Change::dropped_again(Reason::TooBig);
+        let _ = world.send(A, &mut long, &change);
+        goes(&world, A, &of(1500), &arrives, 0);
+        // Inside it may be longer.
+        let mut inside = packet(A, B, query());
+        inside.payload = 8000;
+        let _ = world.send(A, &mut inside.frame(), &Change::opened(2, 8028));
     }
 
     fn ipv6_route(world: &mut World, kind: u32) {
@@ -420,6 +502,20 @@ mod tests {
         let mut asked = frame(far, v6(0xa), Transport::Udp { from: 8, to: 9 }, true);
         let change = Change::dropped(Reason::NoInternetGateway);
         let _ = world.send_in(&mut asked, &change);
+        // So do errors about what went out, from whoever meets it, and no other ones.
+        let router = Addr::v6([0x20, 1, 0xd, 0xb8, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
+        let error = |transport| {
+            let quoted = PacketBuilder::new(v6(0xa), far, transport);
+            frame(router, v6(0xa), Transport::unreachable(&quoted), true)
+        };
+        let related = Change {
+            related: 1,
+            ..Change::default()
+        };
+        assert_eq!(world.send_in(&mut error(query()), &related), forward(A));
+        let other = Transport::Udp { from: 8, to: 9 };
+        let change = Change::dropped(Reason::NoInternetGateway);
+        let _ = world.send_in(&mut error(other), &change);
         // Nor does an internet gateway's route let out what has no internet gateway.
         ipv6_route(&mut world, Route::INTERNET_GATEWAY);
         let mut again = frame(v6(0xa), far, Transport::Udp { from: 8, to: 9 }, false);

@@ -127,10 +127,9 @@ fn ends<T: Tables>(tables: &T, scratch: &Scratch, remote: u64) -> (u32, bool) {
     } else {
         tables.eni(remote).map_or(0, |remote| remote.ifindex)
     };
-    let is_on_the_way = scratch.source_eni == OUTSIDE
-        || tables
-            .eni(scratch.source_eni)
-            .is_some_and(|sender| sender.flags & EniRecord::SOURCE_DEST_CHECK == 0);
+    let is_on_the_way = tables
+        .eni(scratch.source_eni)
+        .is_some_and(|sender| sender.flags & EniRecord::SOURCE_DEST_CHECK == 0);
     (ifindex, is_on_the_way)
 }
 

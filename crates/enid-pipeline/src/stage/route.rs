@@ -43,6 +43,10 @@ pub(crate) fn from_eni<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(
     } else if scratch.packet.target.is_link_local() {
         return Err(Reason::LinkLocal);
     }
+    // With the source/destination check off; no router carries these (RFC 4291, section 2.5.6).
+    if scratch.packet.source.is_link_local() {
+        return Err(Reason::LinkLocal);
+    }
     if scratch.packet.macs.destination() != subnet.router_mac {
         return Err(Reason::DestinationMac);
     }
@@ -250,7 +254,11 @@ fn both_ways<T: Tables>(
 
 /// The route with the longest prefix.
 #[inline(never)]
-fn find<'a, T: Tables>(tables: &'a T, route_table: u64, target: &Addr) -> Option<&'a Route> {
+pub(crate) fn find<'a, T: Tables>(
+    tables: &'a T,
+    route_table: u64,
+    target: &Addr,
+) -> Option<&'a Route> {
     let key = RouteKey {
         prefix_len: ADDR_BITS,
         table: trie_id(route_table),
@@ -341,6 +349,22 @@ mod tests {
         own.to_mac = router_mac(11);
         assert_eq!(own.target, addr(A));
         let _ = world.send(A, &mut own.frame(), &Change::dropped(Reason::OwnAddress));
+    }
+
+    #[test]
+    fn a_link_local_source_does_not_leave_its_subnet() {
+        let mut world = World::new(Gate::Everybody, Gate::Everybody);
+        world.change_eni(A, |eni| eni.flags = 0);
+        let from = |target, source| {
+            let mut packet = packet(A, target, query());
+            packet.source = Addr::v4(source);
+            packet.frame()
+        };
+        let mut frame = from(D, [169, 254, 1, 1]);
+        let _ = world.send(A, &mut frame, &Change::dropped(Reason::LinkLocal));
+        // Another foreign one does: the check is off.
+        let mut frame = from(D, [192, 0, 2, 1]);
+        let _ = world.send(A, &mut frame, &Change::opened(2, 28));
     }
 
     #[test]
