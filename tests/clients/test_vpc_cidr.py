@@ -112,6 +112,8 @@ def test_an_ipv6_block_later(ec2, papers):
     with refused("InvalidParameterValue", "…eu-west-1"):
         ec2.associate_vpc_cidr_block(VpcId=vpc, AmazonProvidedIpv6CidrBlock=True,
                                      Ipv6CidrBlockNetworkBorderGroup="eu-west-1")
+    with refused("InvalidParameterCombination", "…amazonProvidedIpv6CidrBlock"):
+        ec2.create_vpc(CidrBlock="10.32.0.0/16", Ipv6CidrBlockNetworkBorderGroup="us-east-1")
     gone = ec2.disassociate_vpc_cidr_block(AssociationId=made["AssociationId"])
     assert gone["Ipv6CidrBlockAssociation"]["Ipv6CidrBlock"] == made["Ipv6CidrBlock"]
     assert blocks(ec2, vpc)[1] == []

@@ -32,6 +32,7 @@ mod subnet;
 mod subnet_cidr_block;
 mod subnet_cidr_reservation;
 mod tag;
+mod volume;
 mod vpc;
 mod vpc_cidr_block;
 mod vpc_peering_connection;
@@ -185,6 +186,7 @@ handlers! {
     DescribeStaleSecurityGroups => security_group_reference::describe_stale_security_groups,
     DescribeSubnets => subnet::describe_subnets,
     DescribeTags => tag::describe_tags,
+    DescribeVolumes => volume::describe_volumes,
     DescribeVpcAttribute => vpc::describe_vpc_attribute,
     DescribeVpcPeeringConnections => vpc_peering_connection::describe_vpc_peering_connections,
     DescribeVpcs => vpc::describe_vpcs,

@@ -124,8 +124,13 @@ impl WantedIpv6 {
     /// What they come to.
     pub(super) fn resolve(self, context: &Context) -> Result<Option<WantedIpv6Block>, ApiError> {
         let group = self.network_border_group;
+        let name = "ipv6CidrBlockNetworkBorderGroup";
+        let is_alone = self.cidr.is_none() && self.pool.is_none();
+        if group.is_some() && is_alone && !self.amazon_provided.unwrap_or(false) {
+            let message = format!("{name} requires amazonProvidedIpv6CidrBlock");
+            return Err(ApiError::invalid_combination(&message));
+        }
         if let Some(group) = group.filter(|group| group != context.region.name) {
-            let name = "ipv6CidrBlockNetworkBorderGroup";
             let hint = format!("The network border group is {}.", context.region.name);
             return Err(ApiError::invalid_parameter_value(&group, name, &hint));
         }

@@ -13,4 +13,5 @@ mod network_interface;
 mod security_group;
 mod subnet;
 mod tag;
+mod volume;
 mod vpc;

@@ -189,6 +189,8 @@ pub enum Request {
     DescribeSubnets(Box<request::DescribeSubnetsRequest>),
     /// DescribeTags.
     DescribeTags(Box<request::DescribeTagsRequest>),
+    /// DescribeVolumes.
+    DescribeVolumes(Box<request::DescribeVolumesRequest>),
     /// DescribeVpcAttribute.
     DescribeVpcAttribute(Box<request::DescribeVpcAttributeRequest>),
     /// DescribeVpcPeeringConnections.
@@ -387,6 +389,7 @@ impl Request {
 "DescribeStaleSecurityGroups" => schema::read("DescribeStaleSecurityGroups", &request::security_group_reference::DESCRIBE_STALE_SECURITY_GROUPS_MEMBERS, params).map(|request| Self::DescribeStaleSecurityGroups(Box::new(request))),
 "DescribeSubnets" => schema::read("DescribeSubnets", &request::subnet::DESCRIBE_SUBNETS_MEMBERS, params).map(|request| Self::DescribeSubnets(Box::new(request))),
 "DescribeTags" => schema::read("DescribeTags", &request::tag::DESCRIBE_TAGS_MEMBERS, params).map(|request| Self::DescribeTags(Box::new(request))),
+"DescribeVolumes" => schema::read("DescribeVolumes", &request::volume::DESCRIBE_VOLUMES_MEMBERS, params).map(|request| Self::DescribeVolumes(Box::new(request))),
 "DescribeVpcAttribute" => schema::read("DescribeVpcAttribute", &request::vpc::DESCRIBE_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeVpcAttribute(Box::new(request))),
 "DescribeVpcPeeringConnections" => schema::read("DescribeVpcPeeringConnections", &request::vpc_peering_connection::DESCRIBE_VPC_PEERING_CONNECTIONS_MEMBERS, params).map(|request| Self::DescribeVpcPeeringConnections(Box::new(request))),
 "DescribeVpcs" => schema::read("DescribeVpcs", &request::vpc::DESCRIBE_VPCS_MEMBERS, params).map(|request| Self::DescribeVpcs(Box::new(request))),
@@ -535,6 +538,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeStaleSecurityGroups(_) => "DescribeStaleSecurityGroups",
             Self::DescribeSubnets(_) => "DescribeSubnets",
             Self::DescribeTags(_) => "DescribeTags",
+            Self::DescribeVolumes(_) => "DescribeVolumes",
             Self::DescribeVpcAttribute(_) => "DescribeVpcAttribute",
             Self::DescribeVpcPeeringConnections(_) => "DescribeVpcPeeringConnections",
             Self::DescribeVpcs(_) => "DescribeVpcs",
@@ -776,6 +780,8 @@ pub enum Response {
     DescribeSubnets(Box<response::DescribeSubnetsResponse>),
     /// DescribeTags.
     DescribeTags(Box<response::DescribeTagsResponse>),
+    /// DescribeVolumes.
+    DescribeVolumes(Box<response::DescribeVolumesResponse>),
     /// DescribeVpcAttribute.
     DescribeVpcAttribute(Box<response::DescribeVpcAttributeResponse>),
     /// DescribeVpcPeeringConnections.
@@ -974,6 +980,7 @@ impl ToXml for Response {
             Self::DescribeStaleSecurityGroups(response) => response.to_xml(xml),
             Self::DescribeSubnets(response) => response.to_xml(xml),
             Self::DescribeTags(response) => response.to_xml(xml),
+            Self::DescribeVolumes(response) => response.to_xml(xml),
             Self::DescribeVpcAttribute(response) => response.to_xml(xml),
             Self::DescribeVpcPeeringConnections(response) => response.to_xml(xml),
             Self::DescribeVpcs(response) => response.to_xml(xml),
@@ -1562,6 +1569,12 @@ impl From<response::DescribeTagsResponse> for Response {
     }
 }
 
+impl From<response::DescribeVolumesResponse> for Response {
+    fn from(response: response::DescribeVolumesResponse) -> Self {
+        Self::DescribeVolumes(Box::new(response))
+    }
+}
+
 impl From<response::DescribeVpcAttributeResponse> for Response {
     fn from(response: response::DescribeVpcAttributeResponse) -> Self {
         Self::DescribeVpcAttribute(Box::new(response))
@@ -1953,6 +1966,7 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeStaleSecurityGroups",
     "DescribeSubnets",
     "DescribeTags",
+    "DescribeVolumes",
     "DescribeVpcAttribute",
     "DescribeVpcPeeringConnections",
     "DescribeVpcs",
@@ -2351,7 +2365,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeVerifiedAccessTrustProviders",
     "DescribeVolumeAttribute",
     "DescribeVolumeStatus",
-    "DescribeVolumes",
     "DescribeVolumesModifications",
     "DescribeVpcBlockPublicAccessExclusions",
     "DescribeVpcBlockPublicAccessOptions",
