@@ -252,10 +252,21 @@ impl Control {
         caller: &Caller,
         mut operation: impl FnMut(&mut Draft<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.read(caller).await?;
+        // A reset may come between waking the region and the operation, which must not see a
+        // region without what every region has.
+        let mut awake = |draft: &mut Draft<'_>| {
+            if region::is_awake(&draft.region) {
+                operation(draft)
+            } else {
+                Err(Error::TooManyRivals)
+            }
+        };
         for _ in 0..ROUNDS_MAX {
-            if let Some(done) = self.attempt(caller, &mut operation).await? {
-                return Ok(done);
+            self.read(caller).await?;
+            match self.attempt(caller, &mut awake).await {
+                Ok(Some(done)) => return Ok(done),
+                Ok(None) | Err(Error::TooManyRivals) => {}
+                Err(error) => return Err(error),
             }
         }
         Err(Error::TooManyRivals)

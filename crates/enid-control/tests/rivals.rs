@@ -322,3 +322,37 @@ fn check(region: &RegionState, subnet: SubnetId) {
     let free = subnet.capacity() - u32::try_from(held.len()).unwrap();
     assert_eq!(available_addresses(region, subnet), free);
 }
+
+/// A reset takes away what every region has; whoever calls then finds a new region, not a part of
+/// one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_reset_is_no_failure_of_other_calls() {
+    let random = StdRng::seed_from_u64(SEED);
+    let control = Control::new(Store::in_memory().unwrap(), Arc::new(Frozen), random);
+    let control = Arc::new(control);
+    let calls = (0..RIVALS).map(|_| {
+        let control = Arc::clone(&control);
+        tokio::spawn(async move {
+            for _ in 0..OPERATIONS {
+                let vpc = CreateVpc {
+                    cidr_block: "10.0.0.0/24".to_owned(),
+                    ..CreateVpc::default()
+                };
+                match control.create_vpc(&caller(), &vpc).await {
+                    Ok(_) | Err(Error::VpcLimitExceeded) => {}
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        })
+    });
+    let calls: Vec<_> = calls.collect();
+    while calls.iter().any(|call| !call.is_finished()) {
+        control.store().reset().await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    for call in calls {
+        call.await.unwrap();
+    }
+    let findings = enid_model::check::check(&control.store().state());
+    assert_eq!(findings, Vec::new());
+}
