@@ -317,4 +317,15 @@ impl Tables for KernelTables {
             asm!("lock *(u64 *)({word} + 0) |= {bits}", word = in(reg) word.as_ptr(), bits = in(reg) bits);
         }
     }
+
+    #[inline(always)]
+    fn replace(&self, word: &Cell<u64>, seen: u64, new: u64) -> bool {
+        let mut found = seen;
+        // SAFETY: as `add`; the instruction takes what it expects from register 0, and leaves there what it
+        // found.
+        unsafe {
+            asm!("r0 = cmpxchg_64({word} + 0, r0, {new})", word = in(reg) word.as_ptr(), new = in(reg) new, inout("r0") found);
+        }
+        found == seen
+    }
 }

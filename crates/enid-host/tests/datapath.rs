@@ -188,6 +188,7 @@ fn tables(ends: &[(usize, u32)], egress: &[RuleSpec], ingress: &[RuleSpec]) -> T
             vpc: vpc(*end),
             subnet,
             policy: POLICY,
+            instance: 0,
             groups,
             ifindex: *ifindex,
             tcp_established_s: 432_000,

@@ -132,6 +132,7 @@ impl World {
                 vpc,
                 subnet,
                 policy: eni,
+                instance: eni + 100,
                 groups: [0; 16],
                 ifindex: device(eni),
                 tcp_established_s: 1000,

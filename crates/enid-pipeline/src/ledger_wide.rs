@@ -75,6 +75,7 @@ pub(crate) fn wide(out: Gate, into: Gate) -> World {
         vpc: 3,
         subnet: 31,
         policy: E,
+        instance: E + 100,
         ifindex: device(E),
         mac: mac(E),
         ..tables.enis[&A]
@@ -83,6 +84,7 @@ pub(crate) fn wide(out: Gate, into: Gate) -> World {
         vpc: 1,
         subnet: 13,
         policy: 0,
+        instance: 0,
         ifindex: 0,
         mac: mac(NAT_ENI),
         flags: EniRecord::NAT_GATEWAY | EniRecord::SOURCE_DEST_CHECK,

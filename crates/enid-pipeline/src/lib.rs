@@ -14,6 +14,7 @@
 #![cfg_attr(not(any(test, feature = "memory")), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod bucket;
 pub mod bytes;
 mod connection;
 pub mod drops;

@@ -245,6 +245,14 @@ impl Tables for Memory {
     fn set(&self, word: &Cell<u64>, bits: u64) {
         word.set(word.get() | bits);
     }
+
+    fn replace(&self, word: &Cell<u64>, seen: u64, new: u64) -> bool {
+        let is_unchanged = word.get() == seen;
+        if is_unchanged {
+            word.set(new);
+        }
+        is_unchanged
+    }
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ pub struct EniRecord {
     pub subnet: u64,
     /// The compiled set of its security groups.
     pub policy: u64,
+    /// The instance that it is attached to; 0 if that is none.
+    pub instance: u64,
     /// The ids of its security groups, the first `group_count` of them.
     pub groups: [u64; GROUPS_MAX],
     /// Index of its host-side device; 0 when it has none on this host.
@@ -571,8 +573,8 @@ pub const LAYOUT: [usize; 44] = [
 ];
 
 const _: () = {
-    assert!(size_of::<EniRecord>() == 176);
-    assert!(offset_of!(EniRecord, mac) == 168);
+    assert!(size_of::<EniRecord>() == 184);
+    assert!(offset_of!(EniRecord, mac) == 176);
     assert!(size_of::<EndpointKey>() == 24);
     assert!(size_of::<PrefixKey>() == 28);
     assert!(size_of::<SubnetRecord>() == 104);

@@ -84,4 +84,7 @@ pub trait Tables {
     fn add(&self, word: &Cell<u64>, amount: u64);
     /// Sets bits of a word of an entry, likewise.
     fn set(&self, word: &Cell<u64>, bits: u64);
+    /// Writes a word if it still is what it was. False if another CPU wrote it first.
+    #[must_use]
+    fn replace(&self, word: &Cell<u64>, seen: u64, new: u64) -> bool;
 }

@@ -191,6 +191,7 @@ fn add_eni(tables: &mut TableSet, number: u8, eni: (u64, u64, u64, u8, bool, boo
         vpc,
         subnet,
         policy: group,
+        instance: group,
         groups,
         ifindex: if has_device { ifindex } else { 0 },
         tcp_established_s: 600,

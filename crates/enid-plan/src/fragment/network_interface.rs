@@ -110,6 +110,10 @@ fn record_of(eni: &NetworkInterface, policy: u64) -> EniRecord {
         vpc: eni.vpc.bits(),
         subnet: eni.subnet.bits(),
         policy,
+        instance: eni
+            .attachment
+            .as_ref()
+            .map_or(0, |attachment| attachment.instance.bits()),
         groups,
         ifindex: 0,
         tcp_established_s: tracking
