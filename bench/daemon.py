@@ -1,6 +1,7 @@
 """A private Enid with its own data directory and port, and what the bench needs in it."""
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import aws
 import links
-from shell import ROOT, Failed, quiet, unique
+from shell import ROOT, Failed, quiet, sh, unique
 
 ENID = Path(os.environ.get("ENID_BIN", ROOT / "target/release/enid"))
 IMAGE = "ami-0123456789abcdef0"
@@ -114,8 +115,15 @@ class Region:
 
     def __init__(self, endpoint):
         self.ec2 = endpoint.client()
-        self.vpc = self.ec2.create_vpc(CidrBlock=links.NETWORK)["Vpc"]["VpcId"]
-        made = self.ec2.create_subnet(VpcId=self.vpc, CidrBlock="10.77.0.0/18")
+        made = self.ec2.create_vpc(CidrBlock=links.NETWORK, AmazonProvidedIpv6CidrBlock=True)
+        self.vpc = made["Vpc"]["VpcId"]
+        [block] = self.ec2.describe_vpcs(VpcIds=[self.vpc])["Vpcs"][0]["Ipv6CidrBlockAssociationSet"]
+        self.ipv6_block = block["Ipv6CidrBlock"]
+        made = self.ec2.create_subnet(
+            VpcId=self.vpc,
+            CidrBlock="10.77.0.0/18",
+            Ipv6CidrBlock=self.ipv6_block.replace("/56", "/64"),
+        )
         self.subnet = made["Subnet"]["SubnetId"]
 
     def group(self, name, permissions=()):
@@ -128,6 +136,7 @@ class Region:
             )
         return made["GroupId"]
 
+    @functools.cache
     def groups(self, rules):
         """Groups with `rules` ingress rules together; the last one lets the bench pass."""
         permissions = [permission(rule) for rule in links.fillers(rules - 1)]
@@ -138,8 +147,14 @@ class Region:
             for start in parts
         ]
 
-    def launch(self, groups, count=1):
+    def group_for_ipv6(self):
+        """A group whose one rule lets the VPC's IPv6 block pass."""
+        rule = {"IpProtocol": "-1", "Ipv6Ranges": [{"CidrIpv6": self.ipv6_block}]}
+        return self.group("ipv6", [rule])
+
+    def launch(self, groups, count=1, ipv6=False):
         """Instances, each with its first interface's address."""
+        family = {"Ipv6AddressCount": 1} if ipv6 else {}
         made = self.ec2.run_instances(
             ImageId=IMAGE,
             InstanceType=INSTANCE_TYPE,
@@ -147,14 +162,19 @@ class Region:
             MaxCount=count,
             SubnetId=self.subnet,
             SecurityGroupIds=groups,
+            **family,
         )
-        return [(one["InstanceId"], one["PrivateIpAddress"]) for one in made["Instances"]]
+        return [
+            (one["InstanceId"], one["Ipv6Address"] if ipv6 else one["PrivateIpAddress"])
+            for one in made["Instances"]
+        ]
 
-    def link(self, groups):
+    def link(self, groups, mtu=links.MTU, ipv6=False):
         """Two instances with the same groups. The instance's id is its namespace's name."""
-        (client, _), (server, address) = self.launch(groups, count=2)
-        links.tune(client)
-        links.tune(server)
+        (client, _), (server, address) = self.launch(groups, count=2, ipv6=ipv6)
+        for instance in (client, server):
+            sh(f"ip -n {instance} link set eth0 mtu {mtu}")
+            links.tune(instance)
         return links.Link(client, server, address)
 
     def interface(self, groups):

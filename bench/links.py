@@ -2,6 +2,8 @@
 
     bare      client [c]======[s] server
     nftables  client [c]======[rc] router [rs]======[s] server     forward: established, rules, drop
+
+Open vSwitch has a file of its own: `ovs.py`.
 """
 
 import contextlib
@@ -62,25 +64,29 @@ def namespaces(*names):
             quiet(f"ip netns delete {name}")
 
 
-def cable(one, one_device, other, other_device):
+def cable(one, one_device, other, other_device, mtu=MTU):
     sh(
-        f"ip -n {one} link add {one_device} mtu {MTU} type veth"
-        f" peer name {other_device} mtu {MTU} netns {other}"
+        f"ip -n {one} link add {one_device} mtu {mtu} type veth"
+        f" peer name {other_device} mtu {mtu} netns {other}"
     )
     sh(f"ip -n {one} link set {one_device} up")
     sh(f"ip -n {other} link set {other_device} up")
 
 
 @contextlib.contextmanager
-def bare():
+def bare(mtu=MTU, ipv6=False):
     """One veth pair between two namespaces."""
-    with namespaces("bare-c", "bare-s") as (client, server):
-        cable(client, "c", server, "s")
-        sh(f"ip -n {client} address add 10.77.1.1/24 dev c")
-        sh(f"ip -n {server} address add 10.77.1.2/24 dev s")
+    name = f"bare{mtu}v{6 if ipv6 else 4}"
+    near, far, length = ("fd77::1", "fd77::2", 64) if ipv6 else ("10.77.1.1", "10.77.1.2", 24)
+    with namespaces(f"{name}-c", f"{name}-s") as (client, server):
+        cable(client, "c", server, "s", mtu)
+        # Without the wait until an IPv6 address counts as nobody else's.
+        flags = "nodad" if ipv6 else ""
+        sh(f"ip -n {client} address add {near}/{length} dev c {flags}")
+        sh(f"ip -n {server} address add {far}/{length} dev s {flags}")
         tune(client)
         tune(server)
-        yield Link(client, server, "10.77.1.2")
+        yield Link(client, server, far)
 
 
 @contextlib.contextmanager

@@ -89,13 +89,47 @@ def packets(samples):
             return Row(what, shown(link), f"{base} {shown(base)}", ratio, bound, more)
 
         for rules in (1, 1_000):
-            label = f"{name}, {rules:,} rule{'s' if rules > 1 else ''}"
+            label = f"{name}, {rule_count(rules)}"
             rows.append(row(label, f"eni-{rules}", "veth", bare))
             if filtered:
                 rows.append(row(label, f"eni-{rules}", f"nft-{rules}", filtered))
         bound = MANY_RULES if more else 1 / MANY_RULES
         rows.append(row(f"{name}, 1,000 rules to 1", "eni-1000", "eni-1", bound))
     return rows
+
+
+# How many rules stand beside Open vSwitch.
+OVS_RULES = (1, 60, 1_000)
+
+
+def variants(samples):
+    """Rows of the other families, sizes and neighbours: (name, link, base, which of the bounds)."""
+    pairs = [
+        ("IPv6", "eni-ipv6", "veth-ipv6", "bare"),
+        ("MTU 1500", "eni-1500", "veth-1500", "bare"),
+        ("60 rules", "eni-60", "veth", "bare"),
+        ("60 rules", "eni-60", "nft-60", "filtered"),
+        *((rule_count(rules), f"eni-{rules}", f"ovs-{rules}", "ovs") for rules in OVS_RULES),
+    ]
+    rows = []
+    for test, figure, name, unit, divisor, bare, filtered, more in PACKETS:
+        # The design gives Open vSwitch no number: to be no worse is the least.
+        bounds = {"bare": bare, "filtered": filtered, "ovs": 1.0}
+        for variant, link, base, which in pairs:
+            if bounds[which] is None:
+                continue
+            one, other = (
+                f"{number(samples.median(test, figure, end) / divisor)} {unit}"
+                for end in (link, base)
+            )
+            ratio = samples.ratio(test, figure, link, base)
+            label = f"{name}, {variant}"
+            rows.append(Row(label, one, f"{base} {other}", ratio, bounds[which], more))
+    return rows
+
+
+def rule_count(rules):
+    return f"{rules:,} rule{'s' if rules > 1 else ''}"
 
 
 def api(enid, moto):

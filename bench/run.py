@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 import api
 import daemon
 import links
+import ovs
 import probe
 import promises
 import report
@@ -28,7 +29,7 @@ import scale
 import traffic
 from shell import Failed
 
-PARTS = ("packets", "launch", "enforced", "survival", "api", "scale", "resets")
+PARTS = ("packets", "variants", "launch", "enforced", "survival", "api", "scale", "resets")
 
 
 class Plan:
@@ -40,12 +41,14 @@ class Plan:
 
     def __init__(self, quick):
         self.rounds = 7 if quick else 25
+        self.variant_rounds = 3 if quick else 11
         self.seconds = 0.35 if quick else 0.5
         self.api_seconds = 2 if quick else 5
         self.starts = 1 if quick else 3
         self.launches = 5 if quick else 20
         self.changes = 50 if quick else 250
-        self.holders = 2 if quick else 8
+        # Fifteen interfaces each; with the two ends 1,000 or so are attached.
+        self.holders = 2 if quick else 67
         self.kills = 1 if quick else 3
         self.interfaces = 20_000 if quick else 100_000
         self.moto_seconds = 5 if quick else 30
@@ -79,6 +82,26 @@ def packets(plan, stack):
     return traffic.run(ends, plan.rounds, plan.seconds, say=say)
 
 
+def variants(plan, stack):
+    """The same with IPv6, a smaller MTU, 60 rules, and beside Open vSwitch in user space."""
+    enid = stack.enter_context(daemon.private())
+    region = daemon.Region(enid.endpoint)
+    ends = {
+        "veth": stack.enter_context(links.bare()),
+        "veth-1500": stack.enter_context(links.bare(mtu=1500)),
+        "veth-ipv6": stack.enter_context(links.bare(ipv6=True)),
+        "nft-60": stack.enter_context(links.nftables(60)),
+        "eni-1500": region.link(region.groups(1), mtu=1500),
+        "eni-ipv6": region.link([region.group_for_ipv6()], ipv6=True),
+    }
+    for rules in report.OVS_RULES:
+        ends[f"eni-{rules}"] = region.link(region.groups(rules))
+        ends[f"ovs-{rules}"] = stack.enter_context(ovs.switch(rules))
+    for link in ends.values():
+        stack.enter_context(probe.server(link))
+    return traffic.run(ends, plan.variant_rounds, plan.seconds, say=say)
+
+
 def survival(plan, stack):
     enid = stack.enter_context(daemon.private())
     region = daemon.Region(enid.endpoint)
@@ -94,6 +117,10 @@ def measure(part, plan):
             samples = packets(plan, stack)
             raw = {" ".join(key): values for key, values in samples.values.items()}
             return report.packets(samples), raw
+        if part == "variants":
+            samples = variants(plan, stack)
+            raw = {" ".join(key): values for key, values in samples.values.items()}
+            return report.variants(samples), raw
         if part == "survival":
             seen = survival(plan, stack)
             return report.survival(seen), seen
