@@ -2,13 +2,15 @@
 # make test  sets everything up and passes every test
 # make build leaves target/release/enid
 # make bench prints the figures that the README quotes
+# make soak  a day in the life in half an hour: load, changes and kill -9 (SOAK_MINUTES)
 
 CARGO ?= cargo
 # Where `make run` listens and keeps its data is the daemon's choice; pass flags in ARGS.
 ARGS ?=
+SOAK_MINUTES ?= 30
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: build run test lint bench setup down
+.PHONY: build run test lint bench soak setup down
 
 setup:
 	@./xtask/bootstrap.sh
@@ -36,6 +38,9 @@ test: lint build
 bench: build
 	$(CARGO) build --release --package enid-bench-probe
 	$(SUDO) .venv/bin/python bench/run.py
+
+soak: build
+	$(SUDO) env ENID_SOAK_MINUTES=$(SOAK_MINUTES) .venv/bin/python -m pytest tests/soak --quiet --capture=no
 
 down:
 	$(SUDO) target/release/enid down

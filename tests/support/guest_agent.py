@@ -132,7 +132,11 @@ def datagram(address, port, text="hello", length=None, source=None, timeout=0.4,
     if client is None:
         client = socket.socket(_family(address), socket.SOCK_DGRAM)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        client.bind((source or _any(address), source_port))
+        try:
+            client.bind((source or _any(address), source_port))
+        except OSError as error:
+            client.close()
+            return _outcome(error)
         client.connect((address, port))
         if name is not None:
             _connections[name] = client
@@ -301,6 +305,7 @@ def _outcome(error):
         errno.ENETUNREACH: "no network",
         errno.EAGAIN: "timeout",
         errno.EMSGSIZE: "too long",
+        errno.EADDRINUSE: "port in use",
     }.get(error.errno, repr(error))
 
 
