@@ -95,14 +95,30 @@ const fn answer(kind: Be16) -> Option<Be16> {
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Flow<W> {
+    // What a hit reads and writes comes first, in two cache lines: of a flow that was quiet for a while
+    // the memory is cold, and each line counts.
+    /// The generation of the tables that it was judged by.
+    pub generation: W,
+    /// [`flag`]s; from bit 8 on the TCP flags seen.
+    pub flags: W,
+    /// Index of the target ENI's host-side device.
+    pub target_ifindex: W,
+    /// MAC addresses of the frame as it comes, as [`MacPair`] has them.
+    pub arrives_head: W,
+    /// The rest of them.
+    pub arrives_tail: W,
+    /// MAC addresses of the frame as it goes on.
+    pub leaves_head: W,
+    /// The rest of them.
+    pub leaves_tail: W,
+    /// When its last packet came.
+    pub last_seen_ns: W,
     /// Packets of the wire.
     pub packets: W,
     /// Bytes from the IP header on.
     pub bytes: W,
     /// When the entry was made.
     pub first_seen_ns: W,
-    /// When its last packet came.
-    pub last_seen_ns: W,
     /// `packets` when the present connection on this 5-tuple began.
     pub packets_before: W,
     /// The rule that admitted it at the source ENI.
@@ -115,20 +131,6 @@ pub struct Flow<W> {
     pub target_eni: W,
     /// ICMP errors that came back about this flow's packets.
     pub related_packets: W,
-    /// The generation of the tables that it was judged by.
-    pub generation: W,
-    /// Index of the target ENI's host-side device.
-    pub target_ifindex: W,
-    /// MAC addresses of the frame as it comes, as [`MacPair`] has them.
-    pub arrives_head: W,
-    /// The rest of them.
-    pub arrives_tail: W,
-    /// MAC addresses of the frame as it goes on.
-    pub leaves_head: W,
-    /// The rest of them.
-    pub leaves_tail: W,
-    /// [`flag`]s; from bit 8 on the TCP flags seen.
-    pub flags: W,
     /// Idle timeouts: see [`Timeouts`].
     pub timeouts: W,
     /// The addresses and ports that a packet of a [`flag::TRANSLATED`] flow goes on with.
