@@ -8,11 +8,13 @@
 //! stay for a sweep or two: a program run that began before the switch may still read them. A part of a
 //! change that fails does not keep the rest from coming into force, least of all what closes.
 
+mod filters;
 mod gates;
 mod links;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,12 +41,36 @@ pub struct Options {
     /// memory from the start: 67 MB by default. A table that is there keeps its size until everything
     /// is taken down.
     pub flow_entries_max: u32,
+    /// How programs are put on devices; the best that the kernel has, if nothing is said.
+    pub attach: Option<Attach>,
+}
+
+/// How programs are put on devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attach {
+    /// Filters of the traffic control, which every kernel has.
+    Tc,
+    /// Links, since Linux 6.6: pinned ones stay when the daemon ends, and nobody removes them by chance.
+    Tcx,
+}
+
+impl Attach {
+    /// The best that this kernel has.
+    pub fn best() -> Result<Self, DatapathError> {
+        let program = maps::load_dropping_program().map_err(DatapathError::Probe)?;
+        Ok(if maps::has_tcx(program.as_fd()) {
+            Self::Tcx
+        } else {
+            Self::Tc
+        })
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             flow_entries_max: limit::FLOWS,
+            attach: None,
         }
     }
 }
@@ -62,6 +88,20 @@ pub enum DatapathError {
         /// How it failed.
         source: io::Error,
     },
+    /// The kernel was not to be asked what it can do.
+    #[error("load a program to try the kernel with")]
+    Probe(#[source] io::Error),
+    /// A filter cannot be put, read or removed.
+    #[error("filters of the device {ifindex}")]
+    Filter {
+        /// The device.
+        ifindex: u32,
+        /// How it failed.
+        source: netlink::NetlinkError,
+    },
+    /// The host's links cannot be listed.
+    #[error("look for filters")]
+    Links(#[source] netlink::NetlinkError),
     /// The host's links cannot be read.
     #[error("find the device {name}")]
     Device {
@@ -157,6 +197,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
 pub struct Datapath {
     installation: Installation,
     pins: Pins,
+    attach: Attach,
     programs: Programs,
     devices: Table<u32, u64>,
     enis: Table<u64, EniRecord>,
@@ -187,8 +228,13 @@ impl Datapath {
     pub fn open(installation: Installation, options: Options) -> Result<Self, DatapathError> {
         let pins = Pins::of(installation);
         let programs = loader::load(&pins, options.flow_entries_max)?;
+        let attach = options.attach.map_or_else(Attach::best, Ok)?;
+        if attach == Attach::Tc {
+            filters::replace_all(installation, &programs)?;
+        }
         let datapath = Self {
             installation,
+            attach,
             devices: Table::open(&pins, "devices")?,
             enis: Table::open(&pins, "enis")?,
             endpoints: Table::open(&pins, "endpoints")?,
@@ -362,6 +408,18 @@ impl Datapath {
     #[must_use]
     pub fn flows(&self) -> &FlowTables {
         &self.flows
+    }
+
+    /// How programs are put on devices here.
+    #[must_use]
+    pub fn attach_kind(&self) -> Attach {
+        self.attach
+    }
+
+    /// How many instructions of each program the kernel's verifier looked at; it gives up after a
+    /// million.
+    pub fn verified_instructions(&self) -> Result<Vec<(&'static str, u32)>, DatapathError> {
+        self.programs.verified().map_err(DatapathError::Probe)
     }
 
     /// Runs the egress program on a frame as if it had come from a device of this namespace, flow table

@@ -4,11 +4,14 @@
 //! and version numbers what can be asked directly.
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use rustix::mount::MountFlags;
 use rustix::thread::CapabilitySet;
 
+use crate::datapath::Attach;
+use crate::maps::{self, Hook};
 use crate::netlink::{Netlink, VethPair};
 use crate::netns::NetNs;
 use crate::outside::Wanted;
@@ -48,6 +51,7 @@ pub fn examine() -> Vec<Finding> {
         bpf_filesystem(),
         type_information(),
         namespaces(),
+        hooks(),
         overlay(),
     ]
 }
@@ -104,10 +108,9 @@ fn kernel_version() -> Finding {
     let release = uname.release().to_string_lossy().into_owned();
     Finding {
         subject: "kernel",
-        state: when(version_of(&release).is_some_and(|version| version >= TCX_SINCE)),
+        state: when(version_of(&release).is_some_and(|version| version >= SINCE)),
         seen: release,
-        remedy: "use Linux 6.6 or later, which has tcx: on Debian 12, apt install -t \
-                 bookworm-backports linux-image-amd64",
+        remedy: "use Linux 6.1 or later: Debian 12 has it",
     }
 }
 
@@ -153,26 +156,72 @@ fn namespaces() -> Finding {
     }
 }
 
+/// Puts a program on a device that nobody else has.
+fn hooks() -> Finding {
+    let tried = Attach::best().map_err(Box::from).and_then(|attach| {
+        in_namespace(|netlink| try_hooks(netlink, attach))?;
+        Ok::<_, Box<dyn std::error::Error>>(attach)
+    });
+    Finding {
+        subject: "hooks for programs",
+        state: when(tried.is_ok()),
+        seen: match tried {
+            Ok(Attach::Tcx) => "tcx links".to_owned(),
+            Ok(Attach::Tc) => "tc filters (Linux 6.6 and later have tcx links)".to_owned(),
+            Err(e) => chain(e.as_ref()),
+        },
+        remedy: "the kernel needs CONFIG_BPF_JIT and, before Linux 6.6, CONFIG_NET_CLS_BPF and \
+                 CONFIG_NET_SCH_INGRESS (modprobe -a cls_bpf sch_ingress)",
+    }
+}
+
+fn try_hooks(netlink: &mut Netlink, attach: Attach) -> Result<(), Box<dyn std::error::Error>> {
+    let program = maps::load_dropping_program()?;
+    let device = netlink.link_index(DEVICE)?.unwrap_or_default();
+    match attach {
+        Attach::Tcx => {
+            maps::attach(program.as_fd(), device, Hook::Ingress)?;
+        }
+        Attach::Tc => {
+            netlink.add_hooks(device)?;
+            netlink.put_filter(device, Hook::Ingress, program.as_fd(), "enid-doctor")?;
+        }
+    }
+    Ok(())
+}
+
 fn try_namespace() -> Result<(), Box<dyn std::error::Error>> {
+    in_namespace(|_netlink| Ok(()))
+}
+
+/// Does something in a namespace with a pair of links, which are gone afterwards.
+fn in_namespace(
+    work: impl FnOnce(&mut Netlink) -> Result<(), Box<dyn std::error::Error>> + Send,
+) -> Result<(), Box<dyn std::error::Error>> {
     let name = format!("enid-doctor-{}", std::process::id());
     let namespace = NetNs::create(&name)?;
-    let tried = namespace
-        .run(|| {
-            let mut netlink = Netlink::open()?;
+    let tried = namespace.run(|| {
+        let made = Netlink::open().and_then(|mut netlink| {
             netlink.create_veth(VethPair {
-                name: "enid0",
+                name: DEVICE,
                 mac: enid_model::network_interface::Mac([2, 0, 0, 0, 0, 1]),
                 peer_name: "enid1",
                 peer_mac: enid_model::network_interface::Mac([2, 0, 0, 0, 0, 2]),
                 peer_namespace: Some(&namespace),
                 mtu: crate::device::MTU,
-            })
-        })
-        .map_err(Box::from)
-        .and_then(|made| made.map_err(Box::from));
+            })?;
+            Ok(netlink)
+        });
+        // Errors of all kinds leave the thread as text.
+        let worked = made.map_err(|e| chain(&e));
+        worked.and_then(|mut netlink| work(&mut netlink).map_err(|e| chain(e.as_ref())))
+    });
     NetNs::delete(&name)?;
-    tried
+    Ok(tried??)
 }
+
+/// The device that the checks make.
+const DEVICE: &str = "enid0";
 
 fn overlay() -> Finding {
     let list = fs::read_to_string("/proc/filesystems").unwrap_or_default();
@@ -227,8 +276,8 @@ pub const BPF_PATH: &str = "/sys/fs/bpf";
 /// `BPF_FS_MAGIC` in linux/magic.h.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
-/// The first kernel whose links programs can be attached to with tcx.
-const TCX_SINCE: (u32, u32) = (6, 6);
+/// The oldest kernel that the programs are tested on.
+const SINCE: (u32, u32) = (6, 1);
 
 const NEEDED: [(CapabilitySet, &str); 6] = [
     (CapabilitySet::BPF, "CAP_BPF"),
@@ -246,8 +295,8 @@ mod tests {
     #[test]
     fn releases_are_compared_as_numbers() {
         assert_eq!(version_of("6.18.44-fc"), Some((6, 18)));
-        assert!(version_of("6.10.0").unwrap() >= TCX_SINCE);
-        assert!(version_of("6.1.0-28-amd64").unwrap() < TCX_SINCE);
+        assert!(version_of("6.10.0").unwrap() >= SINCE);
+        assert!(version_of("6.1.0-28-amd64").unwrap() < SINCE);
         assert_eq!(version_of("unknown"), None);
     }
 

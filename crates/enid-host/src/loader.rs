@@ -7,6 +7,9 @@
 //!     links/{<eni>-{egress,guard},gateway-outside}
 //! ```
 //!
+//! Where the kernel has no tcx there are no links: filters hold the programs on their devices, see
+//! `datapath/filters.rs`.
+//!
 //! `<layout>` is a hash of the sizes and limits of all maps: a changed layout is a new directory, never
 //! a misread map. `<text>` is a hash of the object: a changed program is loaded beside the old one and
 //! put behind the links that are there, each packet meeting the one or the other.
@@ -143,6 +146,27 @@ impl Programs {
         self.outside.as_fd()
     }
 
+    /// The program that goes with the end of a link's or filter's name.
+    pub(crate) fn of_kind(&self, kind: &str) -> Option<BorrowedFd<'_>> {
+        match kind {
+            LINK_EGRESS => Some(self.egress()),
+            LINK_GUARD => Some(self.guard()),
+            LINK_OUTSIDE => Some(self.outside()),
+            _ => None,
+        }
+    }
+
+    /// How many instructions of each program the verifier looked at.
+    pub(crate) fn verified(&self) -> io::Result<Vec<(&'static str, u32)>> {
+        let all = [
+            (EGRESS, self.egress()),
+            (GUARD, self.guard()),
+            (OUTSIDE, self.outside()),
+        ];
+        let counted = all.map(|(name, program)| Ok((name, maps::verified_instructions(program)?)));
+        counted.into_iter().collect()
+    }
+
     fn open(directory: &Path) -> io::Result<Self> {
         Ok(Self {
             egress: maps::open_pin(&directory.join(EGRESS))?,
@@ -200,11 +224,9 @@ fn load_object(maps: &Path, text: &Path, flow_entries_max: u32) -> Result<Progra
 fn replace_behind_links(pins: &Pins, programs: &Programs) -> Result<(), LoadError> {
     for path in entries(&pins.links())? {
         let name = path.file_name().and_then(|name| name.to_str());
-        let program = match name.and_then(|name| name.rsplit('-').next()) {
-            Some(LINK_EGRESS) => programs.egress(),
-            Some(LINK_GUARD) => programs.guard(),
-            Some(LINK_OUTSIDE) => programs.outside(),
-            _ => continue,
+        let kind = name.and_then(|name| name.rsplit('-').next());
+        let Some(program) = kind.and_then(|kind| programs.of_kind(kind)) else {
+            continue;
         };
         let failed = |error| LoadError::pin("replace the program behind", &path, error);
         let link = maps::open_pin(&path).map_err(failed)?;
@@ -227,7 +249,7 @@ fn remove_other_texts(pins: &Pins, text: &Path) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Ends of the names of link pins (the bpf filesystem allows no dots in names).
+/// Ends of the names of link pins and filters (the bpf filesystem allows no dots in names).
 pub(crate) const LINK_EGRESS: &str = "egress";
 pub(crate) const LINK_GUARD: &str = "guard";
 pub(crate) const LINK_OUTSIDE: &str = "outside";

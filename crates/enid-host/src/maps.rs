@@ -50,6 +50,7 @@ mod command {
     pub(super) const MAP_LOOKUP: i64 = 1;
     pub(super) const MAP_UPDATE: i64 = 2;
     pub(super) const MAP_DELETE: i64 = 3;
+    pub(super) const PROG_LOAD: i64 = 5;
     pub(super) const PIN: i64 = 6;
     pub(super) const GET: i64 = 7;
     pub(super) const TEST_RUN: i64 = 10;
@@ -121,6 +122,14 @@ struct InfoAttribute {
     fd: u32,
     length: u32,
     info: u64,
+}
+
+#[repr(C)]
+struct ProgramAttribute {
+    kind: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
 }
 
 #[repr(C)]
@@ -206,6 +215,13 @@ pub(crate) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
     info::<2>(program).map(|[_, id]| id)
 }
 
+/// How many instructions the kernel's verifier looked at before it took a program. It gives up after a
+/// million.
+pub(crate) fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<u32> {
+    // struct bpf_prog_info: after 54 words, verified_insns.
+    info::<55>(program).map(|words| words[54])
+}
+
 /// What a link ties together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct LinkInfo {
@@ -233,6 +249,41 @@ pub(crate) enum Hook {
     /// What comes from the device.
     Ingress,
 }
+
+/// Loads a program that drops every packet, to try what can be done with one.
+pub(crate) fn load_dropping_program() -> io::Result<OwnedFd> {
+    // r0 = TC_ACT_SHOT; exit
+    let instructions: [u64; 2] = [
+        u64::from_ne_bytes([0xb7, 0, 0, 0, 0, 0, 0, 0]) | u64::from_ne_bytes(SHOT),
+        u64::from_ne_bytes([0x95, 0, 0, 0, 0, 0, 0, 0]),
+    ];
+    let mut attribute = ProgramAttribute {
+        kind: PROGRAM_SCHED_CLS,
+        instruction_count: 2,
+        instructions: pointer(&instructions),
+        license: c"GPL".as_ptr().expose_provenance() as u64,
+    };
+    new_fd(bpf(command::PROG_LOAD, &mut attribute)?)
+}
+
+/// `BPF_PROG_TYPE_SCHED_CLS`.
+const PROGRAM_SCHED_CLS: u32 = 3;
+
+/// The upper half of an instruction whose operand is `TC_ACT_SHOT`.
+const SHOT: [u8; 8] = {
+    let operand = 2_u32.to_ne_bytes();
+    [0, 0, 0, 0, operand[0], operand[1], operand[2], operand[3]]
+};
+
+/// Whether the kernel has tcx (since 6.6), for which a program is needed to ask.
+pub(crate) fn has_tcx(program: BorrowedFd<'_>) -> bool {
+    // An older kernel does not know what is asked for; a newer one finds no such device.
+    let tried = attach(program, NO_DEVICE, Hook::Ingress);
+    tried.is_err_and(|error| error.raw_os_error() == Some(libc::ENODEV))
+}
+
+/// An index that the kernel gives to its last device only.
+const NO_DEVICE: u32 = i32::MAX.cast_unsigned();
 
 /// Ties a program to a hook (tcx, kernel 6.6).
 pub(crate) fn attach(program: BorrowedFd<'_>, ifindex: u32, hook: Hook) -> io::Result<OwnedFd> {
@@ -540,6 +591,7 @@ mod tests {
     #[test]
     fn attributes_are_laid_out_as_the_kernel_reads_them() {
         assert_eq!(size_of::<ElementAttribute>(), 32);
+        assert_eq!(size_of::<ProgramAttribute>(), 24);
         assert_eq!(size_of::<BatchAttribute>(), 56);
         assert_eq!(size_of::<TestRunAttribute>(), 80);
         assert_eq!(size_of::<InfoAttribute>(), 16);

@@ -69,6 +69,7 @@ impl Lab {
             self.host.installation(),
             Options {
                 flow_entries_max: 1024,
+                attach: None,
             },
         )
         .unwrap()

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use enid_host::datapath::Attach;
 use enid_model::key::AccountId;
 
 use crate::cmd;
@@ -105,6 +106,9 @@ pub(crate) struct Serve {
     /// Whether packets are enforced: auto uses eBPF where the host can
     #[arg(long, value_enum, default_value_t = DatapathChoice::Auto)]
     pub(crate) datapath: DatapathChoice,
+    /// How programs are put on devices: auto uses tcx where the kernel has it (6.6), else tc filters
+    #[arg(long, env = "ENID_ATTACH", value_enum, default_value_t = AttachChoice::Auto)]
+    pub(crate) attach: AttachChoice,
     /// A configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -118,6 +122,26 @@ pub(crate) enum DatapathChoice {
     Ebpf,
     /// The whole API without devices
     None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AttachChoice {
+    /// The best that the kernel has
+    Auto,
+    /// Filters of the traffic control, which every kernel has
+    Tc,
+    /// Pinned links
+    Tcx,
+}
+
+impl From<AttachChoice> for Option<Attach> {
+    fn from(choice: AttachChoice) -> Self {
+        match choice {
+            AttachChoice::Auto => None,
+            AttachChoice::Tc => Some(Attach::Tc),
+            AttachChoice::Tcx => Some(Attach::Tcx),
+        }
+    }
 }
 
 impl Common {

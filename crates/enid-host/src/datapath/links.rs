@@ -1,4 +1,7 @@
-//! The links that tie the programs to the devices of ENIs.
+//! What ties the programs to the devices: pinned tcx links, or filters where the kernel has no tcx.
+//!
+//! One kind is put before the other is removed, should a daemon use the other kind than the one before
+//! it: a device is never without. Filters go with their device; only links have to be forgotten.
 
 use std::fs;
 use std::io;
@@ -8,8 +11,8 @@ use std::path::{Path, PathBuf};
 use enid_model::id::EniId;
 use enid_pipeline::table::Outside;
 
-use super::{Datapath, DatapathError};
-use crate::loader::{self, LINK_EGRESS, LINK_GUARD, LINK_OUTSIDE, Pins};
+use super::{Attach, Datapath, DatapathError, filters};
+use crate::loader::{self, LINK_EGRESS, LINK_GUARD, Pins};
 use crate::maps::{self, Hook};
 use crate::netlink::Netlink;
 
@@ -48,16 +51,54 @@ impl Datapath {
         kind: &str,
         hook: Hook,
     ) -> Result<(), DatapathError> {
-        let path = link_path(&self.pins, eni, kind);
-        attach_at(&path, self.program(hook), hook, ifindex)
+        let name = format!("{eni}-{kind}");
+        self.tie(&name, self.program(hook), hook, ifindex)
+    }
+
+    /// Ties a program to a device, in place of what an earlier agent tied to it.
+    fn tie(
+        &self,
+        name: &str,
+        program: BorrowedFd<'_>,
+        hook: Hook,
+        ifindex: u32,
+    ) -> Result<(), DatapathError> {
+        let path = self.pins.links().join(name);
+        let name = filters::name(self.installation, name);
+        match self.attach {
+            Attach::Tcx => {
+                attach_at(&path, program, hook, ifindex)?;
+                filters::remove(&name, hook, ifindex)
+            }
+            Attach::Tc => {
+                filters::put(&name, program, hook, ifindex)?;
+                unpin(&path)
+            }
+        }
+    }
+
+    /// Whether a program is tied to a device as [`Datapath::tie`] does it.
+    fn is_tied(
+        &self,
+        name: &str,
+        program: BorrowedFd<'_>,
+        hook: Hook,
+        ifindex: u32,
+    ) -> Result<bool, DatapathError> {
+        match self.attach {
+            Attach::Tcx => verify_at(&self.pins.links().join(name), program, ifindex),
+            Attach::Tc => {
+                let name = filters::name(self.installation, name);
+                filters::verify(&name, program, hook, ifindex)
+            }
+        }
     }
 
     /// Puts the program for what comes from the outside on the device that leads there, or adopts it
     /// there, and lets packets go out of it.
     pub fn attach_outside(&mut self, outside: Outside) -> Result<(), DatapathError> {
-        let path = outside_path(&self.pins);
         let program = self.programs.outside();
-        attach_at(&path, program, Hook::Ingress, outside.ifindex)?;
+        self.tie(OUTSIDE, program, Hook::Ingress, outside.ifindex)?;
         for layout in loader::other_layouts(self.installation)? {
             unpin(&outside_path(&layout))?;
             remove_if_unused(&layout)?;
@@ -67,8 +108,8 @@ impl Datapath {
 
     /// Whether the program for what comes from the outside is on this device, and packets go out of it.
     pub fn verify_outside(&self, outside: Outside) -> Result<(), DatapathError> {
-        let path = outside_path(&self.pins);
-        let is_on = verify_at(&path, self.programs.outside(), outside.ifindex)?;
+        let program = self.programs.outside();
+        let is_on = self.is_tied(OUTSIDE, program, Hook::Ingress, outside.ifindex)?;
         if is_on && self.outside()? == outside {
             Ok(())
         } else {
@@ -82,8 +123,10 @@ impl Datapath {
             Hook::Ingress => self.programs.egress(),
         }
     }
-    /// Forgets the links of an ENI. A device that is still there loses its programs by this, and its
-    /// packets would reach the host's own stack: delete the device, or take it down, before.
+
+    /// Forgets the links of an ENI. A device that is still there loses its programs by this (but not its
+    /// filters), and its packets would reach the host's own stack: delete the device, or take it down,
+    /// before.
     pub fn detach(&mut self, eni: EniId) -> Result<(), DatapathError> {
         for (kind, _) in KINDS {
             unpin(&link_path(&self.pins, eni, kind))?;
@@ -109,8 +152,8 @@ impl Datapath {
     /// Whether both programs are on this device of an ENI.
     pub fn verify_attached(&self, eni: EniId, ifindex: u32) -> Result<(), DatapathError> {
         for (kind, hook) in KINDS {
-            let path = link_path(&self.pins, eni, kind);
-            if !verify_at(&path, self.program(hook), ifindex)? {
+            let name = format!("{eni}-{kind}");
+            if !self.is_tied(&name, self.program(hook), hook, ifindex)? {
                 return Err(DatapathError::NotAttached(eni));
             }
         }
@@ -127,8 +170,11 @@ fn link_path(pins: &Pins, eni: EniId, kind: &str) -> PathBuf {
 
 /// The pin of the link on the device that leads to the outside.
 fn outside_path(pins: &Pins) -> PathBuf {
-    pins.links().join(format!("gateway-{LINK_OUTSIDE}"))
+    pins.links().join(OUTSIDE)
 }
+
+/// The name of the link or filter of the device that leads to the outside.
+const OUTSIDE: &str = "gateway-outside";
 
 /// Ties a program to a device, and keeps the link at this path; adopts the one that is there.
 fn attach_at(

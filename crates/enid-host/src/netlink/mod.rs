@@ -5,6 +5,7 @@
 //! request waits for the kernel's acknowledgement, so that a call that returned has happened.
 
 mod address;
+mod filter;
 mod link;
 
 use std::fmt;
@@ -59,16 +60,22 @@ pub enum Operation {
     AddAddress(IpNet),
     /// Let what comes in by a link go no further than this host.
     AddDeadEnd(String),
+    /// Give a link the hooks that filters are put on.
+    AddHooks(u32),
     /// Add a route to a table.
     AddRoute(u32),
     /// Let packets from an address use a table.
     AddRule(IpAddr, u32),
     /// Make a pair of links.
     CreateVeth(String),
+    /// Remove a filter.
+    DeleteFilter(u32),
     /// Remove a link.
     DeleteLink(u32),
     /// Read the links' addresses.
     ListAddresses,
+    /// Read the filters of a link.
+    ListFilters(u32),
     /// Read the links.
     ListLinks,
     /// Read the routes.
@@ -79,6 +86,8 @@ pub enum Operation {
     LookUpLink(String),
     /// Open the socket.
     Open,
+    /// Put a program on a hook of a link.
+    PutFilter(u32),
     /// Take an address from a link.
     RemoveAddress(IpNet),
     /// Remove the rule that makes a link a dead end.
@@ -96,16 +105,20 @@ impl fmt::Display for Operation {
         match self {
             Self::AddAddress(address) => write!(f, "add address {address}"),
             Self::AddDeadEnd(link) => write!(f, "make the link {link} a dead end"),
+            Self::AddHooks(index) => write!(f, "give link {index} the hooks of clsact"),
             Self::AddRoute(table) => write!(f, "add a route to table {table}"),
             Self::AddRule(source, table) => write!(f, "add rule from {source} lookup {table}"),
             Self::CreateVeth(name) => write!(f, "create veth {name}"),
+            Self::DeleteFilter(index) => write!(f, "delete a filter of link {index}"),
             Self::DeleteLink(index) => write!(f, "delete link {index}"),
             Self::ListAddresses => f.write_str("list addresses"),
+            Self::ListFilters(index) => write!(f, "list filters of link {index}"),
             Self::ListLinks => f.write_str("list links"),
             Self::ListRoutes => f.write_str("list routes"),
             Self::ListRules => f.write_str("list routing rules"),
             Self::LookUpLink(name) => write!(f, "look up link {name}"),
             Self::Open => f.write_str("open a netlink socket"),
+            Self::PutFilter(index) => write!(f, "put a filter on link {index}"),
             Self::RemoveAddress(address) => write!(f, "remove address {address}"),
             Self::RemoveDeadEnd(link) => write!(f, "remove the rule of the link {link}"),
             Self::RemoveRoute(table) => write!(f, "remove a route from table {table}"),

@@ -90,7 +90,13 @@ async fn daemon(
         None => config.outside.pools(),
     };
     let host = match gateway {
-        Some(gateway) => Some(Host::start(&own, config, &store, gateway)?),
+        Some(gateway) => Some(Host::start(
+            &own,
+            config,
+            serve.attach.into(),
+            &store,
+            gateway,
+        )?),
         None => None,
     };
     let control = Control::new(store.clone(), Arc::new(SystemClock), rand::make_rng())

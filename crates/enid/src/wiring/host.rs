@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use enid_control::{Caller, Control};
 use enid_host::Installation;
 use enid_host::agent::{self, Agent, Input, Output, Verification};
-use enid_host::datapath::{Datapath, Options};
+use enid_host::datapath::{Attach, Datapath, Options};
 use enid_host::outside::Gateway;
 use enid_host::sandbox::InitProgram;
 use enid_model::id::InstanceId;
@@ -44,10 +44,14 @@ impl Host {
     pub(crate) fn start(
         own: &DataDir,
         config: &Config,
+        attach: Option<Attach>,
         store: &Store,
         gateway: Gateway,
     ) -> anyhow::Result<Self> {
-        let mut options = Options::default();
+        let mut options = Options {
+            attach,
+            ..Options::default()
+        };
         if let Some(entries) = config.datapath.flow_entries {
             options.flow_entries_max = entries;
         }
