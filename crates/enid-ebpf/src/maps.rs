@@ -25,8 +25,9 @@ use enid_pipeline::{
     fragments::{FragmentKey, FragmentRecord},
     table::{
         Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule,
-        GateRuleKey, GateServiceKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey,
-        PublicOf, PublicRecord, Route, RouteKey, RuleBits, SubnetRecord, limit,
+        GateRuleKey, GateServiceKey, MacKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey,
+        PrefixKey, PublicOf, PublicRecord, Route, RouteKey, RuleBits, ServiceRecord, SubnetRecord,
+        limit,
     },
 };
 
@@ -52,6 +53,12 @@ static PUBLIC_OF: HashMap<EndpointKey, PublicOf> =
     HashMap::pinned(limit::PUBLICS, BPF_F_NO_PREALLOC);
 #[map(name = "pools")]
 static POOLS: LpmTrie<[u32; 4], Pool> = LpmTrie::pinned(limit::POOLS, 0);
+#[map(name = "services")]
+static SERVICES: HashMap<u64, ServiceRecord> = HashMap::pinned(limit::SERVICES, BPF_F_NO_PREALLOC);
+#[map(name = "service_devices")]
+static SERVICE_DEVICES: HashMap<u32, u64> = HashMap::pinned(limit::SERVICES, BPF_F_NO_PREALLOC);
+#[map(name = "macs")]
+static MACS: HashMap<MacKey, Endpoint> = HashMap::pinned(limit::ENIS, BPF_F_NO_PREALLOC);
 #[map(name = "policies")]
 static POLICIES: HashMap<u64, PolicyRecord> = HashMap::pinned(limit::POLICIES, BPF_F_NO_PREALLOC);
 #[map(name = "gate_remotes")]
@@ -206,6 +213,25 @@ impl Tables for KernelTables {
     fn pool(&self, key: &PoolKey) -> Option<&Pool> {
         // SAFETY: see `generation`; a `PoolKey` is a prefix length and four words.
         unsafe { lookup(handle!(POOLS), key) }
+    }
+
+    #[inline(always)]
+    fn service(&self, vpc: u64) -> Option<&ServiceRecord> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(SERVICES), &vpc) }
+    }
+
+    #[inline(always)]
+    fn service_device(&self, ifindex: u32) -> Option<u64> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(SERVICE_DEVICES), &ifindex) }.copied()
+    }
+
+    #[inline(always)]
+    fn mac(&self, key: &MacKey) -> Option<u64> {
+        // SAFETY: see `generation`.
+        let endpoint: Option<&Endpoint> = unsafe { lookup(handle!(MACS), key) };
+        endpoint.map(|endpoint| endpoint.eni)
     }
 
     #[inline(always)]

@@ -41,8 +41,9 @@ macro_rules! plain {
 
 plain! {
     u32 u64 Addr Config DropRecord Endpoint EndpointKey EniRecord FlowKey FlowRecord FragmentKey
-    FragmentRecord GateGroupKey GateRemoteKey GateRule GateRuleKey GateServiceKey NatRecord PolicyRecord
-    Pool PoolKey PrefixKey PublicOf PublicRecord Route RouteKey RuleBits SubnetRecord
+    FragmentRecord GateGroupKey GateRemoteKey GateRule GateRuleKey GateServiceKey MacKey NatRecord
+    PolicyRecord Pool PoolKey PrefixKey PublicOf PublicRecord Route RouteKey RuleBits ServiceRecord
+    SubnetRecord
 }
 
 /// Commands of `bpf(2)` (`enum bpf_cmd`).

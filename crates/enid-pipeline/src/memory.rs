@@ -14,8 +14,9 @@ use crate::{
     reason::{REASON_COUNTERS, Reason},
     table::{
         ADDR_BITS, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-        GateServiceKey, NatRecord, Outside, PROTOCOL_BITS, PolicyRecord, Pool, PoolKey, PrefixKey,
-        PublicOf, PublicRecord, Route, RouteKey, RuleBits, SERVICE_BITS, SubnetRecord, TABLE_BITS,
+        GateServiceKey, MacKey, NatRecord, Outside, PROTOCOL_BITS, PolicyRecord, Pool, PoolKey,
+        PrefixKey, PublicOf, PublicRecord, Route, RouteKey, RuleBits, SERVICE_BITS, ServiceRecord,
+        SubnetRecord, TABLE_BITS,
     },
     table_set::TableSet,
     tables::Tables,
@@ -159,6 +160,18 @@ impl Tables for Memory {
             prefix_len,
             addr: key.addr.masked(prefix_len),
         })
+    }
+
+    fn service(&self, vpc: u64) -> Option<&ServiceRecord> {
+        self.tables.services.get(&vpc)
+    }
+
+    fn service_device(&self, ifindex: u32) -> Option<u64> {
+        self.tables.service_devices.get(&ifindex).copied()
+    }
+
+    fn mac(&self, key: &MacKey) -> Option<u64> {
+        self.tables.macs.get(key).map(|endpoint| endpoint.eni)
     }
 
     fn policy(&self, policy: u64) -> Option<&PolicyRecord> {

@@ -10,8 +10,8 @@ use crate::{
     reason::Reason,
     table::{
         EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey, GateServiceKey,
-        NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord, Route,
-        RouteKey, RuleBits, SubnetRecord,
+        MacKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord,
+        Route, RouteKey, RuleBits, ServiceRecord, SubnetRecord,
     },
 };
 
@@ -51,6 +51,12 @@ pub trait Tables {
     fn public_of(&self, key: &EndpointKey) -> Option<&PublicOf>;
     /// The pool of this installation that an address belongs to.
     fn pool(&self, key: &PoolKey) -> Option<&Pool>;
+    /// The link-local services of a VPC.
+    fn service(&self, vpc: u64) -> Option<&ServiceRecord>;
+    /// The VPC of a device that leads to link-local services.
+    fn service_device(&self, ifindex: u32) -> Option<u64>;
+    /// The ENI that has a MAC address.
+    fn mac(&self, key: &MacKey) -> Option<u64>;
     /// A policy.
     fn policy(&self, policy: u64) -> Option<&PolicyRecord>;
     /// The CIDR rules of a gate that match an address.
