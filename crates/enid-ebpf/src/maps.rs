@@ -79,6 +79,8 @@ static FLOWS: HashMap<FlowKey, FlowRecord> = HashMap::pinned(limit::FLOWS, 0);
 static DROPS: LruHashMap<FlowKey, DropRecord> = LruHashMap::pinned(limit::DROPS, 0);
 #[map(name = "fragments")]
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentRecord> = LruHashMap::pinned(limit::FRAGMENTS, 0);
+#[map(name = "link_local")]
+static LINK_LOCAL: LruHashMap<u64, u64> = LruHashMap::pinned(limit::DEVICES, 0);
 #[map(name = "reasons")]
 static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_COUNTERS, 0);
 #[map(name = "scratch")]
@@ -133,6 +135,7 @@ unsafe fn update<K, V>(map: *mut c_void, key: &K, value: &V, flags: u64) -> bool
 impl Tables for KernelTables {
     type Flow<'a> = &'a FlowEntry;
     type Drop<'a> = &'a DropEntry;
+    type Word<'a> = &'a Cell<u64>;
 
     #[inline(always)]
     fn generation(&self) -> u64 {
@@ -232,6 +235,19 @@ impl Tables for KernelTables {
         // SAFETY: see `generation`.
         let endpoint: Option<&Endpoint> = unsafe { lookup(handle!(MACS), key) };
         endpoint.map(|endpoint| endpoint.eni)
+    }
+
+    #[inline(always)]
+    fn link_local(&self, eni: u64) -> Option<&Cell<u64>> {
+        // SAFETY: see `generation` and `flow`: one aligned word, which `add` and `replace` change.
+        unsafe {
+            if let Some(word) = lookup(handle!(LINK_LOCAL), &eni) {
+                return Some(word);
+            }
+            // That another CPU made it meanwhile is fine.
+            let _ = update(handle!(LINK_LOCAL), &eni, &0_u64, u64::from(BPF_NOEXIST));
+            lookup(handle!(LINK_LOCAL), &eni)
+        }
     }
 
     #[inline(always)]

@@ -36,6 +36,7 @@ pub struct Memory {
     flows: RefCell<HashMap<FlowKey, Rc<FlowEntry>>>,
     fragments: RefCell<HashMap<FragmentKey, FragmentRecord>>,
     drops: RefCell<HashMap<FlowKey, Rc<DropEntry>>>,
+    link_local: RefCell<HashMap<u64, Rc<Cell<u64>>>>,
     reasons: [Cell<u64>; REASON_COUNTERS as usize],
 }
 
@@ -50,6 +51,7 @@ impl Memory {
             flows: RefCell::default(),
             fragments: RefCell::default(),
             drops: RefCell::default(),
+            link_local: RefCell::default(),
             reasons: [const { Cell::new(0) }; REASON_COUNTERS as usize],
         }
     }
@@ -96,6 +98,7 @@ fn longest<K: Ord, V>(
 impl Tables for Memory {
     type Flow<'a> = Rc<FlowEntry>;
     type Drop<'a> = Rc<DropEntry>;
+    type Word<'a> = Rc<Cell<u64>>;
 
     fn generation(&self) -> u64 {
         self.generation
@@ -172,6 +175,10 @@ impl Tables for Memory {
 
     fn mac(&self, key: &MacKey) -> Option<u64> {
         self.tables.macs.get(key).map(|endpoint| endpoint.eni)
+    }
+
+    fn link_local(&self, eni: u64) -> Option<Rc<Cell<u64>>> {
+        Some(self.link_local.borrow_mut().entry(eni).or_default().clone())
     }
 
     fn policy(&self, policy: u64) -> Option<&PolicyRecord> {

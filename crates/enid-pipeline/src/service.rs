@@ -4,7 +4,10 @@
 //! what comes from that device is let through to interfaces if it is an answer of theirs. No security
 //! group and no network ACL has a say in either.
 
-use crate::bytes::{Addr, Mac};
+use crate::{
+    bucket::Rate,
+    bytes::{Addr, Mac},
+};
 
 /// The instance metadata service, TCP port 80.
 pub const METADATA: Addr = Addr::v4([169, 254, 169, 254]);
@@ -18,6 +21,11 @@ pub const RESOLVER_V6: Addr = ec2(0x253);
 pub const TIME: Addr = Addr::v4([169, 254, 169, 123]);
 /// The same by IPv6: `fd00:ec2::123`.
 pub const TIME_V6: Addr = ec2(0x123);
+
+/// What an interface may ask of all services together, in packets: 1,024 a second. What it has not asked for
+/// a second it may ask at once.
+/// Source: Amazon VPC User Guide, "Amazon DNS server", quotas.
+pub const ALLOWANCE: Rate = Rate::new(1024, 1024);
 
 /// The MAC address of the services' end of the device that leads to them. Frames that the kernel sends
 /// there go to this address too, since nobody is asked for another one: they are for whoever has their

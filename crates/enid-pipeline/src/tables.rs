@@ -26,6 +26,10 @@ pub trait Tables {
     type Drop<'a>: Deref<Target = DropEntry>
     where
         Self: 'a;
+    /// A token bucket's word, likewise.
+    type Word<'a>: Deref<Target = Cell<u64>>
+    where
+        Self: 'a;
 
     /// The present generation.
     fn generation(&self) -> u64;
@@ -57,6 +61,9 @@ pub trait Tables {
     fn service_device(&self, ifindex: u32) -> Option<u64>;
     /// The ENI that has a MAC address.
     fn mac(&self, key: &MacKey) -> Option<u64>;
+    /// The bucket of what an ENI asks link-local services, made full if it is missing. None if it cannot be
+    /// made.
+    fn link_local(&self, eni: u64) -> Option<Self::Word<'_>>;
     /// A policy.
     fn policy(&self, policy: u64) -> Option<&PolicyRecord>;
     /// The CIDR rules of a gate that match an address.

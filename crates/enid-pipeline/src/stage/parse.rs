@@ -180,6 +180,7 @@ fn ipv6<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reason> {
                 Asks::Neighbour
             };
             packet.target_port = Be16::from_bytes([kind, 0]);
+            packet.segments = 1;
             return Ok(());
         }
     }
@@ -276,6 +277,7 @@ fn configuration<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reason>
         return Err(Reason::Multicast);
     }
     packet.asks = Asks::Configuration;
+    packet.segments = 1;
     Ok(())
 }
 

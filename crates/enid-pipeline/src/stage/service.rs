@@ -7,14 +7,14 @@
 //! must come from a service's address and port, so that nothing else leaves there.
 
 use crate::{
-    Course, Scratch,
+    Course, Scratch, bucket,
     bytes::{Addr, MacPair},
     frame::Frame,
     owner::owner,
     packet::{Asks, Fragment, Packet},
     reason::Reason,
     service::{
-        METADATA, METADATA_V6, RESOLVER, RESOLVER_V6, ROUTER_ADVERTISEMENT, SERVICE_MAC, TIME,
+        ALLOWANCE, METADATA, METADATA_V6, RESOLVER, RESOLVER_V6, ROUTER_ADVERTISEMENT, SERVICE_MAC, TIME,
         TIME_V6, port,
     },
     table::{MacKey, ROUTER_LINK_LOCAL, ServiceRecord, SubnetRecord, protocol},
@@ -52,7 +52,7 @@ pub(crate) fn ask<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Re
     if packet.macs.destination() != subnet.router_mac {
         return Err(Reason::DestinationMac);
     }
-    lead(scratch, service)
+    lead(tables, scratch, service)
 }
 
 /// The same for what is asked by broadcast before there is an address: the sender is known by its MAC.
@@ -81,20 +81,30 @@ pub(crate) fn ask_all<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<()
     if !is_unset && !is_on_link && owner(tables, record.vpc, &source) != eni {
         return Err(Reason::SourceAddress);
     }
-    lead(scratch, tables.service(record.vpc))
+    lead(tables, scratch, tables.service(record.vpc))
 }
 
-/// The way to the services.
+/// The way to the services, as far as the ENI's allowance goes.
 #[inline(always)]
-fn lead(scratch: &mut Scratch, service: Option<&ServiceRecord>) -> Result<(), Reason> {
-    match service {
-        Some(service) if service.ifindex != 0 => {
-            scratch.course = Course::Service;
-            scratch.ifindex = service.ifindex;
-            Ok(())
-        }
-        _ => Err(Reason::ServiceDown),
+fn lead<T: Tables>(
+    tables: &T,
+    scratch: &mut Scratch,
+    service: Option<&ServiceRecord>,
+) -> Result<(), Reason> {
+    let ifindex = match service {
+        Some(service) if service.ifindex != 0 => service.ifindex,
+        _ => return Err(Reason::ServiceDown),
+    };
+    let Some(full_at) = tables.link_local(scratch.source_eni) else {
+        return Err(Reason::Incomplete);
+    };
+    let packets = u64::from(scratch.packet.segments);
+    if !bucket::take(tables, &full_at, ALLOWANCE, packets, scratch.now_ns) {
+        return Err(Reason::LinkLocalAllowance);
     }
+    scratch.course = Course::Service;
+    scratch.ifindex = ifindex;
+    Ok(())
 }
 
 /// Whether a service is at an address and port. The resolver's address in the VPC is known while the
