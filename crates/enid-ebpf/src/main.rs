@@ -8,6 +8,9 @@
 //! `enid_outside` goes with the ingress hook of the device that leads outside; packets to the outside are
 //! sent out of that device.
 //!
+//! `enid_service` goes with the ingress hook of each device that leads to the link-local services of a VPC,
+//! and `enid_host_guard` with its egress hook.
+//!
 //! Built for `bpfel-unknown-none` by `cargo xtask ebpf`; for any other target it is empty.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(

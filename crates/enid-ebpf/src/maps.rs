@@ -25,8 +25,9 @@ use enid_pipeline::{
     fragments::{FragmentKey, FragmentRecord},
     table::{
         Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule,
-        GateRuleKey, GateServiceKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey,
-        PublicOf, PublicRecord, Route, RouteKey, RuleBits, SubnetRecord, limit,
+        GateRuleKey, GateServiceKey, MacKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey,
+        PrefixKey, PublicOf, PublicRecord, Route, RouteKey, RuleBits, ServiceRecord, SubnetRecord,
+        limit,
     },
 };
 
@@ -52,6 +53,12 @@ static PUBLIC_OF: HashMap<EndpointKey, PublicOf> =
     HashMap::pinned(limit::PUBLICS, BPF_F_NO_PREALLOC);
 #[map(name = "pools")]
 static POOLS: LpmTrie<[u32; 4], Pool> = LpmTrie::pinned(limit::POOLS, 0);
+#[map(name = "services")]
+static SERVICES: HashMap<u64, ServiceRecord> = HashMap::pinned(limit::SERVICES, BPF_F_NO_PREALLOC);
+#[map(name = "service_devices")]
+static SERVICE_DEVICES: HashMap<u32, u64> = HashMap::pinned(limit::SERVICES, BPF_F_NO_PREALLOC);
+#[map(name = "macs")]
+static MACS: HashMap<MacKey, Endpoint> = HashMap::pinned(limit::ENIS, BPF_F_NO_PREALLOC);
 #[map(name = "policies")]
 static POLICIES: HashMap<u64, PolicyRecord> = HashMap::pinned(limit::POLICIES, BPF_F_NO_PREALLOC);
 #[map(name = "gate_remotes")]
@@ -72,6 +79,8 @@ static FLOWS: HashMap<FlowKey, FlowRecord> = HashMap::pinned(limit::FLOWS, 0);
 static DROPS: LruHashMap<FlowKey, DropRecord> = LruHashMap::pinned(limit::DROPS, 0);
 #[map(name = "fragments")]
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentRecord> = LruHashMap::pinned(limit::FRAGMENTS, 0);
+#[map(name = "link_local")]
+static LINK_LOCAL: LruHashMap<u64, u64> = LruHashMap::pinned(limit::DEVICES, 0);
 #[map(name = "reasons")]
 static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_COUNTERS, 0);
 #[map(name = "scratch")]
@@ -126,6 +135,7 @@ unsafe fn update<K, V>(map: *mut c_void, key: &K, value: &V, flags: u64) -> bool
 impl Tables for KernelTables {
     type Flow<'a> = &'a FlowEntry;
     type Drop<'a> = &'a DropEntry;
+    type Word<'a> = &'a Cell<u64>;
 
     #[inline(always)]
     fn generation(&self) -> u64 {
@@ -206,6 +216,38 @@ impl Tables for KernelTables {
     fn pool(&self, key: &PoolKey) -> Option<&Pool> {
         // SAFETY: see `generation`; a `PoolKey` is a prefix length and four words.
         unsafe { lookup(handle!(POOLS), key) }
+    }
+
+    #[inline(always)]
+    fn service(&self, vpc: u64) -> Option<&ServiceRecord> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(SERVICES), &vpc) }
+    }
+
+    #[inline(always)]
+    fn service_device(&self, ifindex: u32) -> Option<u64> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(SERVICE_DEVICES), &ifindex) }.copied()
+    }
+
+    #[inline(always)]
+    fn mac(&self, key: &MacKey) -> Option<u64> {
+        // SAFETY: see `generation`.
+        let endpoint: Option<&Endpoint> = unsafe { lookup(handle!(MACS), key) };
+        endpoint.map(|endpoint| endpoint.eni)
+    }
+
+    #[inline(always)]
+    fn link_local(&self, eni: u64) -> Option<&Cell<u64>> {
+        // SAFETY: see `generation` and `flow`: one aligned word, which `add` and `replace` change.
+        unsafe {
+            if let Some(word) = lookup(handle!(LINK_LOCAL), &eni) {
+                return Some(word);
+            }
+            // That another CPU made it meanwhile is fine.
+            let _ = update(handle!(LINK_LOCAL), &eni, &0_u64, u64::from(BPF_NOEXIST));
+            lookup(handle!(LINK_LOCAL), &eni)
+        }
     }
 
     #[inline(always)]

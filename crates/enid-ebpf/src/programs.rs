@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, TC_ACT_SHOT},
     helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect, bpf_redirect_peer},
 };
-use enid_pipeline::{Reason, Tables, Verdict, egress, outside};
+use enid_pipeline::{Reason, Tables, Verdict, egress, outside, services};
 
 use crate::{
     maps::{self, KernelTables},
@@ -24,9 +24,9 @@ fn enid_egress(context: *mut __sk_buff) -> i32 {
     let target = match egress(&KernelTables, &mut skb, ifindex, now_ns(), scratch) {
         Verdict::Forward { ifindex } => ifindex,
         Verdict::Reply => ifindex,
+        Verdict::Punt { ifindex } => ifindex,
         Verdict::Outside { ifindex } => return send_out(ifindex),
-        // Nothing is punted yet: fail closed.
-        Verdict::Punt | Verdict::Drop(_) => return TC_ACT_SHOT,
+        Verdict::Drop(_) => return TC_ACT_SHOT,
     };
     hand_over(&mut skb, target)
 }
@@ -45,7 +45,27 @@ fn enid_outside(context: *mut __sk_buff) -> i32 {
         Verdict::Forward { ifindex } => hand_over(&mut skb, ifindex),
         Verdict::Reply => send_out(ifindex),
         // What came from the outside is not sent back there.
-        Verdict::Outside { .. } | Verdict::Punt | Verdict::Drop(_) => TC_ACT_SHOT,
+        Verdict::Outside { .. } | Verdict::Punt { .. } | Verdict::Drop(_) => TC_ACT_SHOT,
+    }
+}
+
+/// The pipeline, for a packet that comes from the link-local services of a VPC.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+fn enid_service(context: *mut __sk_buff) -> i32 {
+    let mut skb = Skb::new(context);
+    let ifindex = skb.ifindex();
+    let Some(scratch) = maps::scratch() else {
+        KernelTables.count(Reason::Scratch, 1);
+        return TC_ACT_SHOT;
+    };
+    match services(&KernelTables, &mut skb, ifindex, now_ns(), scratch) {
+        Verdict::Forward { ifindex } => hand_over(&mut skb, ifindex),
+        // Answers go to interfaces and nowhere else.
+        Verdict::Outside { .. }
+        | Verdict::Punt { .. }
+        | Verdict::Reply
+        | Verdict::Drop(_) => TC_ACT_SHOT,
     }
 }
 

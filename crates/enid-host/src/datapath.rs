@@ -22,13 +22,14 @@ use enid_model::id::EniId;
 use enid_pipeline::bytes::Addr;
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-    GateServiceKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
-    PublicRecord, Route, RouteKey, RuleBits, SubnetRecord, limit,
+    GateServiceKey, MacKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
+    PublicRecord, Route, RouteKey, RuleBits, ServiceRecord, SubnetRecord, limit,
 };
 use enid_plan::tables::{Change, TableDiff, Tables};
 
 use self::gates::Retired;
 pub use self::gates::Shut;
+pub use self::links::ServiceLinks;
 use crate::flows::{FlowError, FlowTables, Sweep};
 use crate::loader::{self, LoadError, Pins, Programs};
 use crate::maps::{self, Map, Plain};
@@ -138,6 +139,14 @@ pub enum DatapathError {
         /// How it failed.
         source: io::Error,
     },
+    /// The programs cannot be put on a device that leads to link-local services.
+    #[error("attach programs to the device {ifindex}, which leads to link-local services")]
+    Service {
+        /// The device's index.
+        ifindex: u32,
+        /// How it failed.
+        source: io::Error,
+    },
     /// A program run of [`Datapath::inject`] failed.
     #[error("run a kernel program")]
     TestRun(#[source] io::Error),
@@ -209,6 +218,9 @@ pub struct Datapath {
     publics: Table<Addr, PublicRecord>,
     public_of: Table<EndpointKey, PublicOf>,
     pools: Table<PoolKey, Pool>,
+    services: Table<u64, ServiceRecord>,
+    service_devices: Table<u32, u64>,
+    macs: Table<MacKey, Endpoint>,
     policies: Table<u64, PolicyRecord>,
     gate_remotes: Table<GateRemoteKey, RuleBits>,
     gate_groups: Table<GateGroupKey, RuleBits>,
@@ -245,6 +257,9 @@ impl Datapath {
             publics: Table::open(&pins, "publics")?,
             public_of: Table::open(&pins, "public_of")?,
             pools: Table::open(&pins, "pools")?,
+            services: Table::open(&pins, "services")?,
+            service_devices: Table::open(&pins, "service_devices")?,
+            macs: Table::open(&pins, "macs")?,
             policies: Table::open(&pins, "policies")?,
             gate_remotes: Table::open(&pins, "gate_remotes")?,
             gate_groups: Table::open(&pins, "gate_groups")?,
@@ -276,6 +291,9 @@ impl Datapath {
             publics: self.publics.read()?,
             public_of: self.public_of.read()?,
             pools: self.pools.read()?,
+            services: self.services.read()?,
+            service_devices: self.service_devices.read()?,
+            macs: self.macs.read()?,
             policies: self.policies.read()?,
             gate_remotes: self.gate_remotes.read()?,
             gate_groups: self.gate_groups.read()?,
@@ -305,16 +323,22 @@ impl Datapath {
             self.public_of.put(&diff.public_of),
             self.pools.put(&diff.pools),
             self.routes.put(&diff.routes),
+            self.services.put(&diff.services),
+            self.service_devices.put(&diff.service_devices),
             policies.and_then(|policies| self.policies.put(&policies)),
             self.enis.put(&diff.enis),
             self.endpoints.put(&diff.endpoints),
             self.prefixes.put(&diff.prefixes),
+            self.macs.put(&diff.macs),
             self.devices.put(&diff.devices),
             self.devices.delete(&diff.devices.delete),
             self.endpoints.delete(&diff.endpoints.delete),
             self.prefixes.delete(&diff.prefixes.delete),
+            self.macs.delete(&diff.macs.delete),
             self.enis.delete(&diff.enis.delete),
             self.policies.delete(&diff.policies.delete),
+            self.service_devices.delete(&diff.service_devices.delete),
+            self.services.delete(&diff.services.delete),
             self.routes.delete(&diff.routes.delete),
             self.pools.delete(&diff.pools.delete),
             self.public_of.delete(&diff.public_of.delete),

@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use enid_model::id::{EniId, InstanceId};
+use enid_model::id::{EniId, InstanceId, VpcId};
 use sha2::{Digest, Sha256};
 
 /// One daemon's mark: the same for the same data directory, different for any other.
@@ -53,6 +53,12 @@ impl Installation {
     #[must_use]
     pub fn outside_alias(self) -> String {
         format!("enid:{self}:outside")
+    }
+
+    /// The alias that the host-side link to the services of `vpc` carries.
+    #[must_use]
+    pub fn service_alias(self, vpc: VpcId) -> String {
+        format!("enid:{self}:{vpc}")
     }
 
     /// What follows this installation's mark in a link's alias; `None` for a link of others.

@@ -22,6 +22,7 @@ pub mod netlink;
 pub mod netns;
 pub mod outside;
 pub mod sandbox;
+pub mod services;
 
 pub use installation::Installation;
 

@@ -3,12 +3,13 @@
 //! ```text
 //! /sys/fs/bpf/enid/<installation>/<layout>/
 //!     maps/<name>
-//!     programs/<text>/{enid_egress,enid_host_guard,enid_outside}
+//!     programs/<text>/{enid_egress,enid_host_guard,enid_outside,enid_service}
 //!     links/{<eni>-{egress,guard},gateway-outside}
 //! ```
 //!
 //! Where the kernel has no tcx there are no links: filters hold the programs on their devices, see
 //! `datapath/filters.rs`.
+//! The links of devices that lead to link-local services are not pinned: those devices go with the agent.
 //!
 //! `<layout>` is a hash of the sizes and limits of all maps: a changed layout is a new directory, never
 //! a misread map. `<text>` is a hash of the object: a changed program is loaded beside the old one and
@@ -38,6 +39,9 @@ const GUARD: &str = "enid_host_guard";
 
 /// What comes from the outside meets this one.
 const OUTSIDE: &str = "enid_outside";
+
+/// What comes from link-local services meets this one.
+const SERVICE: &str = "enid_service";
 
 /// Why programs and maps cannot be loaded or adopted.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +132,7 @@ pub(crate) struct Programs {
     egress: OwnedFd,
     guard: OwnedFd,
     outside: OwnedFd,
+    service: OwnedFd,
 }
 
 impl Programs {
@@ -162,9 +167,15 @@ impl Programs {
             (EGRESS, self.egress()),
             (GUARD, self.guard()),
             (OUTSIDE, self.outside()),
+            (SERVICE, self.service()),
         ];
         let counted = all.map(|(name, program)| Ok((name, maps::verified_instructions(program)?)));
         counted.into_iter().collect()
+    }
+
+    /// The program for what comes from link-local services.
+    pub(crate) fn service(&self) -> BorrowedFd<'_> {
+        self.service.as_fd()
     }
 
     fn open(directory: &Path) -> io::Result<Self> {
@@ -172,6 +183,7 @@ impl Programs {
             egress: maps::open_pin(&directory.join(EGRESS))?,
             guard: maps::open_pin(&directory.join(GUARD))?,
             outside: maps::open_pin(&directory.join(OUTSIDE))?,
+            service: maps::open_pin(&directory.join(SERVICE))?,
         })
     }
 }
@@ -198,7 +210,7 @@ fn load_object(maps: &Path, text: &Path, flow_entries_max: u32) -> Result<Progra
         .map_max_entries("flows", flow_entries_max)
         .load(OBJECT)
         .map_err(|error| LoadError::Object(Box::new(error)))?;
-    for name in [EGRESS, GUARD, OUTSIDE] {
+    for name in [EGRESS, GUARD, OUTSIDE, SERVICE] {
         let program = object.program_mut(name).ok_or(LoadError::Missing(name))?;
         let failed = |source| LoadError::Program {
             name,

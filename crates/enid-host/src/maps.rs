@@ -21,8 +21,8 @@ use enid_pipeline::flow::{FlowKey, FlowRecord};
 use enid_pipeline::fragments::{FragmentKey, FragmentRecord};
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-    GateServiceKey, NatRecord, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord,
-    Route, RouteKey, RuleBits, SubnetRecord,
+    GateServiceKey, MacKey, NatRecord, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
+    PublicRecord, Route, RouteKey, RuleBits, ServiceRecord, SubnetRecord,
 };
 
 /// A type whose bytes are its meaning.
@@ -41,8 +41,9 @@ macro_rules! plain {
 
 plain! {
     u32 u64 Addr Config DropRecord Endpoint EndpointKey EniRecord FlowKey FlowRecord FragmentKey
-    FragmentRecord GateGroupKey GateRemoteKey GateRule GateRuleKey GateServiceKey NatRecord PolicyRecord
-    Pool PoolKey PrefixKey PublicOf PublicRecord Route RouteKey RuleBits SubnetRecord
+    FragmentRecord GateGroupKey GateRemoteKey GateRule GateRuleKey GateServiceKey MacKey NatRecord
+    PolicyRecord Pool PoolKey PrefixKey PublicOf PublicRecord Route RouteKey RuleBits ServiceRecord
+    SubnetRecord
 }
 
 /// Commands of `bpf(2)` (`enum bpf_cmd`).

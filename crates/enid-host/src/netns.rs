@@ -65,7 +65,7 @@ pub enum NetNsError {
     Prepare(#[source] io::Error),
 }
 
-/// An open network namespace that has a name.
+/// An open network namespace. It has a name, but for those of [`NetNs::unnamed`].
 #[derive(Debug)]
 pub struct NetNs {
     name: String,
@@ -106,6 +106,23 @@ impl NetNs {
         }
         drop(lock);
         Self::open(name)
+    }
+
+    /// Makes a namespace that no directory lists: it is gone when its last descriptor, link and socket are.
+    /// `label` stands for its name in errors.
+    pub(crate) fn unnamed(label: &str) -> Result<Self, NetNsError> {
+        let made = on_own_thread(|| -> io::Result<File> {
+            leave_namespaces(UnshareFlags::NEWNET)?;
+            File::open("/proc/thread-self/ns/net")
+        });
+        let file = made.map_err(|source| NetNsError::Create {
+            name: label.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            name: label.to_owned(),
+            file,
+        })
     }
 
     /// Opens the namespace of this name.

@@ -108,6 +108,12 @@ impl Addr {
         }
     }
 
+    /// The first four octets, as they lie in memory.
+    #[inline(always)]
+    pub(crate) const fn head(&self) -> u32 {
+        self.0[0]
+    }
+
     /// The network part: all bits from `prefix_len` (0 to 128) on are zero.
     #[must_use]
     pub const fn masked(&self, prefix_len: u32) -> Self {

@@ -1,8 +1,9 @@
 //! What happens to a packet: compiled to BPF for the kernel and natively for everything else.
 //!
 //! [`egress`] is run once for each packet that leaves an ENI, and carries it through both gates to the
-//! ENI that receives it, or to the outside; [`outside`] for each packet that comes from there. It is generic over its [`Tables`] and its [`Frame`]: kernel maps and an skb, or
-//! ordinary memory ([`memory`], feature `memory`).
+//! ENI that receives it, or to the outside; [`outside`] for each packet that comes from there, and
+//! [`services`] for each that comes from the link-local services of a VPC. It is generic over its
+//! [`Tables`] and its [`Frame`]: kernel maps and an skb, or ordinary memory ([`memory`], feature `memory`).
 //!
 //! Invariants:
 //! - What cannot be parsed, found or finished is [`Verdict::Drop`] with a [`Reason`].
@@ -35,6 +36,7 @@ mod packet;
 #[cfg(any(test, feature = "memory"))]
 pub mod packet_builder;
 mod reason;
+pub mod service;
 mod stage;
 pub mod table;
 #[cfg(any(test, feature = "memory"))]
@@ -57,7 +59,7 @@ use stage::{
     flow_lookup::{self, Carried, Lookup},
     fragment,
     gate::{self, Question},
-    gateway, nat, nd, parse, related, route, spoof_guard, translate,
+    gateway, nat, nd, parse, related, route, service as services_stage, spoof_guard, translate,
 };
 use table::{Direction, OUTSIDE};
 
@@ -112,6 +114,8 @@ enum Course {
     Inside = 1,
     /// On its way to the outside.
     Outside = 2,
+    /// On its way to the link-local services.
+    Service = 3,
 }
 
 impl Scratch {
@@ -177,6 +181,7 @@ impl Scratch {
         let ifindex = self.ifindex;
         match self.course {
             Course::Outside => Verdict::Outside { ifindex },
+            Course::Service => Verdict::Punt { ifindex },
             _ => Verdict::Forward { ifindex },
         }
     }
@@ -227,6 +232,28 @@ pub fn outside<T: Tables, F: Frame>(
     }
 }
 
+/// The same for a frame that comes from the link-local services, through the device `ifindex`. It has no
+/// 5-tuple that would be remembered.
+#[inline(always)]
+pub fn services<T: Tables, F: Frame>(
+    tables: &T,
+    frame: &mut F,
+    ifindex: u32,
+    now_ns: u64,
+    scratch: &mut Scratch,
+) -> Verdict {
+    scratch.begin(tables.generation(), ifindex, now_ns);
+    scratch.course = Course::Open;
+    let parsed = parse::parse(frame, &mut scratch.packet);
+    match parsed.and_then(|()| services_stage::answer(tables, frame, scratch)) {
+        Ok(()) => scratch.verdict(),
+        Err(reason) => {
+            tables.count(reason, 1);
+            Verdict::Drop(reason)
+        }
+    }
+}
+
 /// The stages, in the order of the design: those that each packet meets, and those of a miss.
 #[inline(always)]
 fn stages<T: Tables, F: Frame>(
@@ -238,10 +265,16 @@ fn stages<T: Tables, F: Frame>(
     if scratch.course == Course::Open {
         match scratch.packet.asks {
             Asks::Arp => arp::answer(tables, frame, scratch.ifindex, &scratch.packet)?,
+            Asks::Configuration => {
+                services_stage::ask_all(tables, scratch)?;
+                return Ok(scratch.verdict());
+            }
             Asks::Neighbour => nd::answer(tables, frame, scratch.ifindex, &scratch.packet)?,
             Asks::Nothing => {
                 judge(tables, frame, scratch)?;
-                admit(tables, frame, scratch)?;
+                if scratch.course == Course::Open {
+                    admit(tables, frame, scratch)?;
+                }
                 return Ok(scratch.verdict());
             }
         }
@@ -264,6 +297,7 @@ fn outside_stages<T: Tables, F: Frame>(
                 arp::answer_outside(tables, frame, &scratch.packet)?;
                 return Ok(Verdict::Reply);
             }
+            Asks::Configuration => return Err(Reason::Multicast),
             // The far end knows the device without asking.
             Asks::Neighbour => return Err(Reason::NdUnanswered),
             Asks::Nothing => {
@@ -326,11 +360,18 @@ fn carry_on<F: Frame>(frame: &mut F, scratch: &mut Scratch) -> Result<(), Reason
     Ok(())
 }
 
-/// The stages of a miss: both gates, each with its own verdict, and the network ACLs between them.
+/// The stages of a miss: the link-local services, or else both gates, each with its own verdict, and the
+/// network ACLs between them.
 #[inline(never)]
 fn judge<T: Tables, F: Frame>(tables: &T, frame: &F, scratch: &mut Scratch) -> Result<(), Reason> {
     scratch.known();
     spoof_guard::check(tables, scratch)?;
+    if services_stage::is_port(&scratch.packet) {
+        services_stage::ask(tables, scratch)?;
+        if scratch.course == Course::Service {
+            return Ok(());
+        }
+    }
     scratch.carried.keep_for_source(scratch.source_eni);
     related::prepare(tables, frame, scratch);
     scratch.way = route::from_eni(tables, scratch);

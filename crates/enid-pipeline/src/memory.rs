@@ -14,8 +14,9 @@ use crate::{
     reason::{REASON_COUNTERS, Reason},
     table::{
         ADDR_BITS, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-        GateServiceKey, NatRecord, Outside, PROTOCOL_BITS, PolicyRecord, Pool, PoolKey, PrefixKey,
-        PublicOf, PublicRecord, Route, RouteKey, RuleBits, SERVICE_BITS, SubnetRecord, TABLE_BITS,
+        GateServiceKey, MacKey, NatRecord, Outside, PROTOCOL_BITS, PolicyRecord, Pool, PoolKey,
+        PrefixKey, PublicOf, PublicRecord, Route, RouteKey, RuleBits, SERVICE_BITS, ServiceRecord,
+        SubnetRecord, TABLE_BITS,
     },
     table_set::TableSet,
     tables::Tables,
@@ -35,6 +36,7 @@ pub struct Memory {
     flows: RefCell<HashMap<FlowKey, Rc<FlowEntry>>>,
     fragments: RefCell<HashMap<FragmentKey, FragmentRecord>>,
     drops: RefCell<HashMap<FlowKey, Rc<DropEntry>>>,
+    link_local: RefCell<HashMap<u64, Rc<Cell<u64>>>>,
     reasons: [Cell<u64>; REASON_COUNTERS as usize],
 }
 
@@ -49,6 +51,7 @@ impl Memory {
             flows: RefCell::default(),
             fragments: RefCell::default(),
             drops: RefCell::default(),
+            link_local: RefCell::default(),
             reasons: [const { Cell::new(0) }; REASON_COUNTERS as usize],
         }
     }
@@ -95,6 +98,7 @@ fn longest<K: Ord, V>(
 impl Tables for Memory {
     type Flow<'a> = Rc<FlowEntry>;
     type Drop<'a> = Rc<DropEntry>;
+    type Word<'a> = Rc<Cell<u64>>;
 
     fn generation(&self) -> u64 {
         self.generation
@@ -159,6 +163,22 @@ impl Tables for Memory {
             prefix_len,
             addr: key.addr.masked(prefix_len),
         })
+    }
+
+    fn service(&self, vpc: u64) -> Option<&ServiceRecord> {
+        self.tables.services.get(&vpc)
+    }
+
+    fn service_device(&self, ifindex: u32) -> Option<u64> {
+        self.tables.service_devices.get(&ifindex).copied()
+    }
+
+    fn mac(&self, key: &MacKey) -> Option<u64> {
+        self.tables.macs.get(key).map(|endpoint| endpoint.eni)
+    }
+
+    fn link_local(&self, eni: u64) -> Option<Rc<Cell<u64>>> {
+        Some(self.link_local.borrow_mut().entry(eni).or_default().clone())
     }
 
     fn policy(&self, policy: u64) -> Option<&PolicyRecord> {

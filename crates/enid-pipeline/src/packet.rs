@@ -23,7 +23,10 @@ pub(crate) enum Fragment {
 pub(crate) enum Asks {
     /// ARP: nothing but `macs` is set.
     Arp,
-    /// IPv6 neighbour discovery: addresses and `transport` are set as well.
+    /// How to be configured, by broadcast: a DHCP message or a solicitation of a router. Ports are set of
+    /// the former.
+    Configuration,
+    /// IPv6 neighbour discovery: addresses and `transport` are set as well, and `target_port` as for ICMP.
     Neighbour,
     /// Nothing: it is to be carried.
     #[default]

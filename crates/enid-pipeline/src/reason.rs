@@ -80,6 +80,9 @@ reasons! {
     42 DuplicateAddress "duplicate-address-detection" "a question whether somebody has the sender's address, which needs no answer";
     43 PrivateAddress "private-address" "the internet carries nothing to private addresses";
     44 TooBig "too-big" "the internet carries packets of 1,500 bytes at most";
+    45 LinkLocalAllowance "link-local-allowance" "the network interface sends more than 1,024 packets a second to the link-local services";
+    46 ServiceDown "service-down" "the link-local services of the VPC have no device on this host";
+    47 ServiceSource "service-source" "what comes from the link-local services is no answer of theirs";
 }
 
 /// Entries of the counter table: one per reason number, and number zero, which is never counted.

@@ -10,6 +10,8 @@
 //! - `publics`: public IPv4 address → the private one that it stands for, in VPCs with an internet
 //!   gateway. `public_of`: the way back. `pools`: what belongs to this installation and never goes out;
 //!   IPv6 addresses, which have no translation, find their VPC here.
+//! - `services`: VPC → the device that leads to its link-local services. `service_devices`: the way back.
+//!   `macs`: (VPC, MAC address) → ENI, for answers to who has no address yet.
 //! - `gate_*`: compiled rule sets. A *gate* is one direction of a policy; its id is a hash of its
 //!   content, so a gate never changes, it is replaced. Each rule of a gate is a bit.
 
@@ -254,6 +256,30 @@ impl Pool {
     pub const INTERNET_GATEWAY: u64 = 1;
     /// The outside's own address within the pool, a prefix of full length: it is sent to, and sends.
     pub const HOST: u64 = 2;
+}
+
+/// Value of `services`: the link-local services of a VPC.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ServiceRecord {
+    /// The resolver's address in the VPC's first block: base + 2.
+    pub resolver: Addr,
+    /// Index of the host-side device that leads to them.
+    pub ifindex: u32,
+    /// Always zero.
+    pub pad: u32,
+}
+
+/// Key of `macs`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MacKey {
+    /// The VPC.
+    pub vpc: u64,
+    /// The MAC address of an ENI in it.
+    pub mac: Mac,
+    /// Always zero.
+    pub pad: [u8; 2],
 }
 
 /// The two gates of a set of security groups.
@@ -504,6 +530,8 @@ pub mod limit {
     pub const PUBLICS: u32 = 131_072;
     /// Pools of public addresses, and IPv6 blocks of VPCs.
     pub const POOLS: u32 = 16_384;
+    /// VPCs that have link-local services on this host.
+    pub const SERVICES: u32 = 16_384;
     /// Sets of security groups.
     pub const POLICIES: u32 = 65_536;
     /// Remote prefixes of all gates.
@@ -524,7 +552,7 @@ pub mod limit {
 
 /// Sizes of all keys and values, and the limits: part of the path of a pin. The number of flows is not,
 /// it is the agent's choice.
-pub const LAYOUT: [usize; 44] = [
+pub const LAYOUT: [usize; 47] = [
     size_of::<EniRecord>(),
     size_of::<EndpointKey>(),
     size_of::<Endpoint>(),
@@ -537,6 +565,8 @@ pub const LAYOUT: [usize; 44] = [
     size_of::<PublicOf>(),
     size_of::<PoolKey>(),
     size_of::<Pool>(),
+    size_of::<ServiceRecord>(),
+    size_of::<MacKey>(),
     size_of::<PolicyRecord>(),
     size_of::<RuleBits>(),
     size_of::<GateRemoteKey>(),
@@ -561,6 +591,7 @@ pub const LAYOUT: [usize; 44] = [
     limit::NATS as usize,
     limit::PUBLICS as usize,
     limit::POOLS as usize,
+    limit::SERVICES as usize,
     limit::POLICIES as usize,
     limit::GATE_REMOTES as usize,
     limit::GATE_GROUPS as usize,
@@ -582,6 +613,8 @@ const _: () = {
     assert!(size_of::<PublicRecord>() == 32);
     assert!(size_of::<PoolKey>() == 20);
     assert!(size_of::<Pool>() == 16);
+    assert!(size_of::<ServiceRecord>() == 24);
+    assert!(size_of::<MacKey>() == 16);
     assert!(size_of::<Config>() == 24);
     assert!(size_of::<RouteKey>() == 28);
     assert!(size_of::<Route>() == 16);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::bytes::Addr;
 use crate::table::{
     Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-    GateServiceKey, NatRecord, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord,
-    Route, RouteKey, RuleBits, SubnetRecord,
+    GateServiceKey, MacKey, NatRecord, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
+    PublicRecord, Route, RouteKey, RuleBits, ServiceRecord, SubnetRecord,
 };
 
 /// How one table differs from another.
@@ -157,6 +157,12 @@ tables! {
     public_of: EndpointKey => PublicOf;
     /// Pools of public addresses, and IPv6 blocks of VPCs.
     pools: PoolKey => Pool;
+    /// VPCs → their link-local services.
+    services: u64 => ServiceRecord;
+    /// Devices that lead to link-local services → their VPC.
+    service_devices: u32 => u64;
+    /// MAC addresses → ENI.
+    macs: MacKey => Endpoint;
     /// Policies → gates.
     policies: u64 => PolicyRecord;
     /// Remote prefixes → rules.

@@ -10,8 +10,8 @@ use crate::{
     reason::Reason,
     table::{
         EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey, GateServiceKey,
-        NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord, Route,
-        RouteKey, RuleBits, SubnetRecord,
+        MacKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord,
+        Route, RouteKey, RuleBits, ServiceRecord, SubnetRecord,
     },
 };
 
@@ -24,6 +24,10 @@ pub trait Tables {
         Self: 'a;
     /// A dropped flow's entry, likewise.
     type Drop<'a>: Deref<Target = DropEntry>
+    where
+        Self: 'a;
+    /// A token bucket's word, likewise.
+    type Word<'a>: Deref<Target = Cell<u64>>
     where
         Self: 'a;
 
@@ -51,6 +55,15 @@ pub trait Tables {
     fn public_of(&self, key: &EndpointKey) -> Option<&PublicOf>;
     /// The pool of this installation that an address belongs to.
     fn pool(&self, key: &PoolKey) -> Option<&Pool>;
+    /// The link-local services of a VPC.
+    fn service(&self, vpc: u64) -> Option<&ServiceRecord>;
+    /// The VPC of a device that leads to link-local services.
+    fn service_device(&self, ifindex: u32) -> Option<u64>;
+    /// The ENI that has a MAC address.
+    fn mac(&self, key: &MacKey) -> Option<u64>;
+    /// The bucket of what an ENI asks link-local services, made full if it is missing. None if it cannot be
+    /// made.
+    fn link_local(&self, eni: u64) -> Option<Self::Word<'_>>;
     /// A policy.
     fn policy(&self, policy: u64) -> Option<&PolicyRecord>;
     /// The CIDR rules of a gate that match an address.

@@ -18,8 +18,11 @@ pub enum Verdict {
         /// Index of the device that leads outside.
         ifindex: u32,
     },
-    /// Handed to the agent on this host.
-    Punt,
+    /// Handed to the link-local services of the VPC, through the host-side device with this index.
+    Punt {
+        /// Index of the device that leads to them.
+        ifindex: u32,
+    },
     /// Sent back, rewritten in place as an answer, through the device that it came from.
     Reply,
 }

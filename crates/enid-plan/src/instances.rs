@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use enid_model::dhcp_options::NameServer;
-use enid_model::id::{EniId, InstanceId, ResourceId as _, SubnetId};
+use enid_model::id::{EniId, InstanceId, ResourceId as _, SubnetId, VpcId};
 use enid_model::instance::{DesiredState, Instance};
 use enid_model::network_interface::{Mac, NetworkInterface};
 use enid_model::state::RegionState;
@@ -45,6 +45,8 @@ pub struct DeviceSpec {
     pub eni: EniId,
     /// The instance.
     pub instance: InstanceId,
+    /// The VPC that its addresses live in.
+    pub vpc: VpcId,
     /// The number of the device in the instance: `eth` and this.
     pub device_index: u8,
     /// Its MAC address.
@@ -113,6 +115,7 @@ pub(crate) fn device_spec(region: &RegionState, eni: &NetworkInterface) -> Optio
     Some(DeviceSpec {
         eni: eni.id,
         instance: instance.id,
+        vpc: eni.vpc,
         device_index: attachment.device_index,
         mac: eni.mac,
         router_mac: router_mac(subnet.id),

@@ -12,6 +12,6 @@ mod instances;
 mod planner;
 pub mod tables;
 
-pub use fragment::PublicPools;
+pub use fragment::{PublicPools, resolver_of};
 pub use instances::{DeviceSpec, InstanceSpec, router_mac};
 pub use planner::{Delta, Planner};

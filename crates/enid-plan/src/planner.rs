@@ -32,6 +32,7 @@ enum Owner {
     Outside,
     Policy(u64),
     RouteTable(RouteTableId),
+    Service(VpcId),
     Subnet(SubnetId),
     Vpc(VpcId),
 }
@@ -45,6 +46,8 @@ pub struct Delta {
     pub devices: BTreeSet<EniId>,
     /// Instances that have come, changed or gone; see [`Planner::instance`].
     pub instances: BTreeSet<InstanceId>,
+    /// VPCs whose first device has come, or whose last one has gone; see [`Planner::vpc_in_use`].
+    pub vpcs: BTreeSet<VpcId>,
 }
 
 /// The plan of one host.
@@ -59,6 +62,8 @@ pub struct Planner {
     policy_of_eni: BTreeMap<EniId, u64>,
     enis_of_policy: BTreeMap<u64, BTreeSet<EniId>>,
     devices: BTreeMap<EniId, DeviceSpec>,
+    /// The VPCs of the devices, and how many of them each has.
+    vpcs_in_use: BTreeMap<VpcId, (Scope, usize)>,
     instances: BTreeMap<InstanceId, InstanceSpec>,
     /// The host-side device of each interface that has one.
     bound: BTreeMap<EniId, u32>,
@@ -92,6 +97,17 @@ impl Planner {
     #[must_use]
     pub fn devices(&self) -> &BTreeMap<EniId, DeviceSpec> {
         &self.devices
+    }
+
+    /// The account and region of a VPC that a device is in; `None` if none is.
+    #[must_use]
+    pub fn vpc_in_use(&self, vpc: VpcId) -> Option<&Scope> {
+        self.vpcs_in_use.get(&vpc).map(|(scope, _)| scope)
+    }
+
+    /// All VPCs that devices are in.
+    pub fn vpcs_in_use(&self) -> impl Iterator<Item = VpcId> + '_ {
+        self.vpcs_in_use.keys().copied()
     }
 
     /// What shall be done with an instance; `None` if nothing of it is to be kept.
@@ -193,10 +209,15 @@ impl Planner {
                 is_known.then(|| fragment::of_eni(region, eni, policy, ifindex))
             });
             self.set(Owner::Eni(*id), fragment, &mut before, &mut after);
-            match device {
+            let vpc = device.as_ref().map(|device| device.vpc);
+            let old = match device {
                 Some(device) => self.devices.insert(*id, device),
                 None => self.devices.remove(id),
             };
+            let old_vpc = old.map(|device| device.vpc);
+            if vpc != old_vpc {
+                delta.vpcs.extend(self.count_device(scope, old_vpc, vpc));
+            }
         }
         for id in policies {
             let fragment = self.compile(id);
@@ -236,6 +257,21 @@ impl Planner {
         diff
     }
 
+    /// Says that a VPC that is in use has a device on this host that leads to its link-local services
+    /// (`Some`), or none any more.
+    pub fn bind_service(&mut self, vpc: VpcId, ifindex: Option<u32>) -> TableDiff {
+        let owner = Owner::Service(vpc);
+        let (mut before, mut after) = (Tables::default(), Tables::default());
+        let scope = self.vpc_in_use(vpc).cloned();
+        let region = scope.and_then(|scope| self.region(&scope));
+        let record = region.as_ref().and_then(|region| region.vpcs.get(&vpc));
+        let fragment = record
+            .zip(ifindex)
+            .map(|(record, ifindex)| fragment::of_service(record, ifindex));
+        self.set(owner, fragment, &mut before, &mut after);
+        before.diff(&after)
+    }
+
     /// The index of an interface's host-side device.
     #[must_use]
     pub fn bound(&self, eni: EniId) -> Option<u32> {
@@ -244,6 +280,36 @@ impl Planner {
 
     fn region(&self, scope: &Scope) -> Option<Arc<RegionState>> {
         self.state.region(scope).cloned()
+    }
+
+    /// Moves a device from one VPC to another. Returns the VPCs that are in use by this, or no more.
+    fn count_device(
+        &mut self,
+        scope: &Scope,
+        old: Option<VpcId>,
+        new: Option<VpcId>,
+    ) -> BTreeSet<VpcId> {
+        let mut changed = BTreeSet::new();
+        if let Some(new) = new {
+            let (_, count) = self
+                .vpcs_in_use
+                .entry(new)
+                .or_insert_with(|| (scope.clone(), 0));
+            *count += 1;
+            if *count == 1 {
+                changed.insert(new);
+            }
+        }
+        if let Some(old) = old
+            && let Some((_, count)) = self.vpcs_in_use.get_mut(&old)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.vpcs_in_use.remove(&old);
+                changed.insert(old);
+            }
+        }
+        changed
     }
 
     fn set(

@@ -271,8 +271,11 @@ fn broken_frames_fare_the_same_in_the_kernel_and_in_memory() {
             };
             let verdict = verdict.expect("the program runs");
             let wanted = match expected {
-                Verdict::Forward { .. } | Verdict::Outside { .. } | Verdict::Reply => REDIRECT,
-                Verdict::Drop(_) | Verdict::Punt => SHOT,
+                Verdict::Forward { .. }
+                | Verdict::Outside { .. }
+                | Verdict::Punt { .. }
+                | Verdict::Reply => REDIRECT,
+                Verdict::Drop(_) => SHOT,
             };
             assert_eq!(
                 (verdict, &frame),

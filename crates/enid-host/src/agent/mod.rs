@@ -15,6 +15,7 @@
 
 mod devices;
 mod guests;
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -22,18 +23,21 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use enid_model::id::{EniId, InstanceId};
+use enid_model::id::{EniId, InstanceId, VpcId};
 use enid_model::state::{Revision, State};
 use enid_pipeline::table::{Direction, Outside};
 use enid_plan::tables::TableDiff;
 use enid_plan::{DeviceSpec, Planner};
 
 use self::guests::{Event, Guest};
+use self::services::Service;
 use crate::Installation;
 use crate::datapath::{Datapath, DatapathError};
 use crate::device::{DeviceError, EniDevice};
 use crate::outside::{Gateway, OutsideError};
 use crate::sandbox::{self, InitProgram};
+use crate::services::Services;
+use crate::services::site::SiteError;
 
 /// How an agent works.
 #[derive(Debug, Clone)]
@@ -112,6 +116,12 @@ pub enum AgentError {
     /// The way to the outside cannot be opened.
     #[error("the way to the outside")]
     Outside(#[from] OutsideError),
+    /// The services of a VPC have no place.
+    #[error("link-local services")]
+    Site(#[from] SiteError),
+    /// The services' thread cannot be started.
+    #[error("start the thread of link-local services")]
+    Services(#[source] std::io::Error),
     /// The data directory cannot be read.
     #[error("read the data directory")]
     DataDir(#[source] std::io::Error),
@@ -155,6 +165,11 @@ pub struct Agent {
     /// Devices as they are on this host.
     devices: BTreeMap<EniId, DeviceSpec>,
     guests: BTreeMap<InstanceId, Guest>,
+    services: Services,
+    /// The VPCs that have link-local services.
+    serving: BTreeMap<VpcId, Service>,
+    /// VPCs whose services have to begin or end still.
+    unserved: BTreeSet<VpcId>,
     standing: Standing,
     /// What was closed when the tables were last changed.
     closed: BTreeSet<Closed>,
@@ -182,8 +197,12 @@ impl Agent {
         if let Some(gateway) = &config.outside {
             planner = planner.with_outside(&gateway.pools);
         }
+        let services = Services::start(Arc::clone(&state)).map_err(AgentError::Services)?;
         let mut agent = Self {
             planner,
+            services,
+            serving: BTreeMap::new(),
+            unserved: BTreeSet::new(),
             devices: BTreeMap::new(),
             guests: BTreeMap::new(),
             standing: Standing::Unsure,
@@ -242,6 +261,7 @@ impl Agent {
         found.differences.extend(closed);
         self.verify_devices(&mut found);
         self.verify_outside(&mut found);
+        self.verify_services(&mut found);
         found
     }
 
@@ -253,6 +273,7 @@ impl Agent {
         self.forget_strays()?;
         self.settle(&delta.tables)?;
         self.open_outside()?;
+        self.begin_services()?;
         let known = sandbox::instances(&self.config.data_dir).map_err(AgentError::DataDir)?;
         for id in known.into_iter().chain(delta.instances) {
             self.adopt_guest(id);
@@ -293,6 +314,7 @@ impl Agent {
     }
 
     fn follow(&mut self, state: Arc<State>) {
+        self.services.follow(Arc::clone(&state));
         let delta = self.planner.advance(state);
         self.owed.extend(delta.instances);
         for eni in &delta.devices {
@@ -301,6 +323,7 @@ impl Agent {
             self.owed.extend(instances);
         }
         let settled = self.settle(&delta.tables);
+        self.settle_services(delta.vpcs);
         let settled = settled.and_then(|()| self.part(&delta.devices));
         self.finish(settled);
     }
@@ -309,7 +332,7 @@ impl Agent {
     fn retry_if_due(&mut self) {
         let every = match self.standing {
             Standing::Unsure => RETRY_EVERY,
-            _ if !self.owed.is_empty() => RETRY_EVERY,
+            _ if !self.owed.is_empty() || !self.unserved.is_empty() => RETRY_EVERY,
             Standing::Short(_) => RETRY_SHORT_EVERY,
             Standing::Agreed => return,
         };
@@ -317,6 +340,7 @@ impl Agent {
             return;
         }
         let settled = self.settle(&TableDiff::default());
+        self.settle_services(BTreeSet::new());
         self.finish(settled);
     }
 

@@ -117,6 +117,20 @@ impl Datapath {
         }
     }
 
+    /// Puts the programs on a device that leads to link-local services. They are there as long as the
+    /// links are kept, or the device.
+    pub fn attach_service(&self, ifindex: u32) -> Result<ServiceLinks, DatapathError> {
+        let mut links = Vec::with_capacity(2);
+        for (program, hook) in [
+            (self.programs.guard(), Hook::Egress),
+            (self.programs.service(), Hook::Ingress),
+        ] {
+            let link = maps::attach(program, ifindex, hook);
+            links.push(link.map_err(|source| DatapathError::Service { ifindex, source })?);
+        }
+        Ok(ServiceLinks(links))
+    }
+
     fn program(&self, hook: Hook) -> BorrowedFd<'_> {
         match hook {
             Hook::Egress => self.programs.guard(),
@@ -158,6 +172,21 @@ impl Datapath {
             }
         }
         Ok(())
+    }
+}
+
+/// The links of a device that leads to link-local services: they end when this is dropped.
+#[derive(Debug)]
+pub struct ServiceLinks(Vec<OwnedFd>);
+
+impl ServiceLinks {
+    /// Whether the programs are on this device.
+    #[must_use]
+    pub fn are_on(&self, ifindex: u32) -> bool {
+        let is_on = |link: &OwnedFd| {
+            maps::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == ifindex)
+        };
+        self.0.iter().all(is_on)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     owner::{owner, pool},
     packet::Packet,
     reason::Reason,
-    stage::parse::ETHERNET,
+    stage::{parse::ETHERNET, service},
     table::Pool,
     tables::Tables,
 };
@@ -48,7 +48,7 @@ pub(crate) fn answer<T: Tables, F: Frame>(
     }
     let wanted = Addr::v4([body[24], body[25], body[26], body[27]]);
     let subnet = tables.subnet(record.subnet).ok_or(Reason::Incomplete)?;
-    let mac = if wanted == subnet.router {
+    let mac = if wanted == subnet.router || service::has_address(tables, record.vpc, &wanted) {
         subnet.router_mac
     } else {
         let owner = owner(tables, record.vpc, &wanted);

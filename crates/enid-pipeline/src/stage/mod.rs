@@ -13,5 +13,6 @@ pub(crate) mod nd;
 pub(crate) mod parse;
 pub(crate) mod related;
 pub(crate) mod route;
+pub(crate) mod service;
 pub(crate) mod spoof_guard;
 pub(crate) mod translate;

@@ -2,8 +2,8 @@
 //! the subnet, as it answers ARP.
 //!
 //! The answer is written over the question. A question whether anybody has the sender's own address is
-//! swallowed: the control plane gave it to nobody else. Routers are not solicited: instances get their
-//! addresses and routes when they are made.
+//! swallowed: the control plane gave it to nobody else. Who asks for a router is answered by the agent
+//! (`service`).
 
 use crate::{
     bytes::{Addr, Mac, MacPair},
@@ -11,7 +11,7 @@ use crate::{
     owner::owner,
     packet::Packet,
     reason::Reason,
-    stage::parse::ETHERNET,
+    stage::{parse::ETHERNET, service},
     table::protocol,
     tables::Tables,
 };
@@ -64,6 +64,8 @@ pub(crate) fn answer<T: Tables, F: Frame>(
     let subnet = tables.subnet(record.subnet).ok_or(Reason::Incomplete)?;
     let (mac, flags) = if subnet.is_router(&wanted) {
         (subnet.router_mac, ROUTER | SOLICITED)
+    } else if service::has_address(tables, record.vpc, &wanted) {
+        (subnet.router_mac, SOLICITED)
     } else {
         let owner = owner(tables, record.vpc, &wanted);
         if owner == 0 || owner == eni {

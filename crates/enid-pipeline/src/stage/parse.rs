@@ -8,6 +8,7 @@ use crate::{
     frame::{Aligned, Frame},
     packet::{Asks, Fragment, Packet},
     reason::Reason,
+    service::{ROUTER_SOLICITATION, port},
     table::protocol,
 };
 
@@ -170,9 +171,16 @@ fn ipv6<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reason> {
     packet.transport = ETHERNET + 40 + skipped;
     if next == protocol::ICMP_V6 && skipped == 0 {
         // Router and neighbour solicitations and advertisements, redirects (RFC 4861).
-        let kind = frame.load::<1>(packet.transport);
-        if payload >= 8 && kind.is_some_and(|kind| matches!(kind.0, [133..=137])) {
-            packet.asks = Asks::Neighbour;
+        if let Some(Aligned([kind @ 133..=137])) = frame.load::<1>(packet.transport)
+            && payload >= 8
+        {
+            packet.asks = if kind == ROUTER_SOLICITATION {
+                Asks::Configuration
+            } else {
+                Asks::Neighbour
+            };
+            packet.target_port = Be16::from_bytes([kind, 0]);
+            packet.segments = 1;
             return Ok(());
         }
     }
@@ -201,7 +209,7 @@ fn transport<F: Frame>(
     length: u32,
 ) -> Result<(), Reason> {
     if packet.target.is_multicast() {
-        return Err(Reason::Multicast);
+        return configuration(frame, packet);
     }
     packet.source_port = Be16::new(0);
     packet.target_port = Be16::new(0);
@@ -248,6 +256,33 @@ fn transport<F: Frame>(
         (ip_header + length).wrapping_add((packet.segments - 1).wrapping_mul(ip_header + header));
     Ok(())
 }
+
+/// The one kind of packet to everybody that somebody takes: a DHCP message, to the router or from it.
+#[inline(never)]
+fn configuration<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reason> {
+    if packet.protocol != protocol::UDP || packet.fragment != Fragment::None {
+        return Err(Reason::Multicast);
+    }
+    let Some(ports) = frame.load::<4>(packet.transport) else {
+        return Err(Reason::Malformed);
+    };
+    packet.source_port = Be16::from_bytes([ports.0[0], ports.0[1]]);
+    packet.target_port = Be16::from_bytes([ports.0[2], ports.0[3]]);
+    let is_dhcp = match packet.target_port.value() {
+        port::DHCP_SERVER | port::DHCP_CLIENT => packet.target == Addr::v4([255; 4]),
+        port::DHCP_V6_SERVER => packet.target == DHCP_V6_SERVERS,
+        _ => false,
+    };
+    if !is_dhcp {
+        return Err(Reason::Multicast);
+    }
+    packet.asks = Asks::Configuration;
+    packet.segments = 1;
+    Ok(())
+}
+
+/// `ff02::1:2`: all servers and relays of DHCP by IPv6 (RFC 8415, section 7.1).
+const DHCP_V6_SERVERS: Addr = Addr::v6([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2]);
 
 /// How many packets a payload is cut into: for frames that come uncounted, as most that are one packet
 /// do, and those that a raw socket hands over to be cut.

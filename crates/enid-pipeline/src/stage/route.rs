@@ -40,7 +40,7 @@ pub(crate) fn from_eni<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(
         }
     } else if subnet.is_router(&scratch.packet.target) {
         return Err(Reason::RouterAddress);
-    } else if scratch.packet.target.is_link_local() {
+    } else if scratch.packet.target.is_link_local() || scratch.packet.target.is_ec2() {
         return Err(Reason::LinkLocal);
     }
     // With the source/destination check off; no router carries these (RFC 4291, section 2.5.6).

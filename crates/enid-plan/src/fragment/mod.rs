@@ -9,6 +9,7 @@ mod network_interface;
 mod outside;
 mod policy;
 mod route_table;
+mod service;
 mod subnet;
 mod vpc;
 
@@ -24,6 +25,8 @@ pub use self::outside::PublicPools;
 pub(crate) use self::outside::of_outside;
 pub(crate) use self::policy::{Policy, of_policy};
 pub(crate) use self::route_table::of_route_table;
+pub(crate) use self::service::of_service;
+pub use self::service::resolver_of;
 pub(crate) use self::subnet::of_subnet;
 pub(crate) use self::vpc::of_vpc;
 

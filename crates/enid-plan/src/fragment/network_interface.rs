@@ -7,8 +7,8 @@ use enid_model::network_interface::{InterfaceType, NetworkInterface};
 use enid_model::state::RegionState;
 use enid_pipeline::bytes::{Addr, Mac};
 use enid_pipeline::table::{
-    Endpoint, EndpointKey, EniRecord, GROUPS_MAX, PrefixKey, PublicOf, PublicRecord, TABLE_BITS,
-    trie_id,
+    Endpoint, EndpointKey, EniRecord, GROUPS_MAX, MacKey, PrefixKey, PublicOf, PublicRecord,
+    TABLE_BITS, trie_id,
 };
 use ipnet::IpNet;
 
@@ -37,6 +37,12 @@ pub(crate) fn of_eni(
         vpc: eni.vpc.bits(),
         addr,
     };
+    let mac_key = MacKey {
+        vpc: eni.vpc.bits(),
+        mac: Mac(eni.mac.0),
+        pad: [0; 2],
+    };
+    tables.macs.insert(mac_key, endpoint);
     for address in &eni.addresses {
         tables.endpoints.insert(key(Addr::from(*address)), endpoint);
     }

@@ -1,0 +1,88 @@
+//! The link-local services: metadata, DNS, DHCP, time and the router's advertisements.
+//!
+//! The agent makes a [`site`] for each VPC that has a device on this host, and hands its sockets to the one
+//! thread that serves all of them ([`Services`]): what instances ask can delay other instances' answers, but
+//! neither the API nor a change of the tables. Who asks is known by the VPC and the address that it asks
+//! from, which the datapath has checked; what it is told is a function of the latest state. A state is known
+//! here before it is acknowledged.
+
+mod http;
+mod packet_socket;
+mod places;
+mod server;
+pub mod site;
+mod sockets;
+mod time;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use enid_model::id::VpcId;
+use enid_model::key::Scope;
+use enid_model::state::State;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+
+use self::server::{Command, serve};
+pub use self::sockets::Sockets;
+
+/// The thread that serves all sites. It ends when this is dropped, and its sockets close.
+#[derive(Debug)]
+pub struct Services {
+    commands: Option<UnboundedSender<Command>>,
+    state: watch::Sender<Arc<State>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Services {
+    /// Starts the thread; there is nothing to serve yet.
+    pub fn start(state: Arc<State>) -> io::Result<Self> {
+        let (commands, received) = unbounded_channel();
+        let (state, states) = watch::channel(state);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = std::thread::Builder::new()
+            .name("services".to_owned())
+            .spawn(move || runtime.block_on(serve(received, states)))?;
+        Ok(Self {
+            commands: Some(commands),
+            state,
+            thread: Some(thread),
+        })
+    }
+
+    /// From now on answers are of this state.
+    pub fn follow(&self, state: Arc<State>) {
+        self.state.send_replace(state);
+    }
+
+    /// Serves the instances of a VPC at these sockets.
+    pub fn open(&self, scope: Scope, vpc: VpcId, sockets: Sockets) {
+        self.say(Command::Open(Box::new((scope, vpc, sockets))));
+    }
+
+    /// Closes the sockets of a VPC.
+    pub fn close(&self, vpc: VpcId) {
+        self.say(Command::Close(vpc));
+    }
+
+    fn say(&self, command: Command) {
+        // The thread ends after this does, unless it panicked, and then it says so itself.
+        if let Some(commands) = &self.commands {
+            let _ = commands.send(command);
+        }
+    }
+}
+
+impl Drop for Services {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of the link-local services panicked");
+        }
+    }
+}
