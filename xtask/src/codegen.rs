@@ -149,6 +149,7 @@ fn module(service: &Service, side: &str, name: &str, text: &str, common: &[&str]
         out.push_str("use crate::tag;\n");
     }
     import(&mut out, home, words);
+    import(&mut out, "prepared", &["Prepared"]);
     import(&mut out, "schema", &["Kind", "Member", "Shape"]);
     import(&mut out, "text", &["Text"]);
     out.push('\n');

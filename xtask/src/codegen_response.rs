@@ -24,6 +24,7 @@ struct Member<'a> {
     reference: &'a Reference,
     element: &'a str,
     optional: bool,
+    prepared: bool,
 }
 
 impl<'a> Responses<'a> {
@@ -85,6 +86,7 @@ impl<'a> Responses<'a> {
                     reference,
                     element,
                     optional: answer.is_some_and(|answer: &Answer| answer.optional),
+                    prepared: answer.is_some_and(|answer| answer.prepared),
                 });
             }
         }
@@ -161,6 +163,7 @@ impl<'a> Responses<'a> {
             reference,
             element,
             optional,
+            prepared,
         } = member;
         let field = field(name);
         let shape = self.model.shape(&reference.shape)?;
@@ -171,7 +174,10 @@ impl<'a> Responses<'a> {
             writeln!(writes, "xml.optional(tag!({element:?}), &self.{field});")?;
             return Ok(());
         };
-        let rust = self.rust_type(&item.shape)?;
+        let mut rust = self.rust_type(&item.shape)?;
+        if *prepared {
+            rust = format!("Prepared<{rust}>");
+        }
         let default = if self.model.is_ec2() {
             "item"
         } else {

@@ -43,6 +43,8 @@ pub(crate) struct Answer {
     pub(crate) name: String,
     /// Whether the list is absent unless set (`?`), rather than always present.
     pub(crate) optional: bool,
+    /// Whether the list's items may have been written for an earlier answer (`!`).
+    pub(crate) prepared: bool,
 }
 
 /// One service.
@@ -165,8 +167,9 @@ fn step(
             };
             let answers = service.answers.get_mut(name).context("no such answer")?;
             answers.extend(rest.split_whitespace().map(|member| Answer {
-                name: member.trim_end_matches('?').to_owned(),
+                name: member.trim_end_matches(['?', '!']).to_owned(),
                 optional: member.ends_with('?'),
+                prepared: member.ends_with('!'),
             }));
         }
         "note" => {
@@ -224,7 +227,7 @@ mod tests {
     #[test]
     fn a_table_is_read() {
         let services = parse(
-            "service ec2 2016-11-15\nresource vpc\nop CreateVpc\n  enforced A B.C=x|y\n  recorded B.D\n  note Words here.\nanswer Vpc\n  filled one two?\n",
+            "service ec2 2016-11-15\nresource vpc\nop CreateVpc\n  enforced A B.C=x|y\n  recorded B.D\n  note Words here.\nanswer Vpc\n  filled one two? three!\n",
         )
         .unwrap();
         let [service] = services.as_slice() else {
@@ -239,7 +242,9 @@ mod tests {
         assert_eq!(b.class, Class::Enforced);
         assert_eq!(b.children["C"].values, ["x", "y"]);
         assert_eq!(b.children["D"].class, Class::Recorded);
-        assert!(service.answers["Vpc"][1].optional);
+        assert!(service.answers["Vpc"][1].optional && !service.answers["Vpc"][1].prepared);
+        assert!(service.answers["Vpc"][2].prepared && !service.answers["Vpc"][2].optional);
+        assert_eq!(service.answers["Vpc"][2].name, "three");
     }
 
     #[test]

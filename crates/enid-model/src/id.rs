@@ -62,6 +62,20 @@ pub trait ResourceId: Copy + Ord + fmt::Display + fmt::Debug {
     }
 }
 
+/// Sixteen digits. Answers have thousands of ids, and the formatter's own way to pad them takes
+/// several times as long.
+fn hexadecimal(bits: u64, digits: &mut [u8; 16]) -> &str {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (place, byte) in digits.chunks_exact_mut(2).zip(bits.to_be_bytes()) {
+        place.copy_from_slice(&[
+            DIGITS[usize::from(byte >> 4)],
+            DIGITS[usize::from(byte & 15)],
+        ]);
+    }
+    // Digits are text.
+    std::str::from_utf8(digits).unwrap_or_default()
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
         $(#[$doc])*
@@ -82,7 +96,8 @@ macro_rules! ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "-{:017x}"), self.0)
+                f.write_str(concat!($prefix, "-0"))?;
+                f.write_str(hexadecimal(self.0, &mut [0; 16]))
             }
         }
 

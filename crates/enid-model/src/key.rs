@@ -176,6 +176,19 @@ impl Kind {
         Self::WORDS.iter().map(|(kind, _)| *kind)
     }
 
+    /// Whether a record of this kind is an interface, is claimed for one, or only remembers a call.
+    #[must_use]
+    pub fn is_interfaces(self) -> bool {
+        matches!(
+            self,
+            Self::AddressLease
+                | Self::Ipv6Lease
+                | Self::Ipv6PrefixLease
+                | Self::NetworkInterface
+                | Self::Token
+        )
+    }
+
     /// The kind's word in stored keys.
     #[must_use]
     pub fn word(self) -> &'static str {

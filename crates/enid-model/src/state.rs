@@ -120,6 +120,9 @@ impl State {
         self.revision = self.revision.max(revision);
         let region = self.regions.entry(key.scope.clone()).or_default();
         let region = Arc::make_mut(region);
+        if !key.kind.is_interfaces() {
+            region.surroundings = revision;
+        }
         region.delete(key);
         if let Some(record) = record {
             region.put(revision, key, record);
@@ -132,6 +135,9 @@ impl State {
 pub struct RegionState {
     /// That it has come to life.
     pub region: Option<Stored<RegionRecord>>,
+    /// The last commit that changed more than interfaces and what is claimed for them: what is told
+    /// of an interface follows from its record and from nothing younger than this.
+    pub surroundings: Revision,
     /// DHCP option sets.
     pub dhcp_options: OrdMap<DhcpOptionsId, Stored<DhcpOptions>>,
     /// Egress-only internet gateways.
@@ -642,6 +648,31 @@ mod tests {
         state.apply(Revision(3), &key, None);
         assert_eq!([1, 2, 3].map(|g| in_group(&state, g)), [false; 3]);
         assert_eq!(state.revision, Revision(3));
+    }
+
+    #[test]
+    fn an_interface_is_not_its_own_surroundings() {
+        let mut state = State::default();
+        let surroundings = |state: &State| state.region(&scope()).map(|r| r.surroundings);
+        let (key, record) = eni(&[1], None);
+        state.apply(Revision(1), &key, Some(record));
+        assert_eq!(surroundings(&state), Some(Revision(0)));
+        let group = Key {
+            kind: Kind::GroupName,
+            ..key
+        };
+        for (revision, record) in [
+            (
+                2,
+                Some(GroupName {
+                    group: SecurityGroupId(1),
+                }),
+            ),
+            (3, None),
+        ] {
+            state.apply(Revision(revision), &group, record.map(Record::GroupName));
+            assert_eq!(surroundings(&state), Some(Revision(revision)));
+        }
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub use instance::console::{Console, ConsoleOutput};
 pub struct Ec2 {
     control: Arc<Control>,
     console: Arc<dyn Console>,
+    written: network_interface::written::Written,
 }
 
 impl Ec2 {
@@ -58,7 +59,11 @@ impl Ec2 {
     #[must_use]
     pub fn new(control: Arc<Control>) -> Self {
         let console = Arc::new(instance::console::NoConsole);
-        Self { control, console }
+        Self {
+            control,
+            console,
+            written: network_interface::written::Written::default(),
+        }
     }
 
     /// The control plane.

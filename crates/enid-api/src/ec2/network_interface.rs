@@ -6,6 +6,7 @@ pub(super) mod describe;
 pub(super) mod ipv6;
 mod service;
 pub(super) mod wanted;
+pub(super) mod written;
 
 use enid_control::{
     AssignPrivateAddresses, AttachNetworkInterface, CreateNetworkInterface, Error,

@@ -103,6 +103,11 @@ impl Xml {
         self.close_name(name);
     }
 
+    /// What was written before, as it is.
+    pub fn prepared(&mut self, written: &str) {
+        self.out.push_str(written);
+    }
+
     /// The document.
     #[must_use]
     pub fn finish(self) -> String {

@@ -361,3 +361,43 @@ fn addresses_move_only_when_that_is_allowed() {
         ))
     );
 }
+
+#[test]
+fn what_is_told_again_is_what_is_true_now() {
+    let place = Place::new();
+    let id = place.create(&[]).first("networkInterfaceId");
+    place.create(&[]);
+    let told = || place.client.call("DescribeNetworkInterfaces", &[]);
+    let first = told();
+    assert_eq!(told(), first);
+    // The interface changes, then something that an answer takes from elsewhere: its group's VPC.
+    let describe = [("NetworkInterfaceId", &*id), ("Description.Value", "new")];
+    place
+        .client
+        .call("ModifyNetworkInterfaceAttribute", &describe);
+    assert!(!first.holds("<description>new</description>"));
+    assert_eq!(told().all("description"), {
+        let mut both = vec!["new", ""];
+        if told().all("networkInterfaceId")[0] != id {
+            both.reverse();
+        }
+        both
+    });
+    let gateway = place.client.call("CreateInternetGateway", &[]);
+    let gateway = gateway.first("internetGatewayId");
+    let attach = [("InternetGatewayId", &*gateway), ("VpcId", &*place.vpc)];
+    place.client.call("AttachInternetGateway", &attach);
+    let address = place.client.call("AllocateAddress", &[("Domain", "vpc")]);
+    let associate = [
+        ("AllocationId", &*address.first("allocationId")),
+        ("NetworkInterfaceId", &*id),
+    ];
+    place.client.call("AssociateAddress", &associate);
+    assert!(told().holds("<publicDnsName></publicDnsName>"));
+    let names = [("VpcId", &*place.vpc), ("EnableDnsHostnames.Value", "true")];
+    place.client.call("ModifyVpcAttribute", &names);
+    assert!(told().holds("<publicDnsName>ec2-"));
+    let release = [("AssociationId", &*told().first("associationId"))];
+    place.client.call("DisassociateAddress", &release);
+    assert!(!told().holds("<publicIp>"));
+}

@@ -66,6 +66,7 @@ impl RegionState {
             referencing_groups: _,
             rules: _,
             subnets_by_vpc: _,
+            surroundings: _,
         } = self;
         let mut rebuilt = Self::default();
         macro_rules! put {

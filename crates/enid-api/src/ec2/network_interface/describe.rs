@@ -130,9 +130,8 @@ pub(in crate::ec2) async fn describe_network_interfaces(
     };
     let enis = candidates.filter(|eni| view.matches(&filters, eni));
     let (enis, next_token) = page.take(enis, |eni| eni.id.to_string());
-    let network_interfaces = enis.into_iter().map(|eni| answer(&view, eni));
     Ok(DescribeNetworkInterfacesResponse {
-        network_interfaces: network_interfaces.collect(),
+        network_interfaces: ec2.written.written_answers(context, &view, &enis),
         next_token,
     })
 }

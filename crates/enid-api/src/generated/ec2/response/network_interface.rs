@@ -6,6 +6,7 @@ use enid_model::time::Timestamp;
 
 use super::common::{AttributeBooleanValue, AttributeValue, GroupIdentifier, Tag};
 use crate::tag;
+use crate::wire::prepared::Prepared;
 use crate::wire::text::Text;
 use crate::wire::xml::{ToXml, Xml};
 
@@ -39,7 +40,7 @@ impl ToXml for DeleteNetworkInterfaceResponse {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeNetworkInterfacesResponse {
     /// `networkInterfaceSet`.
-    pub network_interfaces: Vec<NetworkInterface>,
+    pub network_interfaces: Vec<Prepared<NetworkInterface>>,
     /// `nextToken`.
     pub next_token: Option<Text>,
 }
