@@ -25,7 +25,7 @@ use enid_pipeline::{
     fragments::{FragmentKey, FragmentRecord},
     table::{
         Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule,
-        GateRuleKey, GateServiceKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey,
+        GateRuleKey, GateServiceKey, NatRecord, NeighbourKey, Outside, PolicyRecord, Pool, PoolKey, PrefixKey,
         PublicOf, PublicRecord, Route, RouteKey, RuleBits, SubnetRecord, limit,
     },
 };
@@ -39,6 +39,9 @@ static ENDPOINTS: HashMap<EndpointKey, Endpoint> =
     HashMap::pinned(limit::ENDPOINTS, BPF_F_NO_PREALLOC);
 #[map(name = "prefixes")]
 static PREFIXES: LpmTrie<[u32; 6], Endpoint> = LpmTrie::pinned(limit::PREFIXES, 0);
+#[map(name = "neighbours")]
+static NEIGHBOURS: HashMap<NeighbourKey, Endpoint> =
+    HashMap::pinned(limit::NEIGHBOURS, BPF_F_NO_PREALLOC);
 #[map(name = "subnets")]
 static SUBNETS: HashMap<u64, SubnetRecord> = HashMap::pinned(limit::SUBNETS, BPF_F_NO_PREALLOC);
 #[map(name = "routes")]
@@ -169,6 +172,13 @@ impl Tables for KernelTables {
     fn prefix(&self, key: &PrefixKey) -> Option<u64> {
         // SAFETY: see `generation`; a `PrefixKey` is a prefix length and six words.
         let endpoint: Option<&Endpoint> = unsafe { lookup(handle!(PREFIXES), key) };
+        endpoint.map(|endpoint| endpoint.eni)
+    }
+
+    #[inline(always)]
+    fn neighbour(&self, key: &NeighbourKey) -> Option<u64> {
+        // SAFETY: see `generation`.
+        let endpoint: Option<&Endpoint> = unsafe { lookup(handle!(NEIGHBOURS), key) };
         endpoint.map(|endpoint| endpoint.eni)
     }
 

@@ -20,7 +20,7 @@ use enid_model::id::EniId;
 use enid_pipeline::bytes::Addr;
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-    GateServiceKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
+    GateServiceKey, NatRecord, NeighbourKey, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
     PublicRecord, Route, RouteKey, RuleBits, SubnetRecord, limit,
 };
 use enid_plan::tables::{Change, TableDiff, Tables};
@@ -162,6 +162,7 @@ pub struct Datapath {
     enis: Table<u64, EniRecord>,
     endpoints: Table<EndpointKey, Endpoint>,
     prefixes: Table<PrefixKey, Endpoint>,
+    neighbours: Table<NeighbourKey, Endpoint>,
     subnets: Table<u64, SubnetRecord>,
     routes: Table<RouteKey, Route>,
     nats: Table<u64, NatRecord>,
@@ -193,6 +194,7 @@ impl Datapath {
             enis: Table::open(&pins, "enis")?,
             endpoints: Table::open(&pins, "endpoints")?,
             prefixes: Table::open(&pins, "prefixes")?,
+            neighbours: Table::open(&pins, "neighbours")?,
             subnets: Table::open(&pins, "subnets")?,
             routes: Table::open(&pins, "routes")?,
             nats: Table::open(&pins, "nats")?,
@@ -224,6 +226,7 @@ impl Datapath {
             enis: self.enis.read()?,
             endpoints: self.endpoints.read()?,
             prefixes: self.prefixes.read()?,
+            neighbours: self.neighbours.read()?,
             subnets: self.subnets.read()?,
             routes: self.routes.read()?,
             nats: self.nats.read()?,
@@ -263,10 +266,12 @@ impl Datapath {
             self.enis.put(&diff.enis),
             self.endpoints.put(&diff.endpoints),
             self.prefixes.put(&diff.prefixes),
+            self.neighbours.put(&diff.neighbours),
             self.devices.put(&diff.devices),
             self.devices.delete(&diff.devices.delete),
             self.endpoints.delete(&diff.endpoints.delete),
             self.prefixes.delete(&diff.prefixes.delete),
+            self.neighbours.delete(&diff.neighbours.delete),
             self.enis.delete(&diff.enis.delete),
             self.policies.delete(&diff.policies.delete),
             self.routes.delete(&diff.routes.delete),

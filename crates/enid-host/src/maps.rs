@@ -21,7 +21,7 @@ use enid_pipeline::flow::{FlowKey, FlowRecord};
 use enid_pipeline::fragments::{FragmentKey, FragmentRecord};
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-    GateServiceKey, NatRecord, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord,
+    GateServiceKey, NatRecord, NeighbourKey, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord,
     Route, RouteKey, RuleBits, SubnetRecord,
 };
 
@@ -42,7 +42,7 @@ macro_rules! plain {
 plain! {
     u32 u64 Addr Config DropRecord Endpoint EndpointKey EniRecord FlowKey FlowRecord FragmentKey
     FragmentRecord GateGroupKey GateRemoteKey GateRule GateRuleKey GateServiceKey NatRecord PolicyRecord
-    Pool PoolKey PrefixKey PublicOf PublicRecord Route RouteKey RuleBits SubnetRecord
+    NeighbourKey Pool PoolKey PrefixKey PublicOf PublicRecord Route RouteKey RuleBits SubnetRecord
 }
 
 /// Commands of `bpf(2)` (`enum bpf_cmd`).

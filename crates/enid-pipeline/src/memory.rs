@@ -14,8 +14,9 @@ use crate::{
     reason::{REASON_COUNTERS, Reason},
     table::{
         ADDR_BITS, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-        GateServiceKey, NatRecord, Outside, PROTOCOL_BITS, PolicyRecord, Pool, PoolKey, PrefixKey,
-        PublicOf, PublicRecord, Route, RouteKey, RuleBits, SERVICE_BITS, SubnetRecord, TABLE_BITS,
+        GateServiceKey, NatRecord, NeighbourKey, Outside, PROTOCOL_BITS, PolicyRecord, Pool,
+        PoolKey, PrefixKey, PublicOf, PublicRecord, Route, RouteKey, RuleBits, SERVICE_BITS,
+        SubnetRecord, TABLE_BITS,
     },
     table_set::TableSet,
     tables::Tables,
@@ -124,6 +125,10 @@ impl Tables for Memory {
             addr: key.addr.masked(prefix_len - TABLE_BITS),
         });
         found.map(|endpoint| endpoint.eni)
+    }
+
+    fn neighbour(&self, key: &NeighbourKey) -> Option<u64> {
+        self.tables.neighbours.get(key).map(|endpoint| endpoint.eni)
     }
 
     fn subnet(&self, subnet: u64) -> Option<&SubnetRecord> {

@@ -80,6 +80,7 @@ reasons! {
     42 DuplicateAddress "duplicate-address-detection" "a question whether somebody has the sender's address, which needs no answer";
     43 PrivateAddress "private-address" "the internet carries nothing to private addresses";
     44 TooBig "too-big" "the internet carries packets of 1,500 bytes at most";
+    45 MiddleboxAddress "middlebox-address" "the internet gateway's route leads to a network interface that has no public address";
 }
 
 /// Entries of the counter table: one per reason number, and number zero, which is never counted.

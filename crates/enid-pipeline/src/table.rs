@@ -6,6 +6,7 @@
 //! - `devices`: ifindex → ENI. `enis`, `subnets`, `policies`, `nats`: id → record.
 //! - `endpoints`: (VPC, address) → ENI, for every private address of every attached ENI, and of the
 //!   interfaces of NAT gateways, which have no device. `prefixes`: the same for delegated prefixes.
+//! - `neighbours`: (subnet, MAC) → ENI, for every attached ENI.
 //! - `routes`: longest prefix per route table.
 //! - `publics`: public IPv4 address → the private one that it stands for, in VPCs with an internet
 //!   gateway. `public_of`: the way back. `pools`: what belongs to this installation and never goes out;
@@ -53,7 +54,7 @@ pub struct EniRecord {
     pub udp_stream_s: u32,
     /// The MAC address of the instance's end.
     pub mac: Mac,
-    /// [`EniRecord::SOURCE_DEST_CHECK`], [`EniRecord::NAT_GATEWAY`].
+    /// [`EniRecord::SOURCE_DEST_CHECK`], [`EniRecord::NAT_GATEWAY`], [`EniRecord::PUBLIC`].
     pub flags: u8,
     /// How many of `groups` count.
     pub group_count: u8,
@@ -64,6 +65,9 @@ impl EniRecord {
     pub const SOURCE_DEST_CHECK: u8 = 1;
     /// The interface of a NAT gateway: it has addresses, and neither a device nor security groups.
     pub const NAT_GATEWAY: u8 = 2;
+    /// A public IPv4 address stands for one of its private ones: an internet gateway's own route table can
+    /// lead to it.
+    pub const PUBLIC: u8 = 4;
 }
 
 /// Key of `endpoints`.
@@ -94,6 +98,18 @@ pub struct PrefixKey {
     pub vpc: [u32; 2],
     /// The delegated prefix.
     pub addr: Addr,
+}
+
+/// Key of `neighbours`. A MAC address counts in its subnet only.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NeighbourKey {
+    /// The subnet.
+    pub subnet: u64,
+    /// The MAC of an ENI in it.
+    pub mac: Mac,
+    /// Always zero.
+    pub pad: [u8; 2],
 }
 
 /// A subnet.
@@ -160,6 +176,12 @@ pub struct Route {
 }
 
 impl Route {
+    /// Kind and prefix length as one word: see [`Flow::route`](crate::flow::Flow::route).
+    #[inline(always)]
+    pub const fn word(&self) -> u64 {
+        self.kind as u64 | (self.prefix_len as u64) << 32
+    }
+
     /// No route: keeps an IPv6 route from holding for IPv4, whose addresses lie within `::/0`.
     pub const NONE: u32 = 0;
     /// Delivered inside the VPC.
@@ -216,6 +238,8 @@ pub struct PublicRecord {
     pub eni: u64,
     /// The private address.
     pub private: Addr,
+    /// The internet gateway's own route table; 0 if it has none.
+    pub edge: u64,
 }
 
 /// Value of `public_of`: the public IPv4 address of a private one.
@@ -245,6 +269,8 @@ pub struct Pool {
     pub vpc: u64,
     /// [`Pool::INTERNET_GATEWAY`], [`Pool::HOST`].
     pub flags: u64,
+    /// The internet gateway's own route table; 0 if it has none.
+    pub edge: u64,
 }
 
 impl Pool {
@@ -492,6 +518,8 @@ pub mod limit {
     pub const ENDPOINTS: u32 = 262_144;
     /// Delegated prefixes.
     pub const PREFIXES: u32 = 65_536;
+    /// MAC addresses: one for each network interface.
+    pub const NEIGHBOURS: u32 = ENIS;
     /// Subnets.
     pub const SUBNETS: u32 = 16_384;
     /// Routes of all route tables.
@@ -522,11 +550,12 @@ pub mod limit {
 
 /// Sizes of all keys and values, and the limits: part of the path of a pin. The number of flows is not,
 /// it is the agent's choice.
-pub const LAYOUT: [usize; 44] = [
+pub const LAYOUT: [usize; 46] = [
     size_of::<EniRecord>(),
     size_of::<EndpointKey>(),
     size_of::<Endpoint>(),
     size_of::<PrefixKey>(),
+    size_of::<NeighbourKey>(),
     size_of::<SubnetRecord>(),
     size_of::<RouteKey>(),
     size_of::<Route>(),
@@ -554,6 +583,7 @@ pub const LAYOUT: [usize; 44] = [
     limit::ENIS as usize,
     limit::ENDPOINTS as usize,
     limit::PREFIXES as usize,
+    limit::NEIGHBOURS as usize,
     limit::SUBNETS as usize,
     limit::ROUTES as usize,
     limit::NATS as usize,
@@ -577,9 +607,10 @@ const _: () = {
     assert!(size_of::<PrefixKey>() == 28);
     assert!(size_of::<SubnetRecord>() == 104);
     assert!(size_of::<NatRecord>() == 96);
-    assert!(size_of::<PublicRecord>() == 32);
+    assert!(size_of::<NeighbourKey>() == 16);
+    assert!(size_of::<PublicRecord>() == 40);
     assert!(size_of::<PoolKey>() == 20);
-    assert!(size_of::<Pool>() == 16);
+    assert!(size_of::<Pool>() == 24);
     assert!(size_of::<Config>() == 24);
     assert!(size_of::<RouteKey>() == 28);
     assert!(size_of::<Route>() == 16);

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::bytes::Addr;
 use crate::table::{
     Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
-    GateServiceKey, NatRecord, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord,
-    Route, RouteKey, RuleBits, SubnetRecord,
+    GateServiceKey, NatRecord, NeighbourKey, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
+    PublicRecord, Route, RouteKey, RuleBits, SubnetRecord,
 };
 
 /// How one table differs from another.
@@ -145,6 +145,8 @@ tables! {
     endpoints: EndpointKey => Endpoint;
     /// Delegated prefixes → ENI.
     prefixes: PrefixKey => Endpoint;
+    /// MAC addresses → ENI.
+    neighbours: NeighbourKey => Endpoint;
     /// Subnets.
     subnets: u64 => SubnetRecord;
     /// Routes.

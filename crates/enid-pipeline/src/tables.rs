@@ -10,8 +10,8 @@ use crate::{
     reason::Reason,
     table::{
         EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey, GateServiceKey,
-        NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord, Route,
-        RouteKey, RuleBits, SubnetRecord,
+        NatRecord, NeighbourKey, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
+        PublicRecord, Route, RouteKey, RuleBits, SubnetRecord,
     },
 };
 
@@ -39,6 +39,8 @@ pub trait Tables {
     fn endpoint(&self, key: &EndpointKey) -> Option<u64>;
     /// The ENI that has the delegated prefix of an address.
     fn prefix(&self, key: &PrefixKey) -> Option<u64>;
+    /// The ENI that has a MAC in a subnet.
+    fn neighbour(&self, key: &NeighbourKey) -> Option<u64>;
     /// A subnet.
     fn subnet(&self, subnet: u64) -> Option<&SubnetRecord>;
     /// A route.

@@ -8,7 +8,7 @@
 use crate::{
     bytes::{Addr, Mac, MacPair},
     frame::Frame,
-    owner::owner,
+    owner::{owner, owner_seen},
     packet::Packet,
     reason::Reason,
     stage::parse::ETHERNET,
@@ -65,7 +65,7 @@ pub(crate) fn answer<T: Tables, F: Frame>(
     let (mac, flags) = if subnet.is_router(&wanted) {
         (subnet.router_mac, ROUTER | SOLICITED)
     } else {
-        let owner = owner(tables, record.vpc, &wanted);
+        let owner = owner_seen(tables, record.vpc, record.subnet, &wanted);
         if owner == 0 || owner == eni {
             return Err(Reason::NdUnanswered);
         }

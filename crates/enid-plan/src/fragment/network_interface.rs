@@ -7,12 +7,12 @@ use enid_model::network_interface::{InterfaceType, NetworkInterface};
 use enid_model::state::RegionState;
 use enid_pipeline::bytes::{Addr, Mac};
 use enid_pipeline::table::{
-    Endpoint, EndpointKey, EniRecord, GROUPS_MAX, PrefixKey, PublicOf, PublicRecord, TABLE_BITS,
-    trie_id,
+    Endpoint, EndpointKey, EniRecord, GROUPS_MAX, NeighbourKey, PrefixKey, PublicOf, PublicRecord,
+    TABLE_BITS, trie_id,
 };
 use ipnet::IpNet;
 
-use super::has_internet_gateway;
+use super::{edge_table, has_internet_gateway};
 use crate::gate::address_bits;
 use crate::tables::Tables;
 
@@ -30,9 +30,17 @@ pub(crate) fn of_eni(
     ifindex: Option<u32>,
 ) -> Tables {
     let mut tables = Tables::default();
-    let record = record_of(eni, policy);
-    tables.enis.insert(eni.id.bits(), record);
+    let mut record = record_of(eni, policy);
     let endpoint = Endpoint { eni: eni.id.bits() };
+    // The interface of a NAT gateway is nobody's next hop but by a route.
+    if eni.interface_type != InterfaceType::NatGateway {
+        let key = NeighbourKey {
+            subnet: record.subnet,
+            mac: record.mac,
+            pad: [0; 2],
+        };
+        tables.neighbours.insert(key, endpoint);
+    }
     let key = |addr| EndpointKey {
         vpc: eni.vpc.bits(),
         addr,
@@ -54,19 +62,26 @@ pub(crate) fn of_eni(
         };
         tables.prefixes.insert(key, endpoint);
     }
+    let mut is_public = false;
     if has_internet_gateway(region, eni.vpc) {
         for (public, private) in publics(region, eni) {
             let record = PublicRecord {
                 vpc: eni.vpc.bits(),
                 eni: eni.id.bits(),
                 private: Addr::from(private),
+                edge: edge_table(region, eni.vpc),
             };
+            is_public = true;
             let public = Addr::from(public);
             tables.publics.insert(public, record);
             let of = PublicOf { addr: public };
             tables.public_of.insert(key(Addr::from(private)), of);
         }
     }
+    if is_public {
+        record.flags |= EniRecord::PUBLIC;
+    }
+    tables.enis.insert(eni.id.bits(), record);
     rebind(&mut tables, eni.id, ifindex);
     tables
 }
