@@ -18,7 +18,7 @@ use crate::{
 /// its subnet. It must have a public address itself, as AWS wants it (VPC User Guide, "Gateway route
 /// tables"); of IPv6 addresses all are public.
 #[inline(never)]
-pub(crate) fn enter<T: Tables>(tables: &T, scratch: &mut Scratch, edge: u64) -> Result<(), Reason> {
+pub(crate) fn enter<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
     if scratch.source_eni == OUTSIDE {
         is_stranger(tables, scratch)?;
     }
@@ -29,10 +29,10 @@ pub(crate) fn enter<T: Tables>(tables: &T, scratch: &mut Scratch, edge: u64) -> 
         journey.route = carried.route;
         return Ok(());
     }
-    if edge == 0 {
+    if journey.edge == 0 {
         return Ok(());
     }
-    let route = match find(tables, edge, &journey.target) {
+    let route = match find(tables, journey.edge, &journey.target) {
         Some(route) if route.kind != Route::NONE => route,
         _ => return Err(Reason::NoRoute),
     };

@@ -79,6 +79,7 @@ pub(crate) fn from_outside<T: Tables>(tables: &T, scratch: &mut Scratch) -> Resu
         return Err(Reason::OutsideSource);
     }
     beyond(tables, scratch)?;
+    edge::enter(tables, scratch)?;
     deliver(tables, scratch)
 }
 
@@ -105,7 +106,9 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
         journey.vpc = public.vpc;
         journey.target = public.private;
         journey.eni = public.eni;
-        return edge::enter(tables, scratch, public.edge);
+        journey.edge = public.edge;
+        journey.is_entering = true;
+        return Ok(());
     }
     match pool(tables, &journey.target) {
         Some(block) if block.flags & Pool::HOST == 0 => {
@@ -125,7 +128,9 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
             if journey.eni == 0 {
                 return Err(Reason::UnassignedAddress);
             }
-            edge::enter(tables, scratch, block.edge)
+            journey.edge = block.edge;
+            journey.is_entering = true;
+            Ok(())
         }
         // What comes from the outside is not sent back there.
         _ if scratch.source_eni == OUTSIDE => Err(Reason::NoRoute),

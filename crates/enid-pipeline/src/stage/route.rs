@@ -15,7 +15,7 @@ use crate::{
     bytes::{Addr, MacPair},
     owner::{owner, owner_seen},
     reason::Reason,
-    stage::{gateway, nat, neighbour},
+    stage::{edge, gateway, nat, neighbour},
     table::{ADDR_BITS, EniRecord, GATE_OPEN, Route, RouteKey, SubnetRecord, trie_id},
     tables::Tables,
 };
@@ -60,6 +60,9 @@ pub(crate) fn from_eni<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(
     decide(tables, scratch)?;
     if scratch.journey.is_routed_on {
         decide(tables, scratch)?;
+    }
+    if scratch.journey.is_entering {
+        edge::enter(tables, scratch)?;
     }
     deliver(tables, scratch)?;
     both_ways(tables, scratch, sender, subnet);
