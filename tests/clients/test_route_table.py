@@ -141,8 +141,6 @@ def test_another_main_table(ec2, papers, vpc):
     with refused("InvalidParameterValue", f"route table {foreign['RouteTableId']} and subnet "
                  f"{subnet} belong to different networks"):
         ec2.associate_route_table(RouteTableId=foreign["RouteTableId"], SubnetId=subnet)
-    with refused("UnsupportedOperation", "…GatewayId"):
-        ec2.associate_route_table(RouteTableId=new, GatewayId="igw-00000000000000001")
     with refused("MissingParameter", "…subnetId"):
         ec2.associate_route_table(RouteTableId=new)
 

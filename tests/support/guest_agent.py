@@ -189,7 +189,9 @@ def _ping6(address, timeout, length):
                 raw.settimeout(max(0.001, end - time.monotonic()))
                 packet, sender = raw.recvfrom(65536)
                 if packet[0] == 129 and packet[4:6] == ident:
-                    return "open" if sender[0] == address else "wrong sender"
+                    # An address on the link is told with or without the link.
+                    same = sender[0].split("%")[0] == address.split("%")[0]
+                    return "open" if same else "wrong sender"
         except OSError as error:
             return _outcome(error)
 

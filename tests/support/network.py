@@ -23,6 +23,15 @@ class Network:
         self._undo.append(
             lambda: self.ec2.disassociate_route_table(AssociationId=association))
 
+    def edge_table(self, vpc, gateway):
+        """A route table for what comes in by an internet gateway."""
+        table = self.table(vpc)
+        answer = self.ec2.associate_route_table(RouteTableId=table, GatewayId=gateway)
+        association = answer["AssociationId"]
+        self._undo.append(
+            lambda: self.ec2.disassociate_route_table(AssociationId=association))
+        return table
+
     def route(self, table, block, target):
         """A route to a block, whatever kind of target the id is of."""
         self.ec2.create_route(RouteTableId=table, **_destination(block), **_target(target))

@@ -48,6 +48,7 @@ mod quota;
 mod region;
 mod route;
 mod route_table;
+mod route_table_edge;
 mod route_target;
 mod security_group;
 mod security_group_permission;
@@ -109,7 +110,7 @@ pub use public_address::public_address_of;
 pub use public_pool::{NamedPool, PublicPools};
 pub use quota::Quotas;
 pub use route::WantedDestination;
-pub use route_table::CreateRouteTable;
+pub use route_table::{CreateRouteTable, RouteTableUser};
 pub use route_target::{WantedTarget, is_active};
 pub use security_group::{CreateSecurityGroup, GroupSelector, group_named};
 pub use security_group_permission::{

@@ -14,7 +14,7 @@ use enid_model::vpc::Vpc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::route_target::{WantedTarget, check_family, target};
-use crate::{Caller, Control, Draft, Error, RoutingError};
+use crate::{Caller, Control, Draft, Error, RoutingError, route_table_edge};
 
 /// A route's destination as a client writes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -148,7 +148,7 @@ fn is_local(vpc: &Vpc, destination: RouteDestination) -> bool {
 }
 
 /// What messages call a destination.
-fn in_words(destination: RouteDestination) -> (&'static str, Box<str>) {
+pub(crate) fn in_words(destination: RouteDestination) -> (&'static str, Box<str>) {
     match destination {
         RouteDestination::Cidr(IpNet::V4(cidr)) => {
             ("destination-cidr-block", cidr.to_string().into())
@@ -206,10 +206,12 @@ fn checked(
     for cidr in cidrs {
         check_family(cidr, target)?;
     }
-    Ok(Route {
+    let route = Route {
         destination,
         target,
-    })
+    };
+    route_table_edge::check_new(draft, vpc, table, &route)?;
+    Ok(route)
 }
 
 fn check_destination(
@@ -223,7 +225,7 @@ fn check_destination(
     if reserved.iter().any(|reserved| reserved.contains(&cidr)) {
         return Err(RoutingError::DestinationReserved { cidr }.into());
     }
-    let Some(whole) = vpc.cidrs().find(|own| own.contains(&cidr)) else {
+    let Some(is_whole) = check_inside(region, vpc, cidr) else {
         return Ok(());
     };
     let is_inside = matches!(
@@ -233,6 +235,16 @@ fn check_destination(
     if !is_inside {
         return Err(RoutingError::RouteTargetNotSupported.into());
     }
+    if !is_whole {
+        return Err(RoutingError::SubnetBlockMissing { cidr }.into());
+    }
+    Ok(())
+}
+
+/// Whether a block inside a VPC's is a whole block of it or of one of its subnets; `None` if it is not
+/// inside.
+pub(crate) fn check_inside(region: &RegionState, vpc: &Vpc, cidr: IpNet) -> Option<bool> {
+    let whole = vpc.cidrs().find(|own| own.contains(&cidr))?;
     let mut subnets = region.subnets_of_vpc(vpc.id);
     let is_subnet = subnets.any(|subnet| {
         region.subnets.get(&subnet).is_some_and(|subnet| {
@@ -240,10 +252,7 @@ fn check_destination(
             cidr == IpNet::V4(subnet.cidr) || v6.is_some_and(|v6| cidr == IpNet::V6(v6.cidr))
         })
     });
-    if cidr != whole && !is_subnet {
-        return Err(RoutingError::SubnetBlockMissing { cidr }.into());
-    }
-    Ok(())
+    Some(cidr == whole || is_subnet)
 }
 
 /// Where AWS's own services are: nothing inside can be a destination, larger blocks can.

@@ -1,16 +1,16 @@
 //! Route tables, and who uses them.
 //!
 //! A subnet without a table of its own uses its VPC's main table, so every association is in the
-//! record of who uses the table: the subnet's or the VPC's.
+//! record of who uses the table: the subnet's, the internet gateway's or the VPC's.
 
-use enid_model::id::{RouteTableAssociationId, RouteTableId, SubnetId, VpcId};
+use enid_model::id::{InternetGatewayId, RouteTableAssociationId, RouteTableId, SubnetId, VpcId};
 use enid_model::key::Kind;
 use enid_model::route_table::RouteTable;
 use enid_model::state::RegionState;
 use enid_model::subnet::{Subnet, SubnetRouteTable};
 use enid_model::vpc::Vpc;
 
-use crate::{Caller, Control, Draft, Error, RoutingError, TagSpecification, tag};
+use crate::{Caller, Control, Draft, Error, RoutingError, TagSpecification, route_table_edge, tag};
 
 /// What CreateRouteTable takes.
 #[derive(Debug, Clone)]
@@ -23,9 +23,20 @@ pub struct CreateRouteTable {
     pub tag_specifications: Vec<TagSpecification>,
 }
 
+/// Whom a route table can be given to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteTableUser {
+    /// An internet gateway, for what comes in.
+    Gateway(InternetGatewayId),
+    /// A subnet.
+    Subnet(SubnetId),
+}
+
 /// Who uses a route table by an association.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum User {
+    /// An internet gateway.
+    Gateway(InternetGatewayId),
     /// A subnet that was given it.
     Subnet(SubnetId),
     /// The VPC, for the subnets without one.
@@ -87,15 +98,22 @@ impl Control {
         .await
     }
 
-    /// AssociateRouteTable: gives a subnet a table of its own. A repetition changes nothing.
+    /// AssociateRouteTable: gives a subnet or an internet gateway a table of its own. A repetition changes
+    /// nothing.
     pub async fn associate_route_table(
         &self,
         caller: &Caller,
         table: RouteTableId,
-        subnet: SubnetId,
+        user: RouteTableUser,
     ) -> Result<RouteTableAssociationId, Error> {
         self.transact(caller, |draft| {
             let table = draft.require::<RouteTable>(table)?;
+            let subnet = match user {
+                RouteTableUser::Gateway(gateway) => {
+                    return route_table_edge::associate(draft, &table, gateway);
+                }
+                RouteTableUser::Subnet(subnet) => subnet,
+            };
             let subnet = draft.require::<Subnet>(subnet)?;
             check_same_network(&table, subnet.id, subnet.vpc)?;
             match &subnet.route_table {
@@ -113,13 +131,14 @@ impl Control {
         .await
     }
 
-    /// DisassociateRouteTable: the subnet uses the main table from then on.
+    /// DisassociateRouteTable: a subnet uses the main table from then on, a gateway none.
     pub async fn disassociate_route_table(
         &self,
         caller: &Caller,
         association: RouteTableAssociationId,
     ) -> Result<(), Error> {
         self.transact(caller, |draft| match user(&draft.region, association)? {
+            User::Gateway(gateway) => route_table_edge::take(draft, gateway),
             User::Vpc(_) => Err(RoutingError::MainAssociation { id: association }.into()),
             User::Subnet(subnet) => {
                 let subnet = draft.require::<Subnet>(subnet)?;
@@ -130,8 +149,8 @@ impl Control {
         .await
     }
 
-    /// ReplaceRouteTableAssociation: a subnet's table, or a VPC's main table. The answer is the id of
-    /// the new association.
+    /// ReplaceRouteTableAssociation: a subnet's or a gateway's table, or a VPC's main table. The answer is
+    /// the id of the new association.
     pub async fn replace_route_table_association(
         &self,
         caller: &Caller,
@@ -143,6 +162,9 @@ impl Control {
             let table = draft.require::<RouteTable>(table)?;
             let association = draft.mint();
             match user {
+                User::Gateway(gateway) => {
+                    route_table_edge::give(draft, &table, gateway, association)?;
+                }
                 User::Subnet(subnet) => {
                     let subnet = draft.require::<Subnet>(subnet)?;
                     check_same_network(&table, subnet.id, subnet.vpc)?;
@@ -192,6 +214,9 @@ fn user(region: &RegionState, association: RouteTableAssociationId) -> Result<Us
     if let Some(subnet) = of_subnet {
         return Ok(User::Subnet(subnet.id));
     }
+    if let Some(gateway) = route_table_edge::gateway_with(region, association) {
+        return Ok(User::Gateway(gateway));
+    }
     let mut vpcs = region.vpcs.values();
     let of_vpc = vpcs.find(|vpc| vpc.main_route_table_association == association);
     of_vpc
@@ -222,7 +247,8 @@ mod tests {
         let home = region.subnets.get(&place.subnet).expect("a subnet").vpc;
         let old = region.vpcs.get(&home).expect("the VPC").clone();
         let own = table(&control, home).await;
-        let associate = control.associate_route_table(&caller, own, place.subnet);
+        let associate =
+            control.associate_route_table(&caller, own, RouteTableUser::Subnet(place.subnet));
         let association = associate.await.expect("associated");
         let in_use = |id| Err(RoutingError::RouteTableInUse { id }.into());
         assert_eq!(control.delete_route_table(&caller, own).await, in_use(own));
@@ -260,7 +286,7 @@ mod tests {
                 .map_err(|error| error.to_string())
         };
         let done = control
-            .associate_route_table(&caller, foreign, place.subnet)
+            .associate_route_table(&caller, foreign, RouteTableUser::Subnet(place.subnet))
             .await;
         let subnet = place.subnet;
         assert_eq!(

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use enid_control::{
     Caller, Control, CreateDhcpOptions, CreateNetworkAcl, CreateRouteTable, CreateSubnet,
-    CreateVpc, CreateVpcPeeringConnection, Error, Quotas, WantedDestination, WantedTarget,
+    CreateVpc, CreateVpcPeeringConnection, Error, Quotas, RouteTableUser, WantedDestination,
+    WantedTarget,
 };
 use enid_model::check::check;
 use enid_model::key::AccountId;
@@ -123,7 +124,9 @@ async fn an_acl_or_table_never_goes_from_under_a_subnet() {
             let caller = caller();
             let replaced = user.replace_network_acl_association(&caller, association, acl);
             let replaced = replaced.await.is_ok();
-            let given = user.associate_route_table(&caller, table, subnet).await;
+            let given = user
+                .associate_route_table(&caller, table, RouteTableUser::Subnet(subnet))
+                .await;
             (replaced, given.is_ok())
         });
         let remover = Arc::clone(&control);
@@ -216,7 +219,7 @@ async fn operate(control: &Control, random: &mut StdRng) -> Result<(), Error> {
             let young = of.and_then(|vpc| region.route_tables_of_vpc(vpc).last());
             let table = young.unwrap_or(table);
             control
-                .associate_route_table(&caller, table, subnet)
+                .associate_route_table(&caller, table, RouteTableUser::Subnet(subnet))
                 .await?;
         }
         12 | 13 => replace_table(control, &region, random).await?,

@@ -62,10 +62,9 @@ fn enid_service(context: *mut __sk_buff) -> i32 {
     match services(&KernelTables, &mut skb, ifindex, now_ns(), scratch) {
         Verdict::Forward { ifindex } => hand_over(&mut skb, ifindex),
         // Answers go to interfaces and nowhere else.
-        Verdict::Outside { .. }
-        | Verdict::Punt { .. }
-        | Verdict::Reply
-        | Verdict::Drop(_) => TC_ACT_SHOT,
+        Verdict::Outside { .. } | Verdict::Punt { .. } | Verdict::Reply | Verdict::Drop(_) => {
+            TC_ACT_SHOT
+        }
     }
 }
 

@@ -114,6 +114,19 @@ impl Addr {
         self.0[0]
     }
 
+    /// The MAC address that an IPv6 address on the link is made from (RFC 4291, appendix A): zeros, which
+    /// are nobody's, if it is made of anything else.
+    #[inline(always)]
+    pub const fn link_mac(&self) -> Mac {
+        let (a, b) = (self.0[2].to_ne_bytes(), self.0[3].to_ne_bytes());
+        let is_of_mac = self.0[0] == LINK_LOCAL && self.0[1] == 0 && a[3] == 0xff && b[0] == 0xfe;
+        if is_of_mac {
+            Mac([a[0] ^ 2, a[1], a[2], b[1], b[2], b[3]])
+        } else {
+            Mac([0; 6])
+        }
+    }
+
     /// The network part: all bits from `prefix_len` (0 to 128) on are zero.
     #[must_use]
     pub const fn masked(&self, prefix_len: u32) -> Self {
@@ -127,6 +140,8 @@ impl Addr {
     }
 }
 
+/// The first word of an address on the link, as it lies in memory.
+const LINK_LOCAL: u32 = u32::from_ne_bytes([0xfe, 0x80, 0, 0]);
 /// The third word of a v4-mapped address, as it lies in memory.
 const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 

@@ -60,6 +60,8 @@ pub(crate) struct Journey {
     pub(crate) remote: u64,
     /// The NAT gateway that it passes; 0 if none.
     pub(crate) via: u64,
+    /// The route table of the internet gateway that it comes in by; 0 if that has none.
+    pub(crate) edge: u64,
     /// The first route that was asked, as [`Flow::route`](crate::flow::Flow::route) has it.
     pub(crate) route: u64,
     /// Addresses and ports as they are now.
@@ -83,6 +85,8 @@ pub(crate) struct Journey {
     pub(crate) is_to_outside: bool,
     /// Whether it has come to a NAT gateway's subnet and is routed on from there.
     pub(crate) is_routed_on: bool,
+    /// Whether it comes in to a VPC from the internet.
+    pub(crate) is_entering: bool,
     /// Whether it may only go on as an error about a live flow of the receiver's.
     pub(crate) must_be_related: bool,
     edges: [Edge; EDGES_MAX],
@@ -95,6 +99,7 @@ impl Journey {
         eni: 0,
         remote: 0,
         via: 0,
+        edge: 0,
         route: 0,
         source: Addr::UNSPECIFIED,
         target: Addr::UNSPECIFIED,
@@ -113,6 +118,7 @@ impl Journey {
         is_both_ways: false,
         is_to_outside: false,
         is_routed_on: false,
+        is_entering: false,
         must_be_related: false,
         edges: [Edge::NONE; EDGES_MAX],
     };
@@ -125,6 +131,7 @@ impl Journey {
         self.eni = 0;
         self.remote = 0;
         self.via = 0;
+        self.edge = 0;
         self.route = 0;
         self.source = packet.source;
         self.target = packet.target;
@@ -138,6 +145,7 @@ impl Journey {
         self.is_both_ways = false;
         self.is_to_outside = false;
         self.is_routed_on = false;
+        self.is_entering = false;
         self.must_be_related = false;
     }
 

@@ -17,8 +17,8 @@ use crate::{
     packet_builder::{PacketBuilder, Transport},
     table::{
         Direction, Endpoint, EndpointKey, EniRecord, GATE_CLOSED, GATE_OPEN, GateGroupKey,
-        GateRemoteKey, GateRule, GateRuleKey, GateServiceKey, PolicyRecord, Route, RouteKey,
-        RuleBits, SubnetRecord, TABLE_BITS, open_bit, protocol, trie_id,
+        GateRemoteKey, GateRule, GateRuleKey, GateServiceKey, MacKey, PolicyRecord, Route,
+        RouteKey, RuleBits, SubnetRecord, TABLE_BITS, open_bit, protocol, trie_id,
     },
     table_set::TableSet,
 };
@@ -151,6 +151,12 @@ impl World {
                 },
                 Endpoint { eni },
             );
+            let key = MacKey {
+                vpc,
+                mac: mac(eni),
+                pad: [0; 2],
+            };
+            tables.macs.insert(key, Endpoint { eni });
         }
         let mut world = Self {
             memory: Memory::new(tables),

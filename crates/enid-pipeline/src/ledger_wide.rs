@@ -33,6 +33,8 @@ pub(crate) const NAT: u64 = 70;
 pub(crate) const NAT_ENI: u64 = 60;
 /// The internet gateway's id means nothing to the pipeline.
 pub(crate) const GATEWAY: u64 = 80;
+/// The internet gateway's own route table.
+pub(crate) const EDGE: u64 = 81;
 /// Who is outside.
 pub(crate) const X: Addr = Addr::v4([203, 0, 113, 9]);
 /// The NAT gateway's addresses.
@@ -141,6 +143,7 @@ pub(crate) fn wide(out: Gate, into: Gate) -> World {
             Pool {
                 vpc: 0,
                 flags: Pool::HOST,
+                edge: 0,
             },
         ),
         (
@@ -149,6 +152,7 @@ pub(crate) fn wide(out: Gate, into: Gate) -> World {
             Pool {
                 vpc: 1,
                 flags: Pool::INTERNET_GATEWAY,
+                edge: 0,
             },
         ),
     ] {
@@ -182,10 +186,15 @@ pub(crate) fn public(eni: u64) -> Addr {
 }
 
 fn publish(world: &mut World, vpc: u64, eni: u64, private: Addr, public: Addr) {
+    let record = PublicRecord {
+        vpc,
+        eni,
+        private,
+        edge: 0,
+    };
+    world.change_eni(eni, |eni| eni.flags |= EniRecord::PUBLIC);
     let tables = &mut world.memory.tables;
-    tables
-        .publics
-        .insert(public, PublicRecord { vpc, eni, private });
+    tables.publics.insert(public, record);
     let key = EndpointKey { vpc, addr: private };
     tables.public_of.insert(key, PublicOf { addr: public });
 }
@@ -211,6 +220,18 @@ pub(crate) fn add_route(
     };
     world.memory.tables.routes.insert(key, route);
     world.memory.generation += 1;
+}
+
+/// Gives the internet gateway of VPC 1 a route table of its own, with the local route.
+pub(crate) fn add_edge_table(world: &mut World) {
+    let tables = &mut world.memory.tables;
+    for public in tables.publics.values_mut().filter(|it| it.vpc == 1) {
+        public.edge = EDGE;
+    }
+    for pool in tables.pools.values_mut().filter(|it| it.vpc == 1) {
+        pool.edge = EDGE;
+    }
+    add_route(world, EDGE, (16, [10, 0, 0, 0]), Route::LOCAL, 0);
 }
 
 /// Gives a subnet an ACL with these entries for what leaves and what enters; `None` allows everything.

@@ -1,8 +1,8 @@
-//! Who has an address: exact addresses first, delegated prefixes second.
+//! Who has an address: exact addresses first, delegated prefixes second. Who has a MAC address.
 
 use crate::{
-    bytes::Addr,
-    table::{ADDR_BITS, EndpointKey, Pool, PoolKey, PrefixKey, trie_id},
+    bytes::{Addr, Mac},
+    table::{ADDR_BITS, EndpointKey, EniRecord, MacKey, Pool, PoolKey, PrefixKey, trie_id},
     tables::Tables,
 };
 
@@ -14,6 +14,37 @@ pub(crate) fn owner<T: Tables>(tables: &T, vpc: u64, addr: &Addr) -> u64 {
         return eni;
     }
     delegated(tables, vpc, addr)
+}
+
+/// The ENI of a subnet that has a MAC address; 0 if none has. That of a NAT gateway is nobody's next hop
+/// but by a route.
+#[inline(never)]
+pub(crate) fn neighbour<T: Tables>(tables: &T, vpc: u64, subnet: u64, mac: Mac) -> u64 {
+    let key = MacKey {
+        vpc,
+        mac,
+        pad: [0; 2],
+    };
+    let eni = tables.mac(&key).unwrap_or(0);
+    let is_there =
+        |record: &EniRecord| record.subnet == subnet && record.flags & EniRecord::NAT_GATEWAY == 0;
+    if tables.eni(eni).is_some_and(is_there) {
+        eni
+    } else {
+        0
+    }
+}
+
+/// The ENI that has an address, as an ENI of this VPC and subnet sees it. An IPv6 address on the link is
+/// made from a MAC: whoever has that one in the subnet has the address, without being given it.
+#[inline(never)]
+pub(crate) fn owner_seen<T: Tables>(tables: &T, vpc: u64, subnet: u64, addr: &Addr) -> u64 {
+    let mac = addr.link_mac();
+    if mac == Mac([0; 6]) {
+        owner(tables, vpc, addr)
+    } else {
+        neighbour(tables, vpc, subnet, mac)
+    }
 }
 
 #[inline(never)]

@@ -83,6 +83,7 @@ reasons! {
     45 LinkLocalAllowance "link-local-allowance" "the network interface sends more than 1,024 packets a second to the link-local services";
     46 ServiceDown "service-down" "the link-local services of the VPC have no device on this host";
     47 ServiceSource "service-source" "what comes from the link-local services is no answer of theirs";
+    48 MiddleboxAddress "middlebox-address" "the internet gateway's route leads to a network interface that has no public address";
 }
 
 /// Entries of the counter table: one per reason number, and number zero, which is never counted.

@@ -57,7 +57,7 @@ pub struct EniRecord {
     pub udp_stream_s: u32,
     /// The MAC address of the instance's end.
     pub mac: Mac,
-    /// [`EniRecord::SOURCE_DEST_CHECK`], [`EniRecord::NAT_GATEWAY`].
+    /// [`EniRecord::SOURCE_DEST_CHECK`], [`EniRecord::NAT_GATEWAY`], [`EniRecord::PUBLIC`].
     pub flags: u8,
     /// How many of `groups` count.
     pub group_count: u8,
@@ -68,6 +68,9 @@ impl EniRecord {
     pub const SOURCE_DEST_CHECK: u8 = 1;
     /// The interface of a NAT gateway: it has addresses, and neither a device nor security groups.
     pub const NAT_GATEWAY: u8 = 2;
+    /// A public IPv4 address stands for one of its private ones: an internet gateway's own route table can
+    /// lead to it.
+    pub const PUBLIC: u8 = 4;
 }
 
 /// Key of `endpoints`.
@@ -164,6 +167,12 @@ pub struct Route {
 }
 
 impl Route {
+    /// Kind and prefix length as one word: see [`Flow::route`](crate::flow::Flow::route).
+    #[inline(always)]
+    pub const fn word(&self) -> u64 {
+        self.kind as u64 | (self.prefix_len as u64) << 32
+    }
+
     /// No route: keeps an IPv6 route from holding for IPv4, whose addresses lie within `::/0`.
     pub const NONE: u32 = 0;
     /// Delivered inside the VPC.
@@ -220,6 +229,8 @@ pub struct PublicRecord {
     pub eni: u64,
     /// The private address.
     pub private: Addr,
+    /// The internet gateway's own route table; 0 if it has none.
+    pub edge: u64,
 }
 
 /// Value of `public_of`: the public IPv4 address of a private one.
@@ -249,6 +260,8 @@ pub struct Pool {
     pub vpc: u64,
     /// [`Pool::INTERNET_GATEWAY`], [`Pool::HOST`].
     pub flags: u64,
+    /// The internet gateway's own route table; 0 if it has none.
+    pub edge: u64,
 }
 
 impl Pool {
@@ -610,9 +623,9 @@ const _: () = {
     assert!(size_of::<PrefixKey>() == 28);
     assert!(size_of::<SubnetRecord>() == 104);
     assert!(size_of::<NatRecord>() == 96);
-    assert!(size_of::<PublicRecord>() == 32);
+    assert!(size_of::<PublicRecord>() == 40);
     assert!(size_of::<PoolKey>() == 20);
-    assert!(size_of::<Pool>() == 16);
+    assert!(size_of::<Pool>() == 24);
     assert!(size_of::<ServiceRecord>() == 24);
     assert!(size_of::<MacKey>() == 16);
     assert!(size_of::<Config>() == 24);

@@ -145,6 +145,7 @@ tables! {
     endpoints: EndpointKey => Endpoint;
     /// Delegated prefixes → ENI.
     prefixes: PrefixKey => Endpoint;
+    /// MAC addresses → ENI.
     /// Subnets.
     subnets: u64 => SubnetRecord;
     /// Routes.

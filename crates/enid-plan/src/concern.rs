@@ -145,10 +145,14 @@ impl Change<'_> {
         let (before, after) = (self.before, self.after);
         for id in changed(&before.internet_gateways, &after.internet_gateways) {
             self.tables(after.tables_to_internet_gateway(id));
-            let of = |region: &RegionState| region.internet_gateways.get(&id)?.vpc;
+            // Its own route table is in the records of the VPC's public addresses.
+            let of = |region: &RegionState| {
+                let gateway = region.internet_gateways.get(&id)?;
+                Some((gateway.vpc?, gateway.route_table))
+            };
             let (left, joined) = (of(before), of(after));
             if left != joined {
-                for vpc in [left, joined].into_iter().flatten() {
+                for (vpc, _) in [left, joined].into_iter().flatten() {
                     self.publicity(vpc);
                 }
             }
@@ -246,7 +250,8 @@ impl Change<'_> {
         self.concerned.instances.extend(instances);
     }
 
-    /// A VPC that gets an internet gateway, or loses it: its public addresses come and go.
+    /// A VPC that gets an internet gateway, or loses it, or whose gateway has another route table: its public
+    /// addresses come and go, and what comes to them another way.
     fn publicity(&mut self, vpc: VpcId) {
         let after = self.after;
         self.concerned.vpcs.insert((self.scope.clone(), vpc));

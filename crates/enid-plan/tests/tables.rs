@@ -296,7 +296,13 @@ fn what_is_in_a_pool_is_known_and_the_host_is_outside() {
         let addr = addr(text);
         tables.pools.get(&PoolKey { prefix_len, addr }).copied()
     };
-    let of = |vpc, flags| Some(Pool { vpc, flags });
+    let of = |vpc, flags| {
+        Some(Pool {
+            vpc,
+            flags,
+            edge: 0,
+        })
+    };
     assert_eq!(pool(96 + 19, "198.18.32.0"), of(0, 0));
     assert_eq!(pool(128, "198.18.32.1"), of(0, Pool::HOST));
     assert_eq!(pool(40, "2001:db8:100::"), of(0, 0));

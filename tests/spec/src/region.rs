@@ -223,6 +223,7 @@ impl Region {
                 vpc,
                 eni: eni.unwrap_or(0),
                 private,
+                edge: 0,
             };
             tables.publics.insert(public, record);
             let key = EndpointKey { vpc, addr: private };
@@ -234,7 +235,12 @@ impl Region {
             (128, HOST, Pool::HOST),
         ] {
             let key = PoolKey { prefix_len, addr };
-            tables.pools.insert(key, Pool { vpc: 0, flags });
+            let pool = Pool {
+                vpc: 0,
+                flags,
+                edge: 0,
+            };
+            tables.pools.insert(key, pool);
         }
         for eni in &self.enis {
             self.add_eni(eni, &mut tables);

@@ -16,27 +16,42 @@ use crate::generated::ec2::response::{
 };
 use crate::wire::text::Text;
 
+/// Which routes a request names: table and destination.
+macro_rules! place {
+    ($request:ident) => {{
+        let table = id::parse(&$request.route_table_id)?;
+        let destination = destination(
+            $request.destination_cidr_block,
+            $request.destination_ipv6_cidr_block,
+            $request.destination_prefix_list_id.as_deref(),
+        )?;
+        (table, destination)
+    }};
+}
+
+/// Where a request leads a route.
+macro_rules! way {
+    ($request:ident, local: $local:expr) => {
+        target(&Targets {
+            egress_only: $request.egress_only_internet_gateway_id.as_deref(),
+            gateway: $request.gateway_id.as_deref(),
+            instance: $request.instance_id.as_deref(),
+            interface: $request.network_interface_id.as_deref(),
+            local: $local,
+            nat_gateway: $request.nat_gateway_id.as_deref(),
+            peering: $request.vpc_peering_connection_id.as_deref(),
+        })
+    };
+}
+
 /// CreateRoute.
 pub(super) async fn create_route(
     ec2: &Ec2,
     context: &Context,
     request: CreateRouteRequest,
 ) -> Result<CreateRouteResponse, ApiError> {
-    let table = id::parse(&request.route_table_id)?;
-    let destination = destination(
-        request.destination_cidr_block,
-        request.destination_ipv6_cidr_block,
-        request.destination_prefix_list_id.as_deref(),
-    )?;
-    let target = target(&Targets {
-        egress_only: request.egress_only_internet_gateway_id.as_deref(),
-        gateway: request.gateway_id.as_deref(),
-        instance: request.instance_id.as_deref(),
-        interface: request.network_interface_id.as_deref(),
-        local: false,
-        nat_gateway: request.nat_gateway_id.as_deref(),
-        peering: request.vpc_peering_connection_id.as_deref(),
-    })?;
+    let (table, destination) = place!(request);
+    let target = way!(request, local: false)?;
     let caller = context.caller();
     ec2.control
         .create_route(&caller, table, &destination, target)
@@ -52,21 +67,8 @@ pub(super) async fn replace_route(
     context: &Context,
     request: ReplaceRouteRequest,
 ) -> Result<ReplaceRouteResponse, ApiError> {
-    let table = id::parse(&request.route_table_id)?;
-    let destination = destination(
-        request.destination_cidr_block,
-        request.destination_ipv6_cidr_block,
-        request.destination_prefix_list_id.as_deref(),
-    )?;
-    let target = target(&Targets {
-        egress_only: request.egress_only_internet_gateway_id.as_deref(),
-        gateway: request.gateway_id.as_deref(),
-        instance: request.instance_id.as_deref(),
-        interface: request.network_interface_id.as_deref(),
-        local: request.local_target.unwrap_or(false),
-        nat_gateway: request.nat_gateway_id.as_deref(),
-        peering: request.vpc_peering_connection_id.as_deref(),
-    })?;
+    let (table, destination) = place!(request);
+    let target = way!(request, local: request.local_target.unwrap_or(false))?;
     let caller = context.caller();
     ec2.control
         .replace_route(&caller, table, &destination, target)
@@ -80,12 +82,7 @@ pub(super) async fn delete_route(
     context: &Context,
     request: DeleteRouteRequest,
 ) -> Result<DeleteRouteResponse, ApiError> {
-    let table = id::parse(&request.route_table_id)?;
-    let destination = destination(
-        request.destination_cidr_block,
-        request.destination_ipv6_cidr_block,
-        request.destination_prefix_list_id.as_deref(),
-    )?;
+    let (table, destination) = place!(request);
     let caller = context.caller();
     ec2.control
         .delete_route(&caller, table, &destination)
@@ -158,10 +155,18 @@ fn gateway(text: &str) -> Result<WantedTarget, ApiError> {
             gateway_id(text).map(WantedTarget::EgressOnlyInternetGateway)
         }
         Some("vgw" | "vpce") => Err(Error::Unsupported {
-            what: "virtual private gateways and gateway endpoints as targets of routes",
+            what: "virtual private gateways and gateway endpoints",
         }
         .into()),
         _ => gateway_id::<InternetGatewayId>(text).map(WantedTarget::InternetGateway),
+    }
+}
+
+/// The gateway that a route table is for.
+pub(super) fn gateway_with_table(text: &str) -> Result<InternetGatewayId, ApiError> {
+    match gateway(text)? {
+        WantedTarget::InternetGateway(id) => Ok(id),
+        _ => Err(Error::from(RoutingError::GatewayNotFound { id: text.into() }).into()),
     }
 }
 

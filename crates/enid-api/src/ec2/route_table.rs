@@ -1,13 +1,13 @@
 //! Route tables.
 
-use enid_control::CreateRouteTable;
+use enid_control::{CreateRouteTable, Error, RouteTableUser, RoutingError};
 use enid_model::id::{ResourceId as _, RouteTableId, VpcId};
 use enid_model::route_table::RouteTable;
 use enid_model::state::RegionState;
 
 use super::filter::Filters;
 use super::page::Page;
-use super::route::routes;
+use super::route::{gateway_with_table, routes};
 use super::{Ec2, id, tag};
 use crate::context::Context;
 use crate::error::ApiError;
@@ -61,11 +61,16 @@ pub(super) async fn associate_route_table(
     request: AssociateRouteTableRequest,
 ) -> Result<AssociateRouteTableResponse, ApiError> {
     let table = id::parse(&request.route_table_id)?;
-    let subnet = request.subnet_id.as_deref();
-    let subnet = subnet.ok_or_else(|| ApiError::missing_parameter("SubnetId"))?;
-    let subnet = id::parse(subnet)?;
+    let user = match (request.subnet_id, request.gateway_id) {
+        (Some(subnet), None) => RouteTableUser::Subnet(id::parse(&subnet)?),
+        (None, Some(gateway)) => RouteTableUser::Gateway(gateway_with_table(&gateway)?),
+        (None, None) => return Err(ApiError::missing_parameter("SubnetId")),
+        (Some(_), Some(_)) => {
+            return Err(Error::from(RoutingError::TableUsersSeveral).into());
+        }
+    };
     let caller = context.caller();
-    let association = ec2.control.associate_route_table(&caller, table, subnet);
+    let association = ec2.control.associate_route_table(&caller, table, user);
     Ok(AssociateRouteTableResponse {
         association_id: Some(Text::display(association.await?)),
         association_state: associated(),
@@ -106,8 +111,9 @@ pub(super) async fn replace_route_table_association(
 
 #[derive(Clone, Copy, PartialEq)]
 enum Field {
-    /// Of associations with gateways, which no table has.
+    /// Of transit gateways, which no route leads to.
     Absent,
+    AssociationGateway,
     AssociationId,
     AssociationMain,
     AssociationSubnet,
@@ -134,7 +140,7 @@ enum RouteField {
 
 fn field(name: &str) -> Option<Field> {
     Some(match name {
-        "association.gateway-id" | "route.transit-gateway-id" => Field::Absent,
+        "association.gateway-id" => Field::AssociationGateway,
         "association.main" => Field::AssociationMain,
         "association.route-table-association-id" => Field::AssociationId,
         "association.route-table-id" => Field::AssociationTable,
@@ -150,6 +156,7 @@ fn field(name: &str) -> Option<Field> {
         "route.nat-gateway-id" => Field::Route(RouteField::NatGateway),
         "route.origin" => Field::Route(RouteField::Origin),
         "route.state" => Field::Route(RouteField::State),
+        "route.transit-gateway-id" => Field::Absent,
         "route.vpc-peering-connection-id" => Field::Route(RouteField::Peering),
         "vpc-id" => Field::VpcId,
         _ => return None,
@@ -186,6 +193,11 @@ pub(super) async fn describe_route_tables(
         after.is_none_or(|after| table.id > after)
             && filters.match_resource(&table.tags, |field, test| match field {
                 Field::Absent => {}
+                Field::AssociationGateway => {
+                    for gateway in region.internet_gateways_of_table(table.id) {
+                        test.display(gateway);
+                    }
+                }
                 Field::AssociationId => {
                     for own in associations(&region, table) {
                         own.route_table_association_id
@@ -262,7 +274,7 @@ fn of_vpcs<'a>(
     tables
 }
 
-/// Who uses a table: as the main one first, then subnets by id.
+/// Who uses a table: as the main one first, then subnets by id, then the internet gateway.
 fn associations(region: &RegionState, table: &RouteTable) -> Vec<RouteTableAssociation> {
     let vpc = region.vpcs.get(&table.vpc);
     let main = vpc.filter(|vpc| vpc.main_route_table == table.id);
@@ -270,8 +282,8 @@ fn associations(region: &RegionState, table: &RouteTable) -> Vec<RouteTableAssoc
         main: Some(true),
         route_table_association_id: Some(Text::display(vpc.main_route_table_association)),
         route_table_id: Some(Text::display(table.id)),
-        subnet_id: None,
         association_state: associated(),
+        ..RouteTableAssociation::default()
     });
     let subnets = region.subnets_of_route_table(table.id);
     let subnets = subnets.filter_map(|subnet| {
@@ -283,9 +295,23 @@ fn associations(region: &RegionState, table: &RouteTable) -> Vec<RouteTableAssoc
             route_table_id: Some(Text::display(table.id)),
             subnet_id: Some(Text::display(subnet.id)),
             association_state: associated(),
+            ..RouteTableAssociation::default()
         })
     });
-    main.into_iter().chain(subnets).collect()
+    let gateways = region.internet_gateways_of_table(table.id);
+    let gateways = gateways.filter_map(|gateway| {
+        let gateway = region.internet_gateways.get(&gateway)?;
+        let own = gateway.route_table.as_ref()?;
+        Some(RouteTableAssociation {
+            main: Some(false),
+            route_table_association_id: Some(Text::display(own.association)),
+            route_table_id: Some(Text::display(table.id)),
+            gateway_id: Some(Text::display(gateway.id)),
+            association_state: associated(),
+            ..RouteTableAssociation::default()
+        })
+    });
+    main.into_iter().chain(subnets).chain(gateways).collect()
 }
 
 /// Associations are in force when the answer says so.

@@ -42,6 +42,9 @@ errors! {
     /// A block of each family where one of them is wanted.
     BlocksOfBothFamilies { names: &'static str } => "InvalidParameterCombination",
         "The parameters {names} may not be used together";
+    /// A route table for more than one user.
+    TableUsersSeveral => "InvalidParameterCombination",
+        "The parameters subnetId and gatewayId may not be used together";
     /// A route with more than one destination.
     RouteDestinationsSeveral => "InvalidParameterCombination",
         "The request must contain exactly one of destinationCidrBlock, destinationIpv6CidrBlock or destinationPrefixListId";
@@ -58,6 +61,9 @@ errors! {
     /// Destinations that AWS keeps for its own services.
     DestinationReserved { cidr: IpNet } => "InvalidParameterValue",
         "The destination CIDR block {cidr} is within a range that is reserved for AWS services.";
+    /// The route table of an internet gateway leads on into the VPC only.
+    EdgeRoute { table: RouteTableId, destination: Box<str>, why: &'static str } => "InvalidParameterValue",
+        "The route to {destination} in route table {table} is not supported for an internet gateway. {why}";
     /// An egress-only gateway does not know IPv4.
     EgressOnlyTakesIpv6 { cidr: IpNet } => "InvalidParameterValue",
         "The destination CIDR block {cidr} is not an IPv6 CIDR block. An egress-only internet gateway can be a target for IPv6 only.";

@@ -19,8 +19,7 @@ impl PacketSocket {
     pub(super) fn open(index: u32) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         // Without a protocol a packet socket gets nothing; it has one from when it is bound.
-        let socket =
-            rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
+        let socket = rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
         attach_filter(socket.as_fd())?;
         bind(socket.as_fd(), index)?;
         Ok(Self(socket))

@@ -45,7 +45,9 @@ impl Site {
     /// The interface that asks from an address.
     pub(super) fn asker(&self, state: &State, address: IpAddr) -> Option<EniId> {
         let region = state.region(&self.scope)?;
-        let IpAddr::V4(address) = address else { return None };
+        let IpAddr::V4(address) = address else {
+            return None;
+        };
         let mut enis = region.network_interfaces.values();
         enis.find(|eni| eni.vpc == self.vpc && eni.addresses.contains(&address))
             .map(|eni| eni.id)

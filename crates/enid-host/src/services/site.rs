@@ -204,12 +204,7 @@ impl Site {
 /// The addresses of the services, the VPC's resolver included.
 fn addresses(resolver: Ipv4Addr) -> Vec<IpAddr> {
     let ipv4 = [service::METADATA, service::RESOLVER, service::TIME].map(IpAddr::from);
-    let ipv6 = [
-        service::METADATA_V6,
-        service::RESOLVER_V6,
-        service::TIME_V6,
-    ]
-    .map(IpAddr::from);
+    let ipv6 = [service::METADATA_V6, service::RESOLVER_V6, service::TIME_V6].map(IpAddr::from);
     let ipv6 = ipv6.into_iter().filter(|_| has_ipv6());
     let own = std::iter::once(IpAddr::V4(resolver));
     ipv4.into_iter().chain(own).chain(ipv6).collect()

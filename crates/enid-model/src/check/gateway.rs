@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Report;
 use crate::nat_gateway::NatGateway;
 use crate::network_interface::InterfaceType;
+use crate::route_table::RouteTarget;
 
 impl Report<'_> {
     pub(super) fn internet_gateways(&mut self) {
@@ -21,6 +22,13 @@ impl Report<'_> {
                 let of_vpc = table.is_some_and(|table| Some(table.vpc) == gateway.vpc);
                 let invariant = "its route table is there, in its VPC";
                 self.need(of_vpc, id, invariant, &own.table);
+                // A subnet may go and leave its route behind, so destinations are not looked at.
+                let routes = table.iter().flat_map(|table| &table.routes);
+                for route in routes {
+                    let is_inside = matches!(route.target, RouteTarget::NetworkInterface(_));
+                    let invariant = "its route table leads to interfaces only";
+                    self.need(is_inside, id, invariant, &format_args!("{route:?}"));
+                }
             }
         }
     }

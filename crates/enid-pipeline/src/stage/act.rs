@@ -8,7 +8,7 @@ use crate::{
     frame::Frame,
     packet::Packet,
     reason::Reason,
-    stage::{gate::Pass, nat, translate},
+    stage::{flow_lookup::is_by_egress_only, gate::Pass, nat, translate},
     table::{OUTSIDE, protocol},
     tables::Tables,
 };
@@ -82,8 +82,15 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
         new_ports: new.ports(),
         via: journey.via,
         acl_entries: 0,
-        route: 0,
+        route: route_back(journey.route),
     };
+}
+
+/// What the entry of the answers says of the route: nothing until they come, but that they come in by the
+/// egress-only gateway by which the packet left.
+#[inline(always)]
+const fn route_back(route: u64) -> u64 {
+    if is_by_egress_only(route) { route } else { 0 }
 }
 
 /// Writes a new connection's two entries, or begins a connection anew in entries that are there. Both
@@ -264,6 +271,9 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
         // One that goes another way is the concern of who it goes to.
         if leads_back(&scratch.answer, &opposite, &scratch.key) {
             tables.set(&opposite.flags, swapped(tracked));
+            if !scratch.carried.is_reply() {
+                opposite.route.set(route_back(scratch.journey.route));
+            }
         }
         return Ok(());
     }

@@ -11,7 +11,7 @@ use crate::{
     connection,
     flow::{FlowEntry, SECOND_NS, SHORTEST_S, Translation, flag},
     stage::{gate::Pass, gateway},
-    table::{OUTSIDE, protocol},
+    table::{OUTSIDE, Route, protocol},
     tables::Tables,
 };
 
@@ -44,6 +44,8 @@ pub(crate) struct Carried {
     ingress_rule: u64,
     /// The NAT gateway that it passes; 0 if none.
     pub(crate) via: u64,
+    /// The route that decided, as [`Flow::route`](crate::flow::Flow::route) has it.
+    pub(crate) route: u64,
     /// Its addresses and ports after translation, if it is translated.
     pub(crate) translation: Translation,
 }
@@ -57,6 +59,7 @@ impl Carried {
         egress_rule: 0,
         ingress_rule: 0,
         via: 0,
+        route: 0,
         translation: Translation {
             source: [0; 4],
             target: [0; 4],
@@ -71,6 +74,7 @@ impl Carried {
         self.source_eni = 0;
         self.flags = 0;
         self.via = 0;
+        self.route = 0;
     }
 
     /// Drops what another ENI was allowed, if another has got the device since.
@@ -119,6 +123,12 @@ impl Carried {
         self.flags & flag::REPLY != 0
     }
 
+    /// Whether the packets answer others that left by an egress-only internet gateway.
+    #[inline(always)]
+    pub(crate) const fn comes_by_egress_only(&self) -> bool {
+        self.is_answer() && is_by_egress_only(self.route)
+    }
+
     /// Whether there is an older judgement, of packets that answer others.
     #[inline(always)]
     pub(crate) const fn is_answer(&self) -> bool {
@@ -147,6 +157,7 @@ impl Carried {
     pub(crate) fn load_way(&mut self, entry: &FlowEntry) {
         self.target_eni = entry.target_eni.get();
         self.via = entry.via.get();
+        self.route = entry.route.get();
         self.translation = entry.translation();
     }
 
@@ -181,6 +192,12 @@ impl Carried {
     pub(crate) const fn tracked_bits(&self) -> u64 {
         self.flags & (flag::TRACKED_AT_SOURCE | flag::TRACKED_AT_TARGET)
     }
+}
+
+/// Whether a flow's route is one to an egress-only internet gateway.
+#[inline(always)]
+pub(crate) const fn is_by_egress_only(route: u64) -> bool {
+    route & 0xffff_ffff == Route::EGRESS_ONLY as u64
 }
 
 /// Looks a packet up and, on a hit, counts it.

@@ -3,7 +3,8 @@
 //! An IPv4 address is translated one to one: outside, an ENI has its public address and no other. IPv6
 //! addresses are the same on both sides. A packet to a public address of this installation does not go
 //! out: it comes back in to whoever has the address, with the sender's public address, and no security
-//! group is recognised by it.
+//! group is recognised by it. What comes in may first have to pass a middlebox, by the gateway's own
+//! route table.
 
 use crate::{
     Scratch,
@@ -12,8 +13,8 @@ use crate::{
     owner::{owner, pool},
     packet::Packet,
     reason::Reason,
-    stage::route::{deliver, find},
-    table::{EndpointKey, OUTSIDE, Pool, Route},
+    stage::{edge, route::deliver},
+    table::{EndpointKey, OUTSIDE, Pool},
     tables::Tables,
 };
 
@@ -78,22 +79,8 @@ pub(crate) fn from_outside<T: Tables>(tables: &T, scratch: &mut Scratch) -> Resu
         return Err(Reason::OutsideSource);
     }
     beyond(tables, scratch)?;
-    is_stranger(tables, scratch)?;
+    edge::enter(tables, scratch)?;
     deliver(tables, scratch)
-}
-
-/// Refuses a source that for the receiver is inside: of its VPC or of a peer, whose blocks need not be
-/// private ones. Its rules for these would let it in.
-#[inline(never)]
-fn is_stranger<T: Tables>(tables: &T, scratch: &Scratch) -> Result<(), Reason> {
-    let target = tables.eni(scratch.journey.eni).ok_or(Reason::Incomplete)?;
-    let subnet = tables.subnet(target.subnet).ok_or(Reason::Incomplete)?;
-    match find(tables, subnet.route_table, &scratch.packet.source) {
-        Some(route) if matches!(route.kind, Route::LOCAL | Route::PEERING) => {
-            Err(Reason::OutsideSource)
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Whether a packet is longer than the internet's side of an internet gateway takes (EC2 user guide, "Network
@@ -119,6 +106,8 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
         journey.vpc = public.vpc;
         journey.target = public.private;
         journey.eni = public.eni;
+        journey.edge = public.edge;
+        journey.is_entering = true;
         return Ok(());
     }
     match pool(tables, &journey.target) {
@@ -139,6 +128,8 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
             if journey.eni == 0 {
                 return Err(Reason::UnassignedAddress);
             }
+            journey.edge = block.edge;
+            journey.is_entering = true;
             Ok(())
         }
         // What comes from the outside is not sent back there.

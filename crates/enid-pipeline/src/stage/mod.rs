@@ -1,15 +1,17 @@
 //! The stages, one file each. A stage is a small function: packet and tables in, a reason to drop or
-//! "go on" out. No stage calls another, but for the route, which hands on to gateways and NAT.
+//! "go on" out. No stage calls another, but for the route, which hands on to neighbours, gateways, edges and NAT.
 
 pub(crate) mod acl;
 pub(crate) mod act;
 pub(crate) mod arp;
+pub(crate) mod edge;
 pub(crate) mod flow_lookup;
 pub(crate) mod fragment;
 pub(crate) mod gate;
 pub(crate) mod gateway;
 pub(crate) mod nat;
 pub(crate) mod nd;
+pub(crate) mod neighbour;
 pub(crate) mod parse;
 pub(crate) mod related;
 pub(crate) mod route;

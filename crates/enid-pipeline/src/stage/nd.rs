@@ -8,7 +8,7 @@
 use crate::{
     bytes::{Addr, Mac, MacPair},
     frame::Frame,
-    owner::owner,
+    owner::{owner, owner_seen},
     packet::Packet,
     reason::Reason,
     stage::{parse::ETHERNET, service},
@@ -67,7 +67,7 @@ pub(crate) fn answer<T: Tables, F: Frame>(
     } else if service::has_address(tables, record.vpc, &wanted) {
         (subnet.router_mac, SOLICITED)
     } else {
-        let owner = owner(tables, record.vpc, &wanted);
+        let owner = owner_seen(tables, record.vpc, record.subnet, &wanted);
         if owner == 0 || owner == eni {
             return Err(Reason::NdUnanswered);
         }
@@ -261,12 +261,18 @@ mod tests {
         let mut far = neighbour_solicitation(mac(A), v6(0xa), v6(1));
         far.hop_limit = 64;
         refused(&far, Reason::NdOther);
-        for kind in [133, 134, 136, 137] {
+        // A router solicitation is for the link-local services, of which this host has none.
+        for (kind, reason) in [
+            (133, Reason::ServiceDown),
+            (134, Reason::NdOther),
+            (136, Reason::NdOther),
+            (137, Reason::NdOther),
+        ] {
             let mut other = neighbour_solicitation(mac(A), v6(0xa), v6(1));
             if let Transport::Icmp { kind: own, .. } = &mut other.transport {
                 *own = kind;
             }
-            refused(&other, Reason::NdOther);
+            refused(&other, reason);
         }
     }
 }

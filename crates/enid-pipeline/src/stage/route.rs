@@ -1,7 +1,8 @@
 //! Route: who gets the packet, by which way, and with which MAC addresses.
 //!
 //! Inside a subnet packets go from MAC to MAC or through the router, and no route table and no network
-//! ACL is asked. Everything else goes to the router's MAC, and the route table of the subnet decides:
+//! ACL is asked: also not for a packet to anywhere that goes to the MAC of a neighbour which forwards for
+//! others. Everything else goes to the router's MAC, and the route table of the subnet decides:
 //! the longest prefix, a more specific one than the VPC's own included. A packet that a NAT gateway sends
 //! on is routed once more, by the table of the gateway's subnet. The virtual router does not show: the
 //! TTL stays.
@@ -12,10 +13,9 @@
 use crate::{
     Scratch,
     bytes::{Addr, MacPair},
-    journey::Hop,
-    owner::owner,
+    owner::{owner, owner_seen},
     reason::Reason,
-    stage::{gateway, nat},
+    stage::{edge, gateway, nat, neighbour},
     table::{ADDR_BITS, EniRecord, GATE_OPEN, Route, RouteKey, SubnetRecord, trie_id},
     tables::Tables,
 };
@@ -28,15 +28,22 @@ pub(crate) fn from_eni<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(
     let journey = &mut scratch.journey;
     journey.begin(&scratch.packet, sender.vpc, sender.subnet);
     journey.is_member = scratch.owns_address;
-    let eni = owner(tables, sender.vpc, &scratch.packet.target);
+    let eni = owner_seen(tables, sender.vpc, sender.subnet, &scratch.packet.target);
     journey.remote = eni;
     if eni == scratch.source_eni {
         return Err(Reason::OwnAddress);
     }
+    let to_mac = scratch.packet.macs.destination();
     if eni != 0 {
         let target = tables.eni(eni).ok_or(Reason::Incomplete)?;
         if target.subnet == sender.subnet {
-            return neighbour(tables, scratch, sender, subnet, eni, target);
+            if to_mac != target.mac
+                && to_mac != subnet.router_mac
+                && neighbour::takes_all(tables, scratch, to_mac)
+            {
+                return neighbour::switched(tables, scratch, sender, to_mac);
+            }
+            return neighbour::next_to(tables, scratch, sender, subnet, eni, target);
         }
     } else if subnet.is_router(&scratch.packet.target) {
         return Err(Reason::RouterAddress);
@@ -47,53 +54,18 @@ pub(crate) fn from_eni<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(
     if scratch.packet.source.is_link_local() {
         return Err(Reason::LinkLocal);
     }
-    if scratch.packet.macs.destination() != subnet.router_mac {
-        return Err(Reason::DestinationMac);
+    if to_mac != subnet.router_mac {
+        return neighbour::switched(tables, scratch, sender, to_mac);
     }
     decide(tables, scratch)?;
     if scratch.journey.is_routed_on {
         decide(tables, scratch)?;
     }
+    if scratch.journey.is_entering {
+        edge::enter(tables, scratch)?;
+    }
     deliver(tables, scratch)?;
     both_ways(tables, scratch, sender, subnet);
-    Ok(())
-}
-
-/// Delivers inside a subnet. The address decides, not the MAC: after an address has moved, a neighbour's
-/// ARP cache keeps the MAC of the interface that had it before, for half a minute and more.
-#[inline(always)]
-fn neighbour<T: Tables>(
-    tables: &T,
-    scratch: &mut Scratch,
-    sender: &EniRecord,
-    subnet: &SubnetRecord,
-    eni: u64,
-    target: &EniRecord,
-) -> Result<(), Reason> {
-    let macs = scratch.packet.macs;
-    if macs.destination().is_group() {
-        return Err(Reason::DestinationMac);
-    }
-    scratch.journey.eni = eni;
-    if target.flags & EniRecord::NAT_GATEWAY != 0 {
-        return deliver(tables, scratch);
-    }
-    let from = if macs.destination() == subnet.router_mac {
-        subnet.router_mac
-    } else {
-        sender.mac
-    };
-    let journey = &mut scratch.journey;
-    journey.hop = Hop {
-        leaves: MacPair::new(target.mac, from),
-        answer_arrives: MacPair::new(sender.mac, target.mac),
-        answer_leaves: MacPair::new(sender.mac, target.mac),
-    };
-    journey.is_both_ways = true;
-    journey.ifindex = target.ifindex;
-    if target.ifindex == 0 {
-        return Err(Reason::TargetDown);
-    }
     Ok(())
 }
 
@@ -113,7 +85,7 @@ fn decide<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
         }
     };
     if is_first {
-        journey.route = u64::from(route.kind) | u64::from(route.prefix_len) << 32;
+        journey.route = route.word();
     }
     if route.kind != Route::LOCAL {
         journey.remote = 0;

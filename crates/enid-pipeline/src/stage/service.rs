@@ -14,8 +14,8 @@ use crate::{
     packet::{Asks, Fragment, Packet},
     reason::Reason,
     service::{
-        ALLOWANCE, METADATA, METADATA_V6, RESOLVER, RESOLVER_V6, ROUTER_ADVERTISEMENT, SERVICE_MAC, TIME,
-        TIME_V6, port,
+        ALLOWANCE, METADATA, METADATA_V6, RESOLVER, RESOLVER_V6, ROUTER_ADVERTISEMENT, SERVICE_MAC,
+        TIME, TIME_V6, port,
     },
     table::{MacKey, ROUTER_LINK_LOCAL, ServiceRecord, SubnetRecord, protocol},
     tables::Tables,
@@ -213,4 +213,3 @@ fn tells_configuration(packet: &Packet) -> bool {
 fn is_router(subnet: &SubnetRecord, addr: &Addr) -> bool {
     *addr == subnet.router || *addr == ROUTER_LINK_LOCAL
 }
-

@@ -3,7 +3,7 @@
 //! With the source/destination check off an ENI may send from other addresses, but never from one
 //! that is nobody's.
 
-use crate::{Scratch, owner::owner, reason::Reason, table::EniRecord, tables::Tables};
+use crate::{Scratch, owner::owner_seen, reason::Reason, table::EniRecord, tables::Tables};
 
 /// Finds the sender, which the scratch record is told even if it is refused, and checks that it may send
 /// this packet.
@@ -18,8 +18,8 @@ pub(crate) fn check<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     if packet.source_mac() != record.mac {
         return Err(Reason::SourceMac);
     }
-    let owns_address =
-        !packet.source.is_no_source() && owner(tables, record.vpc, &packet.source) == eni;
+    let owns_address = !packet.source.is_no_source()
+        && owner_seen(tables, record.vpc, record.subnet, &packet.source) == eni;
     let is_checked = record.flags & EniRecord::SOURCE_DEST_CHECK != 0;
     if !owns_address && (is_checked || packet.source.is_no_source()) {
         return Err(Reason::SourceAddress);

@@ -13,7 +13,7 @@ mod service;
 mod subnet;
 mod vpc;
 
-use enid_model::id::VpcId;
+use enid_model::id::{ResourceId as _, VpcId};
 use enid_model::security_group::Service;
 use enid_model::state::RegionState;
 use enid_pipeline::table::protocol;
@@ -33,6 +33,14 @@ pub(crate) use self::vpc::of_vpc;
 /// Whether packets of a VPC can go to the internet and come from there at all.
 fn has_internet_gateway(region: &RegionState, vpc: VpcId) -> bool {
     region.internet_gateways_of_vpc(vpc).next().is_some()
+}
+
+/// The route table that the internet gateway of a VPC has for what comes in; 0 if it has none.
+fn edge_table(region: &RegionState, vpc: VpcId) -> u64 {
+    let gateway = region.internet_gateways_of_vpc(vpc).next();
+    let gateway = gateway.and_then(|id| region.internet_gateways.get(&id));
+    let own = gateway.and_then(|gateway| gateway.route_table);
+    own.map_or(0, |own| own.table.bits())
 }
 
 /// A service as the gate compiler takes it: protocol, first port and last port.

@@ -12,7 +12,7 @@ use enid_pipeline::table::{
 };
 use ipnet::IpNet;
 
-use super::has_internet_gateway;
+use super::{edge_table, has_internet_gateway};
 use crate::gate::address_bits;
 use crate::tables::Tables;
 
@@ -30,8 +30,7 @@ pub(crate) fn of_eni(
     ifindex: Option<u32>,
 ) -> Tables {
     let mut tables = Tables::default();
-    let record = record_of(eni, policy);
-    tables.enis.insert(eni.id.bits(), record);
+    let mut record = record_of(eni, policy);
     let endpoint = Endpoint { eni: eni.id.bits() };
     let key = |addr| EndpointKey {
         vpc: eni.vpc.bits(),
@@ -60,19 +59,26 @@ pub(crate) fn of_eni(
         };
         tables.prefixes.insert(key, endpoint);
     }
+    let mut is_public = false;
     if has_internet_gateway(region, eni.vpc) {
         for (public, private) in publics(region, eni) {
             let record = PublicRecord {
                 vpc: eni.vpc.bits(),
                 eni: eni.id.bits(),
                 private: Addr::from(private),
+                edge: edge_table(region, eni.vpc),
             };
+            is_public = true;
             let public = Addr::from(public);
             tables.publics.insert(public, record);
             let of = PublicOf { addr: public };
             tables.public_of.insert(key(Addr::from(private)), of);
         }
     }
+    if is_public {
+        record.flags |= EniRecord::PUBLIC;
+    }
+    tables.enis.insert(eni.id.bits(), record);
     rebind(&mut tables, eni.id, ifindex);
     tables
 }

@@ -62,7 +62,12 @@ pub(crate) fn of_outside(pools: &PublicPools) -> Tables {
                 prefix_len: address_bits(&net),
                 addr: Addr::from(net.network()),
             };
-            tables.pools.insert(key, Pool { vpc: 0, flags });
+            let pool = Pool {
+                vpc: 0,
+                flags,
+                edge: 0,
+            };
+            tables.pools.insert(key, pool);
         }
     }
     tables

@@ -7,7 +7,7 @@ use enid_pipeline::bytes::Addr;
 use enid_pipeline::table::{Pool, PoolKey};
 use ipnet::IpNet;
 
-use super::has_internet_gateway;
+use super::{edge_table, has_internet_gateway};
 use crate::gate::address_bits;
 use crate::tables::Tables;
 
@@ -27,6 +27,7 @@ pub(crate) fn of_vpc(region: &RegionState, vpc: &Vpc) -> Tables {
         let pool = Pool {
             vpc: vpc.id.bits(),
             flags,
+            edge: edge_table(region, vpc.id),
         };
         tables.pools.insert(key, pool);
     }

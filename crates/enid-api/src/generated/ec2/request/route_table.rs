@@ -92,6 +92,8 @@ pub(in crate::generated) static DESCRIBE_ROUTE_TABLES_MEMBERS: Shape = Shape::ne
 /// What a client asks of AssociateRouteTable.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AssociateRouteTableRequest {
+    /// `GatewayId`.
+    pub gateway_id: Option<String>,
     /// `SubnetId`.
     pub subnet_id: Option<String>,
     /// `RouteTableId`.
@@ -101,6 +103,7 @@ pub struct AssociateRouteTableRequest {
 impl Read for AssociateRouteTableRequest {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
+            gateway_id: params.optional("GatewayId")?,
             subnet_id: params.optional("SubnetId")?,
             route_table_id: params.required("RouteTableId")?,
         })
@@ -109,7 +112,7 @@ impl Read for AssociateRouteTableRequest {
 
 /// The members of AssociateRouteTable.
 pub(in crate::generated) static ASSOCIATE_ROUTE_TABLE_MEMBERS: Shape = Shape::new(&[
-    Member::refused("GatewayId"),
+    Member::supported("GatewayId", Kind::Scalar),
     Member::refused("PublicIpv4Pool"),
     Member::supported("RouteTableId", Kind::Scalar).required(),
     Member::supported("SubnetId", Kind::Scalar),

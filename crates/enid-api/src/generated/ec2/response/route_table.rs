@@ -241,6 +241,8 @@ pub struct RouteTableAssociation {
     pub route_table_id: Option<Text>,
     /// `subnetId`.
     pub subnet_id: Option<Text>,
+    /// `gatewayId`.
+    pub gateway_id: Option<Text>,
     /// `associationState`.
     pub association_state: Option<RouteTableAssociationState>,
 }
@@ -254,6 +256,7 @@ impl ToXml for RouteTableAssociation {
         );
         xml.optional(tag!("routeTableId"), &self.route_table_id);
         xml.optional(tag!("subnetId"), &self.subnet_id);
+        xml.optional(tag!("gatewayId"), &self.gateway_id);
         xml.optional(tag!("associationState"), &self.association_state);
     }
 }
