@@ -175,6 +175,19 @@ impl Connection {
     }
 }
 
+/// Whether a packet asks a link-local service: metadata, time, names, or DHCP of the router.
+/// Source: VPC User Guide, "Understanding Amazon DNS", EC2 User Guide, "Instance metadata", "Set the time".
+fn asks_service(region: &Region, sender: &Eni, tuple: &Tuple) -> bool {
+    let is_at = |last| tuple.target == Addr::v4([169, 254, 169, last]);
+    match (tuple.protocol, tuple.target_port) {
+        (protocol::TCP, 80) => is_at(254),
+        (protocol::TCP | protocol::UDP, 53) => is_at(253),
+        (protocol::UDP, 123) => is_at(123),
+        (protocol::UDP, 67) => tuple.target == region.subnet_of(sender).router(),
+        _ => false,
+    }
+}
+
 /// The frame that arrives, or why none does.
 pub type Outcome = Result<Vec<u8>, Reason>;
 
@@ -227,6 +240,16 @@ impl Reading {
             now_ns,
         };
         let is_own = is_own(&case)?;
+        if let Sender::Eni(eni) = sender
+            && asks_service(region, eni, &case.tuple)
+        {
+            // No group and no network ACL is asked; the services of the regions read here are down.
+            return Err(match () {
+                () if !is_own => Reason::SourceAddress,
+                () if packet.to_mac != region.subnet_of(eni).router_mac() => Reason::DestinationMac,
+                () => Reason::ServiceDown,
+            });
+        }
         let known = self.known(&case);
         let quoted = if known.is_none() {
             self.quoted_through_nat(&case)

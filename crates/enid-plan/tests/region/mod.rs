@@ -144,7 +144,7 @@ pub(crate) fn eni(id: u64, instance: Option<u64>, host: u8) -> NetworkInterface 
         id: EniId(id),
         subnet: SubnetId(subnet),
         vpc: VpcId(vpc),
-        mac: Mac([2, 0, 0, 0, 0, 1]),
+        mac: Mac([2, 0, 0, 0, 0, small(id)]),
         description: String::new(),
         groups: vec![SecurityGroupId(1)],
         addresses: vec![Ipv4Addr::new(10, small(vpc - 1), small(subnet), host)],
