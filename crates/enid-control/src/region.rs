@@ -9,6 +9,7 @@ use enid_model::address::PublicAddressHolder;
 use enid_model::dhcp_options::{DhcpOptions, NameServer};
 use enid_model::gateway::InternetGateway;
 use enid_model::id::{DhcpOptionsId, NetworkAclId, SecurityGroupRuleId, VpcId};
+use enid_model::instance_metadata::MetadataDefaults;
 use enid_model::network_acl::{AclAction, NetworkAcl, NetworkAclEntry};
 use enid_model::record::Record;
 use enid_model::region::RegionRecord;
@@ -80,6 +81,7 @@ fn bring_to_life(draft: &mut Draft<'_>) {
     let record = RegionRecord {
         first_default_vpc: vpc.id,
         dhcp_options,
+        metadata_defaults: MetadataDefaults::default(),
         outfit: OUTFIT,
     };
     draft.claim("", Record::Region(record));

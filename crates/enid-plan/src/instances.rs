@@ -7,6 +7,7 @@ use enid_model::dhcp_options::NameServer;
 use enid_model::id::{EniId, InstanceId, ResourceId as _, SubnetId, VpcId};
 use enid_model::instance::{DesiredState, Instance};
 use enid_model::network_interface::{Mac, NetworkInterface};
+use enid_model::private_dns_name::host_label;
 use enid_model::state::RegionState;
 use ipnet::{Ipv4Net, Ipv6Net};
 
@@ -23,7 +24,7 @@ pub struct InstanceSpec {
     pub image: String,
     /// The primary address of its primary interface.
     pub address: Ipv4Addr,
-    /// Its host name, such as `ip-10-0-0-5`.
+    /// Its host name: `ip-10-0-0-5`, or its id.
     pub host_name: String,
     /// The domains that it completes names with, separated by spaces, if its VPC's option set has
     /// any.
@@ -79,7 +80,6 @@ pub(crate) fn instance_spec(region: &RegionState, instance: &Instance) -> Option
     }
     let primary = region.enis_of_instance(instance.id).next()?;
     let address = primary.primary_address();
-    let [a, b, c, d] = address.octets();
     let vpc = region.vpcs.get(&primary.vpc);
     let options = vpc.and_then(|vpc| region.dhcp_options.get(&vpc.dhcp_options?));
     let resolvers = options.into_iter().flat_map(|options| {
@@ -95,7 +95,7 @@ pub(crate) fn instance_spec(region: &RegionState, instance: &Instance) -> Option
         boot: instance.boot,
         image: instance.image.clone(),
         address,
-        host_name: format!("ip-{a}-{b}-{c}-{d}"),
+        host_name: host_label(instance, address),
         search: options.and_then(|options| options.domain_name.clone()),
         resolvers: resolvers.collect(),
         authorized_key: instance.recorded.public_key.as_deref().map(Arc::from),
