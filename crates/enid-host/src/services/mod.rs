@@ -6,7 +6,12 @@
 //! from, which the datapath has checked; what it is told is a function of the latest state. A state is known
 //! here before it is acknowledged.
 
+pub mod asker;
+pub mod dns;
+#[cfg(test)]
+mod fixture;
 mod http;
+pub mod imds;
 mod packet_socket;
 mod places;
 mod server;
