@@ -68,7 +68,7 @@ fn new_dhcp_options(draft: &mut Draft<'_>) -> DhcpOptionsId {
         id: draft.mint(),
         domain_name: Some(draft.caller.region.private_domain()),
         domain_name_servers: vec![NameServer::AmazonProvidedDns],
-        tags: Tags::new(),
+        ..DhcpOptions::default()
     };
     let id = options.id;
     draft.create(options);
@@ -271,7 +271,7 @@ fn upgrade(draft: &mut Draft<'_>, region: &RegionState, record: &Stored<RegionRe
         id: record.dhcp_options,
         domain_name: Some(draft.caller.region.private_domain()),
         domain_name_servers: vec![NameServer::AmazonProvidedDns],
-        tags: Tags::new(),
+        ..DhcpOptions::default()
     });
     for vpc in region.vpcs.values() {
         let mut routes = Vec::new();

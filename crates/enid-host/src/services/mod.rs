@@ -7,17 +7,23 @@
 //! here before it is acknowledged.
 
 pub mod asker;
+mod configuration;
+mod dhcp;
+mod dhcp_v6;
 pub mod dns;
 #[cfg(test)]
 mod fixture;
+mod frame;
 mod http;
 pub mod imds;
 mod packet_socket;
 mod places;
+mod router;
 mod server;
 pub mod site;
 mod sockets;
 mod time;
+mod told;
 
 use std::io;
 use std::sync::Arc;

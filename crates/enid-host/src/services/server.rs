@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use enid_model::id::{EniId, VpcId};
 use enid_model::key::Scope;
-use enid_model::state::State;
+use enid_model::state::{RegionState, State};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::places::Places;
 use super::sockets::Sockets;
-use super::{http, time};
+use super::{configuration, http, time};
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct Site {
     scope: Scope,
-    vpc: VpcId,
+    pub(super) vpc: VpcId,
     state: watch::Receiver<Arc<State>>,
     /// Room for connections.
     pub(super) places: Places,
@@ -40,6 +40,11 @@ impl Site {
     /// The state of the moment.
     pub(super) fn state(&self) -> Arc<State> {
         Arc::clone(&self.state.borrow())
+    }
+
+    /// What there is in the region now, if there is anything.
+    pub(super) fn with_region<T>(&self, look: impl FnOnce(&RegionState) -> T) -> Option<T> {
+        self.state().region(&self.scope).map(|region| look(region))
     }
 
     /// The interface that asks from an address.
@@ -92,6 +97,8 @@ fn begin(site: Arc<Site>, sockets: Sockets) -> io::Result<JoinSet<()>> {
         let socket = tokio::net::UdpSocket::from_std(socket)?;
         tasks.spawn(time::answer_all(socket));
     }
+    let socket = tokio::net::UdpSocket::from_std(sockets.configuration)?;
+    tasks.spawn(configuration::serve(site, socket));
     Ok(tasks)
 }
 

@@ -105,7 +105,7 @@ pub(crate) fn dhcp_options(id: u64, own: bool) -> Record {
         id: DhcpOptionsId(id),
         domain_name: own.then(|| format!("corp{id}.example")),
         domain_name_servers: vec![server],
-        tags: Tags::new(),
+        ..DhcpOptions::default()
     })
 }
 
