@@ -11,6 +11,8 @@ use enid_model::private_dns_name::host_label;
 use enid_model::state::RegionState;
 use ipnet::{Ipv4Net, Ipv6Net};
 
+use crate::fragment::resolver_of;
+
 /// What a host shall do with an instance. Terminated instances have no spec: nothing is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceSpec {
@@ -30,8 +32,6 @@ pub struct InstanceSpec {
     /// any.
     pub search: Option<String>,
     /// The resolvers of the option set.
-    ///
-    /// Limit: the VPC's own is none of them; there is none yet.
     pub resolvers: Vec<IpAddr>,
     /// The public key that its user is known by, in OpenSSH's format.
     pub authorized_key: Option<Arc<str>>,
@@ -82,11 +82,11 @@ pub(crate) fn instance_spec(region: &RegionState, instance: &Instance) -> Option
     let address = primary.primary_address();
     let vpc = region.vpcs.get(&primary.vpc);
     let options = vpc.and_then(|vpc| region.dhcp_options.get(&vpc.dhcp_options?));
-    let resolvers = options.into_iter().flat_map(|options| {
+    let resolvers = options.zip(vpc).into_iter().flat_map(|(options, vpc)| {
         let servers = options.domain_name_servers.iter();
-        servers.filter_map(|server| match server {
-            NameServer::AmazonProvidedDns => None,
-            NameServer::Address(address) => Some(*address),
+        servers.map(|server| match server {
+            NameServer::AmazonProvidedDns => IpAddr::V4(resolver_of(vpc.cidr)),
+            NameServer::Address(address) => *address,
         })
     });
     Some(InstanceSpec {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use enid_model::dhcp_options::{DhcpOptions, NameServer};
 use enid_model::id::VpcId;
 use enid_model::network_interface::{Mac, NetworkInterface};
+use enid_model::private_dns_name::host_label;
 use enid_model::state::RegionState;
 use enid_pipeline::service;
 use enid_plan::{resolver_of, router_mac};
@@ -49,7 +50,7 @@ impl Told {
     /// What an interface is told; `None` if it is attached to no instance.
     pub(super) fn of(region: &RegionState, eni: &NetworkInterface) -> Option<Self> {
         let instance = eni.attachment.as_ref()?.instance;
-        region.instances.get(&instance)?;
+        let instance = region.instances.get(&instance)?;
         let subnet = region.subnets.get(&eni.subnet)?;
         let vpc = region.vpcs.get(&eni.vpc)?;
         let options = vpc.dhcp_options.and_then(|id| region.dhcp_options.get(&id));
@@ -66,13 +67,12 @@ impl Told {
             });
             addresses.collect()
         });
-        let [a, b, c, d] = eni.primary_address().octets();
         let of = |value: fn(&DhcpOptions) -> Vec<IpAddr>| options.map_or_else(Vec::new, |it| value(it));
         Some(Self {
             address: has_ipv4.then(|| eni.primary_address()),
             subnet: subnet.cidr,
             router_mac: router_mac(subnet.id),
-            host_name: format!("ip-{a}-{b}-{c}-{d}"),
+            host_name: host_label(instance, eni.primary_address()),
             ipv6_subnet: subnet.ipv6_cidr.map(|own| own.cidr),
             ipv6_addresses: eni.ipv6_addresses.clone(),
             domain_name: options.and_then(|options| options.domain_name.clone()),
