@@ -68,10 +68,12 @@ def test_life_of_a_set(ec2, papers):
 
 
 @pytest.mark.parametrize(("options", "code", "words"), [
-    ({"ntp_servers": ["10.0.0.1"]}, "UnsupportedOperation", "…'ntp-servers'"),
-    ({"netbios_name_servers": ["10.0.0.1"]}, "UnsupportedOperation", "…'netbios-name-servers'"),
-    ({"netbios_node_type": ["2"]}, "UnsupportedOperation", "…'netbios-node-type'"),
-    ({"ipv6_address_preferred_lease_time": ["140"]}, "UnsupportedOperation", "…ipv6"),
+    ({"ntp_servers": ["pool.ntp.org"]}, "InvalidParameterValue", "…not an IP address"),
+    ({"ntp_servers": [f"10.0.0.{number}" for number in range(5)]},
+     "InvalidParameterValue", "…At most four"),
+    ({"netbios_name_servers": ["fd00::1"]}, "InvalidParameterValue", "…not an IPv4 address"),
+    ({"netbios_node_type": ["3"]}, "InvalidParameterValue", "…1, 2, 4 and 8"),
+    ({"ipv6_address_preferred_lease_time": ["139"]}, "InvalidParameterValue", "…from 140"),
     ({"colour": ["red"]}, "InvalidParameterValue", "…colour"),
     ({"domain_name": ["a", "b"]}, "InvalidParameterValue", "…a, b"),
     ({"domain_name": ["a\nnameserver 1.1.1.1"]}, "InvalidParameterValue", "…domain-name"),
@@ -84,6 +86,18 @@ def test_wrong_options(ec2, options, code, words):
     with refused(code, words):
         create(ec2, **options)
     assert len(ec2.describe_dhcp_options()["DhcpOptions"]) == before
+
+
+def test_every_option_is_shown_as_it_was_set(ec2):
+    options = {"domain-name": ["corp.example"], "domain-name-servers": ["AmazonProvidedDNS"],
+               "ipv6-address-preferred-lease-time": ["3600"],
+               "netbios-name-servers": ["10.0.0.7", "10.0.0.6"], "netbios-node-type": ["2"],
+               "ntp-servers": ["169.254.169.123", "fd00:ec2::123"]}
+    made = create(ec2, **options)
+    [described] = ec2.describe_dhcp_options(DhcpOptionsIds=[made])["DhcpOptions"]
+    assert shown(described) == options
+    found = ec2.describe_dhcp_options(Filters=[{"Name": "key", "Values": ["ntp-servers"]}])
+    assert made in {each["DhcpOptionsId"] for each in found["DhcpOptions"]}
 
 
 def test_unknown_ids(ec2, papers):

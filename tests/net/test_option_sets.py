@@ -10,7 +10,7 @@ def resolv_conf(instance):
 def test_resolv_conf_follows_the_option_set(lab):
     vpc, subnet = lab.network()
     instance = lab.instance(subnet)
-    assert resolv_conf(instance) == ["search ec2.internal"], "there is no resolver in the VPC yet"
+    assert resolv_conf(instance) == ["search ec2.internal", "nameserver 10.0.0.2"]
     options = lab.ec2.create_dhcp_options(DhcpConfigurations=[
         {"Key": "domain-name", "Values": ["corp.example other.example"]},
         {"Key": "domain-name-servers", "Values": ["10.0.0.53,2001:db8::53"]},

@@ -50,9 +50,11 @@ macro_rules! errors {
 }
 
 mod addressing;
+mod instance_metadata;
 mod routing;
 
 pub use addressing::AddressingError;
+pub use instance_metadata::MetadataError;
 pub use routing::RoutingError;
 
 // By code, then by name. Messages are AWS's, so they start with a capital and end with a stop
@@ -62,6 +64,8 @@ errors! {
     enum Error {
         /// What CIDR blocks, IPv6 addresses and delegated prefixes say.
         AddressingError,
+        /// What metadata options say.
+        MetadataError,
         /// What network ACLs, route tables, peering connections and option sets say.
         RoutingError,
     }

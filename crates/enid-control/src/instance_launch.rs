@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use enid_model::Tags;
 use enid_model::id::{EniId, InstanceId, ReservationId, SecurityGroupId, SubnetId, VpcId};
 use enid_model::instance::{DesiredState, Instance, Recorded};
+use enid_model::instance_metadata::MetadataOptions;
 use enid_model::network_interface::{Attachment, NetworkInterface};
+use enid_model::private_dns_name::PrivateDnsNameOptions;
 use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::Subnet;
 
@@ -16,6 +18,7 @@ use crate::address_lease::Claims;
 use crate::address_limit::Slots;
 use crate::attachment::{Limits, PRIMARY, Place};
 use crate::instance::{FIRST_BOOT, detach};
+use crate::instance_metadata;
 use crate::instance_specification::{Interface, RunInstances, check_user_data, interfaces};
 use crate::key_pair::key_pair_named;
 use crate::network_interface::{NewInterface, groups_or_default, remove};
@@ -210,6 +213,8 @@ impl<'a> Request<'a> {
 
     fn launch(&self, draft: &mut Draft<'_>) -> Result<Reservation, Error> {
         let recorded = recorded(draft, self.input)?;
+        let tags = self.tags.get("instance");
+        let options = instance_metadata::at_launch(draft, self.input.metadata_options, tags)?;
         let sources = self.sources(draft)?;
         let count = self.count(draft, &sources)?;
         let primary = self.interfaces.iter().zip(&sources);
@@ -227,7 +232,8 @@ impl<'a> Request<'a> {
             for (interface, source) in self.interfaces.iter().zip(&sources) {
                 self.attach(draft, &mut claims, &mut reservation, id, interface, source)?;
             }
-            let instance = self.instance(draft, id, &reservation, launch_index, &subnet, &recorded);
+            let stored = (&recorded, options);
+            let instance = self.instance(draft, id, &reservation, launch_index, &subnet, stored);
             draft.create(instance.clone());
             reservation.instances.push(instance);
         }
@@ -241,7 +247,7 @@ impl<'a> Request<'a> {
         reservation: &Reservation,
         launch_index: u32,
         subnet: &Subnet,
-        recorded: &Recorded,
+        (recorded, metadata_options): (&Recorded, MetadataOptions),
     ) -> Instance {
         let input = self.input;
         Instance {
@@ -262,6 +268,10 @@ impl<'a> Request<'a> {
             disable_api_termination: input.disable_api_termination,
             disable_api_stop: input.disable_api_stop,
             terminate_on_shutdown: input.terminate_on_shutdown,
+            metadata_options,
+            private_dns_name_options: input
+                .private_dns_name_options
+                .over(PrivateDnsNameOptions::from(&subnet.attributes)),
             client_token: input.client_token.clone(),
             recorded: recorded.clone(),
             tags: self.tags.get("instance").cloned().unwrap_or_default(),

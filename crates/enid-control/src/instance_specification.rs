@@ -10,8 +10,10 @@ use ipnet::Ipv4Net;
 use crate::Error;
 use crate::address_lease::{ListedAddress, WantedAddresses, Wish};
 use crate::attachment::{PRIMARY, Place, place};
+use crate::instance_metadata::WantedMetadata;
 use crate::ipv6_lease::{Ipv6Wish, WantedIpv6Addresses};
 use crate::network_interface_attribute::check_connection_tracking;
+use crate::private_dns_name::WantedPrivateDnsName;
 use crate::tag::TagSpecification;
 
 /// The input of RunInstances.
@@ -47,6 +49,10 @@ pub struct RunInstances {
     pub disable_api_stop: bool,
     /// Whether a halt from inside terminates them.
     pub terminate_on_shutdown: bool,
+    /// How they may read their metadata.
+    pub metadata_options: WantedMetadata,
+    /// Their private names; what is not named is their subnet's.
+    pub private_dns_name_options: WantedPrivateDnsName,
     /// What lies outside networking.
     pub recorded: Recorded,
     /// The launch template, and the number of its version, that some of this comes from.

@@ -41,16 +41,7 @@ pub fn public_address_of<'a>(
     eni: &NetworkInterface,
     private_ip: Ipv4Addr,
 ) -> Option<(Ipv4Addr, Option<&'a Stored<ElasticIp>>)> {
-    let mut elastic_ips = region.elastic_ips_of_eni(eni.id);
-    let elastic_ip = elastic_ips.find_map(|id| {
-        let found = region.elastic_ips.get(&id)?;
-        (found.association?.private_ip == private_ip).then_some(found)
-    });
-    match elastic_ip {
-        Some(found) => Some((found.public_ip, Some(found))),
-        None if eni.primary_address() == private_ip => Some((eni.public_address?, None)),
-        None => None,
-    }
+    region.public_address_of(eni, private_ip)
 }
 
 /// Gives an interface a public address of its own.

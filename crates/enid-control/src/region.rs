@@ -9,6 +9,7 @@ use enid_model::address::PublicAddressHolder;
 use enid_model::dhcp_options::{DhcpOptions, NameServer};
 use enid_model::gateway::InternetGateway;
 use enid_model::id::{DhcpOptionsId, NetworkAclId, SecurityGroupRuleId, VpcId};
+use enid_model::instance_metadata::MetadataDefaults;
 use enid_model::network_acl::{AclAction, NetworkAcl, NetworkAclEntry};
 use enid_model::record::Record;
 use enid_model::region::RegionRecord;
@@ -67,7 +68,7 @@ fn new_dhcp_options(draft: &mut Draft<'_>) -> DhcpOptionsId {
         id: draft.mint(),
         domain_name: Some(draft.caller.region.private_domain()),
         domain_name_servers: vec![NameServer::AmazonProvidedDns],
-        tags: Tags::new(),
+        ..DhcpOptions::default()
     };
     let id = options.id;
     draft.create(options);
@@ -80,6 +81,7 @@ fn bring_to_life(draft: &mut Draft<'_>) {
     let record = RegionRecord {
         first_default_vpc: vpc.id,
         dhcp_options,
+        metadata_defaults: MetadataDefaults::default(),
         outfit: OUTFIT,
     };
     draft.claim("", Record::Region(record));
@@ -269,7 +271,7 @@ fn upgrade(draft: &mut Draft<'_>, region: &RegionState, record: &Stored<RegionRe
         id: record.dhcp_options,
         domain_name: Some(draft.caller.region.private_domain()),
         domain_name_servers: vec![NameServer::AmazonProvidedDns],
-        tags: Tags::new(),
+        ..DhcpOptions::default()
     });
     for vpc in region.vpcs.values() {
         let mut routes = Vec::new();

@@ -6,7 +6,7 @@ use enid_model::id::{SubnetId, VpcId};
 use enid_model::key::Kind;
 use enid_model::region::Region;
 use enid_model::state::RegionState;
-use enid_model::subnet::{Subnet, SubnetAttributes};
+use enid_model::subnet::{HostnameType, Subnet, SubnetAttributes};
 use enid_model::vpc::Vpc;
 use enid_store::Condition;
 use ipnet::Ipv4Net;
@@ -56,6 +56,12 @@ pub struct ModifySubnetAttribute {
     pub assign_ipv6_address_on_creation: Option<bool>,
     /// Whether instances launched here get a public address.
     pub map_public_ip_on_launch: Option<bool>,
+    /// What the host names of instances launched here are made from.
+    pub hostname_type: Option<HostnameType>,
+    /// Whether their resource names resolve to IPv4 addresses.
+    pub resource_name_dns_a_record: Option<bool>,
+    /// Whether their resource names resolve to IPv6 addresses.
+    pub resource_name_dns_aaaa_record: Option<bool>,
 }
 
 /// How many more addresses interfaces in a subnet can have.
@@ -174,15 +180,36 @@ impl Control {
         id: SubnetId,
         input: ModifySubnetAttribute,
     ) -> Result<(), Error> {
-        let ModifySubnetAttribute {
-            assign_ipv6_address_on_creation: assign_ipv6,
-            map_public_ip_on_launch: map_public,
-        } = input;
         // None at all is fine: an attribute that has one value only does not come this far.
-        if assign_ipv6.is_some() && map_public.is_some() {
-            let names = "assignIpv6AddressOnCreation, mapPublicIpOnLaunch".into();
+        let named = [
+            (
+                "assignIpv6AddressOnCreation",
+                input.assign_ipv6_address_on_creation.is_some(),
+            ),
+            (
+                "mapPublicIpOnLaunch",
+                input.map_public_ip_on_launch.is_some(),
+            ),
+            (
+                "privateDnsHostnameTypeOnLaunch",
+                input.hostname_type.is_some(),
+            ),
+            (
+                "enableResourceNameDnsARecordOnLaunch",
+                input.resource_name_dns_a_record.is_some(),
+            ),
+            (
+                "enableResourceNameDnsAAAARecordOnLaunch",
+                input.resource_name_dns_aaaa_record.is_some(),
+            ),
+        ];
+        let named = named.into_iter().filter(|(_, is_named)| *is_named);
+        let names: Vec<&str> = named.map(|(name, _)| name).collect();
+        if names.len() > 1 {
+            let names = names.join(", ").into();
             return Err(Error::SeveralAttributes { names });
         }
+        let assign_ipv6 = input.assign_ipv6_address_on_creation;
         self.transact(caller, |draft| {
             let subnet = draft.require::<Subnet>(id)?;
             if assign_ipv6 == Some(true) && subnet.ipv6_cidr.is_none() {
@@ -190,14 +217,24 @@ impl Control {
             }
             draft.edit(&subnet, |subnet| {
                 let attributes = &mut subnet.attributes;
-                let present = attributes.assign_ipv6_address_on_creation;
-                attributes.assign_ipv6_address_on_creation = assign_ipv6.unwrap_or(present);
-                let present = attributes.map_public_ip_on_launch;
-                attributes.map_public_ip_on_launch = map_public.unwrap_or(present);
+                set(&mut attributes.assign_ipv6_address_on_creation, assign_ipv6);
+                let map_public = input.map_public_ip_on_launch;
+                set(&mut attributes.map_public_ip_on_launch, map_public);
+                set(&mut attributes.hostname_type, input.hostname_type);
+                let a_record = input.resource_name_dns_a_record;
+                set(&mut attributes.resource_name_dns_a_record, a_record);
+                let aaaa_record = input.resource_name_dns_aaaa_record;
+                set(&mut attributes.resource_name_dns_aaaa_record, aaaa_record);
             });
             Ok(())
         })
         .await
+    }
+}
+
+fn set<T>(attribute: &mut T, wanted: Option<T>) {
+    if let Some(wanted) = wanted {
+        *attribute = wanted;
     }
 }
 

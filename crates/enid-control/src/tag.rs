@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use enid_model::Tags;
 
+use crate::instance_metadata::check_tags;
 use crate::taggable::{Changes, Taggable};
 use crate::{Caller, Control, Error};
 
@@ -180,6 +181,9 @@ impl Control {
             let mut changes = Changes::default();
             for resource in resources {
                 changes.retag(draft, *resource, &change)?;
+            }
+            for instance in changes.instances() {
+                check_tags(instance.metadata_options, &instance.tags)?;
             }
             changes.write(draft);
             Ok(())

@@ -154,6 +154,13 @@ taggables! {
     VpcPeeringConnection(VpcPeeringConnectionId): vpc_peering_connections, "vpc-peering-connection";
 }
 
+impl Changes {
+    /// The instances that are tagged, as they shall be.
+    pub(crate) fn instances(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.0.values().map(|(_, new)| new)
+    }
+}
+
 /// AWS's word for a network interface.
 const ENI: &str = "network-interface";
 

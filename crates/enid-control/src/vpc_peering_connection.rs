@@ -170,18 +170,32 @@ impl Control {
         .await
     }
 
-    /// ModifyVpcPeeringConnectionOptions, as far as it is there: no option can be switched on.
-    pub async fn reset_vpc_peering_options(
+    /// ModifyVpcPeeringConnectionOptions: whether public names of the requester's and of the accepter's
+    /// VPC resolve to private addresses on the other side. Answers what holds now.
+    pub async fn modify_vpc_peering_options(
         &self,
         caller: &Caller,
         id: VpcPeeringConnectionId,
-    ) -> Result<(), Error> {
+        requester: Option<bool>,
+        accepter: Option<bool>,
+    ) -> Result<VpcPeeringConnection, Error> {
         self.transact(caller, |draft| {
             let connection = visible(draft, id)?;
-            match connection.status {
-                PeeringStatus::Active => Ok(()),
-                _ => Err(RoutingError::PeeringNotActive { id }.into()),
+            if connection.status != PeeringStatus::Active {
+                return Err(RoutingError::PeeringNotActive { id }.into());
             }
+            let mut new = VpcPeeringConnection::clone(&connection);
+            let sides = [
+                (&mut new.requester, requester),
+                (&mut new.accepter, accepter),
+            ];
+            for (side, allow) in sides {
+                side.allow_dns_resolution = allow.unwrap_or(side.allow_dns_resolution);
+            }
+            if new != *connection {
+                draft.update(&connection, new.clone());
+            }
+            Ok(new)
         })
         .await
     }

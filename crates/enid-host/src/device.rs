@@ -87,8 +87,8 @@ pub enum DeviceError {
         /// What failed.
         source: OpenInError,
     },
-    /// IPv6 cannot be switched off on the host side.
-    #[error("disable IPv6 on link {name}")]
+    /// IPv6 cannot be switched off on the host side, or advertisements on the other.
+    #[error("set what link {name} does of itself by IPv6")]
     Sysctl {
         /// The link's name.
         name: String,
@@ -254,6 +254,7 @@ impl EniDevice {
         instance
             .set_no_ipv6_autoconfiguration(index)
             .map_err(|e| self.refused(e))?;
+        self.ignore_advertisements(namespace)?;
         let names = vec![
             self.eni.to_string(),
             format!("device-number-{}.0", self.device_index),
@@ -269,6 +270,25 @@ impl EniDevice {
             host: host_index,
             instance: index,
         })
+    }
+
+    /// Routes are given with the addresses: those that the router advertises are for guests that are
+    /// configured by themselves.
+    fn ignore_advertisements(&self, namespace: &NetNs) -> Result<(), DeviceError> {
+        let name = self.instance_name();
+        let switch = format!("/proc/sys/net/ipv6/conf/{name}/accept_ra");
+        let written = namespace.run(|| fs::write(switch, "0\n"));
+        let written = written.map_err(|error| DeviceError::NetNs {
+            eni: self.eni,
+            source: error.into(),
+        })?;
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DeviceError::Sysctl {
+                name,
+                source: error,
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn add_address(

@@ -1,6 +1,6 @@
 //! A DHCP option set.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::Tags;
 use crate::id::DhcpOptionsId;
 
 /// A DHCP option set: what instances of the VPCs that use it are told. It never changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DhcpOptions {
     /// Its id.
     pub id: DhcpOptionsId,
@@ -16,6 +16,18 @@ pub struct DhcpOptions {
     pub domain_name: Option<String>,
     /// The resolvers, in order.
     pub domain_name_servers: Vec<NameServer>,
+    /// How long IPv6 addresses are preferred, in seconds, if it says so: 140 at least.
+    #[serde(default)]
+    pub ipv6_preferred_lease_s: Option<u32>,
+    /// The NetBIOS name servers, in order.
+    #[serde(default)]
+    pub netbios_name_servers: Vec<Ipv4Addr>,
+    /// How NetBIOS names are resolved: 1, 2, 4 or 8.
+    #[serde(default)]
+    pub netbios_node_type: Option<u8>,
+    /// The time servers, in order.
+    #[serde(default)]
+    pub ntp_servers: Vec<IpAddr>,
     /// Its tags.
     pub tags: Tags,
 }

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Tags;
 use crate::id::{InstanceId, ReservationId, SubnetId, VpcId};
+use crate::instance_metadata::MetadataOptions;
+use crate::private_dns_name::PrivateDnsNameOptions;
 use crate::time::Timestamp;
 
 /// An instance: what a host's driver runs, with its interfaces.
@@ -45,6 +47,12 @@ pub struct Instance {
     pub disable_api_stop: bool,
     /// Whether a halt from inside terminates it (else it stops).
     pub terminate_on_shutdown: bool,
+    /// How it may read its metadata.
+    #[serde(default)]
+    pub metadata_options: MetadataOptions,
+    /// Its private names.
+    #[serde(default)]
+    pub private_dns_name_options: PrivateDnsNameOptions,
     /// The client token of its launch.
     pub client_token: Option<String>,
     /// What lies outside networking: stored and reported back, without effect.

@@ -52,6 +52,27 @@ pub struct InstanceType {
     pub cluster_placement: Option<bool>,
 }
 
+/// The processor architecture of an instance: this machine's, if the type has it.
+#[must_use]
+pub fn architecture(instance_type: &str) -> &'static str {
+    let here = host_architecture();
+    let of_type = InstanceType::named(instance_type).map_or(&[][..], |found| &found.arch);
+    if of_type.iter().any(|arch| arch == here) {
+        return here;
+    }
+    of_type.first().map_or(here, String::as_str)
+}
+
+/// AWS's name for this machine's architecture.
+#[must_use]
+pub fn host_architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "x86_64"
+    }
+}
+
 /// The limits of a network card, or of several equal ones.
 #[derive(Debug, Clone, Deserialize)]
 pub struct NetworkCard {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{DhcpOptionsId, VpcId};
+use crate::instance_metadata::MetadataDefaults;
 
 /// That an account's region has come to life: written with its default VPC at its first use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +12,9 @@ pub struct RegionRecord {
     pub first_default_vpc: VpcId,
     /// The region's default DHCP option set.
     pub dhcp_options: DhcpOptionsId,
+    /// What new instances get of metadata options.
+    #[serde(default)]
+    pub metadata_defaults: MetadataDefaults,
     /// Which version of Enid's first steps the region has seen: one that came to life under an
     /// older version gets what it lacks.
     #[serde(default)]

@@ -9,6 +9,7 @@
 
 mod leased;
 mod links;
+mod located;
 mod rebuild;
 mod term;
 

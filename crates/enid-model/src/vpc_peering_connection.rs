@@ -35,7 +35,7 @@ pub struct PeeredVpc {
     pub cidrs: Vec<Ipv4Net>,
     /// Its IPv6 blocks then.
     pub ipv6_cidrs: Vec<Ipv6Net>,
-    /// Whether the other side's public DNS names resolve to private addresses here.
+    /// Whether this side's public DNS names resolve to private addresses on the other side.
     pub allow_dns_resolution: bool,
 }
 

@@ -7,8 +7,11 @@ use enid_model::dhcp_options::NameServer;
 use enid_model::id::{EniId, InstanceId, ResourceId as _, SubnetId, VpcId};
 use enid_model::instance::{DesiredState, Instance};
 use enid_model::network_interface::{Mac, NetworkInterface};
+use enid_model::private_dns_name::host_label;
 use enid_model::state::RegionState;
 use ipnet::{Ipv4Net, Ipv6Net};
+
+use crate::fragment::resolver_of;
 
 /// What a host shall do with an instance. Terminated instances have no spec: nothing is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,14 +26,12 @@ pub struct InstanceSpec {
     pub image: String,
     /// The primary address of its primary interface.
     pub address: Ipv4Addr,
-    /// Its host name, such as `ip-10-0-0-5`.
+    /// Its host name: `ip-10-0-0-5`, or its id.
     pub host_name: String,
     /// The domains that it completes names with, separated by spaces, if its VPC's option set has
     /// any.
     pub search: Option<String>,
     /// The resolvers of the option set.
-    ///
-    /// Limit: the VPC's own is none of them; there is none yet.
     pub resolvers: Vec<IpAddr>,
     /// The public key that its user is known by, in OpenSSH's format.
     pub authorized_key: Option<Arc<str>>,
@@ -79,14 +80,13 @@ pub(crate) fn instance_spec(region: &RegionState, instance: &Instance) -> Option
     }
     let primary = region.enis_of_instance(instance.id).next()?;
     let address = primary.primary_address();
-    let [a, b, c, d] = address.octets();
     let vpc = region.vpcs.get(&primary.vpc);
     let options = vpc.and_then(|vpc| region.dhcp_options.get(&vpc.dhcp_options?));
-    let resolvers = options.into_iter().flat_map(|options| {
+    let resolvers = options.zip(vpc).into_iter().flat_map(|(options, vpc)| {
         let servers = options.domain_name_servers.iter();
-        servers.filter_map(|server| match server {
-            NameServer::AmazonProvidedDns => None,
-            NameServer::Address(address) => Some(*address),
+        servers.map(|server| match server {
+            NameServer::AmazonProvidedDns => IpAddr::V4(resolver_of(vpc.cidr)),
+            NameServer::Address(address) => *address,
         })
     });
     Some(InstanceSpec {
@@ -95,7 +95,7 @@ pub(crate) fn instance_spec(region: &RegionState, instance: &Instance) -> Option
         boot: instance.boot,
         image: instance.image.clone(),
         address,
-        host_name: format!("ip-{a}-{b}-{c}-{d}"),
+        host_name: host_label(instance, address),
         search: options.and_then(|options| options.domain_name.clone()),
         resolvers: resolvers.collect(),
         authorized_key: instance.recorded.public_key.as_deref().map(Arc::from),

@@ -135,18 +135,46 @@ pub(super) async fn describe_dhcp_options(
 
 /// The options that are set, each with its values.
 fn configuration(options: &DhcpOptions) -> Vec<(&'static str, Vec<Text>)> {
-    let domain = options.domain_name.as_deref();
-    let domain = domain.map(|domain| ("domain-name", vec![Text::from(domain)]));
-    let servers = options
-        .domain_name_servers
-        .iter()
-        .map(|server| match server {
-            NameServer::AmazonProvidedDns => AMAZON_PROVIDED_DNS.into(),
-            NameServer::Address(address) => Text::display(address),
-        });
-    let servers: Vec<Text> = servers.collect();
-    let servers = (!servers.is_empty()).then_some(("domain-name-servers", servers));
-    domain.into_iter().chain(servers).collect()
+    let name_server = |server: &NameServer| match server {
+        NameServer::AmazonProvidedDns => AMAZON_PROVIDED_DNS.into(),
+        NameServer::Address(address) => Text::display(address),
+    };
+    let all = [
+        (
+            "domain-name",
+            options
+                .domain_name
+                .iter()
+                .map(|it| Text::from(&**it))
+                .collect(),
+        ),
+        (
+            "domain-name-servers",
+            options
+                .domain_name_servers
+                .iter()
+                .map(name_server)
+                .collect(),
+        ),
+        (
+            "ipv6-address-preferred-lease-time",
+            texts(options.ipv6_preferred_lease_s),
+        ),
+        (
+            "netbios-name-servers",
+            texts(options.netbios_name_servers.iter()),
+        ),
+        ("netbios-node-type", texts(options.netbios_node_type)),
+        ("ntp-servers", texts(options.ntp_servers.iter())),
+    ];
+    let set = all
+        .into_iter()
+        .filter(|(_, values): &(_, Vec<Text>)| !values.is_empty());
+    set.collect()
+}
+
+fn texts<V: std::fmt::Display>(values: impl IntoIterator<Item = V>) -> Vec<Text> {
+    values.into_iter().map(Text::display).collect()
 }
 
 fn answer(context: &Context, options: &DhcpOptions) -> response::DhcpOptions {

@@ -2,12 +2,12 @@
 //! people bring configurations that name images of AWS.
 
 use enid_control::SANDBOX_IMAGE;
+use enid_model::instance_type::host_architecture;
 
 use super::Ec2;
 use super::filter::Filters;
 use super::instance::describe::{
     ENA_SUPPORT, HYPERVISOR, PLATFORM_DETAILS, ROOT_DEVICE, ROOT_DEVICE_TYPE, VIRTUALIZATION_TYPE,
-    host_architecture,
 };
 use super::page::{Page, USUAL};
 use crate::context::Context;

@@ -10,6 +10,7 @@ pub mod filter;
 mod id;
 mod image;
 mod instance;
+mod instance_metadata;
 mod instance_type;
 mod internet_gateway;
 mod key_pair;
@@ -20,6 +21,7 @@ mod network_acl_entry;
 mod network_interface;
 pub mod page;
 mod prefix_list;
+mod private_dns_name;
 mod region;
 mod route;
 mod route_table;
@@ -205,15 +207,19 @@ handlers! {
     DisassociateNatGatewayAddress => nat_gateway::disassociate_nat_gateway_address,
     DisassociateRouteTable => route_table::disassociate_route_table,
     DisassociateSecurityGroupVpc => security_group_vpc_association::disassociate_security_group_vpc,
+    GetInstanceMetadataDefaults => instance_metadata::get_instance_metadata_defaults,
     GetManagedPrefixListAssociations => prefix_list::get_managed_prefix_list_associations,
     GetManagedPrefixListEntries => prefix_list::get_managed_prefix_list_entries,
     GetSecurityGroupsForVpc => security_group_vpc_association::get_security_groups_for_vpc,
     ImportKeyPair => key_pair::import_key_pair,
     ModifyAddressAttribute => address::modify_address_attribute,
     ModifyInstanceAttribute => instance::attribute::modify_instance_attribute,
+    ModifyInstanceMetadataDefaults => instance_metadata::modify_instance_metadata_defaults,
+    ModifyInstanceMetadataOptions => instance_metadata::modify_instance_metadata_options,
     ModifyLaunchTemplate => launch_template::modify_launch_template,
     ModifyManagedPrefixList => prefix_list::modify_managed_prefix_list,
     ModifyNetworkInterfaceAttribute => network_interface::modify_network_interface_attribute,
+    ModifyPrivateDnsNameOptions => private_dns_name::modify_private_dns_name_options,
     ModifySecurityGroupRules => security_group_rule::modify_security_group_rules,
     ModifySubnetAttribute => subnet::modify_subnet_attribute,
     ModifyVpcAttribute => vpc::modify_vpc_attribute,

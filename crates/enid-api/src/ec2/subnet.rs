@@ -7,6 +7,7 @@ use enid_model::subnet::Subnet;
 
 use super::filter::Filters;
 use super::page::{self, Page};
+use super::private_dns_name::hostname_type;
 use super::subnet_cidr_block::association;
 use super::{Ec2, id, tag};
 use crate::context::Context;
@@ -87,9 +88,15 @@ pub(super) async fn modify_subnet_attribute(
     let subnet = id::parse(&request.subnet_id)?;
     let assign_ipv6 = request.assign_ipv6_address_on_creation;
     let assign_ipv6 = assign_ipv6.and_then(|flag| flag.value);
+    let kind = request.private_dns_hostname_type_on_launch;
+    let a_record = request.enable_resource_name_dns_a_record_on_launch;
+    let aaaa_record = request.enable_resource_name_dns_aaaa_record_on_launch;
     let input = ModifySubnetAttribute {
         assign_ipv6_address_on_creation: assign_ipv6,
         map_public_ip_on_launch: request.map_public_ip_on_launch.and_then(|map| map.value),
+        hostname_type: hostname_type(kind.as_deref(), "PrivateDnsHostnameTypeOnLaunch")?,
+        resource_name_dns_a_record: a_record.and_then(|flag| flag.value),
+        resource_name_dns_aaaa_record: aaaa_record.and_then(|flag| flag.value),
     };
     let caller = context.caller();
     ec2.control
@@ -113,6 +120,8 @@ enum Field {
     /// An attribute that is off everywhere.
     Off,
     OwnerId,
+    ResourceNameA,
+    ResourceNameAaaa,
     State,
     SubnetId,
     VpcId,
@@ -128,16 +137,18 @@ fn field(name: &str) -> Option<Field> {
         "cidr" | "cidr-block" | "cidrBlock" => Field::Cidr,
         "customer-owned-ipv4-pool" | "enable-lni-at-device-index" | "outpost-arn" => Field::Absent,
         "default-for-az" | "defaultForAz" => Field::DefaultForAz,
-        "enable-dns64"
-        | "ipv6-native"
-        | "map-customer-owned-ip-on-launch"
-        | "private-dns-name-options-on-launch.enable-resource-name-dns-a-record"
-        | "private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record" => Field::Off,
+        "enable-dns64" | "ipv6-native" | "map-customer-owned-ip-on-launch" => Field::Off,
         "ipv6-cidr-block-association.association-id" => Field::Ipv6AssociationId,
         "ipv6-cidr-block-association.ipv6-cidr-block" => Field::Ipv6Cidr,
         "ipv6-cidr-block-association.state" => Field::Ipv6AssociationState,
         "map-public-ip-on-launch" => Field::MapPublicIp,
         "owner-id" => Field::OwnerId,
+        "private-dns-name-options-on-launch.enable-resource-name-dns-a-record" => {
+            Field::ResourceNameA
+        }
+        "private-dns-name-options-on-launch.enable-resource-name-dns-aaaa-record" => {
+            Field::ResourceNameAaaa
+        }
         "private-dns-name-options-on-launch.hostname-type" => Field::HostnameType,
         "state" => Field::State,
         "subnet-arn" => Field::Arn,
@@ -181,7 +192,7 @@ pub(super) async fn describe_subnets(
                 Field::AvailableAddresses => test.display(available_addresses(&region, subnet)),
                 Field::Cidr => test.display(subnet.cidr),
                 Field::DefaultForAz => test.flag(subnet.default_for_az),
-                Field::HostnameType => test.text("ip-name"),
+                Field::HostnameType => test.text(subnet.attributes.hostname_type.word()),
                 Field::Ipv6AssociationId => {
                     let block = subnet.ipv6_cidr.iter();
                     block.for_each(|block| test.display(block.association));
@@ -196,6 +207,10 @@ pub(super) async fn describe_subnets(
                 Field::MapPublicIp => test.flag(subnet.attributes.map_public_ip_on_launch),
                 Field::Off => test.flag(false),
                 Field::OwnerId => test.display(context.account),
+                Field::ResourceNameA => test.flag(subnet.attributes.resource_name_dns_a_record),
+                Field::ResourceNameAaaa => {
+                    test.flag(subnet.attributes.resource_name_dns_aaaa_record);
+                }
                 Field::State => test.text("available"),
                 Field::SubnetId => test.display(subnet.id),
                 Field::VpcId => test.display(subnet.vpc),
@@ -239,9 +254,11 @@ fn answer(context: &Context, subnet: &Subnet, available: u32) -> response::Subne
         enable_dns64: Some(false),
         ipv6_native: Some(false),
         private_dns_name_options_on_launch: Some(PrivateDnsNameOptionsOnLaunch {
-            hostname_type: Some("ip-name".into()),
-            enable_resource_name_dns_a_record: Some(false),
-            enable_resource_name_dns_aaaa_record: Some(false),
+            hostname_type: Some(subnet.attributes.hostname_type.word().into()),
+            enable_resource_name_dns_a_record: Some(subnet.attributes.resource_name_dns_a_record),
+            enable_resource_name_dns_aaaa_record: Some(
+                subnet.attributes.resource_name_dns_aaaa_record,
+            ),
         }),
         subnet_id: Some(Text::display(subnet.id)),
         state: Some("available".into()),

@@ -15,7 +15,8 @@ use crate::error::ApiError;
 use crate::generated::ec2::request::{
     AcceptVpcPeeringConnectionRequest, CreateVpcPeeringConnectionRequest,
     DeleteVpcPeeringConnectionRequest, DescribeVpcPeeringConnectionsRequest,
-    ModifyVpcPeeringConnectionOptionsRequest, RejectVpcPeeringConnectionRequest,
+    ModifyVpcPeeringConnectionOptionsRequest, PeeringConnectionOptionsRequest,
+    RejectVpcPeeringConnectionRequest,
 };
 use crate::generated::ec2::response::{
     self, AcceptVpcPeeringConnectionResponse, CidrBlock, CreateVpcPeeringConnectionResponse,
@@ -121,25 +122,33 @@ pub(super) async fn delete_vpc_peering_connection(
     })
 }
 
-/// ModifyVpcPeeringConnectionOptions. The support table lets an option only be off, as all are.
+/// ModifyVpcPeeringConnectionOptions. Answers the options of the sides that the request names.
 pub(super) async fn modify_options(
     ec2: &Ec2,
     context: &Context,
     request: ModifyVpcPeeringConnectionOptionsRequest,
 ) -> Result<ModifyVpcPeeringConnectionOptionsResponse, ApiError> {
     let connection = id::parse(&request.vpc_peering_connection_id)?;
+    let allow = |options: &Option<PeeringConnectionOptionsRequest>| {
+        options.as_ref()?.allow_dns_resolution_from_remote_vpc
+    };
+    let (requester, accepter) = (
+        request.requester_peering_connection_options,
+        request.accepter_peering_connection_options,
+    );
     let caller = context.caller();
-    ec2.control
-        .reset_vpc_peering_options(&caller, connection)
+    let modified = ec2
+        .control
+        .modify_vpc_peering_options(&caller, connection, allow(&requester), allow(&accepter))
         .await?;
-    let off = PeeringConnectionOptions {
-        allow_dns_resolution_from_remote_vpc: Some(false),
+    let shown = |side: &PeeredVpc| PeeringConnectionOptions {
+        allow_dns_resolution_from_remote_vpc: Some(side.allow_dns_resolution),
         allow_egress_from_local_classic_link_to_remote_vpc: Some(false),
         allow_egress_from_local_vpc_to_remote_classic_link: Some(false),
     };
     Ok(ModifyVpcPeeringConnectionOptionsResponse {
-        accepter_peering_connection_options: Some(off.clone()),
-        requester_peering_connection_options: Some(off),
+        accepter_peering_connection_options: accepter.map(|_| shown(&modified.accepter)),
+        requester_peering_connection_options: requester.map(|_| shown(&modified.requester)),
     })
 }
 

@@ -161,9 +161,6 @@ errors! {
     /// The quota of active peering connections of a VPC.
     PeeringsPerVpcExceeded { vpc: VpcId } => "VpcPeeringConnectionsPerVpcLimitExceeded",
         "The maximum number of active VPC peering connections for VPC '{vpc}' has been reached.";
-    /// A DHCP option that AWS has and Enid has not.
-    DhcpOptionUnsupported { key: Box<str> } => "UnsupportedOperation",
-        "Enid does not implement the DHCP option '{key}' of CreateDhcpOptions.";
 }
 
 impl RoutingError {

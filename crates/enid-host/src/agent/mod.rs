@@ -37,6 +37,7 @@ use crate::device::{DeviceError, EniDevice};
 use crate::outside::{Gateway, OutsideError};
 use crate::sandbox::{self, InitProgram};
 use crate::services::Services;
+use crate::services::imds::{Imds, KeyError};
 use crate::services::site::SiteError;
 
 /// How an agent works.
@@ -119,6 +120,9 @@ pub enum AgentError {
     /// The services of a VPC have no place.
     #[error("link-local services")]
     Site(#[from] SiteError),
+    /// The metadata service has no key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The services' thread cannot be started.
     #[error("start the thread of link-local services")]
     Services(#[source] std::io::Error),
@@ -197,7 +201,8 @@ impl Agent {
         if let Some(gateway) = &config.outside {
             planner = planner.with_outside(&gateway.pools);
         }
-        let services = Services::start(Arc::clone(&state)).map_err(AgentError::Services)?;
+        let imds = Imds::open(&config.data_dir)?;
+        let services = Services::start(Arc::clone(&state), imds).map_err(AgentError::Services)?;
         let mut agent = Self {
             planner,
             services,

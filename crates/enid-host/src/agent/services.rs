@@ -85,14 +85,19 @@ impl Agent {
                 continue;
             };
             match site.is_up() {
-                Ok(true) if links.are_on(site.index) => {}
-                Ok(true) => {
-                    let words = format!("the link to the services of {vpc} has not its programs");
-                    found.differences.push(words);
-                }
+                Ok(true) => {}
                 Ok(false) => {
                     let words =
                         format!("the link to the services of {vpc} is not there, or switched off");
+                    found.differences.push(words);
+                    continue;
+                }
+                Err(error) => found.differences.push(crate::chain(&error)),
+            }
+            match self.datapath.verify_service(links, site.index) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let words = format!("the link to the services of {vpc} has not its programs");
                     found.differences.push(words);
                 }
                 Err(error) => found.differences.push(crate::chain(&error)),

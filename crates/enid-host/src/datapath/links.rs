@@ -121,14 +121,49 @@ impl Datapath {
     /// links are kept, or the device.
     pub fn attach_service(&self, ifindex: u32) -> Result<ServiceLinks, DatapathError> {
         let mut links = Vec::with_capacity(2);
-        for (program, hook) in [
-            (self.programs.guard(), Hook::Egress),
-            (self.programs.service(), Hook::Ingress),
-        ] {
-            let link = maps::attach(program, ifindex, hook);
-            links.push(link.map_err(|source| DatapathError::Service { ifindex, source })?);
+        for (kind, hook, program) in self.service_programs() {
+            match self.attach {
+                Attach::Tcx => {
+                    let link = maps::attach(program, ifindex, hook);
+                    links.push(link.map_err(|source| DatapathError::Service { ifindex, source })?);
+                }
+                Attach::Tc => {
+                    let name = filters::name(self.installation, kind);
+                    filters::put(&name, program, hook, ifindex)?;
+                }
+            }
         }
         Ok(ServiceLinks(links))
+    }
+
+    /// Whether the programs are on a device that leads to link-local services.
+    pub fn verify_service(
+        &self,
+        links: &ServiceLinks,
+        ifindex: u32,
+    ) -> Result<bool, DatapathError> {
+        if matches!(self.attach, Attach::Tcx) {
+            let is_on = |link: &OwnedFd| {
+                let info = maps::link_info(link.as_fd());
+                info.is_ok_and(|info| info.ifindex == ifindex)
+            };
+            return Ok(links.0.iter().all(is_on));
+        }
+        for (kind, hook, program) in self.service_programs() {
+            let name = filters::name(self.installation, kind);
+            if !filters::verify(&name, program, hook, ifindex)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Names, hooks and programs of such a device.
+    fn service_programs(&self) -> [(&'static str, Hook, BorrowedFd<'_>); 2] {
+        [
+            ("service-guard", Hook::Egress, self.programs.guard()),
+            ("service-service", Hook::Ingress, self.programs.service()),
+        ]
     }
 
     fn program(&self, hook: Hook) -> BorrowedFd<'_> {
@@ -175,20 +210,10 @@ impl Datapath {
     }
 }
 
-/// The links of a device that leads to link-local services: they end when this is dropped.
+/// The links of a device that leads to link-local services: they end when this is dropped. Filters are not
+/// among them, they go with the device.
 #[derive(Debug)]
 pub struct ServiceLinks(Vec<OwnedFd>);
-
-impl ServiceLinks {
-    /// Whether the programs are on this device.
-    #[must_use]
-    pub fn are_on(&self, ifindex: u32) -> bool {
-        let is_on = |link: &OwnedFd| {
-            maps::link_info(link.as_fd()).is_ok_and(|info| info.ifindex == ifindex)
-        };
-        self.0.iter().all(is_on)
-    }
-}
 
 /// The two links of an ENI.
 const KINDS: [(&str, Hook); 2] = [(LINK_EGRESS, Hook::Ingress), (LINK_GUARD, Hook::Egress)];

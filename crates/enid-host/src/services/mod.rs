@@ -6,15 +6,29 @@
 //! from, which the datapath has checked; what it is told is a function of the latest state. A state is known
 //! here before it is acknowledged.
 
+pub mod asker;
+mod configuration;
+mod dhcp;
+mod dhcp_v6;
+pub mod dns;
+#[cfg(test)]
+mod fixture;
+mod forward;
+mod frame;
 mod http;
+pub mod imds;
 mod packet_socket;
 mod places;
+mod resolver;
+mod router;
 mod server;
 pub mod site;
 mod sockets;
 mod time;
+mod told;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -24,7 +38,9 @@ use enid_model::state::State;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
-use self::server::{Command, serve};
+use self::forward::Forwarder;
+use self::imds::Imds;
+use self::server::{Command, Shared, serve};
 pub use self::sockets::Sockets;
 
 /// The thread that serves all sites. It ends when this is dropped, and its sockets close.
@@ -36,16 +52,21 @@ pub struct Services {
 }
 
 impl Services {
-    /// Starts the thread; there is nothing to serve yet.
-    pub fn start(state: Arc<State>) -> io::Result<Self> {
+    /// Starts the thread; there is nothing to serve yet. What the resolver does not know is asked of those
+    /// that the host itself asks.
+    pub fn start(state: Arc<State>, imds: Imds) -> io::Result<Self> {
         let (commands, received) = unbounded_channel();
         let (state, states) = watch::channel(state);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let shared = Shared {
+            imds,
+            forwarder: Forwarder::new(Path::new(RESOLV_CONF)),
+        };
         let thread = std::thread::Builder::new()
             .name("services".to_owned())
-            .spawn(move || runtime.block_on(serve(received, states)))?;
+            .spawn(move || runtime.block_on(serve(received, states, shared)))?;
         Ok(Self {
             commands: Some(commands),
             state,
@@ -75,6 +96,9 @@ impl Services {
         }
     }
 }
+
+/// Where the host says which resolvers it asks.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 impl Drop for Services {
     fn drop(&mut self) {

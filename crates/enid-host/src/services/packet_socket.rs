@@ -5,49 +5,24 @@
 //! of such sockets.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::net::UdpSocket;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 use enid_pipeline::service::{ROUTER_SOLICITATION, port};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-/// A packet socket of one link, which does not block.
-#[derive(Debug)]
-pub(super) struct PacketSocket(OwnedFd);
-
-impl PacketSocket {
-    /// Opens a socket in the calling thread's namespace. It hears nothing before its filter is there.
-    pub(super) fn open(index: u32) -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        // Without a protocol a packet socket gets nothing; it has one from when it is bound.
-        let socket = rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
-        attach_filter(socket.as_fd())?;
-        bind(socket.as_fd(), index)?;
-        Ok(Self(socket))
-    }
-
-    /// Reads one frame; what does not fit into the buffer is cut off.
-    pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (length, _) = rustix::net::recv(&self.0, buffer, RecvFlags::empty())?;
-        Ok(length)
-    }
-
-    /// Sends one frame out of the link.
-    pub(super) fn send(&self, frame: &[u8]) -> io::Result<()> {
-        rustix::net::send(&self.0, frame, SendFlags::empty())?;
-        Ok(())
-    }
-}
-
-impl AsFd for PacketSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl std::os::fd::AsRawFd for PacketSocket {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.0.as_raw_fd()
-    }
+/// Opens a packet socket of one link of the calling thread's namespace, which does not block. It hears
+/// nothing before its filter is there.
+///
+/// The type says no more than that it receives and sends datagrams: these are whole frames. The runtime
+/// knows no packet sockets, and needs nothing else of one.
+pub(super) fn open(index: u32) -> io::Result<UdpSocket> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    // Without a protocol a packet socket gets nothing; it has one from when it is bound.
+    let socket = rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, flags, None)?;
+    attach_filter(socket.as_fd())?;
+    bind(socket.as_fd(), index)?;
+    Ok(socket.into())
 }
 
 fn bind(socket: BorrowedFd<'_>, index: u32) -> io::Result<()> {

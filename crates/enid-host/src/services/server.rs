@@ -2,20 +2,23 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use enid_model::id::{EniId, VpcId};
+use enid_model::id::VpcId;
 use enid_model::key::Scope;
-use enid_model::state::State;
+use enid_model::state::{RegionState, State};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::places::Places;
+use super::asker::Asker;
+use super::forward::Forwarder;
+use super::imds::Imds;
+use super::places::{Place, Places};
 use super::sockets::Sockets;
-use super::{http, time};
+use super::{configuration, http, resolver, time};
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -26,31 +29,45 @@ pub(super) enum Command {
     Open(Box<(Scope, VpcId, Sockets)>),
 }
 
+/// What the services of all VPCs share.
+pub(super) struct Shared {
+    /// The metadata service.
+    pub(super) imds: Imds,
+    /// What the resolver does not know.
+    pub(super) forwarder: Forwarder,
+}
+
 /// One VPC's services.
-#[derive(Debug)]
 pub(super) struct Site {
     scope: Scope,
-    vpc: VpcId,
+    pub(super) vpc: VpcId,
     state: watch::Receiver<Arc<State>>,
-    /// Room for connections.
-    pub(super) places: Places,
+    pub(super) shared: Arc<Shared>,
+    places: Places,
 }
 
 impl Site {
-    /// The state of the moment.
-    pub(super) fn state(&self) -> Arc<State> {
-        Arc::clone(&self.state.borrow())
+    /// What there is in the region now, if there is anything.
+    pub(super) fn with_region<T>(&self, look: impl FnOnce(&RegionState) -> T) -> Option<T> {
+        let state = Arc::clone(&self.state.borrow());
+        state.region(&self.scope).map(|region| look(region))
     }
 
-    /// The interface that asks from an address.
-    pub(super) fn asker(&self, state: &State, address: IpAddr) -> Option<EniId> {
-        let region = state.region(&self.scope)?;
-        let IpAddr::V4(address) = address else {
-            return None;
-        };
-        let mut enis = region.network_interfaces.values();
-        enis.find(|eni| eni.vpc == self.vpc && eni.addresses.contains(&address))
-            .map(|eni| eni.id)
+    /// What there is to say to who asks from an address; `None` if that is no interface's.
+    pub(super) fn with_asker<T>(
+        &self,
+        address: IpAddr,
+        say: impl FnOnce(&Asker<'_>) -> T,
+    ) -> Option<T> {
+        let state = Arc::clone(&self.state.borrow());
+        let asker = Asker::at(&state, &self.scope, self.vpc, address)?;
+        Some(say(&asker))
+    }
+
+    /// Room for a connection, or for a question that waits, of the interface with an address.
+    pub(super) fn place(&self, address: IpAddr) -> Option<Place> {
+        let eni = self.with_asker(address, |asker| asker.eni.id)?;
+        self.places.take(eni)
     }
 }
 
@@ -58,7 +75,9 @@ impl Site {
 pub(super) async fn serve(
     mut commands: UnboundedReceiver<Command>,
     state: watch::Receiver<Arc<State>>,
+    shared: Shared,
 ) {
+    let shared = Arc::new(shared);
     // The tasks of a VPC end, and its sockets close, when its set is dropped.
     let mut sites: HashMap<VpcId, JoinSet<()>> = HashMap::new();
     while let Some(command) = commands.recv().await {
@@ -70,9 +89,10 @@ pub(super) async fn serve(
                     scope,
                     vpc,
                     state: state.clone(),
+                    shared: Arc::clone(&shared),
                     places: Places::default(),
                 };
-                match begin(Arc::new(site), sockets) {
+                match begin(&Arc::new(site), sockets) {
                     Ok(tasks) => drop(sites.insert(vpc, tasks)),
                     Err(error) => {
                         tracing::error!(%vpc, %error, "link-local services could not begin");
@@ -84,21 +104,44 @@ pub(super) async fn serve(
 }
 
 /// Begins the tasks of a VPC.
-fn begin(site: Arc<Site>, sockets: Sockets) -> io::Result<JoinSet<()>> {
+fn begin(site: &Arc<Site>, sockets: Sockets) -> io::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
-    for listener in sockets.metadata {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        tasks.spawn(accept(Arc::clone(&site), listener));
+    let streams = |listeners: Vec<TcpListener>| {
+        let listeners = listeners.into_iter();
+        let listeners = listeners.map(tokio::net::TcpListener::from_std);
+        listeners.collect::<io::Result<Vec<_>>>()
+    };
+    let datagrams = |sockets: Vec<UdpSocket>| {
+        let sockets = sockets.into_iter();
+        let sockets = sockets.map(tokio::net::UdpSocket::from_std);
+        sockets.collect::<io::Result<Vec<_>>>()
+    };
+    for listener in streams(sockets.metadata)? {
+        tasks.spawn(accept(Arc::clone(site), listener, Protocol::Http));
     }
-    for socket in sockets.time {
-        let socket = tokio::net::UdpSocket::from_std(socket)?;
+    for listener in streams(sockets.dns)? {
+        tasks.spawn(accept(Arc::clone(site), listener, Protocol::Dns));
+    }
+    for socket in datagrams(sockets.dns_datagrams)? {
+        tasks.spawn(resolver::answer_all(Arc::clone(site), socket));
+    }
+    for socket in datagrams(sockets.time)? {
         tasks.spawn(time::answer_all(socket));
     }
+    let socket = tokio::net::UdpSocket::from_std(sockets.configuration)?;
+    tasks.spawn(configuration::serve(Arc::clone(site), socket));
     Ok(tasks)
 }
 
+/// What is spoken in a connection.
+#[derive(Debug, Clone, Copy)]
+enum Protocol {
+    Dns,
+    Http,
+}
+
 /// Takes connections of instances.
-async fn accept(site: Arc<Site>, listener: tokio::net::TcpListener) {
+async fn accept(site: Arc<Site>, listener: tokio::net::TcpListener, protocol: Protocol) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -111,15 +154,16 @@ async fn accept(site: Arc<Site>, listener: tokio::net::TcpListener) {
         };
         // Finished ones are collected as new ones come, so that the set stays small.
         while connections.try_join_next().is_some() {}
-        let Some(eni) = site.asker(&site.state(), peer.ip()) else {
-            continue;
-        };
-        let Some(place) = site.places.take(eni) else {
+        // Who is nobody, or has too many, is turned away.
+        let Some(place) = site.place(peer.ip()) else {
             continue;
         };
         let site = Arc::clone(&site);
         connections.spawn(async move {
-            http::converse(&site, stream, peer).await;
+            match protocol {
+                Protocol::Dns => resolver::converse(&site, stream, peer).await,
+                Protocol::Http => http::converse(&site, stream, peer).await,
+            }
             drop(place);
         });
     }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use enid_pipeline::bytes::Addr;
 use enid_pipeline::service::{self, port};
 
-use super::packet_socket::PacketSocket;
+use super::packet_socket;
 use super::site::has_ipv6;
 
 /// Every socket of one VPC's services. They do not block.
@@ -21,7 +21,7 @@ pub struct Sockets {
     /// The time.
     pub(super) time: Vec<UdpSocket>,
     /// DHCP, and who asks for a router: frames as they are.
-    pub(super) configuration: PacketSocket,
+    pub(super) configuration: UdpSocket,
 }
 
 /// A socket cannot be opened.
@@ -57,7 +57,7 @@ impl Sockets {
             service::RESOLVER,
             service::RESOLVER_V6,
         ];
-        let configuration = PacketSocket::open(index).map_err(|source| SocketError {
+        let configuration = packet_socket::open(index).map_err(|source| SocketError {
             at: Place::Configuration,
             source,
         })?;

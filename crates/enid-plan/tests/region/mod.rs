@@ -23,11 +23,13 @@ use enid_model::id::{
     VpcPeeringConnectionId,
 };
 use enid_model::instance::{DesiredState, Instance, Recorded};
+use enid_model::instance_metadata::MetadataOptions;
 use enid_model::key::{AccountId, Key, RegionName, Scope};
 use enid_model::nat_gateway::{NatGateway, NatGatewayAddress};
 use enid_model::network_acl::{AclAction, NetworkAcl, NetworkAclEntry};
 use enid_model::network_interface::{Attachment, InterfaceType, Mac, NetworkInterface};
 use enid_model::prefix_list::{AddressFamily, LastChange, PrefixList, PrefixListEntry};
+use enid_model::private_dns_name::PrivateDnsNameOptions;
 use enid_model::record::Record;
 use enid_model::route_table::{Route, RouteDestination, RouteTable, RouteTarget};
 use enid_model::security_group::{Direction, Matcher, Peer, Rule, SecurityGroup, Service};
@@ -103,7 +105,7 @@ pub(crate) fn dhcp_options(id: u64, own: bool) -> Record {
         id: DhcpOptionsId(id),
         domain_name: own.then(|| format!("corp{id}.example")),
         domain_name_servers: vec![server],
-        tags: Tags::new(),
+        ..DhcpOptions::default()
     })
 }
 
@@ -228,6 +230,8 @@ pub(crate) fn instance(id: u64, running: bool) -> Record {
         disable_api_termination: false,
         disable_api_stop: false,
         terminate_on_shutdown: false,
+        metadata_options: MetadataOptions::default(),
+        private_dns_name_options: PrivateDnsNameOptions::default(),
         client_token: None,
         recorded: Recorded::default(),
         tags: Tags::new(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use enid_control::{InstanceState, is_visible, transition_reason};
 use enid_model::id::{InstanceId, ReservationId};
 use enid_model::instance::Instance;
-use enid_model::instance_type::InstanceType;
+use enid_model::instance_type::architecture;
 use enid_model::network_interface::{ConnectionTracking, NetworkInterface};
 use enid_model::state::{RegionState, Stored};
 
@@ -19,7 +19,7 @@ use crate::ec2::network_interface::describe::{
     Field as EniField, View, interface_type, lower_bound, status,
 };
 use crate::ec2::page::{Page, USUAL};
-use crate::ec2::{Ec2, id, tag};
+use crate::ec2::{Ec2, id, instance_metadata, private_dns_name, tag};
 use crate::error::ApiError;
 use crate::generated::ec2::request::DescribeInstancesRequest;
 use crate::generated::ec2::response::{
@@ -197,13 +197,14 @@ pub(super) fn answer(
         }),
         tags: tag::answer(&instance.tags),
         virtualization_type: Some(VIRTUALIZATION_TYPE.into()),
-        metadata_options: None,
+        metadata_options: Some(instance_metadata::answer(instance.metadata_options)),
+        private_dns_name_options: Some(private_dns_name::answer(instance.private_dns_name_options)),
         platform_details: Some(PLATFORM_DETAILS.into()),
         instance_id: Some(Text::display(instance.id)),
         image_id: Some(instance.image.as_str().into()),
         state: Some(state(instance_state)),
         private_dns_name: Some(
-            address.map_or_else(|| Text::from(""), |address| view.private_name(address)),
+            primary.map_or_else(|| Text::from(""), |eni| view.host_name(instance, eni)),
         ),
         public_dns_name: Some(public_name.unwrap_or_else(|| Text::from(""))),
         state_transition_reason: Some(transition_reason(instance).into()),
@@ -293,25 +294,6 @@ fn interface(view: &View<'_>, eni: &NetworkInterface) -> InstanceNetworkInterfac
                 udp_timeout: seconds(timeouts.udp_timeout),
             }
         }),
-    }
-}
-
-/// The processor architecture of an instance: this machine's, if the type has it.
-pub(super) fn architecture(instance_type: &str) -> &'static str {
-    let here = host_architecture();
-    let of_type = InstanceType::named(instance_type).map_or(&[][..], |found| &found.arch);
-    if of_type.iter().any(|arch| arch == here) {
-        return here;
-    }
-    of_type.first().map_or(here, String::as_str)
-}
-
-/// AWS's name for this machine's architecture.
-pub(in crate::ec2) fn host_architecture() -> &'static str {
-    if cfg!(target_arch = "aarch64") {
-        "arm64"
-    } else {
-        "x86_64"
     }
 }
 

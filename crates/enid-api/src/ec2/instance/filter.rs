@@ -2,12 +2,13 @@
 
 use enid_control::{InstanceState, transition_reason};
 use enid_model::instance::Instance;
+use enid_model::instance_type::architecture;
 
 use super::describe::{
     HYPERVISOR, PLATFORM_DETAILS, ROOT_DEVICE, ROOT_DEVICE_TYPE, TENANCY, VIRTUALIZATION_TYPE,
-    architecture,
 };
 use crate::ec2::filter::Test;
+use crate::ec2::instance_metadata::{SWITCH, TOKENS, spelled};
 use crate::ec2::network_interface::describe::{Field as EniField, View};
 use crate::wire::text::Text;
 
@@ -19,6 +20,7 @@ pub(super) enum Field {
     DnsName,
     /// Of any of its interfaces.
     Eni(EniField),
+    HostnameType,
     Hypervisor,
     Id,
     Image,
@@ -27,14 +29,25 @@ pub(super) enum Field {
     Lacking,
     LaunchIndex,
     LaunchTime,
+    /// What the metadata service does.
+    MetadataEndpoint,
+    MetadataHopLimit,
+    /// Always on: what switches the service off is its endpoint.
+    MetadataIpv4,
+    MetadataIpv6,
+    MetadataTags,
+    MetadataTokens,
     Monitoring,
     Owner,
     PlatformDetails,
     /// Of its primary interface.
     Primary(EniField),
+    PrivateDnsName,
     PublicAddress,
     Reason,
     Reservation,
+    ResourceNameA,
+    ResourceNameAaaa,
     RootDeviceName,
     RootDeviceType,
     StateCode,
@@ -76,12 +89,23 @@ impl Field {
             "key-name" => Self::KeyName,
             "launch-index" => Self::LaunchIndex,
             "launch-time" => Self::LaunchTime,
+            "metadata-options.http-endpoint" => Self::MetadataEndpoint,
+            "metadata-options.http-protocol-ipv4" => Self::MetadataIpv4,
+            "metadata-options.http-protocol-ipv6" => Self::MetadataIpv6,
+            "metadata-options.http-put-response-hop-limit" => Self::MetadataHopLimit,
+            "metadata-options.http-tokens" => Self::MetadataTokens,
+            "metadata-options.instance-metadata-tags" => Self::MetadataTags,
             "monitoring-state" => Self::Monitoring,
             "owner-id" => Self::Owner,
             "platform-details" => Self::PlatformDetails,
             "dns-name" => Self::DnsName,
             "ip-address" => Self::PublicAddress,
-            "private-dns-name" => Self::Primary(EniField::PrivateDnsName),
+            "private-dns-name" => Self::PrivateDnsName,
+            "private-dns-name-options.enable-resource-name-dns-a-record" => Self::ResourceNameA,
+            "private-dns-name-options.enable-resource-name-dns-aaaa-record" => {
+                Self::ResourceNameAaaa
+            }
+            "private-dns-name-options.hostname-type" => Self::HostnameType,
             "private-ip-address" => Self::Primary(EniField::PrivateAddress),
             "reason" => Self::Reason,
             "reservation-id" => Self::Reservation,
@@ -134,6 +158,8 @@ impl Subject<'_> {
         let instance = self.instance;
         let mut enis = self.view.region.enis_of_instance(instance.id);
         let reason = instance.state_reason.as_ref();
+        let metadata = instance.metadata_options;
+        let names = instance.private_dns_name_options;
         match field {
             Field::Architecture => test.text(architecture(&instance.instance_type)),
             Field::ClientToken => instance.client_token.iter().for_each(|t| test.text(t)),
@@ -142,6 +168,7 @@ impl Subject<'_> {
                 public.iter().for_each(|(_, name)| test.text(name));
             }
             Field::Eni(field) => enis.for_each(|eni| self.view.test(eni, field, test)),
+            Field::HostnameType => test.text(names.hostname_type.word()),
             Field::Hypervisor => test.text(HYPERVISOR),
             Field::Id => test.display(instance.id),
             Field::Image => test.text(&instance.image),
@@ -149,6 +176,12 @@ impl Subject<'_> {
             Field::Lacking => {}
             Field::LaunchIndex => test.display(instance.launch_index),
             Field::LaunchTime => test.display(instance.launch_time),
+            Field::MetadataEndpoint => test.text(spelled(metadata.endpoint_enabled, SWITCH)),
+            Field::MetadataHopLimit => test.display(metadata.hop_limit),
+            Field::MetadataIpv4 => test.text(spelled(true, SWITCH)),
+            Field::MetadataIpv6 => test.text(spelled(metadata.ipv6_enabled, SWITCH)),
+            Field::MetadataTags => test.text(spelled(metadata.tags_enabled, SWITCH)),
+            Field::MetadataTokens => test.text(spelled(metadata.tokens_required, TOKENS)),
             Field::Monitoring => test.text(if instance.recorded.monitoring {
                 "enabled"
             } else {
@@ -161,12 +194,19 @@ impl Subject<'_> {
                     self.view.test(eni, field, test);
                 }
             }
+            Field::PrivateDnsName => {
+                if let Some(eni) = enis.next() {
+                    test.text(&self.view.host_name(instance, eni));
+                }
+            }
             Field::PublicAddress => {
                 let public = enis.next().and_then(|eni| self.view.primary_public(eni));
                 public.iter().for_each(|(address, _)| test.text(address));
             }
             Field::Reason => test.text(&transition_reason(instance)),
             Field::Reservation => test.display(instance.reservation),
+            Field::ResourceNameA => test.flag(names.resource_name_a_record),
+            Field::ResourceNameAaaa => test.flag(names.resource_name_aaaa_record),
             Field::RootDeviceName => test.text(ROOT_DEVICE),
             Field::RootDeviceType => test.text(ROOT_DEVICE_TYPE),
             Field::StateCode => test.display(self.state.code()),

@@ -7,7 +7,7 @@ use super::describe;
 use crate::context::Context;
 use crate::ec2::network_interface::describe::View;
 use crate::ec2::network_interface::wanted::{Ipv4, Ipv6, timeouts};
-use crate::ec2::{Ec2, id, launch_template, tag};
+use crate::ec2::{Ec2, id, instance_metadata, launch_template, private_dns_name, tag};
 use crate::error::ApiError;
 use crate::generated::ec2::request::{InstanceNetworkInterfaceSpecification, RunInstancesRequest};
 use crate::generated::ec2::response::RunInstancesResponse;
@@ -52,6 +52,7 @@ fn input(request: RunInstancesRequest) -> Result<RunInstances, ApiError> {
     };
     let address = request.private_ip_address.as_deref();
     let interfaces = request.network_interfaces.into_iter().map(interface);
+    let (metadata, names) = (request.metadata_options, request.private_dns_name_options);
     Ok(RunInstances {
         image,
         instance_type: request.instance_type,
@@ -75,6 +76,14 @@ fn input(request: RunInstancesRequest) -> Result<RunInstances, ApiError> {
         disable_api_termination: request.disable_api_termination.unwrap_or(false),
         disable_api_stop: request.disable_api_stop.unwrap_or(false),
         terminate_on_shutdown,
+        metadata_options: metadata
+            .map(instance_metadata::wanted)
+            .transpose()?
+            .unwrap_or_default(),
+        private_dns_name_options: names
+            .map(private_dns_name::wanted)
+            .transpose()?
+            .unwrap_or_default(),
         recorded: Recorded {
             key_name: request.key_name.filter(|name| !name.is_empty()),
             public_key: None,

@@ -7,8 +7,9 @@ use crate::generated::ec2::request::RunInstancesRequest;
 use crate::generated::ec2::response::{
     ConnectionTrackingSpecification, InstanceIpv6Address, Ipv4PrefixSpecificationResponse,
     Ipv6PrefixSpecificationResponse, LaunchTemplateEnclaveOptions,
-    LaunchTemplateHibernationOptions, LaunchTemplateInstanceNetworkInterfaceSpecification,
-    LaunchTemplatePlacement, LaunchTemplateTagSpecification, LaunchTemplatesMonitoring,
+    LaunchTemplateHibernationOptions, LaunchTemplateInstanceMetadataOptions,
+    LaunchTemplateInstanceNetworkInterfaceSpecification, LaunchTemplatePlacement,
+    LaunchTemplatePrivateDnsNameOptions, LaunchTemplateTagSpecification, LaunchTemplatesMonitoring,
     PrivateIpAddressSpecification, ResponseLaunchTemplateData, Tag,
 };
 use crate::wire::params::{Params, Read, Sent};
@@ -59,6 +60,10 @@ pub(super) fn filled(
         client_token: request.client_token,
         network_interfaces: or(request.network_interfaces, template.network_interfaces),
         ebs_optimized: request.ebs_optimized.or(template.ebs_optimized),
+        metadata_options: request.metadata_options.or(template.metadata_options),
+        private_dns_name_options: request
+            .private_dns_name_options
+            .or(template.private_dns_name_options),
         launch_template: None,
     }
 }
@@ -127,6 +132,8 @@ impl Read for Shown<ResponseLaunchTemplateData> {
             hibernation_options: one(params, "HibernationOptions")?,
             enclave_options: one(params, "EnclaveOptions")?,
             disable_api_stop: params.optional("DisableApiStop")?,
+            metadata_options: one(params, "MetadataOptions")?,
+            private_dns_name_options: one(params, "PrivateDnsNameOptions")?,
         }))
     }
 }
@@ -229,6 +236,29 @@ impl Read for Shown<LaunchTemplateEnclaveOptions> {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         let enabled = params.optional("Enabled")?;
         Ok(Self(LaunchTemplateEnclaveOptions { enabled }))
+    }
+}
+
+impl Read for Shown<LaunchTemplateInstanceMetadataOptions> {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self(LaunchTemplateInstanceMetadataOptions {
+            http_tokens: text(params, "HttpTokens")?,
+            http_put_response_hop_limit: params.optional("HttpPutResponseHopLimit")?,
+            http_endpoint: text(params, "HttpEndpoint")?,
+            http_protocol_ipv6: text(params, "HttpProtocolIpv6")?,
+            instance_metadata_tags: text(params, "InstanceMetadataTags")?,
+        }))
+    }
+}
+
+impl Read for Shown<LaunchTemplatePrivateDnsNameOptions> {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self(LaunchTemplatePrivateDnsNameOptions {
+            hostname_type: text(params, "HostnameType")?,
+            enable_resource_name_dns_a_record: params.optional("EnableResourceNameDnsARecord")?,
+            enable_resource_name_dns_aaaa_record: params
+                .optional("EnableResourceNameDnsAAAARecord")?,
+        }))
     }
 }
 

@@ -66,12 +66,8 @@ impl View<'_> {
 
     /// The public DNS name of an interface's public address: empty unless its VPC gives names.
     pub(in crate::ec2) fn public_name(&self, eni: &NetworkInterface, public: Ipv4Addr) -> Text {
-        let vpc = self.region.vpcs.get(&eni.vpc);
-        if vpc.is_none_or(|vpc| !vpc.enable_dns_support || !vpc.enable_dns_hostnames) {
-            return Text::from("");
-        }
-        let [a, b, c, d] = public.octets();
-        Text::display(format_args!("ec2-{a}-{b}-{c}-{d}.{}", self.public_domain))
+        let name = self.region.public_name_at(self.place, eni, public);
+        Text::from(name.unwrap_or_default())
     }
 
     /// The public address of an interface's primary private one, and its DNS name.

@@ -7,9 +7,11 @@ use std::net::Ipv4Addr;
 use std::ops::Bound;
 
 use enid_model::id::{EniId, ResourceId};
+use enid_model::instance::Instance;
 use enid_model::network_interface::{
     Attachment, ConnectionTracking, InterfaceType, NetworkInterface,
 };
+use enid_model::region::Region;
 use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::Subnet;
 
@@ -183,8 +185,7 @@ pub(in crate::ec2) async fn describe_network_interface_attribute(
 pub(in crate::ec2) struct View<'a> {
     pub(in crate::ec2) region: &'a RegionState,
     pub(in crate::ec2) account: Text,
-    domain: String,
-    pub(super) public_domain: String,
+    pub(super) place: &'static Region,
 }
 
 impl<'a> View<'a> {
@@ -192,15 +193,18 @@ impl<'a> View<'a> {
         Self {
             region,
             account: Text::display(context.account),
-            domain: context.region.private_domain(),
-            public_domain: context.region.public_domain(),
+            place: context.region,
         }
     }
 
     /// The private DNS name of an address.
     pub(in crate::ec2) fn private_name(&self, address: Ipv4Addr) -> Text {
-        let [a, b, c, d] = address.octets();
-        Text::display(format_args!("ip-{a}-{b}-{c}-{d}.{}", self.domain))
+        self.place.private_name(address).into()
+    }
+
+    /// The private host name of an instance with this primary interface.
+    pub(in crate::ec2) fn host_name(&self, instance: &Instance, eni: &NetworkInterface) -> Text {
+        self.place.host_name(instance, eni.primary_address()).into()
     }
 
     /// The groups of an interface with their names.

@@ -215,6 +215,8 @@ pub enum Request {
     DisassociateVpcCidrBlock(Box<request::DisassociateVpcCidrBlockRequest>),
     /// GetConsoleOutput.
     GetConsoleOutput(Box<request::GetConsoleOutputRequest>),
+    /// GetInstanceMetadataDefaults.
+    GetInstanceMetadataDefaults(Box<request::GetInstanceMetadataDefaultsRequest>),
     /// GetManagedPrefixListAssociations.
     GetManagedPrefixListAssociations(Box<request::GetManagedPrefixListAssociationsRequest>),
     /// GetManagedPrefixListEntries.
@@ -229,12 +231,18 @@ pub enum Request {
     ModifyAddressAttribute(Box<request::ModifyAddressAttributeRequest>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<request::ModifyInstanceAttributeRequest>),
+    /// ModifyInstanceMetadataDefaults.
+    ModifyInstanceMetadataDefaults(Box<request::ModifyInstanceMetadataDefaultsRequest>),
+    /// ModifyInstanceMetadataOptions.
+    ModifyInstanceMetadataOptions(Box<request::ModifyInstanceMetadataOptionsRequest>),
     /// ModifyLaunchTemplate.
     ModifyLaunchTemplate(Box<request::ModifyLaunchTemplateRequest>),
     /// ModifyManagedPrefixList.
     ModifyManagedPrefixList(Box<request::ModifyManagedPrefixListRequest>),
     /// ModifyNetworkInterfaceAttribute.
     ModifyNetworkInterfaceAttribute(Box<request::ModifyNetworkInterfaceAttributeRequest>),
+    /// ModifyPrivateDnsNameOptions.
+    ModifyPrivateDnsNameOptions(Box<request::ModifyPrivateDnsNameOptionsRequest>),
     /// ModifySecurityGroupRules.
     ModifySecurityGroupRules(Box<request::ModifySecurityGroupRulesRequest>),
     /// ModifySubnetAttribute.
@@ -402,6 +410,7 @@ impl Request {
 "DisassociateSubnetCidrBlock" => schema::read("DisassociateSubnetCidrBlock", &request::subnet_cidr_block::DISASSOCIATE_SUBNET_CIDR_BLOCK_MEMBERS, params).map(|request| Self::DisassociateSubnetCidrBlock(Box::new(request))),
 "DisassociateVpcCidrBlock" => schema::read("DisassociateVpcCidrBlock", &request::vpc_cidr_block::DISASSOCIATE_VPC_CIDR_BLOCK_MEMBERS, params).map(|request| Self::DisassociateVpcCidrBlock(Box::new(request))),
 "GetConsoleOutput" => schema::read("GetConsoleOutput", &request::instance::GET_CONSOLE_OUTPUT_MEMBERS, params).map(|request| Self::GetConsoleOutput(Box::new(request))),
+"GetInstanceMetadataDefaults" => schema::read("GetInstanceMetadataDefaults", &request::instance_metadata::GET_INSTANCE_METADATA_DEFAULTS_MEMBERS, params).map(|request| Self::GetInstanceMetadataDefaults(Box::new(request))),
 "GetManagedPrefixListAssociations" => schema::read("GetManagedPrefixListAssociations", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ASSOCIATIONS_MEMBERS, params).map(|request| Self::GetManagedPrefixListAssociations(Box::new(request))),
 "GetManagedPrefixListEntries" => schema::read("GetManagedPrefixListEntries", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ENTRIES_MEMBERS, params).map(|request| Self::GetManagedPrefixListEntries(Box::new(request))),
 "GetSecurityGroupsForVpc" => schema::read("GetSecurityGroupsForVpc", &request::security_group_vpc_association::GET_SECURITY_GROUPS_FOR_VPC_MEMBERS, params).map(|request| Self::GetSecurityGroupsForVpc(Box::new(request))),
@@ -409,9 +418,12 @@ impl Request {
 "ImportKeyPair" => schema::read("ImportKeyPair", &request::key_pair::IMPORT_KEY_PAIR_MEMBERS, params).map(|request| Self::ImportKeyPair(Box::new(request))),
 "ModifyAddressAttribute" => schema::read("ModifyAddressAttribute", &request::address::MODIFY_ADDRESS_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyAddressAttribute(Box::new(request))),
 "ModifyInstanceAttribute" => schema::read("ModifyInstanceAttribute", &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyInstanceAttribute(Box::new(request))),
+"ModifyInstanceMetadataDefaults" => schema::read("ModifyInstanceMetadataDefaults", &request::instance_metadata::MODIFY_INSTANCE_METADATA_DEFAULTS_MEMBERS, params).map(|request| Self::ModifyInstanceMetadataDefaults(Box::new(request))),
+"ModifyInstanceMetadataOptions" => schema::read("ModifyInstanceMetadataOptions", &request::instance_metadata::MODIFY_INSTANCE_METADATA_OPTIONS_MEMBERS, params).map(|request| Self::ModifyInstanceMetadataOptions(Box::new(request))),
 "ModifyLaunchTemplate" => schema::read("ModifyLaunchTemplate", &request::launch_template::MODIFY_LAUNCH_TEMPLATE_MEMBERS, params).map(|request| Self::ModifyLaunchTemplate(Box::new(request))),
 "ModifyManagedPrefixList" => schema::read("ModifyManagedPrefixList", &request::prefix_list::MODIFY_MANAGED_PREFIX_LIST_MEMBERS, params).map(|request| Self::ModifyManagedPrefixList(Box::new(request))),
 "ModifyNetworkInterfaceAttribute" => schema::read("ModifyNetworkInterfaceAttribute", &request::network_interface::MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyNetworkInterfaceAttribute(Box::new(request))),
+"ModifyPrivateDnsNameOptions" => schema::read("ModifyPrivateDnsNameOptions", &request::private_dns_name::MODIFY_PRIVATE_DNS_NAME_OPTIONS_MEMBERS, params).map(|request| Self::ModifyPrivateDnsNameOptions(Box::new(request))),
 "ModifySecurityGroupRules" => schema::read("ModifySecurityGroupRules", &request::security_group::MODIFY_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::ModifySecurityGroupRules(Box::new(request))),
 "ModifySubnetAttribute" => schema::read("ModifySubnetAttribute", &request::subnet::MODIFY_SUBNET_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifySubnetAttribute(Box::new(request))),
 "ModifyVpcAttribute" => schema::read("ModifyVpcAttribute", &request::vpc::MODIFY_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyVpcAttribute(Box::new(request))),
@@ -551,6 +563,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DisassociateSubnetCidrBlock(_) => "DisassociateSubnetCidrBlock",
             Self::DisassociateVpcCidrBlock(_) => "DisassociateVpcCidrBlock",
             Self::GetConsoleOutput(_) => "GetConsoleOutput",
+            Self::GetInstanceMetadataDefaults(_) => "GetInstanceMetadataDefaults",
             Self::GetManagedPrefixListAssociations(_) => "GetManagedPrefixListAssociations",
             Self::GetManagedPrefixListEntries(_) => "GetManagedPrefixListEntries",
             Self::GetSecurityGroupsForVpc(_) => "GetSecurityGroupsForVpc",
@@ -558,9 +571,12 @@ other => Err(ApiError::invalid_action(other)), }
             Self::ImportKeyPair(_) => "ImportKeyPair",
             Self::ModifyAddressAttribute(_) => "ModifyAddressAttribute",
             Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
+            Self::ModifyInstanceMetadataDefaults(_) => "ModifyInstanceMetadataDefaults",
+            Self::ModifyInstanceMetadataOptions(_) => "ModifyInstanceMetadataOptions",
             Self::ModifyLaunchTemplate(_) => "ModifyLaunchTemplate",
             Self::ModifyManagedPrefixList(_) => "ModifyManagedPrefixList",
             Self::ModifyNetworkInterfaceAttribute(_) => "ModifyNetworkInterfaceAttribute",
+            Self::ModifyPrivateDnsNameOptions(_) => "ModifyPrivateDnsNameOptions",
             Self::ModifySecurityGroupRules(_) => "ModifySecurityGroupRules",
             Self::ModifySubnetAttribute(_) => "ModifySubnetAttribute",
             Self::ModifyVpcAttribute(_) => "ModifyVpcAttribute",
@@ -806,6 +822,8 @@ pub enum Response {
     DisassociateVpcCidrBlock(Box<response::DisassociateVpcCidrBlockResponse>),
     /// GetConsoleOutput.
     GetConsoleOutput(Box<response::GetConsoleOutputResponse>),
+    /// GetInstanceMetadataDefaults.
+    GetInstanceMetadataDefaults(Box<response::GetInstanceMetadataDefaultsResponse>),
     /// GetManagedPrefixListAssociations.
     GetManagedPrefixListAssociations(Box<response::GetManagedPrefixListAssociationsResponse>),
     /// GetManagedPrefixListEntries.
@@ -820,12 +838,18 @@ pub enum Response {
     ModifyAddressAttribute(Box<response::ModifyAddressAttributeResponse>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<response::ModifyInstanceAttributeResponse>),
+    /// ModifyInstanceMetadataDefaults.
+    ModifyInstanceMetadataDefaults(Box<response::ModifyInstanceMetadataDefaultsResponse>),
+    /// ModifyInstanceMetadataOptions.
+    ModifyInstanceMetadataOptions(Box<response::ModifyInstanceMetadataOptionsResponse>),
     /// ModifyLaunchTemplate.
     ModifyLaunchTemplate(Box<response::ModifyLaunchTemplateResponse>),
     /// ModifyManagedPrefixList.
     ModifyManagedPrefixList(Box<response::ModifyManagedPrefixListResponse>),
     /// ModifyNetworkInterfaceAttribute.
     ModifyNetworkInterfaceAttribute(Box<response::ModifyNetworkInterfaceAttributeResponse>),
+    /// ModifyPrivateDnsNameOptions.
+    ModifyPrivateDnsNameOptions(Box<response::ModifyPrivateDnsNameOptionsResponse>),
     /// ModifySecurityGroupRules.
     ModifySecurityGroupRules(Box<response::ModifySecurityGroupRulesResponse>),
     /// ModifySubnetAttribute.
@@ -993,6 +1017,7 @@ impl ToXml for Response {
             Self::DisassociateSubnetCidrBlock(response) => response.to_xml(xml),
             Self::DisassociateVpcCidrBlock(response) => response.to_xml(xml),
             Self::GetConsoleOutput(response) => response.to_xml(xml),
+            Self::GetInstanceMetadataDefaults(response) => response.to_xml(xml),
             Self::GetManagedPrefixListAssociations(response) => response.to_xml(xml),
             Self::GetManagedPrefixListEntries(response) => response.to_xml(xml),
             Self::GetSecurityGroupsForVpc(response) => response.to_xml(xml),
@@ -1000,9 +1025,12 @@ impl ToXml for Response {
             Self::ImportKeyPair(response) => response.to_xml(xml),
             Self::ModifyAddressAttribute(response) => response.to_xml(xml),
             Self::ModifyInstanceAttribute(response) => response.to_xml(xml),
+            Self::ModifyInstanceMetadataDefaults(response) => response.to_xml(xml),
+            Self::ModifyInstanceMetadataOptions(response) => response.to_xml(xml),
             Self::ModifyLaunchTemplate(response) => response.to_xml(xml),
             Self::ModifyManagedPrefixList(response) => response.to_xml(xml),
             Self::ModifyNetworkInterfaceAttribute(response) => response.to_xml(xml),
+            Self::ModifyPrivateDnsNameOptions(response) => response.to_xml(xml),
             Self::ModifySecurityGroupRules(response) => response.to_xml(xml),
             Self::ModifySubnetAttribute(response) => response.to_xml(xml),
             Self::ModifyVpcAttribute(response) => response.to_xml(xml),
@@ -1647,6 +1675,12 @@ impl From<response::GetConsoleOutputResponse> for Response {
     }
 }
 
+impl From<response::GetInstanceMetadataDefaultsResponse> for Response {
+    fn from(response: response::GetInstanceMetadataDefaultsResponse) -> Self {
+        Self::GetInstanceMetadataDefaults(Box::new(response))
+    }
+}
+
 impl From<response::GetManagedPrefixListAssociationsResponse> for Response {
     fn from(response: response::GetManagedPrefixListAssociationsResponse) -> Self {
         Self::GetManagedPrefixListAssociations(Box::new(response))
@@ -1689,6 +1723,18 @@ impl From<response::ModifyInstanceAttributeResponse> for Response {
     }
 }
 
+impl From<response::ModifyInstanceMetadataDefaultsResponse> for Response {
+    fn from(response: response::ModifyInstanceMetadataDefaultsResponse) -> Self {
+        Self::ModifyInstanceMetadataDefaults(Box::new(response))
+    }
+}
+
+impl From<response::ModifyInstanceMetadataOptionsResponse> for Response {
+    fn from(response: response::ModifyInstanceMetadataOptionsResponse) -> Self {
+        Self::ModifyInstanceMetadataOptions(Box::new(response))
+    }
+}
+
 impl From<response::ModifyLaunchTemplateResponse> for Response {
     fn from(response: response::ModifyLaunchTemplateResponse) -> Self {
         Self::ModifyLaunchTemplate(Box::new(response))
@@ -1704,6 +1750,12 @@ impl From<response::ModifyManagedPrefixListResponse> for Response {
 impl From<response::ModifyNetworkInterfaceAttributeResponse> for Response {
     fn from(response: response::ModifyNetworkInterfaceAttributeResponse) -> Self {
         Self::ModifyNetworkInterfaceAttribute(Box::new(response))
+    }
+}
+
+impl From<response::ModifyPrivateDnsNameOptionsResponse> for Response {
+    fn from(response: response::ModifyPrivateDnsNameOptionsResponse) -> Self {
+        Self::ModifyPrivateDnsNameOptions(Box::new(response))
     }
 }
 
@@ -1979,6 +2031,7 @@ pub static OPERATIONS: &[&str] = &[
     "DisassociateSubnetCidrBlock",
     "DisassociateVpcCidrBlock",
     "GetConsoleOutput",
+    "GetInstanceMetadataDefaults",
     "GetManagedPrefixListAssociations",
     "GetManagedPrefixListEntries",
     "GetSecurityGroupsForVpc",
@@ -1986,9 +2039,12 @@ pub static OPERATIONS: &[&str] = &[
     "ImportKeyPair",
     "ModifyAddressAttribute",
     "ModifyInstanceAttribute",
+    "ModifyInstanceMetadataDefaults",
+    "ModifyInstanceMetadataOptions",
     "ModifyLaunchTemplate",
     "ModifyManagedPrefixList",
     "ModifyNetworkInterfaceAttribute",
+    "ModifyPrivateDnsNameOptions",
     "ModifySecurityGroupRules",
     "ModifySubnetAttribute",
     "ModifyVpcAttribute",
@@ -2468,7 +2524,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "GetHostReservationPurchasePreview",
     "GetImageAncestry",
     "GetImageBlockPublicAccessState",
-    "GetInstanceMetadataDefaults",
     "GetInstanceTpmEkPub",
     "GetInstanceTypesFromInstanceRequirements",
     "GetInstanceUefiData",
@@ -2539,8 +2594,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifyInstanceEventStartTime",
     "ModifyInstanceEventWindow",
     "ModifyInstanceMaintenanceOptions",
-    "ModifyInstanceMetadataDefaults",
-    "ModifyInstanceMetadataOptions",
     "ModifyInstanceNetworkPerformanceOptions",
     "ModifyInstancePlacement",
     "ModifyIpam",
@@ -2554,7 +2607,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifyIpamScope",
     "ModifyLocalGatewayRoute",
     "ModifyManagedResourceVisibility",
-    "ModifyPrivateDnsNameOptions",
     "ModifyPublicIpDnsNameOptions",
     "ModifyReservedInstances",
     "ModifyRouteServer",

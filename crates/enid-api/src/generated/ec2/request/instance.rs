@@ -47,6 +47,10 @@ pub struct RunInstancesRequest {
     pub tag_specifications: Vec<TagSpecification>,
     /// `LaunchTemplate`.
     pub launch_template: Option<LaunchTemplateSpecification>,
+    /// `MetadataOptions`.
+    pub metadata_options: Option<InstanceMetadataOptionsRequest>,
+    /// `PrivateDnsNameOptions`.
+    pub private_dns_name_options: Option<PrivateDnsNameOptionsRequest>,
     /// `DisableApiStop`.
     pub disable_api_stop: Option<bool>,
     /// `EnablePrimaryIpv6`.
@@ -83,6 +87,8 @@ impl Read for RunInstancesRequest {
             user_data: params.optional("UserData")?,
             tag_specifications: params.list("TagSpecification")?,
             launch_template: params.optional("LaunchTemplate")?,
+            metadata_options: params.optional("MetadataOptions")?,
+            private_dns_name_options: params.optional("PrivateDnsNameOptions")?,
             disable_api_stop: params.optional("DisableApiStop")?,
             enable_primary_ipv6: params.optional("EnablePrimaryIpv6")?,
             disable_api_termination: params.optional("DisableApiTermination")?,
@@ -134,7 +140,10 @@ pub(in crate::generated) static RUN_INSTANCES_MEMBERS: Shape = Shape::new(&[
     Member::refused("LicenseSpecification"),
     Member::refused("MaintenanceOptions"),
     Member::supported("MaxCount", Kind::Scalar).required(),
-    Member::refused("MetadataOptions"),
+    Member::supported(
+        "MetadataOptions",
+        Kind::Structure(&INSTANCE_METADATA_OPTIONS_REQUEST),
+    ),
     Member::supported("MinCount", Kind::Scalar).required(),
     Member::supported(
         "Monitoring",
@@ -147,7 +156,10 @@ pub(in crate::generated) static RUN_INSTANCES_MEMBERS: Shape = Shape::new(&[
     Member::refused("NetworkPerformanceOptions"),
     Member::refused("Operator"),
     Member::supported("Placement", Kind::Structure(&PLACEMENT)),
-    Member::refused("PrivateDnsNameOptions"),
+    Member::supported(
+        "PrivateDnsNameOptions",
+        Kind::Structure(&PRIVATE_DNS_NAME_OPTIONS_REQUEST),
+    ),
     Member::supported("PrivateIpAddress", Kind::Scalar),
     Member::refused("RamdiskId"),
     Member::refused("SecondaryInterface"),
@@ -606,6 +618,33 @@ impl Read for BlobAttributeValue {
     }
 }
 
+/// The request structure InstanceMetadataOptionsRequest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceMetadataOptionsRequest {
+    /// `HttpTokens`.
+    pub http_tokens: Option<String>,
+    /// `HttpPutResponseHopLimit`.
+    pub http_put_response_hop_limit: Option<i32>,
+    /// `HttpEndpoint`.
+    pub http_endpoint: Option<String>,
+    /// `HttpProtocolIpv6`.
+    pub http_protocol_ipv6: Option<String>,
+    /// `InstanceMetadataTags`.
+    pub instance_metadata_tags: Option<String>,
+}
+
+impl Read for InstanceMetadataOptionsRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            http_tokens: params.optional("HttpTokens")?,
+            http_put_response_hop_limit: params.optional("HttpPutResponseHopLimit")?,
+            http_endpoint: params.optional("HttpEndpoint")?,
+            http_protocol_ipv6: params.optional("HttpProtocolIpv6")?,
+            instance_metadata_tags: params.optional("InstanceMetadataTags")?,
+        })
+    }
+}
+
 /// The request structure InstanceNetworkInterfaceSpecification.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InstanceNetworkInterfaceSpecification {
@@ -713,6 +752,28 @@ impl Read for Placement {
     }
 }
 
+/// The request structure PrivateDnsNameOptionsRequest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PrivateDnsNameOptionsRequest {
+    /// `HostnameType`.
+    pub hostname_type: Option<String>,
+    /// `EnableResourceNameDnsARecord`.
+    pub enable_resource_name_dns_a_record: Option<bool>,
+    /// `EnableResourceNameDnsAAAARecord`.
+    pub enable_resource_name_dns_aaaa_record: Option<bool>,
+}
+
+impl Read for PrivateDnsNameOptionsRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            hostname_type: params.optional("HostnameType")?,
+            enable_resource_name_dns_a_record: params.optional("EnableResourceNameDnsARecord")?,
+            enable_resource_name_dns_aaaa_record: params
+                .optional("EnableResourceNameDnsAAAARecord")?,
+        })
+    }
+}
+
 /// The request structure RunInstancesMonitoringEnabled.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunInstancesMonitoringEnabled {
@@ -743,6 +804,23 @@ pub(super) static HIBERNATION_OPTIONS_REQUEST: Shape =
     Shape::new(&[Member::supported("Configured", Kind::Scalar)
         .only(&["false"])
         .of(&["false", "true"])]);
+
+/// The members of InstanceMetadataOptionsRequest.
+pub(super) static INSTANCE_METADATA_OPTIONS_REQUEST: Shape = Shape::new(&[
+    Member::supported("HttpEndpoint", Kind::Scalar)
+        .only(&["disabled", "enabled"])
+        .of(&["disabled", "enabled"]),
+    Member::supported("HttpProtocolIpv6", Kind::Scalar)
+        .only(&["disabled", "enabled"])
+        .of(&["disabled", "enabled"]),
+    Member::supported("HttpPutResponseHopLimit", Kind::Scalar),
+    Member::supported("HttpTokens", Kind::Scalar)
+        .only(&["optional", "required"])
+        .of(&["optional", "required"]),
+    Member::supported("InstanceMetadataTags", Kind::Scalar)
+        .only(&["disabled", "enabled"])
+        .of(&["disabled", "enabled"]),
+]);
 
 /// The members of InstanceNetworkInterfaceSpecification.
 pub(super) static INSTANCE_NETWORK_INTERFACE_SPECIFICATION: Shape = Shape::new(&[
@@ -807,6 +885,15 @@ pub(super) static PLACEMENT: Shape = Shape::new(&[
     Member::supported("Tenancy", Kind::Scalar)
         .only(&["default"])
         .of(&["default", "dedicated", "host"]),
+]);
+
+/// The members of PrivateDnsNameOptionsRequest.
+pub(super) static PRIVATE_DNS_NAME_OPTIONS_REQUEST: Shape = Shape::new(&[
+    Member::supported("EnableResourceNameDnsAAAARecord", Kind::Scalar),
+    Member::supported("EnableResourceNameDnsARecord", Kind::Scalar),
+    Member::supported("HostnameType", Kind::Scalar)
+        .only(&["ip-name", "resource-name"])
+        .of(&["ip-name", "resource-name"]),
 ]);
 
 /// The members of RunInstancesMonitoringEnabled.

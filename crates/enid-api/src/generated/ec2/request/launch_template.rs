@@ -297,6 +297,23 @@ pub(super) static LAUNCH_TEMPLATE_HIBERNATION_OPTIONS_REQUEST: Shape =
         .only(&["false"])
         .of(&["false", "true"])]);
 
+/// The members of LaunchTemplateInstanceMetadataOptionsRequest.
+pub(super) static LAUNCH_TEMPLATE_INSTANCE_METADATA_OPTIONS_REQUEST: Shape = Shape::new(&[
+    Member::supported("HttpEndpoint", Kind::Scalar)
+        .only(&["disabled", "enabled"])
+        .of(&["disabled", "enabled"]),
+    Member::supported("HttpProtocolIpv6", Kind::Scalar)
+        .only(&["disabled", "enabled"])
+        .of(&["disabled", "enabled"]),
+    Member::supported("HttpPutResponseHopLimit", Kind::Scalar),
+    Member::supported("HttpTokens", Kind::Scalar)
+        .only(&["optional", "required"])
+        .of(&["optional", "required"]),
+    Member::supported("InstanceMetadataTags", Kind::Scalar)
+        .only(&["disabled", "enabled"])
+        .of(&["disabled", "enabled"]),
+]);
+
 /// The members of LaunchTemplateInstanceNetworkInterfaceSpecificationRequest.
 pub(super) static LAUNCH_TEMPLATE_INSTANCE_NETWORK_INTERFACE_SPECIFICATION_REQUEST: Shape =
     Shape::new(&[
@@ -356,6 +373,15 @@ pub(super) static LAUNCH_TEMPLATE_PLACEMENT_REQUEST: Shape = Shape::new(&[
         .of(&["default", "dedicated", "host"]),
 ]);
 
+/// The members of LaunchTemplatePrivateDnsNameOptionsRequest.
+pub(super) static LAUNCH_TEMPLATE_PRIVATE_DNS_NAME_OPTIONS_REQUEST: Shape = Shape::new(&[
+    Member::supported("EnableResourceNameDnsAAAARecord", Kind::Scalar),
+    Member::supported("EnableResourceNameDnsARecord", Kind::Scalar),
+    Member::supported("HostnameType", Kind::Scalar)
+        .only(&["ip-name", "resource-name"])
+        .of(&["ip-name", "resource-name"]),
+]);
+
 /// The members of LaunchTemplateTagSpecificationRequest.
 pub(super) static LAUNCH_TEMPLATE_TAG_SPECIFICATION_REQUEST: Shape = Shape::new(&[
     Member::supported("ResourceType", Kind::Scalar),
@@ -395,7 +421,10 @@ pub(super) static REQUEST_LAUNCH_TEMPLATE_DATA: Shape = Shape::new(&[
     Member::supported("KeyName", Kind::Scalar),
     Member::refused("LicenseSpecification"),
     Member::refused("MaintenanceOptions"),
-    Member::refused("MetadataOptions"),
+    Member::supported(
+        "MetadataOptions",
+        Kind::Structure(&LAUNCH_TEMPLATE_INSTANCE_METADATA_OPTIONS_REQUEST),
+    ),
     Member::supported(
         "Monitoring",
         Kind::Structure(&LAUNCH_TEMPLATES_MONITORING_REQUEST),
@@ -412,7 +441,10 @@ pub(super) static REQUEST_LAUNCH_TEMPLATE_DATA: Shape = Shape::new(&[
         "Placement",
         Kind::Structure(&LAUNCH_TEMPLATE_PLACEMENT_REQUEST),
     ),
-    Member::refused("PrivateDnsNameOptions"),
+    Member::supported(
+        "PrivateDnsNameOptions",
+        Kind::Structure(&LAUNCH_TEMPLATE_PRIVATE_DNS_NAME_OPTIONS_REQUEST),
+    ),
     Member::refused("RamDiskId"),
     Member::refused("SecondaryInterface"),
     Member::supported("SecurityGroup", Kind::List(&Kind::Scalar)),

@@ -148,6 +148,12 @@ pub struct ModifySubnetAttributeRequest {
     pub map_public_ip_on_launch: Option<AttributeBooleanValue>,
     /// `SubnetId`.
     pub subnet_id: String,
+    /// `PrivateDnsHostnameTypeOnLaunch`.
+    pub private_dns_hostname_type_on_launch: Option<String>,
+    /// `EnableResourceNameDnsARecordOnLaunch`.
+    pub enable_resource_name_dns_a_record_on_launch: Option<AttributeBooleanValue>,
+    /// `EnableResourceNameDnsAAAARecordOnLaunch`.
+    pub enable_resource_name_dns_aaaa_record_on_launch: Option<AttributeBooleanValue>,
 }
 
 impl Read for ModifySubnetAttributeRequest {
@@ -156,6 +162,12 @@ impl Read for ModifySubnetAttributeRequest {
             assign_ipv6_address_on_creation: params.optional("AssignIpv6AddressOnCreation")?,
             map_public_ip_on_launch: params.optional("MapPublicIpOnLaunch")?,
             subnet_id: params.required("SubnetId")?,
+            private_dns_hostname_type_on_launch: params
+                .optional("PrivateDnsHostnameTypeOnLaunch")?,
+            enable_resource_name_dns_a_record_on_launch: params
+                .optional("EnableResourceNameDnsARecordOnLaunch")?,
+            enable_resource_name_dns_aaaa_record_on_launch: params
+                .optional("EnableResourceNameDnsAAAARecordOnLaunch")?,
         })
     }
 }
@@ -172,11 +184,11 @@ pub(in crate::generated) static MODIFY_SUBNET_ATTRIBUTE_MEMBERS: Shape = Shape::
     Member::refused("EnableLniAtDeviceIndex"),
     Member::supported(
         "EnableResourceNameDnsAAAARecordOnLaunch",
-        Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE_2),
+        Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE),
     ),
     Member::supported(
         "EnableResourceNameDnsARecordOnLaunch",
-        Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE_2),
+        Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE),
     ),
     Member::supported(
         "MapCustomerOwnedIpOnLaunch",
@@ -187,7 +199,7 @@ pub(in crate::generated) static MODIFY_SUBNET_ATTRIBUTE_MEMBERS: Shape = Shape::
         Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE),
     ),
     Member::supported("PrivateDnsHostnameTypeOnLaunch", Kind::Scalar)
-        .only(&["ip-name"])
+        .only(&["ip-name", "resource-name"])
         .of(&["ip-name", "resource-name"]),
     Member::supported("SubnetId", Kind::Scalar).required(),
 ]);

@@ -138,6 +138,10 @@ pub(in crate::generated) static DESCRIBE_VPC_PEERING_CONNECTIONS_MEMBERS: Shape 
 /// What a client asks of ModifyVpcPeeringConnectionOptions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModifyVpcPeeringConnectionOptionsRequest {
+    /// `AccepterPeeringConnectionOptions`.
+    pub accepter_peering_connection_options: Option<PeeringConnectionOptionsRequest>,
+    /// `RequesterPeeringConnectionOptions`.
+    pub requester_peering_connection_options: Option<PeeringConnectionOptionsRequest>,
     /// `VpcPeeringConnectionId`.
     pub vpc_peering_connection_id: String,
 }
@@ -145,6 +149,10 @@ pub struct ModifyVpcPeeringConnectionOptionsRequest {
 impl Read for ModifyVpcPeeringConnectionOptionsRequest {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
+            accepter_peering_connection_options: params
+                .optional("AccepterPeeringConnectionOptions")?,
+            requester_peering_connection_options: params
+                .optional("RequesterPeeringConnectionOptions")?,
             vpc_peering_connection_id: params.required("VpcPeeringConnectionId")?,
         })
     }
@@ -164,11 +172,25 @@ pub(in crate::generated) static MODIFY_VPC_PEERING_CONNECTION_OPTIONS_MEMBERS: S
         Member::supported("VpcPeeringConnectionId", Kind::Scalar).required(),
     ]);
 
+/// The request structure PeeringConnectionOptionsRequest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PeeringConnectionOptionsRequest {
+    /// `AllowDnsResolutionFromRemoteVpc`.
+    pub allow_dns_resolution_from_remote_vpc: Option<bool>,
+}
+
+impl Read for PeeringConnectionOptionsRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            allow_dns_resolution_from_remote_vpc: params
+                .optional("AllowDnsResolutionFromRemoteVpc")?,
+        })
+    }
+}
+
 /// The members of PeeringConnectionOptionsRequest.
 pub(super) static PEERING_CONNECTION_OPTIONS_REQUEST: Shape = Shape::new(&[
-    Member::supported("AllowDnsResolutionFromRemoteVpc", Kind::Scalar)
-        .only(&["false"])
-        .of(&["false", "true"]),
+    Member::supported("AllowDnsResolutionFromRemoteVpc", Kind::Scalar),
     Member::supported("AllowEgressFromLocalClassicLinkToRemoteVpc", Kind::Scalar)
         .only(&["false"])
         .of(&["false", "true"]),

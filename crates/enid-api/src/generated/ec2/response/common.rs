@@ -64,6 +64,37 @@ impl ToXml for InstanceIpv6Address {
     }
 }
 
+/// The answer structure InstanceMetadataOptionsResponse.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceMetadataOptionsResponse {
+    /// `state`.
+    pub state: Option<Text>,
+    /// `httpTokens`.
+    pub http_tokens: Option<Text>,
+    /// `httpPutResponseHopLimit`.
+    pub http_put_response_hop_limit: Option<i32>,
+    /// `httpEndpoint`.
+    pub http_endpoint: Option<Text>,
+    /// `httpProtocolIpv6`.
+    pub http_protocol_ipv6: Option<Text>,
+    /// `instanceMetadataTags`.
+    pub instance_metadata_tags: Option<Text>,
+}
+
+impl ToXml for InstanceMetadataOptionsResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("state"), &self.state);
+        xml.optional(tag!("httpTokens"), &self.http_tokens);
+        xml.optional(
+            tag!("httpPutResponseHopLimit"),
+            &self.http_put_response_hop_limit,
+        );
+        xml.optional(tag!("httpEndpoint"), &self.http_endpoint);
+        xml.optional(tag!("httpProtocolIpv6"), &self.http_protocol_ipv6);
+        xml.optional(tag!("instanceMetadataTags"), &self.instance_metadata_tags);
+    }
+}
+
 /// The answer structure InternetGatewayAttachment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InternetGatewayAttachment {

@@ -5,7 +5,8 @@
 use enid_model::time::Timestamp;
 
 use super::common::{
-    AttributeBooleanValue, AttributeValue, GroupIdentifier, InstanceIpv6Address, ProductCode, Tag,
+    AttributeBooleanValue, AttributeValue, GroupIdentifier, InstanceIpv6Address,
+    InstanceMetadataOptionsResponse, ProductCode, Tag,
 };
 use crate::tag;
 use crate::wire::text::Text;
@@ -327,6 +328,8 @@ pub struct Instance {
     pub metadata_options: Option<InstanceMetadataOptionsResponse>,
     /// `platformDetails`.
     pub platform_details: Option<Text>,
+    /// `privateDnsNameOptions`.
+    pub private_dns_name_options: Option<PrivateDnsNameOptionsResponse>,
     /// `ipv6Address`.
     pub ipv6_address: Option<Text>,
     /// `instanceId`.
@@ -391,6 +394,10 @@ impl ToXml for Instance {
         xml.optional(tag!("virtualizationType"), &self.virtualization_type);
         xml.optional(tag!("metadataOptions"), &self.metadata_options);
         xml.optional(tag!("platformDetails"), &self.platform_details);
+        xml.optional(
+            tag!("privateDnsNameOptions"),
+            &self.private_dns_name_options,
+        );
         xml.optional(tag!("ipv6Address"), &self.ipv6_address);
         xml.optional(tag!("instanceId"), &self.instance_id);
         xml.optional(tag!("imageId"), &self.image_id);
@@ -451,37 +458,6 @@ pub struct InstanceIpv6Prefix {
 impl ToXml for InstanceIpv6Prefix {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("ipv6Prefix"), &self.ipv6_prefix);
-    }
-}
-
-/// The answer structure InstanceMetadataOptionsResponse.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct InstanceMetadataOptionsResponse {
-    /// `state`.
-    pub state: Option<Text>,
-    /// `httpTokens`.
-    pub http_tokens: Option<Text>,
-    /// `httpPutResponseHopLimit`.
-    pub http_put_response_hop_limit: Option<i32>,
-    /// `httpEndpoint`.
-    pub http_endpoint: Option<Text>,
-    /// `httpProtocolIpv6`.
-    pub http_protocol_ipv6: Option<Text>,
-    /// `instanceMetadataTags`.
-    pub instance_metadata_tags: Option<Text>,
-}
-
-impl ToXml for InstanceMetadataOptionsResponse {
-    fn to_xml(&self, xml: &mut Xml) {
-        xml.optional(tag!("state"), &self.state);
-        xml.optional(tag!("httpTokens"), &self.http_tokens);
-        xml.optional(
-            tag!("httpPutResponseHopLimit"),
-            &self.http_put_response_hop_limit,
-        );
-        xml.optional(tag!("httpEndpoint"), &self.http_endpoint);
-        xml.optional(tag!("httpProtocolIpv6"), &self.http_protocol_ipv6);
-        xml.optional(tag!("instanceMetadataTags"), &self.instance_metadata_tags);
     }
 }
 
@@ -793,6 +769,31 @@ impl ToXml for Placement {
         xml.optional(tag!("groupName"), &self.group_name);
         xml.optional(tag!("tenancy"), &self.tenancy);
         xml.optional(tag!("availabilityZone"), &self.availability_zone);
+    }
+}
+
+/// The answer structure PrivateDnsNameOptionsResponse.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PrivateDnsNameOptionsResponse {
+    /// `hostnameType`.
+    pub hostname_type: Option<Text>,
+    /// `enableResourceNameDnsARecord`.
+    pub enable_resource_name_dns_a_record: Option<bool>,
+    /// `enableResourceNameDnsAAAARecord`.
+    pub enable_resource_name_dns_aaaa_record: Option<bool>,
+}
+
+impl ToXml for PrivateDnsNameOptionsResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("hostnameType"), &self.hostname_type);
+        xml.optional(
+            tag!("enableResourceNameDnsARecord"),
+            &self.enable_resource_name_dns_a_record,
+        );
+        xml.optional(
+            tag!("enableResourceNameDnsAAAARecord"),
+            &self.enable_resource_name_dns_aaaa_record,
+        );
     }
 }
 

@@ -270,6 +270,34 @@ impl ToXml for LaunchTemplateHibernationOptions {
     }
 }
 
+/// The answer structure LaunchTemplateInstanceMetadataOptions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LaunchTemplateInstanceMetadataOptions {
+    /// `httpTokens`.
+    pub http_tokens: Option<Text>,
+    /// `httpPutResponseHopLimit`.
+    pub http_put_response_hop_limit: Option<i32>,
+    /// `httpEndpoint`.
+    pub http_endpoint: Option<Text>,
+    /// `httpProtocolIpv6`.
+    pub http_protocol_ipv6: Option<Text>,
+    /// `instanceMetadataTags`.
+    pub instance_metadata_tags: Option<Text>,
+}
+
+impl ToXml for LaunchTemplateInstanceMetadataOptions {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("httpTokens"), &self.http_tokens);
+        xml.optional(
+            tag!("httpPutResponseHopLimit"),
+            &self.http_put_response_hop_limit,
+        );
+        xml.optional(tag!("httpEndpoint"), &self.http_endpoint);
+        xml.optional(tag!("httpProtocolIpv6"), &self.http_protocol_ipv6);
+        xml.optional(tag!("instanceMetadataTags"), &self.instance_metadata_tags);
+    }
+}
+
 /// The answer structure LaunchTemplateInstanceNetworkInterfaceSpecification.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LaunchTemplateInstanceNetworkInterfaceSpecification {
@@ -372,6 +400,31 @@ impl ToXml for LaunchTemplatePlacement {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("availabilityZone"), &self.availability_zone);
         xml.optional(tag!("tenancy"), &self.tenancy);
+    }
+}
+
+/// The answer structure LaunchTemplatePrivateDnsNameOptions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LaunchTemplatePrivateDnsNameOptions {
+    /// `hostnameType`.
+    pub hostname_type: Option<Text>,
+    /// `enableResourceNameDnsARecord`.
+    pub enable_resource_name_dns_a_record: Option<bool>,
+    /// `enableResourceNameDnsAAAARecord`.
+    pub enable_resource_name_dns_aaaa_record: Option<bool>,
+}
+
+impl ToXml for LaunchTemplatePrivateDnsNameOptions {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("hostnameType"), &self.hostname_type);
+        xml.optional(
+            tag!("enableResourceNameDnsARecord"),
+            &self.enable_resource_name_dns_a_record,
+        );
+        xml.optional(
+            tag!("enableResourceNameDnsAAAARecord"),
+            &self.enable_resource_name_dns_aaaa_record,
+        );
     }
 }
 
@@ -501,8 +554,12 @@ pub struct ResponseLaunchTemplateData {
     pub security_groups: Option<Vec<Text>>,
     /// `hibernationOptions`.
     pub hibernation_options: Option<LaunchTemplateHibernationOptions>,
+    /// `metadataOptions`.
+    pub metadata_options: Option<LaunchTemplateInstanceMetadataOptions>,
     /// `enclaveOptions`.
     pub enclave_options: Option<LaunchTemplateEnclaveOptions>,
+    /// `privateDnsNameOptions`.
+    pub private_dns_name_options: Option<LaunchTemplatePrivateDnsNameOptions>,
     /// `disableApiStop`.
     pub disable_api_stop: Option<bool>,
 }
@@ -534,7 +591,12 @@ impl ToXml for ResponseLaunchTemplateData {
             xml.list(tag!("securityGroupSet"), tag!("item"), items);
         }
         xml.optional(tag!("hibernationOptions"), &self.hibernation_options);
+        xml.optional(tag!("metadataOptions"), &self.metadata_options);
         xml.optional(tag!("enclaveOptions"), &self.enclave_options);
+        xml.optional(
+            tag!("privateDnsNameOptions"),
+            &self.private_dns_name_options,
+        );
         xml.optional(tag!("disableApiStop"), &self.disable_api_stop);
     }
 }
