@@ -81,10 +81,15 @@ def test_life_of_a_connection(ec2, pair):
         VpcPeeringConnectionId=connection,
         AccepterPeeringConnectionOptions={"AllowDnsResolutionFromRemoteVpc": False})
     assert options["AccepterPeeringConnectionOptions"]["AllowDnsResolutionFromRemoteVpc"] is False
-    with refused("UnsupportedOperation", "…AllowDnsResolutionFromRemoteVpc"):
-        ec2.modify_vpc_peering_connection_options(
-            VpcPeeringConnectionId=connection,
-            AccepterPeeringConnectionOptions={"AllowDnsResolutionFromRemoteVpc": True})
+    assert "RequesterPeeringConnectionOptions" not in options
+    options = ec2.modify_vpc_peering_connection_options(
+        VpcPeeringConnectionId=connection,
+        AccepterPeeringConnectionOptions={"AllowDnsResolutionFromRemoteVpc": True})
+    assert options["AccepterPeeringConnectionOptions"]["AllowDnsResolutionFromRemoteVpc"] is True
+    described = shown(ec2, connection)
+    for side, allows in [("AccepterVpcInfo", True), ("RequesterVpcInfo", False)]:
+        peering = described[side]["PeeringOptions"]
+        assert peering["AllowDnsResolutionFromRemoteVpc"] is allows
     reverse = ask(ec2, accepter, requester)["VpcPeeringConnectionId"]
     with refused("VpcPeeringConnectionAlreadyExists",
                  f"The vpc peering connection identified by {reverse} already exists."):

@@ -1,6 +1,6 @@
 //! The metadata options of instances, and what new instances get of them.
 
-use enid_control::{MetadataError, ModifyMetadataDefaults, WantedMetadata};
+use enid_control::{ModifyMetadataDefaults, WantedMetadata};
 use enid_model::id::InstanceId;
 use enid_model::instance_metadata::MetadataOptions;
 
@@ -135,16 +135,8 @@ fn understood(value: &str, name: &'static str, words: Words) -> Result<bool, Api
     match value {
         off if off == words.0 => Ok(false),
         on if on == words.1 => Ok(true),
-        other => {
-            let words = if words == TOKENS {
-                "optional, required"
-            } else {
-                "disabled, enabled"
-            };
-            let value = other.into();
-            let error = MetadataError::OptionInvalid { value, name, words };
-            Err(enid_control::Error::from(error).into())
-        }
+        // The support table lets no other word pass.
+        other => Err(ApiError::invalid_parameter_value(other, name, "")),
     }
 }
 

@@ -10,9 +10,6 @@ errors! {
     /// A hop limit out of its range.
     HopLimitInvalid { limit: i32 } => "InvalidParameterValue",
         "Value ({limit}) for parameter HttpPutResponseHopLimit is invalid. Specify a number between 1 and 64.";
-    /// A word that an option does not know.
-    OptionInvalid { value: Box<str>, name: &'static str, words: &'static str } => "InvalidParameterValue",
-        "Value ({value}) for parameter {name} is invalid. Valid values are: {words}";
     /// A tag that the metadata service could not tell.
     TagKeyInvalid { keys: Box<str> } => "InvalidParameterValue",
         "{keys} is not a valid tag key. Tag keys must match pattern \
