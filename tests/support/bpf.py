@@ -1,4 +1,4 @@
-"""Makes the kernel refuse changes of a pinned map, as it does when it lacks memory."""
+"""The pinned maps, past the daemon: what they count, and how the kernel comes to refuse changes."""
 
 import ctypes
 import os
@@ -7,19 +7,47 @@ import struct
 from pathlib import Path
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+_MAP_LOOKUP = 1
 _OBJ_GET = 7
 _MAP_FREEZE = 22
+_REASONS = Path(__file__).resolve().parents[2] / "docs" / "reasons.md"
+
+
+def reasons():
+    """The labels of all reasons of drops by their numbers, as the documentation lists them."""
+    lines = [line.split("|") for line in _REASONS.read_text().splitlines()]
+    cells = [[cell.strip() for cell in line] for line in lines if len(line) == 5]
+    return {int(number): label.strip("`") for _, number, label, *_ in cells if number.isdigit()}
+
+
+def drops(daemon):
+    """How many packets were dropped for each reason since the datapath was loaded, by its label."""
+    fd = _open(daemon, "reasons")
+    cpus = Path("/sys/devices/system/cpu/possible").read_text().strip()
+    counts = ctypes.create_string_buffer(8 * (int(cpus.split("-")[-1]) + 1))
+    key = ctypes.c_uint32()
+    found = {}
+    for number, label in reasons().items():
+        key.value = number
+        _bpf(_MAP_LOOKUP, struct.pack("=IIQQQ", fd, 0, ctypes.addressof(key),
+                                      ctypes.addressof(counts), 0))
+        found[label] = sum(struct.unpack(f"={len(counts) // 8}Q", counts))
+    os.close(fd)
+    return found
 
 
 def freeze(daemon, name):
     """From now on nobody but the programs can write the daemon's map. There is no way back."""
+    fd = _open(daemon, name)
+    _bpf(_MAP_FREEZE, struct.pack("=I", fd))
+    os.close(fd)
+
+
+def _open(daemon, name):
     for root in daemon.pins():
         for pin in Path(root).glob(f"*/maps/{name}"):
             path = ctypes.create_string_buffer(os.fsencode(pin))
-            fd = _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(path), 0, 0))
-            _bpf(_MAP_FREEZE, struct.pack("=I", fd))
-            os.close(fd)
-            return
+            return _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(path), 0, 0))
     raise AssertionError(f"{name} is not pinned")
 
 

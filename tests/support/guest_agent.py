@@ -225,6 +225,15 @@ def send_frame(device, frame):
     return "sent"
 
 
+def flood(device, frame, count):
+    """Sends a frame many times, as fast as it goes."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as packet:
+        packet.bind((device, 0))
+        for _ in range(count):
+            packet.send(bytes.fromhex(frame))
+    return "sent"
+
+
 def ask_arp(device, target, sender=None, sender_mac=None, timeout=0.3):
     """Sends an ARP request and returns the MAC of the answer, or `timeout`."""
     mac = bytes.fromhex(_mac(device).replace(":", ""))

@@ -55,10 +55,7 @@ impl Control {
             if subnet.zone != instance.zone {
                 return Err(Error::AttachmentAcrossZones);
             }
-            // Limit: AWS also attaches a secondary interface of another VPC in the zone.
-            if eni.vpc != instance.vpc {
-                return Err(Error::AttachmentAcrossVpcs);
-            }
+            // It may be of another VPC: AWS has had that since 2023. Each interface stays in its own one.
             let attached: Vec<_> = draft.region.enis_of_instance(instance.id).collect();
             let mut places: Vec<Place> = attached.iter().filter_map(|eni| place_of(eni)).collect();
             if places.contains(&place) {
@@ -291,17 +288,12 @@ mod tests {
         let place = new_place(&control, "10.0.0.0/24").await;
         let launched = control.run_instances(&caller, new_instance(&place)).await;
         let instance = launched.expect("a launch").instances[0].id;
-        for (subnet, error) in [
-            (place.far_subnet, Error::AttachmentAcrossZones),
-            (place.foreign_subnet, Error::AttachmentAcrossVpcs),
-        ] {
-            let mut input = new_eni(&place);
-            input.subnet = subnet;
-            let eni = control.create_network_interface(&caller, input).await;
-            let request = attach(eni.expect("an interface").id, instance, 1);
-            let refused = control.attach_network_interface(&caller, request).await;
-            assert_eq!(refused, Err(error));
-        }
+        let mut input = new_eni(&place);
+        input.subnet = place.far_subnet;
+        let eni = control.create_network_interface(&caller, input).await;
+        let request = attach(eni.expect("an interface").id, instance, 1);
+        let refused = control.attach_network_interface(&caller, request).await;
+        assert_eq!(refused, Err(Error::AttachmentAcrossZones));
         let mut input = new_eni(&place);
         input.addresses.secondary_count = Some(2);
         let eni = control.create_network_interface(&caller, input).await;
@@ -318,6 +310,25 @@ mod tests {
         assert!(ended.is_ok());
         let refused = control.attach_network_interface(&caller, request).await;
         assert_eq!(refused, Err(Error::InstanceNotAttachable { id: instance }));
+    }
+
+    #[tokio::test]
+    async fn an_interface_of_another_vpc_stays_there() {
+        let (control, caller) = (control(), caller());
+        let place = new_place(&control, "10.0.0.0/24").await;
+        let launched = control.run_instances(&caller, new_instance(&place)).await;
+        let instance = launched.expect("a launch").instances[0].clone();
+        let mut input = new_eni(&place);
+        input.subnet = place.foreign_subnet;
+        let eni = control.create_network_interface(&caller, input).await;
+        let eni = eni.expect("an interface");
+        assert_ne!(eni.vpc, instance.vpc);
+        let request = attach(eni.id, instance.id, 1);
+        let attached = control.attach_network_interface(&caller, request).await;
+        assert!(attached.is_ok());
+        let region = control.read(&caller).await.expect("the region is alive");
+        assert_eq!(region.instances[&instance.id].vpc, instance.vpc);
+        assert_eq!(region.network_interfaces[&eni.id].vpc, eni.vpc);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -275,9 +275,6 @@ errors! {
     /// A public address at launch with several interfaces.
     AssociatePublicSeveral => "InvalidParameterCombination",
         "The associatePublicIPAddress parameter cannot be specified when launching with multiple network interfaces.";
-    /// An interface and an instance in different VPCs.
-    AttachmentAcrossVpcs => "InvalidParameterCombination",
-        "You may not attach a network interface to an instance if they are not in the same VPC";
     /// An interface and an instance in different zones.
     AttachmentAcrossZones => "InvalidParameterCombination",
         "You may not attach a network interface to an instance if they are not in the same availability zone";

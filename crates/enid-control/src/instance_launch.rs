@@ -278,10 +278,10 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Finds the interfaces, subnets and groups; all in one zone and one VPC.
+    /// Finds the interfaces, subnets and groups; all in one zone. The VPCs may differ.
     fn sources(&self, draft: &mut Draft<'_>) -> Result<Vec<Source>, Error> {
         let mut sources = Vec::with_capacity(self.interfaces.len());
-        let mut network: Option<(String, VpcId)> = None;
+        let mut first_zone: Option<String> = None;
         for interface in &self.interfaces {
             let specification = &interface.specification;
             let source = match specification.eni {
@@ -289,17 +289,13 @@ impl<'a> Request<'a> {
                 None => self.new_source(draft, interface)?,
             };
             let subnet = draft.require::<Subnet>(source.subnet())?;
-            let (zone, vpc) = network.get_or_insert_with(|| (subnet.zone.clone(), subnet.vpc));
+            let zone = first_zone.get_or_insert_with(|| subnet.zone.clone());
             if *zone != subnet.zone {
                 return Err(Error::AttachmentAcrossZones);
             }
-            // Limit: as for attaching, see `attachment`.
-            if *vpc != subnet.vpc {
-                return Err(Error::AttachmentAcrossVpcs);
-            }
             sources.push(source);
         }
-        if let (Some(wanted), Some((zone, _))) = (&self.input.zone, &network)
+        if let (Some(wanted), Some(zone)) = (&self.input.zone, &first_zone)
             && wanted != zone
         {
             return Err(Error::ZoneOfSubnet {

@@ -368,16 +368,6 @@ mod tests {
                 Error::AttachmentAcrossZones,
             ),
             (
-                with_interfaces(
-                    &place,
-                    &[
-                        interface(0, place.subnet),
-                        interface(1, place.foreign_subnet),
-                    ],
-                ),
-                Error::AttachmentAcrossVpcs,
-            ),
-            (
                 with_interfaces(&place, &[existing]),
                 Error::InterfaceInUseAtLaunch { id: busy },
             ),

@@ -129,8 +129,10 @@ impl Report<'_> {
             Some(instance) => {
                 let lives = instance.desired != DesiredState::Terminated;
                 self.need(lives, id, "its instance is not terminated", &instance.id);
-                let same = instance.vpc == eni.vpc;
-                self.need(same, id, "its instance is of its VPC", &instance.vpc);
+                // Its VPC may be another one.
+                let subnet = self.region.subnets.get(&eni.subnet);
+                let same = subnet.is_none_or(|subnet| subnet.zone == instance.zone);
+                self.need(same, id, "its instance is of its zone", &instance.zone);
             }
         }
     }
