@@ -10,6 +10,7 @@ import pytest
 from support.lab import ANYWHERE
 from support.network import allow
 from support.rules import everything
+from support.until import until
 
 
 @pytest.fixture
@@ -75,6 +76,104 @@ def test_the_lists_of_both_subnets_are_asked(lab, network, internet, ends):
     assert len(internet.agent.received(port=5353)) == before + 1
     network.entry(acl, allow(110, 17, (1024, 65535), block=me + "/32"))
     assert a.agent.datagram(address=me, port=5353, name="flow") in (f"5 {public}", f"4 {public}")
+
+
+def counts(lab, nat):
+    """What a gateway has counted, by the names of AWS's metrics."""
+    [gateway] = [gateway for gateway in lab.daemon.json("nat") if gateway["nat_gateway"] == nat]
+    return gateway["metrics"]
+
+
+def test_a_connection_that_the_gateway_does_not_know_is_reset(lab, network, internet, ends):
+    # As after 350 idle seconds: fails if a packet in the middle opens a connection anew, or is not heard of.
+    vpc, hidden, public_subnet, through, nat, public, a, _ = ends
+    me = internet.address(public)
+    internet.agent.serve_tcp(port=8081, address=me)
+    internet.agent.serve_udp(port=5357, address=me)
+    assert a.agent.connect(address=me, port=8081, name="old") == "open"
+    assert a.agent.datagram(address=me, port=5357, name="query") == f"5 {public}"
+    other = lab.address()
+    second = network.nat_gateway(public_subnet, AllocationId=other["AllocationId"])
+    network.reroute(through, "0.0.0.0/0", second)
+    assert a.agent.exchange(name="old") == "reset"
+    # Datagrams need no opening, and a new connection is one.
+    assert a.agent.datagram(address=me, port=5357, name="query") == f"5 {other['PublicIp']}"
+    assert a.agent.connect(address=me, port=8081) == "open"
+    reasons = {flow["reason"] for flow in lab.daemon.json("flows")
+               if flow["source_eni"] == a.eni and flow["verdict"] == "drop"}
+    assert reasons == {"nat-reset"}
+    found = counts(lab, second)
+    assert (found["ConnectionAttemptCount"], found["ConnectionEstablishedCount"]) == (1, 1)
+    # The packet in the middle, and the reset has no packet after it.
+    assert found["PacketsInFromSource"] - found["PacketsOutToDestination"] == 1
+    assert found["PacketsDropCount"] == 0
+
+
+def test_counts_add_up(lab, internet, ends):
+    # Fails if a packet is counted twice, not at all, or at the wrong end.
+    _, _, _, _, nat, public, a, _ = ends
+    me = internet.address(public)
+    internet.agent.serve_udp(port=5358, address=me)
+    assert counts(lab, nat)["PacketsInFromSource"] == 0
+    answers = [a.agent.datagram(address=me, port=5358, length=length, name="flow")
+               for length in (10, 100, 1000)]
+    assert answers == [f"{length} {public}" for length in (10, 100, 1000)]
+    a.agent.send_ip(source=a.ip, destination=me, protocol=47, payload="12345")
+    internet.agent.datagram(address=public, port=9, wait=False)
+    found = counts(lab, nat)
+    back = sum(len(answer) + 28 for answer in answers)
+    assert found["BytesOutToDestination"] == 1110 + 3 * 28
+    assert found["BytesInFromSource"] == 1110 + 3 * 28 + 25
+    assert (found["PacketsInFromSource"], found["PacketsOutToDestination"]) == (4, 3)
+    assert (found["PacketsInFromDestination"], found["PacketsOutToSource"]) == (4, 3)
+    assert (found["BytesInFromDestination"], found["BytesOutToSource"]) == (back + 33, back)
+    assert found["PacketsDropCount"] == 2
+    flows = [flow for flow in lab.daemon.json("flows") if flow["nat_gateway"] == nat]
+    assert sum(flow["packets"] for flow in flows) == 6
+    assert sum(flow["bytes"] for flow in flows) == 1110 + 3 * 28 + back
+    # Connections of TCP.
+    internet.agent.serve_tcp(port=8082, address=me)
+    for name in ("one", "two"):
+        assert a.agent.connect(address=me, port=8082, name=name) == "open"
+    found = counts(lab, nat)
+    assert (found["ConnectionAttemptCount"], found["ConnectionEstablishedCount"]) == (2, 2)
+    assert found["ActiveConnectionCount"] == 2
+    shown = lab.daemon.run("nat").stdout
+    assert f"{public} -> {me} tcp 8082 connections 2" in shown
+    for name in ("one", "two"):
+        a.agent.start("close", name=name).result(5)
+    until(lambda: counts(lab, nat)["ActiveConnectionCount"] == 0, "closed connections go",
+          within=30)
+    assert counts(lab, nat)["IdleTimeoutCount"] == 0
+
+
+def test_fragments_of_udp_pass_and_no_others(lab, internet, ends):
+    _, _, _, _, _, public, a, _ = ends
+    me = internet.address(public)
+    internet.agent.serve_udp(port=5359, address=me)
+    # The first is too long, and the sender learns to cut.
+    assert a.agent.too_long(address=me, port=5359, length=4000)[0] == 1500
+    assert a.agent.datagram(address=me, port=5359, length=4000) == f"4000 {public}"
+    assert a.agent.ping(address=me, length=1400) == "open"
+    assert a.agent.ping(address=me, length=4000) == "timeout"
+    reasons = {flow["reason"] for flow in lab.daemon.json("flows")
+               if flow["source_eni"] == a.eni and flow["verdict"] == "drop"
+               and flow["protocol"] == 1}
+    assert reasons == {"nat-fragment"}
+
+
+def test_checksums_are_right_without_offloads(lab, internet, ends):
+    _, _, _, _, _, public, a, _ = ends
+    me = internet.address(public)
+    internet.agent.serve_tcp(port=8083, address=me)
+    internet.agent.serve_udp(port=5360, address=me)
+    for on in (False, True):
+        a.agent.offload(device="eth0", on=on)
+        assert a.agent.datagram(address=me, port=5360) == f"5 {public}"
+        assert a.agent.connect(address=me, port=8083, name=f"out-{on}") == "open"
+        assert a.agent.exchange(name=f"out-{on}", length=1 << 20, timeout=5) == "open"
+        assert a.agent.ping(address=me) == "open"
+        assert a.agent.too_long(address=me, port=5360, length=4000)[0] == 1500
 
 
 def test_a_deleted_gateway_carries_nothing(lab, network, internet, ends):

@@ -156,6 +156,41 @@ def datagram(address, port, text="hello", length=None, source=None, timeout=0.4,
             client.close()
 
 
+def too_long(address, port, length, timeout=1.0, source_port=0):
+    """Sends a datagram that may not be cut; who says that it is too long, and what length passes."""
+    is_v6 = ":" in address
+    level, discover, errors = ((socket.IPPROTO_IPV6, 23, 25) if is_v6
+                               else (socket.IPPROTO_IP, 10, 11))
+    with socket.socket(_family(address), socket.SOCK_DGRAM) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        client.setsockopt(level, discover, 3)  # IP_PMTUDISC_PROBE: whatever was learnt before.
+        client.setsockopt(level, errors, 1)
+        client.bind((_any(address), source_port))
+        client.connect((address, port))
+        client.send(bytes(length))
+        poll = select.poll()
+        poll.register(client, select.POLLERR)
+        if not poll.poll(timeout * 1000):
+            return "nobody"
+        [(_, _, about)] = client.recvmsg(64, 512, socket.MSG_ERRQUEUE)[1]
+        # struct sock_extended_err, then the address of who sent the message.
+        mtu = struct.unpack("=IBBBBII", about[:16])[5]
+        who = about[24:40] if is_v6 else about[20:24]
+        return [mtu, socket.inet_ntop(_family(address), who)]
+
+
+def offload(device, on):
+    """Whether the device fills in checksums for the stack, and cuts what is longer than a packet."""
+    import ctypes
+    import fcntl
+
+    value = struct.pack("=II", 0x17, int(on))  # ETHTOOL_STXCSUM
+    memory = ctypes.create_string_buffer(value, 8)
+    request = struct.pack("=16sQ16x", device.encode(), ctypes.addressof(memory))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket.fileno(), 0x8946, request)
+
+
 def ping(address, timeout=0.4, length=8, source=None):
     """An ICMP echo request: `open` when the reply is there."""
     if ":" in address:

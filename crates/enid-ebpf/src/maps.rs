@@ -23,6 +23,7 @@ use enid_pipeline::{
     drops::{DropEntry, DropRecord},
     flow::{FlowEntry, FlowKey, FlowRecord},
     fragments::{FragmentKey, FragmentRecord},
+    nat_counts::{NatCountsEntry, NatCountsRecord, NatPortsEntry, NatPortsKey, NatPortsRecord},
     table::{
         Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule,
         GateRuleKey, GateServiceKey, MacKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey,
@@ -81,6 +82,11 @@ static DROPS: LruHashMap<FlowKey, DropRecord> = LruHashMap::pinned(limit::DROPS,
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentRecord> = LruHashMap::pinned(limit::FRAGMENTS, 0);
 #[map(name = "link_local")]
 static LINK_LOCAL: LruHashMap<u64, u64> = LruHashMap::pinned(limit::DEVICES, 0);
+#[map(name = "nat_ports")]
+static NAT_PORTS: HashMap<NatPortsKey, NatPortsRecord> =
+    HashMap::pinned(limit::NAT_PORTS, BPF_F_NO_PREALLOC);
+#[map(name = "nat_counts")]
+static NAT_COUNTS: HashMap<u64, NatCountsRecord> = HashMap::pinned(limit::NATS, BPF_F_NO_PREALLOC);
 #[map(name = "reasons")]
 static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_COUNTERS, 0);
 #[map(name = "scratch")]
@@ -97,6 +103,24 @@ pub(crate) fn scratch() -> Option<&'static mut Scratch> {
 
 /// The kernel's maps.
 pub(crate) struct KernelTables;
+
+/// What a NAT gateway begins with. Not on the stack.
+static NO_COUNTS: NatCountsRecord = NatCountsRecord {
+    out_packets: 0,
+    out_bytes: 0,
+    back_packets: 0,
+    back_bytes: 0,
+    refused_out_packets: 0,
+    refused_out_bytes: 0,
+    refused_back_packets: 0,
+    refused_back_bytes: 0,
+    dropped_packets: 0,
+    active: 0,
+    attempts: 0,
+    established: 0,
+    port_errors: 0,
+    idle: 0,
+};
 
 /// The handle that map helpers take.
 macro_rules! handle {
@@ -136,6 +160,8 @@ impl Tables for KernelTables {
     type Flow<'a> = &'a FlowEntry;
     type Drop<'a> = &'a DropEntry;
     type Word<'a> = &'a Cell<u64>;
+    type Ports<'a> = &'a NatPortsEntry;
+    type Counts<'a> = &'a NatCountsEntry;
 
     #[inline(always)]
     fn generation(&self) -> u64 {
@@ -312,6 +338,41 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn nat_ports(&self, key: &NatPortsKey) -> Option<&NatPortsEntry> {
+        // SAFETY: see `generation` and `flow`.
+        unsafe { lookup(handle!(NAT_PORTS), key) }
+    }
+
+    #[inline(always)]
+    fn insert_nat_ports(&self, key: &NatPortsKey) {
+        const NONE: NatPortsRecord = NatPortsRecord {
+            taken: 0,
+            taken_ns: 0,
+        };
+        // SAFETY: see `generation`. If it fails the next lookup finds nothing, and the packet is refused.
+        let _ = unsafe { update(handle!(NAT_PORTS), key, &NONE, u64::from(BPF_NOEXIST)) };
+    }
+
+    #[inline(always)]
+    fn nat_counts(&self, nat: u64) -> Option<&NatCountsEntry> {
+        // SAFETY: see `generation` and `flow`.
+        unsafe { lookup(handle!(NAT_COUNTS), &nat) }
+    }
+
+    #[inline(always)]
+    fn insert_nat_counts(&self, nat: u64) {
+        // SAFETY: see `generation`. A gateway without an entry works and counts nothing.
+        let _ = unsafe {
+            update(
+                handle!(NAT_COUNTS),
+                &nat,
+                &NO_COUNTS,
+                u64::from(BPF_NOEXIST),
+            )
+        };
+    }
+
+    #[inline(always)]
     fn dropped(&self, key: &FlowKey) -> Option<&DropEntry> {
         // SAFETY: see `generation` and `flow`.
         unsafe {
@@ -350,6 +411,26 @@ impl Tables for KernelTables {
         unsafe {
             asm!("lock *(u64 *)({word} + 0) += {amount}", word = in(reg) word.as_ptr(), amount = in(reg) amount);
         }
+    }
+
+    #[inline(always)]
+    fn fetch_add(&self, word: &Cell<u64>, amount: u64) -> u64 {
+        let mut before = amount;
+        // SAFETY: as `add`; the register gets what the word was.
+        unsafe {
+            asm!("{before} = atomic_fetch_add((u64 *)({word} + 0), {before})", word = in(reg) word.as_ptr(), before = inout(reg) before);
+        }
+        before
+    }
+
+    #[inline(always)]
+    fn fetch_set(&self, word: &Cell<u64>, bits: u64) -> u64 {
+        let mut before = bits;
+        // SAFETY: as `fetch_add`.
+        unsafe {
+            asm!("{before} = atomic_fetch_or((u64 *)({word} + 0), {before})", word = in(reg) word.as_ptr(), before = inout(reg) before);
+        }
+        before
     }
 
     #[inline(always)]

@@ -4,7 +4,13 @@ use aya_ebpf::{
     bindings::{__sk_buff, TC_ACT_SHOT},
     helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect, bpf_redirect_peer},
 };
-use enid_pipeline::{Reason, Tables, Verdict, egress, outside, services};
+use enid_pipeline::{
+    Reason, Tables, Verdict, egress,
+    frame::Frame as _,
+    outside,
+    release::{ReleaseOrder, release},
+    services,
+};
 
 use crate::{
     maps::{self, KernelTables},
@@ -98,6 +104,25 @@ fn send_out(ifindex: u32) -> i32 {
     )]
     let verdict = unsafe { bpf_redirect(ifindex, 0) } as i32;
     verdict
+}
+
+/// Removes a flow's entry that has ended, with what it holds at a NAT gateway. The agent runs this on a
+/// frame that says which: see [`ReleaseOrder`]. Says whether the entry is gone.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+fn enid_release(context: *mut __sk_buff) -> i32 {
+    let skb = Skb::new(context);
+    let Some(order) = skb.load::<{ ReleaseOrder::LENGTH }>(ReleaseOrder::OFFSET) else {
+        return ReleaseOrder::KEPT.cast_signed();
+    };
+    let order = ReleaseOrder::from_bytes(&order.0);
+    let is_gone = release(&KernelTables, &order, now_ns());
+    let said = if is_gone {
+        ReleaseOrder::GONE
+    } else {
+        ReleaseOrder::KEPT
+    };
+    said.cast_signed()
 }
 
 /// Nothing from the host's own stack reaches an ENI past the gates.

@@ -5,8 +5,8 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
     helpers::generated::{
-        bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_type, bpf_skb_load_bytes,
-        bpf_skb_store_bytes,
+        bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_change_type,
+        bpf_skb_load_bytes, bpf_skb_store_bytes,
     },
 };
 use enid_pipeline::frame::{Aligned, Frame, Sum};
@@ -96,6 +96,13 @@ impl Frame for Skb {
         unsafe {
             bpf_skb_store_bytes(self.0, offset, bytes.as_ptr().cast(), N as u32, 0) == 0
         }
+    }
+
+    #[inline(always)]
+    fn cut(&mut self, len: u32) -> bool {
+        // SAFETY: the helper takes values; it keeps what lies before, drops what lies behind, and makes one
+        // packet of a buffer that stands for several.
+        unsafe { bpf_skb_change_tail(self.0, len, 0) == 0 }
     }
 
     #[inline(always)]

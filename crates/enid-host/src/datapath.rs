@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use enid_model::id::EniId;
 use enid_pipeline::bytes::Addr;
+use enid_pipeline::release::ReleaseOrder;
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
     GateServiceKey, MacKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
@@ -33,6 +34,7 @@ pub use self::links::ServiceLinks;
 use crate::flows::{FlowError, FlowTables, Sweep};
 use crate::loader::{self, LoadError, Pins, Programs};
 use crate::maps::{self, Map, Plain};
+use crate::nat_counts::NatTables;
 use crate::{Installation, netlink};
 
 /// How a datapath is made.
@@ -228,6 +230,7 @@ pub struct Datapath {
     gate_rules: Table<GateRuleKey, GateRule>,
     config: Table<u32, Config>,
     flows: FlowTables,
+    nat_tables: NatTables,
     sweep: Sweep,
     swept_ns: u64,
     retired: Retired,
@@ -267,6 +270,7 @@ impl Datapath {
             gate_rules: Table::open(&pins, "gate_rules")?,
             config: Table::open(&pins, "config")?,
             flows: FlowTables::open(installation)?,
+            nat_tables: NatTables::open(installation)?,
             sweep: Sweep::default(),
             swept_ns: 0,
             retired: Retired::default(),
@@ -418,14 +422,26 @@ impl Datapath {
         let devices = devices.into_iter().map(|(ifindex, _)| ifindex);
         // Flows from and to the outside have its device at that end.
         let devices = devices.chain([self.outside()?.ifindex]).collect();
-        self.flows.sweep(&mut self.sweep, now_ns, &devices)?;
-        Ok(())
+        let release = |order: &ReleaseOrder| {
+            let run = maps::test_run(self.programs.release(), 0, &mut frame_of(order));
+            run.map(|said| said == ReleaseOrder::GONE)
+        };
+        self.flows
+            .sweep(&mut self.sweep, now_ns, &devices, &release)?;
+        Ok(self.nat_tables.sweep(now_ns)?)
+    }
+
+    /// What NAT gateways count.
+    #[must_use]
+    pub fn nat_tables(&self) -> &NatTables {
+        &self.nat_tables
     }
 
     /// Forgets every flow, every fragment, and what was counted.
     pub fn forget_flows(&mut self) -> Result<(), DatapathError> {
         self.sweep = Sweep::default();
-        Ok(self.flows.forget()?)
+        let forgotten = self.flows.forget();
+        Ok(forgotten.and(self.nat_tables.forget())?)
     }
 
     /// The tables that the programs write.
@@ -448,12 +464,19 @@ impl Datapath {
 
     /// Runs the egress program on a frame as if it had come from a device of this namespace, flow table
     /// and counters included. Returns the verdict of the hook; the frame is as the program left it.
-    pub fn inject(&self, ifindex: u32, frame: &mut [u8]) -> Result<u32, DatapathError> {
+    pub fn inject(&self, ifindex: u32, frame: &mut Vec<u8>) -> Result<u32, DatapathError> {
         maps::test_run(self.programs.egress(), ifindex, frame).map_err(DatapathError::TestRun)
     }
 
     /// The same with the program for what comes from the outside.
-    pub fn inject_outside(&self, ifindex: u32, frame: &mut [u8]) -> Result<u32, DatapathError> {
+    pub fn inject_outside(&self, ifindex: u32, frame: &mut Vec<u8>) -> Result<u32, DatapathError> {
         maps::test_run(self.programs.outside(), ifindex, frame).map_err(DatapathError::TestRun)
     }
+}
+
+/// The frame that an order is in.
+fn frame_of(order: &ReleaseOrder) -> Vec<u8> {
+    let mut frame = vec![0; ReleaseOrder::OFFSET as usize];
+    frame.extend(order.to_bytes());
+    frame
 }

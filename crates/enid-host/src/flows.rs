@@ -8,8 +8,9 @@ use std::io;
 
 use enid_pipeline::Reason;
 use enid_pipeline::drops::DropRecord;
-use enid_pipeline::flow::{FlowKey, FlowRecord, SECOND_NS, SHORTEST_S};
+use enid_pipeline::flow::{FlowKey, FlowRecord, SECOND_NS, SHORTEST_S, flag};
 use enid_pipeline::fragments::{FragmentKey, FragmentRecord};
+use enid_pipeline::release::ReleaseOrder;
 
 use crate::Installation;
 use crate::loader::{LoadError, Pins};
@@ -111,7 +112,8 @@ impl FlowTables {
     }
 
     /// Removes ended flows from the next part of the table, and those of which an end has no device
-    /// among `devices` any more: nothing would remove these for the days that their timeouts last.
+    /// among `devices` any more: nothing would remove these for the days that their timeouts last. Entries
+    /// that hold a port of a NAT gateway are removed by `release`, which says whether they are gone.
     ///
     /// An entry is read again right before it is removed. A connection that begins anew on the same
     /// 5-tuple in the microsecond between loses its entry, and its next packet is judged as new.
@@ -120,6 +122,7 @@ impl FlowTables {
         sweep: &mut Sweep,
         now_ns: u64,
         devices: &BTreeSet<u32>,
+        release: &dyn Fn(&ReleaseOrder) -> io::Result<bool>,
     ) -> Result<Swept, FlowError> {
         let mut swept = Swept::default();
         for _ in 0..PARTS_PER_SWEEP {
@@ -135,14 +138,17 @@ impl FlowTables {
             for (key, entry) in entries {
                 let idle_ns = now_ns.saturating_sub(entry.last_seen_ns);
                 let is_old = idle_ns > u64::from(SHORTEST_S) * SECOND_NS;
-                if has_lost_device(&key, &entry, devices)
-                    || is_old && self.has_ended(&key, now_ns)?
-                {
-                    self.flows
-                        .delete(&key)
-                        .map_err(failed("delete from", "flows"))?;
-                    swept.removed += 1;
+                let is_lost = has_lost_device(&key, &entry, devices);
+                if !is_lost && !(is_old && self.has_ended(&key, now_ns)?) {
+                    continue;
                 }
+                let is_gone = if entry.flags & flag::HOLDS_PORT == 0 {
+                    self.flows.delete(&key).map(|()| true)
+                } else {
+                    release(&ReleaseOrder { key, is_lost })
+                };
+                let is_gone = is_gone.map_err(failed("delete from", "flows"))?;
+                swept.removed += usize::from(is_gone);
             }
         }
         Ok(swept)
@@ -178,14 +184,17 @@ fn has_lost_device(key: &FlowKey, entry: &FlowRecord, devices: &BTreeSet<u32>) -
     !devices.contains(&key.ifindex) || target != 0 && !devices.contains(&target)
 }
 
-fn clear<K: Plain, V: Plain>(map: &Map<K, V>, table: &'static str) -> Result<(), FlowError> {
+pub(crate) fn clear<K: Plain, V: Plain>(
+    map: &Map<K, V>,
+    table: &'static str,
+) -> Result<(), FlowError> {
     let entries: Vec<(K, V)> = map.read_all().map_err(failed("read", table))?;
     let mut keys = entries.iter().map(|(key, _)| key);
     keys.try_for_each(|key| map.delete(key))
         .map_err(failed("delete from", table))
 }
 
-fn failed(action: &'static str, table: &'static str) -> impl Fn(io::Error) -> FlowError {
+pub(crate) fn failed(action: &'static str, table: &'static str) -> impl Fn(io::Error) -> FlowError {
     move |source| FlowError::Table {
         action,
         table,

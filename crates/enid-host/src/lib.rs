@@ -18,6 +18,7 @@ pub mod flows;
 mod installation;
 pub mod loader;
 mod maps;
+pub mod nat_counts;
 pub mod netlink;
 pub mod netns;
 pub mod outside;

@@ -3,7 +3,7 @@
 //! ```text
 //! /sys/fs/bpf/enid/<installation>/<layout>/
 //!     maps/<name>
-//!     programs/<text>/{enid_egress,enid_host_guard,enid_outside,enid_service}
+//!     programs/<text>/{enid_egress,enid_host_guard,enid_outside,enid_release,enid_service}
 //!     links/{<eni>-{egress,guard},gateway-outside}
 //! ```
 //!
@@ -39,6 +39,8 @@ const GUARD: &str = "enid_host_guard";
 
 /// What comes from the outside meets this one.
 const OUTSIDE: &str = "enid_outside";
+/// The agent runs this one itself.
+const RELEASE: &str = "enid_release";
 
 /// What comes from link-local services meets this one.
 const SERVICE: &str = "enid_service";
@@ -132,6 +134,7 @@ pub(crate) struct Programs {
     egress: OwnedFd,
     guard: OwnedFd,
     outside: OwnedFd,
+    release: OwnedFd,
     service: OwnedFd,
 }
 
@@ -167,6 +170,7 @@ impl Programs {
             (EGRESS, self.egress()),
             (GUARD, self.guard()),
             (OUTSIDE, self.outside()),
+            (RELEASE, self.release()),
             (SERVICE, self.service()),
         ];
         let counted = all.map(|(name, program)| Ok((name, maps::verified_instructions(program)?)));
@@ -178,11 +182,17 @@ impl Programs {
         self.service.as_fd()
     }
 
+    /// The program that removes flow entries which hold a port of a NAT gateway.
+    pub(crate) fn release(&self) -> BorrowedFd<'_> {
+        self.release.as_fd()
+    }
+
     fn open(directory: &Path) -> io::Result<Self> {
         Ok(Self {
             egress: maps::open_pin(&directory.join(EGRESS))?,
             guard: maps::open_pin(&directory.join(GUARD))?,
             outside: maps::open_pin(&directory.join(OUTSIDE))?,
+            release: maps::open_pin(&directory.join(RELEASE))?,
             service: maps::open_pin(&directory.join(SERVICE))?,
         })
     }
@@ -210,7 +220,7 @@ fn load_object(maps: &Path, text: &Path, flow_entries_max: u32) -> Result<Progra
         .map_max_entries("flows", flow_entries_max)
         .load(OBJECT)
         .map_err(|error| LoadError::Object(Box::new(error)))?;
-    for name in [EGRESS, GUARD, OUTSIDE, SERVICE] {
+    for name in [EGRESS, GUARD, OUTSIDE, RELEASE, SERVICE] {
         let program = object.program_mut(name).ok_or(LoadError::Missing(name))?;
         let failed = |source| LoadError::Program {
             name,

@@ -19,6 +19,7 @@ use enid_pipeline::bytes::Addr;
 use enid_pipeline::drops::DropRecord;
 use enid_pipeline::flow::{FlowKey, FlowRecord};
 use enid_pipeline::fragments::{FragmentKey, FragmentRecord};
+use enid_pipeline::nat_counts::{NatCountsRecord, NatPortsKey, NatPortsRecord};
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
     GateServiceKey, MacKey, NatRecord, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
@@ -41,7 +42,8 @@ macro_rules! plain {
 
 plain! {
     u32 u64 Addr Config DropRecord Endpoint EndpointKey EniRecord FlowKey FlowRecord FragmentKey
-    FragmentRecord GateGroupKey GateRemoteKey GateRule GateRuleKey GateServiceKey MacKey NatRecord
+    FragmentRecord GateGroupKey GateRemoteKey GateRule GateRuleKey GateServiceKey MacKey
+    NatCountsRecord NatPortsKey NatPortsRecord NatRecord
     PolicyRecord Pool PoolKey PrefixKey PublicOf PublicRecord Route RouteKey RuleBits ServiceRecord
     SubnetRecord
 }
@@ -317,8 +319,12 @@ const CONTEXT_IFINDEX: usize = 40;
 const CONTEXT_SIZE: usize = 192;
 
 /// Runs a program once on a frame, as if it had come from a device of this namespace. Returns the
-/// program's verdict and leaves the frame as the program rewrote it.
-pub(crate) fn test_run(program: BorrowedFd<'_>, ifindex: u32, frame: &mut [u8]) -> io::Result<u32> {
+/// program's verdict and leaves the frame as the program rewrote it, which may have cut it.
+pub(crate) fn test_run(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    frame: &mut Vec<u8>,
+) -> io::Result<u32> {
     let mut context = [0_u8; CONTEXT_SIZE];
     context[CONTEXT_IFINDEX..CONTEXT_IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
     let mut out = vec![0_u8; frame.len()];
@@ -342,7 +348,8 @@ pub(crate) fn test_run(program: BorrowedFd<'_>, ifindex: u32, frame: &mut [u8]) 
         pad: 0,
     };
     bpf(command::TEST_RUN, &mut attribute)?;
-    frame.copy_from_slice(&out);
+    out.truncate(attribute.length_out as usize);
+    *frame = out;
     Ok(attribute.verdict)
 }
 

@@ -2,8 +2,12 @@
 
 use crate::{
     flow::{Activity, FlowEntry, FlowKey, Timeouts, ends_ns, flag, tcp},
+    stage::nat_count,
     tables::Tables,
 };
+
+/// The flag of a packet that opens a connection or accepts one, as an entry has it.
+const SYN: u64 = (tcp::SYN as u64) << flag::TCP_SHIFT;
 
 /// Whether the connection of this entry and its opposite has been idle for too long.
 #[inline(never)]
@@ -25,7 +29,11 @@ pub(crate) fn note_tcp_flags<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowE
     let seen = entry.flags.get();
     let new = u64::from(flags) << flag::TCP_SHIFT;
     if new & !seen != 0 {
-        tables.set(&entry.flags, new);
+        let before = tables.fetch_set(&entry.flags, new);
+        if new & !before & SYN != 0 && before & flag::HOLDS_PORT != 0 {
+            // The destination accepts what began behind a NAT gateway.
+            nat_count::add_established(tables, entry.via.get());
+        }
     }
     if flags & (tcp::FIN | tcp::RST) != 0 && seen & flag::CLOSING == 0 {
         close(tables, key, entry, flags);

@@ -173,6 +173,10 @@ pub mod flag {
     pub const TO_OUTSIDE: u64 = 64;
     /// How far TCP's flags are shifted up.
     pub const TCP_SHIFT: u32 = 8;
+    /// Its key holds a port of a NAT gateway, which is counted: see [`nat_counts`](crate::nat_counts).
+    pub const HOLDS_PORT: u64 = 1 << 16;
+    /// From this bit on: the longest packet that its way takes; 0 is any.
+    pub const MTU_SHIFT: u32 = 48;
 }
 
 /// TCP header flags.

@@ -32,6 +32,11 @@ pub trait Frame {
     #[must_use]
     fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> bool;
 
+    /// Cuts the frame off behind `len` bytes; from then on it stands for one packet. False if it has not as
+    /// many.
+    #[must_use]
+    fn cut(&mut self, len: u32) -> bool;
+
     /// Updates the checksum of an IPv4 header, which lies at `offset`, for four bytes of the header that
     /// change. False if the frame does not have it.
     #[must_use]
@@ -119,6 +124,15 @@ impl Frame for Bytes<'_> {
             }
             None => false,
         }
+    }
+
+    fn cut(&mut self, len: u32) -> bool {
+        if len > self.len() {
+            return false;
+        }
+        let (kept, _) = core::mem::take(&mut self.bytes).split_at_mut(len as usize);
+        *self = Self::new(kept);
+        true
     }
 
     fn update_ip_checksum(&mut self, offset: u32, from: [u8; 4], to: [u8; 4]) -> bool {

@@ -69,10 +69,14 @@ pub(crate) struct Journey {
     pub(crate) target: Addr,
     /// The public address of the NAT gateway's address that `source` is; `::` if there is none.
     pub(crate) nat_public: Addr,
+    /// The NAT gateway that it has come to, whether it passes or not; 0 if none.
+    pub(crate) nat: u64,
     pub(crate) source_port: Be16,
     pub(crate) target_port: Be16,
     /// The device that it goes to.
     pub(crate) ifindex: u32,
+    /// The longest packet that its way takes; 0 is any.
+    pub(crate) mtu: u32,
     edge_count: u32,
     pub(crate) hop: Hop,
     /// Whether the sender's security groups count at the receiver's ingress gate.
@@ -87,6 +91,8 @@ pub(crate) struct Journey {
     pub(crate) is_routed_on: bool,
     /// Whether it comes in to a VPC from the internet.
     pub(crate) is_entering: bool,
+    /// Whether it goes back through the NAT gateway, to who began the connection.
+    pub(crate) is_back: bool,
     /// Whether it may only go on as an error about a live flow of the receiver's.
     pub(crate) must_be_related: bool,
     edges: [Edge; EDGES_MAX],
@@ -104,9 +110,11 @@ impl Journey {
         source: Addr::UNSPECIFIED,
         target: Addr::UNSPECIFIED,
         nat_public: Addr::UNSPECIFIED,
+        nat: 0,
         source_port: Be16::from_bytes([0; 2]),
         target_port: Be16::from_bytes([0; 2]),
         ifindex: 0,
+        mtu: 0,
         edge_count: 0,
         hop: Hop {
             leaves: MacPair { head: 0, tail: 0 },
@@ -119,6 +127,7 @@ impl Journey {
         is_to_outside: false,
         is_routed_on: false,
         is_entering: false,
+        is_back: false,
         must_be_related: false,
         edges: [Edge::NONE; EDGES_MAX],
     };
@@ -136,9 +145,11 @@ impl Journey {
         self.source = packet.source;
         self.target = packet.target;
         self.nat_public = Addr::UNSPECIFIED;
+        self.nat = 0;
         self.source_port = packet.source_port;
         self.target_port = packet.target_port;
         self.ifindex = 0;
+        self.mtu = 0;
         self.edge_count = 0;
         self.is_member = false;
         self.needs_port = false;
@@ -146,7 +157,26 @@ impl Journey {
         self.is_to_outside = false;
         self.is_routed_on = false;
         self.is_entering = false;
+        self.is_back = false;
         self.must_be_related = false;
+    }
+
+    /// Takes a step that carries packets of this length at most. What is too long gets no further.
+    #[inline(always)]
+    pub(crate) fn narrow(&mut self, mtu: u32, packet: &Packet) -> Result<(), Reason> {
+        if self.mtu == 0 || mtu < self.mtu {
+            self.mtu = mtu;
+        }
+        if packet.is_too_big(self.mtu) {
+            return Err(Reason::TooBig);
+        }
+        Ok(())
+    }
+
+    /// Begins the list of subnet edges anew.
+    #[inline(always)]
+    pub(crate) fn forget_edges(&mut self) {
+        self.edge_count = 0;
     }
 
     /// Whether the packet goes on with other addresses or ports than it came with.

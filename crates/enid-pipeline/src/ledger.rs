@@ -7,10 +7,13 @@
 //!   VPC 2, subnet 21 (10.0.0.0/24)   C 10.0.0.20
 //! ```
 
+use std::collections::BTreeMap;
+
 use crate::{
     Reason, Scratch, Verdict,
     bytes::{Addr, Mac},
     egress,
+    flow::flag,
     frame::Bytes,
     memory::Memory,
     outside,
@@ -328,7 +331,28 @@ impl World {
             }
         }
         assert_eq!(found, *change, "{verdict:?}");
+        self.check_ports();
         verdict
+    }
+
+    /// The ports of NAT gateways that are counted as taken are those that entries hold, and of these the
+    /// connections that are counted as active.
+    #[track_caller]
+    fn check_ports(&self) {
+        let flows = self.memory.flows();
+        let holding = flows
+            .iter()
+            .filter(|(_, flow)| flow.flags & flag::HOLDS_PORT != 0);
+        let mut of_tcp = BTreeMap::new();
+        for (key, flow) in holding.clone() {
+            let is_tcp = key.protocol == protocol::TCP;
+            *of_tcp.entry(flow.via).or_insert(0) += u64::from(is_tcp);
+        }
+        for (nat, count) in of_tcp {
+            assert_eq!(self.memory.counts_of(nat).active, count, "active");
+        }
+        let taken: u64 = self.memory.ports().values().map(|ports| ports.taken).sum();
+        assert_eq!(taken, holding.count() as u64, "ports");
     }
 
     /// Sends a packet that must arrive, and says whether it was carried or made its entries.

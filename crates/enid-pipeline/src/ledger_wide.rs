@@ -85,7 +85,7 @@ pub(crate) fn wide(out: Gate, into: Gate) -> World {
     let nat = EniRecord {
         vpc: 1,
         subnet: 13,
-        policy: 0,
+        policy: NAT,
         instance: 0,
         ifindex: 0,
         mac: mac(NAT_ENI),
@@ -344,3 +344,21 @@ pub(crate) fn forward(eni: u64) -> Verdict {
 pub(crate) const SENT_OUT: Verdict = Verdict::Outside {
     ifindex: OUTSIDE_DEVICE,
 };
+
+/// What a router says to the sender of a packet that is too long.
+pub(crate) fn too_big(packet: &PacketBuilder, router: Addr, mtu: u16) -> PacketBuilder {
+    let [a, b] = mtu.to_be_bytes();
+    let quoted = packet.packet();
+    let (kind, code, length) = if packet.source.is_v4() {
+        (3, 4, 68)
+    } else {
+        (2, 0, 88)
+    };
+    let transport = Transport::Icmp {
+        kind,
+        code,
+        rest: [0, 0, a, b],
+        body: quoted[..length].to_vec(),
+    };
+    PacketBuilder::new(router, packet.source, transport).macs(packet.to_mac, packet.from_mac)
+}

@@ -28,14 +28,18 @@ mod journey;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod ledger_nat;
+#[cfg(test)]
 mod ledger_wide;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
+pub mod nat_counts;
 mod owner;
 mod packet;
 #[cfg(any(test, feature = "memory"))]
 pub mod packet_builder;
 mod reason;
+pub mod release;
 pub mod service;
 mod stage;
 pub mod table;
@@ -59,7 +63,8 @@ use stage::{
     flow_lookup::{self, Carried, Lookup},
     fragment,
     gate::{self, Question},
-    gateway, nat, nd, parse, related, route, service as services_stage, spoof_guard, translate,
+    gateway, nat, nat_count, nat_port, nd, parse, related, reply, route, service as services_stage,
+    spoof_guard, translate,
 };
 use table::{Direction, OUTSIDE};
 
@@ -208,7 +213,13 @@ pub fn egress<T: Tables, F: Frame>(
         Ok(verdict) => verdict,
         Err(reason) => {
             record_drop(tables, reason, scratch);
-            Verdict::Drop(reason)
+            let is_answered = reply::answer(tables, frame, reason, scratch);
+            nat_count::refused(tables, reason, is_answered, scratch);
+            if is_answered {
+                Verdict::Reply
+            } else {
+                Verdict::Drop(reason)
+            }
         }
     }
 }
@@ -227,6 +238,7 @@ pub fn outside<T: Tables, F: Frame>(
         Ok(verdict) => verdict,
         Err(reason) => {
             record_drop(tables, reason, scratch);
+            nat_count::refused(tables, reason, false, scratch);
             Verdict::Drop(reason)
         }
     }
@@ -337,7 +349,7 @@ fn carry<T: Tables, F: Frame>(
         } => {
             scratch.course = Course::Inside;
             if is_special {
-                carry_on(frame, scratch)?;
+                carry_on(tables, frame, scratch)?;
             }
             act::rewrite(frame, &scratch.packet, leaves)?;
             scratch.ifindex = ifindex;
@@ -350,12 +362,23 @@ fn carry<T: Tables, F: Frame>(
 
 /// The rest of a hit of a flow that is translated or goes to the outside.
 #[inline(never)]
-fn carry_on<F: Frame>(frame: &mut F, scratch: &mut Scratch) -> Result<(), Reason> {
-    if scratch.carried.is_to_outside() {
+fn carry_on<T: Tables, F: Frame>(
+    tables: &T,
+    frame: &mut F,
+    scratch: &mut Scratch,
+) -> Result<(), Reason> {
+    let Scratch {
+        packet, carried, ..
+    } = scratch;
+    if carried.is_to_outside() {
         scratch.course = Course::Outside;
     }
-    if scratch.carried.is_translated() {
-        translate::packet(frame, &scratch.packet, &scratch.carried.translation)?;
+    if carried.via != 0 {
+        nat_count::carried(tables, carried.via, carried.is_reply(), packet);
+        translate::clamp_mss(frame, packet, carried.mtu())?;
+    }
+    if carried.is_translated() {
+        translate::packet(frame, packet, &carried.translation)?;
     }
     Ok(())
 }
@@ -463,7 +486,7 @@ fn admit<T: Tables, F: Frame>(
         };
         scratch.timeouts = act::timeouts(tables, scratch);
         act::prepare_answers(scratch);
-        nat::take_port(tables, scratch)?;
+        nat_port::take_port(tables, scratch)?;
         nat::find_answer(scratch);
         if scratch.carried.is_something() {
             act::renew(tables, scratch)?;
@@ -471,12 +494,21 @@ fn admit<T: Tables, F: Frame>(
             act::open(tables, scratch)?;
         }
     }
+    nat_count::carried(
+        tables,
+        scratch.journey.via,
+        scratch.journey.is_back,
+        &scratch.packet,
+    );
     go_on(frame, scratch)
 }
 
 /// Rewrites a frame as its journey says.
 #[inline(never)]
 fn go_on<F: Frame>(frame: &mut F, scratch: &mut Scratch) -> Result<(), Reason> {
+    if scratch.journey.via != 0 {
+        translate::clamp_mss(frame, &scratch.packet, scratch.journey.mtu)?;
+    }
     if scratch.journey.is_translated(&scratch.packet) {
         translate::packet(frame, &scratch.packet, &translate::of_journey(scratch))?;
     }

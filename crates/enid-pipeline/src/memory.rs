@@ -11,6 +11,7 @@ use crate::{
     drops::{DropEntry, DropRecord},
     flow::{FlowEntry, FlowKey, FlowRecord},
     fragments::{FragmentKey, FragmentRecord},
+    nat_counts::{NatCountsEntry, NatCountsRecord, NatPortsEntry, NatPortsKey, NatPortsRecord},
     reason::{REASON_COUNTERS, Reason},
     table::{
         ADDR_BITS, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
@@ -37,6 +38,8 @@ pub struct Memory {
     fragments: RefCell<HashMap<FragmentKey, FragmentRecord>>,
     drops: RefCell<HashMap<FlowKey, Rc<DropEntry>>>,
     link_local: RefCell<HashMap<u64, Rc<Cell<u64>>>>,
+    nat_ports: RefCell<HashMap<NatPortsKey, Rc<NatPortsEntry>>>,
+    nat_counts: RefCell<HashMap<u64, Rc<NatCountsEntry>>>,
     reasons: [Cell<u64>; REASON_COUNTERS as usize],
 }
 
@@ -52,6 +55,8 @@ impl Memory {
             fragments: RefCell::default(),
             drops: RefCell::default(),
             link_local: RefCell::default(),
+            nat_ports: RefCell::default(),
+            nat_counts: RefCell::default(),
             reasons: [const { Cell::new(0) }; REASON_COUNTERS as usize],
         }
     }
@@ -80,6 +85,23 @@ impl Memory {
             .collect()
     }
 
+    /// The ports that NAT gateways have given.
+    pub fn ports(&self) -> BTreeMap<NatPortsKey, NatPortsRecord> {
+        let ports = self.nat_ports.borrow();
+        let entries = ports.iter();
+        entries
+            .map(|(key, entry)| (*key, entry.map(Cell::get)))
+            .collect()
+    }
+
+    /// What a NAT gateway has counted.
+    pub fn counts_of(&self, nat: u64) -> NatCountsRecord {
+        match self.nat_counts.borrow().get(&nat) {
+            Some(entry) => entry.map(Cell::get),
+            None => NatCountsRecord::default(),
+        }
+    }
+
     /// How many packets were dropped for a reason.
     pub fn dropped_for(&self, reason: Reason) -> u64 {
         self.reasons[reason as usize].get()
@@ -99,6 +121,8 @@ impl Tables for Memory {
     type Flow<'a> = Rc<FlowEntry>;
     type Drop<'a> = Rc<DropEntry>;
     type Word<'a> = Rc<Cell<u64>>;
+    type Ports<'a> = Rc<NatPortsEntry>;
+    type Counts<'a> = Rc<NatCountsEntry>;
 
     fn generation(&self) -> u64 {
         self.generation
@@ -250,6 +274,22 @@ impl Tables for Memory {
         self.fragments.borrow_mut().insert(*key, *record);
     }
 
+    fn nat_ports(&self, key: &NatPortsKey) -> Option<Rc<NatPortsEntry>> {
+        self.nat_ports.borrow().get(key).cloned()
+    }
+
+    fn insert_nat_ports(&self, key: &NatPortsKey) {
+        self.nat_ports.borrow_mut().entry(*key).or_default();
+    }
+
+    fn nat_counts(&self, nat: u64) -> Option<Rc<NatCountsEntry>> {
+        self.nat_counts.borrow().get(&nat).cloned()
+    }
+
+    fn insert_nat_counts(&self, nat: u64) {
+        self.nat_counts.borrow_mut().entry(nat).or_default();
+    }
+
     fn dropped(&self, key: &FlowKey) -> Option<Rc<DropEntry>> {
         Some(self.drops.borrow_mut().entry(*key).or_default().clone())
     }
@@ -262,6 +302,10 @@ impl Tables for Memory {
         word.set(word.get().wrapping_add(amount));
     }
 
+    fn fetch_add(&self, word: &Cell<u64>, amount: u64) -> u64 {
+        word.replace(word.get().wrapping_add(amount))
+    }
+
     fn set(&self, word: &Cell<u64>, bits: u64) {
         word.set(word.get() | bits);
     }
@@ -272,6 +316,10 @@ impl Tables for Memory {
             word.set(new);
         }
         is_unchanged
+    }
+
+    fn fetch_set(&self, word: &Cell<u64>, bits: u64) -> u64 {
+        word.replace(word.get() | bits)
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct Packet {
     pub(crate) bytes: u32,
     /// Packets of the wire.
     pub(crate) segments: u32,
+    /// Bytes of the longest of them, from the IP header on.
+    pub(crate) longest: u32,
     /// Offset of the transport header in the frame.
     pub(crate) transport: u32,
     /// As in [`FlowKey`].
@@ -96,6 +98,12 @@ impl Packet {
             protocol::ICMP_V6 => matches!(kind, 1..=4),
             _ => false,
         }
+    }
+
+    /// Whether it is longer than a way takes; 0 is any length.
+    #[inline(always)]
+    pub(crate) const fn is_too_big(&self, mtu: u32) -> bool {
+        mtu != 0 && self.longest > mtu
     }
 
     /// The source MAC.

@@ -79,11 +79,12 @@ reasons! {
     41 NdOther "nd-other" "a message of neighbour discovery other than a solicitation of a neighbour";
     42 DuplicateAddress "duplicate-address-detection" "a question whether somebody has the sender's address, which needs no answer";
     43 PrivateAddress "private-address" "the internet carries nothing to private addresses";
-    44 TooBig "too-big" "the internet carries packets of 1,500 bytes at most";
+    44 TooBig "too-big" "a gateway on the way carries shorter packets: 1,500 bytes through an internet gateway, 8,500 through a NAT gateway";
     45 LinkLocalAllowance "link-local-allowance" "the network interface sends more than 1,024 packets a second to the link-local services";
     46 ServiceDown "service-down" "the link-local services of the VPC have no device on this host";
     47 ServiceSource "service-source" "what comes from the link-local services is no answer of theirs";
     48 MiddleboxAddress "middlebox-address" "the internet gateway's route leads to a network interface that has no public address";
+    49 NatReset "nat-reset" "the NAT gateway has no such connection, or was rid of it after 350 idle seconds: it resets it";
 }
 
 /// Entries of the counter table: one per reason number, and number zero, which is never counted.

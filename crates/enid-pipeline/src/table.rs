@@ -41,7 +41,7 @@ pub struct EniRecord {
     pub vpc: u64,
     /// The subnet.
     pub subnet: u64,
-    /// The compiled set of its security groups.
+    /// The compiled set of its security groups; of the interface of a NAT gateway, the gateway.
     pub policy: u64,
     /// The instance that it is attached to; 0 if that is none.
     pub instance: u64,
@@ -561,11 +561,13 @@ pub mod limit {
     pub const DROPS: u32 = 16_384;
     /// Fragmented packets that are remembered.
     pub const FRAGMENTS: u32 = 8_192;
+    /// Pairs of an address of a NAT gateway and a destination, as many as there may be connections.
+    pub const NAT_PORTS: u32 = 1_048_576;
 }
 
 /// Sizes of all keys and values, and the limits: part of the path of a pin. The number of flows is not,
 /// it is the agent's choice.
-pub const LAYOUT: [usize; 47] = [
+pub const LAYOUT: [usize; 51] = [
     size_of::<EniRecord>(),
     size_of::<EndpointKey>(),
     size_of::<Endpoint>(),
@@ -612,8 +614,12 @@ pub const LAYOUT: [usize; 47] = [
     limit::GATE_RULES as usize,
     limit::DROPS as usize,
     limit::FRAGMENTS as usize,
+    size_of::<crate::nat_counts::NatPortsKey>(),
+    size_of::<crate::nat_counts::NatPortsRecord>(),
+    size_of::<crate::nat_counts::NatCountsRecord>(),
+    limit::NAT_PORTS as usize,
     // Raised by hand when fields change their meaning, or maps their flags, and no size tells.
-    3,
+    4,
 ];
 
 const _: () = {

@@ -7,6 +7,7 @@ use crate::{
     drops::DropEntry,
     flow::{FlowEntry, FlowKey, FlowRecord},
     fragments::{FragmentKey, FragmentRecord},
+    nat_counts::{NatCountsEntry, NatPortsEntry, NatPortsKey},
     reason::Reason,
     table::{
         EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey, GateServiceKey,
@@ -28,6 +29,14 @@ pub trait Tables {
         Self: 'a;
     /// A token bucket's word, likewise.
     type Word<'a>: Deref<Target = Cell<u64>>
+    where
+        Self: 'a;
+    /// The ports that a NAT gateway has given, likewise.
+    type Ports<'a>: Deref<Target = NatPortsEntry>
+    where
+        Self: 'a;
+    /// What a NAT gateway counts, likewise.
+    type Counts<'a>: Deref<Target = NatCountsEntry>
     where
         Self: 'a;
 
@@ -88,6 +97,15 @@ pub trait Tables {
     /// Remembers the ports of a fragmented packet. The oldest gives way when there is no room.
     fn insert_fragment(&self, key: &FragmentKey, record: &FragmentRecord);
 
+    /// The ports that a NAT gateway has given towards a destination.
+    fn nat_ports(&self, key: &NatPortsKey) -> Option<Self::Ports<'_>>;
+    /// Adds an entry without ports. None is lost if there is one already.
+    fn insert_nat_ports(&self, key: &NatPortsKey);
+    /// What a NAT gateway counts.
+    fn nat_counts(&self, nat: u64) -> Option<Self::Counts<'_>>;
+    /// Adds an entry of zeros. None is lost if there is one already.
+    fn insert_nat_counts(&self, nat: u64);
+
     /// The entry of a dropped flow, made empty if it is missing. None if it cannot be made.
     fn dropped(&self, key: &FlowKey) -> Option<Self::Drop<'_>>;
     /// Counts dropped packets by reason.
@@ -95,9 +113,13 @@ pub trait Tables {
 
     /// Adds to a word of an entry; sums of several CPUs never get lost.
     fn add(&self, word: &Cell<u64>, amount: u64);
+    /// The same, and says what the word was before.
+    fn fetch_add(&self, word: &Cell<u64>, amount: u64) -> u64;
     /// Sets bits of a word of an entry, likewise.
     fn set(&self, word: &Cell<u64>, bits: u64);
     /// Writes a word if it still is what it was. False if another CPU wrote it first.
     #[must_use]
     fn replace(&self, word: &Cell<u64>, seen: u64, new: u64) -> bool;
+    /// The same, and says what the word was before.
+    fn fetch_set(&self, word: &Cell<u64>, bits: u64) -> u64;
 }

@@ -75,6 +75,8 @@ enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// What NAT gateways have carried and refused
+    Nat,
     /// Start the daemon
     Serve(Serve),
     /// Does the kernel hold what the store says
@@ -194,6 +196,7 @@ pub(crate) fn main() -> ExitCode {
                 cmd::key::create(&common, account, policy.as_deref())
             }
         },
+        Command::Nat => cmd::nat::run(&common),
         Command::Serve(serve) => cmd::serve::run(&common, &serve),
         Command::Verify => cmd::verify::run(&common),
     };

@@ -38,6 +38,8 @@ const PORTS: [u16; 5] = [53, 80, 443, 1024, 40_000];
 pub struct Random {
     rng: StdRng,
     next_rule: u64,
+    /// Lengths of packets that are longer than most.
+    pub lengths: &'static [usize],
     recent: Vec<(u64, PacketBuilder)>,
     again: Vec<(u64, PacketBuilder)>,
 }
@@ -49,6 +51,7 @@ impl Random {
         Self {
             rng: StdRng::seed_from_u64(seed),
             next_rule: 1,
+            lengths: &[1500, 1501, 3000],
             recent: Vec::new(),
             again: Vec::new(),
         }
@@ -579,8 +582,12 @@ impl Random {
         &mut self,
         region: &Region,
         sender: Sender<'a>,
-        packet: PacketBuilder,
+        mut packet: PacketBuilder,
     ) -> (Sender<'a>, PacketBuilder) {
+        if self.chance(8) {
+            let length = self.one(self.lengths);
+            packet.payload = length.saturating_sub(packet.packet().len());
+        }
         let packet = match sender {
             Sender::Eni(eni) => self.with_macs(region, eni, packet),
             Sender::Outside => packet.macs(FAR, NEAR),

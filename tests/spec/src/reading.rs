@@ -270,13 +270,17 @@ impl Reading {
                 (None, None) => None,
             },
             is_error: quoted.is_some(),
+            opens_tcp: opens_tcp(packet),
+            length: packet.packet().len(),
             seen: seen_source(seen, case.tuple.protocol),
         };
         let (trip, end) = Trip::of(question);
         let receiver = end.ok().or_else(|| trip.remote.map(End::Eni));
         if quoted.is_some() || known.is_none() && self.is_related(&case, receiver) {
-            acls(region, &trip)?;
-            end?;
+            acls(region, &trip.edges)?;
+            if let Err(reason) = end {
+                return refused(&case, &trip, reason);
+            }
             let inner = quoted.map(|(_, _, inner)| inner);
             return Ok(frame(packet, &trip, inner));
         }
@@ -294,8 +298,11 @@ impl Reading {
             }
             _ => true,
         };
-        acls(region, &trip)?;
-        let end = end?;
+        acls(region, &trip.edges)?;
+        let end = match end {
+            Ok(end) => end,
+            Err(reason) => return refused(&case, &trip, reason),
+        };
         let other = connection.map(|(connection, is_out)| {
             if is_out {
                 connection.responder
@@ -319,6 +326,9 @@ impl Reading {
             }
             _ => true,
         };
+        if trip.is_reset {
+            return refused(&case, &trip, Reason::NatReset);
+        }
         let responder = match end {
             End::Eni(eni) => eni.id,
             End::Outside => OUTSIDE,
@@ -570,8 +580,8 @@ fn allows_all(entries: &[AclEntry]) -> bool {
 }
 
 /// Each subnet edge on the way asks its network ACL: the first entry by number that matches decides.
-fn acls(region: &Region, trip: &Trip<'_>) -> Result<(), Reason> {
-    for (subnet, direction, tuple) in &trip.edges {
+fn acls(region: &Region, edges: &[(usize, Direction, Tuple)]) -> Result<(), Reason> {
+    for (subnet, direction, tuple) in edges {
         let subnet = &region.subnets[*subnet];
         let (entries, remote, refused) = match direction {
             Direction::Egress => (&subnet.acl_egress, tuple.target, Reason::AclEgress),
@@ -600,6 +610,58 @@ fn serves(rule: &RuleSpec, tuple: &Tuple) -> bool {
             number == tuple.protocol && (rule.from..=rule.to).contains(&tuple.target_port)
         }
     }
+}
+
+/// What becomes of a packet that does not pass: some reasons are told to the sender, by a frame that comes
+/// back to it.
+fn refused(case: &Case<'_>, trip: &Trip<'_>, reason: Reason) -> Outcome {
+    let (Sender::Eni(sender), packet) = (case.sender, case.packet) else {
+        return Err(reason);
+    };
+    let router = case.region.subnet_of(sender).router();
+    let from = trip.nat.map_or(router, |(_, address)| address);
+    let (source, transport) = match (reason, &packet.transport) {
+        (Reason::TooBig, _) if error_quotes(packet).is_none() => {
+            let [.., a, b] = u64::try_from(trip.mtu).unwrap_or(0).to_be_bytes();
+            let transport = Transport::Icmp {
+                kind: 3,
+                code: 4,
+                rest: [0, 0, a, b],
+                body: packet.packet()[..68].to_vec(),
+            };
+            (from, transport)
+        }
+        (Reason::NatReset, Transport::Tcp { from, to, flags }) if flags & tcp::RST == 0 => {
+            let flags = if flags & tcp::ACK == 0 {
+                tcp::RST | tcp::ACK
+            } else {
+                tcp::RST
+            };
+            let (from, to) = (*to, *from);
+            (packet.target, Transport::Tcp { from, to, flags })
+        }
+        _ => return Err(reason),
+    };
+    let answer =
+        PacketBuilder::new(source, packet.source, transport).macs(packet.to_mac, packet.from_mac);
+    let tuple = Tuple::of(&answer);
+    if let Some((subnet, _)) = trip.nat
+        && subnet != sender.subnet
+    {
+        let edges = [
+            (subnet, Direction::Egress, tuple),
+            (sender.subnet, Direction::Ingress, tuple),
+        ];
+        acls(case.region, &edges).map_err(|_refusal| reason)?;
+    }
+    // Without what Ethernet pads: it is the beginning of a longer frame.
+    let mut frame = answer.frame();
+    frame.truncate(14 + answer.packet().len());
+    if reason == Reason::NatReset {
+        // A reset offers no window. That of the builder is 0xffff, which sums up to the same.
+        frame[48..50].fill(0);
+    }
+    Ok(frame)
 }
 
 /// The packet as it arrives. An error that went through NAT quotes what its receiver sent.

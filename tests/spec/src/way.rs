@@ -42,6 +42,10 @@ pub(crate) struct Question<'a> {
     pub(crate) is_error: bool,
     /// Source address and port that the packet was seen with in the end: a NAT gateway chooses them.
     pub(crate) seen: (Addr, u16),
+    /// Whether it opens a TCP connection.
+    pub(crate) opens_tcp: bool,
+    /// Its length from the IP header on.
+    pub(crate) length: usize,
 }
 
 /// What a packet has passed so far.
@@ -60,7 +64,17 @@ pub(crate) struct Trip<'a> {
     /// Source and destination MAC in the end.
     pub(crate) macs: (Mac, Mac),
     nat_public: Option<Addr>,
+    /// Whether a NAT gateway resets it: TCP that belongs to no connection and opens none.
+    pub(crate) is_reset: bool,
+    /// The longest packet that its way takes.
+    pub(crate) mtu: usize,
+    /// The NAT gateway that it has come to, as the subnet and the address that it speaks with.
+    pub(crate) nat: Option<(usize, Addr)>,
 }
+
+/// The longest packets that gateways carry.
+const MTU_NAT: usize = 8500;
+const MTU_INTERNET: usize = 1500;
 
 impl<'a> Trip<'a> {
     /// The way of a packet, and where it ends.
@@ -74,6 +88,9 @@ impl<'a> Trip<'a> {
             is_member: true,
             macs: (Mac::default(), Mac::default()),
             nat_public: None,
+            is_reset: false,
+            mtu: usize::MAX,
+            nat: None,
         };
         let end = match asked.sender {
             Sender::Eni(eni) => trip.begin_at(eni),
@@ -222,6 +239,7 @@ impl<'a> Trip<'a> {
             if matches!(self.asked.sender, Sender::Outside) && self.is_from_inside(vpc, private) {
                 return Err(Reason::OutsideSource);
             }
+            self.narrow(MTU_INTERNET)?;
             return self.local(vpc, None);
         }
         if is_pool(self.tuple.target) {
@@ -234,7 +252,17 @@ impl<'a> Trip<'a> {
             return Err(Reason::PrivateAddress);
         }
         self.macs = (NEAR, FAR);
+        self.narrow(MTU_INTERNET)?;
         Ok(End::Outside)
+    }
+
+    /// Passes something that carries packets of this length at most. Those from outside have come as far.
+    fn narrow(&mut self, mtu: usize) -> Result<(), Reason> {
+        self.mtu = self.mtu.min(mtu);
+        if self.asked.length > self.mtu && !matches!(self.asked.sender, Sender::Outside) {
+            return Err(Reason::TooBig);
+        }
+        Ok(())
     }
 
     /// Out through a NAT gateway.
@@ -256,6 +284,8 @@ impl<'a> Trip<'a> {
         if !is_carried {
             return Err(Reason::NatProtocol);
         }
+        self.nat = Some((nat.subnet, nat.addresses[0].0));
+        self.narrow(MTU_NAT)?;
         let known = self.asked.through.filter(|through| {
             let is_its_own = nat.addresses.iter().any(|(private, public)| {
                 through.beyond.source == *private || Some(through.beyond.source) == *public
@@ -274,6 +304,9 @@ impl<'a> Trip<'a> {
             .iter()
             .position(|(private, public)| address == *private || Some(address) == *public);
         let (private, public) = nat.addresses[number.unwrap_or(0)];
+        self.nat = Some((nat.subnet, private));
+        self.is_reset =
+            known.is_none() && self.tuple.protocol == protocol::TCP && !self.asked.opens_tcp;
         self.tuple.source = private;
         self.nat_public = public;
         if !self.asked.is_error {
@@ -299,6 +332,8 @@ impl<'a> Trip<'a> {
             self.edges
                 .push((nat.subnet, Direction::Ingress, self.tuple));
         }
+        self.nat = Some((nat.subnet, self.tuple.target));
+        self.narrow(MTU_NAT)?;
         self.tuple.target = through.beyond.target;
         if !self.asked.is_error {
             self.tuple = through.beyond;

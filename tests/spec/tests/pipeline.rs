@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use enid_pipeline::frame::Bytes;
+use enid_pipeline::frame::{Bytes, Frame as _};
 use enid_pipeline::memory::Memory;
 use enid_pipeline::table::Outside;
 use enid_pipeline::{Reason, Scratch, Verdict, egress, outside};
@@ -24,19 +24,22 @@ const PACKETS: usize = 2_500;
 const OUTSIDE_DEVICE: u32 = 99;
 
 /// What the pipeline says about a frame, in the words of the reading.
-fn carried(memory: &Memory, frame: &mut [u8], sender: Sender<'_>, now_ns: u64) -> Outcome {
+fn carried(memory: &Memory, frame: &mut Vec<u8>, sender: Sender<'_>, now_ns: u64) -> Outcome {
     let mut scratch = Scratch::new();
     let mut bytes = Bytes::new(frame);
     let verdict = match sender {
         Sender::Eni(eni) => egress(memory, &mut bytes, eni.ifindex, now_ns, &mut scratch),
         Sender::Outside => outside(memory, &mut bytes, OUTSIDE_DEVICE, now_ns, &mut scratch),
     };
+    let length = usize::try_from(bytes.len()).unwrap_or(0);
+    frame.truncate(length);
     let is_to_outside = frame[..6] == FAR.0;
     match verdict {
         Verdict::Forward { .. } if !is_to_outside => Ok(frame.to_vec()),
         Verdict::Outside { ifindex } if is_to_outside && ifindex == OUTSIDE_DEVICE => {
             Ok(frame.to_vec())
         }
+        Verdict::Reply => Ok(frame.clone()),
         Verdict::Drop(reason) => Err(reason),
         other => panic!("unexpected verdict {other:?}"),
     }
@@ -44,6 +47,7 @@ fn carried(memory: &Memory, frame: &mut [u8], sender: Sender<'_>, now_ns: u64) -
 
 fn run(seed: u64, counts: &mut BTreeMap<Result<(), Reason>, usize>) {
     let mut random = Random::new(seed);
+    random.lengths = &[1500, 1501, 8500, 8501, 9001];
     let ifindexes = std::array::from_fn(|index| 10 + u32::try_from(index).unwrap_or(0));
     let ifindexes: [u32; ENIS] = ifindexes;
     let mut region = random.region(&ifindexes);
@@ -134,6 +138,8 @@ fn the_pipeline_agrees_with_the_plain_reading() {
         Reason::NatUnsolicited,
         Reason::NatProtocol,
         Reason::NatRoute,
+        Reason::NatReset,
+        Reason::TooBig,
     ] {
         assert!(
             counts.contains_key(&Err(reason)),

@@ -8,7 +8,7 @@ use crate::{
     frame::Frame,
     packet::Packet,
     reason::Reason,
-    stage::{flow_lookup::is_by_egress_only, gate::Pass, nat, translate},
+    stage::{flow_lookup::is_by_egress_only, gate::Pass, nat, nat_port, translate},
     table::{OUTSIDE, protocol},
     tables::Tables,
 };
@@ -56,6 +56,9 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
     }
     if scratch.source_eni == OUTSIDE {
         flags |= flag::TO_OUTSIDE;
+    }
+    if journey.needs_port {
+        flags |= flag::HOLDS_PORT;
     }
     // Answers to an address that the sender does not own may go elsewhere.
     let is_known = journey.is_both_ways && scratch.owns_address;
@@ -125,6 +128,9 @@ pub(crate) fn open<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
     own_record(scratch);
     if put(tables, &scratch.key, &scratch.record, &scratch.answer) == Put::Full {
         if is_made && scratch.has_answer {
+            if let Some(answers) = tables.flow(&scratch.answer) {
+                nat_port::let_go(tables, &scratch.answer, &answers, false);
+            }
             tables.remove_flow(&scratch.answer);
         }
         return Err(Reason::FlowTableFull);
@@ -172,7 +178,7 @@ fn way_flags(scratch: &Scratch) -> u64 {
     if scratch.journey.is_to_outside {
         flags |= flag::TO_OUTSIDE;
     }
-    flags
+    flags | u64::from(scratch.journey.mtu) << flag::MTU_SHIFT
 }
 
 /// What became of an entry.
@@ -195,6 +201,9 @@ fn put<T: Tables>(tables: &T, key: &FlowKey, record: &FlowRecord, opposite: &Flo
         return Put::Full;
     };
     forget_old_way(tables, key, &entry, opposite);
+    if record.flags & flag::HOLDS_PORT == 0 {
+        nat_port::let_go(tables, key, &entry, false);
+    }
     entry.packets_before.set(entry.packets.get());
     entry.last_seen_ns.set(record.last_seen_ns);
     entry.egress_rule.set(record.egress_rule);
@@ -285,12 +294,25 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     record.flags |= swapped(tracked);
     if !scratch.carried.is_reply() {
         record.flags |= flag::REPLY;
+        if scratch.journey.via != 0 {
+            record.flags |= flag::HOLDS_PORT;
+        }
     }
+    let holds_port = record.flags & flag::HOLDS_PORT != 0;
     match put(tables, &scratch.answer, record, &scratch.key) {
-        Put::Added | Put::BegunAnew => Ok(()),
+        Put::Added => {
+            if holds_port {
+                nat_port::take_again(tables, scratch);
+            }
+            Ok(())
+        }
+        Put::BegunAnew => Ok(()),
         Put::Full => Err(Reason::FlowTableFull),
     }
 }
+
+/// The bits of an entry's flags that are the longest packet of its way.
+const MTU: u64 = u64::MAX << flag::MTU_SHIFT;
 
 /// Writes into an entry how its packet was judged. Returns the gates at which it is tracked.
 #[inline(always)]
@@ -306,7 +328,11 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
     // Only packets in the connection's own direction say whether it is tracked, except to an ENI that
     // the connection is new to.
     let is_new = entry.target_eni.get() != journey.eni;
-    let mut stale = flag::TRANSLATED | flag::TO_OUTSIDE;
+    let mut stale = flag::TRANSLATED | flag::TO_OUTSIDE | MTU;
+    if entry.via.get() != journey.via && entry.flags.get() & flag::HOLDS_PORT != 0 {
+        nat_port::let_go(tables, &scratch.key, entry, false);
+        stale |= flag::HOLDS_PORT;
+    }
     if is_new {
         // What the ENI that had the address before tracked is nothing to this one.
         stale |= flag::TRACKED_AT_TARGET;

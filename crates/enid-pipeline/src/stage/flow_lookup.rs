@@ -10,7 +10,7 @@ use crate::{
     bytes::{Be16, MacPair},
     connection,
     flow::{FlowEntry, SECOND_NS, SHORTEST_S, Translation, flag},
-    stage::{gate::Pass, gateway},
+    stage::{gate::Pass, nat},
     table::{OUTSIDE, Route, protocol},
     tables::Tables,
 };
@@ -135,6 +135,12 @@ impl Carried {
         self.is_something() && self.is_reply()
     }
 
+    /// The longest packet that its way takes; 0 is any.
+    #[inline(always)]
+    pub(crate) const fn mtu(&self) -> u32 {
+        mtu_of(self.flags)
+    }
+
     /// Takes what an entry says.
     #[inline(always)]
     fn load(&mut self, entry: &FlowEntry) {
@@ -200,6 +206,12 @@ pub(crate) const fn is_by_egress_only(route: u64) -> bool {
     route & 0xffff_ffff == Route::EGRESS_ONLY as u64
 }
 
+/// The longest packet of an entry's way, from its flags.
+#[inline(always)]
+const fn mtu_of(flags: u64) -> u32 {
+    (flags >> flag::MTU_SHIFT) as u32
+}
+
 /// Looks a packet up and, on a hit, counts it.
 #[inline(always)]
 pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
@@ -231,14 +243,16 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         return Lookup::Miss;
     }
     // A frame with other MAC addresses than before may still be right (the router's instead of the
-    // neighbour's), and one that is too long for the outside is wrong: both are judged again.
-    let is_too_big = flags & flag::TO_OUTSIDE != 0 && gateway::is_too_big(packet);
-    if entry.generation.get() != *generation || entry.arrives() != packet.macs || is_too_big {
+    // neighbour's), and one that a gateway does not carry is wrong: both are judged again.
+    let is_refused = packet.is_too_big(mtu_of(flags))
+        || is_special && nat::is_cut(packet) && entry.via.get() != 0;
+    if entry.generation.get() != *generation || entry.arrives() != packet.macs || is_refused {
         carried.load(&entry);
         return Lookup::Stale;
     }
     if is_special {
         carried.flags = flags;
+        carried.via = entry.via.get();
         carried.translation = entry.translation();
     }
     entry.last_seen_ns.set(now_ns);

@@ -11,7 +11,6 @@ use crate::{
     bytes::{Addr, MacPair},
     journey::Journey,
     owner::{owner, pool},
-    packet::Packet,
     reason::Reason,
     stage::{edge, route::deliver},
     table::{EndpointKey, OUTSIDE, Pool},
@@ -83,17 +82,20 @@ pub(crate) fn from_outside<T: Tables>(tables: &T, scratch: &mut Scratch) -> Resu
     deliver(tables, scratch)
 }
 
-/// Whether a packet is longer than the internet's side of an internet gateway takes (EC2 user guide, "Network
-/// maximum transmission unit"). A frame for several is cut on the way.
-///
-/// Limit: the sender is not told, as AWS tells it by an ICMP message.
-#[inline(always)]
-pub(crate) const fn is_too_big(packet: &Packet) -> bool {
-    packet.segments <= 1 && packet.bytes > MTU
-}
-
-/// The longest packet of the internet, from the IP header on.
+/// The longest packet that passes an internet gateway (EC2 user guide, "Network maximum transmission unit").
 const MTU: u32 = 1500;
+
+/// Passes the gateway. Longer packets from the outside are not its concern, these have come through the
+/// internet already; answers to them are.
+#[inline(always)]
+fn pass(scratch: &mut Scratch) -> Result<(), Reason> {
+    let narrowed = scratch.journey.narrow(MTU, &scratch.packet);
+    if scratch.source_eni == OUTSIDE {
+        Ok(())
+    } else {
+        narrowed
+    }
+}
 
 /// Goes on from the internet: in again to a VPC of this installation, or to the outside.
 #[inline(never)]
@@ -108,7 +110,7 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
         journey.eni = public.eni;
         journey.edge = public.edge;
         journey.is_entering = true;
-        return Ok(());
+        return pass(scratch);
     }
     match pool(tables, &journey.target) {
         Some(block) if block.flags & Pool::HOST == 0 => {
@@ -130,19 +132,18 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
             }
             journey.edge = block.edge;
             journey.is_entering = true;
-            Ok(())
+            pass(scratch)
         }
         // What comes from the outside is not sent back there.
         _ if scratch.source_eni == OUTSIDE => Err(Reason::NoRoute),
         _ if journey.target.is_private() => Err(Reason::PrivateAddress),
-        _ if is_too_big(&scratch.packet) => Err(Reason::TooBig),
         _ => {
             let outside = tables.outside().ok_or(Reason::NoOutside)?;
             journey.eni = OUTSIDE;
             journey.is_to_outside = true;
             journey.ifindex = outside.ifindex;
             journey.hop.leaves = MacPair::new(outside.far_mac, outside.near_mac);
-            Ok(())
+            pass(scratch)
         }
     }
 }
@@ -150,16 +151,17 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Verdict;
+    use crate::frame::{Bytes, Frame as _};
     use crate::ledger::{A, B, Change, D, Gate, World, device, packet, query, reply};
     use crate::ledger_wide::{
         ALL, E, FAR, GATEWAY, NAT_PUBLIC, SENT_OUT, X, add_route, at, at_x, forward, from_x,
-        public, set_acl, to, v6, wide, wide_addr,
+        public, set_acl, to, too_big, v6, wide, wide_addr,
     };
-    use crate::packet_builder::{PacketBuilder, Transport, arp_request};
+    use crate::packet_builder::{Cut, PacketBuilder, Transport, arp_request};
     use crate::table::{
         Direction, PoolKey, Route, RouteKey, TABLE_BITS, gate_of_ipv6, split_bit, trie_id,
     };
+    use crate::{Scratch, Verdict, egress};
 
     /// A world whose subnets 11, 12 and 31 have a route to the internet.
     fn online(out: Gate, into: Gate) -> World {
@@ -383,19 +385,112 @@ mod tests {
             packet.payload = length - 28;
             packet
         };
-        fails(&world, A, &of(1501), Reason::TooBig);
+        is_told(&world, A, &of(1501), &Change::dropped(Reason::TooBig));
         let mut arrives = at_x(public(A), query());
         arrives.payload = 1472;
         goes(&world, A, &of(1500), &arrives, 2);
         // Of a flow that is there as well.
-        let mut long = of(1501).frame();
         let change = Change::dropped_again(Reason::TooBig);
-        let _ = world.send(A, &mut long, &change);
+        is_told(&world, A, &of(1501), &change);
         goes(&world, A, &of(1500), &arrives, 0);
         // Inside it may be longer.
         let mut inside = packet(A, B, query());
         inside.payload = 8000;
         let _ = world.send(A, &mut inside.frame(), &Change::opened(2, 8028));
+    }
+
+    /// Sends a packet from subnet 11 that its router must answer with the length that passes.
+    #[track_caller]
+    fn is_told(world: &World, from: u64, packet: &PacketBuilder, change: &Change) {
+        let mut frame = packet.frame();
+        assert_eq!(world.send(from, &mut frame, change), Verdict::Reply);
+        let answer = too_big(packet, Addr::v4([10, 0, 0, 1]), 1500).frame();
+        assert_eq!(frame[..answer.len()], answer);
+    }
+
+    #[test]
+    fn a_public_address_inside_is_reached_by_short_packets_too() {
+        let world = online(Gate::Everybody, Gate::Everybody);
+        let mut long = to(A, public(D), query());
+        long.payload = 1473;
+        is_told(&world, A, &long, &Change::dropped(Reason::TooBig));
+        long.payload = 1472;
+        let mut arrives = at(D, public(A), query());
+        arrives.payload = 1472;
+        goes(&world, A, &long, &arrives, 2);
+    }
+
+    #[test]
+    fn errors_and_later_fragments_are_not_answered() {
+        let world = online(Gate::Everybody, Gate::Everybody);
+        let mut error = to(A, X, Transport::unreachable(&at(A, X, reply())));
+        error.payload = 1500;
+        fails(&world, A, &error, Reason::TooBig);
+        let cut = |offset, more| {
+            let id = 7;
+            let mut packet = to(A, X, query());
+            packet.payload = 2000;
+            packet.cut = Some(Cut { id, offset, more });
+            packet
+        };
+        is_told(&world, A, &cut(0, true), &Change::dropped(Reason::TooBig));
+        let change = Change::dropped_again(Reason::TooBig);
+        let verdict = world.send(A, &mut cut(255, false).frame(), &change);
+        assert_eq!(verdict, Verdict::Drop(Reason::TooBig));
+    }
+
+    #[test]
+    fn a_frame_for_several_packets_is_as_long_as_one_of_them() {
+        let world = online(Gate::Everybody, Gate::Everybody);
+        let mut packet = to(
+            A,
+            X,
+            Transport::Tcp {
+                from: 1,
+                to: 2,
+                flags: 0x10,
+            },
+        );
+        packet.payload = 6000;
+        for (size, passes) in [(1460, true), (1461, false), (8949, false)] {
+            let mut frame = packet.frame();
+            let mut bytes = Bytes::new(&mut frame).with_segment_size(size);
+            let mut scratch = Scratch::new();
+            let verdict = egress(&world.memory, &mut bytes, device(A), 1, &mut scratch);
+            let expected = if passes { SENT_OUT } else { Verdict::Reply };
+            assert_eq!(verdict, expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn ipv6_senders_are_told_as_well() {
+        let far = Addr::v6([0x20, 1, 0xd, 0xb8, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        let mut world = wide(Gate::Everybody, Gate::Everybody);
+        ipv6_route(&mut world, Route::INTERNET_GATEWAY);
+        let packet = |payload| {
+            let mut packet = PacketBuilder::new(v6(0xa), far, query())
+                .macs(crate::ledger::mac(A), crate::ledger::router_mac(11));
+            packet.payload = payload;
+            packet
+        };
+        for router in [crate::table::ROUTER_LINK_LOCAL, v6(1)] {
+            let subnet = world.memory.tables.subnets.get_mut(&11);
+            if router != crate::table::ROUTER_LINK_LOCAL {
+                subnet.expect("a subnet of the world").router_v6 = router;
+            }
+            // IPv6 and UDP headers are 48 bytes.
+            let long = packet(1453);
+            let mut frame = long.frame();
+            let mut bytes = Bytes::new(&mut frame);
+            let mut scratch = Scratch::new();
+            let verdict = egress(&world.memory, &mut bytes, device(A), 1, &mut scratch);
+            assert_eq!(verdict, Verdict::Reply);
+            let answer = too_big(&long, router, 1500).frame();
+            assert_eq!(bytes.len() as usize, answer.len());
+            assert_eq!(frame[..answer.len()], answer);
+        }
+        let mut fits = packet(1452).frame();
+        assert_eq!(world.send(A, &mut fits, &Change::opened(2, 1500)), SENT_OUT);
     }
 
     fn ipv6_route(world: &mut World, kind: u32) {

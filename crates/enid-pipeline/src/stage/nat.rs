@@ -1,30 +1,28 @@
 //! NAT gateways: many private addresses behind few, connections begun from inside only.
 //!
 //! A packet out crosses into the gateway's subnet, takes one of the gateway's private addresses and a
-//! port of its own, and is routed on from there; an internet gateway on the way makes the private address
-//! the public one. The flow table is the table of ports: a port is taken when the entry of the answers
-//! could be added. An answer is one that has such an entry; nothing else passes.
+//! port of its own (`nat_port`), and is routed on from there; an internet gateway on the way makes the
+//! private address the public one. An answer is one that has an entry in the flow table which holds a port;
+//! nothing else passes.
 //!
-//! Limits: IPv4 only. After 350 idle seconds a packet begins a new connection, where AWS sends a reset.
+//! Limit: IPv4 only.
 
 use crate::{
     Scratch,
-    bytes::{Addr, Be16},
-    flow::{FlowKey, FlowRecord, flag},
+    bytes::Addr,
+    flow::FlowKey,
     owner::owner,
     packet::{Fragment, Packet},
     reason::Reason,
-    table::{NAT_ADDRESSES_MAX, NatRecord, SubnetRecord, protocol},
+    stage::nat_port,
+    table::{NAT_ADDRESSES_MAX, NatRecord, OUTSIDE, SubnetRecord, protocol},
     tables::Tables,
 };
 
-/// Ports that are tried before a connection is refused. With AWS's 55,000 connections to one destination
-/// one in fifty new ones finds none.
-const TRIES: u32 = 24;
 /// The type of an ICMP echo request.
 const ECHO: u8 = 8;
-/// The first port that a gateway uses.
-const FIRST_PORT: u32 = 1024;
+/// The longest packet that a NAT gateway carries (VPC user guide, "NAT gateway basics").
+const MTU: u32 = 8500;
 
 /// Brings a packet into the subnet of a NAT gateway and gives it the gateway's address.
 #[inline(never)]
@@ -36,6 +34,7 @@ pub(crate) fn out<T: Tables>(
 ) -> Result<(), Reason> {
     let nat = tables.nat(id).ok_or(Reason::Incomplete)?;
     let journey = &mut scratch.journey;
+    journey.nat = id;
     if nat.subnet != journey.subnet {
         journey.leave(subnet)?;
         let inner = tables.subnet(nat.subnet).ok_or(Reason::Incomplete)?;
@@ -45,6 +44,7 @@ pub(crate) fn out<T: Tables>(
         return Err(Reason::NatRoute);
     }
     check(&scratch.packet, scratch.is_related)?;
+    journey.narrow(MTU, &scratch.packet)?;
     let carried = &scratch.carried;
     // Errors about an answer go the connection's own way, and so do its packets.
     let known = if carried.via == id && (scratch.is_related || !carried.is_reply()) {
@@ -55,7 +55,12 @@ pub(crate) fn out<T: Tables>(
     if known.is_none() && (scratch.is_related || carried.is_answer()) {
         return Err(Reason::NatUnsolicited);
     }
-    let index = known.unwrap_or_else(|| spread(&scratch.key, nat.count));
+    let index = match known {
+        Some(index) => index,
+        None => nat_port::choose(tables, scratch, nat, id),
+    };
+    let journey = &mut scratch.journey;
+    let carried = &scratch.carried;
     let (Some(private), Some(public)) = (nat.private.get(index), nat.public.get(index)) else {
         return Err(Reason::Incomplete);
     };
@@ -88,15 +93,21 @@ fn check(packet: &Packet, is_related: bool) -> Result<(), Reason> {
     if !is_carried {
         return Err(Reason::NatProtocol);
     }
-    if packet.fragment != Fragment::None && packet.protocol != protocol::UDP {
+    if is_cut(packet) {
         return Err(Reason::NatFragment);
     }
     Ok(())
 }
 
-/// The number of the gateway's address that a connection already has.
+/// Whether it is a fragment that no NAT gateway carries: of anything but UDP.
+#[inline(always)]
+pub(crate) fn is_cut(packet: &Packet) -> bool {
+    packet.fragment != Fragment::None && packet.protocol != protocol::UDP
+}
+
+/// The number of a gateway's address, private or public.
 #[inline(never)]
-fn index_of(nat: &NatRecord, address: [u8; 4]) -> Option<usize> {
+pub(crate) fn index_of(nat: &NatRecord, address: [u8; 4]) -> Option<usize> {
     for index in 0..NAT_ADDRESSES_MAX {
         if index >= nat.count as usize {
             break;
@@ -109,36 +120,18 @@ fn index_of(nat: &NatRecord, address: [u8; 4]) -> Option<usize> {
     None
 }
 
-/// The gateway's address that a new connection gets.
-#[inline(always)]
-fn spread(key: &FlowKey, count: u32) -> usize {
-    if count == 0 {
-        return usize::MAX;
-    }
-    ((hash(key) >> 32) as u32 % count) as usize
-}
-
-/// A number that looks random, the same for the same connection.
-#[inline(never)]
-fn hash(key: &FlowKey) -> u64 {
-    // The multiplier and the steps of a 64-bit finalizer (MurmurHash3's): each bit changes all.
-    let mix = |word: u64| {
-        let word = (word ^ word >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        word ^ word >> 33
-    };
-    let (s, t) = (key.source.v4_octets(), key.target.v4_octets());
-    let addresses = u64::from_be_bytes([s[0], s[1], s[2], s[3], t[0], t[1], t[2], t[3]]);
-    let (p, q) = (key.source_port.bytes(), key.target_port.bytes());
-    let ports = u64::from_be_bytes([0, 0, 0, key.protocol, p[0], p[1], q[0], q[1]]);
-    mix(mix(addresses).wrapping_add(ports))
-}
-
 /// Takes an answer that has come to the gateway's interface and sends it on to who asked.
 #[inline(never)]
 pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
     let carried = &scratch.carried;
     let journey = &mut scratch.journey;
     let is_answer = carried.is_answer() || scratch.is_related;
+    // Its interface knows the gateway.
+    journey.nat = match tables.eni(journey.eni) {
+        Some(eni) => eni.policy,
+        None => 0,
+    };
+    journey.is_back = true;
     if carried.via == 0 || !is_answer {
         return Err(Reason::NatUnsolicited);
     }
@@ -154,6 +147,13 @@ pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
     if nat.subnet != journey.subnet {
         journey.enter(inner)?;
     }
+    if is_cut(&scratch.packet) {
+        return Err(Reason::NatFragment);
+    }
+    let narrowed = journey.narrow(MTU, &scratch.packet);
+    if scratch.source_eni != OUTSIDE {
+        narrowed?;
+    }
     journey.target = Addr::v4(carried.translation.target);
     if !scratch.is_related {
         journey.source_port = carried.translation.source_port;
@@ -164,6 +164,10 @@ pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
     journey.subnet = nat.subnet;
     journey.is_member = false;
     journey.eni = owner(tables, nat.vpc, &journey.target);
+    if journey.eni == 0 {
+        journey.leave(inner)?;
+        return Err(Reason::NoEndpoint);
+    }
     if journey.eni != carried.target_eni() {
         // Another ENI has the address now.
         return Err(Reason::NatUnsolicited);
@@ -173,65 +177,6 @@ pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
         journey.leave(inner)?;
     }
     Ok(())
-}
-
-/// Finds a port for a new connection: the one it had, if it begins anew, or one that no other connection
-/// to the same destination has. `record` is the entry for its answers; it is added.
-#[inline(never)]
-pub(crate) fn take_port<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
-    if !scratch.journey.needs_port {
-        return Ok(());
-    }
-    if has_port_before(tables, scratch) {
-        return Ok(());
-    }
-    let start = hash(&scratch.key);
-    for attempt in 0..TRIES {
-        // An odd step reaches every port.
-        #[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash")]
-        let random = (start as u32).wrapping_add(attempt.wrapping_mul(0x9e37_79b1));
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a 16-bit remainder and offset"
-        )]
-        let port = (FIRST_PORT + random % (65_536 - FIRST_PORT)) as u16;
-        scratch.journey.source_port = Be16::new(port);
-        find_answer(scratch);
-        if !scratch.has_answer {
-            return Err(Reason::NatProtocol);
-        }
-        if tables.insert_flow(&scratch.answer, &scratch.record) {
-            return Ok(());
-        }
-        if tables.flow(&scratch.answer).is_none() {
-            return Err(Reason::FlowTableFull);
-        }
-    }
-    Err(Reason::NatPortAllocation)
-}
-
-/// Takes the port of the connection that was on the same addresses and ports before, if its answers
-/// still have their entry.
-#[inline(never)]
-fn has_port_before<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
-    let Some(entry) = tables.flow(&scratch.key) else {
-        return false;
-    };
-    let before = entry.translation();
-    let is_same = entry.flags.get() & flag::TRANSLATED != 0
-        && entry.via.get() == scratch.journey.via
-        && Addr::v4(before.source) == scratch.journey.source;
-    if !is_same {
-        return false;
-    }
-    scratch.journey.source_port = before.source_port;
-    find_answer(scratch);
-    let Some(answers) = tables.flow(&scratch.answer) else {
-        return false;
-    };
-    answers.target_ifindex.get() == u64::from(scratch.key.ifindex)
-        && answers.new_addresses.get() == scratch.record.new_addresses
-        && answers.new_ports.get() == scratch.record.new_ports
 }
 
 /// Finds the key of the packets that answer, as they come.
@@ -254,76 +199,17 @@ pub(crate) fn find_answer(scratch: &mut Scratch) {
     };
 }
 
-const _: () = assert!(size_of::<FlowRecord>() == 184);
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{A, B, Change, D, Gate, World, query, reply};
+    use crate::ledger::{A, B, Change, D, Gate, query, reply};
+    use crate::ledger_nat::{answer, behind, comes, fails, goes};
     use crate::ledger_wide::{
         ALL, E, GATEWAY, NAT, NAT_ENI, NAT_PRIVATE, NAT_PUBLIC, SENT_OUT, X, add_route, at, at_x,
-        forward, from_x, public, set_acl, to, wide,
+        forward, from_x, public, set_acl, to,
     };
-    use crate::packet_builder::{Cut, PacketBuilder, Transport};
+    use crate::packet_builder::{Cut, Transport};
     use crate::table::Route;
-
-    /// Subnets 11 and 12 go out by the NAT gateway, its own by the internet gateway.
-    fn behind(out: Gate, into: Gate) -> World {
-        let mut world = wide(out, into);
-        add_route(&mut world, 11, ALL, Route::NAT_GATEWAY, NAT);
-        add_route(&mut world, 12, ALL, Route::NAT_GATEWAY, NAT);
-        add_route(&mut world, 13, ALL, Route::INTERNET_GATEWAY, GATEWAY);
-        world
-    }
-
-    /// Sends a packet that must go out, and tells from which port.
-    #[track_caller]
-    fn goes(world: &World, from: u64, packet: &PacketBuilder, flows: isize) -> u16 {
-        let mut frame = packet.frame();
-        let change = Change::opened(flows, packet.packet().len() as u64);
-        assert_eq!(world.send(from, &mut frame, &change), SENT_OUT);
-        let at = if packet.transport == Transport::echo(7) {
-            38
-        } else {
-            34
-        };
-        let port = u16::from_be_bytes([frame[at], frame[at + 1]]);
-        let transport = match &packet.transport {
-            Transport::Udp { to, .. } => Transport::Udp {
-                from: port,
-                to: *to,
-            },
-            Transport::Tcp { to, flags, .. } => Transport::Tcp {
-                from: port,
-                to: *to,
-                flags: *flags,
-            },
-            Transport::Icmp { .. } => Transport::echo(port),
-            other => other.clone(),
-        };
-        let mut arrives = at_x(NAT_PUBLIC, transport);
-        arrives.target = packet.target;
-        assert_eq!(frame, arrives.frame());
-        assert!(u32::from(port) >= FIRST_PORT);
-        port
-    }
-
-    #[track_caller]
-    fn comes(world: &World, packet: &PacketBuilder, arrives: &PacketBuilder) {
-        let mut frame = packet.frame();
-        let change = Change::carried(packet.packet().len() as u64);
-        let _ = world.send_in(&mut frame, &change);
-        assert_eq!(frame, arrives.frame());
-    }
-
-    #[track_caller]
-    fn fails(world: &World, from: u64, packet: &PacketBuilder, reason: Reason) {
-        let _ = world.send(from, &mut packet.frame(), &Change::dropped(reason));
-    }
-
-    fn answer(port: u16) -> Transport {
-        Transport::Udp { from: 53, to: port }
-    }
 
     #[test]
     fn answers_come_back_and_nothing_else_does() {
@@ -569,66 +455,6 @@ mod tests {
         let mut frame = to(A, X, query()).frame();
         assert_eq!(world.send(A, &mut frame, &Change::opened(1, 28)), SENT_OUT);
         assert_eq!(frame[26..30], [198, 18, 0, 51]);
-    }
-
-    #[test]
-    fn a_connection_ends_after_350_idle_seconds() {
-        let mut world = behind(Gate::Everybody, Gate::Closed);
-        let accept = |from, to| Transport::Tcp {
-            from,
-            to,
-            flags: 0x12,
-        };
-        let port = goes(&world, A, &to(A, X, Transport::syn(5, 80)), 2);
-        comes(
-            &world,
-            &from_x(NAT_PUBLIC, accept(80, port)),
-            &at(A, X, accept(80, 5)),
-        );
-        world.wait_s(349);
-        comes(
-            &world,
-            &from_x(NAT_PUBLIC, accept(80, port)),
-            &at(A, X, accept(80, 5)),
-        );
-        world.wait_s(351);
-        let late = from_x(NAT_PUBLIC, accept(80, port));
-        let change = Change::dropped(Reason::NatUnsolicited);
-        let _ = world.send_in(&mut late.frame(), &change);
-    }
-
-    #[test]
-    fn without_a_free_port_a_connection_is_refused() {
-        let world = behind(Gate::Everybody, Gate::Closed);
-        // One address and one destination have 64,512 ports; some find none before the last is taken.
-        let mut refused = 0;
-        for number in 0..70_000_u32 {
-            let [_, a, b, c] = number.to_be_bytes();
-            let key = FlowKey {
-                ifindex: 1,
-                protocol: protocol::UDP,
-                source: Addr::v4([10, a, b, c]),
-                target: X,
-                source_port: Be16::new(1000),
-                target_port: Be16::new(53),
-                pad: [0; 3],
-            };
-            let mut scratch = Scratch::new();
-            scratch.key = key;
-            let journey = &mut scratch.journey;
-            (journey.source, journey.target) = (NAT_PUBLIC, X);
-            (journey.target_port, journey.ifindex) = (key.target_port, 99);
-            journey.needs_port = true;
-            match take_port(&world.memory, &mut scratch) {
-                Ok(()) => {}
-                Err(reason) => {
-                    assert_eq!(reason, Reason::NatPortAllocation);
-                    assert!(number > 40_000, "{number}");
-                    refused += 1;
-                }
-            }
-        }
-        assert!((5_488..12_000).contains(&refused), "{refused}");
     }
 
     #[test]

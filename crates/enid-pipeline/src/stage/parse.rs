@@ -248,9 +248,15 @@ fn transport<F: Frame>(
             _ => {}
         }
     }
+    let (payload, size) = (length - header, frame.segment_size());
     if packet.segments == 0 {
-        packet.segments = count_segments(length - header, frame.segment_size());
+        packet.segments = count_segments(payload, size);
     }
+    packet.longest = if size == 0 || payload <= size {
+        ip_header + length
+    } else {
+        ip_header + header + size
+    };
     // A frame that stands for several packets has their headers once, the wire has them each time.
     packet.bytes =
         (ip_header + length).wrapping_add((packet.segments - 1).wrapping_mul(ip_header + header));
@@ -421,6 +427,8 @@ mod tests {
                 (packet.segments, packet.bytes),
                 (segments, 3000 + segments * 40)
             );
+            let longest = if size == 0 { 3040 } else { size + 40 };
+            assert_eq!(packet.longest, longest);
         }
     }
 

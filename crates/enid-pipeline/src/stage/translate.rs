@@ -4,7 +4,7 @@
 use crate::{
     Scratch,
     bytes::Be16,
-    flow::Translation,
+    flow::{Translation, tcp},
     frame::{Frame, Sum},
     packet::{Fragment, Packet},
     reason::Reason,
@@ -94,6 +94,89 @@ pub(crate) fn packet<F: Frame>(
     }
 }
 
+/// Offset of the options in a TCP header, and the most that are read.
+const OPTIONS: u32 = 20;
+const OPTIONS_MAX: u32 = 10;
+/// Options of one byte, and the largest segment with its length (RFC 9293, section 3.2).
+const END: u8 = 0;
+const NOTHING: u8 = 1;
+const MSS: [u8; 2] = [2, 4];
+/// An IPv4 header and a TCP header without options.
+const HEADERS: u32 = 40;
+
+/// Lowers the largest segment that a TCP packet announces to what a way with this MTU takes, so that no
+/// packet is too long for it. Does nothing to packets that announce none.
+#[inline(never)]
+pub(crate) fn clamp_mss<F: Frame>(frame: &mut F, packet: &Packet, mtu: u32) -> Result<(), Reason> {
+    let is_opening = packet.protocol == protocol::TCP && packet.tcp_flags & tcp::SYN != 0;
+    if !is_opening || packet.fragment == Fragment::Later || mtu <= HEADERS {
+        return Ok(());
+    }
+    let Some(head) = frame.load::<1>(packet.transport + 12) else {
+        return Ok(());
+    };
+    let end = packet.transport + u32::from(head.0[0] >> 4) * 4;
+    let mut at = packet.transport + OPTIONS;
+    for _ in 0..OPTIONS_MAX {
+        if at + 4 > end {
+            break;
+        }
+        let Some(option) = frame.load::<4>(at) else {
+            break;
+        };
+        let [kind, length, high, low] = option.0;
+        if kind == END || kind != NOTHING && length < 2 {
+            break;
+        }
+        if [kind, length] == MSS {
+            let announced = u16::from_be_bytes([high, low]);
+            return lower(frame, packet, at + 2, announced, mtu - HEADERS);
+        }
+        at += if kind == NOTHING {
+            1
+        } else {
+            u32::from(length)
+        };
+    }
+    Ok(())
+}
+
+/// Writes a smaller number of two bytes, whose offset need not be even.
+#[inline(never)]
+fn lower<F: Frame>(
+    frame: &mut F,
+    packet: &Packet,
+    at: u32,
+    from: u16,
+    most: u32,
+) -> Result<(), Reason> {
+    if u32::from(from) <= most {
+        return Ok(());
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "less than `from`")]
+    let to = (most as u16).to_be_bytes();
+    let from = from.to_be_bytes();
+    // The sum is over words at even offsets; what is beside the number stays as it is.
+    let words = |[a, b]: [u8; 2]| {
+        if at.wrapping_sub(packet.transport).is_multiple_of(2) {
+            [a, b, 0, 0]
+        } else {
+            [0, a, b, 0]
+        }
+    };
+    let sum = Sum {
+        is_address: false,
+        is_optional: false,
+    };
+    if frame.update_checksum(packet.transport + 16, words(from), words(to), sum)
+        && frame.store(at, &to)
+    {
+        Ok(())
+    } else {
+        Err(Reason::Rewrite)
+    }
+}
+
 /// A port, or the identifier of an ICMP query, that changes.
 #[derive(Clone, Copy)]
 struct Port {
@@ -174,5 +257,76 @@ pub(crate) fn quoted<F: Frame>(
             port(frame, &id)
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::bytes::Addr;
+    use crate::ledger::{A, Change, Gate};
+    use crate::ledger_nat::behind;
+    use crate::ledger_wide::{E, X, add_route, to};
+    use crate::packet_builder::Transport;
+    use crate::table::Route;
+
+    #[test]
+    fn the_largest_segment_is_what_the_way_takes() {
+        // What is announced, where it lies, and what arrives: to the internet, and to a peer.
+        let options = |before: &[u8], mss: u16| {
+            let mut options = before.to_vec();
+            options.extend([2, 4]);
+            options.extend(mss.to_be_bytes());
+            options.resize(8, 0);
+            options
+        };
+        let mut world = behind(Gate::Everybody, Gate::Closed);
+        add_route(&mut world, 13, (16, [10, 9, 0, 0]), Route::PEERING, 3);
+        let peer = Addr::v4([10, 9, 0, 40]);
+        world.policy(E, Gate::Closed, Gate::Everybody);
+        let nothing: [&[u8]; 3] = [&[], &[1], &[1, 1]];
+        let mut number = 0;
+        for before in nothing {
+            for (target, from, to_mss) in [
+                (X, 8961, 1460),
+                (X, 1461, 1460),
+                (X, 1460, 1460),
+                (X, 536, 536),
+                (peer, 8961, 8460),
+                (peer, 8460, 8460),
+            ] {
+                number += 1;
+                let mut packet = to(A, target, Transport::syn(number, 80));
+                packet.payload = 8;
+                let mut frame = packet.frame();
+                frame[46] = 0x70;
+                frame[54..62].copy_from_slice(&options(before, from));
+                // The sum is that of a packet without options, as long.
+                let before_sum = sum_of(&frame);
+                let _ = world.send(A, &mut frame, &Change::opened(2, 48));
+                assert_eq!(frame[54..62], options(before, to_mss), "{before:?} {from}");
+                assert_eq!(sum_of(&frame), before_sum);
+            }
+        }
+        // An option without an end, one that is cut short, and a packet without any.
+        for bytes in [[2, 0, 1, 1], [5, 90, 1, 1], [0, 2, 4, 9]] {
+            number += 1;
+            let mut packet = to(A, X, Transport::syn(number, 80));
+            packet.payload = 4;
+            let mut frame = packet.frame();
+            frame[46] = 0x60;
+            frame[54..58].copy_from_slice(&bytes);
+            let _ = world.send(A, &mut frame, &Change::opened(2, 44));
+            assert_eq!(frame[54..58], bytes);
+        }
+    }
+
+    /// What the checksum of a TCP packet of 48 bytes is wrong by: it stays, whatever is rewritten.
+    fn sum_of(frame: &[u8]) -> u32 {
+        let words = frame[26..62].chunks(2);
+        let sum: u32 = words
+            .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+            .sum();
+        let sum = (sum & 0xffff) + (sum >> 16);
+        (sum & 0xffff) + (sum >> 16)
     }
 }

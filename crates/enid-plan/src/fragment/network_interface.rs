@@ -31,6 +31,11 @@ pub(crate) fn of_eni(
 ) -> Tables {
     let mut tables = Tables::default();
     let mut record = record_of(eni, policy);
+    if eni.interface_type == InterfaceType::NatGateway {
+        // It has no security groups; packets that come to it count for its gateway.
+        let mut gateways = region.nat_gateways_of_eni(eni.id);
+        record.policy = gateways.next().map_or(0, |gateway| gateway.bits());
+    }
     let endpoint = Endpoint { eni: eni.id.bits() };
     let key = |addr| EndpointKey {
         vpc: eni.vpc.bits(),

@@ -8,6 +8,7 @@ pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod flows;
 pub(crate) mod key;
+pub(crate) mod nat;
 pub(crate) mod serve;
 pub(crate) mod verify;
 

@@ -1,0 +1,202 @@
+//! What NAT gateways count, for AWS's metrics of them: see [`nat_counts`](crate::nat_counts).
+//!
+//! A gateway's entry is made by the first packet that comes to it. The agent removes it with the gateway.
+
+use crate::{Scratch, nat_counts::NatCountsEntry, packet::Packet, reason::Reason, tables::Tables};
+
+/// Counts a packet that goes on through a gateway, if there is one.
+#[inline(never)]
+pub(crate) fn carried<T: Tables>(tables: &T, nat: u64, is_back: bool, packet: &Packet) {
+    if nat == 0 {
+        return;
+    }
+    let Some(counts) = tables.nat_counts(nat) else {
+        return;
+    };
+    let (packets, bytes) = if is_back {
+        (&counts.back_packets, &counts.back_bytes)
+    } else {
+        (&counts.out_packets, &counts.out_bytes)
+    };
+    tables.add(packets, u64::from(packet.segments));
+    tables.add(bytes, u64::from(packet.bytes));
+}
+
+/// Counts a packet that a gateway refused.
+#[inline(never)]
+pub(crate) fn refused<T: Tables>(tables: &T, reason: Reason, is_answered: bool, scratch: &Scratch) {
+    let is_its_own = matches!(
+        reason,
+        Reason::NatUnsolicited
+            | Reason::NatProtocol
+            | Reason::NatFragment
+            | Reason::NatPortAllocation
+            | Reason::NatRoute
+            | Reason::NatReset
+            | Reason::TooBig
+    );
+    if !is_its_own || scratch.journey.nat == 0 {
+        return;
+    }
+    make(tables, scratch.journey.nat);
+    let Some(counts) = tables.nat_counts(scratch.journey.nat) else {
+        return;
+    };
+    let (packets, bytes) = if scratch.journey.is_back {
+        (&counts.refused_back_packets, &counts.refused_back_bytes)
+    } else {
+        (&counts.refused_out_packets, &counts.refused_out_bytes)
+    };
+    let segments = u64::from(scratch.packet.segments);
+    tables.add(packets, segments);
+    tables.add(bytes, u64::from(scratch.packet.bytes));
+    if !is_answered {
+        tables.add(&counts.dropped_packets, segments);
+    }
+    if reason == Reason::NatPortAllocation {
+        tables.add(&counts.port_errors, 1);
+    }
+}
+
+/// Makes the entry of a gateway, if it has none.
+#[inline(never)]
+pub(crate) fn make<T: Tables>(tables: &T, nat: u64) {
+    if tables.nat_counts(nat).is_none() {
+        tables.insert_nat_counts(nat);
+    }
+}
+
+/// Counts connections that hold a port.
+#[inline(always)]
+pub(crate) fn add_active<T: Tables>(tables: &T, nat: u64, count: u64) {
+    with(tables, nat, |counts| tables.add(&counts.active, count));
+}
+
+/// Counts a connection that begins.
+#[inline(always)]
+pub(crate) fn add_attempt<T: Tables>(tables: &T, nat: u64) {
+    with(tables, nat, |counts| tables.add(&counts.attempts, 1));
+}
+
+/// Counts a connection that was accepted.
+#[inline(never)]
+pub(crate) fn add_established<T: Tables>(tables: &T, nat: u64) {
+    with(tables, nat, |counts| tables.add(&counts.established, 1));
+}
+
+/// Counts a connection that nobody closed.
+#[inline(always)]
+pub(crate) fn add_idle<T: Tables>(tables: &T, nat: u64) {
+    with(tables, nat, |counts| tables.add(&counts.idle, 1));
+}
+
+#[inline(always)]
+fn with<T: Tables>(tables: &T, nat: u64, count: impl FnOnce(&NatCountsEntry)) {
+    if let Some(counts) = tables.nat_counts(nat) {
+        count(&counts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Reason;
+    use crate::flow::flag;
+    use crate::ledger::{A, Change, D, Gate, World, query, reply};
+    use crate::ledger_nat::{ACK, answer, behind, comes, fails, goes, opened, tcp};
+    use crate::ledger_wide::{NAT, NAT_PUBLIC, X, at, from_x, to, wide_addr};
+    use crate::packet_builder::Transport;
+    use crate::release::{ReleaseOrder, release};
+
+    #[test]
+    fn a_closed_connection_is_not_idle() {
+        let mut world = behind(Gate::Everybody, Gate::Closed);
+        let port = opened(&world, 2);
+        let _ = goes(&world, A, &to(A, X, tcp(5, 80, 0x11)), 0);
+        world.wait_s(300);
+        // Half closed it lives on.
+        let fin = from_x(NAT_PUBLIC, tcp(80, port, 0x11));
+        comes(&world, &fin, &at(A, X, tcp(80, 5, 0x11)));
+        let _ = goes(&world, A, &to(A, X, tcp(5, 80, ACK)), 0);
+        world.wait_s(11);
+        let mut late = to(A, X, tcp(5, 80, ACK)).frame();
+        let _ = world.send(A, &mut late, &Change::dropped(Reason::NatReset));
+        assert_eq!(sweep(&world), 1);
+        let counts = world.memory.counts_of(NAT);
+        assert_eq!((counts.idle, counts.active), (0, 0));
+        // One that nobody closed is.
+        let _ = opened(&world, 1);
+        assert_eq!(sweep(&world), 0);
+        assert_eq!(world.memory.counts_of(NAT).active, 1);
+        world.wait_s(351);
+        assert_eq!(sweep(&world), 1);
+        let counts = world.memory.counts_of(NAT);
+        assert_eq!((counts.idle, counts.active), (1, 0));
+        let taken: u64 = world.memory.ports().values().map(|it| it.taken).sum();
+        assert_eq!(taken, 0);
+    }
+
+    /// Releases what has ended, as the agent orders it, and says how many entries these were.
+    fn sweep(world: &World) -> usize {
+        let flows = world.memory.flows();
+        let holding = flows
+            .iter()
+            .filter(|(_, flow)| flow.flags & flag::HOLDS_PORT != 0);
+        let gone = holding.filter(|(key, _)| {
+            let order = ReleaseOrder {
+                key: **key,
+                is_lost: false,
+            };
+            release(&world.memory, &order, world.now_ns)
+        });
+        gone.count()
+    }
+
+    #[test]
+    fn every_packet_is_counted_once() {
+        let world = behind(Gate::Everybody, Gate::Closed);
+        let port = goes(&world, A, &to(A, X, query()), 2);
+        let mut answer = from_x(NAT_PUBLIC, answer(port));
+        let mut arrives = at(A, X, reply());
+        (answer.payload, arrives.payload) = (100, 100);
+        for _ in 0..3 {
+            comes(&world, &answer, &arrives);
+            let _ = goes(&world, A, &to(A, X, query()), 0);
+        }
+        fails(
+            &world,
+            A,
+            &to(A, X, Transport::Other(47)),
+            Reason::NatProtocol,
+        );
+        let counts = world.memory.counts_of(NAT);
+        assert_eq!((counts.out_packets, counts.out_bytes), (4, 4 * 28));
+        assert_eq!((counts.back_packets, counts.back_bytes), (3, 3 * 128));
+        assert_eq!(
+            (counts.refused_out_packets, counts.refused_out_bytes),
+            (1, 28)
+        );
+        assert_eq!((counts.dropped_packets, counts.port_errors), (1, 0));
+        // No connection of TCP's.
+        assert_eq!(
+            (counts.active, counts.attempts, counts.established),
+            (0, 0, 0)
+        );
+    }
+
+    #[test]
+    fn an_address_that_an_instance_gets_frees_the_gateways_ports() {
+        let mut world = behind(Gate::Everybody, Gate::Everybody);
+        let port = goes(&world, A, &to(A, X, query()), 2);
+        assert_eq!(world.memory.ports().len(), 1);
+        // D gets the address, and a packet for the gateway's port.
+        let record = world.memory.tables.publics.get_mut(&NAT_PUBLIC);
+        let record = record.expect("the gateway's address");
+        (record.eni, record.private) = (D, wide_addr(D));
+        world.memory.generation += 1;
+        let packet = from_x(NAT_PUBLIC, answer(port));
+        let mut frame = packet.frame();
+        let _ = world.send_in(&mut frame, &Change::opened(1, 28));
+        let taken: u64 = world.memory.ports().values().map(|it| it.taken).sum();
+        assert_eq!(taken, 0);
+    }
+}
