@@ -138,7 +138,12 @@ fn add_beyond(tables: &mut TableSet) {
     ] {
         let addr = Addr::v4(public);
         let vpc = 2;
-        let record = PublicRecord { vpc, eni, private };
+        let record = PublicRecord {
+            vpc,
+            eni,
+            private,
+            edge: 0,
+        };
         tables.publics.insert(addr, record);
         let key = EndpointKey { vpc, addr: private };
         tables.public_of.insert(key, PublicOf { addr });
