@@ -147,6 +147,15 @@ def test_counts_add_up(lab, internet, ends):
     assert counts(lab, nat)["IdleTimeoutCount"] == 0
 
 
+def test_errors_from_outside_reach_who_sent(lab, internet, ends):
+    # Nobody listens there, and the host says so: about the gateway's address and port.
+    _, _, _, _, _, public, a, b = ends
+    me = internet.address(public)
+    for one in (a, b):
+        assert one.agent.datagram(address=me, port=5399, source_port=4001) == "refused"
+        assert one.agent.connect(address=me, port=5399) == "refused"
+
+
 def test_fragments_of_udp_pass_and_no_others(lab, internet, ends):
     _, _, _, _, _, public, a, _ = ends
     me = internet.address(public)

@@ -93,6 +93,12 @@ fn from_x(source: [u8; 4], target: [u8; 4], transport: Transport) -> Vec<u8> {
     packet.macs(far, near).frame()
 }
 
+/// With a payload that makes it as long, from the IP header on.
+fn long(packet: PacketBuilder, length: usize) -> PacketBuilder {
+    let payload = length - packet.packet().len();
+    PacketBuilder { payload, ..packet }
+}
+
 fn beyond() -> Vec<(&'static str, Input)> {
     let asks = to(E, X, udp(40_000, 53));
     let seen = PacketBuilder::new(Addr::v4(E_PUBLIC), Addr::v4(X), udp(40_000, 53));
@@ -126,6 +132,17 @@ fn beyond() -> Vec<(&'static str, Input)> {
                 .sent(F, &by_nat(tcp(40_000, 25, SYN)))
                 .sent(F, &by_nat(Transport::Other(47)))
                 .raw(OUTSIDE, &from_x(X_BY_NAT, NAT_PUBLIC, tcp(80, 40_000, ACK))),
+        ),
+        (
+            "told",
+            Input::default()
+                .sent(F, &by_nat(tcp(40_001, 80, ACK)))
+                .sent(F, &by_nat(tcp(40_001, 80, 1)))
+                .sent(F, &long(by_nat(udp(40_001, 53)), 1501))
+                .sent(F, &long(by_nat(udp(40_001, 53)), 9001))
+                .sent(F, &long(by_nat(udp(40_001, 53)), 1500))
+                .sent(E, &long(to(E, X, udp(40_001, 53)), 1501))
+                .sent(E, &long(to(E, X, udp(40_001, 53)), 1500)),
         ),
         (
             "neighbour",

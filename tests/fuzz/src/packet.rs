@@ -6,7 +6,7 @@
 use enid_pipeline::bytes::{Addr, Be16, Mac};
 use enid_pipeline::explain::{Probe, explain};
 use enid_pipeline::flow::FlowKey;
-use enid_pipeline::frame::Bytes;
+use enid_pipeline::frame::{Bytes, Frame as _};
 use enid_pipeline::memory::Memory;
 use enid_pipeline::table::{EndpointKey, EniRecord, protocol};
 use enid_pipeline::{Reason, Scratch, Tables as _, Verdict, egress, outside};
@@ -50,6 +50,7 @@ pub fn verdicts(data: &[u8]) -> Vec<Verdict> {
         let judge = if is_from_outside { outside } else { egress };
         let bytes = &mut Bytes::new(&mut frame);
         let verdict = judge(&memory, bytes, ifindex, now_ns, &mut scratch);
+        let length = usize::try_from(bytes.len()).unwrap_or(0);
         assert_eq!(frame.len(), before.len(), "the frame has another length");
         match verdict {
             Verdict::Forward { .. } | Verdict::Outside { .. }
@@ -61,6 +62,9 @@ pub fn verdicts(data: &[u8]) -> Vec<Verdict> {
             Verdict::Forward { ifindex: target } => {
                 let had_flow = had_flow.unwrap_or(false);
                 check_forward(&memory, ifindex, target, &frame, had_flow);
+            }
+            Verdict::Reply if length < before.len() || frame[12..14] == [8, 0] => {
+                check_told(before, &frame[..length]);
             }
             Verdict::Reply if frame[12..14] == [0x86, 0xdd] => check_advertisement(before, &frame),
             Verdict::Reply => check_reply(before, &frame),
@@ -304,6 +308,42 @@ fn check_advertisement(asked: &[u8], answer: &[u8]) {
     let body = &answer[54..54 + length];
     let parts: &[&[u8]] = &[&answer[22..54], &answer[18..20], &[0, 58], body];
     assert_eq!(sum(parts), u16::MAX);
+}
+
+/// What a gateway says to the sender of a packet: a reset, or that it is too long, which quotes it. Sound,
+/// and shorter than its cause.
+fn check_told(sent: &[u8], told: &[u8]) {
+    assert!(told.len() <= sent.len());
+    assert_eq!(told[..6], sent[6..12]);
+    assert_eq!(told[6..12], sent[..6]);
+    assert_eq!(told[12..14], sent[12..14]);
+    let seen = Seen::read(told).expect("a gateway speaks clearly");
+    let body = |at: usize| &told[at..];
+    match seen.protocol {
+        protocol::ICMP => {
+            assert_eq!(seen.target_port, 0x0304);
+            assert_eq!(told[30..34], sent[26..30], "to another than the sender");
+            assert_eq!(sum(&[&told[14..34]]), u16::MAX);
+            assert_eq!(sum(&[body(34)]), u16::MAX);
+            assert_eq!(body(42), &sent[14..14 + 68]);
+        }
+        protocol::ICMP_V6 => {
+            assert_eq!(seen.target_port, 0x0200);
+            assert_eq!(told[38..54], sent[22..38], "to another than the sender");
+            let parts: &[&[u8]] = &[&told[22..54], &told[18..20], &[0, 58], body(54)];
+            assert_eq!(sum(parts), u16::MAX);
+            assert_eq!(body(62), &sent[14..14 + 88]);
+        }
+        protocol::TCP => {
+            assert_eq!(told[26..30], sent[30..34]);
+            assert_eq!(told[30..34], sent[26..30]);
+            assert_eq!(told[47] & 4, 4, "no reset");
+            assert_eq!(sum(&[&told[14..34]]), u16::MAX);
+            let parts: &[&[u8]] = &[&told[26..34], &[0, 6, 0, 20], body(34)];
+            assert_eq!(sum(parts), u16::MAX);
+        }
+        other => panic!("told by protocol {other}"),
+    }
 }
 
 /// An ARP answer to who asked.

@@ -9,4 +9,5 @@
 pub mod random;
 pub mod reading;
 pub mod region;
+mod told;
 mod way;

@@ -15,6 +15,7 @@ use enid_plan::gate::{AclEntry, RulePeer, RuleSpec};
 use ipnet::IpNet;
 
 use crate::region::{Eni, Region, TCP_ESTABLISHED_S, UDP_S, UDP_STREAM_S, Way};
+use crate::told::refused;
 use crate::way::{End, Question, Through, Trip, longest};
 
 /// Protocol, addresses and ports. ICMP queries have their identifier and their type.
@@ -201,10 +202,10 @@ pub struct Reading {
 
 /// A packet to be judged.
 #[derive(Clone, Copy, Debug)]
-struct Case<'a> {
-    region: &'a Region,
-    sender: Sender<'a>,
-    packet: &'a PacketBuilder,
+pub(crate) struct Case<'a> {
+    pub(crate) region: &'a Region,
+    pub(crate) sender: Sender<'a>,
+    pub(crate) packet: &'a PacketBuilder,
     tuple: Tuple,
     now_ns: u64,
 }
@@ -580,7 +581,7 @@ fn allows_all(entries: &[AclEntry]) -> bool {
 }
 
 /// Each subnet edge on the way asks its network ACL: the first entry by number that matches decides.
-fn acls(region: &Region, edges: &[(usize, Direction, Tuple)]) -> Result<(), Reason> {
+pub(crate) fn acls(region: &Region, edges: &[(usize, Direction, Tuple)]) -> Result<(), Reason> {
     for (subnet, direction, tuple) in edges {
         let subnet = &region.subnets[*subnet];
         let (entries, remote, refused) = match direction {
@@ -610,58 +611,6 @@ fn serves(rule: &RuleSpec, tuple: &Tuple) -> bool {
             number == tuple.protocol && (rule.from..=rule.to).contains(&tuple.target_port)
         }
     }
-}
-
-/// What becomes of a packet that does not pass: some reasons are told to the sender, by a frame that comes
-/// back to it.
-fn refused(case: &Case<'_>, trip: &Trip<'_>, reason: Reason) -> Outcome {
-    let (Sender::Eni(sender), packet) = (case.sender, case.packet) else {
-        return Err(reason);
-    };
-    let router = case.region.subnet_of(sender).router();
-    let from = trip.nat.map_or(router, |(_, address)| address);
-    let (source, transport) = match (reason, &packet.transport) {
-        (Reason::TooBig, _) if error_quotes(packet).is_none() => {
-            let [.., a, b] = u64::try_from(trip.mtu).unwrap_or(0).to_be_bytes();
-            let transport = Transport::Icmp {
-                kind: 3,
-                code: 4,
-                rest: [0, 0, a, b],
-                body: packet.packet()[..68].to_vec(),
-            };
-            (from, transport)
-        }
-        (Reason::NatReset, Transport::Tcp { from, to, flags }) if flags & tcp::RST == 0 => {
-            let flags = if flags & tcp::ACK == 0 {
-                tcp::RST | tcp::ACK
-            } else {
-                tcp::RST
-            };
-            let (from, to) = (*to, *from);
-            (packet.target, Transport::Tcp { from, to, flags })
-        }
-        _ => return Err(reason),
-    };
-    let answer =
-        PacketBuilder::new(source, packet.source, transport).macs(packet.to_mac, packet.from_mac);
-    let tuple = Tuple::of(&answer);
-    if let Some((subnet, _)) = trip.nat
-        && subnet != sender.subnet
-    {
-        let edges = [
-            (subnet, Direction::Egress, tuple),
-            (sender.subnet, Direction::Ingress, tuple),
-        ];
-        acls(case.region, &edges).map_err(|_refusal| reason)?;
-    }
-    // Without what Ethernet pads: it is the beginning of a longer frame.
-    let mut frame = answer.frame();
-    frame.truncate(14 + answer.packet().len());
-    if reason == Reason::NatReset {
-        // A reset offers no window. That of the builder is 0xffff, which sums up to the same.
-        frame[48..50].fill(0);
-    }
-    Ok(frame)
 }
 
 /// The packet as it arrives. An error that went through NAT quotes what its receiver sent.
@@ -727,7 +676,7 @@ fn opens_tcp(packet: &PacketBuilder) -> bool {
 }
 
 /// The packet that an ICMP error quotes.
-fn error_quotes(packet: &PacketBuilder) -> Option<Tuple> {
+pub(crate) fn error_quotes(packet: &PacketBuilder) -> Option<Tuple> {
     match &packet.transport {
         Transport::Icmp {
             kind: 3 | 11 | 12,

@@ -8,92 +8,26 @@
     reason = "the whole file is a test program"
 )]
 
-use std::process::Command;
+mod lab;
 
 use enid_host::datapath::{Datapath, Options};
 use enid_host::flows::monotonic_ns;
 use enid_host::netns::NetNs;
-use enid_host::{Installation, loader};
 use enid_pipeline::bytes::Be16;
 use enid_pipeline::flow::FlowKey;
 use enid_pipeline::frame::{Bytes, Frame as _};
 use enid_pipeline::memory::Memory;
 use enid_pipeline::packet_builder::{arp_request, neighbour_solicitation};
-use enid_pipeline::table::Outside;
 use enid_pipeline::{Reason, Scratch, Verdict, egress, outside};
 use enid_plan::tables::Tables;
 use enid_spec::random::{ENIS, Random};
 use enid_spec::reading::{Outcome, Reading, Sender, Tuple};
-use enid_spec::region::{FAR, NEAR, v6};
+use enid_spec::region::v6;
+
+use crate::lab::{Lab, REDIRECT, SHOT, devices, way_out};
 
 const REGIONS: u64 = 40;
 const PACKETS: usize = 2_500;
-
-/// Verdicts of a TC program.
-const REDIRECT: u32 = 7;
-const SHOT: u32 = 2;
-
-/// A namespace and pins of the test's own; gone when it ends, however it ends.
-struct Lab {
-    dir: tempfile::TempDir,
-    name: String,
-}
-
-impl Lab {
-    fn new() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "tests of the kernel program need root, and in CI nothing skips"
-            );
-            eprintln!("skipped: tests of the kernel program need root");
-            return None;
-        }
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let name = format!("enid-spec-{}", Installation::of(dir.path()));
-        NetNs::create(&name).expect("a namespace");
-        Some(Self { dir, name })
-    }
-
-    fn installation(&self) -> Installation {
-        Installation::of(self.dir.path())
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        NetNs::delete(&self.name).expect("the namespace goes");
-        loader::remove_pins(self.installation()).expect("the pins go");
-    }
-}
-
-/// Devices in the present namespace: one for each interface, and the one that leads outside.
-fn devices() -> ([u32; ENIS], u32) {
-    let ip = |words: &[&str]| {
-        let output = Command::new("ip").args(words).output().expect("ip runs");
-        assert!(output.status.success(), "{words:?}: {output:?}");
-        String::from_utf8(output.stdout).expect("ip speaks UTF-8")
-    };
-    for pair in 0..=ENIS / 2 {
-        let (a, b) = (format!("d{}", pair * 2), format!("d{}", pair * 2 + 1));
-        ip(&["link", "add", &a, "type", "veth", "peer", "name", &b]);
-    }
-    let index = |number: usize| -> u32 {
-        let line = ip(&["-o", "link", "show", &format!("d{number}")]);
-        let index = line.split(':').next().expect("ip shows the index");
-        index.parse().expect("the index is a number")
-    };
-    (std::array::from_fn(index), index(ENIS))
-}
-
-/// The way to the outside by a device.
-const fn way_out(ifindex: u32) -> Outside {
-    Outside {
-        ifindex,
-        far_mac: FAR,
-        near_mac: NEAR,
-    }
-}
 
 /// What the kernel says about a frame, in the words of the reading.
 fn carried(

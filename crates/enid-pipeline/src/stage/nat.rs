@@ -203,12 +203,12 @@ pub(crate) fn find_answer(scratch: &mut Scratch) {
 mod tests {
     use super::*;
     use crate::ledger::{A, B, Change, D, Gate, query, reply};
-    use crate::ledger_nat::{answer, behind, comes, fails, goes};
+    use crate::ledger_nat::{ACK, answer, behind, comes, fails, goes, opened, tcp};
     use crate::ledger_wide::{
         ALL, E, GATEWAY, NAT, NAT_ENI, NAT_PRIVATE, NAT_PUBLIC, SENT_OUT, X, add_route, at, at_x,
         forward, from_x, public, set_acl, to,
     };
-    use crate::packet_builder::{Cut, Transport};
+    use crate::packet_builder::{Cut, PacketBuilder, Transport};
     use crate::table::Route;
 
     #[test]
@@ -327,6 +327,39 @@ mod tests {
             &cut(Transport::syn(1, 2), 0, true),
             Reason::NatFragment,
         );
+    }
+
+    #[test]
+    fn fragments_of_a_connection_pass_only_of_udp() {
+        let world = behind(Gate::Everybody, Gate::Closed);
+        let port = opened(&world, 2);
+        let cut = |packet: PacketBuilder, offset, more| PacketBuilder {
+            payload: 24,
+            cut: Some(Cut {
+                id: 5,
+                offset,
+                more,
+            }),
+            ..packet
+        };
+        // Of a connection that is there, whole packets pass.
+        let _ = goes(&world, A, &to(A, X, tcp(5, 80, ACK)), 0);
+        let first = cut(to(A, X, tcp(5, 80, ACK)), 0, true);
+        fails(&world, A, &first, Reason::NatFragment);
+        let _ = goes(&world, A, &to(A, X, tcp(5, 80, ACK)), 0);
+        let first = cut(from_x(NAT_PUBLIC, tcp(80, port, ACK)), 0, true);
+        let change = Change::dropped(Reason::NatFragment);
+        let _ = world.send_in(&mut first.frame(), &change);
+        // Both fragments of an answer, and the first one's ports are translated.
+        let port = goes(&world, A, &to(A, X, query()), 2);
+        let answers = from_x(NAT_PUBLIC, answer(port));
+        let arrives = at(A, X, reply());
+        for (offset, more) in [(0, true), (4, false)] {
+            let mut frame = cut(answers.clone(), offset, more).frame();
+            let _ = world.send_in(&mut frame, &Change::carried(52));
+            let wanted = cut(arrives.clone(), offset, more).frame();
+            assert_eq!(frame[..40], wanted[..40]);
+        }
     }
 
     #[test]
