@@ -6,7 +6,9 @@
 /// Packages that building and testing need, each with the program or file that shows it is there.
 /// The version is a prefix; empty where any version of a Debian release will do.
 pub(crate) const PACKAGES: &[Package] = &[
+    package("bind9-dnsutils", "", "dig, for tests of the resolver"),
     package("ca-certificates", "", "the registries' certificates"),
+    package("curl", "", "tests of the metadata service"),
     package("gcc", "", "the linker of Rust programs"),
     package("g++", "", "the BPF linker's bindings to LLVM"),
     package("iproute2", "", "ip, for tests and the tour"),

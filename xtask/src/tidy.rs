@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "enid-api",
             "enid-control",
+            "enid-host",
             "enid-model",
             "enid-pipeline",
             "enid-plan",

@@ -15,6 +15,7 @@ mod network;
 pub mod packet;
 mod policy;
 mod record;
+mod services;
 mod session;
 
 pub use authorization::authorization;
@@ -25,6 +26,7 @@ pub use id::id;
 pub use packet::packet;
 pub use policy::policy;
 pub use record::{key, record};
+pub use services::{dns, imds};
 pub use session::session;
 
 /// A function that holds its parser against any bytes.
@@ -33,10 +35,12 @@ pub type Target = fn(&[u8]);
 /// All targets by name, which is also that of their directory under `fuzz/corpus`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("authorization", authorization),
+    ("dns", dns),
     ("filter", filter),
     ("form", form),
     ("front", front),
     ("id", id),
+    ("imds", imds),
     ("key", key),
     ("packet", packet),
     ("policy", policy),
