@@ -194,6 +194,7 @@ def test_services_come_back_with_the_daemon(lab, vpc, subnet):
     instance.forget_agent()
     assert metadata(instance).startswith("no answer")
     lab.daemon.start()
+    until(lambda: metadata(instance) == instance.id, "metadata answer again")
     assert_served(instance)
     lab.daemon.run("verify")
 
