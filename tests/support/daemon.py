@@ -158,6 +158,10 @@ class Daemon:
         """The host's devices of interfaces that this daemon has made."""
         return [name for name, of in self._links() if of.startswith("eni-")]
 
+    def services(self):
+        """The host's devices that lead to the link-local services of a VPC."""
+        return [name for name, of in self._links() if of.startswith("vpc-")]
+
     def gateway(self):
         """The two devices of its way to the outside."""
         return sorted(name for name, of in self._links() if of == "outside")

@@ -13,6 +13,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("g++", "", "the BPF linker's bindings to LLVM"),
     package("iproute2", "", "ip, for tests and the tour"),
     package("iputils-ping", "", "ping, for tests and the tour"),
+    package("isc-dhcp-client", "", "a client of DHCP, for tests"),
     package("libc6-dev", "", "what Rust programs link to"),
     package("libstd-rust-web-dev-bpf", "1.96", "core, built for BPF"),
     package("libzstd-dev", "", "what LLVM links to"),

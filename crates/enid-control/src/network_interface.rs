@@ -224,8 +224,8 @@ pub(crate) fn checked_groups(
 }
 
 /// A locally administered unicast address with one of the first octets that AWS's have. The other
-/// 40 bits and two of the first are random: in a region of 100,000 interfaces one in ten thousand
-/// would see two equal ones, and no table has a MAC address as its key.
+/// 40 bits and two of the first are random: of a hundred regions with 100,000 interfaces each, one
+/// would see two equal ones. In one VPC, only one of these two would be answered by DHCP.
 pub(crate) fn new_mac(draft: &mut Draft<'_>) -> Mac {
     let [first, a, b, c, d, e, ..] = draft.random().to_le_bytes();
     Mac([(first & 0b1100) | 0b0010, a, b, c, d, e])

@@ -21,7 +21,7 @@ use crate::netlink::{Netlink, NetlinkError};
 use crate::netns::{NetNs, NetNsError};
 use crate::outside::{self, Gateway, OutsideError};
 use crate::sandbox::{self, Sandbox, SandboxError};
-use crate::services::site::{Site, SiteError};
+use crate::services::site::Site;
 
 /// A thing that could not be found or removed.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +32,6 @@ pub enum CleanError {
     /// The way to the outside cannot be removed.
     #[error(transparent)]
     Outside(#[from] OutsideError),
-    /// A link to link-local services cannot be removed.
-    #[error(transparent)]
-    Site(#[from] SiteError),
     /// The links cannot be looked through.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
@@ -91,7 +88,7 @@ pub fn kernel(data_dir: &Path) -> Vec<CleanError> {
     // These go with the daemon; one that ended a moment ago may have left them for this moment.
     match Site::list(installation) {
         Ok(vpcs) => {
-            let removed = vpcs.into_iter().map(|vpc| Site::delete(installation, vpc));
+            let removed = vpcs.into_iter().map(|(_, index)| Site::remove(index));
             failures.extend(removed.filter_map(Result::err).map(CleanError::from));
         }
         Err(e) => failures.push(e.into()),

@@ -18,6 +18,7 @@ use crate::{
     memory::Memory,
     outside,
     packet_builder::{PacketBuilder, Transport},
+    services,
     table::{
         Direction, Endpoint, EndpointKey, EniRecord, GATE_CLOSED, GATE_OPEN, GateGroupKey,
         GateRemoteKey, GateRule, GateRuleKey, GateServiceKey, MacKey, PolicyRecord, Route,
@@ -309,6 +310,15 @@ impl World {
             let mut bytes = Bytes::new(frame);
             let device = self.memory.outside.ifindex;
             outside(&self.memory, &mut bytes, device, self.now_ns, scratch)
+        })
+    }
+
+    /// The same for a frame from the link-local services, which have the device with this index.
+    #[track_caller]
+    pub(crate) fn send_service(&self, device: u32, frame: &mut [u8], change: &Change) -> Verdict {
+        self.run(change, |scratch| {
+            let mut bytes = Bytes::new(frame);
+            services(&self.memory, &mut bytes, device, self.now_ns, scratch)
         })
     }
 

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use enid_model::id::{EniId, InstanceId};
+use enid_model::id::{EniId, InstanceId, VpcId};
 use enid_plan::InstanceSpec;
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -25,6 +25,8 @@ use super::devices::device_of;
 use super::{Agent, Input, Output, WorkerEvent};
 use crate::netns::NetNs;
 use crate::sandbox::{Sandbox, Spec, Status};
+use crate::services::Sockets;
+use crate::services::site::Site;
 
 /// An instance on this host.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ enum Phase {
     Stuck,
 }
 
-/// What a worker says of an instance.
+/// What a worker says of an instance, or of the services of a VPC.
 #[derive(Debug)]
 pub(super) enum Event {
     /// The processes have ended, and with them the namespace.
@@ -58,6 +60,8 @@ pub(super) enum Event {
     Prepared(InstanceId, Vec<(EniId, u32)>),
     /// Nothing is left.
     Removed(InstanceId),
+    /// The place of a VPC's link-local services is there, or could not be made.
+    ServiceMade(VpcId, Result<Box<(Site, Sockets)>, Box<str>>),
     /// The processes run.
     Started(InstanceId),
 }
@@ -213,13 +217,17 @@ impl Agent {
                 self.reconcile(id);
             }
             Event::Failed(id, why) => self.on_failed(id, &why),
+            Event::ServiceMade(vpc, made) => self.on_service_made(vpc, made),
             Event::Exited(id, boot) => self.on_exited(id, boot),
         }
     }
 
     /// Namespace and devices are there: the datapath learns of them, the programs go on them, and
     /// only then are they switched on.
-    fn on_prepared(&mut self, id: InstanceId, devices: &[(EniId, u32)]) {
+    pub(super) fn on_prepared(&mut self, id: InstanceId, devices: &[(EniId, u32)]) {
+        if self.waits_for_services(id, devices) {
+            return;
+        }
         let Some(guest) = self.guests.get_mut(&id) else {
             return;
         };

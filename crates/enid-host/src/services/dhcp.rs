@@ -254,8 +254,10 @@ mod tests {
         message
     }
 
+    type Options = Vec<(u8, Vec<u8>)>;
+
     /// Where an answer goes, the address that it gives, and its options.
-    fn answered(message: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr, Vec<(u8, Vec<u8>)>)> {
+    fn answered(message: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr, Options)> {
         let frame = answer(&told(), MAC, message)?;
         assert_eq!(frame[..6], MAC.0);
         assert_eq!(frame[26..30], [10, 0, 0, 1]);

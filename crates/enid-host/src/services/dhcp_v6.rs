@@ -314,8 +314,10 @@ mod tests {
         message
     }
 
+    type Options = Vec<(u16, Vec<u8>)>;
+
     /// Kind and options of the answer.
-    fn answered(message: &[u8]) -> Option<(u8, Vec<(u16, Vec<u8>)>)> {
+    fn answered(message: &[u8]) -> Option<(u8, Options)> {
         let from: Ipv6Addr = "fe80::9".parse().unwrap();
         let frame = answer(&told(), MAC, from, message)?;
         assert_eq!(frame[38..54], from.octets());

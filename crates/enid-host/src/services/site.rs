@@ -89,9 +89,9 @@ impl Site {
         vpc: VpcId,
         resolver: Ipv4Addr,
     ) -> Result<Self, SiteError> {
-        Self::delete(installation, vpc)?;
-        let namespace = NetNs::unnamed(&format!("of the services of {vpc}"))?;
         let name = host_name_of(vpc);
+        Self::remove_left(installation, vpc, &name)?;
+        let namespace = NetNs::unnamed(&format!("of the services of {vpc}"))?;
         let mut host = Netlink::open()?;
         host.create_veth(VethPair {
             name: &name,
@@ -132,12 +132,28 @@ impl Site {
         Ok(link.is_some_and(|link| link.is_up && link.index == self.index))
     }
 
-    /// Removes the link to the services of a VPC; the namespace goes with its sockets. That it is not there
-    /// is no error.
-    pub fn delete(installation: Installation, vpc: VpcId) -> Result<(), SiteError> {
-        let mut host = Netlink::open()?;
-        let name = host_name_of(vpc);
-        let Some(link) = host.link(&name)? else {
+    /// Removes the link with this index on the host's end; the namespace goes with its sockets. That it is
+    /// not there is no error.
+    pub fn remove(index: u32) -> Result<(), NetlinkError> {
+        match Netlink::open()?.delete_link(index) {
+            Err(error) if !error.is_missing() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The VPCs that this installation has links to services of, and the indexes of the links.
+    pub fn list(installation: Installation) -> Result<Vec<(VpcId, u32)>, NetlinkError> {
+        let links = Netlink::open()?.links()?;
+        let owned = links.iter().filter_map(|link| {
+            let vpc = installation.owned(link.alias.as_deref()?)?;
+            Some((vpc.parse().ok()?, link.index))
+        });
+        Ok(owned.collect())
+    }
+
+    /// Removes what an earlier agent has left under this name.
+    fn remove_left(installation: Installation, vpc: VpcId, name: &str) -> Result<(), SiteError> {
+        let Some(link) = Netlink::open()?.link(name)? else {
             return Ok(());
         };
         // Without an alias it is of a daemon that was killed between two requests.
@@ -146,22 +162,10 @@ impl Site {
             None => link.is_veth,
         };
         if !is_own {
+            let name = name.to_owned();
             return Err(SiteError::Foreign { name });
         }
-        match host.delete_link(link.index) {
-            Err(error) if !error.is_missing() => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
-    /// The VPCs that this installation has links to services of.
-    pub fn list(installation: Installation) -> Result<Vec<VpcId>, NetlinkError> {
-        let links = Netlink::open()?.links()?;
-        let owned = links.iter().filter_map(|link| {
-            let vpc = installation.owned(link.alias.as_deref()?)?;
-            vpc.parse().ok()
-        });
-        Ok(owned.collect())
+        Ok(Self::remove(link.index)?)
     }
 
     /// Gives the inner end its addresses and routes, and switches it on. It asks nobody for a MAC address:

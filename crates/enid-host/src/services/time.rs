@@ -68,7 +68,7 @@ fn now() -> u64 {
     let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or(0);
     // The seconds begin anew in 2036, as the format has it.
     let seconds = (seconds + EPOCHS_S) & 0xffff_ffff;
-    seconds << 32 | (nanoseconds << 32) / 1_000_000_000
+    (seconds << 32) | ((nanoseconds << 32) / 1_000_000_000)
 }
 
 #[cfg(test)]
