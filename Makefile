@@ -32,8 +32,9 @@ lint: setup
 
 # Real packets need root: the Rust tests and the clients' tests run through sudo where one is not.
 test: lint build
+	@$(CARGO) xtask setup --tests
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" $(CARGO) test --quiet
-	$(SUDO) .venv/bin/python -m pytest tests --quiet
+	$(SUDO) env "ENID_TOOLS=$${ENID_TOOLS:-$$HOME/.cache/enid/tools}" .venv/bin/python -m pytest tests --quiet
 
 bench: build
 	$(CARGO) build --release --package enid-bench-probe

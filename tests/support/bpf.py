@@ -1,4 +1,5 @@
-"""The pinned maps, past the daemon: what they count, and how the kernel comes to refuse changes."""
+"""What is pinned, past the daemon: what maps count, how the kernel comes to refuse changes of them, and
+what the verification of programs took."""
 
 import ctypes
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 _SYSCALL = {"x86_64": 321, "aarch64": 280}[platform.machine()]
 _MAP_LOOKUP = 1
 _OBJ_GET = 7
+_OBJ_GET_INFO = 15
 _MAP_FREEZE = 22
 _REASONS = Path(__file__).resolve().parents[2] / "docs" / "reasons.md"
 
@@ -46,9 +48,31 @@ def freeze(daemon, name):
 def _open(daemon, name):
     for root in daemon.pins():
         for pin in Path(root).glob(f"*/maps/{name}"):
-            path = ctypes.create_string_buffer(os.fsencode(pin))
-            return _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(path), 0, 0))
+            return _open_pin(pin)
     raise AssertionError(f"{name} is not pinned")
+
+
+def verified_instructions(daemon):
+    """How many instructions of each program the kernel's verifier looked at."""
+    counts = {}
+    for root in daemon.pins():
+        for pin in Path(root).glob("*/programs/*/*"):
+            fd = _open_pin(pin)
+            info = ctypes.create_string_buffer(_INFO_SIZE)
+            _bpf(_OBJ_GET_INFO, struct.pack("=IIQ", fd, _INFO_SIZE, ctypes.addressof(info)))
+            os.close(fd)
+            counts[pin.name], = struct.unpack_from("=I", info, _INFO_VERIFIED)
+    return counts
+
+
+# `struct bpf_prog_info` up to `verified_insns`.
+_INFO_VERIFIED = 216
+_INFO_SIZE = 220
+
+
+def _open_pin(pin):
+    path = ctypes.create_string_buffer(os.fsencode(pin))
+    return _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(path), 0, 0))
 
 
 def _bpf(command, attribute):

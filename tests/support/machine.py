@@ -6,7 +6,7 @@ QEMU boots Debian's kernel in software emulation, in some five seconds. The mach
 read-only, below an overlay in its memory: a command finds the same programs and files, and whatever it
 changes is gone afterwards. It has no network, and ends with its command, or is ended when its time is up.
 
-`cargo xtask setup` gets the kernel and the modules, in the order in which they have to be loaded.
+`cargo xtask setup --tests` gets the kernel and the modules, in the order in which they have to be loaded.
 """
 
 import os
@@ -28,29 +28,29 @@ def missing():
     """What this host lacks for such a machine; None if nothing."""
     for path in (KERNEL / "vmlinuz", KERNEL / "modules", BUSYBOX):
         if not path.exists():
-            return f"{path} is missing: cargo xtask setup"
-    return None if shutil.which(QEMU) else f"{QEMU} is missing: cargo xtask setup"
+            return f"{path} is missing: cargo xtask setup --tests"
+    return None if shutil.which(QEMU) else f"{QEMU} is missing: cargo xtask setup --tests"
 
 
-def run(command, within, cpus=2, memory_mb=3072, environment=None, devices=(), out=None):
+def run(command, within, directory=".", environment=None, out=None):
     """Runs a command there, with `within` seconds for all of it. Its exit code and what came by the
     serial port: its output, and what the kernel had to say. `out` gets a copy of that as it comes."""
+    command = [str(word) for word in command]
     variables = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/root"),
                  **(environment or {})}
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
-    script = f"{exports}cd {shlex.quote(os.getcwd())} && {shlex.join(command)}\n"
-    with tempfile.TemporaryDirectory(prefix="enid-machine-") as directory:
-        directory = Path(directory)
-        (directory / "share").mkdir()
-        (directory / "initramfs").write_bytes(_initramfs(script))
+    script = f"{exports}cd {shlex.quote(os.path.abspath(directory))} && {shlex.join(command)}\n"
+    with tempfile.TemporaryDirectory(prefix="enid-machine-") as own:
+        own = Path(own)
+        (own / "share").mkdir()
+        (own / "initramfs").write_bytes(_initramfs(script))
         arguments = [
-            *machine_arguments(cpus, memory_mb), *devices,
-            "-kernel", KERNEL / "vmlinuz", "-initrd", directory / "initramfs",
-            "-append", COMMAND_LINE,
-            *_shared("root", "/", "on"), *_shared("share", directory / "share", "off"),
+            *machine_arguments(cpus=2, memory_mb=2048),
+            "-kernel", KERNEL / "vmlinuz", "-initrd", own / "initramfs", "-append", COMMAND_LINE,
+            *_shared("root", "/", "on"), *_shared("share", own / "share", "off"),
         ]
         text = _until_off(arguments, within, out)
-        status = directory / "share" / "status"
+        status = own / "share" / "status"
         if not status.exists():
             raise AssertionError(f"the machine ended before its command did:\n{text[-4000:]}")
         return int(status.read_text()), text
@@ -63,8 +63,8 @@ def machine_arguments(cpus, memory_mb):
             "-serial", "stdio", "-device", "virtio-rng-pci"]
 
 
-# A panic is a reboot at once, which QEMU takes for the end.
-COMMAND_LINE = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr audit=0"
+# A panic is a reboot at once, which QEMU takes for the end. The rest costs time, and emulation has none.
+COMMAND_LINE = ("console=ttyS0 quiet panic=-1 audit=0 init_on_alloc=0 mitigations=off no5lvl nokaslr")
 
 
 def _shared(tag, path, readonly):
@@ -115,13 +115,13 @@ _INIT_HEAD = """#!/bin/busybox sh
 mount -t proc proc /proc
 """
 _INIT_REST = """
-mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=524288 root /lower
+mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=65536 root /lower
 mount -t tmpfs tmpfs /upper
 mkdir /upper/files /upper/work
 mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work root /root
 mount -t tmpfs -o mode=755 tmpfs /root/run
 mkdir /root/run/machine /root/run/machine/share
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288 share /root/run/machine/share
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=65536 share /root/run/machine/share
 cp /bin/busybox /next /command /root/run/machine
 umount /proc
 exec switch_root /root /run/machine/busybox sh /run/machine/next

@@ -10,6 +10,7 @@ mod codegen_response;
 mod codegen_support;
 mod coverage;
 mod ebpf;
+mod kernel;
 mod pins;
 mod reach;
 mod setup;
@@ -25,7 +26,7 @@ usage: cargo xtask TASK
 
   codegen [--check]   requests, answers and docs/coverage.md from the API models
   ebpf                builds the kernel program (target/bpf/enid.bpf.o)
-  setup               installs what building and testing need
+  setup [--tests]     installs what building needs, or what only tests need
   tidy [--write]      what no compiler checks
 ";
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         ["tidy", "--write"] => root().and_then(|root| tidy::run(&root, true)),
         ["ebpf"] => root().and_then(|root| ebpf::run(&root)),
         ["setup"] => root().and_then(|root| setup::run(&root)),
+        ["setup", "--tests"] => setup::for_tests(),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

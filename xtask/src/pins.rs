@@ -25,6 +25,47 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("zlib1g-dev", "", "what LLVM links to"),
 ];
 
+/// Packages that only the tests need.
+pub(crate) const TEST_PACKAGES: &[Package] = &[
+    package(
+        "busybox-static",
+        "",
+        "the programs of the tests' other machine",
+    ),
+    package(
+        "qemu-system-x86",
+        "1:7.2",
+        "the tests' other machine, in emulation",
+    ),
+];
+
+/// The kernel of the tests' other machine: the oldest that Enid runs on, and Debian 12's own.
+pub(crate) const KERNEL: &str = "6.1";
+/// The package that depends on the newest one of Debian.
+pub(crate) const KERNEL_PACKAGE: &str = "linux-image-amd64";
+/// The modules that it loads, each after those that it needs.
+pub(crate) const KERNEL_MODULES: &[&str] = &[
+    "drivers/virtio/virtio_ring",
+    "drivers/virtio/virtio",
+    "drivers/virtio/virtio_pci_legacy_dev",
+    "drivers/virtio/virtio_pci_modern_dev",
+    "drivers/virtio/virtio_pci",
+    "drivers/char/hw_random/virtio-rng",
+    "net/9p/9pnet",
+    "net/9p/9pnet_virtio",
+    "fs/netfs/netfs",
+    "fs/fscache/fscache",
+    "fs/9p/9p",
+    "fs/overlayfs/overlay",
+    "drivers/net/veth",
+    "drivers/net/tun",
+    "net/sched/sch_ingress",
+    "net/sched/cls_bpf",
+    "net/core/failover",
+    "drivers/net/net_failover",
+    "drivers/net/virtio_net",
+];
+
 /// A Debian package.
 pub(crate) struct Package {
     pub(crate) name: &'static str,

@@ -9,15 +9,23 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::kernel;
 use crate::pins::{
-    BPF_LINKER, BPF_LINKER_FEATURE, LLVM_PREFIX, LLVM_SYS_PREFIX, PACKAGES, REQUIREMENTS,
+    BPF_LINKER, BPF_LINKER_FEATURE, LLVM_PREFIX, LLVM_SYS_PREFIX, PACKAGES, Package, REQUIREMENTS,
+    TEST_PACKAGES,
 };
 
 /// Installs what is missing.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    packages()?;
+    packages(PACKAGES)?;
     linker()?;
     clients(root)
+}
+
+/// Installs what is missing and only tests need.
+pub(crate) fn for_tests() -> Result<()> {
+    packages(TEST_PACKAGES)?;
+    kernel::fetch()
 }
 
 /// Where tools of the build are kept, outside the source tree so that clones share them.
@@ -29,8 +37,8 @@ pub(crate) fn tools() -> Result<PathBuf> {
     Ok(Path::new(&home).join(".cache/enid/tools"))
 }
 
-fn packages() -> Result<()> {
-    let names: Vec<&str> = PACKAGES.iter().map(|package| package.name).collect();
+fn packages(wanted: &[Package]) -> Result<()> {
+    let names: Vec<&str> = wanted.iter().map(|package| package.name).collect();
     let output = Command::new("dpkg-query")
         .args(["-W", "-f", "${Package} ${Version} ${db:Status-Status}\n"])
         .args(&names)
@@ -39,7 +47,7 @@ fn packages() -> Result<()> {
             "run dpkg-query (set-up knows Debian and Ubuntu; elsewhere see ARCHITECTURE.md)",
         )?;
     let listed = String::from_utf8_lossy(&output.stdout);
-    let missing: Vec<_> = PACKAGES
+    let missing: Vec<_> = wanted
         .iter()
         .filter(|package| {
             !listed.lines().any(|line| {
@@ -72,7 +80,7 @@ fn packages() -> Result<()> {
 }
 
 /// Runs a command as root: as it is, or through sudo.
-fn as_root(command: &Command) -> Result<()> {
+pub(crate) fn as_root(command: &Command) -> Result<()> {
     let is_root = fs::metadata("/proc/self").is_ok_and(|own| {
         use std::os::unix::fs::MetadataExt as _;
         own.uid() == 0
@@ -157,7 +165,7 @@ fn clients(root: &Path) -> Result<()> {
     fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))
 }
 
-fn run_command(command: &mut Command) -> Result<()> {
+pub(crate) fn run_command(command: &mut Command) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("run {}", command.get_program().display()))?;

@@ -450,18 +450,6 @@ impl Datapath {
         &self.flows
     }
 
-    /// How programs are put on devices here.
-    #[must_use]
-    pub fn attach_kind(&self) -> Attach {
-        self.attach
-    }
-
-    /// How many instructions of each program the kernel's verifier looked at; it gives up after a
-    /// million.
-    pub fn verified_instructions(&self) -> Result<Vec<(&'static str, u32)>, DatapathError> {
-        self.programs.verified().map_err(DatapathError::Probe)
-    }
-
     /// Runs the egress program on a frame as if it had come from a device of this namespace, flow table
     /// and counters included. Returns the verdict of the hook; the frame is as the program left it.
     pub fn inject(&self, ifindex: u32, frame: &mut Vec<u8>) -> Result<u32, DatapathError> {

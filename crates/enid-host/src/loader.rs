@@ -164,19 +164,6 @@ impl Programs {
         }
     }
 
-    /// How many instructions of each program the verifier looked at.
-    pub(crate) fn verified(&self) -> io::Result<Vec<(&'static str, u32)>> {
-        let all = [
-            (EGRESS, self.egress()),
-            (GUARD, self.guard()),
-            (OUTSIDE, self.outside()),
-            (RELEASE, self.release()),
-            (SERVICE, self.service()),
-        ];
-        let counted = all.map(|(name, program)| Ok((name, maps::verified_instructions(program)?)));
-        counted.into_iter().collect()
-    }
-
     /// The program for what comes from link-local services.
     pub(crate) fn service(&self) -> BorrowedFd<'_> {
         self.service.as_fd()

@@ -218,13 +218,6 @@ pub(crate) fn program_id(program: BorrowedFd<'_>) -> io::Result<u32> {
     info::<2>(program).map(|[_, id]| id)
 }
 
-/// How many instructions the kernel's verifier looked at before it took a program. It gives up after a
-/// million.
-pub(crate) fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<u32> {
-    // struct bpf_prog_info: after 54 words, verified_insns.
-    info::<55>(program).map(|words| words[54])
-}
-
 /// What a link ties together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct LinkInfo {
