@@ -37,7 +37,7 @@ impl EniDevice {
 
     /// The primary address stands for its subnet, the one on the link for the link; every other one is
     /// just an address more.
-    pub(super) fn prefixed(&self, address: IpAddr) -> IpNet {
+    pub(crate) fn prefixed(&self, address: IpAddr) -> IpNet {
         let len = match address {
             IpAddr::V4(address) if address == self.primary => self.subnet.prefix_len(),
             IpAddr::V6(address) if address == self.link_local() => LINK_LOCAL.prefix_len(),
@@ -50,6 +50,11 @@ impl EniDevice {
     /// The table that packets from an address use. A link-local one says the link itself.
     pub(super) fn table_of(&self, address: IpAddr) -> Option<RouteTable> {
         self.table().filter(|_| address != self.link_local())
+    }
+
+    /// The tables that further devices of an instance may have.
+    pub(super) fn tables() -> impl Iterator<Item = RouteTable> {
+        (1..=LAST_DEVICE).map(|index| RouteTable(FIRST_TABLE + index))
     }
 
     /// The device's own table. The first device has none, so that what people do to the main
@@ -122,6 +127,9 @@ const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0
 /// The table of device `n` is this plus `n`, and so is the priority of its rules.
 const FIRST_TABLE: u32 = 10_000;
 
+/// The highest device index that any instance type has room for.
+const LAST_DEVICE: u32 = 31;
+
 /// The metric of device `n`'s routes in the main table is this plus `n`.
 const FIRST_METRIC: u32 = 512;
 
@@ -136,6 +144,7 @@ mod tests {
         EniDevice {
             eni: EniId(0x0123_4567_89ab_cdef),
             device_index,
+            name: None,
             mac: Mac([2, 0, 0, 0, 0, 1]),
             router_mac: Mac([2, 0, 0, 0, 0, 2]),
             subnet: "10.0.1.0/24".parse().unwrap(),

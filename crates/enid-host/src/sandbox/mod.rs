@@ -33,7 +33,7 @@ use rustix::process::Signal;
 pub(crate) use self::capability::bound as bound_capabilities;
 pub(crate) use self::init::environment;
 pub use self::init::main as init_main;
-pub(crate) use self::process::Identity;
+pub(crate) use self::process::{Identity, boot_id};
 pub use self::process::Status;
 
 use self::init::{Config, Report};
