@@ -47,9 +47,7 @@ impl Adoption {
     /// The namespace that a file stands for; a name without a slash is one of `ip netns`.
     pub fn of(path: &Path, ifname: &str) -> Result<Self, AdoptionError> {
         let path = match path.parent() {
-            Some(parent) if parent.as_os_str().is_empty() => {
-                Path::new(netns::DIRECTORY).join(path)
-            }
+            Some(parent) if parent.as_os_str().is_empty() => Path::new(netns::DIRECTORY).join(path),
             _ => path.to_owned(),
         };
         if !is_link_name(ifname) {
@@ -204,8 +202,14 @@ mod tests {
             path: "/proc/self/ns/net".into(),
             ..adoption("eth0")
         };
-        assert!(matches!(other.open(), Err(NetNsError::Replaced { .. } | NetNsError::Enter { .. })));
+        assert!(matches!(
+            other.open(),
+            Err(NetNsError::Replaced { .. } | NetNsError::Enter { .. })
+        ));
         let own = Adoption::of(Path::new("/proc/self/ns/net"), "eth0");
-        assert!(matches!(own, Err(AdoptionError::Own(_) | AdoptionError::NetNs(_))));
+        assert!(matches!(
+            own,
+            Err(AdoptionError::Own(_) | AdoptionError::NetNs(_))
+        ));
     }
 }

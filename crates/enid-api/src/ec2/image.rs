@@ -124,7 +124,7 @@ pub(super) async fn describe_images(
             && after.as_deref().is_none_or(|after| *id > after)
             && filters.match_resource(&no_tags, |field, test| match field {
                 Field::Architecture => test.text(host_architecture()),
-                Field::CreationDate => test.text(CREATION_DATE),
+                Field::CreationDate => test.text(creation_date(id)),
                 Field::Description => test.text(description(id)),
                 Field::EnaSupport => test.flag(ENA_SUPPORT),
                 Field::Hypervisor => test.text(HYPERVISOR),
@@ -167,7 +167,7 @@ fn image(id: &str, account: &Text) -> Image {
         image_location: Some(location(id).into()),
         state: Some(STATE.into()),
         owner_id: Some(account.clone()),
-        creation_date: Some(CREATION_DATE.into()),
+        creation_date: Some(creation_date(id).into()),
         public: Some(true),
         product_codes: Vec::new(),
         architecture: Some(host_architecture().into()),
@@ -191,11 +191,18 @@ fn description(id: &str) -> &'static str {
     }
 }
 
+/// Who takes the latest or the first of all images gets the sandbox.
+fn creation_date(id: &str) -> &'static str {
+    match Driver::of_image(id) {
+        Driver::Sandbox => "2026-01-01T00:00:00.000Z",
+        Driver::Namespace | Driver::Tap => "2025-12-01T00:00:00.000Z",
+    }
+}
+
 fn location(id: &str) -> String {
     format!("{OWNER_ALIAS}/{}", name(id))
 }
 
-const CREATION_DATE: &str = "2026-01-01T00:00:00.000Z";
 const IMAGE_TYPE: &str = "machine";
 const OWNER_ALIAS: &str = "amazon";
 const STATE: &str = "available";

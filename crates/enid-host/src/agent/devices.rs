@@ -285,11 +285,7 @@ impl Agent {
 
     /// Takes over a device that is there. Addresses that an earlier agent did not come to give it
     /// are not taken for given.
-    pub(super) fn adopt_device(
-        &mut self,
-        spec: DeviceSpec,
-        number: u32,
-    ) -> Result<(), AgentError> {
+    pub(super) fn adopt_device(&mut self, spec: DeviceSpec, number: u32) -> Result<(), AgentError> {
         self.bind(spec.eni, number)?;
         let namespace = match self.place_of(&spec) {
             Ok(Place::Namespace(namespace)) => namespace,

@@ -287,7 +287,11 @@ impl Agent {
         if !spec.running {
             return Err(ForeignError::NotRunning(id));
         }
-        match self.guests.get(&id).map(|guest| (guest.phase, guest.failed)) {
+        match self
+            .guests
+            .get(&id)
+            .map(|guest| (guest.phase, guest.failed))
+        {
             Some((Phase::Running { .. }, _)) => Ok(()),
             Some((_, Some(failed))) if failed == spec.boot => Err(ForeignError::NotRunning(id)),
             _ => Err(ForeignError::Busy(id)),

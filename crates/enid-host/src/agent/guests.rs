@@ -163,7 +163,13 @@ impl Agent {
                     self.on_failed(id, &why);
                 } else {
                     let phase = Phase::Running { boot: spec.boot };
-                    self.guests.insert(id, Guest { phase, failed: None });
+                    self.guests.insert(
+                        id,
+                        Guest {
+                            phase,
+                            failed: None,
+                        },
+                    );
                     (self.say)(Output::Runs(id, spec.boot));
                 }
             }
