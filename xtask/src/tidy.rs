@@ -35,6 +35,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("enid-bench-probe", &[]),
+    // Of the daemon it knows what any client knows.
+    ("enid-cni", &[]),
     ("xtask", &[]),
 ];
 

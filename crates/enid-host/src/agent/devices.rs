@@ -59,7 +59,7 @@ impl Agent {
     }
 
     /// Whether a device is as an agent leaves it, and where it shall be.
-    fn is_whole(&self, spec: &DeviceSpec) -> Result<bool, AgentError> {
+    pub(super) fn is_whole(&self, spec: &DeviceSpec) -> Result<bool, AgentError> {
         if spec.driver == Driver::Sandbox && !NetNs::exists(&spec.instance.to_string()) {
             return Ok(false);
         }

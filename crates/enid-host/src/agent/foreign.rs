@@ -6,13 +6,14 @@
 
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use enid_model::id::{EniId, InstanceId};
 use enid_model::image::Driver;
 use enid_model::network_interface::Mac;
+use enid_pipeline::table::ROUTER_LINK_LOCAL;
 use enid_plan::{DeviceSpec, InstanceSpec};
 use ipnet::IpNet;
 
@@ -44,7 +45,7 @@ pub struct ForeignGuest {
     /// Its interfaces, by device index.
     pub interfaces: Vec<ForeignInterface>,
     /// The resolvers that it shall ask.
-    pub resolvers: Vec<std::net::IpAddr>,
+    pub resolvers: Vec<IpAddr>,
     /// The domain that it completes names with.
     pub search: Option<String>,
 }
@@ -66,10 +67,12 @@ pub struct ForeignInterface {
     pub mtu: u32,
     /// Its addresses with their prefixes, the primary one first.
     pub addresses: Vec<IpNet>,
+    /// The MAC address of the host's end, which is its router's.
+    pub router_mac: Mac,
     /// The router of its subnet.
     pub gateway: Ipv4Addr,
-    /// Whether it leads by IPv6 as well, to the router's link-local address.
-    pub has_ipv6: bool,
+    /// The same by IPv6, if its subnet has that.
+    pub ipv6_gateway: Option<IpAddr>,
 }
 
 /// Why a guest cannot be adopted, released or told about.
@@ -92,6 +95,9 @@ pub enum ForeignError {
     /// It starts or ends just now.
     #[error("{0} is not running yet")]
     Busy(InstanceId),
+    /// An interface is not in the namespace as it should be.
+    #[error("the device of {0} is not as it was put into its namespace")]
+    Incomplete(EniId),
     /// The instance's directory cannot be read or written.
     #[error("write down where the interfaces of {instance} are")]
     Record {
@@ -152,6 +158,23 @@ impl Agent {
         let had = self.adoptions.contains_key(&id);
         self.vacate(id)?;
         Ok(had)
+    }
+
+    /// Where the interfaces of an adopted instance are, after looking whether they really are there.
+    pub(super) fn inspect(&self, id: InstanceId) -> Result<ForeignGuest, ForeignError> {
+        self.require(id, Driver::Namespace)?;
+        for spec in self.planned_devices(id) {
+            let Place::Namespace(namespace) = self.place_of(&spec)? else {
+                continue;
+            };
+            let device = self.device_of(&spec);
+            let present = device.addresses(&namespace).map_err(AgentError::from)?;
+            let wanted = device.all_addresses();
+            if !self.is_whole(&spec)? || !wanted.iter().all(|it| present.contains(it)) {
+                return Err(ForeignError::Incomplete(spec.eni));
+            }
+        }
+        self.foreign_guest(id)
     }
 
     /// What the taps of an instance are, after giving them to somebody, if it is said to whom.
@@ -316,7 +339,8 @@ impl Agent {
                 mtu: MTU,
                 addresses: own.map(|address| device.prefixed(address)).collect(),
                 gateway: device.gateway(),
-                has_ipv6: spec.ipv6_subnet.is_some(),
+                router_mac: spec.router_mac,
+                ipv6_gateway: spec.ipv6_subnet.map(|_| ROUTER_LINK_LOCAL.into()),
             }
         });
         Ok(ForeignGuest {

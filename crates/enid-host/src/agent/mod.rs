@@ -77,6 +77,13 @@ pub enum Input {
         /// Whom to answer.
         answer: Sender<Result<ForeignGuest, ForeignError>>,
     },
+    /// Look whether they are there.
+    Inspect {
+        /// The instance.
+        instance: InstanceId,
+        /// Whom to answer.
+        answer: Sender<Result<ForeignGuest, ForeignError>>,
+    },
     /// Take them out again, and say whether they were anywhere.
     Release {
         /// The instance.
@@ -275,6 +282,9 @@ impl Agent {
                     answer,
                 }) => {
                     let _ = answer.send(self.adopt_namespace(instance, &namespace, &ifname));
+                }
+                Ok(Input::Inspect { instance, answer }) => {
+                    let _ = answer.send(self.inspect(instance));
                 }
                 Ok(Input::Release { instance, answer }) => {
                     let _ = answer.send(self.release_namespace(instance));

@@ -2,8 +2,8 @@
 //!
 //! Moving interfaces between the host's namespaces and giving out taps is a matter of the host, not of
 //! an access key, so it does not go through the front door. One connection is one request and one
-//! answer, each a line of JSON: `{"adopt": …}`, `{"release": …}` or `{"taps": …}`, and `{"ok": …}` or
-//! `{"error": "words"}`.
+//! answer, each a line of JSON: `{"adopt": …}`, `{"inspect": …}`, `{"release": …}` or `{"taps": …}`, and
+//! `{"ok": …}` or `{"error": "words"}`.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -33,6 +33,8 @@ pub(crate) enum Request {
         netns: PathBuf,
         ifname: String,
     },
+    /// Look whether they are there.
+    Inspect { instance: InstanceId },
     /// Take them out again.
     Release { instance: InstanceId },
     /// Tell what taps an instance has, after giving them to somebody.
@@ -79,8 +81,10 @@ pub(crate) struct Interface {
     pub(crate) mac: String,
     pub(crate) mtu: u32,
     pub(crate) addresses: Vec<IpNet>,
+    /// The MAC address of the link on the host, which is the router's.
+    pub(crate) router_mac: String,
     pub(crate) gateway: Ipv4Addr,
-    pub(crate) has_ipv6: bool,
+    pub(crate) ipv6_gateway: Option<IpAddr>,
 }
 
 /// Whether there was anything to release.
@@ -202,6 +206,10 @@ fn answer(agent: &Inquiry, request: Request) -> Vec<u8> {
             });
             words(done, |guest| guest_of(instance, guest))
         }
+        Request::Inspect { instance } => {
+            let done = agent.foreign(|answer| Input::Inspect { instance, answer });
+            words(done, |guest| guest_of(instance, guest))
+        }
         Request::Release { instance } => {
             let done = agent.foreign(|answer| Input::Release { instance, answer });
             words(done, |released| Released { instance, released })
@@ -249,7 +257,8 @@ fn guest_of(instance: InstanceId, guest: ForeignGuest) -> Guest {
         mtu: it.mtu,
         addresses: it.addresses,
         gateway: it.gateway,
-        has_ipv6: it.has_ipv6,
+        router_mac: it.router_mac.to_string(),
+        ipv6_gateway: it.ipv6_gateway,
     });
     Guest {
         instance,
