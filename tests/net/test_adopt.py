@@ -85,7 +85,7 @@ def test_released_interfaces_leave_and_the_namespace_stays(lab, namespaces):
     lab.ec2.attach_network_interface(NetworkInterfaceId=eni["NetworkInterfaceId"],
                                      InstanceId=guest.id, DeviceIndex=1)
     assert sorted(namespace.links()) == ["uplink7", "uplink8"]
-    assert len(namespace.rules()) == 2
+    assert len(namespace.rules()) == 3
     agent = namespace.agent()
     agent.serve_tcp(port=80)
     assert peer.agent.connect(address=eni["PrivateIpAddress"], port=80) == "open"

@@ -107,7 +107,8 @@ pub(crate) fn leave(directory: &Path) {
     let Ok(namespace) = adoption.open() else {
         return;
     };
-    if let Err(error) = EniDevice::forget_all_rules(&namespace) {
+    let names = (0..=LAST_DEVICE).map(|index| adoption.name_of(index));
+    if let Err(error) = EniDevice::forget_rules_of(&namespace, names) {
         let path = adoption.path.display();
         tracing::warn!(%path, error = crate::chain(&error), "rules were left behind");
     }
@@ -120,6 +121,9 @@ fn is_link_name(name: &str) -> bool {
         && name.bytes().all(is_plain)
         && !matches!(name, "." | "..")
 }
+
+/// The highest device index that any instance type has room for.
+const LAST_DEVICE: u8 = 31;
 
 /// The name of the file in an instance's directory that says where its interfaces are.
 pub(crate) const ADOPTION_FILE: &str = "adoption.json";

@@ -270,10 +270,11 @@ impl EniDevice {
             .set_no_ipv6_autoconfiguration(index)
             .map_err(|e| self.refused(e))?;
         self.ignore_advertisements(namespace)?;
-        let names = vec![
-            self.eni.to_string(),
-            format!("device-number-{}.0", self.device_index),
-        ];
+        let mut names = vec![self.eni.to_string()];
+        // Several instances may be in one adopted namespace, each with a first device.
+        if self.name.is_none() {
+            names.push(format!("device-number-{}.0", self.device_index));
+        }
         instance
             .add_names(index, names)
             .map_err(|e| self.refused(e))?;

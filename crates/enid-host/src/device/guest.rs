@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 
+use super::addressing::table_of_name;
 use super::{DeviceError, EniDevice, ignoring};
 use crate::netlink::{Netlink, NetlinkError, OpenInError};
 use crate::netns::NetNs;
@@ -37,10 +38,13 @@ impl EniDevice {
         })
     }
 
-    /// Removes the rules of all devices that an instance may have had in a namespace.
-    pub fn forget_all_rules(namespace: &NetNs) -> Result<(), OpenInError> {
+    /// Removes the rules of devices that had these names in a namespace.
+    pub fn forget_rules_of(
+        namespace: &NetNs,
+        names: impl Iterator<Item = String>,
+    ) -> Result<(), OpenInError> {
         let mut instance = Netlink::open_in(namespace)?;
-        for table in Self::tables() {
+        for table in names.filter_map(|name| table_of_name(&name)) {
             for source in instance.rule_sources(table)? {
                 ignoring(
                     instance.remove_rule(source, table),
