@@ -1,6 +1,6 @@
 # make run   sets everything up and starts Enid
 # make test  sets everything up and passes every test
-# make build leaves target/release/enid
+# make build leaves target/release/enid and target/release/enid-cni
 # make bench prints the figures that the README quotes
 # make soak  a day in the life in half an hour: load, changes and kill -9 (SOAK_MINUTES)
 
@@ -18,7 +18,7 @@ setup:
 
 build: setup
 	@$(CARGO) xtask ebpf
-	$(CARGO) build --release --package enid
+	$(CARGO) build --release --package enid --package enid-cni
 
 run: build
 	$(SUDO) target/release/enid serve $(ARGS)

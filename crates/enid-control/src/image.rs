@@ -1,9 +1,8 @@
-//! Images: which ids can be launched. Whatever the id, what runs is the sandbox.
+//! Images: which ids can be launched.
+
+use enid_model::image::Driver;
 
 use crate::{Control, Error};
-
-/// The id under which the sandbox is listed.
-pub const SANDBOX_IMAGE: &str = "ami-0e51d5a4db0c00001";
 
 /// Which image ids can be launched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -11,7 +10,7 @@ pub enum Images {
     /// Any well-formed one: people bring configurations that name images of AWS.
     #[default]
     Any,
-    /// Only the sandbox's own.
+    /// Only those that are listed.
     Strict,
 }
 
@@ -25,8 +24,9 @@ impl Control {
         if !matches!(digits.len(), 8 | 17) || !digits.bytes().all(lower_hex) {
             return Err(Error::ImageMalformed { image: image() });
         }
+        let is_listed = Driver::of_image(id).image() == id;
         match self.images() {
-            Images::Strict if id != SANDBOX_IMAGE => Err(Error::ImageNotFound { image: image() }),
+            Images::Strict if !is_listed => Err(Error::ImageNotFound { image: image() }),
             _ => Ok(()),
         }
     }
@@ -45,7 +45,9 @@ mod tests {
         let malformed = any.check_image("ami-1");
         assert!(matches!(malformed, Err(Error::ImageMalformed { .. })));
         let strict = control().with_images(Images::Strict);
-        assert_eq!(strict.check_image(SANDBOX_IMAGE), Ok(()));
+        for driver in Driver::ALL {
+            assert_eq!(strict.check_image(driver.image()), Ok(()));
+        }
         let unknown = strict.check_image(other);
         assert!(matches!(unknown, Err(Error::ImageNotFound { .. })));
     }

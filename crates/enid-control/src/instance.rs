@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use enid_model::id::InstanceId;
+use enid_model::image::Driver;
 use enid_model::instance::{DesiredState, Instance, StateReason};
 use enid_model::network_interface::NetworkInterface;
 use enid_model::state::{State, Stored};
@@ -118,6 +119,10 @@ impl Control {
                 for instance in require_all(draft, ids)? {
                     if instance.desired != DesiredState::Running {
                         return Err(Error::InstanceNotRunning { id: instance.id });
+                    }
+                    if Driver::of_image(&instance.image).is_foreign() {
+                        let what = "the reboot of a guest that Enid does not run";
+                        return Err(Error::Unsupported { what });
                     }
                     boots.push((instance.id, instance.boot + 1));
                     draft.edit(&instance, |instance| instance.boot += 1);

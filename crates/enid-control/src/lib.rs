@@ -85,7 +85,7 @@ pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
 pub use egress_only_internet_gateway::CreateEgressOnlyInternetGateway;
 pub use error::{AddressingError, Error, MetadataError, RoutingError};
-pub use image::{Images, SANDBOX_IMAGE};
+pub use image::Images;
 
 pub use instance_attribute::ModifyInstance;
 pub use instance_launch::{Reservation, default_subnet};

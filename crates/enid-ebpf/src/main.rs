@@ -1,6 +1,6 @@
 //! The kernel's side of the datapath: entry points, bound to kernel maps.
 //!
-//! Two programs go with the host-side device of each ENI:
+//! Two programs go with the host-side device of each ENI (`enid_tap_…` if it is a tap):
 //! - `enid_egress` on its ingress hook: what leaves the instance goes through the pipeline;
 //! - `enid_host_guard` on its egress hook: what the host's own stack sends there is dropped. Packets that
 //!   the pipeline forwards do not pass that hook, they go to the peer device directly.

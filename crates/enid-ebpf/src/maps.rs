@@ -89,6 +89,8 @@ static NAT_PORTS: HashMap<NatPortsKey, NatPortsRecord> =
 static NAT_COUNTS: HashMap<u64, NatCountsRecord> = HashMap::pinned(limit::NATS, BPF_F_NO_PREALLOC);
 #[map(name = "reasons")]
 static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_COUNTERS, 0);
+#[map(name = "seal")]
+static SEAL: Array<[u32; 2]> = Array::pinned(1, 0);
 #[map(name = "scratch")]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::pinned(1, 0);
 
@@ -153,6 +155,16 @@ unsafe fn update<K, V>(map: *mut c_void, key: &K, value: &V, flags: u64) -> bool
             (&raw const *value).cast(),
             flags,
         ) == 0
+    }
+}
+
+/// The secret by which the guard of a tap knows what the pipeline delivers; zeros before there is one.
+#[inline(always)]
+pub(crate) fn seal() -> [u32; 2] {
+    // SAFETY: key and value are those of the map's definition above.
+    match unsafe { lookup::<u32, [u32; 2]>(handle!(SEAL), &0) } {
+        Some(seal) => *seal,
+        None => [0; 2],
     }
 }
 

@@ -1,7 +1,7 @@
 //! Entry points.
 
 use aya_ebpf::{
-    bindings::{__sk_buff, TC_ACT_SHOT},
+    bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT},
     helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect, bpf_redirect_peer},
 };
 use enid_pipeline::{
@@ -10,6 +10,7 @@ use enid_pipeline::{
     outside,
     release::{ReleaseOrder, release},
     services,
+    table::TAP,
 };
 
 use crate::{
@@ -17,12 +18,24 @@ use crate::{
     skb::Skb,
 };
 
-/// The pipeline, for a packet that leaves an ENI.
+/// The pipeline, for a packet that leaves an ENI whose device is one end of a pair.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "classifier")]
 fn enid_egress(context: *mut __sk_buff) -> i32 {
+    leave(context, 0)
+}
+
+/// The same for an ENI whose device is a tap.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+fn enid_tap_egress(context: *mut __sk_buff) -> i32 {
+    leave(context, TAP)
+}
+
+#[inline(always)]
+fn leave(context: *mut __sk_buff, kind: u32) -> i32 {
     let mut skb = Skb::new(context);
-    let ifindex = skb.ifindex();
+    let ifindex = skb.ifindex() | kind;
     let Some(scratch) = maps::scratch() else {
         KernelTables.count(Reason::Scratch, 1);
         return TC_ACT_SHOT;
@@ -81,9 +94,13 @@ fn now_ns() -> u64 {
     unsafe { bpf_ktime_get_coarse_ns() }
 }
 
-/// Hands a packet to the instance behind a host-side device.
+/// Hands a packet to the guest behind a host-side device.
 #[inline(always)]
 fn hand_over(skb: &mut Skb, ifindex: u32) -> i32 {
+    if ifindex & TAP != 0 {
+        skb.seal(maps::seal());
+        return send_out(ifindex & !TAP);
+    }
     skb.address_to_receiver();
     // SAFETY: the helper takes an index and flags by value; the redirect happens after the return.
     #[expect(
@@ -129,6 +146,19 @@ fn enid_release(context: *mut __sk_buff) -> i32 {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "classifier")]
 fn enid_host_guard(_context: *mut __sk_buff) -> i32 {
+    KernelTables.count(Reason::HostTraffic, 1);
+    TC_ACT_SHOT
+}
+
+/// The same at a tap, through which deliveries go as well: they carry the seal of this installation. It is
+/// in a part of the buffer that only the kernel writes, and nobody who cannot read the map knows it. The
+/// host's root could put any frame there anyway, with a packet socket that bypasses all hooks.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+fn enid_tap_guard(context: *mut __sk_buff) -> i32 {
+    if Skb::new(context).unseal(maps::seal()) {
+        return TC_ACT_OK;
+    }
     KernelTables.count(Reason::HostTraffic, 1);
     TC_ACT_SHOT
 }

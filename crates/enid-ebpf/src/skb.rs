@@ -45,6 +45,29 @@ impl Skb {
             }
         }
     }
+
+    /// Marks the packet as one that the pipeline delivers, for the guard of a tap.
+    #[inline(always)]
+    pub(crate) fn seal(&mut self, [first, second]: [u32; 2]) {
+        // SAFETY: as above; the words are the program's own until the packet reaches the device, and the
+        // program that comes next on the way there is the guard.
+        unsafe {
+            (*self.0).cb[0] = first;
+            (*self.0).cb[1] = second;
+        }
+    }
+
+    /// Whether the packet has this seal, which is taken off. A seal of zeros is none.
+    #[inline(always)]
+    pub(crate) fn unseal(&mut self, [first, second]: [u32; 2]) -> bool {
+        // SAFETY: as above.
+        unsafe {
+            let is_sealed = (*self.0).cb[0] == first && (*self.0).cb[1] == second;
+            (*self.0).cb[0] = 0;
+            (*self.0).cb[1] = 0;
+            is_sealed && first != 0
+        }
+    }
 }
 
 impl Frame for Skb {

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
+use crate::adoption;
 use crate::device::{DeviceError, EniDevice};
 use crate::installation::{self, Installation};
 use crate::netlink::{Netlink, NetlinkError};
@@ -97,6 +98,7 @@ pub fn kernel(data_dir: &Path) -> Vec<CleanError> {
     match sandbox::instances(&data_dir) {
         Ok(instances) => {
             for instance in instances {
+                adoption::leave(Sandbox::of(&data_dir, instance).dir());
                 let left = Sandbox::of(&data_dir, instance).remove_from_kernel();
                 failures.extend(left.into_iter().map(CleanError::Sandbox));
             }

@@ -13,7 +13,8 @@ mod gates;
 mod links;
 
 use std::collections::BTreeSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -203,6 +204,9 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 }
 
+/// One word of the seal.
+const HALF: u64 = 0xffff_ffff;
+
 /// The loaded datapath.
 #[derive(Debug)]
 pub struct Datapath {
@@ -278,8 +282,27 @@ impl Datapath {
             programs,
             pins,
         };
+        datapath.seal()?;
         datapath.raise_generation()?;
         Ok(datapath)
+    }
+
+    /// Makes the secret that marks what the programs deliver to taps, unless there is one.
+    fn seal(&self) -> Result<(), DatapathError> {
+        let table: Table<u32, u64> = Table::open(&self.pins, "seal")?;
+        let mut seal = table.map.lookup(&0).map_err(table.failed("read"))?;
+        // The programs take a zero in its first half for none.
+        while seal.is_none_or(|seal| seal & HALF == 0 || seal & !HALF == 0) {
+            let mut bytes = [0; 8];
+            let mut source = File::open("/dev/urandom").map_err(table.failed("seal"))?;
+            source
+                .read_exact(&mut bytes)
+                .map_err(table.failed("seal"))?;
+            let new = u64::from_ne_bytes(bytes);
+            table.map.put(&0, &new).map_err(table.failed("write"))?;
+            seal = Some(new);
+        }
+        Ok(())
     }
 
     /// The tables as the kernel has them, without what only waits to be deleted.

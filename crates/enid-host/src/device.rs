@@ -7,10 +7,14 @@
 //! link-local address too, and its default route leads to the router's. Delegated prefixes are the
 //! instance's own matter.
 //!
+//! The guest of a virtual machine monitor has a tap in place of the pair, and does all that itself.
+//!
 //! A device is made switched off. Whoever makes it loads its policy first and switches it on with
 //! [`EniDevice::up`]: no packet passes a device that has no policy.
 
 mod addressing;
+mod guest;
+mod tap;
 
 use std::fs;
 use std::io;
@@ -31,6 +35,8 @@ pub struct EniDevice {
     pub eni: EniId,
     /// The device index of its attachment: its name in the instance is `eth` and this number.
     pub device_index: u8,
+    /// Its name in the instance, if it is another.
+    pub name: Option<String>,
     /// Its hardware address.
     pub mac: Mac,
     /// The hardware address of its subnet's router, which the host side takes.
@@ -87,6 +93,14 @@ pub enum DeviceError {
         /// What failed.
         source: OpenInError,
     },
+    /// A tap cannot be made or given to somebody.
+    #[error("set up tap {name}")]
+    Tap {
+        /// The link's name.
+        name: String,
+        /// The kernel's reason.
+        source: io::Error,
+    },
     /// IPv6 cannot be switched off on the host side, or advertisements on the other.
     #[error("set what link {name} does of itself by IPv6")]
     Sysctl {
@@ -114,7 +128,8 @@ impl EniDevice {
     /// The name of the device in its instance.
     #[must_use]
     pub fn instance_name(&self) -> String {
-        format!("eth{}", self.device_index)
+        let usual = || format!("eth{}", self.device_index);
+        self.name.clone().unwrap_or_else(usual)
     }
 
     /// Makes the device, with its addresses, switched off.
@@ -229,12 +244,12 @@ impl EniDevice {
         remove_link(&mut host, installation, eni)
     }
 
-    /// The host-side links that this installation made, with the ENIs that they are of.
+    /// The numbers of the host-side links that this installation made, with the ENIs that they are of.
     pub fn list(installation: Installation) -> Result<Vec<(EniId, u32)>, NetlinkError> {
         let links = Netlink::open()?.links()?;
         let owned = links.iter().filter_map(|link| {
             let eni = installation.owned(link.alias.as_deref()?)?;
-            Some((eni.parse().ok()?, link.index))
+            Some((eni.parse().ok()?, link.number()))
         });
         Ok(owned.collect())
     }
@@ -255,10 +270,11 @@ impl EniDevice {
             .set_no_ipv6_autoconfiguration(index)
             .map_err(|e| self.refused(e))?;
         self.ignore_advertisements(namespace)?;
-        let names = vec![
-            self.eni.to_string(),
-            format!("device-number-{}.0", self.device_index),
-        ];
+        let mut names = vec![self.eni.to_string()];
+        // Several instances may be in one adopted namespace, each with a first device.
+        if self.name.is_none() {
+            names.push(format!("device-number-{}.0", self.device_index));
+        }
         instance
             .add_names(index, names)
             .map_err(|e| self.refused(e))?;
@@ -356,7 +372,7 @@ fn remove_link(
     // A pair without an alias under this name is one whose maker was killed between two requests.
     let owned = match &link.alias {
         Some(alias) => *alias == installation.eni_alias(eni),
-        None => link.is_veth,
+        None => link.is_veth || link.is_tap,
     };
     if !owned {
         return Err(DeviceError::Foreign { name });

@@ -7,6 +7,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod adoption;
 pub mod agent;
 pub mod clean;
 pub mod console;
@@ -24,6 +25,7 @@ pub mod netns;
 pub mod outside;
 pub mod sandbox;
 pub mod services;
+pub mod tap;
 
 pub use installation::Installation;
 

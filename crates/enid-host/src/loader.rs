@@ -3,8 +3,8 @@
 //! ```text
 //! /sys/fs/bpf/enid/<installation>/<layout>/
 //!     maps/<name>
-//!     programs/<text>/{enid_egress,enid_host_guard,enid_outside,enid_release,enid_service}
-//!     links/{<eni>-{egress,guard},gateway-outside}
+//!     programs/<text>/enid_{egress,host_guard,outside,release,service,tap_egress,tap_guard}
+//!     links/{<eni>-{egress,guard,tap_egress,tap_guard},gateway-outside}
 //! ```
 //!
 //! Where the kernel has no tcx there are no links: filters hold the programs on their devices, see
@@ -44,6 +44,11 @@ const RELEASE: &str = "enid_release";
 
 /// What comes from link-local services meets this one.
 const SERVICE: &str = "enid_service";
+
+/// What leaves an ENI by a tap.
+const TAP_EGRESS: &str = "enid_tap_egress";
+/// What is about to leave the host by a tap.
+const TAP_GUARD: &str = "enid_tap_guard";
 
 /// Why programs and maps cannot be loaded or adopted.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +141,8 @@ pub(crate) struct Programs {
     outside: OwnedFd,
     release: OwnedFd,
     service: OwnedFd,
+    tap_egress: OwnedFd,
+    tap_guard: OwnedFd,
 }
 
 impl Programs {
@@ -160,6 +167,8 @@ impl Programs {
             LINK_EGRESS => Some(self.egress()),
             LINK_GUARD => Some(self.guard()),
             LINK_OUTSIDE => Some(self.outside()),
+            LINK_TAP_EGRESS => Some(self.tap_egress()),
+            LINK_TAP_GUARD => Some(self.tap_guard()),
             _ => None,
         }
     }
@@ -174,6 +183,16 @@ impl Programs {
         self.release.as_fd()
     }
 
+    /// The program for what leaves an ENI by a tap.
+    pub(crate) fn tap_egress(&self) -> BorrowedFd<'_> {
+        self.tap_egress.as_fd()
+    }
+
+    /// The program for what the host sends to a tap, and for what is delivered there.
+    pub(crate) fn tap_guard(&self) -> BorrowedFd<'_> {
+        self.tap_guard.as_fd()
+    }
+
     fn open(directory: &Path) -> io::Result<Self> {
         Ok(Self {
             egress: maps::open_pin(&directory.join(EGRESS))?,
@@ -181,6 +200,8 @@ impl Programs {
             outside: maps::open_pin(&directory.join(OUTSIDE))?,
             release: maps::open_pin(&directory.join(RELEASE))?,
             service: maps::open_pin(&directory.join(SERVICE))?,
+            tap_egress: maps::open_pin(&directory.join(TAP_EGRESS))?,
+            tap_guard: maps::open_pin(&directory.join(TAP_GUARD))?,
         })
     }
 }
@@ -207,7 +228,9 @@ fn load_object(maps: &Path, text: &Path, flow_entries_max: u32) -> Result<Progra
         .map_max_entries("flows", flow_entries_max)
         .load(OBJECT)
         .map_err(|error| LoadError::Object(Box::new(error)))?;
-    for name in [EGRESS, GUARD, OUTSIDE, RELEASE, SERVICE] {
+    for name in [
+        EGRESS, GUARD, OUTSIDE, RELEASE, SERVICE, TAP_EGRESS, TAP_GUARD,
+    ] {
         let program = object.program_mut(name).ok_or(LoadError::Missing(name))?;
         let failed = |source| LoadError::Program {
             name,
@@ -262,6 +285,8 @@ fn remove_other_texts(pins: &Pins, text: &Path) -> Result<(), LoadError> {
 pub(crate) const LINK_EGRESS: &str = "egress";
 pub(crate) const LINK_GUARD: &str = "guard";
 pub(crate) const LINK_OUTSIDE: &str = "outside";
+pub(crate) const LINK_TAP_EGRESS: &str = "tap_egress";
+pub(crate) const LINK_TAP_GUARD: &str = "tap_guard";
 
 /// What a directory holds; nothing if it is not there.
 pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>, LoadError> {

@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::{panic, thread};
 
 use rustix::fs::FlockOperation;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
+use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Signal;
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType, UnshareFlags};
 
@@ -59,6 +60,12 @@ pub enum NetNsError {
         name: String,
         /// The kernel's reason.
         source: io::Error,
+    },
+    /// Under the name there is another namespace than before.
+    #[error("{name} is another network namespace by now")]
+    Replaced {
+        /// The name.
+        name: String,
     },
     /// The directory of names cannot be set up as the shared mount that it has to be.
     #[error("prepare {DIRECTORY}")]
@@ -139,6 +146,29 @@ impl NetNs {
         Ok(Self {
             name: name.to_owned(),
             file,
+        })
+    }
+
+    /// Opens the namespace that a file stands for: a name of `ip netns`, or that of a process below
+    /// `/proc`.
+    pub fn open_at(path: &Path) -> Result<Self, NetNsError> {
+        let name = path.display().to_string();
+        let error = |source| NetNsError::Open {
+            name: name.clone(),
+            source,
+        };
+        let file = File::open(path).map_err(error)?;
+        if !is_namespace(path) {
+            return Err(error(io::ErrorKind::InvalidInput.into()));
+        }
+        Ok(Self { name, file })
+    }
+
+    /// The namespace's number, which no other has while the host is up.
+    pub fn cookie(&self) -> Result<u64, NetNsError> {
+        self.run(own_cookie)?.map_err(|source| NetNsError::Enter {
+            name: self.name.clone(),
+            source,
         })
     }
 
@@ -305,6 +335,29 @@ fn close_inherited(flags: libc::c_uint) -> io::Result<()> {
     }
 }
 
+/// The number of the calling thread's network namespace.
+pub(crate) fn own_cookie() -> io::Result<u64> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    let mut cookie: u64 = 0;
+    let mut length: libc::socklen_t = 8;
+    // SAFETY: the kernel writes at most `length` bytes to the first pointer, which is that long, and
+    // four to the second.
+    #[expect(unsafe_code, reason = "the kernel boundary of this crate")]
+    let status = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    match status {
+        0 => Ok(cookie),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Gives the calling thread namespaces, or a working directory, of its own.
 fn leave_namespaces(flags: UnshareFlags) -> io::Result<()> {
     debug_assert!(!flags.contains(UnshareFlags::FILES));
@@ -351,6 +404,9 @@ fn path_of(name: &str) -> PathBuf {
 fn is_namespace(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == NSFS_MAGIC)
 }
+
+/// The socket option of `asm-generic/socket.h` that tells a namespace's number.
+const SO_NETNS_COOKIE: libc::c_int = 71;
 
 /// Where `ip netns` looks.
 pub const DIRECTORY: &str = "/run/netns";

@@ -28,6 +28,7 @@ fn device(host: &Host, device_index: u8) -> EniDevice {
     EniDevice {
         eni: EniId(bits),
         device_index,
+        name: None,
         mac: Mac([2, 0, 0, 0, 1, device_index]),
         router_mac: ROUTER,
         subnet: "10.0.1.0/24".parse().unwrap(),

@@ -17,7 +17,7 @@ pub struct Instance {
     pub reservation: ReservationId,
     /// Its number in that launch.
     pub launch_index: u32,
-    /// The image id that it was launched from; any well-formed one runs the sandbox.
+    /// The image id that it was launched from; see [`crate::image`].
     pub image: String,
     /// Its type, such as `t3.micro`.
     pub instance_type: String,

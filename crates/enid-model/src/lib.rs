@@ -11,6 +11,7 @@ pub mod check;
 pub mod dhcp_options;
 pub mod gateway;
 pub mod id;
+pub mod image;
 pub mod instance;
 pub mod instance_metadata;
 pub mod instance_type;

@@ -33,6 +33,11 @@ pub const OUTSIDE: u64 = u64::MAX;
 pub const ROUTER_LINK_LOCAL: Addr =
     Addr::v6([0xfe, 0x80, 0x0e, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
+/// Set in the number of a device that is a tap. A device's number is its index, and this: whoever hands
+/// a packet over sees from the number alone whether the guest is behind a peer or behind the device
+/// itself. The kernel counts indexes from 1 and keeps them positive, so the bit is free.
+pub const TAP: u32 = 1 << 31;
+
 /// A network interface.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use enid_model::dhcp_options::NameServer;
 use enid_model::id::{EniId, InstanceId, ResourceId as _, SubnetId, VpcId};
+use enid_model::image::Driver;
 use enid_model::instance::{DesiredState, Instance};
 use enid_model::network_interface::{Mac, NetworkInterface};
 use enid_model::private_dns_name::host_label;
@@ -24,6 +25,8 @@ pub struct InstanceSpec {
     pub boot: u32,
     /// The image id that it was launched from.
     pub image: String,
+    /// What makes it on its host.
+    pub driver: Driver,
     /// The primary address of its primary interface.
     pub address: Ipv4Addr,
     /// Its host name: `ip-10-0-0-5`, or its id.
@@ -48,6 +51,8 @@ pub struct DeviceSpec {
     pub instance: InstanceId,
     /// The VPC that its addresses live in.
     pub vpc: VpcId,
+    /// What makes that instance on its host.
+    pub driver: Driver,
     /// The number of the device in the instance: `eth` and this.
     pub device_index: u8,
     /// Its MAC address.
@@ -94,6 +99,7 @@ pub(crate) fn instance_spec(region: &RegionState, instance: &Instance) -> Option
         running: instance.desired == DesiredState::Running,
         boot: instance.boot,
         image: instance.image.clone(),
+        driver: Driver::of_image(&instance.image),
         address,
         host_name: host_label(instance, address),
         search: options.and_then(|options| options.domain_name.clone()),
@@ -116,6 +122,7 @@ pub(crate) fn device_spec(region: &RegionState, eni: &NetworkInterface) -> Optio
         eni: eni.id,
         instance: instance.id,
         vpc: eni.vpc,
+        driver: Driver::of_image(&instance.image),
         device_index: attachment.device_index,
         mac: eni.mac,
         router_mac: router_mac(subnet.id),

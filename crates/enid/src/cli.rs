@@ -40,6 +40,17 @@ pub(crate) struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Put the interfaces of an instance into a network namespace, such as a container's
+    Adopt {
+        /// The instance's id; its image is enid-netns
+        instance: String,
+        /// The namespace: a name of `ip netns`, or a path such as /proc/PID/ns/net
+        #[arg(long, value_name = "NAME|PATH")]
+        netns: PathBuf,
+        /// What its first interface is called there; further ones count from it
+        #[arg(long, default_value = "eth0", value_name = "NAME")]
+        ifname: String,
+    },
     /// Is the stored region consistent
     Check,
     /// Can this host run it, and what is missing
@@ -77,8 +88,24 @@ enum Command {
     },
     /// What NAT gateways have carried and refused
     Nat,
+    /// Take the interfaces of an adopted instance out of its namespace
+    Release {
+        /// The instance's id
+        instance: String,
+    },
     /// Start the daemon
     Serve(Serve),
+    /// The taps of an instance, for a virtual machine monitor's command line
+    Tap {
+        /// The instance's id; its image is enid-tap
+        instance: String,
+        /// Let this user open them, by number [default: as before, at first root]
+        #[arg(long, value_name = "UID")]
+        owner: Option<u32>,
+        /// The group that the user has to be in as well, by number
+        #[arg(long, value_name = "GID", requires = "owner")]
+        group: Option<u32>,
+    },
     /// Does the kernel hold what the store says
     Verify,
 }
@@ -183,6 +210,11 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let done = match command {
+        Command::Adopt {
+            instance,
+            netns,
+            ifname,
+        } => cmd::adopt::run(&common, &instance, &netns, ifname),
         Command::Check => cmd::check::run(&common),
         Command::Doctor => cmd::doctor::run(&common),
         Command::Down => cmd::down::run(&common),
@@ -197,7 +229,13 @@ pub(crate) fn main() -> ExitCode {
             }
         },
         Command::Nat => cmd::nat::run(&common),
+        Command::Release { instance } => cmd::release::run(&common, &instance),
         Command::Serve(serve) => cmd::serve::run(&common, &serve),
+        Command::Tap {
+            instance,
+            owner,
+            group,
+        } => cmd::tap::run(&common, &instance, owner, group),
         Command::Verify => cmd::verify::run(&common),
     };
     done.unwrap_or_else(|error| {

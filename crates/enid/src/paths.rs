@@ -70,6 +70,11 @@ impl DataDir {
         self.path.join("keys.json")
     }
 
+    /// Where the daemon answers what only its host's root may ask.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path.join("agent.sock")
+    }
+
     /// Takes the directory for one daemon, until the file is closed. `None` if another has it.
     pub(crate) fn lock(&self) -> anyhow::Result<Option<File>> {
         let path = self.path.join("lock");

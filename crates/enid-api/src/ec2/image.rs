@@ -1,7 +1,7 @@
-//! Images. There is one, named `enid-sandbox`, and every other well-formed id stands for it too:
-//! people bring configurations that name images of AWS.
+//! Images. There is one for each driver of instances, and every other well-formed id stands for the
+//! sandbox too: people bring configurations that name images of AWS.
 
-use enid_control::SANDBOX_IMAGE;
+use enid_model::image::Driver;
 use enid_model::instance_type::host_architecture;
 
 use super::Ec2;
@@ -114,7 +114,7 @@ pub(super) async fn describe_images(
     let after: Option<String> = page.after()?;
     let mut ids: Vec<&str> = image_ids.iter().map(String::as_str).collect();
     if ids.is_empty() {
-        ids.push(SANDBOX_IMAGE);
+        ids.extend(Driver::ALL.map(Driver::image));
     }
     ids.sort_unstable();
     ids.dedup();
@@ -124,16 +124,16 @@ pub(super) async fn describe_images(
             && after.as_deref().is_none_or(|after| *id > after)
             && filters.match_resource(&no_tags, |field, test| match field {
                 Field::Architecture => test.text(host_architecture()),
-                Field::CreationDate => test.text(CREATION_DATE),
-                Field::Description => test.text(DESCRIPTION),
+                Field::CreationDate => test.text(creation_date(id)),
+                Field::Description => test.text(description(id)),
                 Field::EnaSupport => test.flag(ENA_SUPPORT),
                 Field::Hypervisor => test.text(HYPERVISOR),
                 Field::Id => test.text(id),
                 Field::ImageType => test.text(IMAGE_TYPE),
                 Field::IsPublic => test.flag(true),
                 Field::Lacking => {}
-                Field::Location => test.text(LOCATION),
-                Field::Name => test.text(NAME),
+                Field::Location => test.text(&location(id)),
+                Field::Name => test.text(name(id)),
                 Field::OwnerAlias => test.text(OWNER_ALIAS),
                 Field::OwnerId => test.text(&account),
                 Field::PlatformDetails => test.text(PLATFORM_DETAILS),
@@ -154,20 +154,20 @@ fn image(id: &str, account: &Text) -> Image {
     Image {
         platform_details: Some(PLATFORM_DETAILS.into()),
         block_device_mappings: Vec::new(),
-        description: Some(DESCRIPTION.into()),
+        description: Some(description(id).into()),
         ena_support: Some(ENA_SUPPORT),
         hypervisor: Some(HYPERVISOR.into()),
         image_owner_alias: Some(OWNER_ALIAS.into()),
-        name: Some(NAME.into()),
+        name: Some(name(id).into()),
         root_device_name: Some(ROOT_DEVICE.into()),
         root_device_type: Some(ROOT_DEVICE_TYPE.into()),
         tags: Vec::new(),
         virtualization_type: Some(VIRTUALIZATION_TYPE.into()),
         image_id: Some(id.into()),
-        image_location: Some(LOCATION.into()),
+        image_location: Some(location(id).into()),
         state: Some(STATE.into()),
         owner_id: Some(account.clone()),
-        creation_date: Some(CREATION_DATE.into()),
+        creation_date: Some(creation_date(id).into()),
         public: Some(true),
         product_codes: Vec::new(),
         architecture: Some(host_architecture().into()),
@@ -175,10 +175,34 @@ fn image(id: &str, account: &Text) -> Image {
     }
 }
 
-const CREATION_DATE: &str = "2026-01-01T00:00:00.000Z";
-const DESCRIPTION: &str = "A sandbox of this host";
+fn name(id: &str) -> &'static str {
+    match Driver::of_image(id) {
+        Driver::Namespace => "enid-netns",
+        Driver::Sandbox => "enid-sandbox",
+        Driver::Tap => "enid-tap",
+    }
+}
+
+fn description(id: &str) -> &'static str {
+    match Driver::of_image(id) {
+        Driver::Namespace => "A network namespace of this host that is adopted (enid adopt)",
+        Driver::Sandbox => "A sandbox of this host",
+        Driver::Tap => "A virtual machine whose interfaces are taps of this host (enid tap)",
+    }
+}
+
+/// Who takes the latest or the first of all images gets the sandbox.
+fn creation_date(id: &str) -> &'static str {
+    match Driver::of_image(id) {
+        Driver::Sandbox => "2026-01-01T00:00:00.000Z",
+        Driver::Namespace | Driver::Tap => "2025-12-01T00:00:00.000Z",
+    }
+}
+
+fn location(id: &str) -> String {
+    format!("{OWNER_ALIAS}/{}", name(id))
+}
+
 const IMAGE_TYPE: &str = "machine";
-const LOCATION: &str = "amazon/enid-sandbox";
-const NAME: &str = "enid-sandbox";
 const OWNER_ALIAS: &str = "amazon";
 const STATE: &str = "available";

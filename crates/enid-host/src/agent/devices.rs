@@ -4,20 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use enid_model::id::{EniId, InstanceId};
+use enid_model::image::Driver;
+use enid_pipeline::table::TAP;
 use enid_plan::DeviceSpec;
 
+use super::foreign::Place;
 use super::{Agent, AgentError, Verification};
 use crate::datapath::DatapathError;
 use crate::device::{DeviceError, EniDevice};
 use crate::netlink::{Netlink, NetlinkError, OpenInError};
 use crate::netns::NetNs;
 
-/// The device of a spec.
-pub(super) fn device_of(spec: &DeviceSpec) -> EniDevice {
+/// The device of a spec, with its name in an adopted namespace.
+fn device_named(spec: &DeviceSpec, name: Option<String>) -> EniDevice {
     let mut addresses = spec.addresses.iter().copied();
     EniDevice {
         eni: spec.eni,
         device_index: spec.device_index,
+        name,
         mac: spec.mac,
         router_mac: spec.router_mac,
         subnet: spec.subnet,
@@ -29,13 +33,8 @@ pub(super) fn device_of(spec: &DeviceSpec) -> EniDevice {
 }
 
 /// Whether both ends of a device are switched on, and the far one is in its instance's namespace.
-fn is_whole(spec: &DeviceSpec) -> Result<bool, AgentError> {
-    let name = spec.instance.to_string();
-    if !NetNs::exists(&name) {
-        return Ok(false);
-    }
-    let host = Netlink::open()?.link(&EniDevice::host_name_of(spec.eni))?;
-    let mut instance = match Netlink::open_in(&NetNs::open(&name)?) {
+fn is_pair_whole(spec: &DeviceSpec, namespace: &NetNs) -> Result<bool, AgentError> {
+    let mut instance = match Netlink::open_in(namespace) {
         Ok(instance) => instance,
         Err(OpenInError::NetNs(error)) => return Err(error.into()),
         Err(OpenInError::Netlink(error)) => return Err(error.into()),
@@ -43,7 +42,7 @@ fn is_whole(spec: &DeviceSpec) -> Result<bool, AgentError> {
     let links = instance.links()?;
     let mut own = links.iter().filter(|link| link.is_veth);
     let has_peer = own.any(|link| link.mac == Some(spec.mac) && link.is_up);
-    Ok(has_peer && host.is_some_and(|host| host.is_up))
+    Ok(has_peer && is_up(spec.eni)?)
 }
 
 /// Whether the host's end of a device is switched on; the other end is the instance's own matter.
@@ -53,6 +52,27 @@ fn is_up(eni: EniId) -> Result<bool, NetlinkError> {
 }
 
 impl Agent {
+    /// The device of a spec.
+    pub(super) fn device_of(&self, spec: &DeviceSpec) -> EniDevice {
+        let adoption = self.adoptions.get(&spec.instance);
+        device_named(spec, adoption.map(|it| it.name_of(spec.device_index)))
+    }
+
+    /// Whether a device is as an agent leaves it, and where it shall be.
+    pub(super) fn is_whole(&self, spec: &DeviceSpec) -> Result<bool, AgentError> {
+        if spec.driver == Driver::Sandbox && !NetNs::exists(&spec.instance.to_string()) {
+            return Ok(false);
+        }
+        match self.place_of(spec) {
+            Ok(Place::Namespace(namespace)) => is_pair_whole(spec, &namespace),
+            Ok(Place::Nowhere) => Ok(false),
+            Ok(Place::Tap(_)) => Ok(is_up(spec.eni)?),
+            // The namespace lives without its file, or its pair would have gone with it.
+            Err(_) if spec.driver == Driver::Namespace => Ok(is_up(spec.eni)?),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The devices that an instance shall have.
     pub(super) fn planned_devices(&self, instance: InstanceId) -> Vec<DeviceSpec> {
         let planned = self.planner.devices().values();
@@ -68,7 +88,7 @@ impl Agent {
     pub(super) fn forget_strays(&mut self) -> Result<(), AgentError> {
         for (eni, _) in EniDevice::list(self.installation)? {
             let is_whole = match self.planner.device(eni) {
-                Some(spec) => is_whole(spec)?,
+                Some(spec) => self.is_whole(spec)?,
                 None => false,
             };
             if !is_whole {
@@ -99,14 +119,15 @@ impl Agent {
 
     /// Tells the datapath about a device that is there, switched off or on, and puts the programs
     /// on it. The tables hold the interface's policy before this.
-    pub(super) fn bind(&mut self, eni: EniId, ifindex: u32) -> Result<(), AgentError> {
-        let diff = self.planner.bind(eni, Some(ifindex));
+    pub(super) fn bind(&mut self, eni: EniId, number: u32) -> Result<(), AgentError> {
+        let diff = self.planner.bind(eni, Some(number));
         self.settle(&diff)?;
         self.datapath.attach(eni, &EniDevice::host_name_of(eni))?;
         Ok(())
     }
 
-    /// Makes a device in the namespace of a running instance, and switches it on.
+    /// Makes a device for a running instance where the instance is, and switches it on. One that waits
+    /// for its namespace gets none.
     fn plug(&mut self, spec: &DeviceSpec) -> Result<(), AgentError> {
         let plugged = self.plug_in(spec);
         if plugged.is_err() {
@@ -117,11 +138,23 @@ impl Agent {
     }
 
     fn plug_in(&mut self, spec: &DeviceSpec) -> Result<(), AgentError> {
-        let namespace = NetNs::open(&spec.instance.to_string())?;
-        let device = device_of(spec);
-        let links = device.create(self.installation, &namespace)?;
-        self.bind(spec.eni, links.host)?;
-        device.up(&namespace, links.host)?;
+        let device = self.device_of(spec);
+        match self.place_of(spec)? {
+            Place::Namespace(namespace) => {
+                let links = device.create(self.installation, &namespace)?;
+                if spec.driver.is_foreign() {
+                    device.settle_in(&namespace)?;
+                }
+                self.bind(spec.eni, links.host)?;
+                device.up(&namespace, links.host)?;
+            }
+            Place::Nowhere => return Ok(()),
+            Place::Tap(owner) => {
+                let number = device.create_tap(self.installation, owner)?;
+                self.bind(spec.eni, number)?;
+                device.up_tap(number)?;
+            }
+        }
         self.devices.insert(spec.eni, spec.clone());
         Ok(())
     }
@@ -132,18 +165,35 @@ impl Agent {
         self.settle(&diff)?;
         EniDevice::delete(self.installation, eni)?;
         self.datapath.detach(eni)?;
-        self.devices.remove(&eni);
+        if let Some(spec) = self.devices.remove(&eni)
+            && spec.driver == Driver::Namespace
+            && let Ok(Place::Namespace(namespace)) = self.place_of(&spec)
+        {
+            self.device_of(&spec).forget_rules(&namespace)?;
+        }
         Ok(())
     }
 
     /// The tables forget the devices of an instance, which are switched off; they go with the
     /// instance's namespace, which its last processes may use for a while yet.
     pub(super) fn release_devices(&mut self, instance: InstanceId) {
+        let is_foreign = |spec: &DeviceSpec| spec.driver.is_foreign();
         let present = self.devices.values();
         let present: Vec<DeviceSpec> = present
             .filter(|spec| spec.instance == instance)
             .cloned()
             .collect();
+        if self.adoptions.contains_key(&instance) || present.iter().any(is_foreign) {
+            // There is no namespace of Enid's with which they would go.
+            if let Err(error) = self.vacate(instance) {
+                tracing::error!(
+                    %instance,
+                    error = crate::chain(&error),
+                    "the devices of an instance were not removed"
+                );
+            }
+            return;
+        }
         for spec in present {
             if let Err(error) = self.release(&spec) {
                 tracing::error!(
@@ -159,7 +209,7 @@ impl Agent {
         self.devices.remove(&spec.eni);
         let diff = self.planner.bind(spec.eni, None);
         let settled = self.settle(&diff);
-        match device_of(spec).down() {
+        match self.device_of(spec).down() {
             // Gone: root in the instance may have removed its end.
             Ok(()) | Err(DeviceError::Missing { .. }) => self.datapath.detach(spec.eni)?,
             // It keeps its programs, which drop what the tables do not know.
@@ -174,9 +224,14 @@ impl Agent {
         old: &DeviceSpec,
         new: &DeviceSpec,
     ) -> Result<(), AgentError> {
-        let namespace = NetNs::open(&new.instance.to_string())?;
-        let device = device_of(new);
-        let (present, wanted) = (device_of(old).all_addresses(), device.all_addresses());
+        let Place::Namespace(namespace) = self.place_of(new)? else {
+            // Who has a tap gives the guest its addresses, or asks for them.
+            self.devices.insert(new.eni, new.clone());
+            return Ok(());
+        };
+        let device = self.device_of(new);
+        let present = self.device_of(old).all_addresses();
+        let wanted = device.all_addresses();
         for address in present.iter().filter(|it| !wanted.contains(it)) {
             device.unassign(&namespace, *address)?;
         }
@@ -230,14 +285,18 @@ impl Agent {
 
     /// Takes over a device that is there. Addresses that an earlier agent did not come to give it
     /// are not taken for given.
-    pub(super) fn adopt_device(
-        &mut self,
-        spec: DeviceSpec,
-        ifindex: u32,
-    ) -> Result<(), AgentError> {
-        self.bind(spec.eni, ifindex)?;
-        let namespace = NetNs::open(&spec.instance.to_string())?;
-        let device = device_of(&spec);
+    pub(super) fn adopt_device(&mut self, spec: DeviceSpec, number: u32) -> Result<(), AgentError> {
+        self.bind(spec.eni, number)?;
+        let namespace = match self.place_of(&spec) {
+            Ok(Place::Namespace(namespace)) => namespace,
+            // What cannot be looked into is taken for what it was.
+            Err(error) if spec.driver == Driver::Sandbox => return Err(error),
+            _ => {
+                self.devices.insert(spec.eni, spec);
+                return Ok(());
+            }
+        };
+        let device = self.device_of(&spec);
         let present = device.addresses(&namespace)?;
         let has = |address: IpAddr| present.contains(&address);
         let mut spec = spec;
@@ -260,22 +319,27 @@ impl Agent {
         };
         found.devices = present.len();
         let present: BTreeMap<EniId, u32> = present.into_iter().collect();
-        for (eni, ifindex) in &present {
+        for (eni, number) in &present {
             if self.planner.device(*eni).is_none() {
                 let name = EniDevice::host_name_of(*eni);
                 let words = format!("device {name} belongs to no interface of the plan");
                 found.differences.push(words);
-            } else if self.planner.bound(*eni) != Some(*ifindex) {
-                let words = format!("{eni} is bound to another device than {ifindex}");
+            } else if self.planner.bound(*eni) != Some(*number) {
+                let index = number & !TAP;
+                let words = format!("{eni} is bound to another device than {index}");
                 found.differences.push(words);
             }
         }
-        for eni in self.planner.devices().keys() {
-            let Some(ifindex) = present.get(eni) else {
+        for (eni, spec) in self.planner.devices() {
+            let is_waiting = matches!(self.place_of(spec), Ok(Place::Nowhere));
+            if is_waiting && !present.contains_key(eni) {
+                continue;
+            }
+            let Some(number) = present.get(eni) else {
                 found.differences.push(format!("{eni} has no device"));
                 continue;
             };
-            if let Err(error) = self.datapath.verify_attached(*eni, *ifindex) {
+            if let Err(error) = self.datapath.verify_attached(*eni, *number) {
                 found.differences.push(crate::chain(&error));
             }
             match is_up(*eni) {
@@ -285,6 +349,12 @@ impl Agent {
                     found.differences.push(words);
                 }
                 Err(error) => found.differences.push(crate::chain(&error)),
+            }
+        }
+        for (id, adoption) in &self.adoptions {
+            if let Err(error) = adoption.open() {
+                let words = format!("the namespace of {id}: {}", crate::chain(&error));
+                found.differences.push(words);
             }
         }
     }

@@ -21,8 +21,8 @@ use enid_model::id::{EniId, InstanceId, VpcId};
 use enid_plan::InstanceSpec;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::devices::device_of;
 use super::{Agent, Input, Output, WorkerEvent};
+use crate::device::EniDevice;
 use crate::netns::NetNs;
 use crate::sandbox::{Sandbox, Spec, Status};
 use crate::services::Sockets;
@@ -31,13 +31,13 @@ use crate::services::site::Site;
 /// An instance on this host.
 #[derive(Debug)]
 pub(super) struct Guest {
-    phase: Phase,
+    pub(super) phase: Phase,
     /// The boot that could not be made to run, so that it is not tried again and again.
-    failed: Option<u32>,
+    pub(super) failed: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Ending,
     Idle,
     Preparing { boot: u32 },
@@ -75,10 +75,14 @@ impl Agent {
         if self.guests.contains_key(&id) {
             return;
         }
+        let spec = self.planner.instance(id);
+        if spec.is_some_and(|spec| spec.driver.is_foreign()) {
+            let (phase, has_ended) = self.find_foreign(id);
+            self.found(id, phase, has_ended);
+            return;
+        }
         let sandbox = Sandbox::of(&self.config.data_dir, id);
-        let boot = std::fs::read_to_string(sandbox.dir().join(BOOT_FILE))
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
+        let boot = read_boot(sandbox.dir());
         let status = sandbox.status();
         let phase = match (&status, boot) {
             // It ended while no agent watched. After a restart of the host it would be started again.
@@ -92,10 +96,15 @@ impl Agent {
             // An agent ended in the middle of a launch: what there is of it is ended first.
             _ => Phase::Stuck,
         };
+        self.found(id, phase, matches!(status, Ok(Status::Dead)));
+    }
+
+    /// Goes on with an instance that was found in a phase; it may have ended since.
+    fn found(&mut self, id: InstanceId, phase: Phase, has_ended: bool) {
         let failed = None;
         self.guests.insert(id, Guest { phase, failed });
         if let Phase::Running { boot } = phase {
-            if matches!(status, Ok(Status::Running)) {
+            if !has_ended {
                 tracing::info!(instance = %id, boot, "adopting an instance");
             }
             for spec in self.planned_devices(id) {
@@ -110,13 +119,21 @@ impl Agent {
                     );
                 }
             }
-            if matches!(status, Ok(Status::Dead)) {
+            if has_ended {
                 self.on_exited(id, boot);
                 return;
             }
-            self.watch(id, boot);
+            if !self.is_foreign(id) {
+                self.watch(id, boot);
+            }
         }
         self.reconcile(id);
+    }
+
+    /// Whether somebody else runs what is in an instance.
+    fn is_foreign(&self, id: InstanceId) -> bool {
+        let spec = self.planner.instance(id);
+        spec.is_some_and(|spec| spec.driver.is_foreign())
     }
 
     /// Whether the plan has this boot of an instance run.
@@ -144,7 +161,21 @@ impl Agent {
                 guest.phase = Phase::Preparing { boot: spec.boot };
                 // From here on there is something of it on this host.
                 (self.say)(Output::Stopped(id, spec.boot.saturating_sub(1)));
-                self.prepare(&spec);
+                if !spec.driver.is_foreign() {
+                    self.prepare(&spec);
+                } else if let Err(why) = self.start_foreign(&spec) {
+                    self.on_failed(id, &why);
+                } else {
+                    let phase = Phase::Running { boot: spec.boot };
+                    self.guests.insert(
+                        id,
+                        Guest {
+                            phase,
+                            failed: None,
+                        },
+                    );
+                    (self.say)(Output::Runs(id, spec.boot));
+                }
             }
             (Phase::Idle | Phase::Running { .. } | Phase::Stuck, None) => {
                 guest.phase = Phase::Removing;
@@ -166,13 +197,15 @@ impl Agent {
                 guest.phase = Phase::Ending;
                 self.end(id);
             }
-            (Phase::Running { boot }, Some(spec)) if boot < spec.boot => {
+            (Phase::Running { boot }, Some(spec))
+                if boot < spec.boot && !spec.driver.is_foreign() =>
+            {
                 guest.phase = Phase::Starting { boot: spec.boot };
                 let sandbox = Sandbox::of(&self.config.data_dir, id);
                 let start = self.start_spec(&spec);
                 self.work(id, move || {
                     sandbox.reboot(&start).map_err(|e| crate::chain(&e))?;
-                    write_boot(&sandbox, spec.boot)?;
+                    write_boot(sandbox.dir(), spec.boot)?;
                     Ok(Event::Started(id))
                 });
             }
@@ -212,6 +245,7 @@ impl Agent {
             }
             Event::Removed(id) => {
                 self.guests.remove(&id);
+                self.adoptions.remove(&id);
                 self.forget_flows_if_reset();
                 (self.say)(Output::Gone(id));
                 self.reconcile(id);
@@ -252,7 +286,7 @@ impl Agent {
                 self.on_failed(id, &crate::chain(&error));
                 return;
             }
-            ready.push((spec, *ifindex));
+            ready.push((self.device_of(&spec), *ifindex));
         }
         let Some(spec) = self.planner.instance(id).cloned() else {
             self.on_failed(id, "the instance was terminated while it started");
@@ -262,13 +296,13 @@ impl Agent {
         let start = self.start_spec(&spec);
         self.work(id, move || {
             let namespace = NetNs::open(&id.to_string()).map_err(|e| crate::chain(&e))?;
-            for (spec, ifindex) in &ready {
-                device_of(spec)
+            for (device, ifindex) in &ready {
+                device
                     .up(&namespace, *ifindex)
                     .map_err(|e| crate::chain(&e))?;
             }
             sandbox.start(&start).map_err(|e| crate::chain(&e))?;
-            write_boot(&sandbox, boot)?;
+            write_boot(sandbox.dir(), boot)?;
             Ok(Event::Started(id))
         });
     }
@@ -293,7 +327,7 @@ impl Agent {
         self.end(id);
     }
 
-    fn on_exited(&mut self, id: InstanceId, boot: u32) {
+    pub(super) fn on_exited(&mut self, id: InstanceId, boot: u32) {
         let Some(guest) = self.guests.get_mut(&id) else {
             return;
         };
@@ -314,14 +348,15 @@ impl Agent {
         let sandbox = Sandbox::of(&self.config.data_dir, id);
         let installation = self.installation;
         let devices = self.planned_devices(id);
+        let devices: Vec<EniDevice> = devices.iter().map(|it| self.device_of(it)).collect();
         self.work(id, move || {
             let namespace = sandbox.prepare().map_err(|e| crate::chain(&e))?;
             let mut made = Vec::new();
-            for spec in &devices {
-                let links = device_of(spec)
+            for device in &devices {
+                let links = device
                     .create(installation, &namespace)
                     .map_err(|e| crate::chain(&e))?;
-                made.push((spec.eni, links.host));
+                made.push((device.eni, links.host));
             }
             Ok(Event::Prepared(id, made))
         });
@@ -426,9 +461,15 @@ fn resolv_conf(spec: &InstanceSpec) -> String {
         .collect()
 }
 
+/// The boot that ran when an agent last looked.
+pub(super) fn read_boot(directory: &Path) -> Option<u32> {
+    let text = std::fs::read_to_string(directory.join(BOOT_FILE)).ok()?;
+    text.trim().parse().ok()
+}
+
 /// Written when the boot runs: an agent that finds an older number reboots once more.
-fn write_boot(sandbox: &Sandbox, boot: u32) -> Result<(), String> {
-    let path = sandbox.dir().join(BOOT_FILE);
+pub(super) fn write_boot(directory: &Path, boot: u32) -> Result<(), String> {
+    let path = directory.join(BOOT_FILE);
     let new = path.with_extension("new");
     let failed = |path: &Path, e| format!("write {}: {e}", path.display());
     std::fs::write(&new, boot.to_string()).map_err(|e| failed(&new, e))?;

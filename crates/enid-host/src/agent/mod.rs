@@ -14,6 +14,7 @@
 //! caller got an error, brought beyond the room that there is ([`Standing::Short`]).
 
 mod devices;
+mod foreign;
 mod guests;
 mod services;
 
@@ -29,9 +30,12 @@ use enid_pipeline::table::{Direction, Outside};
 use enid_plan::tables::TableDiff;
 use enid_plan::{DeviceSpec, Planner};
 
+pub use self::foreign::{ForeignError, ForeignGuest, ForeignInterface};
+
 use self::guests::{Event, Guest};
 use self::services::Service;
 use crate::Installation;
+use crate::adoption::Adoption;
 use crate::datapath::{Datapath, DatapathError};
 use crate::device::{DeviceError, EniDevice};
 use crate::outside::{Gateway, OutsideError};
@@ -39,6 +43,7 @@ use crate::sandbox::{self, InitProgram};
 use crate::services::Services;
 use crate::services::imds::{Imds, KeyError};
 use crate::services::site::SiteError;
+use crate::tap::TapOwner;
 
 /// How an agent works.
 #[derive(Debug, Clone)]
@@ -61,6 +66,40 @@ pub enum Input {
     /// A worker has something to say; only agents send these.
     #[doc(hidden)]
     Worker(WorkerEvent),
+    /// Put the interfaces of an instance into a namespace; the answer goes to the sender.
+    Adopt {
+        /// The instance.
+        instance: InstanceId,
+        /// The file that stands for the namespace, or its name.
+        namespace: PathBuf,
+        /// The name of the first interface there.
+        ifname: String,
+        /// Whom to answer.
+        answer: Sender<Result<ForeignGuest, ForeignError>>,
+    },
+    /// Look whether they are there.
+    Inspect {
+        /// The instance.
+        instance: InstanceId,
+        /// Whom to answer.
+        answer: Sender<Result<ForeignGuest, ForeignError>>,
+    },
+    /// Take them out again, and say whether they were anywhere.
+    Release {
+        /// The instance.
+        instance: InstanceId,
+        /// Whom to answer.
+        answer: Sender<Result<bool, ForeignError>>,
+    },
+    /// Give the taps of an instance to somebody, and tell what they are.
+    Taps {
+        /// The instance.
+        instance: InstanceId,
+        /// To whom; to nobody else if nothing is said.
+        owner: Option<TapOwner>,
+        /// Whom to answer.
+        answer: Sender<Result<ForeignGuest, ForeignError>>,
+    },
     /// Compare tables and kernel; the answer goes to the sender.
     Verify(Sender<Verification>),
     /// End. Instances and packets go on.
@@ -174,6 +213,9 @@ pub struct Agent {
     serving: BTreeMap<VpcId, Service>,
     /// VPCs whose services have to begin or end still.
     unserved: BTreeSet<VpcId>,
+    /// Where the interfaces of instances are whose namespace is somebody else's.
+    adoptions: BTreeMap<InstanceId, Adoption>,
+    looked: Instant,
     standing: Standing,
     /// What was closed when the tables were last changed.
     closed: BTreeSet<Closed>,
@@ -210,6 +252,8 @@ impl Agent {
             unserved: BTreeSet::new(),
             devices: BTreeMap::new(),
             guests: BTreeMap::new(),
+            adoptions: BTreeMap::new(),
+            looked: Instant::now(),
             standing: Standing::Unsure,
             closed: BTreeSet::new(),
             owed: BTreeSet::new(),
@@ -230,14 +274,36 @@ impl Agent {
             match inputs.recv_timeout(SWEEP_EVERY) {
                 Ok(Input::State(state)) => self.follow(state),
                 Ok(Input::Worker(WorkerEvent(event))) => self.on_event(event),
+                // Whoever asked may have gone, here and below.
+                Ok(Input::Adopt {
+                    instance,
+                    namespace,
+                    ifname,
+                    answer,
+                }) => {
+                    let _ = answer.send(self.adopt_namespace(instance, &namespace, &ifname));
+                }
+                Ok(Input::Inspect { instance, answer }) => {
+                    let _ = answer.send(self.inspect(instance));
+                }
+                Ok(Input::Release { instance, answer }) => {
+                    let _ = answer.send(self.release_namespace(instance));
+                }
+                Ok(Input::Taps {
+                    instance,
+                    owner,
+                    answer,
+                }) => {
+                    let _ = answer.send(self.taps(instance, owner));
+                }
                 Ok(Input::Verify(answer)) => {
-                    // Whoever asked may have gone.
                     let _ = answer.send(self.verify());
                 }
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.sweep_if_due();
+            self.notice_vanished_if_due();
             self.retry_if_due();
         }
     }
@@ -275,11 +341,12 @@ impl Agent {
     fn adopt(&mut self, state: Arc<State>) -> Result<(), AgentError> {
         let revision = state.revision;
         let delta = self.planner.advance(state);
+        let known = sandbox::instances(&self.config.data_dir).map_err(AgentError::DataDir)?;
+        self.read_adoptions(&known);
         self.forget_strays()?;
         self.settle(&delta.tables)?;
         self.open_outside()?;
         self.begin_services()?;
-        let known = sandbox::instances(&self.config.data_dir).map_err(AgentError::DataDir)?;
         for id in known.into_iter().chain(delta.instances) {
             self.adopt_guest(id);
         }
@@ -439,6 +506,13 @@ impl Agent {
         }
         if let Err(error) = self.datapath.forget_flows() {
             tracing::warn!(error = crate::chain(&error), "flows were not forgotten");
+        }
+    }
+
+    fn notice_vanished_if_due(&mut self) {
+        if self.looked.elapsed() >= SWEEP_EVERY {
+            self.looked = Instant::now();
+            self.notice_vanished();
         }
     }
 

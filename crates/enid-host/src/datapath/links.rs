@@ -9,10 +9,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use enid_model::id::EniId;
-use enid_pipeline::table::Outside;
+use enid_pipeline::table::{Outside, TAP};
 
 use super::{Attach, Datapath, DatapathError, filters};
-use crate::loader::{self, LINK_EGRESS, LINK_GUARD, Pins};
+use crate::loader::{self, LINK_EGRESS, LINK_GUARD, LINK_TAP_EGRESS, LINK_TAP_GUARD, Pins};
 use crate::maps::{self, Hook};
 use crate::netlink::Netlink;
 
@@ -25,34 +25,25 @@ impl Datapath {
             source,
         };
         let mut netlink = Netlink::open().map_err(failed)?;
-        let ifindex = netlink.link_index(device).map_err(failed)?;
-        let ifindex = ifindex.ok_or_else(|| DatapathError::NoDevice(device.to_owned()))?;
-        self.attach_index(eni, ifindex)
+        let link = netlink.link(device).map_err(failed)?;
+        let link = link.ok_or_else(|| DatapathError::NoDevice(device.to_owned()))?;
+        self.attach_number(eni, link.number())
     }
 
-    /// The same, by the device's index in the present network namespace.
-    pub fn attach_index(&mut self, eni: EniId, ifindex: u32) -> Result<(), DatapathError> {
-        for (kind, hook) in KINDS {
-            self.attach_link(eni, ifindex, kind, hook)?;
+    /// The same, by the device's number: its index in the present network namespace, with
+    /// [`TAP`] if it is a tap.
+    pub fn attach_number(&mut self, eni: EniId, number: u32) -> Result<(), DatapathError> {
+        for place in places_of(number) {
+            let name = format!("{eni}-{}", place.kind);
+            self.tie(&name, self.program(place), place.hook, number & !TAP)?;
         }
         for layout in loader::other_layouts(self.installation)? {
-            for (kind, _) in KINDS {
-                unpin(&link_path(&layout, eni, kind))?;
+            for place in PLACES {
+                unpin(&link_path(&layout, eni, place.kind))?;
             }
             remove_if_unused(&layout)?;
         }
         Ok(())
-    }
-
-    fn attach_link(
-        &self,
-        eni: EniId,
-        ifindex: u32,
-        kind: &str,
-        hook: Hook,
-    ) -> Result<(), DatapathError> {
-        let name = format!("{eni}-{kind}");
-        self.tie(&name, self.program(hook), hook, ifindex)
     }
 
     /// Ties a program to a device, in place of what an earlier agent tied to it.
@@ -166,10 +157,12 @@ impl Datapath {
         ]
     }
 
-    fn program(&self, hook: Hook) -> BorrowedFd<'_> {
-        match hook {
-            Hook::Egress => self.programs.guard(),
-            Hook::Ingress => self.programs.egress(),
+    fn program(&self, place: Place) -> BorrowedFd<'_> {
+        match (place.hook, place.is_tap) {
+            (Hook::Egress, false) => self.programs.guard(),
+            (Hook::Egress, true) => self.programs.tap_guard(),
+            (Hook::Ingress, false) => self.programs.egress(),
+            (Hook::Ingress, true) => self.programs.tap_egress(),
         }
     }
 
@@ -177,8 +170,8 @@ impl Datapath {
     /// filters), and its packets would reach the host's own stack: delete the device, or take it down,
     /// before.
     pub fn detach(&mut self, eni: EniId) -> Result<(), DatapathError> {
-        for (kind, _) in KINDS {
-            unpin(&link_path(&self.pins, eni, kind))?;
+        for place in PLACES {
+            unpin(&link_path(&self.pins, eni, place.kind))?;
         }
         Ok(())
     }
@@ -198,11 +191,12 @@ impl Datapath {
         others.iter().try_for_each(remove_if_unused)
     }
 
-    /// Whether both programs are on this device of an ENI.
-    pub fn verify_attached(&self, eni: EniId, ifindex: u32) -> Result<(), DatapathError> {
-        for (kind, hook) in KINDS {
-            let name = format!("{eni}-{kind}");
-            if !self.is_tied(&name, self.program(hook), hook, ifindex)? {
+    /// Whether both programs are on this device of an ENI, by its number.
+    pub fn verify_attached(&self, eni: EniId, number: u32) -> Result<(), DatapathError> {
+        for place in places_of(number) {
+            let name = format!("{eni}-{}", place.kind);
+            let program = self.program(place);
+            if !self.is_tied(&name, program, place.hook, number & !TAP)? {
                 return Err(DatapathError::NotAttached(eni));
             }
         }
@@ -215,8 +209,32 @@ impl Datapath {
 #[derive(Debug)]
 pub struct ServiceLinks(Vec<OwnedFd>);
 
-/// The two links of an ENI.
-const KINDS: [(&str, Hook); 2] = [(LINK_EGRESS, Hook::Ingress), (LINK_GUARD, Hook::Egress)];
+/// Where a program goes on the device of an ENI.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The end of the name of the link's pin.
+    kind: &'static str,
+    hook: Hook,
+    is_tap: bool,
+}
+
+/// Where programs go on devices: two on one that is an end of a pair, two on one that is a tap.
+const PLACES: [Place; 4] = [
+    place(LINK_EGRESS, Hook::Ingress, false),
+    place(LINK_GUARD, Hook::Egress, false),
+    place(LINK_TAP_EGRESS, Hook::Ingress, true),
+    place(LINK_TAP_GUARD, Hook::Egress, true),
+];
+
+const fn place(kind: &'static str, hook: Hook, is_tap: bool) -> Place {
+    Place { kind, hook, is_tap }
+}
+
+/// The places on a device of this number.
+fn places_of(number: u32) -> impl Iterator<Item = Place> {
+    let is_tap = number & TAP != 0;
+    PLACES.into_iter().filter(move |it| it.is_tap == is_tap)
+}
 
 fn link_path(pins: &Pins, eni: EniId, kind: &str) -> PathBuf {
     pins.links().join(format!("{eni}-{kind}"))
@@ -264,7 +282,7 @@ fn verify_at(path: &Path, program: BorrowedFd<'_>, ifindex: u32) -> Result<bool,
 /// The ENI that a link is of, from the name of its pin.
 fn eni_of(path: &Path) -> Option<EniId> {
     let (eni, kind) = path.file_name()?.to_str()?.rsplit_once('-')?;
-    let is_link = KINDS.iter().any(|(known, _)| *known == kind);
+    let is_link = PLACES.iter().any(|place| place.kind == kind);
     eni.parse().ok().filter(|_| is_link)
 }
 
@@ -311,6 +329,7 @@ mod tests {
         let of = |name: &str| eni_of(&Path::new("/links").join(name));
         assert_eq!(of("eni-00000000000000007-egress"), Some(EniId(7)));
         assert_eq!(of("eni-00000000000000007-guard"), Some(EniId(7)));
+        assert_eq!(of("eni-00000000000000007-tap_guard"), Some(EniId(7)));
         let others = [
             "eni-00000000000000007",
             "eni-7-guard",

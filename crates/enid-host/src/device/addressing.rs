@@ -37,7 +37,7 @@ impl EniDevice {
 
     /// The primary address stands for its subnet, the one on the link for the link; every other one is
     /// just an address more.
-    pub(super) fn prefixed(&self, address: IpAddr) -> IpNet {
+    pub(crate) fn prefixed(&self, address: IpAddr) -> IpNet {
         let len = match address {
             IpAddr::V4(address) if address == self.primary => self.subnet.prefix_len(),
             IpAddr::V6(address) if address == self.link_local() => LINK_LOCAL.prefix_len(),
@@ -56,9 +56,15 @@ impl EniDevice {
     /// table of an instance works for its primary addresses
     /// (<https://github.com/amazonlinux/amazon-ec2-net-utils/issues/97>).
     fn table(&self) -> Option<RouteTable> {
-        match self.device_index {
-            0 => None,
-            index => Some(RouteTable(FIRST_TABLE + u32::from(index))),
+        table_of_rank(self.rank())
+    }
+
+    /// Which of the devices in its namespace it is: the number of its device, or the one that its name
+    /// ends with where the namespace is not its instance's alone.
+    fn rank(&self) -> u32 {
+        match &self.name {
+            Some(name) => rank_of_name(name),
+            None => self.device_index.into(),
         }
     }
 
@@ -106,7 +112,7 @@ impl EniDevice {
     }
 
     fn metric(&self) -> u32 {
-        FIRST_METRIC + u32::from(self.device_index)
+        FIRST_METRIC + self.rank()
     }
 
     fn in_own_table_too(&self, main: [Route; 2]) -> Vec<Route> {
@@ -116,13 +122,30 @@ impl EniDevice {
     }
 }
 
+/// The table of a device that has this name in an adopted namespace, if it has one of its own.
+pub(super) fn table_of_name(name: &str) -> Option<RouteTable> {
+    table_of_rank(rank_of_name(name))
+}
+
+fn table_of_rank(rank: u32) -> Option<RouteTable> {
+    (rank > 0).then(|| RouteTable(FIRST_TABLE + rank))
+}
+
+fn rank_of_name(name: &str) -> u32 {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    name[stem.len()..].parse().unwrap_or(0).min(LAST_RANK)
+}
+
 /// The addresses that count on one link only, as the kernel gives them out.
 const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 64);
 
-/// The table of device `n` is this plus `n`, and so is the priority of its rules.
+/// The table of the device of rank `n` is this plus `n`, and so is the priority of its rules.
 const FIRST_TABLE: u32 = 10_000;
 
-/// The metric of device `n`'s routes in the main table is this plus `n`.
+/// Names that end with higher numbers than this have the tables and metrics of this one.
+const LAST_RANK: u32 = 999;
+
+/// The metric of its routes in the main table is this plus `n`.
 const FIRST_METRIC: u32 = 512;
 
 #[cfg(test)]
@@ -136,6 +159,7 @@ mod tests {
         EniDevice {
             eni: EniId(0x0123_4567_89ab_cdef),
             device_index,
+            name: None,
             mac: Mac([2, 0, 0, 0, 0, 1]),
             router_mac: Mac([2, 0, 0, 0, 0, 2]),
             subnet: "10.0.1.0/24".parse().unwrap(),
@@ -153,6 +177,22 @@ mod tests {
         assert_eq!(routes.len(), 4);
         assert_eq!(routes[3].table, RouteTable(10_001));
         assert_eq!(routes[3].gateway, Some(Ipv4Addr::new(10, 0, 1, 1).into()));
+    }
+
+    #[test]
+    fn devices_of_several_instances_in_one_namespace_keep_apart() {
+        let named = |name: &str, device_index| EniDevice {
+            name: Some(name.to_owned()),
+            ..device(device_index)
+        };
+        assert_eq!(named("eth0", 0).routes(2).len(), 2);
+        let second = named("net1", 0).routes(3);
+        assert_eq!(second.len(), 4);
+        assert_ne!(second[0].metric, named("eth0", 0).routes(2)[0].metric);
+        assert_eq!(table_of_name("net1"), Some(RouteTable(10_001)));
+        assert_eq!(table_of_name("uplink"), None);
+        assert_eq!(table_of_name("a99999999999"), None);
+        assert_eq!(table_of_name("a12345"), Some(RouteTable(10_999)));
     }
 
     #[test]

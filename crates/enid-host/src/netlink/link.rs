@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use enid_model::network_interface::Mac;
+use enid_pipeline::table::TAP;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
@@ -26,8 +27,21 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// Whether it is one end of a pair.
     pub is_veth: bool,
+    /// Whether it is a tap (or its sibling without Ethernet).
+    pub is_tap: bool,
     /// Whether it is switched on.
     pub is_up: bool,
+}
+
+impl Link {
+    /// The number by which the datapath knows it as a device: its index, marked if it is a tap.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        match self.is_tap {
+            true => self.index | TAP,
+            false => self.index,
+        }
+    }
 }
 
 /// A pair of links to make: one in the socket's namespace, its peer in another.
@@ -114,6 +128,12 @@ impl Netlink {
             RouteNetlinkMessage::NewLink(message),
             NLM_F_CREATE | NLM_F_EXCL,
         )
+    }
+
+    /// Gives a link a hardware address and an MTU.
+    pub fn set_ethernet(&mut self, index: u32, mac: Mac, mtu: u32) -> Result<(), NetlinkError> {
+        let address = LinkAttribute::Address(mac.0.to_vec());
+        self.set_link(index, vec![address, LinkAttribute::Mtu(mtu)])
     }
 
     /// Attaches a text to a link, by which its maker knows it again.
@@ -203,6 +223,7 @@ fn link_of(message: LinkMessage) -> Link {
         alias: None,
         mac: None,
         is_veth: false,
+        is_tap: false,
         is_up: message.header.flags.contains(LinkFlags::Up),
     };
     for attribute in message.attributes {
@@ -212,6 +233,7 @@ fn link_of(message: LinkMessage) -> Link {
             LinkAttribute::Address(mac) => link.mac = mac.try_into().ok().map(Mac),
             LinkAttribute::LinkInfo(infos) => {
                 link.is_veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
+                link.is_tap = infos.contains(&LinkInfo::Kind(InfoKind::Tun));
             }
             _ => {}
         }

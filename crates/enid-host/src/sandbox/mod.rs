@@ -33,8 +33,8 @@ use rustix::process::Signal;
 pub(crate) use self::capability::bound as bound_capabilities;
 pub(crate) use self::init::environment;
 pub use self::init::main as init_main;
-pub(crate) use self::process::Identity;
 pub use self::process::Status;
+pub(crate) use self::process::{Identity, boot_id};
 
 use self::init::{Config, Report};
 use crate::installation::{self, Installation};

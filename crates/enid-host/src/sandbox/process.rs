@@ -148,7 +148,8 @@ impl Stat {
     }
 }
 
-fn boot_id() -> io::Result<String> {
+/// Which start of the host this is.
+pub(crate) fn boot_id() -> io::Result<String> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     Ok(text.trim_end().to_owned())
 }

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod adopt;
 pub(crate) mod check;
 pub(crate) mod doctor;
 pub(crate) mod down;
@@ -9,7 +10,9 @@ pub(crate) mod explain;
 pub(crate) mod flows;
 pub(crate) mod key;
 pub(crate) mod nat;
+pub(crate) mod release;
 pub(crate) mod serve;
+pub(crate) mod tap;
 pub(crate) mod verify;
 
 use std::process::ExitCode;

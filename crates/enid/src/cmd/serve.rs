@@ -29,6 +29,7 @@ use crate::paths::{Daemon, DataDir};
 use crate::wiring::admin::Administration;
 use crate::wiring::console::HostConsole;
 use crate::wiring::host::{self, Host};
+use crate::wiring::socket::AgentSocket;
 
 pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
     logs();
@@ -112,6 +113,10 @@ async fn daemon(
         ec2 = ec2.with_console(Arc::new(HostConsole::new(&own)));
     }
     let keys = KeyRing::open(data.keys())?;
+    let _socket = match &host {
+        Some(host) => Some(AgentSocket::open(&data.socket(), host.inquiry())?),
+        None => None,
+    };
     let admin = Administration::new(&store, host.as_ref(), &pools, serve.ephemeral);
     let mut front = FrontDoor::new(
         front::Config {

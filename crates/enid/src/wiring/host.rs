@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use enid_control::{Caller, Control};
 use enid_host::Installation;
-use enid_host::agent::{self, Agent, Input, Output, Verification};
+use enid_host::agent::{self, Agent, ForeignError, Input, Output, Verification};
 use enid_host::datapath::{Attach, Datapath, Options};
 use enid_host::outside::Gateway;
 use enid_host::sandbox::InitProgram;
@@ -171,7 +171,30 @@ impl Inquiry {
         self.0.send(Input::Verify(answer)).ok()?;
         answered.recv().ok()
     }
+
+    /// Has the agent do something with a guest that somebody else runs, and waits until an instance that
+    /// starts just now is ready for it. `None` if the agent is gone. Blocks.
+    pub(crate) fn foreign<T>(
+        &self,
+        input: impl Fn(Sender<Result<T, ForeignError>>) -> Input,
+    ) -> Option<Result<T, ForeignError>> {
+        for _ in 0..READY_TRIES {
+            let (answer, answered) = channel();
+            self.0.send(input(answer)).ok()?;
+            match answered.recv().ok()? {
+                Err(ForeignError::Busy(_)) => std::thread::sleep(READY_EVERY),
+                done => return Some(done),
+            }
+        }
+        let (answer, answered) = channel();
+        self.0.send(input(answer)).ok()?;
+        answered.recv().ok()
+    }
 }
+
+/// How often an instance that starts or ends is asked again: for ten seconds.
+const READY_TRIES: u32 = 200;
+const READY_EVERY: Duration = Duration::from_millis(50);
 
 /// Every account's every region that has come to life.
 pub(crate) fn owners(state: &State) -> Vec<Caller> {

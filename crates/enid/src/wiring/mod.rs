@@ -4,3 +4,4 @@
 pub(crate) mod admin;
 pub(crate) mod console;
 pub(crate) mod host;
+pub(crate) mod socket;
