@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod check;
+pub(crate) mod counters;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod env;
