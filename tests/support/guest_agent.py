@@ -189,6 +189,83 @@ def offload(device, on):
     request = struct.pack("=16sQ16x", device.encode(), ctypes.addressof(memory))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket.fileno(), 0x8946, request)
+def count_tcp(port, address="0.0.0.0"):
+    """Counts the bytes of every connection, see `counted`."""
+    listener = socket.create_server((address, port))
+    total = _received.setdefault(port, {"bytes": 0, "packets": 0})
+
+    def read(connection):
+        with connection:
+            while data := connection.recv(1 << 20):
+                total["bytes"] += len(data)
+
+    def accept():
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=_quietly, args=(read, connection), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+
+
+def count_udp(port, address="0.0.0.0"):
+    """Counts the datagrams, see `counted`."""
+    server = socket.socket(_family(address), socket.SOCK_DGRAM)
+    _quietly(server.setsockopt, socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
+    server.bind((address, port))
+    total = _received.setdefault(port, {"bytes": 0, "packets": 0})
+
+    def loop():
+        while True:
+            total["bytes"] += len(server.recv(65536))
+            total["packets"] += 1
+
+    threading.Thread(target=loop, daemon=True).start()
+
+
+def counted(port):
+    """What came to a counting port so far: bytes without headers, and datagrams."""
+    return dict(_received[port])
+
+
+def pour_tcp(address, port, seconds, connections=1):
+    """Sends as fast as it goes on so many connections."""
+    until = time.monotonic() + seconds
+    data = bytes(1 << 18)
+
+    def pour():
+        with socket.create_connection((address, port), timeout=5) as connection:
+            connection.settimeout(1)
+            while time.monotonic() < until:
+                try:
+                    connection.send(data)
+                except TimeoutError:
+                    pass
+
+    threads = [threading.Thread(target=_quietly, args=(pour,)) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def pour_udp(address, port, seconds, per_second, length, segments=1):
+    """Sends datagrams of a length at a rate, so many in a frame. Returns how many it sent."""
+    client = socket.socket(_family(address), socket.SOCK_DGRAM)
+    client.connect((address, port))
+    if segments > 1:
+        client.setsockopt(socket.IPPROTO_UDP, 103, length)  # UDP_SEGMENT
+    data = bytes(length * segments)
+    begin, sent = time.monotonic(), 0
+    while (now := time.monotonic() - begin) < seconds:
+        if sent > per_second * now:
+            time.sleep(0.001)
+            continue
+        try:
+            client.send(data)
+        except OSError:
+            continue
+        sent += segments
+    return sent
 
 
 def ping(address, timeout=0.4, length=8, source=None):

@@ -19,11 +19,14 @@ use aya_ebpf::{
 };
 use enid_pipeline::{
     REASON_COUNTERS, Reason, Scratch, Tables,
+    allowance::Allowance,
     bytes::Addr,
+    counter::CounterKey,
     drops::{DropEntry, DropRecord},
     flow::{FlowEntry, FlowKey, FlowRecord},
     fragments::{FragmentKey, FragmentRecord},
     nat_counts::{NatCountsEntry, NatCountsRecord, NatPortsEntry, NatPortsKey, NatPortsRecord},
+    room::{UseEntry, UseRecord},
     table::{
         Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule,
         GateRuleKey, GateServiceKey, MacKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey,
@@ -74,6 +77,15 @@ static GATE_RULES: HashMap<GateRuleKey, GateRule> =
     HashMap::pinned(limit::GATE_RULES, BPF_F_NO_PREALLOC);
 #[map(name = "config")]
 static CONFIG: Array<Config> = Array::pinned(1, 0);
+#[map(name = "allowances")]
+static ALLOWANCES: HashMap<u64, Allowance> = HashMap::pinned(limit::INSTANCES, BPF_F_NO_PREALLOC);
+#[map(name = "uses")]
+static USES: HashMap<u64, UseRecord> = HashMap::pinned(limit::INSTANCES, BPF_F_NO_PREALLOC);
+#[map(name = "flow_buckets")]
+static FLOW_BUCKETS: LruHashMap<FlowKey, u64> = LruHashMap::pinned(limit::FLOW_BUCKETS, 0);
+#[map(name = "eni_counters")]
+static ENI_COUNTERS: HashMap<CounterKey, u64> =
+    HashMap::pinned(limit::ENI_COUNTERS, BPF_F_NO_PREALLOC);
 #[map(name = "flows")]
 static FLOWS: HashMap<FlowKey, FlowRecord> = HashMap::pinned(limit::FLOWS, 0);
 #[map(name = "drops")]
@@ -174,6 +186,7 @@ impl Tables for KernelTables {
     type Word<'a> = &'a Cell<u64>;
     type Ports<'a> = &'a NatPortsEntry;
     type Counts<'a> = &'a NatCountsEntry;
+    type Use<'a> = &'a UseEntry;
 
     #[inline(always)]
     fn generation(&self) -> u64 {
@@ -319,6 +332,56 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn allowance(&self, instance: u64) -> Option<&Allowance> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(ALLOWANCES), &instance) }
+    }
+
+    #[inline(always)]
+    fn usage(&self, instance: u64) -> Option<&UseEntry> {
+        // SAFETY: see `generation` and `flow`.
+        unsafe {
+            if let Some(entry) = lookup(handle!(USES), &instance) {
+                return Some(entry);
+            }
+            const NOTHING: UseRecord = UseRecord {
+                entries: 0,
+                tracked: 0,
+                bandwidth_in: 0,
+                bandwidth_out: 0,
+                credits_in: 0,
+                credits_out: 0,
+                gateway_in: 0,
+                gateway_out: 0,
+                packets: 0,
+            };
+            let _ = update(handle!(USES), &instance, &NOTHING, u64::from(BPF_NOEXIST));
+            lookup(handle!(USES), &instance)
+        }
+    }
+
+    #[inline(always)]
+    fn flow_bucket(&self, key: &FlowKey) -> Option<&Cell<u64>> {
+        // SAFETY: see `generation` and `flow`.
+        unsafe {
+            if let Some(bucket) = lookup(handle!(FLOW_BUCKETS), key) {
+                return Some(bucket);
+            }
+            let _ = update(handle!(FLOW_BUCKETS), key, &0_u64, u64::from(BPF_NOEXIST));
+            lookup(handle!(FLOW_BUCKETS), key)
+        }
+    }
+
+    #[inline(always)]
+    fn flow_entries_max(&self) -> u64 {
+        // SAFETY: see `generation`.
+        match unsafe { lookup::<u32, Config>(handle!(CONFIG), &0) } {
+            Some(config) if config.flow_entries_max != 0 => config.flow_entries_max,
+            _ => u64::MAX,
+        }
+    }
+
+    #[inline(always)]
     fn flow(&self, key: &FlowKey) -> Option<&FlowEntry> {
         // SAFETY: see `generation`; a `FlowEntry` is a `FlowRecord` in cells. Other CPUs write the same
         // words: each is aligned, loaded and stored by one instruction, and summed by `add` and `set`.
@@ -413,6 +476,24 @@ impl Tables for KernelTables {
         unsafe {
             if let Some(counter) = REASONS.get_ptr_mut(reason as u32) {
                 *counter += packets;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_at(&self, eni: u64, what: u32, amount: u64) {
+        let key = CounterKey { eni, what, pad: 0 };
+        // SAFETY: see `generation` and `flow`: the counter is a word that is only added to.
+        unsafe {
+            if let Some(counter) = lookup::<CounterKey, Cell<u64>>(handle!(ENI_COUNTERS), &key) {
+                return self.add(counter, amount);
+            }
+            // Another CPU may make it first; if there is no room the amount is not counted.
+            if update(handle!(ENI_COUNTERS), &key, &amount, u64::from(BPF_NOEXIST)) {
+                return;
+            }
+            if let Some(counter) = lookup::<CounterKey, Cell<u64>>(handle!(ENI_COUNTERS), &key) {
+                self.add(counter, amount);
             }
         }
     }

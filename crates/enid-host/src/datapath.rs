@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use enid_model::id::EniId;
+use enid_pipeline::allowance::Allowance;
 use enid_pipeline::bytes::Addr;
 use enid_pipeline::release::ReleaseOrder;
 use enid_pipeline::table::{
@@ -41,8 +42,8 @@ use crate::{Installation, netlink};
 /// How a datapath is made.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Entries that the flow table holds at most; a connection has two. Each takes 256 bytes of kernel
-    /// memory from the start: 67 MB by default. A table that is there keeps its size until everything
+    /// Entries that the flow table holds at most; a connection has two. Each takes 264 bytes of kernel
+    /// memory from the start: 69 MB by default. A table that is there keeps its size until everything
     /// is taken down.
     pub flow_entries_max: u32,
     /// How programs are put on devices; the best that the kernel has, if nothing is said.
@@ -227,6 +228,7 @@ pub struct Datapath {
     services: Table<u64, ServiceRecord>,
     service_devices: Table<u32, u64>,
     macs: Table<MacKey, Endpoint>,
+    allowances: Table<u64, Allowance>,
     policies: Table<u64, PolicyRecord>,
     gate_remotes: Table<GateRemoteKey, RuleBits>,
     gate_groups: Table<GateGroupKey, RuleBits>,
@@ -267,6 +269,7 @@ impl Datapath {
             services: Table::open(&pins, "services")?,
             service_devices: Table::open(&pins, "service_devices")?,
             macs: Table::open(&pins, "macs")?,
+            allowances: Table::open(&pins, "allowances")?,
             policies: Table::open(&pins, "policies")?,
             gate_remotes: Table::open(&pins, "gate_remotes")?,
             gate_groups: Table::open(&pins, "gate_groups")?,
@@ -321,6 +324,7 @@ impl Datapath {
             services: self.services.read()?,
             service_devices: self.service_devices.read()?,
             macs: self.macs.read()?,
+            allowances: self.allowances.read()?,
             policies: self.policies.read()?,
             gate_remotes: self.gate_remotes.read()?,
             gate_groups: self.gate_groups.read()?,
@@ -353,6 +357,7 @@ impl Datapath {
             self.services.put(&diff.services),
             self.service_devices.put(&diff.service_devices),
             policies.and_then(|policies| self.policies.put(&policies)),
+            self.allowances.put(&diff.allowances),
             self.enis.put(&diff.enis),
             self.endpoints.put(&diff.endpoints),
             self.prefixes.put(&diff.prefixes),
@@ -363,6 +368,7 @@ impl Datapath {
             self.prefixes.delete(&diff.prefixes.delete),
             self.macs.delete(&diff.macs.delete),
             self.enis.delete(&diff.enis.delete),
+            self.allowances.delete(&diff.allowances.delete),
             self.policies.delete(&diff.policies.delete),
             self.service_devices.delete(&diff.service_devices.delete),
             self.services.delete(&diff.services.delete),
@@ -425,6 +431,7 @@ impl Datapath {
             .map_err(self.config.failed("read"))?;
         let mut config = config.unwrap_or_default();
         config.generation = config.generation.wrapping_add(1).max(1);
+        config.flow_entries_max = u64::from(self.flows.flow_entries_max());
         self.config
             .map
             .put(&0, &config)

@@ -3,22 +3,29 @@
 //! The sweep removes flows that have ended. The pipeline itself treats those as ended, so a sweep only
 //! makes room; it goes through the table a part at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use enid_pipeline::Reason;
+use enid_pipeline::allowance::Allowance;
+use enid_pipeline::counter::CounterKey;
 use enid_pipeline::drops::DropRecord;
-use enid_pipeline::flow::{FlowKey, FlowRecord, SECOND_NS, SHORTEST_S, flag};
+use enid_pipeline::flow::{FlowKey, FlowRecord, SECOND_NS};
 use enid_pipeline::fragments::{FragmentKey, FragmentRecord};
 use enid_pipeline::release::ReleaseOrder;
+use enid_pipeline::room::{UseRecord, WHOLE};
+use enid_pipeline::table::{EniRecord, OUTSIDE};
+use enid_pipeline::{Reason, counter};
 
 use crate::Installation;
 use crate::loader::{LoadError, Pins};
-use crate::maps::{Counters, Cursor, Map, Plain};
+use crate::maps::{BATCH, Counters, Cursor, Map, Plain};
 
 /// Why the tables that the programs write cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
+    /// Flows were removed each time that they were counted.
+    #[error("the flow table changes too quickly to be counted")]
+    Busy,
     /// There are no pins.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -41,6 +48,10 @@ pub struct FlowTables {
     drops: Map<FlowKey, DropRecord>,
     fragments: Map<FragmentKey, FragmentRecord>,
     reasons: Counters,
+    uses: Map<u64, UseRecord>,
+    allowances: Map<u64, Allowance>,
+    eni_counters: Map<CounterKey, u64>,
+    enis: Map<u64, EniRecord>,
 }
 
 /// Where the next part of the flow table begins.
@@ -51,15 +62,17 @@ pub struct Sweep {
 
 /// What a sweep did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepOutcome {
     /// Entries read.
     pub read: usize,
     /// Entries removed.
     pub removed: usize,
 }
 
-/// Parts of the table, of some thousand entries each, that one sweep reads.
+/// Parts of the table, of some thousand entries each, that one sweep reads at least.
 const PARTS_PER_SWEEP: usize = 8;
+/// Sweeps in which the whole table is gone through: what has ended gives its room back in so many seconds.
+const SWEEPS_PER_PASS: u64 = 16;
 
 impl FlowTables {
     /// Opens the pins of an installation.
@@ -70,6 +83,11 @@ impl FlowTables {
             drops: Map::open(&pins.map("drops")).map_err(failed("open", "drops"))?,
             fragments: Map::open(&pins.map("fragments")).map_err(failed("open", "fragments"))?,
             reasons: Counters::open(&pins.map("reasons")).map_err(failed("open", "reasons"))?,
+            uses: Map::open(&pins.map("uses")).map_err(failed("open", "uses"))?,
+            allowances: Map::open(&pins.map("allowances")).map_err(failed("open", "allowances"))?,
+            eni_counters: Map::open(&pins.map("eni_counters"))
+                .map_err(failed("open", "eni_counters"))?,
+            enis: Map::open(&pins.map("enis")).map_err(failed("open", "enis"))?,
         })
     }
 
@@ -112,20 +130,22 @@ impl FlowTables {
     }
 
     /// Removes ended flows from the next part of the table, and those of which an end has no device
-    /// among `devices` any more: nothing would remove these for the days that their timeouts last. Entries
-    /// that hold a port of a NAT gateway are removed by `release`, which says whether they are gone.
+    /// among `devices` any more: nothing would remove these for the days that their timeouts last. `release`
+    /// does that, with all that an entry holds and has counted, and says whether it is gone.
     ///
-    /// An entry is read again right before it is removed. A connection that begins anew on the same
-    /// 5-tuple in the microsecond between loses its entry, and its next packet is judged as new.
+    /// A connection that begins anew on the same 5-tuple in the microsecond of that loses its entry, and its
+    /// next packet is judged as new.
     pub fn sweep(
         &self,
         sweep: &mut Sweep,
         now_ns: u64,
         devices: &BTreeSet<u32>,
         release: &dyn Fn(&ReleaseOrder) -> io::Result<bool>,
-    ) -> Result<Swept, FlowError> {
-        let mut swept = Swept::default();
-        for _ in 0..PARTS_PER_SWEEP {
+    ) -> Result<SweepOutcome, FlowError> {
+        let mut swept = SweepOutcome::default();
+        let parts = self.usage(WHOLE)?.entries / (BATCH as u64 * SWEEPS_PER_PASS);
+        let parts = usize::try_from(parts).unwrap_or(usize::MAX);
+        for _ in 0..parts.max(PARTS_PER_SWEEP) {
             let part = self
                 .flows
                 .read(&mut sweep.cursor)
@@ -136,17 +156,12 @@ impl FlowTables {
             };
             swept.read += entries.len();
             for (key, entry) in entries {
-                let idle_ns = now_ns.saturating_sub(entry.last_seen_ns);
-                let is_old = idle_ns > u64::from(SHORTEST_S) * SECOND_NS;
                 let is_lost = has_lost_device(&key, &entry, devices);
-                if !is_lost && !(is_old && self.has_ended(&key, now_ns)?) {
+                // Nearly all that goes on is told by its own entry.
+                if !is_lost && entry.is_live(key.protocol, now_ns) {
                     continue;
                 }
-                let is_gone = if entry.flags & flag::HOLDS_PORT == 0 {
-                    self.flows.delete(&key).map(|()| true)
-                } else {
-                    release(&ReleaseOrder { key, is_lost })
-                };
+                let is_gone = release(&ReleaseOrder { key, is_lost });
                 let is_gone = is_gone.map_err(failed("delete from", "flows"))?;
                 swept.removed += usize::from(is_gone);
             }
@@ -159,6 +174,8 @@ impl FlowTables {
         clear(&self.flows, "flows")?;
         clear(&self.fragments, "fragments")?;
         clear(&self.drops, "drops")?;
+        clear(&self.eni_counters, "eni_counters")?;
+        clear(&self.uses, "uses")?;
         for reason in Reason::ALL {
             let cleared = self.reasons.clear(*reason as u32);
             cleared.map_err(failed("write", "reasons"))?;
@@ -166,15 +183,160 @@ impl FlowTables {
         Ok(())
     }
 
-    fn has_ended(&self, key: &FlowKey, now_ns: u64) -> Result<bool, FlowError> {
-        let Some(entry) = self.flow(key)? else {
-            return Ok(false);
-        };
-        let opposite = match entry.opposite(key) {
-            Some(opposite) => self.flow(&opposite)?,
-            None => None,
-        };
-        Ok(now_ns > entry.ends_ns(key.protocol, opposite.as_ref()))
+    /// What an instance uses up; of the whole table for [`WHOLE`].
+    pub fn usage(&self, instance: u64) -> Result<UseRecord, FlowError> {
+        let found = self
+            .uses
+            .lookup(&instance)
+            .map_err(failed("read", "uses"))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// The instance of each interface that packets reach; 0 where it has none.
+    pub fn instances(&self) -> Result<BTreeMap<u64, u64>, FlowError> {
+        let records: Vec<(u64, EniRecord)> =
+            self.enis.read_all().map_err(failed("read", "enis"))?;
+        let records = records.into_iter();
+        Ok(records
+            .map(|(eni, record)| (eni, record.instance))
+            .collect())
+    }
+
+    /// What an instance may use; `None` where nothing is enforced.
+    pub fn allowance(&self, instance: u64) -> Result<Option<Allowance>, FlowError> {
+        let found = self.allowances.lookup(&instance);
+        found.map_err(failed("read", "allowances"))
+    }
+
+    /// What interfaces have sent and got, exactly, the flows that are over included; and how many flows
+    /// there were and are of what they send.
+    pub fn totals(&self) -> Result<Totals, FlowError> {
+        // A flow that is removed while the table is read would count twice or not at all: read again.
+        for _ in 0..TRIES {
+            let (before, _) = self.counted()?;
+            let flows = self.flows()?;
+            let (after, mut totals) = self.counted()?;
+            if before != after {
+                continue;
+            }
+            for (_, entry) in flows {
+                totals.add(&entry);
+            }
+            return Ok(totals);
+        }
+        Err(FlowError::Busy)
+    }
+
+    /// How many flows are over, and everything that is counted at interfaces.
+    fn counted(&self) -> Result<(u64, Totals), FlowError> {
+        let mut totals = Totals::default();
+        let counters: Vec<(CounterKey, u64)> = self
+            .eni_counters
+            .read_all()
+            .map_err(failed("read", "eni_counters"))?;
+        let mut over = 0_u64;
+        for (key, amount) in counters {
+            if key.what == counter::FLOWS_OVER {
+                over = over.wrapping_add(amount);
+            }
+            let counted = totals.enis.entry(key.eni).or_default();
+            counted.note(key.what, amount);
+        }
+        Ok((over, totals))
+    }
+
+    /// Forgets what was counted for interfaces and instances other than these. What an instance still
+    /// holds stays.
+    pub fn forget_others(
+        &self,
+        is_eni: impl Fn(u64) -> bool,
+        is_instance: impl Fn(u64) -> bool,
+    ) -> Result<(), FlowError> {
+        let counters: Vec<(CounterKey, u64)> = self
+            .eni_counters
+            .read_all()
+            .map_err(failed("read", "eni_counters"))?;
+        for (key, _) in counters.iter().filter(|(key, _)| !is_eni(key.eni)) {
+            let deleted = self.eni_counters.delete(key);
+            deleted.map_err(failed("delete from", "eni_counters"))?;
+        }
+        let uses: Vec<(u64, UseRecord)> = self.uses.read_all().map_err(failed("read", "uses"))?;
+        for (instance, usage) in uses {
+            if instance != WHOLE && !is_instance(instance) && usage.entries == 0 {
+                let deleted = self.uses.delete(&instance);
+                deleted.map_err(failed("delete from", "uses"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How often totals are tried.
+const TRIES: usize = 20;
+
+/// Everything that was counted at interfaces.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Totals {
+    /// By interface.
+    pub enis: BTreeMap<u64, EniTotals>,
+}
+
+impl Totals {
+    /// Adds what a flow that goes on has counted.
+    fn add(&mut self, flow: &FlowRecord) {
+        if flow.source_eni != OUTSIDE {
+            let source = self.enis.entry(flow.source_eni).or_default();
+            source.packets_out += flow.packets;
+            source.bytes_out += flow.bytes;
+            source.active += 1;
+        }
+        if flow.target_eni != OUTSIDE {
+            let target = self.enis.entry(flow.target_eni).or_default();
+            target.packets_in += flow.packets;
+            target.bytes_in += flow.bytes;
+        }
+    }
+}
+
+/// What was counted at one interface.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct EniTotals {
+    /// Packets that it sent.
+    pub packets_out: u64,
+    /// Their bytes.
+    pub bytes_out: u64,
+    /// Packets that it got.
+    pub packets_in: u64,
+    /// Their bytes.
+    pub bytes_in: u64,
+    /// Flows of what it sends that are in the table.
+    pub active: u64,
+    /// Those that are not any more.
+    pub over: u64,
+    /// Dropped packets.
+    pub drops: BTreeMap<Reason, u64>,
+}
+
+impl EniTotals {
+    fn note(&mut self, what: u32, amount: u64) {
+        match what {
+            counter::PACKETS_OUT => self.packets_out += amount,
+            counter::BYTES_OUT => self.bytes_out += amount,
+            counter::PACKETS_IN => self.packets_in += amount,
+            counter::BYTES_IN => self.bytes_in += amount,
+            counter::FLOWS_OVER => self.over += amount,
+            _ => {
+                if let Some(reason) = Reason::from_number(what) {
+                    *self.drops.entry(reason).or_default() += amount;
+                }
+            }
+        }
+    }
+
+    /// How many packets were dropped for a reason.
+    #[must_use]
+    pub fn dropped_for(&self, reason: Reason) -> u64 {
+        self.drops.get(&reason).copied().unwrap_or(0)
     }
 }
 
@@ -213,6 +375,25 @@ pub fn monotonic_ns() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flow_counts_at_both_ends_and_the_outside_has_no_counters() {
+        let flow = |source_eni, target_eni| FlowRecord {
+            packets: 3,
+            bytes: 300,
+            source_eni,
+            target_eni,
+            ..FlowRecord::default()
+        };
+        let mut totals = Totals::default();
+        totals.add(&flow(1, 2));
+        totals.add(&flow(1, OUTSIDE));
+        totals.add(&flow(OUTSIDE, 2));
+        assert_eq!(totals.enis.len(), 2);
+        let (one, two) = (&totals.enis[&1], &totals.enis[&2]);
+        assert_eq!((one.packets_out, one.bytes_in, one.active), (6, 0, 2));
+        assert_eq!((two.packets_in, two.bytes_out, two.active), (6, 0, 0));
+    }
 
     #[test]
     fn a_flow_goes_with_the_device_of_either_end() {

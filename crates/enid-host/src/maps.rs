@@ -15,11 +15,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use enid_pipeline::allowance::Allowance;
 use enid_pipeline::bytes::Addr;
+use enid_pipeline::counter::CounterKey;
 use enid_pipeline::drops::DropRecord;
 use enid_pipeline::flow::{FlowKey, FlowRecord};
 use enid_pipeline::fragments::{FragmentKey, FragmentRecord};
 use enid_pipeline::nat_counts::{NatCountsRecord, NatPortsKey, NatPortsRecord};
+use enid_pipeline::room::UseRecord;
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
     GateServiceKey, MacKey, NatRecord, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
@@ -41,11 +44,11 @@ macro_rules! plain {
 }
 
 plain! {
-    u32 u64 Addr Config DropRecord Endpoint EndpointKey EniRecord FlowKey FlowRecord FragmentKey
+    u32 u64 Addr Allowance Config CounterKey DropRecord Endpoint EndpointKey EniRecord FlowKey FlowRecord FragmentKey
     FragmentRecord GateGroupKey GateRemoteKey GateRule GateRuleKey GateServiceKey MacKey
     NatCountsRecord NatPortsKey NatPortsRecord NatRecord
     PolicyRecord Pool PoolKey PrefixKey PublicOf PublicRecord Route RouteKey RuleBits ServiceRecord
-    SubnetRecord
+    SubnetRecord UseRecord
 }
 
 /// Commands of `bpf(2)` (`enum bpf_cmd`).
@@ -506,7 +509,7 @@ impl<K: Plain, V: Plain> Map<K, V> {
 }
 
 /// Entries per call.
-const BATCH: usize = 4096;
+pub(crate) const BATCH: usize = 4096;
 
 /// A per-CPU array of counters.
 #[derive(Debug)]

@@ -189,7 +189,7 @@ fn tables(ends: &[(usize, u32)], egress: &[RuleSpec], ingress: &[RuleSpec]) -> T
             vpc: vpc(*end),
             subnet,
             policy: POLICY,
-            instance: 0,
+            instance: eni(*end) + 0x100,
             groups,
             ifindex: *ifindex,
             tcp_established_s: 432_000,

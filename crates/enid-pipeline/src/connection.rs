@@ -34,9 +34,24 @@ pub(crate) fn note_tcp_flags<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowE
             // The destination accepts what began behind a NAT gateway.
             nat_count::add_established(tables, entry.via.get());
         }
+        if flags & tcp::ACK != 0 && seen & flag::ESTABLISHED == 0 {
+            establish(tables, key, entry);
+        }
     }
     if flags & (tcp::FIN | tcp::RST) != 0 && seen & flag::CLOSING == 0 {
         close(tables, key, entry, flags);
+    }
+}
+
+/// Both entries of a connection are established when both sides have acknowledged.
+#[inline(never)]
+fn establish<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry) {
+    let Some(opposite) = opposite(tables, key, entry) else {
+        return;
+    };
+    if opposite.flags.get() & (tcp::ACK as u64) << flag::TCP_SHIFT != 0 {
+        tables.set(&entry.flags, flag::ESTABLISHED);
+        tables.set(&opposite.flags, flag::ESTABLISHED);
     }
 }
 

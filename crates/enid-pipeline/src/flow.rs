@@ -99,7 +99,7 @@ pub struct Flow<W> {
     // the memory is cold, and each line counts.
     /// The generation of the tables that it was judged by.
     pub generation: W,
-    /// [`flag`]s; from bit 8 on the TCP flags seen.
+    /// [`flag`]s; in bits 8 to 15 the TCP flags seen.
     pub flags: W,
     /// Index of the target ENI's host-side device.
     pub target_ifindex: W,
@@ -143,6 +143,8 @@ pub struct Flow<W> {
     pub acl_entries: W,
     /// The route that decided first: its kind, and its prefix length from bit 32 on; 0 inside a subnet.
     pub route: W,
+    /// The instance that it is counted for, 0 if none: see [`room`](crate::room).
+    pub holder: W,
 }
 
 /// An entry as the tables hold it.
@@ -151,7 +153,7 @@ pub type FlowEntry = Flow<Cell<u64>>;
 pub type FlowRecord = Flow<u64>;
 
 const _: () = assert!(size_of::<FlowKey>() == 44);
-const _: () = assert!(size_of::<FlowEntry>() == 184);
+const _: () = assert!(size_of::<FlowEntry>() == 192);
 const _: () = assert!(size_of::<FlowEntry>() == size_of::<FlowRecord>());
 
 /// Bits of [`Flow::flags`].
@@ -171,10 +173,16 @@ pub mod flag {
     pub const TRANSLATED: u64 = 32;
     /// Its packets go to the outside.
     pub const TO_OUTSIDE: u64 = 64;
-    /// How far TCP's flags are shifted up.
+    /// How far TCP's flags are shifted up: bits 8 to 15.
     pub const TCP_SHIFT: u32 = 8;
     /// Its key holds a port of a NAT gateway, which is counted: see [`nat_counts`](crate::nat_counts).
     pub const HOLDS_PORT: u64 = 1 << 16;
+    /// An end has allowances: its packets are taken out of them.
+    pub const METERED: u64 = 1 << 17;
+    /// Counted among the connections that its holder tracks.
+    pub const COUNTED: u64 = 1 << 18;
+    /// TCP: both sides have acknowledged something. Half-open until then.
+    pub const ESTABLISHED: u64 = 1 << 19;
     /// From this bit on: the longest packet that its way takes; 0 is any.
     pub const MTU_SHIFT: u32 = 48;
 }
@@ -292,7 +300,7 @@ impl Timeouts {
 
 /// The longest that a NAT gateway keeps an idle connection.
 pub const NAT_IDLE_S: u32 = 350;
-/// TCP before an answer.
+/// TCP until both sides have acknowledged: a server that answers does not keep what nobody completes.
 pub const TCP_OPENING_S: u32 = 60;
 /// TCP after both FINs or a RST.
 pub const TCP_CLOSING_S: u32 = 10;
@@ -375,6 +383,7 @@ impl<W> Flow<W> {
             via: f(&self.via),
             acl_entries: f(&self.acl_entries),
             route: f(&self.route),
+            holder: f(&self.holder),
         }
     }
 }
@@ -394,6 +403,12 @@ impl FlowRecord {
     /// As the tables hold it.
     pub fn entry(&self) -> FlowEntry {
         self.map(|word| Cell::new(*word))
+    }
+
+    /// Whether the connection goes on for sure, by what this entry alone says: its opposite may only have
+    /// been seen later.
+    pub fn is_live(&self, protocol: u8, now_ns: u64) -> bool {
+        now_ns <= self.ends_ns(protocol, None)
     }
 
     /// When the connection of this entry and its opposite ends if no more packets come: the flow
@@ -453,7 +468,7 @@ pub const fn ends_ns(protocol: u8, timeouts: Timeouts, own: Activity, other: Act
         protocol::TCP => {
             if (own.flags | other.flags) & flag::CLOSING != 0 {
                 TCP_CLOSING_S
-            } else if own.packets == 0 || other.packets == 0 {
+            } else if (own.flags | other.flags) & flag::ESTABLISHED == 0 {
                 TCP_OPENING_S
             } else {
                 timeouts.first_s
@@ -498,8 +513,11 @@ mod tests {
     fn a_tcp_flow_ends_by_its_state() {
         let ends = |own, other| ends_ns(protocol::TCP, TIMEOUTS, own, other) / SECOND_NS - 5;
         assert_eq!(ends(active(3, 0), active(0, 0)), 60);
-        assert_eq!(ends(active(3, 0), active(1, 0)), 1000);
-        assert_eq!(ends(active(3, 0), active(3, flag::CLOSING)), 10);
+        // Answered, and not completed by who asked.
+        assert_eq!(ends(active(1, 0), active(1, 0)), 60);
+        let established = active(3, flag::ESTABLISHED);
+        assert_eq!(ends(established, active(1, 0)), 1000);
+        assert_eq!(ends(established, active(3, flag::CLOSING)), 10);
     }
 
     #[test]

@@ -18,10 +18,10 @@ use crate::{
     memory::Memory,
     outside,
     packet_builder::{PacketBuilder, Transport},
-    services,
+    room, services,
     table::{
         Direction, Endpoint, EndpointKey, EniRecord, GATE_CLOSED, GATE_OPEN, GateGroupKey,
-        GateRemoteKey, GateRule, GateRuleKey, GateServiceKey, MacKey, PolicyRecord, Route,
+        GateRemoteKey, GateRule, GateRuleKey, GateServiceKey, MacKey, OUTSIDE, PolicyRecord, Route,
         RouteKey, RuleBits, SubnetRecord, TABLE_BITS, open_bit, protocol, trie_id,
     },
     table_set::TableSet,
@@ -342,6 +342,7 @@ impl World {
         }
         assert_eq!(found, *change, "{verdict:?}");
         self.check_ports();
+        self.assert_counted();
         verdict
     }
 
@@ -363,6 +364,27 @@ impl World {
         }
         let taken: u64 = self.memory.ports().values().map(|ports| ports.taken).sum();
         assert_eq!(taken, holding.count() as u64, "ports");
+    }
+
+    /// What instances hold is what the flow table has of theirs.
+    #[track_caller]
+    fn assert_counted(&self) {
+        let mut expected = BTreeMap::<u64, (u64, u64)>::new();
+        for flow in self.memory.flows().values() {
+            expected.entry(room::WHOLE).or_default().0 += 1;
+            if flow.holder != room::WHOLE {
+                let counted = expected.entry(flow.holder).or_default();
+                counted.0 += 1;
+                let is_tracked = flow.flags & flag::TRACKED_AT_SOURCE != 0;
+                let is_outside = flow.source_eni == OUTSIDE;
+                assert_eq!(flow.flags & flag::COUNTED != 0, is_tracked && !is_outside);
+                counted.1 += u64::from(flow.flags & flag::COUNTED != 0);
+            }
+        }
+        let found = self.memory.uses().into_iter();
+        let found = found.map(|(instance, usage)| (instance, (usage.entries, usage.tracked)));
+        let found: BTreeMap<_, _> = found.filter(|(_, counted)| *counted != (0, 0)).collect();
+        assert_eq!(found, expected);
     }
 
     /// Sends a packet that must arrive, and says whether it was carried or made its entries.

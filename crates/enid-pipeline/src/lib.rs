@@ -15,9 +15,11 @@
 #![cfg_attr(not(any(test, feature = "memory")), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod allowance;
 pub mod bucket;
 pub mod bytes;
 mod connection;
+pub mod counter;
 pub mod drops;
 #[cfg(any(test, feature = "memory"))]
 pub mod explain;
@@ -40,6 +42,7 @@ mod packet;
 pub mod packet_builder;
 mod reason;
 pub mod release;
+pub mod room;
 pub mod service;
 mod stage;
 pub mod table;
@@ -87,6 +90,11 @@ pub struct Scratch {
     generation: u64,
     source_eni: u64,
     target_eni: u64,
+    /// The instances of both, of a miss and where they have allowances; 0 if there is none.
+    source_instance: u64,
+    target_instance: u64,
+    /// The ENI at which a drop is counted, if that is not clear from the reason; else 0.
+    blamed_eni: u64,
     timeouts: u64,
     acl_entries: u64,
     refused_acl: u64,
@@ -97,8 +105,12 @@ pub struct Scratch {
     /// verifier would follow each reason through the gates on its own.
     way: Result<(), Reason>,
     course: Course,
+    /// Why a packet of a known flow is not carried.
+    refused: Reason,
     has_key: bool,
     has_answer: bool,
+    /// Whether one of the ends has allowances.
+    is_metered: bool,
     owns_address: bool,
     is_quoting: bool,
     is_related: bool,
@@ -145,6 +157,9 @@ impl Scratch {
             generation: 0,
             source_eni: 0,
             target_eni: 0,
+            source_instance: 0,
+            target_instance: 0,
+            blamed_eni: 0,
             timeouts: 0,
             acl_entries: 0,
             refused_acl: 0,
@@ -153,8 +168,10 @@ impl Scratch {
             quoted_transport: 0,
             way: Ok(()),
             course: Course::Open,
+            refused: Reason::Incomplete,
             has_key: false,
             has_answer: false,
+            is_metered: false,
             owns_address: false,
             is_quoting: false,
             is_related: false,
@@ -179,6 +196,7 @@ impl Scratch {
         self.now_ns = now_ns;
         self.ifindex = ifindex;
         self.has_key = false;
+        self.blamed_eni = 0;
     }
 
     #[inline(always)]
@@ -354,6 +372,10 @@ fn carry<T: Tables, F: Frame>(
             act::rewrite(frame, &scratch.packet, leaves)?;
             scratch.ifindex = ifindex;
         }
+        Lookup::Refused => {
+            scratch.has_key = true;
+            return Err(scratch.refused);
+        }
         Lookup::Stale => {}
         Lookup::Miss => scratch.carried.clear(),
     }
@@ -475,8 +497,11 @@ fn admit<T: Tables, F: Frame>(
     frame: &mut F,
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
+    act::meet_ends(tables, scratch);
     if scratch.is_passed {
+        limit(tables, scratch)?;
         related::count(tables, scratch);
+        count_carried(tables, scratch);
     } else {
         scratch.is_answer = false;
         scratch.ingress = match scratch.carried.ingress() {
@@ -484,14 +509,20 @@ fn admit<T: Tables, F: Frame>(
             None if scratch.journey.is_to_outside => Pass::OUTSIDE,
             None => gate_of_target(tables, scratch)?,
         };
-        scratch.timeouts = act::timeouts(tables, scratch);
+        let is_new = !scratch.carried.is_something() && !scratch.is_answer;
+        if is_new {
+            make_room(tables, scratch)?;
+        }
+        limit(tables, scratch)?;
         act::prepare_answers(scratch);
         nat_port::take_port(tables, scratch)?;
         nat::find_answer(scratch);
         if scratch.carried.is_something() {
             act::renew(tables, scratch)?;
-        } else if !scratch.is_answer {
+        } else if is_new {
             act::open(tables, scratch)?;
+        } else {
+            count_carried(tables, scratch);
         }
     }
     nat_count::carried(
@@ -501,6 +532,37 @@ fn admit<T: Tables, F: Frame>(
         &scratch.packet,
     );
     go_on(frame, scratch)
+}
+
+/// Whether a new connection may be added: by the allowances of its ends, and by what they hold already.
+#[inline(never)]
+fn make_room<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    if scratch.is_metered {
+        allowance::check_tracking(tables, scratch)?;
+    }
+    room::check(tables, scratch)
+}
+
+/// Takes a judged packet out of the allowances of its ends, if they have any.
+#[inline(always)]
+fn limit<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    if scratch.is_metered {
+        allowance::judge(tables, scratch)
+    } else {
+        Ok(())
+    }
+}
+
+/// Counts a packet that no flow's entry counts, at the ENIs of both ends.
+#[inline(never)]
+fn count_carried<T: Tables>(tables: &T, scratch: &Scratch) {
+    counter::carried(
+        tables,
+        scratch.source_eni,
+        scratch.journey.eni,
+        u64::from(scratch.packet.segments),
+        u64::from(scratch.packet.bytes),
+    );
 }
 
 /// Rewrites a frame as its journey says.
@@ -524,14 +586,36 @@ fn go_on<F: Frame>(frame: &mut F, scratch: &mut Scratch) -> Result<(), Reason> {
     act::rewrite(frame, &scratch.packet, scratch.journey.hop.leaves)
 }
 
-/// Counts a drop by its reason and, if the packet had addresses, by its 5-tuple.
+/// The ENI at which a packet was dropped.
+#[inline(always)]
+fn dropped_at(reason: Reason, scratch: &Scratch) -> u64 {
+    let is_at_target = matches!(reason, Reason::IngressRule | Reason::AclIngress);
+    if scratch.blamed_eni != 0 {
+        scratch.blamed_eni
+    } else if is_at_target || scratch.source_eni == OUTSIDE {
+        scratch.target_eni
+    } else {
+        scratch.source_eni
+    }
+}
+
+/// Counts a drop by its reason, at the ENI where it was, and, if the packet had addresses, by its 5-tuple.
 #[inline(always)]
 fn record_drop<T: Tables>(tables: &T, reason: Reason, scratch: &Scratch) {
     if !scratch.has_key {
         tables.count(reason, 1);
+        let eni = tables.device(scratch.ifindex).unwrap_or(0);
+        if eni != 0 {
+            tables.count_at(eni, reason as u32, 1);
+        }
         return;
     }
-    tables.count(reason, u64::from(scratch.packet.segments));
+    let segments = u64::from(scratch.packet.segments);
+    tables.count(reason, segments);
+    let eni = dropped_at(reason, scratch);
+    if eni != 0 && eni != OUTSIDE {
+        tables.count_at(eni, reason as u32, segments);
+    }
     let Some(entry) = tables.dropped(&scratch.key) else {
         return;
     };

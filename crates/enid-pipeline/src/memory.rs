@@ -7,12 +7,15 @@ use std::{
 };
 
 use crate::{
+    allowance::Allowance,
     bytes::Addr,
+    counter::CounterKey,
     drops::{DropEntry, DropRecord},
     flow::{FlowEntry, FlowKey, FlowRecord},
     fragments::{FragmentKey, FragmentRecord},
     nat_counts::{NatCountsEntry, NatCountsRecord, NatPortsEntry, NatPortsKey, NatPortsRecord},
     reason::{REASON_COUNTERS, Reason},
+    room::{UseEntry, UseRecord},
     table::{
         ADDR_BITS, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
         GateServiceKey, MacKey, NatRecord, Outside, PROTOCOL_BITS, PolicyRecord, Pool, PoolKey,
@@ -41,6 +44,9 @@ pub struct Memory {
     nat_ports: RefCell<HashMap<NatPortsKey, Rc<NatPortsEntry>>>,
     nat_counts: RefCell<HashMap<u64, Rc<NatCountsEntry>>>,
     reasons: [Cell<u64>; REASON_COUNTERS as usize],
+    buckets: RefCell<HashMap<FlowKey, Rc<Cell<u64>>>>,
+    uses: RefCell<BTreeMap<u64, Rc<UseEntry>>>,
+    counters: RefCell<BTreeMap<CounterKey, u64>>,
 }
 
 impl Memory {
@@ -58,6 +64,9 @@ impl Memory {
             nat_ports: RefCell::default(),
             nat_counts: RefCell::default(),
             reasons: [const { Cell::new(0) }; REASON_COUNTERS as usize],
+            buckets: RefCell::default(),
+            uses: RefCell::default(),
+            counters: RefCell::default(),
         }
     }
 
@@ -102,6 +111,19 @@ impl Memory {
         }
     }
 
+    /// What instances use up.
+    pub fn uses(&self) -> BTreeMap<u64, UseRecord> {
+        let uses = self.uses.borrow();
+        uses.iter()
+            .map(|(instance, entry)| (*instance, entry.map(Cell::get)))
+            .collect()
+    }
+
+    /// What was counted at ENIs.
+    pub fn counters(&self) -> BTreeMap<CounterKey, u64> {
+        self.counters.borrow().clone()
+    }
+
     /// How many packets were dropped for a reason.
     pub fn dropped_for(&self, reason: Reason) -> u64 {
         self.reasons[reason as usize].get()
@@ -123,6 +145,7 @@ impl Tables for Memory {
     type Word<'a> = Rc<Cell<u64>>;
     type Ports<'a> = Rc<NatPortsEntry>;
     type Counts<'a> = Rc<NatCountsEntry>;
+    type Use<'a> = Rc<UseEntry>;
 
     fn generation(&self) -> u64 {
         self.generation
@@ -249,6 +272,22 @@ impl Tables for Memory {
         self.tables.gate_rules.get(key)
     }
 
+    fn allowance(&self, instance: u64) -> Option<&Allowance> {
+        self.tables.allowances.get(&instance)
+    }
+
+    fn usage(&self, instance: u64) -> Option<Rc<UseEntry>> {
+        Some(self.uses.borrow_mut().entry(instance).or_default().clone())
+    }
+
+    fn flow_bucket(&self, key: &FlowKey) -> Option<Rc<Cell<u64>>> {
+        Some(self.buckets.borrow_mut().entry(*key).or_default().clone())
+    }
+
+    fn flow_entries_max(&self) -> u64 {
+        self.flows_max as u64
+    }
+
     fn flow(&self, key: &FlowKey) -> Option<Rc<FlowEntry>> {
         self.flows.borrow().get(key).cloned()
     }
@@ -296,6 +335,11 @@ impl Tables for Memory {
 
     fn count(&self, reason: Reason, packets: u64) {
         self.add(&self.reasons[reason as usize], packets);
+    }
+
+    fn count_at(&self, eni: u64, what: u32, amount: u64) {
+        let key = CounterKey { eni, what, pad: 0 };
+        *self.counters.borrow_mut().entry(key).or_default() += amount;
     }
 
     fn add(&self, word: &Cell<u64>, amount: u64) {

@@ -85,6 +85,12 @@ reasons! {
     47 ServiceSource "service-source" "what comes from the link-local services is no answer of theirs";
     48 MiddleboxAddress "middlebox-address" "the internet gateway's route leads to a network interface that has no public address";
     49 NatReset "nat-reset" "the NAT gateway has no such connection, or was rid of it after 350 idle seconds: it resets it";
+    50 FlowShare "flow-share" "an instance at one end holds as many flow entries as are free, and gets no new ones";
+    51 BandwidthInAllowance "bandwidth-in-allowance" "the receiving instance gets more than its inbound bandwidth allows";
+    52 BandwidthOutAllowance "bandwidth-out-allowance" "the sending instance sends more than its outbound bandwidth allows";
+    53 PacketAllowance "packet-allowance" "an instance at one end has more packets a second than its allowance";
+    54 ConntrackAllowance "conntrack-allowance" "an instance at one end tracks as many connections as its allowance";
+    55 FlowAllowance "flow-allowance" "the flow is faster than a single flow may be";
 }
 
 /// Entries of the counter table: one per reason number, and number zero, which is never counted.

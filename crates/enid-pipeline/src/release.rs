@@ -1,12 +1,14 @@
-//! The end of a flow's entry that holds a port of a NAT gateway, and how the agent orders it.
+//! The end of a flow's entry, and how the agent orders it.
 //!
-//! The count of the ports must change in the same moment as the flow table, so a program does both. The
-//! flow sweep runs it on a frame that says which entry; all other entries it removes itself.
+//! What an entry holds, room in the table and perhaps a port of a NAT gateway, must be given back in the same
+//! moment as it goes, and what it has counted kept, so a program does all of it. The flow sweep runs it on a
+//! frame that says which entry.
 
 use crate::{
     bytes::{Addr, Be16},
-    connection,
+    connection, counter,
     flow::FlowKey,
+    room,
     stage::nat_port,
     tables::Tables,
 };
@@ -22,7 +24,9 @@ pub fn release<T: Tables>(tables: &T, order: &ReleaseOrder, now_ns: u64) -> bool
         return false;
     }
     nat_port::let_go(tables, &order.key, &entry, !order.is_lost);
-    tables.remove_flow(&order.key);
+    room::remove(tables, &order.key);
+    // Counted when it is out of the table: nobody finds it there and here.
+    counter::over(tables, &entry);
     true
 }
 

@@ -12,6 +12,7 @@
 //!   IPv6 addresses, which have no translation, find their VPC here.
 //! - `services`: VPC → the device that leads to its link-local services. `service_devices`: the way back.
 //!   `macs`: (VPC, MAC address) → ENI, for answers to who has no address yet.
+//! - `allowances`: instance → what it may use, if that is enforced.
 //! - `gate_*`: compiled rule sets. A *gate* is one direction of a policy; its id is a hash of its
 //!   content, so a gate never changes, it is replaced. Each rule of a gate is a bit.
 
@@ -62,7 +63,8 @@ pub struct EniRecord {
     pub udp_stream_s: u32,
     /// The MAC address of the instance's end.
     pub mac: Mac,
-    /// [`EniRecord::SOURCE_DEST_CHECK`], [`EniRecord::NAT_GATEWAY`], [`EniRecord::PUBLIC`].
+    /// [`EniRecord::SOURCE_DEST_CHECK`], [`EniRecord::NAT_GATEWAY`], [`EniRecord::PUBLIC`],
+    /// [`EniRecord::METERED`].
     pub flags: u8,
     /// How many of `groups` count.
     pub group_count: u8,
@@ -76,6 +78,8 @@ impl EniRecord {
     /// A public IPv4 address stands for one of its private ones: an internet gateway's own route table can
     /// lead to it.
     pub const PUBLIC: u8 = 4;
+    /// Its instance has an entry in `allowances`.
+    pub const METERED: u8 = 128;
 }
 
 /// Key of `endpoints`.
@@ -501,6 +505,8 @@ pub struct Config {
     pub generation: u64,
     /// The way to the outside.
     pub outside: Outside,
+    /// Entries that the flow table can hold, as the agent chose; 0 if nobody has said.
+    pub flow_entries_max: u64,
 }
 
 /// The device through which packets go to the outside and come from there.
@@ -568,11 +574,17 @@ pub mod limit {
     pub const FRAGMENTS: u32 = 8_192;
     /// Pairs of an address of a NAT gateway and a destination, as many as there may be connections.
     pub const NAT_PORTS: u32 = 1_048_576;
+    /// Instances, their allowances, and what they use.
+    pub const INSTANCES: u32 = 65_536;
+    /// Flows of instances with allowances whose rate is known.
+    pub const FLOW_BUCKETS: u32 = 16_384;
+    /// Counters of ENIs.
+    pub const ENI_COUNTERS: u32 = 262_144;
 }
 
 /// Sizes of all keys and values, and the limits: part of the path of a pin. The number of flows is not,
 /// it is the agent's choice.
-pub const LAYOUT: [usize; 51] = [
+pub const LAYOUT: [usize; 57] = [
     size_of::<EniRecord>(),
     size_of::<EndpointKey>(),
     size_of::<Endpoint>(),
@@ -623,6 +635,12 @@ pub const LAYOUT: [usize; 51] = [
     size_of::<crate::nat_counts::NatPortsRecord>(),
     size_of::<crate::nat_counts::NatCountsRecord>(),
     limit::NAT_PORTS as usize,
+    size_of::<crate::allowance::Allowance>(),
+    size_of::<crate::room::UseRecord>(),
+    size_of::<crate::counter::CounterKey>(),
+    limit::INSTANCES as usize,
+    limit::ENI_COUNTERS as usize,
+    limit::FLOW_BUCKETS as usize,
     // Raised by hand when fields change their meaning, or maps their flags, and no size tells.
     4,
 ];
@@ -639,7 +657,7 @@ const _: () = {
     assert!(size_of::<Pool>() == 24);
     assert!(size_of::<ServiceRecord>() == 24);
     assert!(size_of::<MacKey>() == 16);
-    assert!(size_of::<Config>() == 24);
+    assert!(size_of::<Config>() == 32);
     assert!(size_of::<RouteKey>() == 28);
     assert!(size_of::<Route>() == 16);
     assert!(size_of::<PolicyRecord>() == 24);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::allowance::Allowance;
 use crate::bytes::Addr;
 use crate::table::{
     Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
@@ -164,6 +165,8 @@ tables! {
     service_devices: u32 => u64;
     /// MAC addresses → ENI.
     macs: MacKey => Endpoint;
+    /// Instances → what they may use.
+    allowances: u64 => Allowance;
     /// Policies → gates.
     policies: u64 => PolicyRecord;
     /// Remote prefixes → rules.

@@ -3,12 +3,14 @@
 use core::{cell::Cell, ops::Deref};
 
 use crate::{
+    allowance::Allowance,
     bytes::Addr,
     drops::DropEntry,
     flow::{FlowEntry, FlowKey, FlowRecord},
     fragments::{FragmentKey, FragmentRecord},
     nat_counts::{NatCountsEntry, NatPortsEntry, NatPortsKey},
     reason::Reason,
+    room::UseEntry,
     table::{
         EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey, GateServiceKey,
         MacKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord,
@@ -37,6 +39,11 @@ pub trait Tables {
         Self: 'a;
     /// What a NAT gateway counts, likewise.
     type Counts<'a>: Deref<Target = NatCountsEntry>
+    where
+        Self: 'a;
+
+    /// What an instance uses up, likewise.
+    type Use<'a>: Deref<Target = UseEntry>
     where
         Self: 'a;
 
@@ -84,6 +91,16 @@ pub trait Tables {
     /// What a bit of a gate stands for.
     fn gate_rule(&self, key: &GateRuleKey) -> Option<&GateRule>;
 
+    /// What an instance may use, if that is enforced.
+    fn allowance(&self, instance: u64) -> Option<&Allowance>;
+    /// What an instance uses up: nothing at first. None if there is no room to count it.
+    fn usage(&self, instance: u64) -> Option<Self::Use<'_>>;
+    /// The bucket of a single flow, a full one if it is missing. The one used longest ago gives way when
+    /// there is no room.
+    fn flow_bucket(&self, key: &FlowKey) -> Option<Self::Word<'_>>;
+    /// How many flow entries there may be.
+    fn flow_entries_max(&self) -> u64;
+
     /// A flow's entry.
     fn flow(&self, key: &FlowKey) -> Option<Self::Flow<'_>>;
     /// Adds an entry. False if the table is full or the key is there already.
@@ -110,6 +127,10 @@ pub trait Tables {
     fn dropped(&self, key: &FlowKey) -> Option<Self::Drop<'_>>;
     /// Counts dropped packets by reason.
     fn count(&self, reason: Reason, packets: u64);
+
+    /// Counts something at an ENI: see [`CounterKey`](crate::counter::CounterKey). What there is no room for
+    /// is not counted.
+    fn count_at(&self, eni: u64, what: u32, amount: u64);
 
     /// Adds to a word of an entry; sums of several CPUs never get lost.
     fn add(&self, word: &Cell<u64>, amount: u64);

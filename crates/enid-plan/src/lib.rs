@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod allowance;
 mod concern;
 mod fragment;
 pub mod gate;

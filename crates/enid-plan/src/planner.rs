@@ -18,6 +18,7 @@ use enid_model::key::Scope;
 use enid_model::network_interface::NetworkInterface;
 use enid_model::state::{RegionState, State};
 
+use crate::allowance::Allowances;
 use crate::concern::Concerned;
 use crate::fragment::{self, AclGates, Policy, PublicPools};
 use crate::instances::{DeviceSpec, InstanceSpec, device_spec, instance_spec};
@@ -27,6 +28,7 @@ use crate::tables::{TableDiff, Tables};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
     Eni(EniId),
+    Instance(InstanceId),
     NatGateway(NatGatewayId),
     NetworkAcl(NetworkAclId),
     Outside,
@@ -67,6 +69,8 @@ pub struct Planner {
     instances: BTreeMap<InstanceId, InstanceSpec>,
     /// The host-side device of each interface that has one.
     bound: BTreeMap<EniId, u32>,
+    /// What instances may use, if that is enforced.
+    allowances: Option<Allowances>,
 }
 
 impl Planner {
@@ -84,6 +88,13 @@ impl Planner {
     pub fn with_outside(mut self, pools: &PublicPools) -> Self {
         let fragment = fragment::of_outside(pools);
         self.fragments.insert(Owner::Outside, fragment);
+        self
+    }
+
+    /// The same for a host that enforces allowances.
+    #[must_use]
+    pub fn with_allowances(mut self, allowances: Option<Allowances>) -> Self {
+        self.allowances = allowances;
         self
     }
 
@@ -206,7 +217,8 @@ impl Planner {
                 let is_known = device.is_some() || fragment::is_of_nat_gateway(region, eni);
                 let policy = self.policy_of_eni.get(id).copied().unwrap_or(0);
                 let ifindex = self.bound.get(id).copied();
-                is_known.then(|| fragment::of_eni(region, eni, policy, ifindex))
+                let is_metered = self.allowances.is_some();
+                is_known.then(|| fragment::of_eni(region, eni, policy, ifindex, is_metered))
             });
             self.set(Owner::Eni(*id), fragment, &mut before, &mut after);
             let vpc = device.as_ref().map(|device| device.vpc);
@@ -228,6 +240,15 @@ impl Planner {
                 let instance = region.instances.get(id)?;
                 instance_spec(&region, instance)
             });
+            let running = spec.as_ref().filter(|spec| spec.running);
+            let fragment = running
+                .zip(self.allowances.as_ref())
+                .and_then(|(_, allowances)| {
+                    let region = self.region(scope)?;
+                    let instance = region.instances.get(id)?;
+                    Some(fragment::of_instance(instance, allowances))
+                });
+            self.set(Owner::Instance(*id), fragment, &mut before, &mut after);
             if self.instances.get(id) != spec.as_ref() {
                 delta.instances.insert(*id);
             }

@@ -53,6 +53,11 @@ enum Command {
     },
     /// Is the stored region consistent
     Check,
+    /// What was counted at interfaces: packets, bytes, drops, allowances exceeded
+    Counters {
+        /// An interface's or an instance's id; all interfaces without one
+        id: Option<String>,
+    },
     /// Can this host run it, and what is missing
     Doctor,
     /// Remove every trace from this host
@@ -132,6 +137,9 @@ pub(crate) struct Serve {
     /// Forget everything at the end, and answer POST /_enid/reset
     #[arg(long)]
     pub(crate) ephemeral: bool,
+    /// Limit each instance to the bandwidth, packets and connections of its type
+    #[arg(long)]
+    pub(crate) enforce_allowances: bool,
     /// Whether packets are enforced: auto uses eBPF where the host can
     #[arg(long, value_enum, default_value_t = DatapathChoice::Auto)]
     pub(crate) datapath: DatapathChoice,
@@ -216,6 +224,7 @@ pub(crate) fn main() -> ExitCode {
             ifname,
         } => cmd::adopt::run(&common, &instance, &netns, ifname),
         Command::Check => cmd::check::run(&common),
+        Command::Counters { id } => cmd::counters::run(&common, id.as_deref()),
         Command::Doctor => cmd::doctor::run(&common),
         Command::Down => cmd::down::run(&common),
         Command::Env => cmd::env::run(&common),

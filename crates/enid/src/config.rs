@@ -1,5 +1,7 @@
 //! The configuration file: what flags do not say.
 
+mod allowances;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -8,13 +10,18 @@ use enid_api::generated::ec2::operations::OPERATIONS;
 use enid_api::throttle::{Rate, Throttle};
 use enid_control::{Images, NamedPool, PublicPools, Quotas};
 use enid_host::outside::Wanted;
+use enid_plan::allowance::Allowances;
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
+
+use self::allowances::AllowanceConfig;
 
 /// A configuration. Every key is optional; an unknown one is an error.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
+    /// What instances may use of the network.
+    pub(crate) allowances: AllowanceConfig,
     /// The datapath's own limits.
     pub(crate) datapath: DatapathConfig,
     /// Which image ids can be launched.
@@ -241,7 +248,13 @@ impl Config {
         config.quotas()?;
         config.outside.check()?;
         config.throttle()?;
+        config.allowances(false)?;
         Ok(config)
+    }
+
+    /// What instances may use of the network, if that is enforced: by this file or by a flag.
+    pub(crate) fn allowances(&self, flag: bool) -> anyhow::Result<Option<Allowances>> {
+        self.allowances.allowances(flag)
     }
 
     /// The limits on requests, if there are any.

@@ -126,6 +126,7 @@ impl Sender<'_> {
 struct Flow {
     packets: u64,
     last_ns: u64,
+    has_ack: bool,
     has_fin: bool,
     /// The version of the region by which its last packet was judged; 0 is none.
     judged: u64,
@@ -146,6 +147,8 @@ struct Connection {
     out: Flow,
     back: Flow,
     is_closing: bool,
+    /// TCP: both ends have acknowledged.
+    is_established: bool,
 }
 
 impl Connection {
@@ -153,7 +156,7 @@ impl Connection {
         let (out, back) = (&self.out, &self.back);
         let idle_s = match self.tuple.protocol {
             protocol::TCP if self.is_closing => 10,
-            protocol::TCP if out.packets == 0 || back.packets == 0 => 60,
+            protocol::TCP if !self.is_established => 60,
             protocol::TCP if self.via.is_some() => TCP_ESTABLISHED_S.min(350),
             protocol::TCP => TCP_ESTABLISHED_S,
             protocol::UDP if out.packets > 1 && back.packets > 1 => UDP_STREAM_S,
@@ -380,6 +383,7 @@ impl Reading {
                 out: Flow {
                     packets: 1,
                     last_ns: now_ns,
+                    has_ack: flags & tcp::ACK != 0,
                     has_fin: flags & tcp::FIN != 0,
                     judged: version,
                 },
@@ -388,6 +392,7 @@ impl Reading {
                     ..unanswered
                 },
                 is_closing: false,
+                is_established: false,
             });
             return;
         };
@@ -411,7 +416,9 @@ impl Reading {
         flow.packets += 1;
         flow.last_ns = now_ns;
         flow.judged = version;
+        flow.has_ack |= flags & tcp::ACK != 0;
         flow.has_fin |= flags & tcp::FIN != 0;
+        connection.is_established |= connection.out.has_ack && connection.back.has_ack;
         let both_fin = connection.out.has_fin && connection.back.has_fin;
         if flags & tcp::RST != 0 || flags & tcp::FIN != 0 && both_fin {
             connection.is_closing = true;

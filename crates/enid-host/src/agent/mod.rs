@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use enid_model::id::{EniId, InstanceId, VpcId};
 use enid_model::state::{Revision, State};
 use enid_pipeline::table::{Direction, Outside};
+use enid_plan::allowance::Allowances;
 use enid_plan::tables::TableDiff;
 use enid_plan::{DeviceSpec, Planner};
 
@@ -56,6 +57,8 @@ pub struct Config {
     pub grace: Duration,
     /// The way to the outside; without one, nothing goes there.
     pub outside: Option<Gateway>,
+    /// What instances may use of the network, if that is enforced.
+    pub allowances: Option<Allowances>,
 }
 
 /// What an agent is told.
@@ -173,6 +176,9 @@ pub enum AgentError {
 /// How often expired flows are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// How often counters are removed of what does not exist any more.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
 /// How often what has failed is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
 
@@ -222,6 +228,7 @@ pub struct Agent {
     /// Instances to look at again: a change concerns them, or something about them failed.
     owed: BTreeSet<InstanceId>,
     tried: Instant,
+    forgotten: Instant,
     inbox: Sender<Input>,
     say: Box<dyn Fn(Output) + Send>,
 }
@@ -239,7 +246,7 @@ impl Agent {
     ) -> Result<Self, AgentError> {
         let installation = Installation::of(&config.data_dir);
         let bound: BTreeMap<EniId, u32> = EniDevice::list(installation)?.into_iter().collect();
-        let mut planner = Planner::new(bound);
+        let mut planner = Planner::new(bound).with_allowances(config.allowances.clone());
         if let Some(gateway) = &config.outside {
             planner = planner.with_outside(&gateway.pools);
         }
@@ -258,6 +265,7 @@ impl Agent {
             closed: BTreeSet::new(),
             owed: BTreeSet::new(),
             tried: Instant::now(),
+            forgotten: Instant::now(),
             config,
             installation,
             datapath,
@@ -519,6 +527,17 @@ impl Agent {
     fn sweep_if_due(&mut self) {
         if let Err(error) = self.datapath.sweep_if_due(SWEEP_EVERY) {
             tracing::warn!(error = crate::chain(&error), "flows could not be swept");
+        }
+        if self.forgotten.elapsed() < FORGET_EVERY {
+            return;
+        }
+        self.forgotten = Instant::now();
+        let regions = || self.planner.state().regions().values();
+        let is_eni = |id| regions().any(|it| it.network_interfaces.contains_key(&EniId(id)));
+        let is_instance = |id| regions().any(|it| it.instances.contains_key(&InstanceId(id)));
+        let flows = self.datapath.flows();
+        if let Err(error) = flows.forget_others(is_eni, is_instance) {
+            tracing::warn!(error = crate::chain(&error), "counters were not removed");
         }
     }
 }

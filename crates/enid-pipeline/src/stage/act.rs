@@ -1,13 +1,14 @@
 //! Act: the frame gets its MAC addresses and the flow table its entries.
 
 use crate::{
-    Scratch,
+    Scratch, allowance,
     bytes::MacPair,
     connection,
     flow::{FlowEntry, FlowKey, FlowRecord, NAT_IDLE_S, Timeouts, Translation, flag},
     frame::Frame,
     packet::Packet,
     reason::Reason,
+    room,
     stage::{flow_lookup::is_by_egress_only, gate::Pass, nat, nat_port, translate},
     table::{OUTSIDE, protocol},
     tables::Tables,
@@ -50,7 +51,16 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
         },
         None => Translation::default(),
     };
+    let holder = holder(
+        journey.eni,
+        scratch.target_instance,
+        scratch.source_instance,
+    );
     let mut flags = swapped(tracked_bits(scratch.egress, scratch.ingress));
+    flags |= room::counted_bit(flags, journey.eni, holder);
+    if scratch.is_metered {
+        flags |= flag::METERED;
+    }
     if is_translated {
         flags |= flag::TRANSLATED;
     }
@@ -86,6 +96,7 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
         via: journey.via,
         acl_entries: 0,
         route: route_back(journey.route),
+        holder,
     };
 }
 
@@ -131,7 +142,7 @@ pub(crate) fn open<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
             if let Some(answers) = tables.flow(&scratch.answer) {
                 nat_port::let_go(tables, &scratch.answer, &answers, false);
             }
-            tables.remove_flow(&scratch.answer);
+            room::remove(tables, &scratch.answer);
         }
         return Err(Reason::FlowTableFull);
     }
@@ -142,7 +153,13 @@ pub(crate) fn open<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
 #[inline(always)]
 fn own_record(scratch: &mut Scratch) {
     let new = translate::of_journey(scratch);
-    let flags = way_flags(scratch) | tracked_bits(scratch.egress, scratch.ingress);
+    let holder = holder(
+        scratch.source_eni,
+        scratch.source_instance,
+        scratch.target_instance,
+    );
+    let mut flags = way_flags(scratch) | tracked_bits(scratch.egress, scratch.ingress);
+    flags |= room::counted_bit(flags, scratch.source_eni, holder);
     let Scratch {
         packet,
         record,
@@ -166,6 +183,18 @@ fn own_record(scratch: &mut Scratch) {
     record.new_ports = new.ports();
     record.acl_entries = scratch.acl_entries;
     record.route = journey.route;
+    record.holder = holder;
+}
+
+/// The instance that an entry is counted for: the sender's, or of what comes from the outside the
+/// receiver's.
+#[inline(always)]
+const fn holder(source_eni: u64, source_instance: u64, target_instance: u64) -> u64 {
+    if source_eni == OUTSIDE {
+        target_instance
+    } else {
+        source_instance
+    }
 }
 
 /// The flags that say how the packet goes on.
@@ -177,6 +206,9 @@ fn way_flags(scratch: &Scratch) -> u64 {
     }
     if scratch.journey.is_to_outside {
         flags |= flag::TO_OUTSIDE;
+    }
+    if scratch.is_metered {
+        flags |= flag::METERED;
     }
     flags | u64::from(scratch.journey.mtu) << flag::MTU_SHIFT
 }
@@ -194,7 +226,7 @@ enum Put {
 #[inline(never)]
 fn put<T: Tables>(tables: &T, key: &FlowKey, record: &FlowRecord, opposite: &FlowKey) -> Put {
     // The insertion looks the key up itself, and a key that is there already is the rare case.
-    if tables.insert_flow(key, record) {
+    if room::insert(tables, key, record) {
         return Put::Added;
     }
     let Some(entry) = tables.flow(key) else {
@@ -204,6 +236,7 @@ fn put<T: Tables>(tables: &T, key: &FlowKey, record: &FlowRecord, opposite: &Flo
     if record.flags & flag::HOLDS_PORT == 0 {
         nat_port::let_go(tables, key, &entry, false);
     }
+    room::change(tables, &entry, record);
     entry.packets_before.set(entry.packets.get());
     entry.last_seen_ns.set(record.last_seen_ns);
     entry.egress_rule.set(record.egress_rule);
@@ -283,6 +316,7 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
             if !scratch.carried.is_reply() {
                 opposite.route.set(route_back(scratch.journey.route));
             }
+            room::track(tables, &opposite);
         }
         return Ok(());
     }
@@ -290,8 +324,9 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     // its first packet comes.
     let record = &mut scratch.record;
     record.generation = 0;
-    record.flags &= flag::TRANSLATED | flag::TO_OUTSIDE;
+    record.flags &= flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED;
     record.flags |= swapped(tracked);
+    record.flags |= room::counted_bit(record.flags, record.source_eni, record.holder);
     if !scratch.carried.is_reply() {
         record.flags |= flag::REPLY;
         if scratch.journey.via != 0 {
@@ -328,7 +363,7 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
     // Only packets in the connection's own direction say whether it is tracked, except to an ENI that
     // the connection is new to.
     let is_new = entry.target_eni.get() != journey.eni;
-    let mut stale = flag::TRANSLATED | flag::TO_OUTSIDE | MTU;
+    let mut stale = flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | MTU;
     if entry.via.get() != journey.via && entry.flags.get() & flag::HOLDS_PORT != 0 {
         nat_port::let_go(tables, &scratch.key, entry, false);
         stale |= flag::HOLDS_PORT;
@@ -368,6 +403,7 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
     entry.route.set(journey.route);
     entry.timeouts.set(scratch.timeouts);
     tables.set(&entry.flags, tracked | way);
+    room::track(tables, entry);
     entry.generation.set(scratch.generation);
     entry.last_seen_ns.set(scratch.now_ns);
     tables.add(&entry.packets, u64::from(packet.segments));
@@ -425,10 +461,14 @@ const fn swapped(tracked: u64) -> u64 {
     bits
 }
 
-/// The shorter timeouts of the ENIs and the NAT gateway that a flow passes: one that one of them has
-/// forgotten is over. The outside forgets nothing.
+/// Takes from the ENIs at both ends whose instances they are, whether these have allowances, and the
+/// timeouts of a flow between them: the shorter ones of the ENIs and the NAT gateway that it passes, for a
+/// flow that one of them has forgotten is over. The outside forgets nothing.
 #[inline(never)]
-pub(crate) fn timeouts<T: Tables>(tables: &T, scratch: &Scratch) -> u64 {
+pub(crate) fn meet_ends<T: Tables>(tables: &T, scratch: &mut Scratch) {
+    scratch.is_metered = false;
+    scratch.source_instance = 0;
+    scratch.target_instance = 0;
     let mut all = Timeouts {
         first_s: u32::MAX,
         stream_s: u32::MAX,
@@ -438,8 +478,19 @@ pub(crate) fn timeouts<T: Tables>(tables: &T, scratch: &Scratch) -> u64 {
         all.stream_s = NAT_IDLE_S;
     }
     let is_tcp = scratch.packet.protocol == protocol::TCP;
-    for eni in [scratch.source_eni, scratch.journey.eni] {
-        if let Some(eni) = tables.eni(eni) {
+    for is_source in [true, false] {
+        let id = if is_source {
+            scratch.source_eni
+        } else {
+            scratch.journey.eni
+        };
+        if let Some(eni) = tables.eni(id) {
+            if is_source {
+                scratch.source_instance = eni.instance;
+            } else {
+                scratch.target_instance = eni.instance;
+            }
+            scratch.is_metered |= allowance::is_metered(eni);
             let first_s = if is_tcp {
                 eni.tcp_established_s
             } else {
@@ -452,7 +503,7 @@ pub(crate) fn timeouts<T: Tables>(tables: &T, scratch: &Scratch) -> u64 {
     if is_tcp {
         all.stream_s = 0;
     }
-    all.word()
+    scratch.timeouts = all.word();
 }
 
 #[inline(always)]
@@ -467,12 +518,16 @@ mod tests {
     use crate::ledger_wide::{ALL, GATEWAY, NAT, X, add_route, from_x, public, to, wide};
     use crate::packet_builder::Transport;
     use crate::table::{Endpoint, EndpointKey, Route};
-    use crate::{Reason, Verdict};
+    use crate::{Reason, Verdict, room};
 
     #[test]
     fn a_full_table_takes_both_entries_or_none() {
         let mut world = World::new(Gate::Everybody, Gate::Everybody);
         world.memory.flows_max = 3;
+        // Of no instance: nobody's share stands before the end of the table.
+        for eni in [A, B, D] {
+            world.change_eni(eni, |eni| eni.instance = room::WHOLE);
+        }
         world.passes(A, B, query(), 2);
         world.drops(A, D, query(), Reason::FlowTableFull);
         // Flows that are there live on, and there is room for one that needs a single entry.

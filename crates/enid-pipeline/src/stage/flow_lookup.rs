@@ -6,7 +6,7 @@
 //! entry alone.
 
 use crate::{
-    Scratch,
+    Scratch, allowance,
     bytes::{Be16, MacPair},
     connection,
     flow::{FlowEntry, SECOND_NS, SHORTEST_S, Translation, flag},
@@ -25,11 +25,13 @@ pub(crate) enum Lookup {
         /// Index of the target's device.
         ifindex: u32,
         /// Whether the frame goes on with other addresses, which are in the scratch record, or to the
-        /// outside.
+        /// outside, or was taken out of allowances.
         is_special: bool,
     },
     /// No entry, or one of a connection that has ended or begins anew.
     Miss,
+    /// One that an allowance does not let pass; why is in the scratch record.
+    Refused,
     /// An entry that was judged by older tables; what it says is in the scratch record.
     Stale,
 }
@@ -237,9 +239,10 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         return Lookup::Miss;
     }
     let flags = entry.flags.get();
-    let is_special = flags & (flag::TRANSLATED | flag::TO_OUTSIDE) != 0;
+    const SPECIAL: u64 = flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED;
+    let is_special = flags & SPECIAL != 0;
     // What an error quotes is not in the entry of other errors.
-    if is_special && packet.is_icmp_error() {
+    if flags & (flag::TRANSLATED | flag::TO_OUTSIDE) != 0 && packet.is_icmp_error() {
         return Lookup::Miss;
     }
     // A frame with other MAC addresses than before may still be right (the router's instead of the
@@ -254,7 +257,12 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         carried.flags = flags;
         carried.via = entry.via.get();
         carried.translation = entry.translation();
+        if flags & flag::METERED != 0 && !allowance::admits(tables, scratch, &entry) {
+            return Lookup::Refused;
+        }
     }
+    let packet = &scratch.packet;
+    let key = &scratch.key;
     entry.last_seen_ns.set(now_ns);
     tables.add(&entry.packets, u64::from(packet.segments));
     tables.add(&entry.bytes, u64::from(packet.bytes));
@@ -387,6 +395,28 @@ mod tests {
         world.passes(A, B, tcp(tcp::ACK), 0);
         world.wait_s(11);
         world.drops(A, B, tcp(tcp::ACK), Reason::IngressRule);
+    }
+
+    #[test]
+    fn a_connection_that_nobody_completes_ends_soon_even_if_it_was_answered() {
+        let mut world = World::new(Gate::Everybody, Gate::Neighbours);
+        for completes in [false, true] {
+            world.policy(B, Gate::Everybody, Gate::Neighbours);
+            world.passes(A, B, tcp(tcp::SYN), if completes { 0 } else { 2 });
+            world.passes(B, A, tcp_back(tcp::SYN | tcp::ACK), 0);
+            if completes {
+                world.passes(A, B, tcp(tcp::ACK), 0);
+            }
+            world.policy(B, Gate::Closed, Gate::Closed);
+            world.wait_s(59);
+            world.passes(B, A, tcp_back(tcp::SYN | tcp::ACK), 0);
+            world.wait_s(61);
+            if completes {
+                world.passes(A, B, tcp(tcp::ACK), 0);
+            } else {
+                world.drops(A, B, tcp(tcp::ACK), Reason::IngressRule);
+            }
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::{
     flow::{FlowEntry, FlowKey, flag},
     nat_counts::{NatPortsKey, PORTS_MAX},
     reason::Reason,
+    room,
     stage::{nat::find_answer, nat_count},
     table::{NatRecord, protocol},
     tables::Tables,
@@ -246,7 +247,7 @@ fn find_port<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason>
         if !scratch.has_answer {
             return Err(Reason::NatProtocol);
         }
-        if tables.insert_flow(&scratch.answer, &scratch.record) {
+        if room::insert(tables, &scratch.answer, &scratch.record) {
             return Ok(());
         }
         if tables.flow(&scratch.answer).is_none() {

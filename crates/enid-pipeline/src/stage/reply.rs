@@ -287,6 +287,8 @@ mod tests {
     fn a_connection_ends_after_350_idle_seconds_and_is_reset() {
         let mut world = behind(Gate::Everybody, Gate::Closed);
         let port = opened(&world, 2);
+        let mut completes = to(A, X, tcp(5, 80, ACK)).frame();
+        let _ = world.send(A, &mut completes, &Change::carried(40));
         world.wait_s(349);
         let again = from_x(NAT_PUBLIC, tcp(80, port, ACK));
         comes(&world, &again, &at(A, X, tcp(80, 5, ACK)));

@@ -3,6 +3,7 @@
 //! A fragment is a function of the region's state (and, for an interface, of its device), and of nothing
 //! else: [`concern`](crate::concern) knows which owners a change of the state has to do with.
 
+mod instance;
 mod nat_gateway;
 mod network_acl;
 mod network_interface;
@@ -18,6 +19,7 @@ use enid_model::security_group::Service;
 use enid_model::state::RegionState;
 use enid_pipeline::table::protocol;
 
+pub(crate) use self::instance::of_instance;
 pub(crate) use self::nat_gateway::of_nat_gateway;
 pub(crate) use self::network_acl::{AclGates, of_network_acl};
 pub(crate) use self::network_interface::{is_of_nat_gateway, of_eni, rebind};

@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use enid_model::id::{EniId, ResourceId as _};
+use enid_model::id::{EniId, InstanceId, ResourceId as _};
+use enid_model::instance_type::InstanceType;
 use enid_model::network_interface::{InterfaceType, NetworkInterface};
 use enid_model::state::RegionState;
 use enid_pipeline::bytes::{Addr, Mac};
@@ -16,11 +17,9 @@ use super::{edge_table, has_internet_gateway};
 use crate::gate::address_bits;
 use crate::tables::Tables;
 
-/// Idle timeouts in seconds where an interface sets none of its own.
-/// Source: EC2 User Guide, connection tracking.
-const TCP_ESTABLISHED_S: u32 = 432_000;
-const UDP_S: u32 = 30;
-const UDP_STREAM_S: u32 = 180;
+/// Idle timeouts in seconds where neither an interface nor its instance's type says others: TCP established,
+/// UDP, UDP stream. Source: EC2 User Guide, connection tracking.
+const TIMEOUTS_S: [u32; 3] = [432_000, 30, 180];
 
 /// An interface: its record and its addresses. Without a device it is known, but not reached.
 pub(crate) fn of_eni(
@@ -28,14 +27,19 @@ pub(crate) fn of_eni(
     eni: &NetworkInterface,
     policy: u64,
     ifindex: Option<u32>,
+    is_metered: bool,
 ) -> Tables {
     let mut tables = Tables::default();
-    let mut record = record_of(eni, policy);
+    let mut record = record_of(region, eni, policy);
     if eni.interface_type == InterfaceType::NatGateway {
         // It has no security groups; packets that come to it count for its gateway.
         let mut gateways = region.nat_gateways_of_eni(eni.id);
         record.policy = gateways.next().map_or(0, |gateway| gateway.bits());
     }
+    if is_metered && record.instance != 0 {
+        record.flags |= EniRecord::METERED;
+    }
+    tables.enis.insert(eni.id.bits(), record);
     let endpoint = Endpoint { eni: eni.id.bits() };
     let key = |addr| EndpointKey {
         vpc: eni.vpc.bits(),
@@ -110,7 +114,7 @@ pub(crate) fn rebind(tables: &mut Tables, eni: EniId, ifindex: Option<u32>) {
     }
 }
 
-fn record_of(eni: &NetworkInterface, policy: u64) -> EniRecord {
+fn record_of(region: &RegionState, eni: &NetworkInterface, policy: u64) -> EniRecord {
     let mut groups = [0; GROUPS_MAX];
     for (slot, group) in groups.iter_mut().zip(&eni.groups) {
         *slot = group.bits();
@@ -123,26 +127,34 @@ fn record_of(eni: &NetworkInterface, policy: u64) -> EniRecord {
         flags |= EniRecord::NAT_GATEWAY;
     }
     let tracking = &eni.connection_tracking;
+    let instance = eni.attachment.as_ref().map(|it| it.instance);
+    let [tcp_established_s, udp_s, udp_stream_s] = timeouts_of(region, instance);
     EniRecord {
         vpc: eni.vpc.bits(),
         subnet: eni.subnet.bits(),
         policy,
-        instance: eni
-            .attachment
-            .as_ref()
-            .map_or(0, |attachment| attachment.instance.bits()),
+        instance: instance.map_or(0, |instance| instance.bits()),
         groups,
         ifindex: 0,
         tcp_established_s: tracking
             .tcp_established_timeout
-            .unwrap_or(TCP_ESTABLISHED_S),
-        udp_s: tracking.udp_timeout.unwrap_or(UDP_S),
-        udp_stream_s: tracking.udp_stream_timeout.unwrap_or(UDP_STREAM_S),
+            .unwrap_or(tcp_established_s),
+        udp_s: tracking.udp_timeout.unwrap_or(udp_s),
+        udp_stream_s: tracking.udp_stream_timeout.unwrap_or(udp_stream_s),
         mac: Mac(eni.mac.0),
         flags,
         // The control plane allows at most 16 groups, the length of the array.
         group_count: u8::try_from(eni.groups.len().min(GROUPS_MAX)).unwrap_or(0),
     }
+}
+
+/// The idle timeouts of an instance's type: 350 seconds for TCP on the newest ones.
+fn timeouts_of(region: &RegionState, instance: Option<InstanceId>) -> [u32; 3] {
+    let instance = instance.and_then(|id| region.instances.get(&id));
+    let known = instance.and_then(|instance| InstanceType::named(&instance.instance_type));
+    known
+        .and_then(|known| known.conntrack_defaults_s)
+        .unwrap_or(TIMEOUTS_S)
 }
 
 /// The public addresses that stand for addresses of an interface, with these. What its instance was

@@ -2,6 +2,7 @@
 
 pub(crate) mod adopt;
 pub(crate) mod check;
+pub(crate) mod counters;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod env;

@@ -97,6 +97,7 @@ async fn daemon(
             serve.attach.into(),
             &store,
             gateway,
+            config.allowances(serve.enforce_allowances)?,
         )?),
         None => None,
     };

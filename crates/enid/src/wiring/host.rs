@@ -15,6 +15,7 @@ use enid_host::sandbox::InitProgram;
 use enid_model::id::InstanceId;
 use enid_model::region::Region;
 use enid_model::state::State;
+use enid_plan::allowance::Allowances;
 use enid_store::{HostHandle, Observation, Observed, Store};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -47,6 +48,7 @@ impl Host {
         attach: Option<Attach>,
         store: &Store,
         gateway: Gateway,
+        allowances: Option<Allowances>,
     ) -> anyhow::Result<Self> {
         let mut options = Options {
             attach,
@@ -68,6 +70,7 @@ impl Host {
             init: InitProgram::Own,
             grace: GRACE,
             outside: Some(gateway),
+            allowances,
         };
         let say = move |output| on_output(&handle, &exited, output);
         let agent = Agent::start(agent_config, datapath, state, inbox.clone(), say)

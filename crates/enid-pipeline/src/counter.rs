@@ -1,0 +1,65 @@
+//! What is counted for each ENI: drops by their reason's number, and the packets that no flow counts.
+//!
+//! The packets of a flow are counted in its entry alone, as long as it is there; when it goes its counts go
+//! to both of its ENIs. What passes without an entry of its own, errors about flows and answers that come
+//! another way than the question went, is counted here. The sum of both is exact.
+//!
+//! Limit: a flow whose address moves to another ENI takes all its counts there with it.
+
+use core::mem::size_of;
+
+use crate::{flow::FlowEntry, reason::REASON_COUNTERS, table::OUTSIDE, tables::Tables};
+
+/// Key of `eni_counters`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CounterKey {
+    /// The ENI.
+    pub eni: u64,
+    /// The number of a [`Reason`](crate::Reason), or one of those below.
+    pub what: u32,
+    /// Always zero.
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<CounterKey>() == 16);
+
+/// Packets that left the ENI, of flows that are over or without one.
+pub const PACKETS_OUT: u32 = REASON_COUNTERS;
+/// Their bytes.
+pub const BYTES_OUT: u32 = REASON_COUNTERS + 1;
+/// Packets that entered it likewise.
+pub const PACKETS_IN: u32 = REASON_COUNTERS + 2;
+/// Their bytes.
+pub const BYTES_IN: u32 = REASON_COUNTERS + 3;
+/// Flows of what it sends that are over.
+pub const FLOWS_OVER: u32 = REASON_COUNTERS + 4;
+
+/// Counts packets that go from one ENI to another, except at the outside.
+#[inline(never)]
+pub(crate) fn carried<T: Tables>(tables: &T, source: u64, target: u64, packets: u64, bytes: u64) {
+    if source != OUTSIDE {
+        tables.count_at(source, PACKETS_OUT, packets);
+        tables.count_at(source, BYTES_OUT, bytes);
+    }
+    if target != OUTSIDE {
+        tables.count_at(target, PACKETS_IN, packets);
+        tables.count_at(target, BYTES_IN, bytes);
+    }
+}
+
+/// Keeps what the entry of a flow that is over has counted.
+#[inline(always)]
+pub(crate) fn over<T: Tables>(tables: &T, entry: &FlowEntry) {
+    let source = entry.source_eni.get();
+    carried(
+        tables,
+        source,
+        entry.target_eni.get(),
+        entry.packets.get(),
+        entry.bytes.get(),
+    );
+    if source != OUTSIDE {
+        tables.count_at(source, FLOWS_OVER, 1);
+    }
+}
