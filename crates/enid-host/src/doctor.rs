@@ -296,7 +296,8 @@ mod tests {
     fn releases_are_compared_as_numbers() {
         assert_eq!(version_of("6.18.44-fc"), Some((6, 18)));
         assert!(version_of("6.10.0").unwrap() >= SINCE);
-        assert!(version_of("6.1.0-28-amd64").unwrap() < SINCE);
+        assert!(version_of("6.1.0-28-amd64").unwrap() >= SINCE);
+        assert!(version_of("5.19.0").unwrap() < SINCE);
         assert_eq!(version_of("unknown"), None);
     }
 
