@@ -194,6 +194,26 @@ def test_instance_types_and_zones(holder, papers):
         client.run_instances(Placement={"AvailabilityZone": "us-east-1f"}, **default)
 
 
+def test_launches_have_to_demand_tokens(holder, papers):
+    subnet = papers.subnet(papers.vpc())
+    open_to_all = {"StringNotEquals": {"ec2:MetadataHttpTokens": "required"}}
+    far = {"NumericGreaterThan": {"ec2:MetadataHttpPutResponseHopLimit": "2"}}
+    client = holder(statement("*"),
+                    statement("ec2:RunInstances", arn("instance"), "Deny", open_to_all),
+                    statement("ec2:RunInstances", arn("instance"), "Deny", far))
+    launch = {"ImageId": "ami-0123456789abcdef0", "MinCount": 1, "MaxCount": 1,
+              "SubnetId": subnet, "DryRun": True}
+    tokens = {"HttpTokens": "required"}
+    with refused("DryRunOperation", status=412):
+        client.run_instances(MetadataOptions=tokens | {"HttpPutResponseHopLimit": 2}, **launch)
+    for options in [{"HttpTokens": "optional"}, {"HttpEndpoint": "enabled"},
+                    tokens | {"HttpPutResponseHopLimit": 3}]:
+        with refused("UnauthorizedOperation", "…explicit deny", 403):
+            client.run_instances(MetadataOptions=options, **launch)
+    with refused("UnauthorizedOperation", "…explicit deny", 403):
+        client.run_instances(**launch)
+
+
 @pytest.mark.parametrize("condition, passes", [
     ({"StringEquals": {"aws:RequestedRegion": "us-east-1"}}, True),
     ({"StringEquals": {"aws:RequestedRegion": "eu-west-1"}}, False),

@@ -53,10 +53,10 @@ impl<'a> Asked<'a> {
                 self.place_of(kind, id, facts)
             }
             None => {
-                if kind == "instance"
-                    && let Some(instance_type) = self.value("InstanceType")
-                {
-                    facts.set("ec2:instancetype", instance_type);
+                for (key, name) in OF_NEW_INSTANCES.iter().filter(|_| kind == "instance") {
+                    if let Some(value) = self.value(name) {
+                        facts.set(key, value);
+                    }
                 }
                 self.place()
             }
@@ -124,6 +124,17 @@ impl<'a> Asked<'a> {
         found.unwrap_or_default()
     }
 }
+
+/// What conditions may ask of instances that a request makes, and the parameter that says it.
+const OF_NEW_INSTANCES: [(&str, &str); 4] = [
+    ("ec2:instancetype", "InstanceType"),
+    ("ec2:metadatahttpendpoint", "MetadataOptions.HttpEndpoint"),
+    (
+        "ec2:metadatahttpputresponsehoplimit",
+        "MetadataOptions.HttpPutResponseHopLimit",
+    ),
+    ("ec2:metadatahttptokens", "MetadataOptions.HttpTokens"),
+];
 
 /// The resource that a text names.
 fn find<'a, I: ResourceId + std::str::FromStr, T>(
