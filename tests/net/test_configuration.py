@@ -136,6 +136,23 @@ def test_a_sandbox_keeps_the_routes_that_it_was_given(lab, vpc, subnet):
     assert "default via fe80:ec2::1" in shown(instance, "-6", "route")
 
 
+def test_a_lease_is_renewed_by_the_router_alone(lab, vpc, subnet):
+    # Fails if only broadcasts are answered: hosts renew with packets to who gave them the lease.
+    instance = lab.instance(subnet, lab.group(vpc, "closed", egress=[]))
+    assert instance.exec("python3", "-c", f"""
+import socket
+own = socket.inet_aton("{instance.ip}")
+mac = bytes.fromhex(open("/sys/class/net/eth0/address").read().strip().replace(":", ""))
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.bind(("{instance.ip}", 68))
+client.settimeout(1)
+request = bytes([1, 1, 6, 0, 1, 2, 3, 4, 0, 0, 0, 0]) + own + bytes(12) + mac + bytes(10 + 192)
+client.sendto(request + bytes([99, 130, 83, 99, 53, 1, 3, 255]), ("10.0.0.1", 67))
+answer, sender = client.recvfrom(1500)
+print(sender, answer[240:243] == bytes([53, 1, 5]), answer[16:20] == own)
+""").stdout.strip() == "('10.0.0.1', 67) True True"
+
+
 def test_another_s_mac_is_not_answered(lab, bare):
     # Fails if the hardware address within the message is believed.
     discover = bytes([1, 1, 6, 0]) + b"\x12\x34\x56\x78" + bytes(20) + bytes([2, 0, 0, 0, 0, 7])

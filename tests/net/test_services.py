@@ -119,6 +119,8 @@ def test_services_answer_whatever_the_rules_say(lab, network, vpc, subnet, close
     assert_served(closed)
     lab.ec2.modify_instance_metadata_options(InstanceId=closed.id, HttpProtocolIpv6="enabled")
     assert metadata(closed, host=METADATA_V6) == closed.id
+    told = lab.daemon.json("explain", "--from", closed.id, "--to", METADATA, "--port", "80")
+    assert (told["verdict"], told["hops"][-1]["stage"]) == ("forward", "link-local-service")
     assert closed.agent.connect(address="10.0.0.1", port=53) == "timeout", "the rules hold elsewhere"
     lab.daemon.run("verify")
 

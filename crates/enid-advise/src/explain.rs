@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use enid_model::id::{EniId, InstanceId, NatGatewayId, NetworkAclId, SecurityGroupRuleId};
+use enid_model::id::{EniId, InstanceId, NatGatewayId, NetworkAclId, SecurityGroupRuleId, VpcId};
 use enid_model::key::Scope;
 use enid_model::network_interface::NetworkInterface;
 use enid_model::state::{RegionState, State};
@@ -78,7 +78,7 @@ pub struct Party {
 /// What one stage says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Hop {
-    /// Which stage: `source-check`, `egress-gate`, `route`, `nat-gateway`, `acl-egress`, `acl-ingress` or
+    /// Which stage: `source-check`, `link-local-service`, `egress-gate`, `route`, `nat-gateway`, `acl-egress`, `acl-ingress` or
     /// `ingress-gate`.
     pub stage: &'static str,
     /// The interface whose stage it is, if it is one's.
@@ -162,6 +162,11 @@ pub fn explain(
     for (eni, ifindex) in numbered {
         planner.bind(eni, Some(ifindex));
     }
+    // So do the devices that lead to link-local services.
+    let vpcs: Vec<VpcId> = planner.vpcs_in_use().collect();
+    for (vpc, ifindex) in vpcs.into_iter().zip(1 << 24..) {
+        planner.bind_service(vpc, Some(ifindex));
+    }
     let mut memory = Memory::new(planner.tables());
     memory.outside.ifindex = u32::MAX;
     let story = tell(
@@ -244,13 +249,15 @@ fn hops(
         }
     };
     let own = Some(from.id.to_string());
-    let mut hops = vec![
-        Hop {
-            eni: own.clone(),
-            ..plain("source-check", story.spoof_guard)
-        },
-        gate("egress-gate", Some(from.id), story.egress),
-    ];
+    let mut hops = vec![Hop {
+        eni: own.clone(),
+        ..plain("source-check", story.spoof_guard)
+    }];
+    if story.is_service {
+        hops.push(plain("link-local-service", story.verdict));
+        return hops;
+    }
+    hops.push(gate("egress-gate", Some(from.id), story.egress));
     // The first edge is that of the sender's own subnet, before its route.
     let leaves = story.edges.first();
     let leaves = leaves.filter(|edge| edge.direction == table::Direction::Egress);

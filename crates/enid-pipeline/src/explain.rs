@@ -4,7 +4,7 @@
 //! verdicts. It is about a new connection: flows that are there are not asked.
 
 use crate::{
-    Scratch,
+    Course, Scratch,
     bytes::{Addr, Be16, MacPair},
     journey::{EDGES_MAX, Journey},
     owner::owner,
@@ -13,7 +13,7 @@ use crate::{
     stage::{
         acl,
         gate::{self, Pass},
-        route,
+        route, service,
     },
     table::{Direction, EniRecord, GATE_OPEN, Route},
     tables::Tables,
@@ -57,6 +57,8 @@ pub struct Story {
     pub way: Result<u64, Reason>,
     /// The gate of the ENI that receives, if there is one.
     pub ingress: Option<Result<Pass, Reason>>,
+    /// Whether it goes to the link-local services of the VPC: then nobody else has a say.
+    pub is_service: bool,
     /// What happens to the packet: the first refusal, in the order of the stages.
     pub verdict: Result<(), Reason>,
 }
@@ -96,6 +98,7 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
         target: probe.target,
         way: Err(reason),
         ingress: None,
+        is_service: false,
         verdict: Err(reason),
     };
     let Some(record) = tables.eni(probe.source_eni) else {
@@ -128,6 +131,16 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
         Err(Reason::SourceAddress)
     };
 
+    if let Some(asked) = ask(tables, spoof_guard, &mut scratch) {
+        return Story {
+            spoof_guard,
+            egress: Ok(Pass::OUTSIDE),
+            way: asked.map(|()| 0),
+            is_service: true,
+            verdict: asked,
+            ..refused(Reason::Incomplete)
+        };
+    }
     let way = route::from_eni(tables, &mut scratch);
     let remote = tables.eni(scratch.journey.remote);
     let egress = gate::judge(tables, Direction::Egress, record, remote, &mut scratch);
@@ -163,7 +176,23 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
         target: scratch.journey.target,
         way: way.map(|()| scratch.journey.eni),
         ingress,
+        is_service: false,
         verdict,
+    }
+}
+
+/// What the link-local services' stage says, if the packet is for one of them.
+fn ask<T: Tables>(
+    tables: &T,
+    spoof_guard: Result<(), Reason>,
+    scratch: &mut Scratch,
+) -> Option<Result<(), Reason>> {
+    if spoof_guard.is_err() || !service::is_port(&scratch.packet) {
+        return None;
+    }
+    match service::ask(tables, scratch) {
+        Ok(()) if scratch.course != Course::Service => None,
+        asked => Some(asked),
     }
 }
 
@@ -248,5 +277,32 @@ mod tests {
         let story = explain(&world.memory, &probe);
         assert_eq!(story.verdict, Err(Reason::SourceAddress));
         assert!(story.egress.is_ok());
+    }
+
+    #[test]
+    fn a_service_is_asked_whatever_the_gates_say() {
+        let mut world = World::new(Gate::Closed, Gate::Closed);
+        let asks = |port| Probe {
+            target_port: port,
+            ..probe(A, crate::service::METADATA)
+        };
+        let story = explain(&world.memory, &asks(80));
+        assert_eq!(
+            (story.is_service, story.verdict),
+            (true, Err(Reason::ServiceDown))
+        );
+        let record = crate::table::ServiceRecord {
+            resolver: Addr::v4([10, 0, 0, 2]),
+            ifindex: 100,
+            pad: 0,
+        };
+        world.memory.tables.services.insert(1, record);
+        let story = explain(&world.memory, &asks(80));
+        assert_eq!((story.is_service, story.verdict), (true, Ok(())));
+        let story = explain(&world.memory, &asks(81));
+        assert_eq!(
+            (story.is_service, story.verdict),
+            (false, Err(Reason::EgressRule))
+        );
     }
 }
