@@ -470,8 +470,8 @@ impl Datapath {
     /// Forgets every flow, every fragment, and what was counted.
     pub fn forget_flows(&mut self) -> Result<(), DatapathError> {
         self.sweep = Sweep::default();
-        let forgotten = self.flows.forget();
-        Ok(forgotten.and(self.nat_tables.forget())?)
+        let (flows, nat) = (self.flows.forget(), self.nat_tables.forget());
+        Ok(flows.and(nat)?)
     }
 
     /// The tables that the programs write.
