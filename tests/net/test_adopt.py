@@ -74,6 +74,22 @@ def test_an_adopted_namespace_is_an_instance(lab, namespaces):
     assert lab.daemon.json("verify")["agree"]
 
 
+def test_an_adopted_guest_asks_for_its_metadata(lab, namespaces):
+    # Fails if link-local services are for sandboxes only.
+    guest, _ = waiting(lab)
+    namespace = namespaces()
+    adopt(lab.daemon, guest, namespace)
+
+    def curl(*words):
+        url = f"http://169.254.169.254/latest/{words[-1]}"
+        return namespace.run("curl", "-sS", "-m", "3", *words[:-1], url).stdout
+
+    token = curl("-X", "PUT", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 60", "api/token")
+    of_token = ("-H", f"X-aws-ec2-metadata-token: {token}")
+    assert curl(*of_token, "meta-data/instance-id") == guest.id
+    assert curl(*of_token, "meta-data/local-ipv4") == guest.ip
+
+
 def test_released_interfaces_leave_and_the_namespace_stays(lab, namespaces):
     # Fails if anything of Enid's is left in a namespace that is not its own.
     guest, peer = waiting(lab)

@@ -184,6 +184,8 @@ def test_what_makes_no_sense_is_refused_by_number(lab, network, namespaces):
         network.call("ADD", "c1", namespace.path, subnet=None)
     with refused(7, "prevResult"):
         network.call("CHECK", "c1", namespace.path)
+    with refused(7, "cni.dev/valid-attachments"):
+        network.call("GC")
     with refused(100, "InvalidSubnetID.NotFound"):
         network.call("ADD", "c1", namespace.path, subnet="subnet-00000000000000001")
     with refused(3, "open network namespace"):

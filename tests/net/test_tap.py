@@ -97,6 +97,18 @@ def test_checksums_and_segments_are_finished_by_whoever_needs_it(lab, taps):
     assert any(gso == 1 for _, gso, *_ in connection.headers), connection.headers
 
 
+def test_a_guest_on_a_tap_gets_its_address_and_its_metadata(lab, taps):
+    # Fails if what services answer is not delivered to a tap.
+    guest, _ = pair(lab)
+    tap = taps(guest)
+    assert tap.ask_dhcp() == guest.ip
+    connection = Connection(tap, "169.254.169.254", 80, source_port=41002)
+    assert connection.open() == "open"
+    wanted = b"PUT /latest/api/token HTTP/1.1\r\nHost: imds\r\n" \
+             b"X-aws-ec2-metadata-token-ttl-seconds: 60\r\n\r\n"
+    assert connection.exchange(wanted).startswith(b"HTTP/1.1 200")
+
+
 def test_a_guest_cannot_lie_about_who_it_is(lab, taps):
     # Fails if the spoof guard does not know a tap's owner.
     guest, peer = pair(lab, everything(ANYWHERE))

@@ -58,6 +58,21 @@ class Tap:
                 return frame[22:28]
         return None
 
+    def ask_dhcp(self, timeout=1.0):
+        """The address that a DHCP server offers."""
+        ident = os.urandom(4)
+        message = (struct.pack("!BBBB", 1, 1, 6, 0) + ident + struct.pack("!HH", 0, 0x8000)
+                   + bytes(16) + self.mac + bytes(202) + b"\x63\x82\x53\x63\x35\x01\x01\xff")
+        udp = struct.pack("!HHHH", 68, 67, 8 + len(message), 0) + message
+        frame = self.packet("255.255.255.255", socket.IPPROTO_UDP, udp, source="0.0.0.0")
+        self.send(b"\xff" * 6 + frame[6:])
+        for _, frame in self.frames(timeout):
+            if frame[12:14] == b"\x08\x00" and frame[34:38] == struct.pack("!HH", 67, 68):
+                answer = frame[42:]
+                if answer[4:8] == ident:
+                    return socket.inet_ntoa(answer[16:20])
+        return None
+
     def packet(self, target, protocol, payload, source=None):
         """An IPv4 packet to the router, in a frame."""
         source, target = socket.inet_aton(source or self.ip), socket.inet_aton(target)

@@ -7,6 +7,7 @@
 /// The version is a prefix; empty where any version of a Debian release will do.
 pub(crate) const PACKAGES: &[Package] = &[
     package("bind9-dnsutils", "", "dig, for tests of the resolver"),
+    package("busybox-static", "", "the image of test containers"),
     package("ca-certificates", "", "the registries' certificates"),
     package("curl", "", "tests of the metadata service"),
     package("gcc", "", "the linker of Rust programs"),
@@ -19,8 +20,10 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("libzstd-dev", "", "what LLVM links to"),
     package("llvm-22-dev", "1:22.1", "the BPF linker's LLVM"),
     package("nftables", "", "what `make bench` measures against"),
+    package("podman", "4.3", "the container engine of the tests: one that knows CNI"),
     package("python3", "", "the API models and the client tests"),
     package("python3-venv", "", "the API models and the client tests"),
+    package("runc", "", "what runs the engine's containers"),
     package("rustc-web", "1.96", "the compiler of the kernel program"),
     package("zlib1g-dev", "", "what LLVM links to"),
 ];

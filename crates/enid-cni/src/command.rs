@@ -90,11 +90,16 @@ pub(crate) fn check(runtime: &Runtime, config: &Config) -> Result<(), CniError> 
 
 /// GC: instances of this network go whose containers the runtime does not know.
 pub(crate) fn collect(config: &Config) -> Result<(), CniError> {
+    // Without the list nothing would be valid, and every container would lose its interfaces.
+    let valid = config
+        .valid
+        .as_ref()
+        .ok_or_else(|| CniError::new(Code::Config, "GC needs cni.dev/valid-attachments"))?;
     let ec2 = Ec2::of(config)?;
     let known = ec2.instances(&config.name, None)?;
     let left = known
         .into_iter()
-        .filter(|instance| instance.is_left() && !config.valid.contains(&instance.attachment));
+        .filter(|instance| instance.is_left() && !valid.contains(&instance.attachment));
     let left: Vec<String> = left.map(|instance| instance.id).collect();
     ec2.terminate(&left)
 }

@@ -38,7 +38,7 @@ pub(crate) struct Config {
     /// What the plugins before this one said, or this one when the container was added.
     pub(crate) previous: Option<Value>,
     /// What GC shall leave alone.
-    pub(crate) valid: Vec<Attachment>,
+    pub(crate) valid: Option<Vec<Attachment>>,
 }
 
 impl Config {
@@ -60,8 +60,8 @@ impl Config {
             addresses = runtime_config(asked)?;
         }
         let valid = match members.remove("cni.dev/valid-attachments") {
-            Some(list) => valid_attachments(list)?,
-            None => Vec::new(),
+            Some(list) => Some(valid_attachments(list)?),
+            None => None,
         };
         let config = Self {
             version,
@@ -254,7 +254,7 @@ mod tests {
         let (ipv4, ipv6) = by_family(&config.addresses);
         assert_eq!(ipv4, ["10.0.0.9".parse::<IpAddr>().unwrap()]);
         assert_eq!(ipv6, ["2001:db8::9".parse::<IpAddr>().unwrap()]);
-        assert_eq!(config.valid[0].container, "a");
+        assert_eq!(config.valid.unwrap()[0].container, "a");
         assert!(read(r#","runtimeConfig":{"ips":["ten"]}"#).is_err());
     }
 }

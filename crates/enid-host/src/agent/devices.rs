@@ -331,7 +331,8 @@ impl Agent {
             }
         }
         for (eni, spec) in self.planner.devices() {
-            let is_waiting = matches!(self.place_of(spec), Ok(Place::Nowhere));
+            let is_adopted = self.adoptions.contains_key(&spec.instance);
+            let is_waiting = spec.driver == Driver::Namespace && !is_adopted;
             if is_waiting && !present.contains_key(eni) {
                 continue;
             }

@@ -179,13 +179,13 @@ impl Agent {
 
     /// What the taps of an instance are, after giving them to somebody, if it is said to whom.
     pub(super) fn taps(
-        &mut self,
+        &self,
         id: InstanceId,
         owner: Option<TapOwner>,
     ) -> Result<ForeignGuest, ForeignError> {
         self.require(id, Driver::Tap)?;
         if let Some(mut owner) = owner {
-            owner.group = owner.group.or(self.tap_owner(id).group);
+            owner.group = owner.group.or_else(|| self.tap_owner(id).group);
             for spec in self.planned_devices(id) {
                 let given = self.device_of(&spec).give_tap(owner);
                 given.map_err(AgentError::from)?;
@@ -226,7 +226,7 @@ impl Agent {
     }
 
     /// Finds a foreign guest again that an earlier agent left. Returns whether it has ended since.
-    pub(super) fn find_foreign(&mut self, id: InstanceId) -> (Phase, bool) {
+    pub(super) fn find_foreign(&self, id: InstanceId) -> (Phase, bool) {
         let Some(boot) = read_boot(&self.directory_of(id)) else {
             return (Phase::Idle, false);
         };
