@@ -181,6 +181,7 @@ pub(crate) fn owners(state: &State) -> Vec<Caller> {
             account: scope.account,
             region: Region::named(scope.region.as_str())?,
             dry_run: false,
+            asked: None,
         })
     });
     callers.collect()
@@ -194,6 +195,7 @@ fn owner(state: &State, instance: InstanceId) -> Option<Caller> {
         account: scope.account,
         region: Region::named(scope.region.as_str())?,
         dry_run: false,
+        asked: None,
     })
 }
 
