@@ -7,13 +7,13 @@ from pathlib import Path
 
 from support.daemon import REGION
 
-PLAYBOOK = Path(__file__).with_name("ansible") / "two_tier.yml"
+PLAYBOOKS = Path(__file__).with_name("ansible")
 
 
-def play(daemon, state):
+def play(daemon, state, playbook="two_tier.yml"):
     """Runs the playbook and returns the numbers of its recap."""
     python = Path(sys.executable)
-    words = [python, python.with_name("ansible-playbook"), PLAYBOOK, "-e", f"state={state}",
+    words = [python, python.with_name("ansible-playbook"), PLAYBOOKS / playbook, "-e", f"state={state}",
              "-e", f"ansible_python_interpreter={python}"]
     environment = daemon.aws_environment() | {
         "AWS_DEFAULT_REGION": REGION, "AWS_REGION": REGION, "ANSIBLE_HOME": str(daemon.data.parent),
@@ -37,6 +37,18 @@ def test_a_two_tier_vpc_is_made_once_and_taken_down(wired):
     assert leftovers(ec2) == before
 
 
+def test_the_other_modules(daemon):
+    ec2 = daemon.client()
+    before = leftovers(ec2)
+    made, log = play(daemon, "present", "all_modules.yml")
+    assert made["failed"] == 0 and made["changed"] >= 5, log
+    again, log = play(daemon, "present", "all_modules.yml")
+    assert (again["failed"], again["changed"]) == (0, 0), log
+    gone, log = play(daemon, "absent", "all_modules.yml")
+    assert gone["failed"] == 0, log
+    assert leftovers(ec2) == before
+
+
 def leftovers(ec2):
     """What the playbook makes, counted."""
     of = {"describe_vpcs": "Vpcs", "describe_subnets": "Subnets", "describe_addresses": "Addresses",
@@ -44,5 +56,5 @@ def leftovers(ec2):
           "describe_security_groups": "SecurityGroups", "describe_key_pairs": "KeyPairs",
           "describe_internet_gateways": "InternetGateways",
           "describe_network_interfaces": "NetworkInterfaces",
-          "describe_launch_templates": "LaunchTemplates"}
+          "describe_launch_templates": "LaunchTemplates", "describe_volumes": "Volumes"}
     return {name: len(getattr(ec2, name)()[key]) for name, key in of.items()}

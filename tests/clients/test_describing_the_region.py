@@ -50,11 +50,3 @@ def test_images(ec2):
         Filters=[{"Name": "name", "Values": ["enid-sandbox"]}])["Images"]
     assert image["State"] == "available" and image["ImageId"].startswith("ami-")
     assert ec2.describe_images(Filters=[{"Name": "name", "Values": ["other"]}])["Images"] == []
-
-
-def test_there_are_no_volumes(ec2):
-    pages = ec2.get_paginator("describe_volumes").paginate(
-        Filters=[{"Name": "attachment.status", "Values": ["attached"]}])
-    assert [volume for page in pages for volume in page["Volumes"]] == []
-    with refused("InvalidVolume.NotFound", "The volume 'vol-0123456789abcdef0' does not exist."):
-        ec2.describe_volumes(VolumeIds=["vol-0123456789abcdef0"])

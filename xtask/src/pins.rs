@@ -20,7 +20,11 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("libzstd-dev", "", "what LLVM links to"),
     package("llvm-22-dev", "1:22.1", "the BPF linker's LLVM"),
     package("nftables", "", "what `make bench` measures against"),
-    package("podman", "4.3", "the container engine of the tests: one that knows CNI"),
+    package(
+        "podman",
+        "4.3",
+        "the container engine of the tests: one that knows CNI",
+    ),
     package("python3", "", "the API models and the client tests"),
     package("python3-venv", "", "the API models and the client tests"),
     package("runc", "", "what runs the engine's containers"),

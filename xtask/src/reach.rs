@@ -17,11 +17,15 @@ const CRATES: [&str; 2] = ["crates/enid-api/src/ec2", "crates/enid-control/src"]
 /// Where each operation has its handler.
 const HANDLERS: &str = "crates/enid-api/src/ec2/mod.rs";
 /// The errors of the control plane, and where each has its code.
-const ERRORS: [(&str, &str); 4] = [
+const ERRORS: [(&str, &str); 5] = [
     ("Error", "crates/enid-control/src/error.rs"),
     (
         "AddressingError",
         "crates/enid-control/src/error/addressing.rs",
+    ),
+    (
+        "ComputingError",
+        "crates/enid-control/src/error/computing.rs",
     ),
     (
         "MetadataError",

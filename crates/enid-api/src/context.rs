@@ -27,6 +27,8 @@ pub struct Context {
     /// Whether to stop short of changing anything. Operations that only read need not look at it:
     /// the front door tells the client in their place.
     pub dry_run: bool,
+    /// What the request asks for, of one with a client token.
+    pub asked: Option<Arc<str>>,
 }
 
 impl Context {
@@ -37,6 +39,7 @@ impl Context {
             account: self.account,
             region: self.region,
             dry_run: self.dry_run,
+            asked: self.asked.clone(),
         }
     }
 

@@ -249,6 +249,7 @@ impl FrontDoor {
             access_key_id: caller.access_key_id,
             request_id,
             dry_run: false,
+            asked: None,
         };
         let form = form(parts, query.as_bytes(), body).map_err(refuse)?;
         let document = self
@@ -278,6 +279,7 @@ impl FrontDoor {
         match service {
             Service::Ec2 => {
                 context.dry_run = dry_run(&mut form)?;
+                context.asked = form.asked(CLIENT_TOKEN);
                 let request = generated::ec2::operations::Request::parse(&action, form.params())?;
                 let operation = request.operation();
                 if let Some(throttle) = &self.throttle {
@@ -455,6 +457,9 @@ const PRESIGNED: &[&str] = &[
     "X-Amz-Signature",
     "X-Amz-SignedHeaders",
 ];
+
+/// The parameter by which a client repeats a call. What else it says must then be the same.
+const CLIENT_TOKEN: &str = "ClientToken";
 
 /// `DryRun` belongs to every operation of EC2, so that it is read once, here.
 fn dry_run(form: &mut Form<'_>) -> Result<bool, ApiError> {

@@ -229,6 +229,7 @@ mod tests {
             permissions: None,
             request_id: RequestIds::new(1).next(),
             dry_run: false,
+            asked: None,
         }
     }
 

@@ -28,6 +28,7 @@ use enid_model::security_group::SecurityGroup;
 use enid_model::state::{Map, RegionState, Revision, State, Stored};
 use enid_model::subnet::{AddressLease, Subnet, SubnetCidrReservation};
 use enid_model::time::Timestamp;
+use enid_model::volume::Volume;
 use enid_model::vpc::Vpc;
 use enid_model::vpc_peering_connection::VpcPeeringConnection;
 use enid_store::{Condition, Transaction};
@@ -93,6 +94,7 @@ resources! {
     SecurityGroup(SecurityGroupId): security_groups;
     Subnet(SubnetId): subnets;
     SubnetCidrReservation(SubnetCidrReservationId): subnet_cidr_reservations;
+    Volume(VolumeId): volumes;
     Vpc(VpcId): vpcs;
     VpcPeeringConnection(VpcPeeringConnectionId): vpc_peering_connections;
 }

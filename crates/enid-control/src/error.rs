@@ -50,10 +50,12 @@ macro_rules! errors {
 }
 
 mod addressing;
+mod computing;
 mod instance_metadata;
 mod routing;
 
 pub use addressing::AddressingError;
+pub use computing::ComputingError;
 pub use instance_metadata::MetadataError;
 pub use routing::RoutingError;
 
@@ -64,6 +66,8 @@ errors! {
     enum Error {
         /// What CIDR blocks, IPv6 addresses and delegated prefixes say.
         AddressingError,
+        /// What volumes and other recorded parts of instances say.
+        ComputingError,
         /// What metadata options say.
         MetadataError,
         /// What network ACLs, route tables, peering connections and option sets say.
@@ -663,6 +667,7 @@ impl Error {
             "sg" => Self::SecurityGroupNotFound { id },
             "sgr" => Self::SecurityGroupRuleNotFound { id },
             "subnet" => Self::SubnetNotFound { id },
+            "vol" => ComputingError::VolumeNotFound { id }.into(),
             "vpc" => Self::VpcNotFound { id },
             _ => AddressingError::not_found(prefix, text)
                 .map(Self::from)

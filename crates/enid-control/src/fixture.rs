@@ -41,6 +41,7 @@ pub(crate) fn caller() -> Caller {
         account: AccountId::DEFAULT,
         region: Region::named("eu-west-1").expect("a region of AWS"),
         dry_run: false,
+        asked: None,
     }
 }
 

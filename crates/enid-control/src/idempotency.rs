@@ -19,13 +19,16 @@ use crate::{Caller, Control, Draft, Error};
 /// How long a token is remembered. AWS promises hours; a day covers every retry.
 pub(crate) const KEPT_MS: i64 = 24 * 60 * 60 * 1000;
 const BYTES_MAX: usize = 64;
+/// What digests of this kind start with. Earlier versions had another kind, without a mark.
+const DIGEST: &str = "asked:";
 /// Records that one transaction of a sweep removes: nobody shall wait long behind it.
 const SWEPT_AT_ONCE: usize = 1_000;
 
 impl Draft<'_> {
     /// What an earlier call with this client token made, if there was one.
     ///
-    /// `parameters` is any text that two requests share only if they ask for the same.
+    /// `parameters` is any text that two requests share only if they ask for the same. It is used where
+    /// nothing says so for all versions ([`Caller::asked`]).
     pub fn made_before(
         &self,
         operation: &str,
@@ -38,9 +41,20 @@ impl Draft<'_> {
         }
         match known(&self.region, operation, token).filter(|known| is_kept(known, self.now)) {
             None => Ok(None),
-            Some(known) if known.parameters == digest(parameters) => Ok(Some(known.made.clone())),
+            Some(known) if self.is_asked_again(known, parameters) => Ok(Some(known.made.clone())),
             Some(_) => Err(Error::IdempotentParameterMismatch),
         }
+    }
+
+    /// What this call asks for.
+    fn asked<'a>(&'a self, parameters: &'a str) -> &'a str {
+        self.caller.asked.as_deref().unwrap_or(parameters)
+    }
+
+    /// Whether a call asks for what an earlier one with the same token asked for. One of a version
+    /// that remembered it otherwise is taken at its word: nothing is made twice.
+    fn is_asked_again(&self, known: &Token, parameters: &str) -> bool {
+        !known.parameters.starts_with(DIGEST) || known.parameters == digest(self.asked(parameters))
     }
 
     /// The resource that an earlier call with this client token made, if there was one. Its id is
@@ -70,7 +84,7 @@ impl Draft<'_> {
     ) {
         let Some(token) = token else { return };
         let record = Record::Token(Token {
-            parameters: digest(parameters),
+            parameters: digest(self.asked(parameters)),
             made,
             at: self.now,
         });
@@ -153,7 +167,7 @@ fn name(operation: &str, token: &str) -> String {
 }
 
 fn digest(text: &str) -> String {
-    let mut hex = String::new();
+    let mut hex = DIGEST.to_owned();
     for byte in Sha256::digest(text.as_bytes()) {
         // Writing to a string cannot fail.
         let _ = write!(hex, "{byte:02x}");
@@ -193,6 +207,44 @@ mod tests {
             call(&control, &long, "one").await,
             Err(Error::InvalidClientToken)
         );
+    }
+
+    #[tokio::test]
+    async fn requests_are_compared_by_what_they_say_in_every_version() {
+        let control = control();
+        let asks = |asked: &str, parameters: &'static str| {
+            let caller = Caller {
+                asked: Some(asked.into()),
+                ..caller()
+            };
+            let control = &control;
+            async move {
+                let make = |draft: &mut Draft<'_>| {
+                    if let Some(made) = draft.made_before("Make", Some("t"), parameters)? {
+                        return Ok(made);
+                    }
+                    draft.remember("Make", Some("t"), parameters, vec!["one".to_owned()]);
+                    Ok(Vec::new())
+                };
+                control.transact(&caller, make).await
+            }
+        };
+        assert_eq!(asks("a", "Input { a }").await, Ok(Vec::new()));
+        let again = asks("a", "Input { a, b: None }").await;
+        assert_eq!(again, Ok(vec!["one".to_owned()]));
+        let other = asks("b", "Input { a }").await;
+        assert_eq!(other, Err(Error::IdempotentParameterMismatch));
+        // As an earlier version has it.
+        let age = |draft: &mut Draft<'_>| {
+            let found = known(&draft.region, "Make", "t").cloned();
+            let found = found.ok_or(Error::InvalidClientToken)?;
+            let mut token = Token::clone(&found);
+            token.parameters = "0".repeat(64);
+            draft.replace("Make/t", found.revision, Record::Token(token));
+            Ok(())
+        };
+        assert_eq!(control.transact(&caller(), age).await, Ok(()));
+        assert_eq!(asks("b", "").await, Ok(vec!["one".to_owned()]));
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use crate::instance_state::{
     is_visible, reason,
 };
 use crate::network_interface::remove;
-use crate::{Caller, Control, Draft, Error, public_address};
+use crate::{Caller, Control, Draft, Error, public_address, volume};
 
 /// How long a call waits for a host to start or end instances before it answers all the same.
 const HOST_PATIENCE: Duration = Duration::from_secs(20);
@@ -341,6 +341,7 @@ fn end(
             .enis_of_instance(instance.id)
             .cloned()
             .collect();
+        volume::leave(draft, instance);
         for eni in attached {
             let goes = eni
                 .attachment
@@ -360,6 +361,9 @@ fn end(
         instance.desired = desired;
         instance.state_reason = Some(reason);
         instance.transition_time = Some(now);
+        if desired == DesiredState::Terminated {
+            instance.recorded.block_devices.clear();
+        }
     });
 }
 

@@ -7,16 +7,20 @@ use enid_model::state::Stored;
 
 use crate::address_limit::Slots;
 use crate::attachment::{Limits, Place, place_of};
+use crate::error::ComputingError;
 use crate::instance::{require_all, require_visible};
 use crate::instance_specification::check_user_data;
 use crate::instance_state::{InstanceState, is_visible};
 use crate::network_interface::checked_groups;
 use crate::network_interface_attribute::only_one;
+use crate::volume::check_cpu_credits;
 use crate::{Caller, Control, Draft, Error};
 
 /// The input of ModifyInstanceAttribute: exactly one attribute is present.
 #[derive(Debug, Clone, Default)]
 pub struct ModifyInstance {
+    /// Which of its devices shall go with it, by name; recorded only.
+    pub block_devices: Option<Vec<(String, bool)>>,
     /// Whether StopInstances shall refuse it.
     pub disable_api_stop: Option<bool>,
     /// Whether TerminateInstances shall refuse it.
@@ -44,6 +48,7 @@ impl Control {
         input: ModifyInstance,
     ) -> Result<(), Error> {
         only_one(&[
+            ("blockDeviceMapping", input.block_devices.is_some()),
             ("disableApiStop", input.disable_api_stop.is_some()),
             (
                 "disableApiTermination",
@@ -83,7 +88,20 @@ impl Control {
             if let Some(name) = &input.instance_type {
                 check_type(draft, id, name)?;
             }
+            let devices = &instance.recorded.block_devices;
+            for (name, _) in input.block_devices.iter().flatten() {
+                if !devices.iter().any(|device| device.name == *name) {
+                    let name = name.as_str().into();
+                    return Err(ComputingError::DeviceUnknown { name }.into());
+                }
+            }
             draft.edit(&instance, |instance| {
+                for (name, goes) in input.block_devices.iter().flatten() {
+                    let mut devices = instance.recorded.block_devices.iter_mut();
+                    if let Some(device) = devices.find(|device| device.name == *name) {
+                        device.delete_on_termination = *goes;
+                    }
+                }
                 let present = instance.disable_api_stop;
                 instance.disable_api_stop = input.disable_api_stop.unwrap_or(present);
                 let present = instance.disable_api_termination;
@@ -133,6 +151,44 @@ impl Control {
                 });
             }
             Ok(())
+        })
+        .await
+    }
+}
+
+/// What became of each instance of a change: its id, and why it was not changed if it was not.
+pub type CreditOutcomes = Vec<(InstanceId, Result<(), Error>)>;
+
+impl Control {
+    /// ModifyInstanceCreditSpecification: recorded only. Each instance is changed or not for itself.
+    pub async fn set_cpu_credits(
+        &self,
+        caller: &Caller,
+        token: Option<&str>,
+        wanted: &[(InstanceId, String)],
+    ) -> Result<CreditOutcomes, Error> {
+        const OPERATION: &str = "ModifyInstanceCreditSpecification";
+        let parameters = format!("{wanted:?}");
+        self.transact(caller, |draft| {
+            let is_repeated = draft.made_before(OPERATION, token, &parameters)?.is_some();
+            let mut outcomes = CreditOutcomes::new();
+            for (id, credits) in wanted {
+                let checked = require_visible(draft, *id).and_then(|instance| {
+                    check_cpu_credits(credits, &instance.instance_type).map(|()| instance)
+                });
+                let outcome = checked.map(|instance| {
+                    if !is_repeated {
+                        draft.edit(&instance, |instance| {
+                            instance.recorded.cpu_credits = Some(credits.clone());
+                        });
+                    }
+                });
+                outcomes.push((*id, outcome));
+            }
+            if !is_repeated {
+                draft.remember(OPERATION, token, &parameters, Vec::new());
+            }
+            Ok(outcomes)
         })
         .await
     }

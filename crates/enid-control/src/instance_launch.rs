@@ -24,6 +24,7 @@ use crate::key_pair::key_pair_named;
 use crate::network_interface::{NewInterface, groups_or_default, remove};
 use crate::subnet::available_addresses;
 use crate::tag::specified_by_type;
+use crate::volume::{self, Device, check_cpu_credits};
 use crate::vpc::default_vpc;
 use crate::{AddressingError, Caller, Control, Draft, Error, public_address};
 
@@ -91,6 +92,7 @@ impl Control {
                 enis.extend(attached.map(|eni| (eni.id, eni.clone())));
                 let found = draft.region.instances.get(&instance.id).cloned();
                 if let Some(found) = found {
+                    volume::unmake(draft, &found);
                     draft.delete(&found);
                 }
             }
@@ -120,6 +122,7 @@ struct Request<'a> {
     max: usize,
     interfaces: Vec<Interface>,
     tags: BTreeMap<&'static str, Tags>,
+    devices: Vec<Device>,
 }
 
 /// Where an interface of a launch comes from.
@@ -170,6 +173,10 @@ impl<'a> Request<'a> {
         check_user_data(input.user_data.as_deref())?;
         let instance_type = input.instance_type.as_deref().unwrap_or(DEFAULT_TYPE);
         let limits = Limits::of(instance_type)?;
+        if let Some(credits) = &input.recorded.cpu_credits {
+            check_cpu_credits(credits, instance_type)?;
+        }
+        let devices = volume::devices(&input.block_devices)?;
         let interfaces = interfaces(input)?;
         let places: Vec<Place> = interfaces.iter().map(|interface| interface.place).collect();
         let distinct: BTreeSet<&Place> = places.iter().collect();
@@ -188,8 +195,6 @@ impl<'a> Request<'a> {
                 return Err(Error::UniqueInterfaceForSeveral);
             }
         }
-        // An instance has no volumes that EC2 keeps, so tags for them fall on none. Clients send them with
-        // every launch.
         let types = ["instance", "network-interface", "volume"];
         let mut tags = specified_by_type(&input.tags, &types)?;
         if let Some((id, version)) = input.launch_template {
@@ -208,6 +213,7 @@ impl<'a> Request<'a> {
             max,
             interfaces,
             tags,
+            devices,
         })
     }
 
@@ -233,7 +239,11 @@ impl<'a> Request<'a> {
                 self.attach(draft, &mut claims, &mut reservation, id, interface, source)?;
             }
             let stored = (&recorded, options);
-            let instance = self.instance(draft, id, &reservation, launch_index, &subnet, stored);
+            let mut instance =
+                self.instance(draft, id, &reservation, launch_index, &subnet, stored);
+            let tags = self.tags.get("volume");
+            instance.recorded.block_devices =
+                volume::create(draft, id, &subnet.zone, &self.devices, tags);
             draft.create(instance.clone());
             reservation.instances.push(instance);
         }

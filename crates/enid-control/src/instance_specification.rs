@@ -15,6 +15,7 @@ use crate::ipv6_lease::{Ipv6Wish, WantedIpv6Addresses};
 use crate::network_interface_attribute::check_connection_tracking;
 use crate::private_dns_name::WantedPrivateDnsName;
 use crate::tag::TagSpecification;
+use crate::volume::WantedDevice;
 
 /// The input of RunInstances.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +54,8 @@ pub struct RunInstances {
     pub metadata_options: WantedMetadata,
     /// Their private names; what is not named is their subnet's.
     pub private_dns_name_options: WantedPrivateDnsName,
+    /// The block devices, the root device only if it shall be another than the image's.
+    pub block_devices: Vec<WantedDevice>,
     /// What lies outside networking.
     pub recorded: Recorded,
     /// The launch template, and the number of its version, that some of this comes from.

@@ -63,6 +63,7 @@ mod subnet_cidr_block;
 mod subnet_cidr_reservation;
 mod tag;
 mod taggable;
+mod volume;
 mod vpc;
 mod vpc_cidr_block;
 mod vpc_peering_connection;
@@ -84,10 +85,10 @@ pub use attachment::AttachNetworkInterface;
 pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
 pub use egress_only_internet_gateway::CreateEgressOnlyInternetGateway;
-pub use error::{AddressingError, Error, MetadataError, RoutingError};
+pub use error::{AddressingError, ComputingError, Error, MetadataError, RoutingError};
 pub use image::Images;
 
-pub use instance_attribute::ModifyInstance;
+pub use instance_attribute::{CreditOutcomes, ModifyInstance};
 pub use instance_launch::{Reservation, default_subnet};
 pub use instance_metadata::{ModifyMetadataDefaults, WantedMetadata};
 pub use instance_specification::{InterfaceSpecification, RunInstances};
@@ -127,6 +128,7 @@ pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};
 pub use subnet_cidr_reservation::CreateSubnetCidrReservation;
 pub use tag::{Tag, TagSelector, TagSpecification};
 pub use taggable::{Taggable, tagged, tagged_others, tags_of};
+pub use volume::{ROOT_SIZE_GIB, WantedDevice, cpu_credits, place_of_volume};
 pub use vpc::{CreateVpc, ModifyVpcAttribute, default_vpc};
 pub use vpc_cidr_block::{IPV6_POOL, VpcBlock, WantedBlock, WantedIpv6Block};
 pub use vpc_peering_connection::{
@@ -142,6 +144,9 @@ pub struct Caller {
     pub region: &'static Region,
     /// Whether to stop short of changing anything: the answer is then [`Error::DryRun`].
     pub dry_run: bool,
+    /// What the request asks for, in a form that is the same for two requests only if both ask for
+    /// the same, in every version. Needed where a client token is.
+    pub asked: Option<Arc<str>>,
 }
 
 impl Caller {

@@ -9,6 +9,7 @@ use enid_model::address::PublicAddressHolder;
 use enid_model::dhcp_options::{DhcpOptions, NameServer};
 use enid_model::gateway::InternetGateway;
 use enid_model::id::{DhcpOptionsId, NetworkAclId, SecurityGroupRuleId, VpcId};
+use enid_model::instance::DesiredState;
 use enid_model::instance_metadata::MetadataDefaults;
 use enid_model::network_acl::{AclAction, NetworkAcl, NetworkAclEntry};
 use enid_model::record::Record;
@@ -20,7 +21,7 @@ use enid_model::subnet::{Subnet, SubnetAttributes, SubnetNetworkAcl};
 use enid_model::vpc::{Vpc, VpcIpv6Cidr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::{Draft, Error};
+use crate::{Draft, Error, volume};
 
 /// The default VPC's block, in every region.
 const DEFAULT_VPC: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 0);
@@ -265,8 +266,34 @@ fn everywhere_ipv6() -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0))
 }
 
-/// The first version had ids of route tables, network ACLs and option sets, but no records of them.
+/// Gives a region what the versions since the one that it comes from have added.
 fn upgrade(draft: &mut Draft<'_>, region: &RegionState, record: &Stored<RegionRecord>) {
+    if record.outfit < 1 {
+        add_network_records(draft, region, record);
+    }
+    if record.outfit < 2 {
+        add_root_volumes(draft, region);
+    }
+    let new = RegionRecord {
+        outfit: OUTFIT,
+        ..RegionRecord::clone(record)
+    };
+    draft.replace("", record.revision, Record::Region(new));
+}
+
+/// Until outfit 2, instances had no volumes.
+fn add_root_volumes(draft: &mut Draft<'_>, region: &RegionState) {
+    let alive = region.instances.values();
+    let alive = alive.filter(|instance| instance.desired != DesiredState::Terminated);
+    for instance in alive {
+        let root = volume::root();
+        let made = volume::create(draft, instance.id, &instance.zone, &root, None);
+        draft.edit(instance, |instance| instance.recorded.block_devices = made);
+    }
+}
+
+/// The first version had ids of route tables, network ACLs and option sets, but no records of them.
+fn add_network_records(draft: &mut Draft<'_>, region: &RegionState, record: &Stored<RegionRecord>) {
     draft.create(DhcpOptions {
         id: record.dhcp_options,
         domain_name: Some(draft.caller.region.private_domain()),
@@ -308,15 +335,10 @@ fn upgrade(draft: &mut Draft<'_>, region: &RegionState, record: &Stored<RegionRe
             subnet.attributes.map_public_ip_on_launch = subnet.default_for_az;
         });
     }
-    let new = RegionRecord {
-        outfit: OUTFIT,
-        ..RegionRecord::clone(record)
-    };
-    draft.replace("", record.revision, Record::Region(new));
 }
 
 /// What this version expects of a region; raised when that changes.
-const OUTFIT: u32 = 1;
+const OUTFIT: u32 = 2;
 
 /// The number of the first entry of a new ACL.
 const FIRST_ENTRY: u16 = 100;

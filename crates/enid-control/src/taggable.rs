@@ -12,8 +12,8 @@ use enid_model::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use enid_model::id::{
     AllocationId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InstanceId, InternetGatewayId,
     KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclId, Parsed, PrefixListId, ResourceId,
-    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetCidrReservationId, SubnetId, VpcId,
-    VpcPeeringConnectionId,
+    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetCidrReservationId, SubnetId,
+    VolumeId, VpcId, VpcPeeringConnectionId,
 };
 use enid_model::instance::Instance;
 use enid_model::key_pair::KeyPair;
@@ -26,6 +26,7 @@ use enid_model::route_table::RouteTable;
 use enid_model::security_group::SecurityGroup;
 use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::{Subnet, SubnetCidrReservation};
+use enid_model::volume::Volume;
 use enid_model::vpc::Vpc;
 use enid_model::vpc_peering_connection::VpcPeeringConnection;
 
@@ -150,6 +151,7 @@ taggables! {
     SecurityGroup(SecurityGroupId): security_groups, "security-group";
     Subnet(SubnetId): subnets, "subnet";
     SubnetCidrReservation(SubnetCidrReservationId): subnet_cidr_reservations, "subnet-cidr-reservation";
+    Volume(VolumeId): volumes, "volume";
     Vpc(VpcId): vpcs, "vpc";
     VpcPeeringConnection(VpcPeeringConnectionId): vpc_peering_connections, "vpc-peering-connection";
 }

@@ -46,6 +46,7 @@ fn caller() -> Caller {
         account: AccountId::DEFAULT,
         region: Region::named("eu-west-1").unwrap(),
         dry_run: false,
+        asked: None,
     }
 }
 

@@ -190,6 +190,8 @@ ids! {
     SubnetCidrReservationId = "scr";
     /// A subnet.
     SubnetId = "subnet";
+    /// A volume.
+    VolumeId = "vol";
     /// A VPC.
     VpcId = "vpc";
     /// The association of a CIDR block with a VPC.

@@ -7,6 +7,7 @@ use crate::id::{InstanceId, ReservationId, SubnetId, VpcId};
 use crate::instance_metadata::MetadataOptions;
 use crate::private_dns_name::PrivateDnsNameOptions;
 use crate::time::Timestamp;
+use crate::volume::BlockDevice;
 
 /// An instance: what a host's driver runs, with its interfaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +74,10 @@ pub struct Recorded {
     pub monitoring: bool,
     /// EBS optimisation.
     pub ebs_optimized: bool,
+    /// Its volumes, the one it boots from first. A terminated instance has none.
+    pub block_devices: Vec<BlockDevice>,
+    /// How it pays for bursts, if its type can burst: `standard` or `unlimited`.
+    pub cpu_credits: Option<String>,
 }
 
 /// What an instance shall be.

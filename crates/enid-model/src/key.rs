@@ -132,6 +132,8 @@ pub enum Kind {
     SubnetCidrReservation,
     /// What a client token was used for.
     Token,
+    /// A volume of an instance.
+    Volume,
     /// A VPC.
     Vpc,
     /// A VPC peering connection.
@@ -140,7 +142,7 @@ pub enum Kind {
 
 impl Kind {
     /// Each kind with its word.
-    const WORDS: [(Self, &'static str); 25] = [
+    const WORDS: [(Self, &'static str); 26] = [
         (Self::AddressLease, "address-lease"),
         (Self::DhcpOptions, "dhcp-options"),
         (
@@ -167,6 +169,7 @@ impl Kind {
         (Self::Subnet, "subnet"),
         (Self::SubnetCidrReservation, "subnet-cidr-reservation"),
         (Self::Token, "token"),
+        (Self::Volume, "volume"),
         (Self::Vpc, "vpc"),
         (Self::VpcPeeringConnection, "vpc-peering-connection"),
     ];

@@ -32,8 +32,8 @@ impl Record {
     #[must_use]
     pub fn references(&self) -> Vec<Reference> {
         match self {
-            // A lease comes and goes with its interface, whose record names the subnet. A key pair or a
-            // prefix list names nothing.
+            // A lease comes and goes with its interface, whose record names the subnet, and a volume
+            // stays when its instance goes. A key pair or a prefix list names nothing.
             Self::AddressLease(_)
             | Self::DhcpOptions(_)
             | Self::GroupName(_)
@@ -45,7 +45,8 @@ impl Record {
             | Self::PrefixList(_)
             | Self::PublicAddress(_)
             | Self::Region(_)
-            | Self::Token(_) => Vec::new(),
+            | Self::Token(_)
+            | Self::Volume(_) => Vec::new(),
             Self::EgressOnlyInternetGateway(gateway) => vec![Reference::to(gateway.vpc)],
             Self::ElasticIp(address) => {
                 let association = address.association.iter();

@@ -27,8 +27,8 @@ use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use crate::id::{
     AllocationId, AttachmentId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InstanceId,
     InternetGatewayId, KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclId, PrefixListId,
-    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetCidrReservationId, SubnetId, VpcId,
-    VpcPeeringConnectionId,
+    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetCidrReservationId, SubnetId,
+    VolumeId, VpcId, VpcPeeringConnectionId,
 };
 use crate::instance::Instance;
 use crate::key::{Key, Kind, Scope};
@@ -43,6 +43,7 @@ use crate::region::RegionRecord;
 use crate::route_table::RouteTable;
 use crate::security_group::{Peer, SecurityGroup};
 use crate::subnet::{AddressLease, Ipv6Lease, Ipv6PrefixLease, Subnet, SubnetCidrReservation};
+use crate::volume::Volume;
 use crate::vpc::Vpc;
 use crate::vpc_peering_connection::VpcPeeringConnection;
 
@@ -185,6 +186,8 @@ pub struct RegionState {
     pub subnets: OrdMap<SubnetId, Stored<Subnet>>,
     /// Client tokens, by key name.
     pub tokens: OrdMap<Box<str>, Stored<Token>>,
+    /// Volumes.
+    pub volumes: OrdMap<VolumeId, Stored<Volume>>,
     /// VPCs.
     pub vpcs: OrdMap<VpcId, Stored<Vpc>>,
     /// Peering connections, dead ones that are still visible included.
@@ -395,6 +398,7 @@ impl RegionState {
                 self.tokens
                     .insert(key.name.clone(), stored(revision, token));
             }
+            Record::Volume(record) => linked!(volumes, record),
             Record::Vpc(vpc) => {
                 links::set(&mut self.links, &vpc, true);
                 self.vpcs.insert(vpc.id, stored(revision, vpc));
@@ -483,6 +487,7 @@ impl RegionState {
             Kind::Token => {
                 self.tokens.remove(name);
             }
+            Kind::Volume => linked!(volumes),
             Kind::Vpc => linked!(vpcs),
         }
     }

@@ -46,6 +46,7 @@ async fn build() -> World {
         account: AccountId::DEFAULT,
         region: Region::named("eu-west-1").expect("a region"),
         dry_run: false,
+        asked: None,
     };
     let mut enis = Vec::new();
     for strict in [false, true] {

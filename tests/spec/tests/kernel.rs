@@ -22,7 +22,6 @@ use enid_pipeline::{Reason, Scratch, Verdict, egress, outside};
 use enid_plan::tables::Tables;
 use enid_spec::random::{ENIS, Random, regions};
 use enid_spec::reading::{Outcome, Reading, Sender, Tuple};
-use enid_spec::region::v6;
 
 use crate::lab::{Lab, REDIRECT, SHOT, devices, way_out};
 

@@ -93,6 +93,7 @@ fn malformed(prefix: &str, text: &str) -> ApiError {
         "scr" => "InvalidSubnetCidrReservationID.Malformed",
         "subnet" => "InvalidSubnetID.Malformed",
         "subnet-cidr-assoc" => "InvalidSubnetCidrBlockAssociationId.Malformed",
+        "vol" => "InvalidVolumeID.Malformed",
         "vpc" => "InvalidVpcID.Malformed",
         "vpc-cidr-assoc" => "InvalidVpcCidrBlockAssociationId.Malformed",
         _ => "InvalidID",

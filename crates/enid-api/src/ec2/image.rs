@@ -1,19 +1,23 @@
 //! Images. There is one for each driver of instances, and every other well-formed id stands for the
 //! sandbox too: people bring configurations that name images of AWS.
 
+use enid_control::ROOT_SIZE_GIB;
 use enid_model::image::Driver;
 use enid_model::instance_type::host_architecture;
+use enid_model::volume::ROOT_DEVICE;
 
 use super::Ec2;
 use super::filter::Filters;
 use super::instance::describe::{
-    ENA_SUPPORT, HYPERVISOR, PLATFORM_DETAILS, ROOT_DEVICE, ROOT_DEVICE_TYPE, VIRTUALIZATION_TYPE,
+    ENA_SUPPORT, HYPERVISOR, PLATFORM_DETAILS, ROOT_DEVICE_TYPE, VIRTUALIZATION_TYPE,
 };
 use super::page::{Page, USUAL};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::generated::ec2::request::DescribeImagesRequest;
-use crate::generated::ec2::response::{DescribeImagesResponse, Image};
+use crate::generated::ec2::response::{
+    BlockDeviceMapping, DescribeImagesResponse, EbsBlockDevice, Image,
+};
 use crate::wire::text::Text;
 
 /// What images can be filtered by.
@@ -153,7 +157,15 @@ pub(super) async fn describe_images(
 fn image(id: &str, account: &Text) -> Image {
     Image {
         platform_details: Some(PLATFORM_DETAILS.into()),
-        block_device_mappings: Vec::new(),
+        block_device_mappings: vec![BlockDeviceMapping {
+            ebs: Some(EbsBlockDevice {
+                delete_on_termination: Some(true),
+                volume_size: i32::try_from(ROOT_SIZE_GIB).ok(),
+                volume_type: Some("gp3".into()),
+                encrypted: Some(false),
+            }),
+            device_name: Some(ROOT_DEVICE.into()),
+        }],
         description: Some(description(id).into()),
         ena_support: Some(ENA_SUPPORT),
         hypervisor: Some(HYPERVISOR.into()),

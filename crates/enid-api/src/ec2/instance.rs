@@ -3,6 +3,7 @@
 
 pub(super) mod attribute;
 pub(super) mod console;
+pub(super) mod credit;
 pub(super) mod describe;
 pub(super) mod filter;
 pub(super) mod launch;

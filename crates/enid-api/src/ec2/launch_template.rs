@@ -1,8 +1,9 @@
 //! Launch templates: making, changing and using them. What there is to tell about them is in
-//! [`describe`], the forms of their data in [`data`].
+//! [`describe`], the forms of their data in [`data`] and [`of_instance`].
 
 pub(super) mod data;
 pub(super) mod describe;
+pub(super) mod of_instance;
 
 use enid_control::{
     CreateLaunchTemplate, CreateLaunchTemplateVersion, Error, NewVersion, TemplateSelector,

@@ -1,6 +1,7 @@
 //! Forms: the parameters of a query-protocol request, decoded and in order.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::params::Params;
 use super::xml::is_xml;
@@ -65,6 +66,20 @@ impl<'a> Form<'a> {
     /// Drops parameters that are not the operation's, such as those of a presigned request.
     pub fn drop_if(&mut self, drop: impl Fn(&str) -> bool) {
         self.pairs.retain(|(name, _)| !drop(name));
+    }
+
+    /// If there is this parameter: all others, as a text that two forms share only if they have the
+    /// same. It is stored, so that its shape must never change.
+    #[must_use]
+    pub fn asked(&self, token: &str) -> Option<Arc<str>> {
+        self.pairs.iter().find(|(name, _)| name == token)?;
+        let mut asked = String::new();
+        for (name, value) in self.pairs.iter().filter(|(name, _)| name != token) {
+            // Lengths keep a value from passing for the next name.
+            let (names, values) = (name.len(), value.len());
+            asked.push_str(&format!("{names}:{name}={values}:{value};"));
+        }
+        Some(asked.into())
     }
 
     /// The parameters as a structure.
@@ -135,6 +150,19 @@ mod tests {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         assert_eq!(pairs("D.1=%c3%A9%2F&A=b+c&&E=&F"), wanted);
+    }
+
+    #[test]
+    fn two_forms_that_ask_for_the_same_say_so() {
+        let asked = |body: &str| {
+            let form = parse_form(body.as_bytes()).unwrap();
+            form.asked("Token").map(|asked| asked.to_string())
+        };
+        assert_eq!(asked("A=1&B=2"), None);
+        let first = asked("B=2&A=1&Token=x");
+        assert_eq!(first.as_deref(), Some("1:A=1:1;1:B=1:2;"));
+        assert_eq!(asked("A=%31&Token=y&B=2"), first);
+        assert_ne!(asked("A=1;1:B=1:2&Token=x"), first);
     }
 
     #[test]

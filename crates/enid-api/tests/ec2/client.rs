@@ -45,6 +45,7 @@ impl Client {
                 permissions: None,
                 request_id: RequestIds::new(1).next(),
                 dry_run: false,
+                asked: None,
             },
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()

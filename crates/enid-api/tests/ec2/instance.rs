@@ -58,7 +58,7 @@ fn an_instance_is_shown_as_aws_shows_it() {
         "<deviceIndex>0</deviceIndex>",
         "<deleteOnTermination>true</deleteOnTermination>",
         "<key>Name</key><value>web</value>",
-        "<blockDeviceMapping/>",
+        "<blockDeviceMapping><item><deviceName>/dev/xvda</deviceName>",
         "<productCodes/>",
         "<reason></reason>",
     ] {
@@ -205,7 +205,7 @@ fn attributes_are_shown_and_changed() {
         client.call("DescribeInstanceAttribute", &parameters)
     };
     for (attribute, part) in [
-        ("blockDeviceMapping", "<blockDeviceMapping/>"),
+        ("blockDeviceMapping", "<deviceName>/dev/xvda</deviceName>"),
         (
             "disableApiStop",
             "<disableApiStop><value>false</value></disableApiStop>",

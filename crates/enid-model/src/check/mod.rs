@@ -14,6 +14,7 @@ mod lease;
 mod name;
 mod route;
 mod security;
+mod volume;
 mod vpc;
 
 use std::collections::BTreeMap;
@@ -113,6 +114,7 @@ impl<'a> Report<'a> {
             Kind::SecurityGroup => self.security_groups(),
             Kind::Subnet => self.subnets(),
             Kind::SubnetCidrReservation => self.subnet_cidr_reservations(),
+            Kind::Volume => self.volumes(),
             Kind::Vpc => self.vpcs(),
             Kind::VpcPeeringConnection => self.vpc_peering_connections(),
         }

@@ -21,6 +21,7 @@ use crate::prefix_list::PrefixList;
 use crate::route_table::{RouteDestination, RouteTable, RouteTarget};
 use crate::security_group::{Peer, SecurityGroup};
 use crate::subnet::{Subnet, SubnetCidrReservation};
+use crate::volume::Volume;
 use crate::vpc::Vpc;
 use crate::vpc_peering_connection::VpcPeeringConnection;
 
@@ -231,6 +232,10 @@ impl Linked for SubnetCidrReservation {
     fn links(&self, link: &mut dyn FnMut(Link)) {
         link(ReservationOfSubnet::link(self.subnet, self.id));
     }
+}
+
+impl Linked for Volume {
+    fn links(&self, _link: &mut dyn FnMut(Link)) {}
 }
 
 impl Linked for Vpc {

@@ -52,6 +52,7 @@ impl RegionState {
             subnet_cidr_reservations,
             subnets,
             tokens,
+            volumes,
             vpcs,
             vpc_peering_connections,
             attachments: _,
@@ -99,6 +100,7 @@ impl RegionState {
             subnet_cidr_reservations: SubnetCidrReservation(text);
             subnets: Subnet(text);
             tokens: Token(text);
+            volumes: Volume(text);
             vpcs: Vpc(text);
             vpc_peering_connections: VpcPeeringConnection(text);
         }

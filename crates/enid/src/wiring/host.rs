@@ -207,6 +207,7 @@ pub(crate) fn owners(state: &State) -> Vec<Caller> {
             account: scope.account,
             region: Region::named(scope.region.as_str())?,
             dry_run: false,
+            asked: None,
         })
     });
     callers.collect()
@@ -220,6 +221,7 @@ fn owner(state: &State, instance: InstanceId) -> Option<Caller> {
         account: scope.account,
         region: Region::named(scope.region.as_str())?,
         dry_run: false,
+        asked: None,
     })
 }
 

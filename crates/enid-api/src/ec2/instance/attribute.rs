@@ -2,8 +2,9 @@
 
 use enid_control::ModifyInstance;
 use enid_model::id::InstanceId;
+use enid_model::volume::ROOT_DEVICE;
 
-use super::describe::{ENA_SUPPORT, ROOT_DEVICE};
+use super::describe::{ENA_SUPPORT, block_devices};
 use super::ids;
 use super::launch::{terminates, user_data};
 use crate::context::Context;
@@ -11,8 +12,9 @@ use crate::ec2::network_interface::describe::View;
 use crate::ec2::{Ec2, id};
 use crate::error::ApiError;
 use crate::generated::ec2::request::{
-    DescribeInstanceAttributeRequest, ModifyInstanceAttributeRequest, MonitorInstancesRequest,
-    ResetInstanceAttributeRequest, UnmonitorInstancesRequest,
+    DescribeInstanceAttributeRequest, InstanceBlockDeviceMappingSpecification,
+    ModifyInstanceAttributeRequest, MonitorInstancesRequest, ResetInstanceAttributeRequest,
+    UnmonitorInstancesRequest,
 };
 use crate::generated::ec2::response::{
     AttributeBooleanValue, AttributeValue, DescribeInstanceAttributeResponse, InstanceMonitoring,
@@ -45,7 +47,9 @@ pub(in crate::ec2) async fn describe_instance_attribute(
         ..DescribeInstanceAttributeResponse::default()
     };
     match request.attribute.as_str() {
-        "blockDeviceMapping" => response.block_device_mappings = Some(Vec::new()),
+        "blockDeviceMapping" => {
+            response.block_device_mappings = Some(block_devices(&instance));
+        }
         "disableApiStop" => response.disable_api_stop = flag(instance.disable_api_stop),
         "disableApiTermination" => {
             response.disable_api_termination = flag(instance.disable_api_termination);
@@ -89,7 +93,10 @@ pub(in crate::ec2) async fn modify_instance_attribute(
     let groups = id::parse_all(&request.groups)?;
     let behavior = request.instance_initiated_shutdown_behavior;
     let behavior = behavior.map(|behavior| behavior.value.unwrap_or_default());
+    let devices = request.block_device_mappings.into_iter().map(device);
+    let devices: Vec<(String, bool)> = devices.collect::<Result<_, _>>()?;
     let mut input = ModifyInstance {
+        block_devices: (!devices.is_empty()).then_some(devices),
         disable_api_stop: request.disable_api_stop.and_then(|v| v.value),
         disable_api_termination: request.disable_api_termination.and_then(|v| v.value),
         ebs_optimized: request.ebs_optimized.and_then(|v| v.value),
@@ -105,6 +112,15 @@ pub(in crate::ec2) async fn modify_instance_attribute(
     let caller = context.caller();
     ec2.control.modify_instance(&caller, id, input).await?;
     Ok(ModifyInstanceAttributeResponse {})
+}
+
+/// A device, and whether it shall go with its instance.
+fn device(request: InstanceBlockDeviceMappingSpecification) -> Result<(String, bool), ApiError> {
+    let name = request.device_name;
+    let name = name.ok_or_else(|| ApiError::missing_parameter("DeviceName"))?;
+    let goes = request.ebs.and_then(|ebs| ebs.delete_on_termination);
+    let goes = goes.ok_or_else(|| ApiError::missing_parameter("DeleteOnTermination"))?;
+    Ok((name, goes))
 }
 
 /// The older form of a change: an attribute by its name, beside a value as text.

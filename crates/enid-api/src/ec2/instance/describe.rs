@@ -8,6 +8,7 @@ use enid_model::instance::Instance;
 use enid_model::instance_type::architecture;
 use enid_model::network_interface::{ConnectionTracking, NetworkInterface};
 use enid_model::state::{RegionState, Stored};
+use enid_model::volume::ROOT_DEVICE;
 
 use super::filter::{Field, Subject};
 use super::state;
@@ -19,14 +20,15 @@ use crate::ec2::network_interface::describe::{
     Field as EniField, View, interface_type, lower_bound, status,
 };
 use crate::ec2::page::{Page, USUAL};
+use crate::ec2::volume::ATTACHED;
 use crate::ec2::{Ec2, id, instance_metadata, private_dns_name, tag};
 use crate::error::ApiError;
 use crate::generated::ec2::request::DescribeInstancesRequest;
 use crate::generated::ec2::response::{
-    self, ConnectionTrackingSpecificationResponse, DescribeInstancesResponse, InstanceIpv4Prefix,
-    InstanceIpv6Address, InstanceIpv6Prefix, InstanceNetworkInterface,
-    InstanceNetworkInterfaceAttachment, InstancePrivateIpAddress, Monitoring, Placement,
-    Reservation, StateReason,
+    self, ConnectionTrackingSpecificationResponse, DescribeInstancesResponse,
+    EbsInstanceBlockDevice, InstanceBlockDeviceMapping, InstanceIpv4Prefix, InstanceIpv6Address,
+    InstanceIpv6Prefix, InstanceNetworkInterface, InstanceNetworkInterfaceAttachment,
+    InstancePrivateIpAddress, Monitoring, Placement, Reservation, StateReason,
 };
 use crate::wire::text::Text;
 
@@ -181,7 +183,7 @@ pub(super) fn answer(
     };
     response::Instance {
         architecture: Some(architecture(&instance.instance_type).into()),
-        block_device_mappings: Vec::new(),
+        block_device_mappings: block_devices(instance),
         client_token: Some(instance.client_token.as_deref().unwrap_or_default().into()),
         ebs_optimized: Some(instance.recorded.ebs_optimized),
         ena_support: Some(ENA_SUPPORT),
@@ -230,6 +232,21 @@ pub(super) fn answer(
             .map(Text::display),
         public_ip_address,
     }
+}
+
+/// The volumes of an instance, as its description has them.
+pub(super) fn block_devices(instance: &Instance) -> Vec<InstanceBlockDeviceMapping> {
+    let devices = instance.recorded.block_devices.iter();
+    let devices = devices.map(|device| InstanceBlockDeviceMapping {
+        device_name: Some(device.name.as_str().into()),
+        ebs: Some(EbsInstanceBlockDevice {
+            attach_time: Some(device.attach_time),
+            delete_on_termination: Some(device.delete_on_termination),
+            status: Some(ATTACHED.into()),
+            volume_id: Some(Text::display(device.volume)),
+        }),
+    });
+    devices.collect()
 }
 
 fn interface(view: &View<'_>, eni: &NetworkInterface) -> InstanceNetworkInterface {
@@ -300,7 +317,6 @@ fn interface(view: &View<'_>, eni: &NetworkInterface) -> InstanceNetworkInterfac
 pub(in crate::ec2) const ENA_SUPPORT: bool = true;
 pub(in crate::ec2) const HYPERVISOR: &str = "xen";
 pub(in crate::ec2) const PLATFORM_DETAILS: &str = "Linux/UNIX";
-pub(in crate::ec2) const ROOT_DEVICE: &str = "/dev/xvda";
 pub(in crate::ec2) const ROOT_DEVICE_TYPE: &str = "ebs";
 pub(super) const TENANCY: &str = "default";
 pub(in crate::ec2) const VIRTUALIZATION_TYPE: &str = "hvm";

@@ -3,13 +3,15 @@
 use enid_control::{InstanceState, transition_reason};
 use enid_model::instance::Instance;
 use enid_model::instance_type::architecture;
+use enid_model::volume::{BlockDevice, ROOT_DEVICE};
 
 use super::describe::{
-    HYPERVISOR, PLATFORM_DETAILS, ROOT_DEVICE, ROOT_DEVICE_TYPE, TENANCY, VIRTUALIZATION_TYPE,
+    HYPERVISOR, PLATFORM_DETAILS, ROOT_DEVICE_TYPE, TENANCY, VIRTUALIZATION_TYPE,
 };
 use crate::ec2::filter::Test;
 use crate::ec2::instance_metadata::{SWITCH, TOKENS, spelled};
 use crate::ec2::network_interface::describe::{Field as EniField, View};
+use crate::ec2::volume::ATTACHED;
 use crate::wire::text::Text;
 
 /// What instances can be filtered by.
@@ -17,6 +19,8 @@ use crate::wire::text::Text;
 pub(super) enum Field {
     Architecture,
     ClientToken,
+    /// Of any of its volumes.
+    Device(DeviceField),
     DnsName,
     /// Of any of its interfaces.
     Eni(EniField),
@@ -72,6 +76,9 @@ impl Field {
                 of_eni => EniField::named(of_eni).map(Self::Eni),
             };
         }
+        if let Some(of_device) = name.strip_prefix("block-device-mapping.") {
+            return DeviceField::named(of_device).map(Self::Device);
+        }
         Some(match name {
             "architecture" => Self::Architecture,
             "availability-zone" => Self::Zone,
@@ -119,11 +126,6 @@ impl Field {
             "virtualization-type" => Self::VirtualizationType,
             "vpc-id" => Self::Vpc,
             "affinity"
-            | "block-device-mapping.attach-time"
-            | "block-device-mapping.delete-on-termination"
-            | "block-device-mapping.device-name"
-            | "block-device-mapping.status"
-            | "block-device-mapping.volume-id"
             | "capacity-reservation-id"
             | "host-id"
             | "iam-instance-profile.arn"
@@ -145,6 +147,39 @@ impl Field {
     }
 }
 
+/// What a volume's place in an instance can be filtered by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum DeviceField {
+    AttachTime,
+    DeleteOnTermination,
+    Name,
+    Status,
+    Volume,
+}
+
+impl DeviceField {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "attach-time" => Self::AttachTime,
+            "delete-on-termination" => Self::DeleteOnTermination,
+            "device-name" => Self::Name,
+            "status" => Self::Status,
+            "volume-id" => Self::Volume,
+            _ => return None,
+        })
+    }
+
+    fn test(self, device: &BlockDevice, test: &mut Test<'_>) {
+        match self {
+            Self::AttachTime => test.display(device.attach_time),
+            Self::DeleteOnTermination => test.flag(device.delete_on_termination),
+            Self::Name => test.text(&device.name),
+            Self::Status => test.text(ATTACHED),
+            Self::Volume => test.display(device.volume),
+        }
+    }
+}
+
 /// An instance with what filters look at.
 pub(super) struct Subject<'a> {
     pub(super) view: &'a View<'a>,
@@ -163,6 +198,10 @@ impl Subject<'_> {
         match field {
             Field::Architecture => test.text(architecture(&instance.instance_type)),
             Field::ClientToken => instance.client_token.iter().for_each(|t| test.text(t)),
+            Field::Device(field) => {
+                let devices = instance.recorded.block_devices.iter();
+                devices.for_each(|device| field.test(device, test));
+            }
             Field::DnsName => {
                 let public = enis.next().and_then(|eni| self.view.primary_public(eni));
                 public.iter().for_each(|(_, name)| test.text(name));

@@ -1,6 +1,8 @@
 //! RunInstances.
 
-use enid_control::{InstanceState, InterfaceSpecification, RunInstances, parse_address};
+use enid_control::{
+    InstanceState, InterfaceSpecification, RunInstances, WantedDevice, parse_address,
+};
 use enid_model::instance::Recorded;
 
 use super::describe;
@@ -9,7 +11,9 @@ use crate::ec2::network_interface::describe::View;
 use crate::ec2::network_interface::wanted::{Ipv4, Ipv6, timeouts};
 use crate::ec2::{Ec2, id, instance_metadata, launch_template, private_dns_name, tag};
 use crate::error::ApiError;
-use crate::generated::ec2::request::{InstanceNetworkInterfaceSpecification, RunInstancesRequest};
+use crate::generated::ec2::request::{
+    BlockDeviceMapping, InstanceNetworkInterfaceSpecification, RunInstancesRequest,
+};
 use crate::generated::ec2::response::RunInstancesResponse;
 use crate::wire::params::from_base64;
 use crate::wire::text::Text;
@@ -51,6 +55,7 @@ fn input(request: RunInstancesRequest) -> Result<RunInstances, ApiError> {
         None => false,
     };
     let address = request.private_ip_address.as_deref();
+    let devices = request.block_device_mappings.into_iter().map(device);
     let interfaces = request.network_interfaces.into_iter().map(interface);
     let (metadata, names) = (request.metadata_options, request.private_dns_name_options);
     Ok(RunInstances {
@@ -91,7 +96,10 @@ fn input(request: RunInstancesRequest) -> Result<RunInstances, ApiError> {
                 .monitoring
                 .is_some_and(|monitoring| monitoring.enabled),
             ebs_optimized: request.ebs_optimized.unwrap_or(false),
+            block_devices: Vec::new(),
+            cpu_credits: request.credit_specification.map(|it| it.cpu_credits),
         },
+        block_devices: devices.collect::<Result<_, _>>()?,
         launch_template: None,
         client_token: request.client_token.filter(|token| !token.is_empty()),
         tags: tag::specifications(request.tag_specifications),
@@ -135,6 +143,22 @@ fn interface(
             .unwrap_or_default(),
         associate_public_address: request.associate_public_ip_address,
         delete_on_termination: request.delete_on_termination,
+    })
+}
+
+fn device(request: BlockDeviceMapping) -> Result<WantedDevice, ApiError> {
+    let name = request.device_name;
+    let name = name.ok_or_else(|| ApiError::missing_parameter("DeviceName"))?;
+    let ebs = request.ebs.unwrap_or_default();
+    Ok(WantedDevice {
+        name,
+        delete_on_termination: ebs.delete_on_termination,
+        size: ebs.volume_size,
+        volume_type: ebs.volume_type,
+        iops: ebs.iops,
+        throughput: ebs.throughput,
+        encrypted: ebs.encrypted.unwrap_or(false),
+        kms_key: ebs.kms_key_id,
     })
 }
 

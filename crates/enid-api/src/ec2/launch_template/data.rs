@@ -5,8 +5,9 @@ use enid_control::LaunchParameters;
 use crate::error::ApiError;
 use crate::generated::ec2::request::RunInstancesRequest;
 use crate::generated::ec2::response::{
-    ConnectionTrackingSpecification, InstanceIpv6Address, Ipv4PrefixSpecificationResponse,
-    Ipv6PrefixSpecificationResponse, LaunchTemplateEnclaveOptions,
+    ConnectionTrackingSpecification, CreditSpecification, InstanceIpv6Address,
+    Ipv4PrefixSpecificationResponse, Ipv6PrefixSpecificationResponse,
+    LaunchTemplateBlockDeviceMapping, LaunchTemplateEbsBlockDevice, LaunchTemplateEnclaveOptions,
     LaunchTemplateHibernationOptions, LaunchTemplateInstanceMetadataOptions,
     LaunchTemplateInstanceNetworkInterfaceSpecification, LaunchTemplatePlacement,
     LaunchTemplatePrivateDnsNameOptions, LaunchTemplateTagSpecification, LaunchTemplatesMonitoring,
@@ -65,6 +66,13 @@ pub(super) fn filled(
             .private_dns_name_options
             .or(template.private_dns_name_options),
         launch_template: None,
+        block_device_mappings: or(
+            request.block_device_mappings,
+            template.block_device_mappings,
+        ),
+        credit_specification: request
+            .credit_specification
+            .or(template.credit_specification),
     }
 }
 
@@ -114,6 +122,8 @@ impl Read for Shown<ResponseLaunchTemplateData> {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self(ResponseLaunchTemplateData {
             ebs_optimized: params.optional("EbsOptimized")?,
+            block_device_mappings: all(params, "BlockDeviceMapping")?,
+            credit_specification: one(params, "CreditSpecification")?,
             network_interfaces: all(params, "NetworkInterface")?,
             image_id: text(params, "ImageId")?,
             instance_type: text(params, "InstanceType")?,
@@ -135,6 +145,36 @@ impl Read for Shown<ResponseLaunchTemplateData> {
             metadata_options: one(params, "MetadataOptions")?,
             private_dns_name_options: one(params, "PrivateDnsNameOptions")?,
         }))
+    }
+}
+
+impl Read for Shown<LaunchTemplateBlockDeviceMapping> {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self(LaunchTemplateBlockDeviceMapping {
+            device_name: text(params, "DeviceName")?,
+            ebs: one(params, "Ebs")?,
+        }))
+    }
+}
+
+impl Read for Shown<LaunchTemplateEbsBlockDevice> {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self(LaunchTemplateEbsBlockDevice {
+            encrypted: params.optional("Encrypted")?,
+            delete_on_termination: params.optional("DeleteOnTermination")?,
+            iops: params.optional("Iops")?,
+            kms_key_id: text(params, "KmsKeyId")?,
+            volume_size: params.optional("VolumeSize")?,
+            volume_type: text(params, "VolumeType")?,
+            throughput: params.optional("Throughput")?,
+        }))
+    }
+}
+
+impl Read for Shown<CreditSpecification> {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        let cpu_credits = text(params, "CpuCredits")?;
+        Ok(Self(CreditSpecification { cpu_credits }))
     }
 }
 

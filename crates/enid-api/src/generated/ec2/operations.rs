@@ -119,6 +119,8 @@ pub enum Request {
     DeleteSubnetCidrReservation(Box<request::DeleteSubnetCidrReservationRequest>),
     /// DeleteTags.
     DeleteTags(Box<request::DeleteTagsRequest>),
+    /// DeleteVolume.
+    DeleteVolume(Box<request::DeleteVolumeRequest>),
     /// DeleteVpc.
     DeleteVpc(Box<request::DeleteVpcRequest>),
     /// DeleteVpcPeeringConnection.
@@ -135,10 +137,16 @@ pub enum Request {
     DescribeDhcpOptions(Box<request::DescribeDhcpOptionsRequest>),
     /// DescribeEgressOnlyInternetGateways.
     DescribeEgressOnlyInternetGateways(Box<request::DescribeEgressOnlyInternetGatewaysRequest>),
+    /// DescribeIamInstanceProfileAssociations.
+    DescribeIamInstanceProfileAssociations(
+        Box<request::DescribeIamInstanceProfileAssociationsRequest>,
+    ),
     /// DescribeImages.
     DescribeImages(Box<request::DescribeImagesRequest>),
     /// DescribeInstanceAttribute.
     DescribeInstanceAttribute(Box<request::DescribeInstanceAttributeRequest>),
+    /// DescribeInstanceCreditSpecifications.
+    DescribeInstanceCreditSpecifications(Box<request::DescribeInstanceCreditSpecificationsRequest>),
     /// DescribeInstanceStatus.
     DescribeInstanceStatus(Box<request::DescribeInstanceStatusRequest>),
     /// DescribeInstanceTypeOfferings.
@@ -217,6 +225,8 @@ pub enum Request {
     GetConsoleOutput(Box<request::GetConsoleOutputRequest>),
     /// GetInstanceMetadataDefaults.
     GetInstanceMetadataDefaults(Box<request::GetInstanceMetadataDefaultsRequest>),
+    /// GetLaunchTemplateData.
+    GetLaunchTemplateData(Box<request::GetLaunchTemplateDataRequest>),
     /// GetManagedPrefixListAssociations.
     GetManagedPrefixListAssociations(Box<request::GetManagedPrefixListAssociationsRequest>),
     /// GetManagedPrefixListEntries.
@@ -231,6 +241,8 @@ pub enum Request {
     ModifyAddressAttribute(Box<request::ModifyAddressAttributeRequest>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<request::ModifyInstanceAttributeRequest>),
+    /// ModifyInstanceCreditSpecification.
+    ModifyInstanceCreditSpecification(Box<request::ModifyInstanceCreditSpecificationRequest>),
     /// ModifyInstanceMetadataDefaults.
     ModifyInstanceMetadataDefaults(Box<request::ModifyInstanceMetadataDefaultsRequest>),
     /// ModifyInstanceMetadataOptions.
@@ -362,6 +374,7 @@ impl Request {
 "DeleteSubnet" => schema::read("DeleteSubnet", &request::subnet::DELETE_SUBNET_MEMBERS, params).map(|request| Self::DeleteSubnet(Box::new(request))),
 "DeleteSubnetCidrReservation" => schema::read("DeleteSubnetCidrReservation", &request::subnet_cidr_reservation::DELETE_SUBNET_CIDR_RESERVATION_MEMBERS, params).map(|request| Self::DeleteSubnetCidrReservation(Box::new(request))),
 "DeleteTags" => schema::read("DeleteTags", &request::tag::DELETE_TAGS_MEMBERS, params).map(|request| Self::DeleteTags(Box::new(request))),
+"DeleteVolume" => schema::read("DeleteVolume", &request::volume::DELETE_VOLUME_MEMBERS, params).map(|request| Self::DeleteVolume(Box::new(request))),
 "DeleteVpc" => schema::read("DeleteVpc", &request::vpc::DELETE_VPC_MEMBERS, params).map(|request| Self::DeleteVpc(Box::new(request))),
 "DeleteVpcPeeringConnection" => schema::read("DeleteVpcPeeringConnection", &request::vpc_peering_connection::DELETE_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::DeleteVpcPeeringConnection(Box::new(request))),
 "DescribeAccountAttributes" => schema::read("DescribeAccountAttributes", &request::region::DESCRIBE_ACCOUNT_ATTRIBUTES_MEMBERS, params).map(|request| Self::DescribeAccountAttributes(Box::new(request))),
@@ -370,8 +383,10 @@ impl Request {
 "DescribeAvailabilityZones" => schema::read("DescribeAvailabilityZones", &request::region::DESCRIBE_AVAILABILITY_ZONES_MEMBERS, params).map(|request| Self::DescribeAvailabilityZones(Box::new(request))),
 "DescribeDhcpOptions" => schema::read("DescribeDhcpOptions", &request::dhcp_options::DESCRIBE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::DescribeDhcpOptions(Box::new(request))),
 "DescribeEgressOnlyInternetGateways" => schema::read("DescribeEgressOnlyInternetGateways", &request::egress_only_internet_gateway::DESCRIBE_EGRESS_ONLY_INTERNET_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeEgressOnlyInternetGateways(Box::new(request))),
+"DescribeIamInstanceProfileAssociations" => schema::read("DescribeIamInstanceProfileAssociations", &request::instance::DESCRIBE_IAM_INSTANCE_PROFILE_ASSOCIATIONS_MEMBERS, params).map(|request| Self::DescribeIamInstanceProfileAssociations(Box::new(request))),
 "DescribeImages" => schema::read("DescribeImages", &request::image::DESCRIBE_IMAGES_MEMBERS, params).map(|request| Self::DescribeImages(Box::new(request))),
 "DescribeInstanceAttribute" => schema::read("DescribeInstanceAttribute", &request::instance::DESCRIBE_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeInstanceAttribute(Box::new(request))),
+"DescribeInstanceCreditSpecifications" => schema::read("DescribeInstanceCreditSpecifications", &request::instance::DESCRIBE_INSTANCE_CREDIT_SPECIFICATIONS_MEMBERS, params).map(|request| Self::DescribeInstanceCreditSpecifications(Box::new(request))),
 "DescribeInstanceStatus" => schema::read("DescribeInstanceStatus", &request::instance::DESCRIBE_INSTANCE_STATUS_MEMBERS, params).map(|request| Self::DescribeInstanceStatus(Box::new(request))),
 "DescribeInstanceTypeOfferings" => schema::read("DescribeInstanceTypeOfferings", &request::instance_type::DESCRIBE_INSTANCE_TYPE_OFFERINGS_MEMBERS, params).map(|request| Self::DescribeInstanceTypeOfferings(Box::new(request))),
 "DescribeInstanceTypes" => schema::read("DescribeInstanceTypes", &request::instance_type::DESCRIBE_INSTANCE_TYPES_MEMBERS, params).map(|request| Self::DescribeInstanceTypes(Box::new(request))),
@@ -411,6 +426,7 @@ impl Request {
 "DisassociateVpcCidrBlock" => schema::read("DisassociateVpcCidrBlock", &request::vpc_cidr_block::DISASSOCIATE_VPC_CIDR_BLOCK_MEMBERS, params).map(|request| Self::DisassociateVpcCidrBlock(Box::new(request))),
 "GetConsoleOutput" => schema::read("GetConsoleOutput", &request::instance::GET_CONSOLE_OUTPUT_MEMBERS, params).map(|request| Self::GetConsoleOutput(Box::new(request))),
 "GetInstanceMetadataDefaults" => schema::read("GetInstanceMetadataDefaults", &request::instance_metadata::GET_INSTANCE_METADATA_DEFAULTS_MEMBERS, params).map(|request| Self::GetInstanceMetadataDefaults(Box::new(request))),
+"GetLaunchTemplateData" => schema::read("GetLaunchTemplateData", &request::launch_template::GET_LAUNCH_TEMPLATE_DATA_MEMBERS, params).map(|request| Self::GetLaunchTemplateData(Box::new(request))),
 "GetManagedPrefixListAssociations" => schema::read("GetManagedPrefixListAssociations", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ASSOCIATIONS_MEMBERS, params).map(|request| Self::GetManagedPrefixListAssociations(Box::new(request))),
 "GetManagedPrefixListEntries" => schema::read("GetManagedPrefixListEntries", &request::prefix_list::GET_MANAGED_PREFIX_LIST_ENTRIES_MEMBERS, params).map(|request| Self::GetManagedPrefixListEntries(Box::new(request))),
 "GetSecurityGroupsForVpc" => schema::read("GetSecurityGroupsForVpc", &request::security_group_vpc_association::GET_SECURITY_GROUPS_FOR_VPC_MEMBERS, params).map(|request| Self::GetSecurityGroupsForVpc(Box::new(request))),
@@ -418,6 +434,7 @@ impl Request {
 "ImportKeyPair" => schema::read("ImportKeyPair", &request::key_pair::IMPORT_KEY_PAIR_MEMBERS, params).map(|request| Self::ImportKeyPair(Box::new(request))),
 "ModifyAddressAttribute" => schema::read("ModifyAddressAttribute", &request::address::MODIFY_ADDRESS_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyAddressAttribute(Box::new(request))),
 "ModifyInstanceAttribute" => schema::read("ModifyInstanceAttribute", &request::instance::MODIFY_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyInstanceAttribute(Box::new(request))),
+"ModifyInstanceCreditSpecification" => schema::read("ModifyInstanceCreditSpecification", &request::instance::MODIFY_INSTANCE_CREDIT_SPECIFICATION_MEMBERS, params).map(|request| Self::ModifyInstanceCreditSpecification(Box::new(request))),
 "ModifyInstanceMetadataDefaults" => schema::read("ModifyInstanceMetadataDefaults", &request::instance_metadata::MODIFY_INSTANCE_METADATA_DEFAULTS_MEMBERS, params).map(|request| Self::ModifyInstanceMetadataDefaults(Box::new(request))),
 "ModifyInstanceMetadataOptions" => schema::read("ModifyInstanceMetadataOptions", &request::instance_metadata::MODIFY_INSTANCE_METADATA_OPTIONS_MEMBERS, params).map(|request| Self::ModifyInstanceMetadataOptions(Box::new(request))),
 "ModifyLaunchTemplate" => schema::read("ModifyLaunchTemplate", &request::launch_template::MODIFY_LAUNCH_TEMPLATE_MEMBERS, params).map(|request| Self::ModifyLaunchTemplate(Box::new(request))),
@@ -515,6 +532,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DeleteSubnet(_) => "DeleteSubnet",
             Self::DeleteSubnetCidrReservation(_) => "DeleteSubnetCidrReservation",
             Self::DeleteTags(_) => "DeleteTags",
+            Self::DeleteVolume(_) => "DeleteVolume",
             Self::DeleteVpc(_) => "DeleteVpc",
             Self::DeleteVpcPeeringConnection(_) => "DeleteVpcPeeringConnection",
             Self::DescribeAccountAttributes(_) => "DescribeAccountAttributes",
@@ -523,8 +541,12 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeAvailabilityZones(_) => "DescribeAvailabilityZones",
             Self::DescribeDhcpOptions(_) => "DescribeDhcpOptions",
             Self::DescribeEgressOnlyInternetGateways(_) => "DescribeEgressOnlyInternetGateways",
+            Self::DescribeIamInstanceProfileAssociations(_) => {
+                "DescribeIamInstanceProfileAssociations"
+            }
             Self::DescribeImages(_) => "DescribeImages",
             Self::DescribeInstanceAttribute(_) => "DescribeInstanceAttribute",
+            Self::DescribeInstanceCreditSpecifications(_) => "DescribeInstanceCreditSpecifications",
             Self::DescribeInstanceStatus(_) => "DescribeInstanceStatus",
             Self::DescribeInstanceTypeOfferings(_) => "DescribeInstanceTypeOfferings",
             Self::DescribeInstanceTypes(_) => "DescribeInstanceTypes",
@@ -564,6 +586,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DisassociateVpcCidrBlock(_) => "DisassociateVpcCidrBlock",
             Self::GetConsoleOutput(_) => "GetConsoleOutput",
             Self::GetInstanceMetadataDefaults(_) => "GetInstanceMetadataDefaults",
+            Self::GetLaunchTemplateData(_) => "GetLaunchTemplateData",
             Self::GetManagedPrefixListAssociations(_) => "GetManagedPrefixListAssociations",
             Self::GetManagedPrefixListEntries(_) => "GetManagedPrefixListEntries",
             Self::GetSecurityGroupsForVpc(_) => "GetSecurityGroupsForVpc",
@@ -571,6 +594,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::ImportKeyPair(_) => "ImportKeyPair",
             Self::ModifyAddressAttribute(_) => "ModifyAddressAttribute",
             Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
+            Self::ModifyInstanceCreditSpecification(_) => "ModifyInstanceCreditSpecification",
             Self::ModifyInstanceMetadataDefaults(_) => "ModifyInstanceMetadataDefaults",
             Self::ModifyInstanceMetadataOptions(_) => "ModifyInstanceMetadataOptions",
             Self::ModifyLaunchTemplate(_) => "ModifyLaunchTemplate",
@@ -724,6 +748,8 @@ pub enum Response {
     DeleteSubnetCidrReservation(Box<response::DeleteSubnetCidrReservationResponse>),
     /// DeleteTags.
     DeleteTags(Box<response::DeleteTagsResponse>),
+    /// DeleteVolume.
+    DeleteVolume(Box<response::DeleteVolumeResponse>),
     /// DeleteVpc.
     DeleteVpc(Box<response::DeleteVpcResponse>),
     /// DeleteVpcPeeringConnection.
@@ -740,10 +766,18 @@ pub enum Response {
     DescribeDhcpOptions(Box<response::DescribeDhcpOptionsResponse>),
     /// DescribeEgressOnlyInternetGateways.
     DescribeEgressOnlyInternetGateways(Box<response::DescribeEgressOnlyInternetGatewaysResponse>),
+    /// DescribeIamInstanceProfileAssociations.
+    DescribeIamInstanceProfileAssociations(
+        Box<response::DescribeIamInstanceProfileAssociationsResponse>,
+    ),
     /// DescribeImages.
     DescribeImages(Box<response::DescribeImagesResponse>),
     /// DescribeInstanceAttribute.
     DescribeInstanceAttribute(Box<response::DescribeInstanceAttributeResponse>),
+    /// DescribeInstanceCreditSpecifications.
+    DescribeInstanceCreditSpecifications(
+        Box<response::DescribeInstanceCreditSpecificationsResponse>,
+    ),
     /// DescribeInstanceStatus.
     DescribeInstanceStatus(Box<response::DescribeInstanceStatusResponse>),
     /// DescribeInstanceTypeOfferings.
@@ -824,6 +858,8 @@ pub enum Response {
     GetConsoleOutput(Box<response::GetConsoleOutputResponse>),
     /// GetInstanceMetadataDefaults.
     GetInstanceMetadataDefaults(Box<response::GetInstanceMetadataDefaultsResponse>),
+    /// GetLaunchTemplateData.
+    GetLaunchTemplateData(Box<response::GetLaunchTemplateDataResponse>),
     /// GetManagedPrefixListAssociations.
     GetManagedPrefixListAssociations(Box<response::GetManagedPrefixListAssociationsResponse>),
     /// GetManagedPrefixListEntries.
@@ -838,6 +874,8 @@ pub enum Response {
     ModifyAddressAttribute(Box<response::ModifyAddressAttributeResponse>),
     /// ModifyInstanceAttribute.
     ModifyInstanceAttribute(Box<response::ModifyInstanceAttributeResponse>),
+    /// ModifyInstanceCreditSpecification.
+    ModifyInstanceCreditSpecification(Box<response::ModifyInstanceCreditSpecificationResponse>),
     /// ModifyInstanceMetadataDefaults.
     ModifyInstanceMetadataDefaults(Box<response::ModifyInstanceMetadataDefaultsResponse>),
     /// ModifyInstanceMetadataOptions.
@@ -969,6 +1007,7 @@ impl ToXml for Response {
             Self::DeleteSubnet(response) => response.to_xml(xml),
             Self::DeleteSubnetCidrReservation(response) => response.to_xml(xml),
             Self::DeleteTags(response) => response.to_xml(xml),
+            Self::DeleteVolume(response) => response.to_xml(xml),
             Self::DeleteVpc(response) => response.to_xml(xml),
             Self::DeleteVpcPeeringConnection(response) => response.to_xml(xml),
             Self::DescribeAccountAttributes(response) => response.to_xml(xml),
@@ -977,8 +1016,10 @@ impl ToXml for Response {
             Self::DescribeAvailabilityZones(response) => response.to_xml(xml),
             Self::DescribeDhcpOptions(response) => response.to_xml(xml),
             Self::DescribeEgressOnlyInternetGateways(response) => response.to_xml(xml),
+            Self::DescribeIamInstanceProfileAssociations(response) => response.to_xml(xml),
             Self::DescribeImages(response) => response.to_xml(xml),
             Self::DescribeInstanceAttribute(response) => response.to_xml(xml),
+            Self::DescribeInstanceCreditSpecifications(response) => response.to_xml(xml),
             Self::DescribeInstanceStatus(response) => response.to_xml(xml),
             Self::DescribeInstanceTypeOfferings(response) => response.to_xml(xml),
             Self::DescribeInstanceTypes(response) => response.to_xml(xml),
@@ -1018,6 +1059,7 @@ impl ToXml for Response {
             Self::DisassociateVpcCidrBlock(response) => response.to_xml(xml),
             Self::GetConsoleOutput(response) => response.to_xml(xml),
             Self::GetInstanceMetadataDefaults(response) => response.to_xml(xml),
+            Self::GetLaunchTemplateData(response) => response.to_xml(xml),
             Self::GetManagedPrefixListAssociations(response) => response.to_xml(xml),
             Self::GetManagedPrefixListEntries(response) => response.to_xml(xml),
             Self::GetSecurityGroupsForVpc(response) => response.to_xml(xml),
@@ -1025,6 +1067,7 @@ impl ToXml for Response {
             Self::ImportKeyPair(response) => response.to_xml(xml),
             Self::ModifyAddressAttribute(response) => response.to_xml(xml),
             Self::ModifyInstanceAttribute(response) => response.to_xml(xml),
+            Self::ModifyInstanceCreditSpecification(response) => response.to_xml(xml),
             Self::ModifyInstanceMetadataDefaults(response) => response.to_xml(xml),
             Self::ModifyInstanceMetadataOptions(response) => response.to_xml(xml),
             Self::ModifyLaunchTemplate(response) => response.to_xml(xml),
@@ -1387,6 +1430,12 @@ impl From<response::DeleteTagsResponse> for Response {
     }
 }
 
+impl From<response::DeleteVolumeResponse> for Response {
+    fn from(response: response::DeleteVolumeResponse) -> Self {
+        Self::DeleteVolume(Box::new(response))
+    }
+}
+
 impl From<response::DeleteVpcResponse> for Response {
     fn from(response: response::DeleteVpcResponse) -> Self {
         Self::DeleteVpc(Box::new(response))
@@ -1435,6 +1484,12 @@ impl From<response::DescribeEgressOnlyInternetGatewaysResponse> for Response {
     }
 }
 
+impl From<response::DescribeIamInstanceProfileAssociationsResponse> for Response {
+    fn from(response: response::DescribeIamInstanceProfileAssociationsResponse) -> Self {
+        Self::DescribeIamInstanceProfileAssociations(Box::new(response))
+    }
+}
+
 impl From<response::DescribeImagesResponse> for Response {
     fn from(response: response::DescribeImagesResponse) -> Self {
         Self::DescribeImages(Box::new(response))
@@ -1444,6 +1499,12 @@ impl From<response::DescribeImagesResponse> for Response {
 impl From<response::DescribeInstanceAttributeResponse> for Response {
     fn from(response: response::DescribeInstanceAttributeResponse) -> Self {
         Self::DescribeInstanceAttribute(Box::new(response))
+    }
+}
+
+impl From<response::DescribeInstanceCreditSpecificationsResponse> for Response {
+    fn from(response: response::DescribeInstanceCreditSpecificationsResponse) -> Self {
+        Self::DescribeInstanceCreditSpecifications(Box::new(response))
     }
 }
 
@@ -1681,6 +1742,12 @@ impl From<response::GetInstanceMetadataDefaultsResponse> for Response {
     }
 }
 
+impl From<response::GetLaunchTemplateDataResponse> for Response {
+    fn from(response: response::GetLaunchTemplateDataResponse) -> Self {
+        Self::GetLaunchTemplateData(Box::new(response))
+    }
+}
+
 impl From<response::GetManagedPrefixListAssociationsResponse> for Response {
     fn from(response: response::GetManagedPrefixListAssociationsResponse) -> Self {
         Self::GetManagedPrefixListAssociations(Box::new(response))
@@ -1720,6 +1787,12 @@ impl From<response::ModifyAddressAttributeResponse> for Response {
 impl From<response::ModifyInstanceAttributeResponse> for Response {
     fn from(response: response::ModifyInstanceAttributeResponse) -> Self {
         Self::ModifyInstanceAttribute(Box::new(response))
+    }
+}
+
+impl From<response::ModifyInstanceCreditSpecificationResponse> for Response {
+    fn from(response: response::ModifyInstanceCreditSpecificationResponse) -> Self {
+        Self::ModifyInstanceCreditSpecification(Box::new(response))
     }
 }
 
@@ -1983,6 +2056,7 @@ pub static OPERATIONS: &[&str] = &[
     "DeleteSubnet",
     "DeleteSubnetCidrReservation",
     "DeleteTags",
+    "DeleteVolume",
     "DeleteVpc",
     "DeleteVpcPeeringConnection",
     "DescribeAccountAttributes",
@@ -1991,8 +2065,10 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeAvailabilityZones",
     "DescribeDhcpOptions",
     "DescribeEgressOnlyInternetGateways",
+    "DescribeIamInstanceProfileAssociations",
     "DescribeImages",
     "DescribeInstanceAttribute",
+    "DescribeInstanceCreditSpecifications",
     "DescribeInstanceStatus",
     "DescribeInstanceTypeOfferings",
     "DescribeInstanceTypes",
@@ -2032,6 +2108,7 @@ pub static OPERATIONS: &[&str] = &[
     "DisassociateVpcCidrBlock",
     "GetConsoleOutput",
     "GetInstanceMetadataDefaults",
+    "GetLaunchTemplateData",
     "GetManagedPrefixListAssociations",
     "GetManagedPrefixListEntries",
     "GetSecurityGroupsForVpc",
@@ -2039,6 +2116,7 @@ pub static OPERATIONS: &[&str] = &[
     "ImportKeyPair",
     "ModifyAddressAttribute",
     "ModifyInstanceAttribute",
+    "ModifyInstanceCreditSpecification",
     "ModifyInstanceMetadataDefaults",
     "ModifyInstanceMetadataOptions",
     "ModifyLaunchTemplate",
@@ -2270,7 +2348,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteVerifiedAccessGroup",
     "DeleteVerifiedAccessInstance",
     "DeleteVerifiedAccessTrustProvider",
-    "DeleteVolume",
     "DeleteVpcBlockPublicAccessExclusion",
     "DeleteVpcEncryptionControl",
     "DeleteVpcEndpointConnectionNotifications",
@@ -2328,7 +2405,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeHostReservationOfferings",
     "DescribeHostReservations",
     "DescribeHosts",
-    "DescribeIamInstanceProfileAssociations",
     "DescribeIdFormat",
     "DescribeIdentityIdFormat",
     "DescribeImageAttribute",
@@ -2338,7 +2414,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeImportImageTasks",
     "DescribeImportSnapshotTasks",
     "DescribeInstanceConnectEndpoints",
-    "DescribeInstanceCreditSpecifications",
     "DescribeInstanceEventNotificationAttributes",
     "DescribeInstanceEventWindows",
     "DescribeInstanceImageMetadata",
@@ -2539,7 +2614,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "GetIpamPrefixListResolverVersionEntries",
     "GetIpamPrefixListResolverVersions",
     "GetIpamResourceCidrs",
-    "GetLaunchTemplateData",
     "GetManagedResourceVisibility",
     "GetNetworkInsightsAccessScopeAnalysisFindings",
     "GetNetworkInsightsAccessScopeContent",
@@ -2590,7 +2664,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifyInstanceCapacityReservationAttributes",
     "ModifyInstanceConnectEndpoint",
     "ModifyInstanceCpuOptions",
-    "ModifyInstanceCreditSpecification",
     "ModifyInstanceEventStartTime",
     "ModifyInstanceEventWindow",
     "ModifyInstanceMaintenanceOptions",

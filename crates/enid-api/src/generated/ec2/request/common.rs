@@ -57,6 +57,21 @@ impl Read for ConnectionTrackingSpecificationRequest {
     }
 }
 
+/// The request structure CreditSpecificationRequest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreditSpecificationRequest {
+    /// `CpuCredits`.
+    pub cpu_credits: String,
+}
+
+impl Read for CreditSpecificationRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            cpu_credits: params.required("CpuCredits")?,
+        })
+    }
+}
+
 /// The request structure Filter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
@@ -196,6 +211,10 @@ pub(super) static CONNECTION_TRACKING_SPECIFICATION_REQUEST: Shape = Shape::new(
     Member::supported("UdpStreamTimeout", Kind::Scalar),
     Member::supported("UdpTimeout", Kind::Scalar),
 ]);
+
+/// The members of CreditSpecificationRequest.
+pub(super) static CREDIT_SPECIFICATION_REQUEST: Shape =
+    Shape::new(&[Member::supported("CpuCredits", Kind::Scalar).required()]);
 
 /// The members of Filter.
 pub(super) static FILTER: Shape = Shape::new(&[

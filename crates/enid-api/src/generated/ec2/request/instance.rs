@@ -4,11 +4,12 @@
 
 use super::common::{
     ATTRIBUTE_BOOLEAN_VALUE, ATTRIBUTE_VALUE, AttributeBooleanValue, AttributeValue,
-    CONNECTION_TRACKING_SPECIFICATION_REQUEST, ConnectionTrackingSpecificationRequest, FILTER,
-    Filter, INSTANCE_IPV6_ADDRESS, IPV4_PREFIX_SPECIFICATION_REQUEST,
-    IPV6_PREFIX_SPECIFICATION_REQUEST, InstanceIpv6Address, Ipv4PrefixSpecificationRequest,
-    Ipv6PrefixSpecificationRequest, PRIVATE_IP_ADDRESS_SPECIFICATION,
-    PrivateIpAddressSpecification, TAG_SPECIFICATION, TagSpecification,
+    CONNECTION_TRACKING_SPECIFICATION_REQUEST, CREDIT_SPECIFICATION_REQUEST,
+    ConnectionTrackingSpecificationRequest, CreditSpecificationRequest, FILTER, Filter,
+    INSTANCE_IPV6_ADDRESS, IPV4_PREFIX_SPECIFICATION_REQUEST, IPV6_PREFIX_SPECIFICATION_REQUEST,
+    InstanceIpv6Address, Ipv4PrefixSpecificationRequest, Ipv6PrefixSpecificationRequest,
+    PRIVATE_IP_ADDRESS_SPECIFICATION, PrivateIpAddressSpecification, TAG_SPECIFICATION,
+    TagSpecification,
 };
 use crate::error::ApiError;
 use crate::wire::params::{Blob, Params, Read};
@@ -17,6 +18,8 @@ use crate::wire::schema::{Kind, Member, Shape};
 /// What a client asks of RunInstances.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunInstancesRequest {
+    /// `BlockDeviceMapping`.
+    pub block_device_mappings: Vec<BlockDeviceMapping>,
     /// `ImageId`.
     pub image_id: Option<String>,
     /// `InstanceType`.
@@ -47,6 +50,8 @@ pub struct RunInstancesRequest {
     pub tag_specifications: Vec<TagSpecification>,
     /// `LaunchTemplate`.
     pub launch_template: Option<LaunchTemplateSpecification>,
+    /// `CreditSpecification`.
+    pub credit_specification: Option<CreditSpecificationRequest>,
     /// `MetadataOptions`.
     pub metadata_options: Option<InstanceMetadataOptionsRequest>,
     /// `PrivateDnsNameOptions`.
@@ -72,6 +77,7 @@ pub struct RunInstancesRequest {
 impl Read for RunInstancesRequest {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
+            block_device_mappings: params.list("BlockDeviceMapping")?,
             image_id: params.optional("ImageId")?,
             instance_type: params.optional("InstanceType")?,
             ipv6_address_count: params.optional("Ipv6AddressCount")?,
@@ -87,6 +93,7 @@ impl Read for RunInstancesRequest {
             user_data: params.optional("UserData")?,
             tag_specifications: params.list("TagSpecification")?,
             launch_template: params.optional("LaunchTemplate")?,
+            credit_specification: params.optional("CreditSpecification")?,
             metadata_options: params.optional("MetadataOptions")?,
             private_dns_name_options: params.optional("PrivateDnsNameOptions")?,
             disable_api_stop: params.optional("DisableApiStop")?,
@@ -105,11 +112,17 @@ impl Read for RunInstancesRequest {
 /// The members of RunInstances.
 pub(in crate::generated) static RUN_INSTANCES_MEMBERS: Shape = Shape::new(&[
     Member::refused("AdditionalInfo"),
-    Member::refused("BlockDeviceMapping"),
+    Member::supported(
+        "BlockDeviceMapping",
+        Kind::List(&Kind::Structure(&BLOCK_DEVICE_MAPPING)),
+    ),
     Member::refused("CapacityReservationSpecification"),
     Member::supported("ClientToken", Kind::Scalar),
     Member::refused("CpuOptions"),
-    Member::refused("CreditSpecification"),
+    Member::supported(
+        "CreditSpecification",
+        Kind::Structure(&CREDIT_SPECIFICATION_REQUEST),
+    ),
     Member::supported("DisableApiStop", Kind::Scalar),
     Member::supported("DisableApiTermination", Kind::Scalar),
     Member::supported("EbsOptimized", Kind::Scalar),
@@ -415,6 +428,8 @@ pub struct ModifyInstanceAttributeRequest {
     pub attribute: Option<String>,
     /// `Value`.
     pub value: Option<String>,
+    /// `BlockDeviceMapping`.
+    pub block_device_mappings: Vec<InstanceBlockDeviceMappingSpecification>,
     /// `DisableApiTermination`.
     pub disable_api_termination: Option<AttributeBooleanValue>,
     /// `InstanceType`.
@@ -437,6 +452,7 @@ impl Read for ModifyInstanceAttributeRequest {
             instance_id: params.required("InstanceId")?,
             attribute: params.optional("Attribute")?,
             value: params.optional("Value")?,
+            block_device_mappings: params.list("BlockDeviceMapping")?,
             disable_api_termination: params.optional("DisableApiTermination")?,
             instance_type: params.optional("InstanceType")?,
             user_data: params.optional("UserData")?,
@@ -477,7 +493,12 @@ pub(in crate::generated) static MODIFY_INSTANCE_ATTRIBUTE_MEMBERS: Shape = Shape
             "enclaveOptions",
             "disableApiStop",
         ]),
-    Member::refused("BlockDeviceMapping"),
+    Member::supported(
+        "BlockDeviceMapping",
+        Kind::List(&Kind::Structure(
+            &INSTANCE_BLOCK_DEVICE_MAPPING_SPECIFICATION,
+        )),
+    ),
     Member::supported("DisableApiStop", Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE)),
     Member::supported(
         "DisableApiTermination",
@@ -603,6 +624,101 @@ pub(in crate::generated) static GET_CONSOLE_OUTPUT_MEMBERS: Shape = Shape::new(&
     Member::supported("Latest", Kind::Scalar),
 ]);
 
+/// What a client asks of DescribeInstanceCreditSpecifications.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeInstanceCreditSpecificationsRequest {
+    /// `Filter`.
+    pub filters: Vec<Filter>,
+    /// `InstanceId`.
+    pub instance_ids: Vec<String>,
+    /// `MaxResults`.
+    pub max_results: Option<i32>,
+    /// `NextToken`.
+    pub next_token: Option<String>,
+}
+
+impl Read for DescribeInstanceCreditSpecificationsRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            filters: params.list("Filter")?,
+            instance_ids: params.list("InstanceId")?,
+            max_results: params.optional("MaxResults")?,
+            next_token: params.optional("NextToken")?,
+        })
+    }
+}
+
+/// The members of DescribeInstanceCreditSpecifications.
+pub(in crate::generated) static DESCRIBE_INSTANCE_CREDIT_SPECIFICATIONS_MEMBERS: Shape =
+    Shape::new(&[
+        Member::supported("Filter", Kind::List(&Kind::Structure(&FILTER))),
+        Member::supported("InstanceId", Kind::List(&Kind::Scalar)),
+        Member::supported("MaxResults", Kind::Scalar),
+        Member::supported("NextToken", Kind::Scalar),
+    ]);
+
+/// What a client asks of ModifyInstanceCreditSpecification.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModifyInstanceCreditSpecificationRequest {
+    /// `ClientToken`.
+    pub client_token: Option<String>,
+    /// `InstanceCreditSpecification`.
+    pub instance_credit_specifications: Vec<InstanceCreditSpecificationRequest>,
+}
+
+impl Read for ModifyInstanceCreditSpecificationRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            client_token: params.optional("ClientToken")?,
+            instance_credit_specifications: params.list("InstanceCreditSpecification")?,
+        })
+    }
+}
+
+/// The members of ModifyInstanceCreditSpecification.
+pub(in crate::generated) static MODIFY_INSTANCE_CREDIT_SPECIFICATION_MEMBERS: Shape =
+    Shape::new(&[
+        Member::supported("ClientToken", Kind::Scalar),
+        Member::supported(
+            "InstanceCreditSpecification",
+            Kind::List(&Kind::Structure(&INSTANCE_CREDIT_SPECIFICATION_REQUEST)),
+        )
+        .required(),
+    ]);
+
+/// What a client asks of DescribeIamInstanceProfileAssociations.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeIamInstanceProfileAssociationsRequest {
+    /// `AssociationId`.
+    pub association_ids: Vec<String>,
+    /// `Filter`.
+    pub filters: Vec<Filter>,
+    /// `MaxResults`.
+    pub max_results: Option<i32>,
+    /// `NextToken`.
+    pub next_token: Option<String>,
+}
+
+impl Read for DescribeIamInstanceProfileAssociationsRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            association_ids: params.list("AssociationId")?,
+            filters: params.list("Filter")?,
+            max_results: params.optional("MaxResults")?,
+            next_token: params.optional("NextToken")?,
+        })
+    }
+}
+
+/// The members of DescribeIamInstanceProfileAssociations.
+pub(in crate::generated) static DESCRIBE_IAM_INSTANCE_PROFILE_ASSOCIATIONS_MEMBERS: Shape =
+    Shape::new(&[
+        Member::supported("AssociationId", Kind::List(&Kind::Scalar)),
+        Member::supported("Filter", Kind::List(&Kind::Structure(&FILTER))),
+        Member::supported("MaxResults", Kind::Scalar),
+        Member::supported("NextToken", Kind::Scalar),
+    ]);
+
 /// The request structure BlobAttributeValue.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BlobAttributeValue {
@@ -614,6 +730,108 @@ impl Read for BlobAttributeValue {
     fn read(params: Params<'_>) -> Result<Self, ApiError> {
         Ok(Self {
             value: params.optional("Value")?,
+        })
+    }
+}
+
+/// The request structure BlockDeviceMapping.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BlockDeviceMapping {
+    /// `Ebs`.
+    pub ebs: Option<EbsBlockDevice>,
+    /// `DeviceName`.
+    pub device_name: Option<String>,
+}
+
+impl Read for BlockDeviceMapping {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            ebs: params.optional("Ebs")?,
+            device_name: params.optional("DeviceName")?,
+        })
+    }
+}
+
+/// The request structure EbsBlockDevice.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EbsBlockDevice {
+    /// `DeleteOnTermination`.
+    pub delete_on_termination: Option<bool>,
+    /// `Iops`.
+    pub iops: Option<i32>,
+    /// `VolumeSize`.
+    pub volume_size: Option<i32>,
+    /// `VolumeType`.
+    pub volume_type: Option<String>,
+    /// `KmsKeyId`.
+    pub kms_key_id: Option<String>,
+    /// `Throughput`.
+    pub throughput: Option<i32>,
+    /// `Encrypted`.
+    pub encrypted: Option<bool>,
+}
+
+impl Read for EbsBlockDevice {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            delete_on_termination: params.optional("DeleteOnTermination")?,
+            iops: params.optional("Iops")?,
+            volume_size: params.optional("VolumeSize")?,
+            volume_type: params.optional("VolumeType")?,
+            kms_key_id: params.optional("KmsKeyId")?,
+            throughput: params.optional("Throughput")?,
+            encrypted: params.optional("Encrypted")?,
+        })
+    }
+}
+
+/// The request structure EbsInstanceBlockDeviceSpecification.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EbsInstanceBlockDeviceSpecification {
+    /// `DeleteOnTermination`.
+    pub delete_on_termination: Option<bool>,
+}
+
+impl Read for EbsInstanceBlockDeviceSpecification {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            delete_on_termination: params.optional("DeleteOnTermination")?,
+        })
+    }
+}
+
+/// The request structure InstanceBlockDeviceMappingSpecification.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceBlockDeviceMappingSpecification {
+    /// `DeviceName`.
+    pub device_name: Option<String>,
+    /// `Ebs`.
+    pub ebs: Option<EbsInstanceBlockDeviceSpecification>,
+}
+
+impl Read for InstanceBlockDeviceMappingSpecification {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            device_name: params.optional("DeviceName")?,
+            ebs: params.optional("Ebs")?,
+        })
+    }
+}
+
+/// The request structure InstanceCreditSpecificationRequest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceCreditSpecificationRequest {
+    /// `InstanceId`.
+    pub instance_id: String,
+    /// `CpuCredits`.
+    pub cpu_credits: Option<String>,
+}
+
+impl Read for InstanceCreditSpecificationRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            instance_id: params.required("InstanceId")?,
+            cpu_credits: params.optional("CpuCredits")?,
         })
     }
 }
@@ -793,6 +1011,38 @@ impl Read for RunInstancesMonitoringEnabled {
 pub(super) static BLOB_ATTRIBUTE_VALUE: Shape =
     Shape::new(&[Member::supported("Value", Kind::Scalar)]);
 
+/// The members of BlockDeviceMapping.
+pub(super) static BLOCK_DEVICE_MAPPING: Shape = Shape::new(&[
+    Member::supported("DeviceName", Kind::Scalar),
+    Member::supported("Ebs", Kind::Structure(&EBS_BLOCK_DEVICE)),
+    Member::refused("NoDevice"),
+    Member::refused("VirtualName"),
+]);
+
+/// The members of EbsBlockDevice.
+pub(super) static EBS_BLOCK_DEVICE: Shape = Shape::new(&[
+    Member::refused("AvailabilityZone"),
+    Member::refused("AvailabilityZoneId"),
+    Member::supported("DeleteOnTermination", Kind::Scalar),
+    Member::refused("EbsCardIndex"),
+    Member::supported("Encrypted", Kind::Scalar),
+    Member::supported("Iops", Kind::Scalar),
+    Member::supported("KmsKeyId", Kind::Scalar),
+    Member::refused("OutpostArn"),
+    Member::refused("SnapshotId"),
+    Member::supported("Throughput", Kind::Scalar),
+    Member::refused("VolumeInitializationRate"),
+    Member::supported("VolumeSize", Kind::Scalar),
+    Member::supported("VolumeType", Kind::Scalar)
+        .of(&["standard", "io1", "io2", "gp2", "sc1", "st1", "gp3"]),
+]);
+
+/// The members of EbsInstanceBlockDeviceSpecification.
+pub(super) static EBS_INSTANCE_BLOCK_DEVICE_SPECIFICATION: Shape = Shape::new(&[
+    Member::supported("DeleteOnTermination", Kind::Scalar),
+    Member::refused("VolumeId"),
+]);
+
 /// The members of EnclaveOptionsRequest.
 pub(super) static ENCLAVE_OPTIONS_REQUEST: Shape =
     Shape::new(&[Member::supported("Enabled", Kind::Scalar)
@@ -804,6 +1054,23 @@ pub(super) static HIBERNATION_OPTIONS_REQUEST: Shape =
     Shape::new(&[Member::supported("Configured", Kind::Scalar)
         .only(&["false"])
         .of(&["false", "true"])]);
+
+/// The members of InstanceBlockDeviceMappingSpecification.
+pub(super) static INSTANCE_BLOCK_DEVICE_MAPPING_SPECIFICATION: Shape = Shape::new(&[
+    Member::supported("DeviceName", Kind::Scalar),
+    Member::supported(
+        "Ebs",
+        Kind::Structure(&EBS_INSTANCE_BLOCK_DEVICE_SPECIFICATION),
+    ),
+    Member::refused("NoDevice"),
+    Member::refused("VirtualName"),
+]);
+
+/// The members of InstanceCreditSpecificationRequest.
+pub(super) static INSTANCE_CREDIT_SPECIFICATION_REQUEST: Shape = Shape::new(&[
+    Member::supported("CpuCredits", Kind::Scalar),
+    Member::supported("InstanceId", Kind::Scalar).required(),
+]);
 
 /// The members of InstanceMetadataOptionsRequest.
 pub(super) static INSTANCE_METADATA_OPTIONS_REQUEST: Shape = Shape::new(&[

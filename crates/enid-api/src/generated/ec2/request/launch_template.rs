@@ -3,9 +3,9 @@
 //! Requests: launch template.
 
 use super::common::{
-    CONNECTION_TRACKING_SPECIFICATION_REQUEST, FILTER, Filter, IPV4_PREFIX_SPECIFICATION_REQUEST,
-    IPV6_PREFIX_SPECIFICATION_REQUEST, PRIVATE_IP_ADDRESS_SPECIFICATION, TAG, TAG_SPECIFICATION,
-    TagSpecification,
+    CONNECTION_TRACKING_SPECIFICATION_REQUEST, CREDIT_SPECIFICATION_REQUEST, FILTER, Filter,
+    IPV4_PREFIX_SPECIFICATION_REQUEST, IPV6_PREFIX_SPECIFICATION_REQUEST,
+    PRIVATE_IP_ADDRESS_SPECIFICATION, TAG, TAG_SPECIFICATION, TagSpecification,
 };
 use crate::error::ApiError;
 use crate::wire::params::{Params, Read, Sent};
@@ -229,6 +229,25 @@ pub(in crate::generated) static MODIFY_LAUNCH_TEMPLATE_MEMBERS: Shape = Shape::n
     Member::supported("SetDefaultVersion", Kind::Scalar),
 ]);
 
+/// What a client asks of GetLaunchTemplateData.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetLaunchTemplateDataRequest {
+    /// `InstanceId`.
+    pub instance_id: String,
+}
+
+impl Read for GetLaunchTemplateDataRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            instance_id: params.required("InstanceId")?,
+        })
+    }
+}
+
+/// The members of GetLaunchTemplateData.
+pub(in crate::generated) static GET_LAUNCH_TEMPLATE_DATA_MEMBERS: Shape =
+    Shape::new(&[Member::supported("InstanceId", Kind::Scalar).required()]);
+
 /// What a client asks of DeleteLaunchTemplate.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeleteLaunchTemplateRequest {
@@ -284,6 +303,32 @@ pub(in crate::generated) static DELETE_LAUNCH_TEMPLATE_VERSIONS_MEMBERS: Shape =
 /// The members of InstanceIpv6AddressRequest.
 pub(super) static INSTANCE_IPV6_ADDRESS_REQUEST: Shape =
     Shape::new(&[Member::supported("Ipv6Address", Kind::Scalar)]);
+
+/// The members of LaunchTemplateBlockDeviceMappingRequest.
+pub(super) static LAUNCH_TEMPLATE_BLOCK_DEVICE_MAPPING_REQUEST: Shape = Shape::new(&[
+    Member::supported("DeviceName", Kind::Scalar),
+    Member::supported(
+        "Ebs",
+        Kind::Structure(&LAUNCH_TEMPLATE_EBS_BLOCK_DEVICE_REQUEST),
+    ),
+    Member::refused("NoDevice"),
+    Member::refused("VirtualName"),
+]);
+
+/// The members of LaunchTemplateEbsBlockDeviceRequest.
+pub(super) static LAUNCH_TEMPLATE_EBS_BLOCK_DEVICE_REQUEST: Shape = Shape::new(&[
+    Member::supported("DeleteOnTermination", Kind::Scalar),
+    Member::refused("EbsCardIndex"),
+    Member::supported("Encrypted", Kind::Scalar),
+    Member::supported("Iops", Kind::Scalar),
+    Member::supported("KmsKeyId", Kind::Scalar),
+    Member::refused("SnapshotId"),
+    Member::supported("Throughput", Kind::Scalar),
+    Member::refused("VolumeInitializationRate"),
+    Member::supported("VolumeSize", Kind::Scalar),
+    Member::supported("VolumeType", Kind::Scalar)
+        .of(&["standard", "io1", "io2", "gp2", "sc1", "st1", "gp3"]),
+]);
 
 /// The members of LaunchTemplateEnclaveOptionsRequest.
 pub(super) static LAUNCH_TEMPLATE_ENCLAVE_OPTIONS_REQUEST: Shape =
@@ -394,10 +439,18 @@ pub(super) static LAUNCH_TEMPLATES_MONITORING_REQUEST: Shape =
 
 /// The members of RequestLaunchTemplateData.
 pub(super) static REQUEST_LAUNCH_TEMPLATE_DATA: Shape = Shape::new(&[
-    Member::refused("BlockDeviceMapping"),
+    Member::supported(
+        "BlockDeviceMapping",
+        Kind::List(&Kind::Structure(
+            &LAUNCH_TEMPLATE_BLOCK_DEVICE_MAPPING_REQUEST,
+        )),
+    ),
     Member::refused("CapacityReservationSpecification"),
     Member::refused("CpuOptions"),
-    Member::refused("CreditSpecification"),
+    Member::supported(
+        "CreditSpecification",
+        Kind::Structure(&CREDIT_SPECIFICATION_REQUEST),
+    ),
     Member::supported("DisableApiStop", Kind::Scalar),
     Member::supported("DisableApiTermination", Kind::Scalar),
     Member::supported("EbsOptimized", Kind::Scalar),

@@ -42,3 +42,22 @@ pub(in crate::generated) static DESCRIBE_VOLUMES_MEMBERS: Shape = Shape::new(&[
     Member::supported("NextToken", Kind::Scalar),
     Member::supported("VolumeId", Kind::List(&Kind::Scalar)),
 ]);
+
+/// What a client asks of DeleteVolume.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteVolumeRequest {
+    /// `VolumeId`.
+    pub volume_id: String,
+}
+
+impl Read for DeleteVolumeRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            volume_id: params.required("VolumeId")?,
+        })
+    }
+}
+
+/// The members of DeleteVolume.
+pub(in crate::generated) static DELETE_VOLUME_MEMBERS: Shape =
+    Shape::new(&[Member::supported("VolumeId", Kind::Scalar).required()]);

@@ -26,13 +26,38 @@ impl ToXml for DescribeImagesResponse {
 /// The answer structure BlockDeviceMapping.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BlockDeviceMapping {
+    /// `ebs`.
+    pub ebs: Option<EbsBlockDevice>,
     /// `deviceName`.
     pub device_name: Option<Text>,
 }
 
 impl ToXml for BlockDeviceMapping {
     fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("ebs"), &self.ebs);
         xml.optional(tag!("deviceName"), &self.device_name);
+    }
+}
+
+/// The answer structure EbsBlockDevice.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EbsBlockDevice {
+    /// `deleteOnTermination`.
+    pub delete_on_termination: Option<bool>,
+    /// `volumeSize`.
+    pub volume_size: Option<i32>,
+    /// `volumeType`.
+    pub volume_type: Option<Text>,
+    /// `encrypted`.
+    pub encrypted: Option<bool>,
+}
+
+impl ToXml for EbsBlockDevice {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("deleteOnTermination"), &self.delete_on_termination);
+        xml.optional(tag!("volumeSize"), &self.volume_size);
+        xml.optional(tag!("volumeType"), &self.volume_type);
+        xml.optional(tag!("encrypted"), &self.encrypted);
     }
 }
 

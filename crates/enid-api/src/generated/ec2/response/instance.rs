@@ -252,6 +252,71 @@ impl ToXml for GetConsoleOutputResponse {
     }
 }
 
+/// The answer of DescribeInstanceCreditSpecifications.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeInstanceCreditSpecificationsResponse {
+    /// `instanceCreditSpecificationSet`.
+    pub instance_credit_specifications: Vec<InstanceCreditSpecification>,
+    /// `nextToken`.
+    pub next_token: Option<Text>,
+}
+
+impl ToXml for DescribeInstanceCreditSpecificationsResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.list(
+            tag!("instanceCreditSpecificationSet"),
+            tag!("item"),
+            &self.instance_credit_specifications,
+        );
+        xml.optional(tag!("nextToken"), &self.next_token);
+    }
+}
+
+/// The answer of ModifyInstanceCreditSpecification.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModifyInstanceCreditSpecificationResponse {
+    /// `successfulInstanceCreditSpecificationSet`.
+    pub successful_instance_credit_specifications: Vec<SuccessfulInstanceCreditSpecificationItem>,
+    /// `unsuccessfulInstanceCreditSpecificationSet`.
+    pub unsuccessful_instance_credit_specifications:
+        Vec<UnsuccessfulInstanceCreditSpecificationItem>,
+}
+
+impl ToXml for ModifyInstanceCreditSpecificationResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.list(
+            tag!("successfulInstanceCreditSpecificationSet"),
+            tag!("item"),
+            &self.successful_instance_credit_specifications,
+        );
+        xml.list(
+            tag!("unsuccessfulInstanceCreditSpecificationSet"),
+            tag!("item"),
+            &self.unsuccessful_instance_credit_specifications,
+        );
+    }
+}
+
+/// The answer of DescribeIamInstanceProfileAssociations.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeIamInstanceProfileAssociationsResponse {
+    /// `iamInstanceProfileAssociationSet`.
+    pub iam_instance_profile_associations: Vec<IamInstanceProfileAssociation>,
+    /// `nextToken`.
+    pub next_token: Option<Text>,
+}
+
+impl ToXml for DescribeIamInstanceProfileAssociationsResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.list(
+            tag!("iamInstanceProfileAssociationSet"),
+            tag!("item"),
+            &self.iam_instance_profile_associations,
+        );
+        xml.optional(tag!("nextToken"), &self.next_token);
+    }
+}
+
 /// The answer structure ConnectionTrackingSpecificationResponse.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConnectionTrackingSpecificationResponse {
@@ -290,6 +355,47 @@ impl ToXml for EbsInstanceBlockDevice {
         xml.optional(tag!("deleteOnTermination"), &self.delete_on_termination);
         xml.optional(tag!("status"), &self.status);
         xml.optional(tag!("volumeId"), &self.volume_id);
+    }
+}
+
+/// The answer structure IamInstanceProfile.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct IamInstanceProfile {
+    /// `arn`.
+    pub arn: Option<Text>,
+    /// `id`.
+    pub id: Option<Text>,
+}
+
+impl ToXml for IamInstanceProfile {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("arn"), &self.arn);
+        xml.optional(tag!("id"), &self.id);
+    }
+}
+
+/// The answer structure IamInstanceProfileAssociation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct IamInstanceProfileAssociation {
+    /// `associationId`.
+    pub association_id: Option<Text>,
+    /// `instanceId`.
+    pub instance_id: Option<Text>,
+    /// `iamInstanceProfile`.
+    pub iam_instance_profile: Option<IamInstanceProfile>,
+    /// `state`.
+    pub state: Option<Text>,
+    /// `timestamp`.
+    pub timestamp: Option<Timestamp>,
+}
+
+impl ToXml for IamInstanceProfileAssociation {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("associationId"), &self.association_id);
+        xml.optional(tag!("instanceId"), &self.instance_id);
+        xml.optional(tag!("iamInstanceProfile"), &self.iam_instance_profile);
+        xml.optional(tag!("state"), &self.state);
+        xml.optional(tag!("timestamp"), &self.timestamp);
     }
 }
 
@@ -432,6 +538,22 @@ impl ToXml for InstanceBlockDeviceMapping {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("deviceName"), &self.device_name);
         xml.optional(tag!("ebs"), &self.ebs);
+    }
+}
+
+/// The answer structure InstanceCreditSpecification.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InstanceCreditSpecification {
+    /// `instanceId`.
+    pub instance_id: Option<Text>,
+    /// `cpuCredits`.
+    pub cpu_credits: Option<Text>,
+}
+
+impl ToXml for InstanceCreditSpecification {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("instanceId"), &self.instance_id);
+        xml.optional(tag!("cpuCredits"), &self.cpu_credits);
     }
 }
 
@@ -832,6 +954,51 @@ pub struct StateReason {
 }
 
 impl ToXml for StateReason {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("code"), &self.code);
+        xml.optional(tag!("message"), &self.message);
+    }
+}
+
+/// The answer structure SuccessfulInstanceCreditSpecificationItem.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SuccessfulInstanceCreditSpecificationItem {
+    /// `instanceId`.
+    pub instance_id: Option<Text>,
+}
+
+impl ToXml for SuccessfulInstanceCreditSpecificationItem {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("instanceId"), &self.instance_id);
+    }
+}
+
+/// The answer structure UnsuccessfulInstanceCreditSpecificationItem.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UnsuccessfulInstanceCreditSpecificationItem {
+    /// `instanceId`.
+    pub instance_id: Option<Text>,
+    /// `error`.
+    pub error: Option<UnsuccessfulInstanceCreditSpecificationItemError>,
+}
+
+impl ToXml for UnsuccessfulInstanceCreditSpecificationItem {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("instanceId"), &self.instance_id);
+        xml.optional(tag!("error"), &self.error);
+    }
+}
+
+/// The answer structure UnsuccessfulInstanceCreditSpecificationItemError.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UnsuccessfulInstanceCreditSpecificationItemError {
+    /// `code`.
+    pub code: Option<Text>,
+    /// `message`.
+    pub message: Option<Text>,
+}
+
+impl ToXml for UnsuccessfulInstanceCreditSpecificationItemError {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("code"), &self.code);
         xml.optional(tag!("message"), &self.message);

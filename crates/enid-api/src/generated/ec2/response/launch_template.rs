@@ -88,6 +88,19 @@ impl ToXml for ModifyLaunchTemplateResponse {
     }
 }
 
+/// The answer of GetLaunchTemplateData.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GetLaunchTemplateDataResponse {
+    /// `launchTemplateData`.
+    pub launch_template_data: Option<ResponseLaunchTemplateData>,
+}
+
+impl ToXml for GetLaunchTemplateDataResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("launchTemplateData"), &self.launch_template_data);
+    }
+}
+
 /// The answer of DeleteLaunchTemplate.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeleteLaunchTemplateResponse {
@@ -143,6 +156,19 @@ impl ToXml for ConnectionTrackingSpecification {
         xml.optional(tag!("tcpEstablishedTimeout"), &self.tcp_established_timeout);
         xml.optional(tag!("udpTimeout"), &self.udp_timeout);
         xml.optional(tag!("udpStreamTimeout"), &self.udp_stream_timeout);
+    }
+}
+
+/// The answer structure CreditSpecification.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreditSpecification {
+    /// `cpuCredits`.
+    pub cpu_credits: Option<Text>,
+}
+
+impl ToXml for CreditSpecification {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("cpuCredits"), &self.cpu_credits);
     }
 }
 
@@ -241,6 +267,53 @@ impl ToXml for LaunchTemplate {
         xml.optional(tag!("defaultVersionNumber"), &self.default_version_number);
         xml.optional(tag!("latestVersionNumber"), &self.latest_version_number);
         xml.list(tag!("tagSet"), tag!("item"), &self.tags);
+    }
+}
+
+/// The answer structure LaunchTemplateBlockDeviceMapping.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LaunchTemplateBlockDeviceMapping {
+    /// `deviceName`.
+    pub device_name: Option<Text>,
+    /// `ebs`.
+    pub ebs: Option<LaunchTemplateEbsBlockDevice>,
+}
+
+impl ToXml for LaunchTemplateBlockDeviceMapping {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("deviceName"), &self.device_name);
+        xml.optional(tag!("ebs"), &self.ebs);
+    }
+}
+
+/// The answer structure LaunchTemplateEbsBlockDevice.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LaunchTemplateEbsBlockDevice {
+    /// `encrypted`.
+    pub encrypted: Option<bool>,
+    /// `deleteOnTermination`.
+    pub delete_on_termination: Option<bool>,
+    /// `iops`.
+    pub iops: Option<i32>,
+    /// `kmsKeyId`.
+    pub kms_key_id: Option<Text>,
+    /// `volumeSize`.
+    pub volume_size: Option<i32>,
+    /// `volumeType`.
+    pub volume_type: Option<Text>,
+    /// `throughput`.
+    pub throughput: Option<i32>,
+}
+
+impl ToXml for LaunchTemplateEbsBlockDevice {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("encrypted"), &self.encrypted);
+        xml.optional(tag!("deleteOnTermination"), &self.delete_on_termination);
+        xml.optional(tag!("iops"), &self.iops);
+        xml.optional(tag!("kmsKeyId"), &self.kms_key_id);
+        xml.optional(tag!("volumeSize"), &self.volume_size);
+        xml.optional(tag!("volumeType"), &self.volume_type);
+        xml.optional(tag!("throughput"), &self.throughput);
     }
 }
 
@@ -528,6 +601,8 @@ impl ToXml for ResponseError {
 pub struct ResponseLaunchTemplateData {
     /// `ebsOptimized`.
     pub ebs_optimized: Option<bool>,
+    /// `blockDeviceMappingSet`.
+    pub block_device_mappings: Option<Vec<LaunchTemplateBlockDeviceMapping>>,
     /// `networkInterfaceSet`.
     pub network_interfaces: Option<Vec<LaunchTemplateInstanceNetworkInterfaceSpecification>>,
     /// `imageId`.
@@ -552,6 +627,8 @@ pub struct ResponseLaunchTemplateData {
     pub security_group_ids: Option<Vec<Text>>,
     /// `securityGroupSet`.
     pub security_groups: Option<Vec<Text>>,
+    /// `creditSpecification`.
+    pub credit_specification: Option<CreditSpecification>,
     /// `hibernationOptions`.
     pub hibernation_options: Option<LaunchTemplateHibernationOptions>,
     /// `metadataOptions`.
@@ -567,6 +644,9 @@ pub struct ResponseLaunchTemplateData {
 impl ToXml for ResponseLaunchTemplateData {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("ebsOptimized"), &self.ebs_optimized);
+        if let Some(items) = &self.block_device_mappings {
+            xml.list(tag!("blockDeviceMappingSet"), tag!("item"), items);
+        }
         if let Some(items) = &self.network_interfaces {
             xml.list(tag!("networkInterfaceSet"), tag!("item"), items);
         }
@@ -590,6 +670,7 @@ impl ToXml for ResponseLaunchTemplateData {
         if let Some(items) = &self.security_groups {
             xml.list(tag!("securityGroupSet"), tag!("item"), items);
         }
+        xml.optional(tag!("creditSpecification"), &self.credit_specification);
         xml.optional(tag!("hibernationOptions"), &self.hibernation_options);
         xml.optional(tag!("metadataOptions"), &self.metadata_options);
         xml.optional(tag!("enclaveOptions"), &self.enclave_options);

@@ -2,6 +2,9 @@
 
 //! Answers: volume.
 
+use enid_model::time::Timestamp;
+
+use super::common::Tag;
 use crate::tag;
 use crate::wire::text::Text;
 use crate::wire::xml::{ToXml, Xml};
@@ -22,15 +25,95 @@ impl ToXml for DescribeVolumesResponse {
     }
 }
 
+/// The answer of DeleteVolume.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteVolumeResponse {}
+
+impl ToXml for DeleteVolumeResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.element(tag!("return"), &true);
+    }
+}
+
 /// The answer structure Volume.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Volume {
+    /// `availabilityZoneId`.
+    pub availability_zone_id: Option<Text>,
+    /// `iops`.
+    pub iops: Option<i32>,
+    /// `tagSet`.
+    pub tags: Vec<Tag>,
+    /// `volumeType`.
+    pub volume_type: Option<Text>,
+    /// `multiAttachEnabled`.
+    pub multi_attach_enabled: Option<bool>,
+    /// `throughput`.
+    pub throughput: Option<i32>,
     /// `volumeId`.
     pub volume_id: Option<Text>,
+    /// `size`.
+    pub size: Option<i32>,
+    /// `snapshotId`.
+    pub snapshot_id: Option<Text>,
+    /// `availabilityZone`.
+    pub availability_zone: Option<Text>,
+    /// `status`.
+    pub state: Option<Text>,
+    /// `createTime`.
+    pub create_time: Option<Timestamp>,
+    /// `attachmentSet`.
+    pub attachments: Vec<VolumeAttachment>,
+    /// `encrypted`.
+    pub encrypted: Option<bool>,
+    /// `kmsKeyId`.
+    pub kms_key_id: Option<Text>,
 }
 
 impl ToXml for Volume {
     fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("availabilityZoneId"), &self.availability_zone_id);
+        xml.optional(tag!("iops"), &self.iops);
+        xml.list(tag!("tagSet"), tag!("item"), &self.tags);
+        xml.optional(tag!("volumeType"), &self.volume_type);
+        xml.optional(tag!("multiAttachEnabled"), &self.multi_attach_enabled);
+        xml.optional(tag!("throughput"), &self.throughput);
         xml.optional(tag!("volumeId"), &self.volume_id);
+        xml.optional(tag!("size"), &self.size);
+        xml.optional(tag!("snapshotId"), &self.snapshot_id);
+        xml.optional(tag!("availabilityZone"), &self.availability_zone);
+        xml.optional(tag!("status"), &self.state);
+        xml.optional(tag!("createTime"), &self.create_time);
+        xml.list(tag!("attachmentSet"), tag!("item"), &self.attachments);
+        xml.optional(tag!("encrypted"), &self.encrypted);
+        xml.optional(tag!("kmsKeyId"), &self.kms_key_id);
+    }
+}
+
+/// The answer structure VolumeAttachment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VolumeAttachment {
+    /// `deleteOnTermination`.
+    pub delete_on_termination: Option<bool>,
+    /// `volumeId`.
+    pub volume_id: Option<Text>,
+    /// `instanceId`.
+    pub instance_id: Option<Text>,
+    /// `device`.
+    pub device: Option<Text>,
+    /// `status`.
+    pub state: Option<Text>,
+    /// `attachTime`.
+    pub attach_time: Option<Timestamp>,
+}
+
+impl ToXml for VolumeAttachment {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("deleteOnTermination"), &self.delete_on_termination);
+        xml.optional(tag!("volumeId"), &self.volume_id);
+        xml.optional(tag!("instanceId"), &self.instance_id);
+        xml.optional(tag!("device"), &self.device);
+        xml.optional(tag!("status"), &self.state);
+        xml.optional(tag!("attachTime"), &self.attach_time);
     }
 }
