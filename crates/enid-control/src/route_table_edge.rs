@@ -19,7 +19,7 @@ pub(crate) fn associate(
     table: &RouteTable,
     gateway: InternetGatewayId,
 ) -> Result<RouteTableAssociationId, Error> {
-    let gateway = draft.require::<InternetGateway>(gateway).map_err(|_| {
+    let gateway = draft.require::<InternetGateway>(gateway).map_err(|_missing| {
         let id = gateway.to_string().into();
         RoutingError::GatewayNotFound { id }
     })?;

@@ -119,7 +119,7 @@ impl Allowances {
             packets: packets.map_or(Rate::UNLIMITED, |rate| Rate::new(rate, shallow(rate, 64))),
             tracked: chosen
                 .tracked_connections
-                .unwrap_or(tracked_per_vcpu.saturating_mul(vcpus.into())),
+                .unwrap_or_else(|| tracked_per_vcpu.saturating_mul(vcpus.into())),
         }
     }
 }

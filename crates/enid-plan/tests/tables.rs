@@ -263,7 +263,8 @@ fn a_nat_gateway_and_its_interface_are_there_while_it_is() {
     assert_eq!((nat.eni, nat.count, nat.flags), (3, 2, 0));
     assert_eq!(nat.private[..3], [[10, 0, 1, 0], [10, 0, 1, 1], [0; 4]]);
     let record = tables.enis[&3];
-    assert_eq!((record.policy, record.ifindex), (0, 0));
+    // It has no security groups: in their place stands whose interface it is.
+    assert_eq!((record.policy, record.ifindex), (1, 0));
     assert_ne!(record.flags & EniRecord::NAT_GATEWAY, 0);
     let tables = plan(records(true));
     assert!(tables.nats.is_empty() && tables.enis.is_empty() && tables.endpoints.is_empty());
