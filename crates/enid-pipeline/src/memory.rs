@@ -76,6 +76,11 @@ impl Memory {
         self.generation += 1;
     }
 
+    /// Forgets all flows.
+    pub fn forget_flows(&mut self) {
+        self.flows.get_mut().clear();
+    }
+
     /// All flow entries.
     pub fn flows(&self) -> BTreeMap<FlowKey, FlowRecord> {
         self.flows

@@ -6,16 +6,28 @@ use enid_pipeline::flow::tcp;
 use enid_pipeline::packet_builder::{PacketBuilder, Transport};
 use enid_pipeline::table::{OUTSIDE, protocol};
 use enid_plan::gate::{AclEntry, RulePeer, RuleSpec};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 
 use crate::reading::Sender;
-use crate::region::{Eni, FAR, Group, HOST, NEAR, Nat, POOL, Region, Subnet, Way};
+use crate::region::{Eni, FAR, Group, HOST, NEAR, Nat, POOL, Region, Subnet, Way, on_link};
 
 /// Interfaces of a random region; the tests have a device for each.
 pub const ENIS: usize = 8;
+/// How many regions a test tries: as many as usual, or more for a long night.
+///
+/// # Panics
+/// If `ENID_SPEC_REGIONS` is no number.
+#[must_use]
+pub fn regions(usual: u64) -> u64 {
+    let wanted = std::env::var("ENID_SPEC_REGIONS").ok();
+    wanted.map_or(usual, |number| {
+        number.parse().expect("ENID_SPEC_REGIONS is a number")
+    })
+}
+
 /// Two VPCs with the same addresses, and a third that is the first one's peer: VPC and network.
 const SUBNETS: [(u64, [u8; 3]); 5] = [
     (1, [10, 0, 0]),
@@ -30,6 +42,11 @@ const FAR_AWAY: [Addr; 3] = [
     HOST,
     Addr::v4([203, 0, 113, 9]),
     Addr::v4([203, 0, 113, 10]),
+];
+/// The same of IPv6.
+const FAR_AWAY_V6: [Addr; 2] = [
+    Addr::v6([0x3f, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]),
+    Addr::v6([0x3f, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10]),
 ];
 const PORTS: [u16; 5] = [53, 80, 443, 1024, 40_000];
 
@@ -86,8 +103,8 @@ impl Random {
                 vpc: base + vpc,
                 network,
                 routes: Vec::new(),
-                acl_egress: vec![self.allow_all()],
-                acl_ingress: vec![self.allow_all()],
+                acl_egress: self.allow_all().to_vec(),
+                acl_ingress: self.allow_all().to_vec(),
             });
         }
         region.gateways = vec![base + 1, base + 3];
@@ -110,10 +127,6 @@ impl Random {
                 addresses: vec![(subnets[2].addr(5), None)],
             },
         ];
-        for number in 0..region.subnets.len() {
-            self.change_routes(&mut region, number);
-            self.change_acl(&mut region, number);
-        }
         for number in 0..GROUPS_PER_VPC * 3 {
             let id = base + 0x100 + number as u64;
             region.groups.push(Group {
@@ -130,11 +143,12 @@ impl Random {
             let eni = Eni {
                 id: base + 0x200 + number as u64,
                 subnet,
-                addresses: vec![home.addr(host)],
+                addresses: vec![home.addr(host), home.v6(host)],
+                prefixes: Vec::new(),
                 public: has_public.then(|| Addr::v4([POOL[0], POOL[1], 0, host])),
                 groups: Vec::new(),
                 mac: Mac([2, 0, 0, 0, 0, host]),
-                check: self.chance(85),
+                check: self.chance(70),
                 ifindex: *ifindex,
                 is_up: self.chance(95),
             };
@@ -144,6 +158,13 @@ impl Random {
         for group in 0..region.groups.len() {
             self.change_rules(&mut region, group);
         }
+        for number in 0..region.subnets.len() {
+            self.change_routes(&mut region, number);
+            self.change_acl(&mut region, number);
+        }
+        for vpc in region.gateways.clone() {
+            self.change_edge(&mut region, vpc);
+        }
         self.recent.clear();
         self.again.clear();
         region
@@ -152,7 +173,7 @@ impl Random {
     /// Changes something of the region.
     pub fn change(&mut self, region: &mut Region) {
         let number = self.index(region.enis.len());
-        match self.below(16) {
+        match self.below(18) {
             10..=12 => {
                 let subnet = self.index(region.subnets.len());
                 self.change_routes(region, subnet);
@@ -168,6 +189,11 @@ impl Random {
                 region.enis[number].public =
                     has_public.then(|| Addr::v4([POOL[0], POOL[1], 0, host]));
             }
+            16 => {
+                let vpc = self.one(&region.gateways);
+                self.change_edge(region, vpc);
+            }
+            17 => self.change_prefixes(region, number),
             0..=5 => {
                 let group = self.index(region.groups.len());
                 self.change_rules(region, group);
@@ -178,14 +204,29 @@ impl Random {
                 let host = u8::try_from(100 + number).unwrap_or(0);
                 let second = region.subnet_of(&region.enis[number]).addr(host);
                 let eni = &mut region.enis[number];
-                if eni.addresses.len() == 1 {
+                if eni.addresses.len() == 2 {
                     eni.addresses.push(second);
                 } else {
-                    eni.addresses.truncate(1);
+                    eni.addresses.truncate(2);
                 }
             }
-            _ => region.enis[number].check = self.chance(80),
+            _ => region.enis[number].check = self.chance(65),
         }
+    }
+
+    /// Delegates blocks that only this interface ever has, or takes them back.
+    fn change_prefixes(&mut self, region: &mut Region, number: usize) {
+        let home = region.subnet_of(&region.enis[number]);
+        // 16 addresses each, from the middle of the subnet on.
+        let first = u8::try_from(128 + 16 * number).unwrap_or(0);
+        // Unwrap: both are prefix lengths of their families.
+        let ipv4 = IpNet::new(home.addr(first).into(), 28).unwrap();
+        let ipv6 = IpNet::new(home.v6(first).into(), 124).unwrap();
+        region.enis[number].prefixes = match self.below(3) {
+            0 => Vec::new(),
+            1 => vec![ipv4],
+            _ => vec![ipv4, ipv6],
+        };
     }
 
     fn change_groups(&mut self, region: &mut Region, number: usize) {
@@ -213,6 +254,7 @@ impl Random {
             if is_egress && self.chance(40) {
                 // What every new group has.
                 rules.push(self.rule_of("0.0.0.0/0", None));
+                rules.push(self.rule_of("::/0", None));
             }
             let group = &mut region.groups[group];
             *if is_egress {
@@ -227,12 +269,14 @@ impl Random {
     fn change_routes(&mut self, region: &mut Region, number: usize) {
         let (vpc, network) = SUBNETS[number];
         let base = region.subnets[number].vpc - vpc;
-        let mut routes = Vec::new();
+        let mut routes: Vec<(IpNet, Way)> = Vec::new();
         let mut add = |net: [u8; 4], length: u8, way: Option<Way>| {
             // Unwrap: callers give constants.
-            let net = Ipv4Net::new(net.into(), length).unwrap();
+            let net = IpNet::new(std::net::Ipv4Addr::from(net).into(), length).unwrap();
             routes.extend(way.map(|way| (net, way)));
         };
+        let vpc_id = region.subnets[number].vpc;
+        let middlebox = self.middlebox(region, vpc_id);
         let everywhere = match vpc {
             1 => [
                 Way::InternetGateway,
@@ -248,7 +292,10 @@ impl Random {
             ],
             _ => [Way::InternetGateway; 4],
         };
-        let everywhere = self.one(&everywhere);
+        let everywhere = match middlebox {
+            Some(way) if self.chance(25) => way,
+            _ => self.one(&everywhere),
+        };
         add([0; 4], 0, self.chance(85).then_some(everywhere));
         let peer = match vpc {
             1 => Some(([10, 9, 0, 0], Way::Peer(base + 3))),
@@ -275,20 +322,101 @@ impl Random {
             2 => self.one(&[Way::Nat(1), Way::Blackhole]),
             _ => Way::Blackhole,
         };
+        let inner = match middlebox {
+            Some(way) if self.chance(50) => way,
+            _ => inner,
+        };
         add(
             [a, b, 1 - c.min(1), 0],
             24,
-            self.chance(15).then_some(inner),
+            self.chance(25).then_some(inner),
         );
+        // The local route itself, replaced.
+        add([a, b, 0, 0], 16, middlebox.filter(|_| self.chance(4)));
+        self.add_v6_routes(region, number, middlebox, &mut routes);
         region.subnets[number].routes = routes;
     }
 
-    fn allow_all(&mut self) -> AclEntry {
-        let rule = self.rule_of("0.0.0.0/0", None);
-        AclEntry {
-            allows: true,
-            rule: RuleSpec { id: 100, ..rule },
+    /// The same for IPv6.
+    fn add_v6_routes(
+        &mut self,
+        region: &Region,
+        number: usize,
+        middlebox: Option<Way>,
+        routes: &mut Vec<(IpNet, Way)>,
+    ) {
+        let subnet = &region.subnets[number];
+        let (vpc, _) = SUBNETS[number];
+        let base = subnet.vpc - vpc;
+        let everywhere = self.one(&[
+            Way::InternetGateway,
+            Way::InternetGateway,
+            Way::EgressOnly,
+            Way::EgressOnly,
+            middlebox.unwrap_or(Way::Blackhole),
+        ]);
+        if self.chance(85) {
+            // Unwrap: everybody's length is zero.
+            let all = IpNet::new(std::net::Ipv6Addr::UNSPECIFIED.into(), 0).unwrap();
+            routes.push((all, everywhere));
         }
+        let peer = match vpc {
+            1 => Some(3),
+            3 => Some(1),
+            _ => None,
+        };
+        let peer = peer.and_then(|peer| region.subnets.iter().find(|it| it.vpc == base + peer));
+        if let Some(peer) = peer.filter(|_| self.chance(85)) {
+            routes.push((peer.locals()[1], Way::Peer(peer.vpc)));
+        }
+        let other = region.subnets.iter().enumerate();
+        let mut other = other.filter(|(other, it)| *other != number && it.vpc == subnet.vpc);
+        if let Some((_, other)) = other.next().filter(|_| self.chance(25)) {
+            routes.push((other.blocks()[1], middlebox.unwrap_or(Way::Blackhole)));
+        }
+        if let Some(way) = middlebox.filter(|_| self.chance(4)) {
+            routes.push((subnet.locals()[1], way));
+        }
+    }
+
+    /// An interface of a VPC, as the target of a route.
+    fn middlebox(&mut self, region: &Region, vpc: u64) -> Option<Way> {
+        let enis = region.enis.iter().enumerate();
+        let of_vpc = enis.filter(|(_, eni)| region.subnet_of(eni).vpc == vpc);
+        let of_vpc: Vec<usize> = of_vpc.map(|(number, _)| number).collect();
+        (!of_vpc.is_empty()).then(|| Way::Eni(self.one(&of_vpc)))
+    }
+
+    /// Gives the internet gateway of a VPC a route table, or takes it away.
+    fn change_edge(&mut self, region: &mut Region, vpc: u64) {
+        region.edges.retain(|(of, _)| *of != vpc);
+        if self.chance(40) {
+            return;
+        }
+        let subnets = region.subnets.iter().filter(|subnet| subnet.vpc == vpc);
+        let mut blocks: Vec<IpNet> = subnets.clone().flat_map(Subnet::blocks).collect();
+        blocks.extend(subnets.take(1).flat_map(Subnet::locals));
+        let mut routes = Vec::new();
+        for block in blocks {
+            let way = match self.middlebox(region, vpc) {
+                Some(way) if self.chance(90) => way,
+                _ => Way::Blackhole,
+            };
+            if self.chance(35) {
+                routes.push((block, way));
+            }
+        }
+        region.edges.push((vpc, routes));
+    }
+
+    fn allow_all(&mut self) -> [AclEntry; 2] {
+        [("0.0.0.0/0", 100), ("::/0", 101)].map(|(cidr, id)| {
+            let rule = self.rule_of(cidr, None);
+            AclEntry {
+                allows: true,
+                rule: RuleSpec { id, ..rule },
+            }
+        })
     }
 
     /// A network ACL: as a rule the one that allows everything.
@@ -301,7 +429,7 @@ impl Random {
                 }
             }
             if self.chance(90) {
-                entries.push(self.allow_all());
+                entries.extend(self.allow_all());
             }
             let subnet = &mut region.subnets[number];
             *if is_egress {
@@ -324,8 +452,12 @@ impl Random {
             "198.18.0.0/24",
             "198.18.1.0/24",
             "203.0.113.9/32",
+            "::/0",
+            "2001:db8:0:100::/56",
+            "2001:db8:0:101::/64",
+            "3fff::/20",
         ]);
-        let number = self.one(&[None, Some(6), Some(17), Some(1)]);
+        let number = self.one(&[None, Some(6), Some(17), Some(1), Some(58)]);
         let mut rule = self.rule_of(cidr, number);
         rule.id = id;
         if matches!(number, Some(6 | 17)) && self.chance(50) {
@@ -357,6 +489,7 @@ impl Random {
             Some(17),
             Some(17),
             Some(1),
+            Some(58),
             Some(47),
         ]);
         let cidr = self.one(&[
@@ -369,6 +502,10 @@ impl Random {
             "10.0.0.12/32",
             "10.0.0.8/29",
             "::/0",
+            "::/0",
+            "2001:db8:0:100::/64",
+            "2001:db8:0:300::/56",
+            "3fff::9/128",
             "10.9.0.0/24",
             "198.18.0.0/15",
             "203.0.113.0/24",
@@ -426,17 +563,15 @@ impl Random {
             );
         }
         let eni = &region.enis[self.index(region.enis.len())];
+        if self.chance(35) {
+            return self.packet_v6(region, eni, transport);
+        }
         let vpc = region.subnet_of(eni).vpc;
         let source = match self.below(100) {
             0..=1 => self.one(&[[10, 0, 0, 77], [10, 9, 9, 9], [127, 0, 0, 1]]),
-            _ => self.one(&eni.addresses).v4_octets(),
+            _ => self.one(&of_family(eni, true)).v4_octets(),
         };
-        let of_vpc = |wanted: u64| -> Vec<Addr> {
-            let enis = region.enis.iter();
-            let enis = enis.filter(|other| region.subnet_of(other).vpc == wanted);
-            enis.flat_map(|other| other.addresses.iter().copied())
-                .collect()
-        };
+        let of_vpc = |wanted: u64| addresses(region, wanted, true);
         let target = match self.below(100) {
             0..=3 => Addr::v4(self.one(&[
                 [10, 0, 0, 1],
@@ -455,6 +590,56 @@ impl Random {
             _ => self.one(&of_vpc(vpc)),
         };
         let packet = PacketBuilder::new(Addr::v4(source), target, transport);
+        self.send(region, Sender::Eni(eni), packet)
+    }
+
+    /// An IPv6 packet that an interface sends, or that comes to it.
+    fn packet_v6<'a>(
+        &mut self,
+        region: &'a Region,
+        eni: &'a Eni,
+        transport: Transport,
+    ) -> (Sender<'a>, PacketBuilder) {
+        let transport = match transport {
+            Transport::Icmp { kind, rest, .. } => Transport::Icmp {
+                kind: if kind == 8 { 128 } else { 129 },
+                code: 0,
+                rest,
+                body: Vec::new(),
+            },
+            other => other,
+        };
+        let home = region.subnet_of(eni);
+        if self.chance(15) {
+            let source = match self.below(100) {
+                0..=2 => self.one(&[home.v6(99), Addr::v6([0xfd; 16]), on_link(eni.mac)]),
+                _ => self.one(&FAR_AWAY_V6),
+            };
+            let targets = [of_family(eni, false)[0], home.v6(98), home.v6(200)];
+            let target = targets[if self.chance(80) { 0 } else { self.index(3) }];
+            let packet = PacketBuilder::new(source, target, transport);
+            return self.send(region, Sender::Outside, packet);
+        }
+        let source = match self.below(100) {
+            0..=1 => self.one(&[home.v6(77), FAR_AWAY_V6[0], Addr::UNSPECIFIED]),
+            2..=9 => on_link(eni.mac),
+            _ => self.one(&of_family(eni, false)),
+        };
+        let other = &region.enis[self.index(region.enis.len())];
+        let target = match self.below(100) {
+            0..=3 => self.one(&[
+                home.v6(1),
+                home.v6(250),
+                Addr::v6([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]),
+                Addr::v6([0xfd, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]),
+                Addr::v6([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]),
+            ]),
+            4..=24 => self.one(&FAR_AWAY_V6),
+            25..=34 => on_link(other.mac),
+            35..=44 => self.one(&of_family(other, false)),
+            _ => self.one(&addresses(region, home.vpc, false)),
+        };
+        let packet = PacketBuilder::new(source, target, transport);
         self.send(region, Sender::Eni(eni), packet)
     }
 
@@ -484,6 +669,10 @@ impl Random {
             }
         };
         let mut packet = packet.clone();
+        if !packet.source.is_v4() {
+            self.remember(receiver, packet);
+            return;
+        }
         // As it is now.
         let word = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
         let addr = |at: usize| Addr::v4([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
@@ -498,6 +687,10 @@ impl Random {
         if let Transport::Tcp { to, .. } | Transport::Udp { to, .. } = &mut packet.transport {
             *to = word(36);
         }
+        self.remember(receiver, packet);
+    }
+
+    fn remember(&mut self, receiver: u64, packet: PacketBuilder) {
         if self.recent.len() == 24 {
             let old = self.index(24);
             self.recent.swap_remove(old);
@@ -541,20 +734,29 @@ impl Random {
         }
         let index = self.index(self.recent.len());
         let (receiver, packet) = self.recent[index].clone();
+        let is_v4 = packet.source.is_v4();
+        // A middlebox sends on what is for others.
+        if let Some(Sender::Eni(middlebox)) = by_id(receiver)
+            && !middlebox.check
+            && !of_family(middlebox, is_v4).contains(&packet.target)
+            && self.chance(60)
+        {
+            return Some(self.send(region, Sender::Eni(middlebox), packet));
+        }
         let (sender, source, target, transport) = if self.chance(25) {
             // An error, from whom the packet reached or from somebody else.
             let error = Transport::unreachable(&packet);
             if self.chance(70) {
                 let is_router = receiver == OUTSIDE && self.chance(30);
                 let source = if is_router {
-                    FAR_AWAY[2]
+                    if is_v4 { FAR_AWAY[2] } else { FAR_AWAY_V6[1] }
                 } else {
                     packet.target
                 };
                 (by_id(receiver)?, source, packet.source, error)
             } else {
                 let other = &region.enis[self.index(region.enis.len())];
-                let source = self.one(&other.addresses);
+                let source = self.one(&of_family(other, is_v4));
                 (Sender::Eni(other), source, packet.source, error)
             }
         } else {
@@ -568,6 +770,14 @@ impl Random {
                 Transport::Icmp { kind: 8, rest, .. } => {
                     Transport::echo_reply(u16::from_be_bytes([rest[0], rest[1]]))
                 }
+                Transport::Icmp {
+                    kind: 128, rest, ..
+                } => Transport::Icmp {
+                    kind: 129,
+                    code: 0,
+                    rest,
+                    body: Vec::new(),
+                },
                 Transport::Icmp { .. } => return None,
                 other => other,
             };
@@ -610,12 +820,14 @@ impl Random {
 
     fn with_macs(&mut self, region: &Region, eni: &Eni, packet: PacketBuilder) -> PacketBuilder {
         let subnet = region.subnet_of(eni);
-        let receiver = region.owner(subnet.vpc, packet.target);
+        let receiver = region.owner_seen(eni.subnet, packet.target);
         let neighbour = receiver.filter(|receiver| receiver.subnet == eni.subnet);
         let to_mac = match (self.below(100), neighbour) {
             (0, _) => Mac([2, 0, 0, 0, 0, 99]),
             (1, _) => receiver.map_or_else(Mac::default, |receiver| receiver.mac),
-            (2..70, Some(neighbour)) => neighbour.mac,
+            // A next hop of its own choice.
+            (2..10, _) => region.enis[self.index(region.enis.len())].mac,
+            (10..75, Some(neighbour)) => neighbour.mac,
             _ => subnet.router_mac(),
         };
         let from_mac = if self.chance(99) {
@@ -625,4 +837,19 @@ impl Random {
         };
         packet.macs(from_mac, to_mac)
     }
+}
+
+/// The addresses of an interface of one family, and one of each prefix.
+fn of_family(eni: &Eni, is_v4: bool) -> Vec<Addr> {
+    let of_prefix = |prefix: &IpNet| prefix.hosts().nth(3).map(Addr::from);
+    let delegated = eni.prefixes.iter().filter_map(of_prefix);
+    let all = eni.addresses.iter().copied().chain(delegated);
+    all.filter(|addr| addr.is_v4() == is_v4).collect()
+}
+
+/// The addresses of the interfaces of a VPC.
+fn addresses(region: &Region, vpc: u64, is_v4: bool) -> Vec<Addr> {
+    let enis = region.enis.iter();
+    let enis = enis.filter(|eni| region.subnet_of(eni).vpc == vpc);
+    enis.flat_map(|eni| of_family(eni, is_v4)).collect()
 }

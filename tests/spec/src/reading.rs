@@ -45,8 +45,12 @@ impl Tuple {
                 kind, code, rest, ..
             } => {
                 let id = u16::from_be_bytes([rest[0], rest[1]]);
-                let id = if matches!(kind, 0 | 8) { id } else { 0 };
-                (protocol::ICMP, id, u16::from_be_bytes([*kind, *code]))
+                let (number, echoes) = match packet.source.is_v4() {
+                    true => (protocol::ICMP, [0, 8]),
+                    false => (protocol::ICMP_V6, [128, 129]),
+                };
+                let id = if echoes.contains(kind) { id } else { 0 };
+                (number, id, u16::from_be_bytes([*kind, *code]))
             }
         };
         Self {
@@ -63,7 +67,8 @@ impl Tuple {
     pub fn answer(&self) -> Option<Self> {
         let (source_port, target_port) = match (self.protocol, self.target_port >> 8) {
             (protocol::ICMP, 8) => (self.source_port, 0),
-            (protocol::ICMP, _) => return None,
+            (protocol::ICMP_V6, 128) => (self.source_port, 129 << 8),
+            (protocol::ICMP | protocol::ICMP_V6, _) => return None,
             _ => (self.target_port, self.source_port),
         };
         Some(Self {
@@ -81,7 +86,8 @@ impl Tuple {
     fn question(&self) -> Option<Self> {
         let (source_port, target_port) = match (self.protocol, self.target_port) {
             (protocol::ICMP, 0) => (self.source_port, 0x0800),
-            (protocol::ICMP, _) => return None,
+            (protocol::ICMP_V6, 0x8100) => (self.source_port, 0x8000),
+            (protocol::ICMP | protocol::ICMP_V6, _) => return None,
             _ => (self.target_port, self.source_port),
         };
         Some(Self {
@@ -149,6 +155,7 @@ struct Connection {
     is_closing: bool,
     /// TCP: both ends have acknowledged.
     is_established: bool,
+    by_egress_only: bool,
 }
 
 impl Connection {
@@ -161,7 +168,7 @@ impl Connection {
             protocol::TCP => TCP_ESTABLISHED_S,
             protocol::UDP if out.packets > 1 && back.packets > 1 => UDP_STREAM_S,
             protocol::UDP => UDP_S,
-            protocol::ICMP => 30,
+            protocol::ICMP | protocol::ICMP_V6 => 30,
             _ => 600,
         };
         now_ns > out.last_ns.max(back.last_ns) + u64::from(idle_s) * 1_000_000_000
@@ -199,6 +206,8 @@ pub type Outcome = Result<Vec<u8>, Reason>;
 #[derive(Clone, Default, Debug)]
 pub struct Reading {
     connections: Vec<Connection>,
+    /// Whether an answer has gone to another interface than who asked; see [`Reading::forget`].
+    went_astray: bool,
     /// Raised when the region changes.
     pub version: u64,
 }
@@ -219,8 +228,23 @@ impl Reading {
     pub fn new() -> Self {
         Self {
             connections: Vec::new(),
+            went_astray: false,
             version: 1,
         }
+    }
+
+    /// Whether the last packet was an answer that went to another interface than who asked, by a middlebox
+    /// that has not seen the question. What that one and the two others remember of it from then on is
+    /// nothing that the AWS documentation tells: the caller has all forget it, see [`Reading::forget`].
+    #[must_use]
+    pub const fn went_astray(&self) -> bool {
+        self.went_astray
+    }
+
+    /// Forgets all connections.
+    pub fn forget(&mut self) {
+        self.connections.clear();
+        self.went_astray = false;
     }
 
     /// Judges a packet. `seen` is the frame as it was found in the end: a NAT gateway chooses address
@@ -273,14 +297,21 @@ impl Reading {
                 (None, Some((connection, is_out, _))) => through(connection, !is_out),
                 (None, None) => None,
             },
+            quotes: connection.is_none() && error_quotes(packet).is_some(),
             is_error: quoted.is_some(),
             opens_tcp: opens_tcp(packet),
             length: packet.packet().len(),
+            comes_by_egress_only: connection
+                .is_some_and(|(connection, is_out)| !is_out && connection.by_egress_only),
             seen: seen_source(seen, case.tuple.protocol),
         };
-        let (trip, end) = Trip::of(question);
-        let receiver = end.ok().or_else(|| trip.remote.map(End::Eni));
-        if quoted.is_some() || known.is_none() && self.is_related(&case, receiver) {
+        let (trip, mut end) = Trip::of(question);
+        let receiver = end.ok().or(trip.found.or(trip.remote).map(End::Eni));
+        let is_related = quoted.is_some() || known.is_none() && self.is_related(&case, receiver);
+        if trip.must_be_related && !is_related && end.is_ok() {
+            end = Err(Reason::NoInternetGateway);
+        }
+        if is_related {
             acls(region, &trip.edges)?;
             if let Err(reason) = end {
                 return refused(&case, &trip, reason);
@@ -393,10 +424,12 @@ impl Reading {
                 },
                 is_closing: false,
                 is_established: false,
+                by_egress_only: trip.by_egress_only,
             });
             return;
         };
         let connection = &mut self.connections[index];
+        self.went_astray = !is_out && responder != connection.initiator;
         if is_out {
             connection.tracked_by_initiator = egress;
             connection.tracked_by_responder = ingress;
@@ -407,6 +440,7 @@ impl Reading {
                 connection.back = unanswered;
             }
             connection.via = trip.via;
+            connection.by_egress_only = trip.by_egress_only;
         }
         let flow = if is_out {
             &mut connection.out
@@ -443,8 +477,10 @@ impl Reading {
             }
         })?;
         let connection = &self.connections[found.0];
-        // What an error quotes is translated each time, and not as it was for another error.
-        let is_other = error_quotes(case.packet).is_some() && connection.is_translated();
+        // What an error quotes is translated each time, and not as it was for another error. Of what goes
+        // out, none is carried by another one's entry.
+        let is_out = connection.is_translated() || connection.responder == OUTSIDE;
+        let is_other = error_quotes(case.packet).is_some() && is_out;
         (!is_other && !connection.has_ended(case.now_ns)).then_some(found)
     }
 
@@ -537,7 +573,9 @@ fn is_own(case: &Case<'_>) -> Result<bool, Reason> {
     if case.packet.from_mac != sender.mac {
         return Err(Reason::SourceMac);
     }
-    let is_own = sender.addresses.contains(&case.packet.source);
+    let source = case.packet.source;
+    let owner = case.region.owner_seen(sender.subnet, source);
+    let is_own = !source.is_no_source() && owner.is_some_and(|owner| owner.id == sender.id);
     if !is_own && (sender.check || case.packet.source.is_no_source()) {
         return Err(Reason::SourceAddress);
     }
@@ -564,6 +602,9 @@ fn is_both_ways(case: &Case<'_>, trip: &Trip<'_>, end: End<'_>) -> bool {
     let (Sender::Eni(sender), End::Eni(receiver)) = (case.sender, end) else {
         return false;
     };
+    if trip.remote.map(|remote| remote.id) != Some(receiver.id) {
+        return false;
+    }
     if sender.subnet == receiver.subnet && trip.edges.is_empty() {
         return true;
     }
@@ -579,11 +620,16 @@ fn is_both_ways(case: &Case<'_>, trip: &Trip<'_>, end: End<'_>) -> bool {
         && is_open(receiver.subnet)
 }
 
-/// Whether the entry that everything meets first allows it.
+/// Whether the entries that everything of each family meets first allow it.
 fn allows_all(entries: &[AclEntry]) -> bool {
-    let first = entries.iter().min_by_key(|entry| entry.rule.id);
-    first.is_some_and(|first| {
-        first.allows && first.rule.is_any_peer() && first.rule.protocol.is_none()
+    [true, false].into_iter().all(|is_v4| {
+        let of_family = entries.iter().filter(|entry| {
+            matches!(entry.rule.peer, RulePeer::Cidr(cidr) if cidr.addr().is_ipv4() == is_v4)
+        });
+        let first = of_family.min_by_key(|entry| entry.rule.id);
+        first.is_some_and(|first| {
+            first.allows && first.rule.is_any_peer() && first.rule.protocol.is_none()
+        })
     })
 }
 
@@ -689,9 +735,33 @@ pub(crate) fn error_quotes(packet: &PacketBuilder) -> Option<Tuple> {
             kind: 3 | 11 | 12,
             body,
             ..
-        } => quoted(body),
+        } if packet.source.is_v4() => quoted(body),
+        Transport::Icmp {
+            kind: 1..=4, body, ..
+        } if !packet.source.is_v4() => quoted_v6(body),
         _ => None,
     }
+}
+
+/// The 5-tuple of a quoted IPv6 packet.
+fn quoted_v6(body: &[u8]) -> Option<Tuple> {
+    let header = body.first_chunk::<48>()?;
+    // Unwrap: the slices have the arrays' lengths.
+    let addr = |at: usize| Addr::v6(header[at..at + 16].try_into().unwrap());
+    let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    let (source_port, target_port) = match header[6] {
+        protocol::TCP | protocol::UDP => (word(40), word(42)),
+        protocol::ICMP_V6 if matches!(header[40], 128 | 129) => (word(44), word(40)),
+        protocol::ICMP_V6 => (0, word(40)),
+        _ => (0, 0),
+    };
+    Some(Tuple {
+        protocol: header[6],
+        source: addr(8),
+        target: addr(24),
+        source_port,
+        target_port,
+    })
 }
 
 /// The 5-tuple of a quoted IPv4 packet.
@@ -748,7 +818,8 @@ fn gate(
     let is_open = rules(region, eni, direction.opposite())
         .into_iter()
         .any(|rule| {
-            let is_same_family = matches!(rule.peer, RulePeer::Cidr(IpNet::V4(_)));
+            let is_v4 = matches!(rule.peer, RulePeer::Cidr(IpNet::V4(_)));
+            let is_same_family = is_v4 == tuple.source.is_v4();
             let is_all_ports = rule.protocol.is_none()
                 || rule.protocol == Some(tuple.protocol) && (rule.from, rule.to) == (0, u16::MAX);
             rule.is_any_peer() && is_same_family && is_all_ports

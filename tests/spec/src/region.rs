@@ -2,12 +2,12 @@
 
 use enid_pipeline::bytes::{Addr, Mac};
 use enid_pipeline::table::{
-    Direction, Endpoint, EndpointKey, EniRecord, GROUPS_MAX, NatRecord, PolicyRecord, Pool,
-    PoolKey, PublicOf, PublicRecord, Route, RouteKey, SubnetRecord, TABLE_BITS, trie_id,
+    Direction, Endpoint, EndpointKey, EniRecord, GROUPS_MAX, MacKey, NatRecord, PolicyRecord, Pool,
+    PoolKey, PrefixKey, PublicOf, PublicRecord, Route, RouteKey, SubnetRecord, TABLE_BITS, trie_id,
 };
 use enid_plan::gate::{self, AclEntry, RuleSpec};
 use enid_plan::tables::Tables;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// A security group.
 #[derive(Clone, Debug)]
@@ -29,8 +29,8 @@ pub struct Subnet {
     pub vpc: u64,
     /// The first octets of its addresses.
     pub network: [u8; 3],
-    /// Routes beside the VPC's local one, which is a /16.
-    pub routes: Vec<(Ipv4Net, Way)>,
+    /// Routes beside the VPC's local ones, a /16 and a /56.
+    pub routes: Vec<(IpNet, Way)>,
     /// What its network ACL says of what leaves, in any order.
     pub acl_egress: Vec<AclEntry>,
     /// And of what enters.
@@ -42,6 +42,10 @@ pub struct Subnet {
 pub enum Way {
     /// Nowhere: its target is gone.
     Blackhole,
+    /// Out by the VPC's egress-only internet gateway; IPv6 only.
+    EgressOnly,
+    /// An interface, by number, whoever has the destination.
+    Eni(usize),
     /// The VPC's internet gateway.
     InternetGateway,
     /// The VPC itself.
@@ -79,12 +83,39 @@ impl Subnet {
         Addr::v4([a, b, c, host])
     }
 
-    /// The VPC's block.
+    /// The VPC's blocks.
     #[must_use]
-    pub fn local(&self) -> Ipv4Net {
+    pub fn locals(&self) -> [IpNet; 2] {
         let [a, b, _] = self.network;
-        // Unwrap: 16 is a prefix length.
-        Ipv4Net::new([a, b, 0, 0].into(), 16).unwrap()
+        // Unwrap: both are prefix lengths of their families.
+        let ipv4 = Ipv4Net::new([a, b, 0, 0].into(), 16).unwrap();
+        let ipv6 = Ipv6Net::new(self.v6_base(0).into(), 56).unwrap();
+        [IpNet::V4(ipv4), IpNet::V6(ipv6)]
+    }
+
+    /// Its own blocks.
+    #[must_use]
+    pub fn blocks(&self) -> [IpNet; 2] {
+        let [a, b, c] = self.network;
+        // Unwrap: both are prefix lengths of their families.
+        let ipv4 = Ipv4Net::new([a, b, c, 0].into(), 24).unwrap();
+        let ipv6 = Ipv6Net::new(self.v6_base(c).into(), 64).unwrap();
+        [IpNet::V4(ipv4), IpNet::V6(ipv6)]
+    }
+
+    /// An IPv6 address of the subnet.
+    #[must_use]
+    pub fn v6(&self, host: u8) -> Addr {
+        let mut octets = self.v6_base(self.network[2]);
+        octets[15] = host;
+        Addr::v6(octets)
+    }
+
+    /// The VPC's number makes its /56, the third octet of the IPv4 network the subnet's /64.
+    const fn v6_base(&self, subnet: u8) -> [u8; 16] {
+        let [.., vpc] = self.vpc.to_be_bytes();
+        let [a, b, c, d] = V6_POOL;
+        [a, b, c, d, 0, 0, vpc, subnet, 0, 0, 0, 0, 0, 0, 0, 0]
     }
 
     /// The virtual router's MAC.
@@ -102,8 +133,10 @@ pub struct Eni {
     pub id: u64,
     /// Its subnet, by number.
     pub subnet: usize,
-    /// Its private addresses.
+    /// Its private addresses, the primary one first, and its IPv6 addresses.
     pub addresses: Vec<Addr>,
+    /// The prefixes that it was delegated.
+    pub prefixes: Vec<IpNet>,
     /// The public address of the first of them.
     pub public: Option<Addr>,
     /// Its security groups, by number.
@@ -131,22 +164,52 @@ pub struct Region {
     pub nats: Vec<Nat>,
     /// VPCs with an internet gateway.
     pub gateways: Vec<u64>,
+    /// Route tables of internet gateways, by their VPCs: routes beside the local ones.
+    pub edges: Vec<(u64, Vec<(IpNet, Way)>)>,
 }
 
 /// The MAC address at the far end of the device that leads outside.
 pub const FAR: Mac = Mac([2, 0xee, 0, 0, 0, 1]);
 /// The near end.
 pub const NEAR: Mac = Mac([2, 0xee, 0, 0, 0, 2]);
-/// The IPv6 address of an interface, by the last octet of its MAC; 1 is the router's.
-#[must_use]
-pub const fn v6(last: u8) -> Addr {
-    Addr::v6([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last])
-}
-
 /// The first octets of the pool of public addresses, a /15.
 pub const POOL: [u8; 2] = [198, 18];
+/// The pool of IPv6 blocks, a /32.
+pub const V6_POOL: [u8; 4] = [0x20, 1, 0xd, 0xb8];
 /// The far end's own address.
 pub const HOST: Addr = Addr::v4([198, 18, 0, 1]);
+
+/// The address on its link that an interface makes from its MAC.
+#[must_use]
+pub const fn on_link(mac: Mac) -> Addr {
+    let Mac([a, b, c, d, e, f]) = mac;
+    Addr::v6([
+        0xfe,
+        0x80,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        a ^ 2,
+        b,
+        c,
+        0xff,
+        0xfe,
+        d,
+        e,
+        f,
+    ])
+}
+
+/// The prefix length of a block, counted in 128 bits.
+const fn bits_of(net: &IpNet) -> u32 {
+    match net {
+        IpNet::V4(net) => 96 + net.prefix_len() as u32,
+        IpNet::V6(net) => net.prefix_len() as u32,
+    }
+}
 
 /// Idle timeouts that all interfaces have.
 pub const TCP_ESTABLISHED_S: u32 = 600;
@@ -165,9 +228,49 @@ impl Region {
     /// The interface that has an address in a VPC.
     #[must_use]
     pub fn owner(&self, vpc: u64, addr: Addr) -> Option<&Eni> {
-        self.enis
-            .iter()
-            .find(|eni| self.subnet_of(eni).vpc == vpc && eni.addresses.contains(&addr))
+        let of_vpc = || {
+            self.enis
+                .iter()
+                .filter(|eni| self.subnet_of(eni).vpc == vpc)
+        };
+        let ip = std::net::IpAddr::from(addr);
+        let has_prefix = |eni: &&Eni| eni.prefixes.iter().any(|prefix| prefix.contains(&ip));
+        let exact = of_vpc().find(|eni| eni.addresses.contains(&addr));
+        exact.or_else(|| of_vpc().find(has_prefix))
+    }
+
+    /// The interface with a MAC in a subnet.
+    #[must_use]
+    pub fn neighbour(&self, subnet: usize, mac: Mac) -> Option<&Eni> {
+        let mut enis = self.enis.iter();
+        enis.find(|eni| (eni.subnet, eni.mac) == (subnet, mac))
+    }
+
+    /// The interface that has an address as somebody in a subnet sees it: on the link, an interface has
+    /// the address that is made from its MAC, and no other.
+    #[must_use]
+    pub fn owner_seen(&self, subnet: usize, addr: Addr) -> Option<&Eni> {
+        if addr.is_v4() || !addr.is_link_local() {
+            return self.owner(self.subnets[subnet].vpc, addr);
+        }
+        let mut enis = self.enis.iter();
+        enis.find(|eni| eni.subnet == subnet && on_link(eni.mac) == addr)
+    }
+
+    /// The routes of the internet gateway of a VPC, if it has a table of its own.
+    #[must_use]
+    pub fn edge(&self, vpc: u64) -> Option<&[(IpNet, Way)]> {
+        let edge = self.edges.iter().find(|(of, _)| *of == vpc);
+        edge.map(|(_, routes)| routes.as_slice())
+    }
+
+    /// The VPC whose IPv6 block an address is of.
+    #[must_use]
+    pub fn vpc_of_v6(&self, addr: Addr) -> Option<u64> {
+        let ip = std::net::IpAddr::from(addr);
+        let mut subnets = self.subnets.iter();
+        let found = subnets.find(|subnet| subnet.locals()[1].contains(&ip));
+        found.map(|subnet| subnet.vpc)
     }
 
     /// The private address of a VPC with an internet gateway that a public one stands for, and that VPC.
@@ -223,7 +326,7 @@ impl Region {
                 vpc,
                 eni: eni.unwrap_or(0),
                 private,
-                edge: 0,
+                edge: self.edge_table(vpc),
             };
             tables.publics.insert(public, record);
             let key = EndpointKey { vpc, addr: private };
@@ -242,10 +345,87 @@ impl Region {
             };
             tables.pools.insert(key, pool);
         }
+        self.add_edges(&mut tables);
         for eni in &self.enis {
             self.add_eni(eni, &mut tables);
         }
         tables
+    }
+
+    /// The id of a gateway's route table; 0 if it has none.
+    fn edge_table(&self, vpc: u64) -> u64 {
+        self.edge(vpc).map_or(0, |_| vpc + 0x800)
+    }
+
+    /// The route tables of gateways, and what IPv6 has instead of public addresses.
+    fn add_edges(&self, tables: &mut Tables) {
+        let mut add = |net: IpNet, pool: Pool| {
+            let key = PoolKey {
+                prefix_len: bits_of(&net),
+                addr: Addr::from(net.network()),
+            };
+            tables.pools.insert(key, pool);
+        };
+        let [a, b, c, d] = V6_POOL;
+        // Unwrap: 32 is a prefix length.
+        let pool = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let pool = Ipv6Net::new(pool.into(), 32).unwrap();
+        add(IpNet::V6(pool), Pool::default());
+        for subnet in &self.subnets {
+            let vpc = subnet.vpc;
+            let is_open = self.gateways.contains(&vpc);
+            let pool = Pool {
+                vpc,
+                flags: if is_open { Pool::INTERNET_GATEWAY } else { 0 },
+                edge: self.edge_table(vpc),
+            };
+            add(subnet.locals()[1], pool);
+        }
+        for (vpc, routes) in &self.edges {
+            let subnet = self.subnets.iter().find(|subnet| subnet.vpc == *vpc);
+            let locals = subnet.into_iter().flat_map(Subnet::locals);
+            self.add_routes(self.edge_table(*vpc), locals, routes, tables);
+        }
+    }
+
+    fn add_routes(
+        &self,
+        table: u64,
+        locals: impl Iterator<Item = IpNet>,
+        routes: &[(IpNet, Way)],
+        tables: &mut Tables,
+    ) {
+        let mut add = |net: &IpNet, (kind, target): (u32, u64)| {
+            let prefix_len = bits_of(net);
+            let key = RouteKey {
+                prefix_len: TABLE_BITS + prefix_len,
+                table: trie_id(table),
+                addr: Addr::from(net.network()),
+            };
+            let route = Route {
+                target,
+                kind,
+                prefix_len,
+            };
+            tables.routes.insert(key, route);
+        };
+        // An IPv6 route for everything holds for no IPv4 address.
+        add(&IpNet::V4(Ipv4Net::default()), (Route::NONE, 0));
+        for net in locals {
+            add(&net, (Route::LOCAL, 0));
+        }
+        for (net, way) in routes {
+            let target = match way {
+                Way::Blackhole => (Route::BLACKHOLE, 0),
+                Way::EgressOnly => (Route::EGRESS_ONLY, 2),
+                Way::Eni(number) => (Route::ENI, self.enis[*number].id),
+                Way::InternetGateway => (Route::INTERNET_GATEWAY, 1),
+                Way::Local => (Route::LOCAL, 0),
+                Way::Nat(number) => (Route::NAT_GATEWAY, self.nats[*number].id),
+                Way::Peer(vpc) => (Route::PEERING, *vpc),
+            };
+            add(net, target);
+        }
     }
 
     fn add_subnet(&self, subnet: &Subnet, tables: &mut Tables) {
@@ -254,13 +434,13 @@ impl Region {
             (Direction::Egress, &subnet.acl_egress),
             (Direction::Ingress, &subnet.acl_ingress),
         ]
-        .map(|(direction, entries)| gate::compile_acl(acl, direction, entries, false));
+        .map(|(direction, entries)| gate::compile_acl(acl, direction, entries, true));
         let record = SubnetRecord {
             vpc: subnet.vpc,
             router: subnet.router(),
             cidr: subnet.addr(0),
             cidr_len: 120,
-            router_v6: v6(1),
+            router_v6: subnet.v6(1),
             route_table: subnet.id,
             acl,
             acl_egress: egress.id,
@@ -271,28 +451,8 @@ impl Region {
         egress.insert_into(tables);
         ingress.insert_into(tables);
         tables.subnets.insert(subnet.id, record);
-        let local = [(subnet.local(), Way::Local)];
-        for (net, way) in local.iter().chain(&subnet.routes) {
-            let (kind, target) = match way {
-                Way::Blackhole => (Route::BLACKHOLE, 0),
-                Way::InternetGateway => (Route::INTERNET_GATEWAY, 1),
-                Way::Local => (Route::LOCAL, 0),
-                Way::Nat(number) => (Route::NAT_GATEWAY, self.nats[*number].id),
-                Way::Peer(vpc) => (Route::PEERING, *vpc),
-            };
-            let prefix_len = 96 + u32::from(net.prefix_len());
-            let key = RouteKey {
-                prefix_len: TABLE_BITS + prefix_len,
-                table: trie_id(subnet.id),
-                addr: Addr::from(net.network()),
-            };
-            let route = Route {
-                target,
-                kind,
-                prefix_len,
-            };
-            tables.routes.insert(key, route);
-        }
+        let locals = subnet.locals().into_iter();
+        self.add_routes(subnet.id, locals, &subnet.routes, tables);
     }
 
     fn add_nat(&self, nat: &Nat, tables: &mut Tables) {
@@ -345,6 +505,13 @@ impl Region {
         for (slot, group) in groups.iter_mut().zip(&eni.groups) {
             *slot = self.groups[*group].id;
         }
+        let mut flags = 0;
+        if eni.check {
+            flags |= EniRecord::SOURCE_DEST_CHECK;
+        }
+        if eni.public.is_some() {
+            flags |= EniRecord::PUBLIC;
+        }
         let record = EniRecord {
             vpc: subnet.vpc,
             subnet: subnet.id,
@@ -356,26 +523,34 @@ impl Region {
             udp_s: UDP_S,
             udp_stream_s: UDP_STREAM_S,
             mac: eni.mac,
-            flags: if eni.check {
-                EniRecord::SOURCE_DEST_CHECK
-            } else {
-                0
-            },
+            flags,
             group_count: u8::try_from(eni.groups.len()).unwrap_or(u8::MAX),
         };
         tables.enis.insert(eni.id, record);
         if eni.is_up {
             tables.devices.insert(eni.ifindex, eni.id);
         }
-        // IPv6 is not read: the addresses are there for neighbours to ask about.
-        let own_v6 = v6(eni.mac.0[5]);
-        for addr in eni.addresses.iter().chain([&own_v6]) {
+        for addr in &eni.addresses {
             let key = EndpointKey {
                 vpc: subnet.vpc,
                 addr: *addr,
             };
             tables.endpoints.insert(key, Endpoint { eni: eni.id });
         }
+        for prefix in &eni.prefixes {
+            let key = PrefixKey {
+                prefix_len: TABLE_BITS + bits_of(prefix),
+                vpc: trie_id(subnet.vpc),
+                addr: Addr::from(prefix.network()),
+            };
+            tables.prefixes.insert(key, Endpoint { eni: eni.id });
+        }
+        let key = MacKey {
+            vpc: subnet.vpc,
+            mac: eni.mac,
+            pad: [0; 2],
+        };
+        tables.macs.insert(key, Endpoint { eni: eni.id });
         let rules = |direction| -> Vec<RuleSpec> {
             let groups = eni.groups.iter().map(|group| &self.groups[*group]);
             groups

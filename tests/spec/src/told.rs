@@ -18,6 +18,16 @@ pub(crate) fn refused(case: &Case<'_>, trip: &Trip<'_>, reason: Reason) -> Outco
     let router = case.region.subnet_of(sender).router();
     let from = trip.nat.map_or(router, |(_, address)| address);
     let (source, transport) = match (reason, &packet.transport) {
+        (Reason::TooBig, _) if !packet.source.is_v4() && error_quotes(packet).is_none() => {
+            let [.., a, b, c, d] = u64::try_from(trip.mtu).unwrap_or(0).to_be_bytes();
+            let transport = Transport::Icmp {
+                kind: 2,
+                code: 0,
+                rest: [a, b, c, d],
+                body: packet.packet()[..88].to_vec(),
+            };
+            (case.region.subnet_of(sender).v6(1), transport)
+        }
         (Reason::TooBig, _) if error_quotes(packet).is_none() => {
             let [.., a, b] = u64::try_from(trip.mtu).unwrap_or(0).to_be_bytes();
             let transport = Transport::Icmp {

@@ -4,10 +4,11 @@
 
 use enid_pipeline::Reason;
 use enid_pipeline::bytes::{Addr, Mac};
-use enid_pipeline::table::{Direction, protocol};
+use enid_pipeline::table::{Direction, ROUTER_LINK_LOCAL, protocol};
+use ipnet::IpNet;
 
 use crate::reading::{Sender, Tuple};
-use crate::region::{Eni, FAR, HOST, NEAR, Nat, POOL, Region, Way};
+use crate::region::{Eni, FAR, HOST, NEAR, Nat, POOL, Region, Subnet, V6_POOL, Way};
 
 /// Who gets a packet.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +39,12 @@ pub(crate) struct Question<'a> {
     /// Whether it belongs to a connection that is there, and answers it.
     pub(crate) is_answer: bool,
     pub(crate) through: Option<Through>,
+    /// Whether it quotes another packet, as ICMP errors do.
+    pub(crate) quotes: bool,
     /// Whether it is an error about a packet that went through NAT.
     pub(crate) is_error: bool,
+    /// Whether it answers a packet that left by an egress-only internet gateway.
+    pub(crate) comes_by_egress_only: bool,
     /// Source address and port that the packet was seen with in the end: a NAT gateway chooses them.
     pub(crate) seen: (Addr, u16),
     /// Whether it opens a TCP connection.
@@ -63,6 +68,12 @@ pub(crate) struct Trip<'a> {
     pub(crate) is_member: bool,
     /// Source and destination MAC in the end.
     pub(crate) macs: (Mac, Mac),
+    /// The interface that the way has come to, also if it goes no further.
+    pub(crate) found: Option<&'a Eni>,
+    /// Whether it leaves by an egress-only internet gateway.
+    pub(crate) by_egress_only: bool,
+    /// Whether it comes in where only errors about what left may.
+    pub(crate) must_be_related: bool,
     nat_public: Option<Addr>,
     /// Whether a NAT gateway resets it: TCP that belongs to no connection and opens none.
     pub(crate) is_reset: bool,
@@ -87,6 +98,9 @@ impl<'a> Trip<'a> {
             via: None,
             is_member: true,
             macs: (Mac::default(), Mac::default()),
+            found: None,
+            by_egress_only: false,
+            must_be_related: false,
             nat_public: None,
             is_reset: false,
             mtu: usize::MAX,
@@ -103,7 +117,7 @@ impl<'a> Trip<'a> {
         let region = self.asked.region;
         let subnet = region.subnet_of(sender);
         let is_to_router = self.asked.to_mac == subnet.router_mac();
-        self.remote = region.owner(subnet.vpc, self.tuple.target);
+        self.remote = region.owner_seen(sender.subnet, self.tuple.target);
         let nat = region.nat_at(subnet.vpc, self.tuple.target);
         if self.remote.is_some_and(|remote| remote.id == sender.id) {
             return Err(Reason::OwnAddress);
@@ -111,12 +125,22 @@ impl<'a> Trip<'a> {
         // A neighbour is found by its address, whatever MAC it had when it was last seen.
         let is_near = self.remote.map(|remote| remote.subnet) == Some(sender.subnet)
             || nat.map(|nat| nat.subnet) == Some(sender.subnet);
+        // A neighbour that forwards for others is left what goes to its MAC.
+        let next = region.neighbour(sender.subnet, self.asked.to_mac);
+        let forwards = |next: &&Eni| {
+            let is_its_own = self.remote.is_some_and(|remote| remote.id == next.id);
+            !next.check && next.id != sender.id && !is_its_own
+        };
+        if is_near && let Some(next) = next.filter(forwards) {
+            return self.switched(sender, Some(next));
+        }
         if is_near && self.asked.to_mac.is_group() {
             return Err(Reason::DestinationMac);
         }
         if let Some(remote) = self.remote.filter(|_| is_near) {
             let router = subnet.router_mac();
             self.macs = (if is_to_router { router } else { sender.mac }, remote.mac);
+            self.found = Some(remote);
             return if remote.is_up {
                 Ok(End::Eni(remote))
             } else {
@@ -127,17 +151,40 @@ impl<'a> Trip<'a> {
             return self.back(nat, Some(sender.subnet));
         }
         if self.remote.is_none() && nat.is_none() {
-            if self.tuple.target == subnet.router() {
+            let routers = [subnet.router(), subnet.v6(1), ROUTER_LINK_LOCAL];
+            if routers.contains(&self.tuple.target) {
                 return Err(Reason::RouterAddress);
             }
             if self.tuple.target.is_link_local() {
                 return Err(Reason::LinkLocal);
             }
         }
+        if self.tuple.source.is_link_local() {
+            return Err(Reason::LinkLocal);
+        }
         if !is_to_router {
-            return Err(Reason::DestinationMac);
+            return self.switched(sender, next);
         }
         self.route(sender.subnet, true)
+    }
+
+    /// To whoever has the MAC, past all route tables.
+    fn switched(&mut self, sender: &Eni, next: Option<&'a Eni>) -> Result<End<'a>, Reason> {
+        let next = next.ok_or(Reason::DestinationMac)?;
+        if next.id == sender.id {
+            return Err(Reason::OwnAddress);
+        }
+        self.remote = None;
+        self.found = Some(next);
+        if next.check {
+            return Err(Reason::DestinationCheck);
+        }
+        self.macs = (sender.mac, next.mac);
+        if next.is_up {
+            Ok(End::Eni(next))
+        } else {
+            Err(Reason::TargetDown)
+        }
     }
 
     fn begin_outside(&mut self) -> Result<End<'a>, Reason> {
@@ -152,10 +199,8 @@ impl<'a> Trip<'a> {
     }
 
     /// Whether the source is an address of the receiver's VPC or of a peer's, by the receiver's routes.
-    fn is_from_inside(&self, vpc: u64, receiver: Addr) -> bool {
+    fn is_from_inside(&self, subnet: Option<usize>) -> bool {
         let region = self.asked.region;
-        let eni = region.owner(vpc, receiver).map(|eni| eni.subnet);
-        let subnet = eni.or_else(|| region.nat_at(vpc, receiver).map(|nat| nat.subnet));
         let way = subnet.and_then(|subnet| longest(region, subnet, self.tuple.source));
         matches!(way, Some(Way::Local | Way::Peer(_)))
     }
@@ -184,9 +229,39 @@ impl<'a> Trip<'a> {
                 }
                 self.local(vpc, None)
             }
+            Way::Eni(eni) => {
+                let eni = &region.enis[eni];
+                if eni.id == self.asked.sender.id() {
+                    return Err(Reason::OwnAddress);
+                }
+                if eni.subnet != number {
+                    self.leave(number);
+                }
+                self.found = Some(eni);
+                let owner = region.owner(subnet.vpc, self.tuple.target);
+                if eni.check && owner.map(|owner| owner.id) != Some(eni.id) {
+                    return Err(Reason::DestinationCheck);
+                }
+                self.arrive(eni, Some(number))
+            }
+            Way::EgressOnly => {
+                self.leave(number);
+                self.by_egress_only = is_first;
+                if region.owner(subnet.vpc, self.tuple.source).is_none() {
+                    return Err(Reason::NoPublicAddress);
+                }
+                self.internet()
+            }
             Way::InternetGateway => {
                 self.leave(number);
-                self.tuple.source = if self.via.is_some() {
+                let source = self.tuple.source;
+                self.tuple.source = if !source.is_v4() {
+                    let is_its_own = region.vpc_of_v6(source) == Some(subnet.vpc);
+                    if !is_its_own || !region.gateways.contains(&subnet.vpc) {
+                        return Err(Reason::NoPublicAddress);
+                    }
+                    source
+                } else if self.via.is_some() {
                     self.nat_public.ok_or(Reason::NatRoute)?
                 } else {
                     let public = region.public_of(subnet.vpc, self.tuple.source);
@@ -211,6 +286,7 @@ impl<'a> Trip<'a> {
         {
             self.leave(from);
         }
+        self.found = owner;
         match (owner, nat) {
             (Some(eni), _) => self.arrive(eni, from),
             (None, Some(nat)) => self.back(nat, from),
@@ -236,11 +312,25 @@ impl<'a> Trip<'a> {
         self.is_member = false;
         if let Some((vpc, private)) = self.asked.region.private_of(self.tuple.target) {
             self.tuple.target = private;
-            if matches!(self.asked.sender, Sender::Outside) && self.is_from_inside(vpc, private) {
-                return Err(Reason::OutsideSource);
+            self.found = self.asked.region.owner(vpc, private);
+            self.narrow(MTU_INTERNET)?;
+            return self.enter(vpc);
+        }
+        let region = self.asked.region;
+        if let Some(vpc) = region.vpc_of_v6(self.tuple.target) {
+            // Answers come in by an egress-only gateway as well, and errors about what went out.
+            if !region.gateways.contains(&vpc) && !self.asked.is_answer {
+                if !self.asked.quotes {
+                    return Err(Reason::NoInternetGateway);
+                }
+                self.must_be_related = true;
+            }
+            self.found = region.owner(vpc, self.tuple.target);
+            if self.found.is_none() {
+                return Err(Reason::UnassignedAddress);
             }
             self.narrow(MTU_INTERNET)?;
-            return self.local(vpc, None);
+            return self.enter(vpc);
         }
         if is_pool(self.tuple.target) {
             return Err(Reason::UnassignedAddress);
@@ -263,6 +353,48 @@ impl<'a> Trip<'a> {
             return Err(Reason::TooBig);
         }
         Ok(())
+    }
+
+    /// Into a VPC by its internet gateway, whose own route table may lead to another interface.
+    fn enter(&mut self, vpc: u64) -> Result<End<'a>, Reason> {
+        let region = self.asked.region;
+        let owner = region.owner(vpc, self.tuple.target);
+        let nat = region.nat_at(vpc, self.tuple.target);
+        self.found = owner;
+        let subnet = owner.map(|eni| eni.subnet);
+        let subnet = subnet.or_else(|| nat.map(|nat| nat.subnet));
+        let is_outside = matches!(self.asked.sender, Sender::Outside);
+        if is_outside && self.is_from_inside(subnet) {
+            return Err(Reason::OutsideSource);
+        }
+        let Some(routes) = region
+            .edge(vpc)
+            .filter(|_| !self.asked.comes_by_egress_only)
+        else {
+            return self.local(vpc, None);
+        };
+        let locals = region.subnets.iter().find(|subnet| subnet.vpc == vpc);
+        let locals = locals.map_or([IpNet::default(); 2], Subnet::locals);
+        match longest_of(&locals, routes, self.tuple.target) {
+            Some(Way::Local) => self.local(vpc, None),
+            Some(Way::Blackhole) => Err(Reason::Blackhole),
+            Some(Way::Eni(number)) => {
+                let eni = &region.enis[number];
+                let is_other = owner.map(|owner| owner.id) != Some(eni.id);
+                self.found = Some(eni);
+                if is_other && eni.check {
+                    return Err(Reason::DestinationCheck);
+                }
+                if self.tuple.target.is_v4() && eni.public.is_none() {
+                    return Err(Reason::MiddleboxAddress);
+                }
+                if is_other && is_outside && self.is_from_inside(Some(eni.subnet)) {
+                    return Err(Reason::OutsideSource);
+                }
+                self.arrive(eni, None)
+            }
+            _ => Err(Reason::NoRoute),
+        }
     }
 
     /// Out through a NAT gateway.
@@ -350,6 +482,9 @@ impl<'a> Trip<'a> {
 
 /// Whether an address is one that only this installation gives to somebody.
 fn is_pool(addr: Addr) -> bool {
+    if !addr.is_v4() {
+        return addr.octets()[..4] == V6_POOL;
+    }
     let [a, b, ..] = addr.v4_octets();
     a == POOL[0] && b & 0xfe == POOL[1] && addr != HOST
 }
@@ -357,11 +492,17 @@ fn is_pool(addr: Addr) -> bool {
 /// The route of a subnet's table with the longest prefix.
 pub(crate) fn longest(region: &Region, subnet: usize, target: Addr) -> Option<Way> {
     let subnet = &region.subnets[subnet];
-    let target = std::net::Ipv4Addr::from(target.v4_octets());
-    let local = [(subnet.local(), Way::Local)];
-    let all = local.iter().chain(&subnet.routes);
-    let matching = all.filter(|(net, _)| net.contains(&target));
+    longest_of(&subnet.locals(), &subnet.routes, target)
+}
+
+/// The same of local routes and others; where both are for one block, the local one is replaced.
+fn longest_of(locals: &[IpNet], routes: &[(IpNet, Way)], target: Addr) -> Option<Way> {
+    let target = std::net::IpAddr::from(target);
+    let locals = locals.iter().map(|net| (*net, Way::Local));
+    let matching = locals.chain(routes.iter().copied());
+    let matching = matching.filter(|(net, _)| net.contains(&target));
+    // Of equal ones the last.
     matching
         .max_by_key(|(net, _)| net.prefix_len())
-        .map(|(_, way)| *way)
+        .map(|(_, way)| way)
 }

@@ -20,13 +20,12 @@ use enid_pipeline::memory::Memory;
 use enid_pipeline::packet_builder::{arp_request, neighbour_solicitation};
 use enid_pipeline::{Reason, Scratch, Verdict, egress, outside};
 use enid_plan::tables::Tables;
-use enid_spec::random::{ENIS, Random};
+use enid_spec::random::{ENIS, Random, regions};
 use enid_spec::reading::{Outcome, Reading, Sender, Tuple};
-use enid_spec::region::v6;
 
 use crate::lab::{Lab, REDIRECT, SHOT, devices, way_out};
 
-const REGIONS: u64 = 40;
+const REGIONS: u64 = 34;
 const PACKETS: usize = 2_500;
 
 /// What the kernel says about a frame, in the words of the reading.
@@ -103,6 +102,10 @@ fn run(
             found, expected,
             "seed {seed}, packet {step}: {packet:#?}\nfrom {sender:#?}"
         );
+        if reading.went_astray() {
+            reading.forget();
+            datapath.forget_flows().expect("the flows go");
+        }
         if found.is_ok() {
             random.sent(sender, &packet);
             random.reached(&region, &frame, &packet);
@@ -125,10 +128,11 @@ fn the_kernel_program_agrees_with_the_plain_reading() {
             .set_outside(way_out(outside))
             .expect("the way out is written");
         let mut tables = Tables::default();
-        let passed: usize = (0..REGIONS)
+        let regions = regions(REGIONS);
+        let passed: usize = (0..regions)
             .map(|seed| run(&mut datapath, (&ifindexes, outside), seed, &mut tables))
             .sum();
-        let share = passed * 100 / (PACKETS * usize::try_from(REGIONS).unwrap_or(1));
+        let share = passed * 100 / (PACKETS * usize::try_from(regions).unwrap_or(1));
         assert!((20..80).contains(&share), "{share}% passed");
     };
     namespace.run(work).expect("the namespace can be entered");
@@ -189,7 +193,9 @@ fn broken_frames_fare_the_same_in_the_kernel_and_in_memory() {
             {
                 // The router is 1, interfaces follow from 10 on.
                 let wanted = [1, 10, 11, 12, 13, 14, 15, 99][step % 8];
-                frame = neighbour_solicitation(eni.mac, v6(eni.mac.0[5]), v6(wanted)).frame();
+                let home = region.subnet_of(eni);
+                let own = home.v6(eni.mac.0[5]);
+                frame = neighbour_solicitation(eni.mac, own, home.v6(wanted)).frame();
             }
             mutate(&mut random, &mut frame);
             let (before, mut other) = (frame.clone(), frame.clone());

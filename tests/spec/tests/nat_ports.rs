@@ -68,6 +68,7 @@ fn region(ifindex: u32, addresses: u8) -> Region {
             id: 0x400,
             subnet: 0,
             addresses: vec![Addr::v4([10, 0, 0, 10])],
+            prefixes: Vec::new(),
             public: None,
             groups: vec![0],
             mac: Mac([2, 0, 0, 0, 0, 10]),
@@ -82,6 +83,7 @@ fn region(ifindex: u32, addresses: u8) -> Region {
             addresses: (5..5 + addresses).map(pair).collect(),
         }],
         gateways: vec![1],
+        edges: Vec::new(),
     }
 }
 

@@ -309,7 +309,13 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     if !scratch.has_answer {
         return Ok(());
     }
-    if let Some(opposite) = tables.flow(&scratch.answer) {
+    // Answers that ended because the connection took another way are waited for again.
+    let is_back = |opposite: &FlowEntry| {
+        opposite.flags.get() & flag::ENDED != 0 && !scratch.carried.is_reply()
+    };
+    if let Some(opposite) = tables.flow(&scratch.answer)
+        && !is_back(&opposite)
+    {
         // One that goes another way is the concern of who it goes to.
         if leads_back(&scratch.answer, &opposite, &scratch.key) {
             tables.set(&opposite.flags, swapped(tracked));
@@ -320,7 +326,7 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
         }
         return Ok(());
     }
-    // The destination moved to another ENI, or the opposite was lost: made again, to be judged when
+    // The destination moved to another ENI, or the opposite was lost or ended: made again, to be judged when
     // its first packet comes.
     let record = &mut scratch.record;
     record.generation = 0;
