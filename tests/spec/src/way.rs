@@ -68,8 +68,8 @@ pub(crate) struct Trip<'a> {
     pub(crate) is_member: bool,
     /// Source and destination MAC in the end.
     pub(crate) macs: (Mac, Mac),
-    /// The interface that the way has come to, also if it goes no further.
-    pub(crate) found: Option<&'a Eni>,
+    /// Whom the way has come to, also if it goes no further.
+    pub(crate) found: Option<End<'a>>,
     /// Whether it leaves by an egress-only internet gateway.
     pub(crate) by_egress_only: bool,
     /// Whether it comes in where only errors about what left may.
@@ -140,7 +140,7 @@ impl<'a> Trip<'a> {
         if let Some(remote) = self.remote.filter(|_| is_near) {
             let router = subnet.router_mac();
             self.macs = (if is_to_router { router } else { sender.mac }, remote.mac);
-            self.found = Some(remote);
+            self.found = Some(End::Eni(remote));
             return if remote.is_up {
                 Ok(End::Eni(remote))
             } else {
@@ -175,7 +175,7 @@ impl<'a> Trip<'a> {
             return Err(Reason::OwnAddress);
         }
         self.remote = None;
-        self.found = Some(next);
+        self.found = Some(End::Eni(next));
         if next.check {
             return Err(Reason::DestinationCheck);
         }
@@ -237,7 +237,7 @@ impl<'a> Trip<'a> {
                 if eni.subnet != number {
                     self.leave(number);
                 }
-                self.found = Some(eni);
+                self.found = Some(End::Eni(eni));
                 let owner = region.owner(subnet.vpc, self.tuple.target);
                 if eni.check && owner.map(|owner| owner.id) != Some(eni.id) {
                     return Err(Reason::DestinationCheck);
@@ -286,7 +286,7 @@ impl<'a> Trip<'a> {
         {
             self.leave(from);
         }
-        self.found = owner;
+        self.found = owner.map(End::Eni);
         match (owner, nat) {
             (Some(eni), _) => self.arrive(eni, from),
             (None, Some(nat)) => self.back(nat, from),
@@ -312,7 +312,7 @@ impl<'a> Trip<'a> {
         self.is_member = false;
         if let Some((vpc, private)) = self.asked.region.private_of(self.tuple.target) {
             self.tuple.target = private;
-            self.found = self.asked.region.owner(vpc, private);
+            self.found = self.asked.region.owner(vpc, private).map(End::Eni);
             self.narrow(MTU_INTERNET)?;
             return self.enter(vpc);
         }
@@ -325,7 +325,7 @@ impl<'a> Trip<'a> {
                 }
                 self.must_be_related = true;
             }
-            self.found = region.owner(vpc, self.tuple.target);
+            self.found = region.owner(vpc, self.tuple.target).map(End::Eni);
             if self.found.is_none() {
                 return Err(Reason::UnassignedAddress);
             }
@@ -342,6 +342,7 @@ impl<'a> Trip<'a> {
             return Err(Reason::PrivateAddress);
         }
         self.macs = (NEAR, FAR);
+        self.found = Some(End::Outside);
         self.narrow(MTU_INTERNET)?;
         Ok(End::Outside)
     }
@@ -360,7 +361,7 @@ impl<'a> Trip<'a> {
         let region = self.asked.region;
         let owner = region.owner(vpc, self.tuple.target);
         let nat = region.nat_at(vpc, self.tuple.target);
-        self.found = owner;
+        self.found = owner.map(End::Eni);
         let subnet = owner.map(|eni| eni.subnet);
         let subnet = subnet.or_else(|| nat.map(|nat| nat.subnet));
         let is_outside = matches!(self.asked.sender, Sender::Outside);
@@ -381,7 +382,7 @@ impl<'a> Trip<'a> {
             Some(Way::Eni(number)) => {
                 let eni = &region.enis[number];
                 let is_other = owner.map(|owner| owner.id) != Some(eni.id);
-                self.found = Some(eni);
+                self.found = Some(End::Eni(eni));
                 if is_other && eni.check {
                     return Err(Reason::DestinationCheck);
                 }
