@@ -526,7 +526,8 @@ impl Reading {
             Some(End::Outside) => OUTSIDE,
             _ => return false,
         };
-        let is_on_the_way = case.sender.eni().is_none_or(|eni| !eni.check);
+        // Who is outside has met what went out, and nothing else.
+        let is_on_the_way = case.sender.eni().is_some_and(|eni| !eni.check);
         quoted.source == case.packet.target
             && self.connections.iter().any(|connection| {
                 let (flow, other) =
