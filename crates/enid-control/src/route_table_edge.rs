@@ -19,10 +19,11 @@ pub(crate) fn associate(
     table: &RouteTable,
     gateway: InternetGatewayId,
 ) -> Result<RouteTableAssociationId, Error> {
-    let gateway = draft.require::<InternetGateway>(gateway).map_err(|_missing| {
+    if !draft.region.internet_gateways.contains_key(&gateway) {
         let id = gateway.to_string().into();
-        RoutingError::GatewayNotFound { id }
-    })?;
+        return Err(RoutingError::GatewayNotFound { id }.into());
+    }
+    let gateway = draft.require::<InternetGateway>(gateway)?;
     match gateway.route_table {
         Some(own) if own.table == table.id => return Ok(own.association),
         Some(_) => return Err(RoutingError::AlreadyAssociated { table: table.id }.into()),

@@ -7,8 +7,9 @@ use enid_pipeline::bytes::{Addr, Mac};
 use enid_pipeline::table::{Direction, ROUTER_LINK_LOCAL, protocol};
 use ipnet::IpNet;
 
-use crate::reading::{Sender, Tuple};
+use crate::reading::Sender;
 use crate::region::{Eni, FAR, HOST, NEAR, Nat, POOL, Region, Subnet, V6_POOL, Way};
+use crate::tuple::Tuple;
 
 /// Who gets a packet.
 #[derive(Clone, Copy, Debug)]
@@ -375,7 +376,7 @@ impl<'a> Trip<'a> {
             return self.local(vpc, None);
         };
         let locals = region.subnets.iter().find(|subnet| subnet.vpc == vpc);
-        let locals = locals.map_or_else(|| [IpNet::default(); 2], Subnet::locals);
+        let locals = locals.map_or([IpNet::default(); 2], Subnet::locals);
         match longest_of(&locals, routes, self.tuple.target) {
             Some(Way::Local) => self.local(vpc, None),
             Some(Way::Blackhole) => Err(Reason::Blackhole),
