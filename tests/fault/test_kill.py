@@ -31,7 +31,7 @@ def test_connections_go_on(start_daemon):
     server = lab.instance(subnet, group)
     client = lab.instance(subnet, lab.group(vpc, "client"))
     server.agent.serve_tcp(port=80)
-    trickle = client.agent.start("trickle", name="flow", address=server.ip, port=80, count=1500,
+    trickle = client.agent.start("trickle", name="flow", address=server.ip, port=80, count=4000,
                                  pause=0.001)
     assert client.agent.connect(address=server.ip, port=80, name="idle") == "open"
 
@@ -55,7 +55,7 @@ def test_connections_go_on(start_daemon):
     lab.revoke(group, tcp("10.0.0.0/16", 80))
     assert client.agent.connect(address=server.ip, port=80, timeout=0.2) == "timeout"
     assert client.agent.exchange(name="idle") == "open"
-    assert trickle.result(30) == 1500
+    assert trickle.result(30) == 4000
     lab.close()
 
 
