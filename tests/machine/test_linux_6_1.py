@@ -11,15 +11,16 @@ import pytest
 from support import machine
 from support.daemon import ENID, ROOT
 
-# Emulation is some twenty times slower than the host, and a test's own patience is meant for the host.
-WITHIN_S = 900
+# Emulation is some twenty times slower than the host, and the host may be busy: a minute and a half on an
+# idle one with two processors.
+WITHIN_S = 1800
+SLOWNESS = "8"
 
 SLICE = [
     # The verifier takes the programs.
     "tests/net/test_programs.py",
-    # Groups let pass and stop; the host's own stack is kept out.
+    # Groups let pass and stop.
     "tests/net/test_two_gates.py::test_both_gates_decide[other subnet]",
-    "tests/net/test_host.py",
     # Addresses are translated, by a NAT gateway and one to one; `kill -9` cuts nothing.
     "tests/net/test_nat_gateways.py::test_out_through_one_address_and_not_in",
     "tests/net/test_public_addresses.py::test_a_killed_daemon_cuts_nothing",
@@ -41,7 +42,7 @@ def test_packets_obey_there_as_well():
     # Fails if a program needs what that kernel has not, or is put on devices in a way that it has not.
     command = [ROOT / ".venv/bin/python", "-m", "pytest", "--quiet", "--color=no", "-rP",
                "--durations=8", *SLICE]
-    environment = {"CI": "true", "ENID_BIN": os.path.abspath(ENID)}
+    environment = {"CI": "true", "ENID_BIN": os.path.abspath(ENID), "ENID_SLOWNESS": SLOWNESS}
     code, text = machine.run(command, WITHIN_S, directory=ROOT, environment=environment)
     print(text)
     assert code == 0, text[-6000:]

@@ -13,7 +13,7 @@ from pathlib import Path
 import boto3
 import botocore.config
 
-from support.until import until
+from support.until import SLOWNESS, until
 
 ROOT = Path(__file__).resolve().parents[2]
 ENID = os.environ.get("ENID_BIN") or str(ROOT / "target" / "release" / "enid")
@@ -104,7 +104,7 @@ class Daemon:
     def stop(self):
         """Asks it to end."""
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(20)
+        code = self.process.wait(20 * SLOWNESS)
         assert code == 0, f"it ended with {code}: {self.text()}"
 
     def command(self, *words):
@@ -112,7 +112,7 @@ class Daemon:
 
     def run(self, *words, check=True, **options):
         """Runs a command on this daemon's data directory."""
-        options = {"capture_output": True, "text": True, "timeout": 60} | options
+        options = {"capture_output": True, "text": True, "timeout": 60 * SLOWNESS} | options
         done = subprocess.run(self.command(*words), **options)
         if check and done.returncode != 0:
             raise AssertionError(f"{words} ended with {done.returncode}: {done.stderr}")
@@ -146,7 +146,7 @@ class Daemon:
             return
         self.run("down")
         if self.process.poll() is None:
-            self.process.wait(20)
+            self.process.wait(20 * SLOWNESS)
         assert self.traces() == []
 
     def mark(self):

@@ -9,10 +9,12 @@ import threading
 from concurrent.futures import Future
 from pathlib import Path
 
+from support.until import SLOWNESS
+
 _SOURCE = Path(__file__).with_name("guest_agent.py").read_text()
 # Instances see the host's root file system: the interpreter of the tests is there as well.
 _INTERPRETER = os.path.realpath(sys.executable)
-_PATIENCE_S = 15
+_PATIENCE_S = 15 * SLOWNESS
 
 
 class Agent:

@@ -20,7 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use enid_host::datapath::{Datapath, DatapathError, Options, Shut};
+use enid_host::datapath::{Attach, Datapath, DatapathError, Options, Shut};
 use enid_host::loader;
 use enid_host::netlink::{Netlink, VethPair};
 use enid_host::netns::NetNs;
@@ -65,14 +65,16 @@ impl Lab {
     }
 
     fn open(&self) -> Datapath {
-        Datapath::open(
-            self.host.installation(),
-            Options {
-                flow_entries_max: 1024,
-                attach: None,
-            },
-        )
-        .unwrap()
+        self.open_with(None)
+    }
+
+    /// Where the devices are, as an agent does it.
+    fn open_with(&self, attach: Option<Attach>) -> Datapath {
+        let options = Options {
+            flow_entries_max: 1024,
+            attach,
+        };
+        self.in_host(|| Datapath::open(self.host.installation(), options).unwrap())
     }
 
     /// A pair of devices for an end; switched on only when its programs are there.
@@ -290,8 +292,17 @@ fn packets_pass_when_both_gates_are_open_and_only_then() {
 
 #[test]
 fn a_tracked_connection_survives_the_revoke_and_the_agent() {
+    survives(None);
+}
+
+#[test]
+fn it_survives_behind_filters_as_well() {
+    survives(Some(Attach::Tc));
+}
+
+fn survives(attach: Option<Attach>) {
     let Some(lab) = Lab::new() else { return };
-    let mut datapath = lab.open();
+    let mut datapath = lab.open_with(attach);
     let ends = [A, B].map(|end| (end, lab.plug(&mut datapath, end)));
     let out = everybody(1, None, 0, u16::MAX);
     let open = tables(
@@ -330,11 +341,11 @@ fn a_tracked_connection_survives_the_revoke_and_the_agent() {
     // The agent is gone; programs, maps and links are not.
     drop(datapath);
     exchange(&mut client, b"without an agent");
-    let mut datapath = lab.open();
+    let mut datapath = lab.open_with(attach);
     change(&mut datapath, &closed);
     exchange(&mut client, &[7; 100_000]);
     for (end, ifindex) in ends {
-        datapath.verify_attached(EniId(eni(end)), ifindex).unwrap();
+        lab.in_host(|| datapath.verify_attached(EniId(eni(end)), ifindex).unwrap());
     }
 
     // A later Enid with other programs puts them behind the links that are there.
@@ -352,10 +363,10 @@ fn a_tracked_connection_survives_the_revoke_and_the_agent() {
         .unwrap()
         .path();
     std::fs::rename(&text, programs.join("older")).unwrap();
-    let datapath = lab.open();
+    let datapath = lab.open_with(attach);
     assert!(text.exists() && !programs.join("older").exists());
     for (end, ifindex) in ends {
-        datapath.verify_attached(EniId(eni(end)), ifindex).unwrap();
+        lab.in_host(|| datapath.verify_attached(EniId(eni(end)), ifindex).unwrap());
     }
     exchange(&mut client, b"through new programs");
 }

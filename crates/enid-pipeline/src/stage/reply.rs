@@ -34,7 +34,7 @@ const TTL: u8 = 64;
 
 /// Writes the answer over the packet, if this reason has one. False if there is none, and the frame is
 /// dropped.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn answer<T: Tables, F: Frame>(
     tables: &T,
     frame: &mut F,
@@ -48,7 +48,7 @@ pub(crate) fn answer<T: Tables, F: Frame>(
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn too_big<T: Tables, F: Frame>(tables: &T, frame: &mut F, scratch: &mut Scratch) -> bool {
     let is_silent = scratch.packet.is_icmp_error() || scratch.packet.fragment == Fragment::Later;
     if is_silent || !find_router(tables, scratch) {

@@ -189,7 +189,7 @@ struct Port {
 }
 
 /// Rewrites a port.
-#[inline(never)]
+#[inline(always)]
 fn port<F: Frame>(frame: &mut F, port: &Port) -> Result<(), Reason> {
     if port.from == port.to {
         return Ok(());
