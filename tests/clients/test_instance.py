@@ -265,3 +265,17 @@ def test_types_are_offered_everywhere(ec2):
     assert len(page["InstanceTypeOfferings"]) == 5 and page["NextToken"]
     with refused("UnsupportedOperation", "…LocationType"):
         offered(LocationType="outpost")
+
+
+@pytest.mark.parametrize("name", ["enid-netns", "enid-tap"])
+def test_a_guest_that_enid_does_not_run_is_not_rebooted(ec2, papers, name):
+    vpc, subnet = papers.network()
+    found = ec2.describe_images(Filters=[{"Name": "name", "Values": [name]}])["Images"]
+    image = found[0]["ImageId"]
+    instance = papers.instance(subnet, ImageId=image)
+    assert show(ec2, instance.id)["ImageId"] == image
+    with refused("UnsupportedOperation", "…the reboot of a guest that Enid does not run"):
+        ec2.reboot_instances(InstanceIds=[instance.id])
+    ec2.stop_instances(InstanceIds=[instance.id])
+    ec2.start_instances(InstanceIds=[instance.id])
+    assert show(ec2, instance.id)["State"]["Name"] in ("pending", "running")

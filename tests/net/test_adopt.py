@@ -7,7 +7,7 @@ import pytest
 
 from support.adopted import IMAGE, Namespace
 from support.lab import ANYWHERE, Lab
-from support.rules import everything, tcp
+from support.rules import everything, permission, tcp
 from support.until import until
 
 
@@ -256,3 +256,30 @@ def test_down_leaves_nothing_in_an_adopted_namespace(start_daemon, namespaces):
     daemon.down()
     assert namespace.links() == {} and namespace.rules() == []
     assert namespace.run("true").returncode == 0
+
+
+def test_an_adopted_namespace_has_ipv6(lab, namespaces):
+    # Fails if only what the host's defaults allow is set up, or IPv6 passes by the gates.
+    vpc = lab.vpc()
+    lab.ec2.associate_vpc_cidr_block(VpcId=vpc, AmazonProvidedIpv6CidrBlock=True)
+    [described] = lab.ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"]
+    block = described["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].replace("/56", "/64")
+    subnet = lab.subnet(vpc)
+    lab.ec2.associate_subnet_cidr_block(SubnetId=subnet, Ipv6CidrBlock=block)
+    web = lab.group(vpc, "web", [permission("tcp", "::/0", 80)])
+    both = lab.group(vpc, "open", [everything(ANYWHERE), everything("::/0")])
+    peer = lab.instance(subnet, both, Ipv6AddressCount=1)
+    guest = lab.instance(subnet, web, ImageId=IMAGE, Ipv6AddressCount=1)
+    address, of_peer = (it.interface()["Ipv6Addresses"][0]["Ipv6Address"] for it in (guest, peer))
+    namespace = namespaces()
+    # As container engines do.
+    namespace.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
+    [interface] = adopt(lab.daemon, guest, namespace)["interfaces"]
+    assert interface["addresses"] == [f"{guest.ip}/24", f"{address}/128"]
+    assert interface["ipv6_gateway"] == "fe80:ec2::1"
+    agent = namespace.agent()
+    agent.serve_tcp(port=80, address="::")
+    agent.serve_tcp(port=81, address="::")
+    assert peer.agent.connect(address=address, port=80) == "open"
+    assert peer.agent.connect(address=address, port=81) == "timeout"
+    assert agent.ping(address=of_peer) == "open"

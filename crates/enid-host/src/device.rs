@@ -270,6 +270,10 @@ impl EniDevice {
             .set_no_ipv6_autoconfiguration(index)
             .map_err(|e| self.refused(e))?;
         self.ignore_advertisements(namespace)?;
+        if self.name.is_some() {
+            // Before there are addresses: where IPv6 is off, none is taken.
+            self.settle_in(namespace)?;
+        }
         let mut names = vec![self.eni.to_string()];
         // Several instances may be in one adopted namespace, each with a first device.
         if self.name.is_none() {

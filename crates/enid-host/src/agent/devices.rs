@@ -142,9 +142,6 @@ impl Agent {
         match self.place_of(spec)? {
             Place::Namespace(namespace) => {
                 let links = device.create(self.installation, &namespace)?;
-                if spec.driver.is_foreign() {
-                    device.settle_in(&namespace)?;
-                }
                 self.bind(spec.eni, links.host)?;
                 device.up(&namespace, links.host)?;
             }
@@ -230,6 +227,9 @@ impl Agent {
             return Ok(());
         };
         let device = self.device_of(new);
+        if new.driver.is_foreign() && old.ipv6_subnet.is_none() && new.ipv6_subnet.is_some() {
+            device.settle_in(&namespace)?;
+        }
         let present = self.device_of(old).all_addresses();
         let wanted = device.all_addresses();
         for address in present.iter().filter(|it| !wanted.contains(it)) {

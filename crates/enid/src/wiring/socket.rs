@@ -107,7 +107,7 @@ impl AgentSocket {
             }
             _ => {}
         }
-        let listener = with_short(path, |short| UnixListener::bind(short))
+        let listener = with_short(path, UnixListener::bind)
             .and_then(|listener| {
                 fs::set_permissions(path, Permissions::from_mode(0o600))?;
                 Ok(listener)
@@ -137,7 +137,7 @@ impl Drop for AgentSocket {
 
 /// Asks the daemon of a data directory.
 pub(crate) fn ask<T: for<'a> Deserialize<'a>>(path: &Path, request: &Request) -> anyhow::Result<T> {
-    let mut stream = with_short(path, |short| UnixStream::connect(short)).with_context(|| {
+    let mut stream = with_short(path, UnixStream::connect).with_context(|| {
         let path = path.display();
         format!("no daemon with a datapath answers at {path} (start one as root: enid serve)")
     })?;
@@ -296,8 +296,8 @@ mod tests {
         fs::create_dir(&deep).unwrap();
         let path = deep.join("agent.sock");
         assert!(UnixListener::bind(&path).is_err());
-        let listener = with_short(&path, |short| UnixListener::bind(short)).unwrap();
-        with_short(&path, |short| UnixStream::connect(short)).unwrap();
+        let listener = with_short(&path, UnixListener::bind).unwrap();
+        with_short(&path, UnixStream::connect).unwrap();
         let (stream, _) = listener.accept().unwrap();
         assert!(may_ask(&stream).unwrap());
     }
