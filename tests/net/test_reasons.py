@@ -400,8 +400,14 @@ def _(place, family):
 
 # Reasons that a test of its own provokes, because the place would have to be another one.
 ELSEWHERE = {
+    "bandwidth-in-allowance": "test_allowances.py",
+    "bandwidth-out-allowance": "test_allowances.py",
+    "conntrack-allowance": "test_allowances.py",
+    "flow-allowance": "test_allowances.py",
+    "flow-share": "test_flow_table.py",
     "flow-table-full": "test_flow_table.py",
     "middlebox-address": "test_ingress_routing.py",
+    "packet-allowance": "test_allowances.py",
 }
 
 # Reasons that no packet of a test can provoke.

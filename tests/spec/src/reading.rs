@@ -248,7 +248,9 @@ impl Reading {
         });
         let egress = match sender {
             Sender::Eni(eni) if !tracked.0 => {
+                // "Automatically tracked": what goes through a NAT gateway.
                 gate(region, eni, Direction::Egress, &case.tuple, trip.remote)?
+                    || trip.via.is_some()
             }
             _ => true,
         };

@@ -9,6 +9,7 @@ use crate::{
     Scratch,
     bytes::Addr,
     reason::Reason,
+    stage::flow_lookup::is_by_egress_only,
     table::{
         ADDR_BITS, Direction, EniRecord, GATE_CLOSED, GROUPS_MAX, GateGroupKey, GateRemoteKey,
         GateRule, GateRuleKey, GateServiceKey, RuleBits, SERVICE_BITS, gate_of_ipv6, open_bit,
@@ -46,7 +47,8 @@ pub struct Pass {
     pub rule: u64,
     /// Whether the flow is tracked at this ENI from now on. Not tracked is a TCP or UDP flow that is
     /// admitted by a rule for everybody while the other direction is open to everybody on all ports:
-    /// its packets are judged each on their own.
+    /// its packets are judged each on their own. Not so one that leaves by a NAT gateway or an egress-only
+    /// internet gateway, which is always tracked.
     pub is_tracked: bool,
 }
 
@@ -98,9 +100,12 @@ pub(crate) fn judge<T: Tables>(
     }
     let open = open_bit(direction.opposite(), packet.protocol, packet.source.is_v4());
     let is_untracked = question.answer.flags & GateRule::ANY_PEER != 0 && policy.open & open != 0;
+    // What leaves by these gateways is tracked whatever the rules say.
+    let is_by_gateway = journey.via != 0 || is_by_egress_only(journey.route);
+    let is_always_tracked = direction == Direction::Egress && is_by_gateway;
     Ok(Pass {
         rule: question.answer.rule,
-        is_tracked: !is_untracked,
+        is_tracked: !is_untracked || is_always_tracked,
     })
 }
 
@@ -190,8 +195,11 @@ const fn lowest(word: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{A, B, C, D, Gate, World, query, reply};
+    use crate::flow::flag;
+    use crate::ledger::{A, B, C, Change, D, Gate, World, query, reply};
+    use crate::ledger_wide::{ALL, GATEWAY, NAT, X, add_route, to, wide};
     use crate::packet_builder::Transport;
+    use crate::table::Route;
 
     #[test]
     fn each_eni_has_a_gate_of_its_own() {
@@ -199,12 +207,29 @@ mod tests {
         world.drops(A, B, query(), Reason::EgressRule);
         world.policy(A, Gate::Everybody, Gate::Closed);
         let mut frame = crate::ledger::packet(A, B, query()).frame();
-        let change = crate::ledger::Change::dropped_again(Reason::IngressRule);
+        let change = Change::dropped_again(Reason::IngressRule);
         let _ = world.send(A, &mut frame, &change);
         world.policy(B, Gate::Closed, Gate::Neighbours);
         world.passes(A, B, query(), 2);
         // What the receiver lets in, the sender does not: B's own packets are B's egress.
         world.drops(B, A, query(), Reason::EgressRule);
+    }
+
+    #[test]
+    fn what_leaves_through_a_nat_gateway_is_tracked_whatever_the_rules_say() {
+        let by_nat = (Route::NAT_GATEWAY, NAT, true);
+        let by_internet = (Route::INTERNET_GATEWAY, GATEWAY, false);
+        for (kind, target, is_tracked) in [by_nat, by_internet] {
+            let mut world = wide(Gate::Everybody, Gate::Everybody);
+            add_route(&mut world, 11, ALL, kind, target);
+            add_route(&mut world, 13, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+            let change = Change::opened(2, 28);
+            let _ = world.send(A, &mut to(A, X, query()).frame(), &change);
+            let flows = world.memory.flows();
+            let own = flows.values().find(|flow| flow.source_eni == A);
+            let found = own.map(|own| own.flags & flag::TRACKED_AT_SOURCE != 0);
+            assert_eq!(found, Some(is_tracked));
+        }
     }
 
     #[test]
@@ -253,7 +278,7 @@ mod tests {
         world.change_eni(A, |eni| eni.flags = 0);
         let mut foreign = crate::ledger::packet(A, B, query());
         foreign.source = Addr::v4([10, 9, 9, 9]);
-        let change = crate::ledger::Change::dropped(Reason::IngressRule);
+        let change = Change::dropped(Reason::IngressRule);
         let _ = world.send(A, &mut foreign.frame(), &change);
     }
 
