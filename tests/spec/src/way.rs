@@ -376,7 +376,7 @@ impl<'a> Trip<'a> {
             return self.local(vpc, None);
         };
         let locals = region.subnets.iter().find(|subnet| subnet.vpc == vpc);
-        let locals = locals.map_or([IpNet::default(); 2], Subnet::locals);
+        let locals = locals.map_or_else(|| [IpNet::default(); 2], Subnet::locals);
         match longest_of(&locals, routes, self.tuple.target) {
             Some(Way::Local) => self.local(vpc, None),
             Some(Way::Blackhole) => Err(Reason::Blackhole),
