@@ -229,9 +229,11 @@ mod tests {
 
     #[test]
     fn drops_have_the_drivers_names_and_their_own() {
-        let mut counted = EniTotals::default();
-        counted.over = 2;
-        counted.active = 5;
+        let mut counted = EniTotals {
+            over: 2,
+            active: 5,
+            ..EniTotals::default()
+        };
         counted.drops.insert(Reason::BandwidthOutAllowance, 3);
         counted.drops.insert(Reason::IngressRule, 2);
         let shown = interface(0xab, 0, &counted);
