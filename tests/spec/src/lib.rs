@@ -10,4 +10,5 @@ pub mod random;
 pub mod reading;
 pub mod region;
 mod told;
+pub mod tuple;
 mod way;

@@ -6,7 +6,8 @@ use enid_pipeline::flow::tcp;
 use enid_pipeline::packet_builder::{PacketBuilder, Transport};
 use enid_pipeline::table::Direction;
 
-use crate::reading::{Case, Outcome, Sender, Tuple, acls, error_quotes};
+use crate::reading::{Case, Outcome, Sender, acls};
+use crate::tuple::{Tuple, error_quotes};
 use crate::way::Trip;
 
 /// What becomes of a packet that does not pass: some reasons are told to the sender, by a frame that comes

@@ -7,8 +7,9 @@ use enid_pipeline::bytes::{Addr, Mac};
 use enid_pipeline::table::{Direction, ROUTER_LINK_LOCAL, protocol};
 use ipnet::IpNet;
 
-use crate::reading::{Sender, Tuple};
+use crate::reading::Sender;
 use crate::region::{Eni, FAR, HOST, NEAR, Nat, POOL, Region, Subnet, V6_POOL, Way};
+use crate::tuple::Tuple;
 
 /// Who gets a packet.
 #[derive(Clone, Copy, Debug)]

@@ -21,7 +21,8 @@ use enid_pipeline::packet_builder::{arp_request, neighbour_solicitation};
 use enid_pipeline::{Reason, Scratch, Verdict, egress, outside};
 use enid_plan::tables::Tables;
 use enid_spec::random::{ENIS, Random, regions};
-use enid_spec::reading::{Outcome, Reading, Sender, Tuple};
+use enid_spec::reading::{Outcome, Reading, Sender};
+use enid_spec::tuple::Tuple;
 
 use crate::lab::{Lab, REDIRECT, SHOT, devices, way_out};
 
