@@ -225,7 +225,10 @@ impl Reading {
             seen: seen_source(seen, case.tuple.protocol),
         };
         let (trip, mut end) = Trip::of(question);
-        let receiver = end.ok().or(trip.found).or_else(|| trip.remote.map(End::Eni));
+        let receiver = end
+            .ok()
+            .or(trip.found)
+            .or_else(|| trip.remote.map(End::Eni));
         let is_related = quoted.is_some() || known.is_none() && self.is_related(&case, receiver);
         if trip.must_be_related && !is_related && end.is_ok() {
             end = Err(Reason::NoInternetGateway);

@@ -319,8 +319,12 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
         // One that goes another way is the concern of who it goes to.
         if leads_back(&scratch.answer, &opposite, &scratch.key) {
             tables.set(&opposite.flags, swapped(tracked));
-            if !scratch.carried.is_reply() {
-                opposite.route.set(route_back(scratch.journey.route));
+            let route = route_back(scratch.journey.route);
+            let is_same = is_by_egress_only(opposite.route.get()) == is_by_egress_only(route);
+            if !scratch.carried.is_reply() && !is_same {
+                // They come in by another gateway from now on, and are judged for it.
+                opposite.route.set(route);
+                opposite.generation.set(0);
             }
             room::track(tables, &opposite);
         }
