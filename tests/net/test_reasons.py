@@ -407,6 +407,7 @@ ELSEWHERE = {
     "flow-share": "test_flow_table.py",
     "flow-table-full": "test_flow_table.py",
     "middlebox-address": "test_ingress_routing.py",
+    "nat-reset": "test_nat_gateways.py",
     "packet-allowance": "test_allowances.py",
 }
 
