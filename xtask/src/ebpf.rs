@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::setup::tools;
+use crate::stack;
 
 const TARGET: &str = "bpfel-unknown-none";
 const PROFILE: &str = "bpf";
@@ -67,6 +68,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     }
     let built = directory.join(TARGET).join(PROFILE).join("enid");
     let object = root.join("target/bpf/enid.bpf.o");
+    stack::check(&fs::read(&built).with_context(|| format!("read {}", built.display()))?)?;
     copy_if_different(&built, &object)
 }
 

@@ -14,6 +14,7 @@ mod kernel;
 mod pins;
 mod reach;
 mod setup;
+mod stack;
 mod tidy;
 
 use std::path::{Path, PathBuf};
