@@ -251,9 +251,10 @@ impl Reading {
         });
         let egress = match sender {
             Sender::Eni(eni) if !tracked.0 => {
-                // "Automatically tracked": what goes through a NAT gateway.
+                // "Automatically tracked": what goes through a NAT gateway or out of an egress-only one.
                 gate(region, eni, Direction::Egress, &case.tuple, trip.remote)?
                     || trip.via.is_some()
+                    || trip.by_egress_only
             }
             _ => true,
         };

@@ -321,7 +321,8 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
             tables.set(&opposite.flags, swapped(tracked));
             let route = route_back(scratch.journey.route);
             let is_same = is_by_egress_only(opposite.route.get()) == is_by_egress_only(route);
-            if !scratch.carried.is_reply() && !is_same {
+            let is_own = !scratch.carried.is_reply() && scratch.source_eni != OUTSIDE;
+            if is_own && !is_same {
                 // They come in by another gateway from now on, and are judged for it.
                 opposite.route.set(route);
                 opposite.generation.set(0);
