@@ -15,7 +15,7 @@ FUZZ_REGIONS ?= 420
 FUZZ_SECONDS ?= 60
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: build run test lint bench soak setup down
+.PHONY: build run test lint bench fuzz soak setup down
 
 setup:
 	@./xtask/bootstrap.sh
@@ -42,8 +42,9 @@ test: lint build
 	$(SUDO) env "ENID_TOOLS=$${ENID_TOOLS:-$$HOME/.cache/enid/tools}" .venv/bin/python -m pytest tests --quiet
 
 bench: build
+	@$(CARGO) xtask setup --bench
 	$(CARGO) build --release --package enid-bench-probe
-	$(SUDO) .venv/bin/python bench/run.py
+	$(SUDO) env "ENID_TOOLS=$${ENID_TOOLS:-$$HOME/.cache/enid/tools}" .venv/bin/python bench/run.py
 
 soak: build
 	$(SUDO) env ENID_SOAK_MINUTES=$(SOAK_MINUTES) .venv/bin/python -m pytest tests/soak --quiet --capture=no

@@ -14,9 +14,10 @@ import tempfile
 from pathlib import Path
 
 from links import NETWORK, Link, cable, fillers, namespaces, tune
-from shell import ROOT, Failed, sh, unique
+from shell import Failed, sh, unique
 
-UNPACKED = ROOT / "target/tools/openvswitch"
+TOOLS = os.environ.get("ENID_TOOLS") or Path.home() / ".cache/enid/tools"
+UNPACKED = Path(TOOLS) / "openvswitch"
 STARTS_WITHIN_S = 10
 MAC = {"c": "06:00:00:00:00:01", "s": "06:00:00:00:00:02"}
 
@@ -32,7 +33,7 @@ def switch(rules):
             sh(f"ip -n {end} link set {device} address {MAC[device]}")
             sh(f"ip -n {end} address add {address}/24 dev {device}")
             # In user space Open vSwitch neither completes checksums nor cuts segments.
-            sh(f"ip netns exec {end} {UNPACKED}/sbin/ethtool -K {device} tx off tso off gso off")
+            sh(f"ip netns exec {end} ethtool -K {device} tx off tso off gso off")
             tune(end)
         run("ovs-vsctl", "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
         for port in ("sc", "ss"):
@@ -73,16 +74,11 @@ def flows(rules):
 def programs(namespace):
     """The database and the switch, running; gives a way to run the tools against them."""
     if not UNPACKED.is_dir():
-        raise Failed(f"{UNPACKED} is missing: `cargo xtask setup bench` unpacks it")
+        raise Failed(f"{UNPACKED} is missing: `cargo xtask setup --bench` unpacks it")
     directory = Path(tempfile.mkdtemp(prefix=unique("ovs-")))
     share = UNPACKED / "usr/share/openvswitch"
     places = dict.fromkeys(("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"), directory)
-    environment = {
-        **os.environ,
-        **places,
-        "OVS_PKGDATADIR": share,
-        "LD_LIBRARY_PATH": UNPACKED / "usr/lib/x86_64-linux-gnu",
-    }
+    environment = {**os.environ, **places, "OVS_PKGDATADIR": share}
     socket = f"unix:{directory}/db.sock"
 
     def run(tool, *words, stdin=None):

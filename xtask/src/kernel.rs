@@ -14,6 +14,8 @@ use anyhow::{Context as _, Result};
 use crate::pins::{KERNEL, KERNEL_MODULES, KERNEL_PACKAGE};
 use crate::setup::{as_root, run_command, tools};
 
+const PURPOSE: &str = "the kernel of the tests' other machine";
+
 /// Gets the kernel, if it is not there.
 pub(crate) fn fetch() -> Result<()> {
     let place = tools()?.join(format!("linux-{KERNEL}"));
@@ -44,17 +46,19 @@ pub(crate) fn fetch() -> Result<()> {
 /// nowhere. `None` if the distribution has no such kernel.
 fn download(directory: &Path) -> Result<Option<PathBuf>> {
     if let Some(name) = package_name()?
-        && let Ok(package) = try_download(&name, directory)
+        && let Ok(package) = try_download(&name, PURPOSE, directory)
     {
         return Ok(Some(package));
     }
     as_root(Command::new("apt-get").args(["update", "-qq"]))?;
     let name = package_name()?;
-    name.map(|name| try_download(&name, directory)).transpose()
+    name.map(|name| try_download(&name, PURPOSE, directory))
+        .transpose()
 }
 
-fn try_download(name: &str, directory: &Path) -> Result<PathBuf> {
-    println!("setup: fetching {name} (the kernel of the tests' other machine)");
+/// Downloads a package into an empty directory.
+pub(crate) fn try_download(name: &str, purpose: &str, directory: &Path) -> Result<PathBuf> {
+    println!("setup: fetching {name} ({purpose})");
     run_command(
         Command::new("apt-get")
             .args(["download", "-qq", "-o", "APT::Sandbox::User=root", name])
@@ -122,7 +126,8 @@ fn name_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-fn remove(directory: &Path) -> Result<()> {
+/// Removes a directory, if it is there.
+pub(crate) fn remove(directory: &Path) -> Result<()> {
     match fs::remove_dir_all(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", directory.display()))

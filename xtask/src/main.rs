@@ -15,6 +15,7 @@ mod pins;
 mod reach;
 mod setup;
 mod stack;
+mod switch;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ usage: cargo xtask TASK
 
   codegen [--check]   requests, answers and docs/coverage.md from the API models
   ebpf                builds the kernel program (target/bpf/enid.bpf.o)
-  setup [--tests]     installs what building needs, or what only tests need
+  setup [--tests|--bench]  installs what building needs, or what only tests or figures need
   tidy [--write]      what no compiler checks
 ";
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         ["tidy", "--write"] => root().and_then(|root| tidy::run(&root, true)),
         ["ebpf"] => root().and_then(|root| ebpf::run(&root)),
         ["setup"] => root().and_then(|root| setup::run(&root)),
+        ["setup", "--bench"] => setup::for_bench(),
         ["setup", "--tests"] => setup::for_tests(),
         _ => {
             eprint!("{USAGE}");

@@ -46,6 +46,19 @@ pub(crate) const TEST_PACKAGES: &[Package] = &[
     ),
 ];
 
+/// Packages that only `make bench` needs.
+pub(crate) const BENCH_PACKAGES: &[Package] = &[
+    package("ethtool", "", "offloads off, where Open vSwitch lacks them"),
+    package("libbpf1", "", "what Open vSwitch links to"),
+    package("libcap-ng0", "", "what Open vSwitch links to"),
+    package("libnuma1", "", "what Open vSwitch links to"),
+    package("libunbound8", "", "what Open vSwitch links to"),
+    package("libxdp1", "", "what Open vSwitch links to"),
+];
+
+/// Packages of Open vSwitch, which are unpacked only.
+pub(crate) const SWITCH_PACKAGES: &[&str] = &["openvswitch-common", "openvswitch-switch"];
+
 /// The kernel of the tests' other machine: the oldest that Enid runs on, and Debian 12's own.
 pub(crate) const KERNEL: &str = "6.1";
 /// The package that depends on the newest one of Debian.

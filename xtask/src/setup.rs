@@ -9,11 +9,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::kernel;
 use crate::pins::{
-    BPF_LINKER, BPF_LINKER_FEATURE, LLVM_PREFIX, LLVM_SYS_PREFIX, PACKAGES, Package, REQUIREMENTS,
-    TEST_PACKAGES,
+    BENCH_PACKAGES, BPF_LINKER, BPF_LINKER_FEATURE, LLVM_PREFIX, LLVM_SYS_PREFIX, PACKAGES,
+    Package, REQUIREMENTS, TEST_PACKAGES,
 };
+use crate::{kernel, switch};
 
 /// Installs what is missing.
 pub(crate) fn run(root: &Path) -> Result<()> {
@@ -26,6 +26,12 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 pub(crate) fn for_tests() -> Result<()> {
     packages(TEST_PACKAGES)?;
     kernel::fetch()
+}
+
+/// Installs what is missing and only `make bench` needs.
+pub(crate) fn for_bench() -> Result<()> {
+    packages(BENCH_PACKAGES)?;
+    switch::fetch()
 }
 
 /// Where tools of the build are kept, outside the source tree so that clones share them.
