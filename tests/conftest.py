@@ -16,6 +16,7 @@ from support.daemon import ENID, Daemon
 from support.lab import Lab
 from support.network import Network
 from support.outside import Internet
+from support.until import SLOWNESS
 
 
 def pytest_collection_modifyitems(items):
@@ -75,7 +76,12 @@ def start_daemon(tmp_path):
     _end(daemons)
 
 
-@pytest.fixture(scope="module")
+def _breadth(fixture_name, config):
+    """In emulation a daemon takes as long to start as many tests do."""
+    return "session" if SLOWNESS > 1 else "module"
+
+
+@pytest.fixture(scope=_breadth)
 def wired(tmp_path_factory):
     """A daemon with the real datapath, for all tests of a file."""
     yield from _module_daemon(tmp_path_factory, "ebpf")

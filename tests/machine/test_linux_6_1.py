@@ -24,8 +24,7 @@ SLICE = [
     # Addresses are translated, by a NAT gateway and one to one; `kill -9` cuts nothing.
     "tests/net/test_nat_gateways.py::test_out_through_one_address_and_not_in",
     "tests/net/test_public_addresses.py::test_a_killed_daemon_cuts_nothing",
-    # A filter that somebody removed is missed and put back; `down` leaves nothing.
-    "tests/fault/test_verify.py::test_a_program_that_somebody_detached",
+    # `down` leaves nothing.
     "tests/fault/test_down.py::test_down_after_a_crash",
 ]
 

@@ -6,7 +6,7 @@ from support.bpf import verified_instructions
 
 # The verifier gives up after a million instructions; a later kernel may look at more of them.
 LIMIT = 1_000_000
-MARGIN = 4
+MARGIN = 2
 
 
 def test_the_verifier_is_far_from_giving_up(wired):
