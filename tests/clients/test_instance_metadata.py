@@ -130,6 +130,14 @@ def test_defaults_of_the_account(ec2, papers, defaults):
                      "InstanceMetadataTags": "enabled"}
     first = papers.instance(subnet)
     assert shown(ec2, first.id) == changed
+    # Nor is it opened in two steps: off with optional sessions, then on.
+    silent = papers.instance(subnet, MetadataOptions={"HttpEndpoint": "disabled"})
+    defaults(HttpTokens="optional", HttpTokensEnforced="enabled")
+    quiet = papers.instance(subnet, MetadataOptions={"HttpEndpoint": "disabled"})
+    with refused("UnsupportedOperation", "…httpTokensEnforced is enabled for this account"):
+        ec2.modify_instance_metadata_options(InstanceId=quiet.id, HttpEndpoint="enabled")
+    defaults(HttpTokens="required")
+    ec2.modify_instance_metadata_options(InstanceId=silent.id, HttpEndpoint="enabled")
     with refused("UnsupportedOperation", "…httpTokensEnforced is enabled for this account"):
         ec2.run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1, SubnetId=subnet,
                           MetadataOptions={"HttpTokens": "optional"})

@@ -146,8 +146,9 @@ impl Control {
             let options = wanted.over(instance.metadata_options)?;
             check_tags(options, &instance.tags)?;
             let record = draft.region.region.clone();
+            // What was launched before the setting stays as it is, until it is opened.
             if let Some(record) = record
-                && wanted.tokens_required == Some(false)
+                && (wanted.tokens_required == Some(false) || wanted.endpoint_enabled == Some(true))
             {
                 check_enforced(record.metadata_defaults, options)?;
             }

@@ -26,6 +26,10 @@ enum Field {
     Architecture,
     CreationDate,
     Description,
+    DeviceEncrypted,
+    DeviceGoesWithInstance,
+    DeviceSize,
+    DeviceType,
     EnaSupport,
     Hypervisor,
     Id,
@@ -64,12 +68,12 @@ impl Field {
             "root-device-type" => Self::RootDeviceType,
             "state" => Self::State,
             "virtualization-type" => Self::VirtualizationType,
-            "block-device-mapping.delete-on-termination"
-            | "block-device-mapping.device-name"
-            | "block-device-mapping.encrypted"
-            | "block-device-mapping.snapshot-id"
-            | "block-device-mapping.volume-size"
-            | "block-device-mapping.volume-type"
+            "block-device-mapping.delete-on-termination" => Self::DeviceGoesWithInstance,
+            "block-device-mapping.device-name" => Self::RootDeviceName,
+            "block-device-mapping.encrypted" => Self::DeviceEncrypted,
+            "block-device-mapping.volume-size" => Self::DeviceSize,
+            "block-device-mapping.volume-type" => Self::DeviceType,
+            "block-device-mapping.snapshot-id"
             | "kernel-id"
             | "platform"
             | "product-code"
@@ -135,6 +139,10 @@ pub(super) async fn describe_images(
                 Field::Id => test.text(id),
                 Field::ImageType => test.text(IMAGE_TYPE),
                 Field::IsPublic => test.flag(true),
+                Field::DeviceEncrypted => test.flag(false),
+                Field::DeviceGoesWithInstance => test.flag(true),
+                Field::DeviceSize => test.text(&ROOT_SIZE_GIB.to_string()),
+                Field::DeviceType => test.text(ROOT_VOLUME_TYPE),
                 Field::Lacking => {}
                 Field::Location => test.text(&location(id)),
                 Field::Name => test.text(name(id)),
@@ -161,7 +169,7 @@ fn image(id: &str, account: &Text) -> Image {
             ebs: Some(EbsBlockDevice {
                 delete_on_termination: Some(true),
                 volume_size: i32::try_from(ROOT_SIZE_GIB).ok(),
-                volume_type: Some("gp3".into()),
+                volume_type: Some(ROOT_VOLUME_TYPE.into()),
                 encrypted: Some(false),
             }),
             device_name: Some(ROOT_DEVICE.into()),
@@ -217,4 +225,5 @@ fn location(id: &str) -> String {
 
 const IMAGE_TYPE: &str = "machine";
 const OWNER_ALIAS: &str = "amazon";
+const ROOT_VOLUME_TYPE: &str = "gp3";
 const STATE: &str = "available";

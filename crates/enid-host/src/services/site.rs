@@ -173,6 +173,11 @@ impl Site {
     fn furnish(&self, resolver: Ipv4Addr) -> Result<(), SiteError> {
         let switches = || -> Result<(), SiteError> {
             set_switch(&format!("ipv6/conf/{INNER}/accept_ra"), "0")?;
+            // A new namespace may inherit the host's forwarding; nothing is forwarded here.
+            set_switch("ipv4/ip_forward", "0")?;
+            if has_ipv6() {
+                set_switch("ipv6/conf/all/forwarding", "0")?;
+            }
             // The route back leads where a question comes from; whether it may is checked before.
             set_switch("ipv4/conf/all/rp_filter", "0")?;
             set_switch(&format!("ipv4/conf/{INNER}/rp_filter"), "0")

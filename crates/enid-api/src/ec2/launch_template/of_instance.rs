@@ -1,5 +1,6 @@
 //! GetLaunchTemplateData: a template that would launch what an instance is.
 
+use enid_model::Tags;
 use enid_model::id::InstanceId;
 use enid_model::instance::Instance;
 use enid_model::network_interface::{ConnectionTracking, NetworkInterface};
@@ -43,13 +44,18 @@ fn data(region: &RegionState, instance: &Instance) -> ResponseLaunchTemplateData
     } else {
         "stop"
     };
+    // Tags of AWS's own cannot be asked for.
+    let own = instance.tags.iter();
+    let own = own.filter(|(key, _)| !key.starts_with("aws:"));
+    let own: Tags = own
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     let tags = LaunchTemplateTagSpecification {
         resource_type: Some("instance".into()),
-        tags: tag::answer(&instance.tags),
+        tags: tag::answer(&own),
     };
     let interfaces = region.enis_of_instance(instance.id);
     let credits = enid_control::cpu_credits(instance);
-    let metadata = instance_metadata::answer(instance.metadata_options);
     let names = private_dns_name::answer(instance.private_dns_name_options);
     ResponseLaunchTemplateData {
         ebs_optimized: Some(recorded.ebs_optimized),
@@ -71,7 +77,7 @@ fn data(region: &RegionState, instance: &Instance) -> ResponseLaunchTemplateData
             .user_data
             .as_deref()
             .map(|data| to_base64(data).into()),
-        tag_specifications: (!instance.tags.is_empty()).then(|| vec![tags]),
+        tag_specifications: (!own.is_empty()).then(|| vec![tags]),
         // The interfaces say them.
         security_group_ids: None,
         security_groups: None,
@@ -85,18 +91,30 @@ fn data(region: &RegionState, instance: &Instance) -> ResponseLaunchTemplateData
             enabled: Some(false),
         }),
         disable_api_stop: Some(instance.disable_api_stop),
-        metadata_options: Some(LaunchTemplateInstanceMetadataOptions {
-            http_tokens: metadata.http_tokens,
-            http_put_response_hop_limit: metadata.http_put_response_hop_limit,
-            http_endpoint: metadata.http_endpoint,
-            http_protocol_ipv6: metadata.http_protocol_ipv6,
-            instance_metadata_tags: metadata.instance_metadata_tags,
-        }),
+        metadata_options: Some(metadata_options(instance)),
         private_dns_name_options: Some(LaunchTemplatePrivateDnsNameOptions {
             hostname_type: names.hostname_type,
             enable_resource_name_dns_a_record: names.enable_resource_name_dns_a_record,
             enable_resource_name_dns_aaaa_record: names.enable_resource_name_dns_aaaa_record,
         }),
+    }
+}
+
+/// Beside an endpoint that is off, no launch takes other options.
+fn metadata_options(instance: &Instance) -> LaunchTemplateInstanceMetadataOptions {
+    let told = instance_metadata::answer(instance.metadata_options);
+    if !instance.metadata_options.endpoint_enabled {
+        return LaunchTemplateInstanceMetadataOptions {
+            http_endpoint: told.http_endpoint,
+            ..LaunchTemplateInstanceMetadataOptions::default()
+        };
+    }
+    LaunchTemplateInstanceMetadataOptions {
+        http_tokens: told.http_tokens,
+        http_put_response_hop_limit: told.http_put_response_hop_limit,
+        http_endpoint: told.http_endpoint,
+        http_protocol_ipv6: told.http_protocol_ipv6,
+        instance_metadata_tags: told.instance_metadata_tags,
     }
 }
 

@@ -317,7 +317,11 @@ fn reverse_of(asker: &Asker<'_>, address: Ipv4Addr, kind: RecordType) -> Found {
 /// name leads here again; else the address's own.
 fn name_of(asker: &Asker<'_>, eni: Option<&NetworkInterface>, address: Ipv4Addr) -> String {
     let by_resource = eni.filter(|eni| eni.primary_address() == address);
-    let instance = by_resource.and_then(|eni| asker.resources.instance_of(eni));
+    let instance = by_resource.and_then(|eni| {
+        let instance = asker.resources.instance_of(eni)?;
+        let primary = asker.resources.primary_eni(instance.id)?;
+        (primary.id == eni.id).then_some(instance)
+    });
     let instance = instance.filter(|instance| {
         let options = instance.private_dns_name_options;
         options.hostname_type == HostnameType::ResourceName && options.resource_name_a_record
