@@ -2,8 +2,10 @@
 //!
 //! Each question goes from a port of its own with a random id, so that nobody can guess an answer into it,
 //! and what comes back is passed on only if it answers the question. How many may be on their way at once
-//! is bounded; above that a question fails, and who asked asks again.
+//! is bounded, and no VPC has more than are left for the others: above that a question fails, and who asked
+//! asks again.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use enid_model::id::VpcId;
 use rustix::rand::GetRandomFlags;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::dns::{self, Transport};
@@ -25,7 +27,50 @@ pub(super) struct Forwarder {
     /// Where the host says which they are.
     file: PathBuf,
     known: Mutex<Known>,
-    room: Semaphore,
+    outstanding: Mutex<Outstanding>,
+}
+
+/// Questions that are on their way, of all VPCs and of each.
+#[derive(Debug, Default)]
+struct Outstanding {
+    all: usize,
+    of_vpc: HashMap<VpcId, usize>,
+}
+
+/// A question's room, which is given back when it is dropped.
+struct Room<'a> {
+    outstanding: &'a Mutex<Outstanding>,
+    vpc: VpcId,
+}
+
+impl<'a> Room<'a> {
+    /// Room for a question of a VPC, as long as it has fewer on their way than are free: a VPC alone gets
+    /// half of all, and however much others ask there is some left.
+    fn take(outstanding: &'a Mutex<Outstanding>, vpc: VpcId) -> Option<Self> {
+        let mut taken = outstanding.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = taken.of_vpc.get(&vpc).copied().unwrap_or(0);
+        if own >= OUTSTANDING_MAX - taken.all {
+            return None;
+        }
+        taken.all += 1;
+        taken.of_vpc.insert(vpc, own + 1);
+        drop(taken);
+        Some(Self { outstanding, vpc })
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        let taken = self.outstanding.lock();
+        let mut taken = taken.unwrap_or_else(PoisonError::into_inner);
+        taken.all -= 1;
+        if let Some(own) = taken.of_vpc.get_mut(&self.vpc) {
+            *own -= 1;
+            if *own == 0 {
+                taken.of_vpc.remove(&self.vpc);
+            }
+        }
+    }
 }
 
 /// What the file said when it was last changed.
@@ -52,13 +97,18 @@ impl Forwarder {
         Self {
             file: file.to_owned(),
             known: Mutex::default(),
-            room: Semaphore::new(OUTSTANDING_MAX),
+            outstanding: Mutex::default(),
         }
     }
 
-    /// The answer to a query, or that there is none. `None` if the query is no query.
-    pub(super) async fn ask(&self, query: &[u8], transport: Transport) -> Option<Vec<u8>> {
-        let Ok(_room) = self.room.try_acquire() else {
+    /// The answer to a query from a VPC, or that there is none. `None` if the query is no query.
+    pub(super) async fn ask(
+        &self,
+        vpc: VpcId,
+        query: &[u8],
+        transport: Transport,
+    ) -> Option<Vec<u8>> {
+        let Some(_room) = Room::take(&self.outstanding, vpc) else {
             return dns::failure(query);
         };
         let servers = self.servers();
@@ -201,16 +251,30 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_vpc_leaves_room_for_others() {
+        let outstanding = Mutex::default();
+        let take = |vpc| Room::take(&outstanding, VpcId(vpc));
+        let of_one: Vec<_> = std::iter::from_fn(|| take(1)).collect();
+        assert_eq!(of_one.len(), OUTSTANDING_MAX / 2);
+        let of_other: Vec<_> = std::iter::from_fn(|| take(2)).collect();
+        assert_eq!(of_other.len(), OUTSTANDING_MAX / 4);
+        assert!(take(1).is_none() && take(3).is_some());
+        drop((of_one, of_other));
+        let left = outstanding.lock().unwrap();
+        assert!(left.all == 0 && left.of_vpc.is_empty());
+    }
+
     #[tokio::test]
     async fn without_a_resolver_the_question_fails() {
         let dir = tempfile::tempdir().unwrap();
         let forwarder = Forwarder::new(&dir.path().join("resolv.conf"));
         let answer = forwarder
-            .ask(&question(7), Transport::Udp)
+            .ask(VpcId(1), &question(7), Transport::Udp)
             .await
             .expect("an answer");
         assert_eq!((answer[1], answer[3] & 0xf), (7, 2));
-        assert_eq!(forwarder.ask(b"\0", Transport::Udp).await, None);
+        assert_eq!(forwarder.ask(VpcId(1), b"\0", Transport::Udp).await, None);
     }
 
     #[tokio::test]

@@ -45,7 +45,7 @@ pub(super) async fn answer_all(site: Arc<Site>, socket: UdpSocket) {
                 let question = question.to_vec();
                 waiting.spawn(async move {
                     let forwarder = &site.shared.forwarder;
-                    if let Some(reply) = forwarder.ask(&question, Transport::Udp).await {
+                    if let Some(reply) = forwarder.ask(site.vpc, &question, Transport::Udp).await {
                         let _ = socket.send_to(&reply, from).await;
                     }
                     drop(place);
@@ -67,7 +67,7 @@ pub(super) async fn converse(site: &Arc<Site>, mut stream: TcpStream, peer: Sock
             Answer::Ignore => None,
             Answer::Forward => {
                 let forwarder = &site.shared.forwarder;
-                forwarder.ask(&question, Transport::Tcp).await
+                forwarder.ask(site.vpc, &question, Transport::Tcp).await
             }
         };
         let Some(reply) = reply else { return };
