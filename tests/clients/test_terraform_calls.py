@@ -328,10 +328,15 @@ def test_default_resources_and_data_sources(ec2):
     domain = [{"Name": "key", "Values": ["domain-name"]},
               {"Name": "value", "Values": ["ec2.internal"]}]
     assert ec2.describe_dhcp_options(Filters=domain)["DhcpOptions"]
-    image = ec2.describe_images(Owners=["amazon"], Filters=[
-        {"Name": "virtualization-type", "Values": ["hvm"]},
-        {"Name": "root-device-type", "Values": ["ebs"]}])["Images"]
-    assert one(image)["CreationDate"]
+    found = [{"Name": "virtualization-type", "Values": ["hvm"]},
+             {"Name": "root-device-type", "Values": ["ebs"]},
+             {"Name": "block-device-mapping.volume-type", "Values": ["gp3"]},
+             {"Name": "block-device-mapping.delete-on-termination", "Values": ["true"]}]
+    images = ec2.describe_images(Owners=["amazon"], Filters=found)["Images"]
+    # `most_recent` of aws_ami takes the sandbox.
+    assert max(images, key=lambda image: image["CreationDate"])["Name"] == "enid-sandbox"
+    other = [{"Name": "block-device-mapping.volume-type", "Values": ["io1"]}]
+    assert ec2.describe_images(Filters=other)["Images"] == []
     offerings = ec2.describe_instance_type_offerings(
         LocationType="availability-zone", Filters=by(instance_type="t3.micro"))
     assert len(offerings["InstanceTypeOfferings"]) == len(zones)

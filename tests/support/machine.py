@@ -139,7 +139,9 @@ $b mount -t devtmpfs dev /dev
 $b mkdir -p /dev/pts /dev/shm
 $b mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
 $b mount -t tmpfs tmpfs /dev/shm
-$b mount -t tmpfs -o mode=1777 tmpfs /tmp
+# No overlay takes its upper layer from another one, and what is run may lie below /tmp itself.
+$b mkdir -m 1777 /run/machine/tmp
+export TMPDIR=/run/machine/tmp
 $b ip link set lo up
 $b sh /run/machine/command </dev/null
 echo $? >/run/machine/share/status
