@@ -384,6 +384,8 @@ fn the_same_address_in_two_vpcs_never_meets() {
         &mut datapath,
         &tables(&[ends[0], ends[1], b], &[all], &[all]),
     );
+    // What waits for an answer to the first question would ask again only a second later.
+    assert!(lab.shell(A, "ip neighbour flush all"));
     assert!(lab.ping(A, address(B)));
     let key = |end| move |target: u64| target == eni(end);
     let flows = datapath.flows().flows().unwrap();
