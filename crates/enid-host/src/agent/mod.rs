@@ -437,6 +437,7 @@ impl Agent {
             );
             return;
         }
+        self.services.in_force();
         for id in std::mem::take(&mut self.owed) {
             self.reconcile(id);
         }

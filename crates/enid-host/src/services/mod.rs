@@ -40,14 +40,14 @@ use tokio::sync::watch;
 
 use self::forward::Forwarder;
 use self::imds::Imds;
-use self::server::{Command, Shared, serve};
+use self::server::{Command, Shared, Views, serve};
 pub use self::sockets::Sockets;
 
 /// The thread that serves all sites. It ends when this is dropped, and its sockets close.
 #[derive(Debug)]
 pub struct Services {
     commands: Option<UnboundedSender<Command>>,
-    state: watch::Sender<Arc<State>>,
+    views: watch::Sender<Views>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -56,7 +56,10 @@ impl Services {
     /// that the host itself asks.
     pub fn start(state: Arc<State>, imds: Imds) -> io::Result<Self> {
         let (commands, received) = unbounded_channel();
-        let (state, states) = watch::channel(state);
+        let (views, seen) = watch::channel(Views {
+            wanted: Arc::clone(&state),
+            in_force: state,
+        });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -66,17 +69,24 @@ impl Services {
         };
         let thread = std::thread::Builder::new()
             .name("services".to_owned())
-            .spawn(move || runtime.block_on(serve(received, states, shared)))?;
+            .spawn(move || runtime.block_on(serve(received, seen, shared)))?;
         Ok(Self {
             commands: Some(commands),
-            state,
+            views,
             thread: Some(thread),
         })
     }
 
-    /// From now on answers are of this state.
+    /// From now on answers are of this state, to those whom it and what is in force both know at their
+    /// address.
     pub fn follow(&self, state: Arc<State>) {
-        self.state.send_replace(state);
+        self.views.send_modify(|views| views.wanted = state);
+    }
+
+    /// The kernel's tables hold what was last followed.
+    pub fn in_force(&self) {
+        let settle = |views: &mut Views| views.in_force = Arc::clone(&views.wanted);
+        self.views.send_modify(settle);
     }
 
     /// Serves the instances of a VPC at these sockets.

@@ -37,11 +37,29 @@ pub(super) struct Shared {
     pub(super) forwarder: Forwarder,
 }
 
+/// What the region is to be, and what the kernel's tables are known to hold. Between a change and its being
+/// in force they differ, and an address may be another's in the one than in the other.
+#[derive(Debug, Clone)]
+pub(super) struct Views {
+    pub(super) wanted: Arc<State>,
+    pub(super) in_force: Arc<State>,
+}
+
+impl Views {
+    /// Who asks from an address of a VPC: nobody, while that is not the same in both.
+    fn asker<'a>(&'a self, scope: &Scope, vpc: VpcId, address: IpAddr) -> Option<Asker<'a>> {
+        let asker = Asker::at(&self.wanted, scope, vpc, address)?;
+        let before = Asker::at(&self.in_force, scope, vpc, address)?;
+        let who = |asker: &Asker<'_>| (asker.eni.id, asker.instance().map(|instance| instance.id));
+        (who(&asker) == who(&before)).then_some(asker)
+    }
+}
+
 /// One VPC's services.
 pub(super) struct Site {
     scope: Scope,
     pub(super) vpc: VpcId,
-    state: watch::Receiver<Arc<State>>,
+    views: watch::Receiver<Views>,
     pub(super) shared: Arc<Shared>,
     places: Places,
 }
@@ -49,7 +67,7 @@ pub(super) struct Site {
 impl Site {
     /// What there is in the region now, if there is anything.
     pub(super) fn with_region<T>(&self, look: impl FnOnce(&RegionState) -> T) -> Option<T> {
-        let state = Arc::clone(&self.state.borrow());
+        let state = Arc::clone(&self.views.borrow().wanted);
         state.region(&self.scope).map(|region| look(region))
     }
 
@@ -59,8 +77,8 @@ impl Site {
         address: IpAddr,
         say: impl FnOnce(&Asker<'_>) -> T,
     ) -> Option<T> {
-        let state = Arc::clone(&self.state.borrow());
-        let asker = Asker::at(&state, &self.scope, self.vpc, address)?;
+        let views = self.views.borrow().clone();
+        let asker = views.asker(&self.scope, self.vpc, address)?;
         Some(say(&asker))
     }
 
@@ -74,7 +92,7 @@ impl Site {
 /// Works until nobody can say anything any more.
 pub(super) async fn serve(
     mut commands: UnboundedReceiver<Command>,
-    state: watch::Receiver<Arc<State>>,
+    views: watch::Receiver<Views>,
     shared: Shared,
 ) {
     let shared = Arc::new(shared);
@@ -88,7 +106,7 @@ pub(super) async fn serve(
                 let site = Site {
                     scope,
                     vpc,
-                    state: state.clone(),
+                    views: views.clone(),
                     shared: Arc::clone(&shared),
                     places: Places::default(),
                 };
@@ -171,3 +189,36 @@ async fn accept(site: Arc<Site>, listener: tokio::net::TcpListener, protocol: Pr
 
 /// How long nothing is accepted when descriptors or memory are short.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use enid_model::id::InstanceId;
+
+    use super::*;
+    use crate::services::fixture::{scope, world};
+
+    #[test]
+    fn nobody_asks_from_an_address_that_changes_hands() {
+        let before = Arc::new(world().state());
+        let mut moved = world();
+        moved.eni(1, |eni| {
+            let attachment = eni.attachment.as_mut().expect("attached");
+            attachment.instance = InstanceId(2);
+        });
+        let after = Arc::new(moved.state());
+        let asker = |wanted: &Arc<State>, in_force: &Arc<State>, address: &str| {
+            let views = Views {
+                wanted: Arc::clone(wanted),
+                in_force: Arc::clone(in_force),
+            };
+            let address = address.parse().expect("an address");
+            let asker = views.asker(&scope(), VpcId(1), address);
+            asker.and_then(|asker| Some(asker.instance()?.id.0))
+        };
+        assert_eq!(asker(&before, &before, "10.0.1.5"), Some(1));
+        assert_eq!(asker(&after, &before, "10.0.1.5"), None);
+        assert_eq!(asker(&after, &after, "10.0.1.5"), Some(2));
+        // Everybody else is answered meanwhile.
+        assert_eq!(asker(&after, &before, "10.0.2.5"), Some(1));
+    }
+}
