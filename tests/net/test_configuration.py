@@ -3,7 +3,6 @@
         instance whose addresses were taken away, with a DHCP client -----> its subnet's router
 """
 
-import ipaddress
 
 import pytest
 
@@ -13,20 +12,19 @@ DHCLIENT = ("dhclient", "-v", "-1", "-lf", "/run/lease", "-pf", "/run/dhclient.p
 
 
 @pytest.fixture
-def vpc(lab):
-    vpc = lab.vpc()
-    lab.ec2.associate_vpc_cidr_block(VpcId=vpc, AmazonProvidedIpv6CidrBlock=True)
-    return vpc
+def ends(lab):
+    return lab.network_of_both_families()
 
 
 @pytest.fixture
-def subnet(lab, vpc):
-    [described] = lab.ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"]
-    block = ipaddress.ip_network(described["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"])
-    subnet = lab.subnet(vpc)
-    first = next(block.subnets(new_prefix=64))
-    lab.ec2.associate_subnet_cidr_block(SubnetId=subnet, Ipv6CidrBlock=str(first))
-    return subnet
+def vpc(ends):
+    return ends[0]
+
+
+@pytest.fixture
+def subnet(ends):
+    """A subnet with both families."""
+    return ends[1]
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@
 Here is the way to the services and back; what they say is in the tests of metadata and names.
 """
 
-import ipaddress
 import textwrap
 
 import pytest
@@ -23,21 +22,19 @@ TIME = "169.254.169.123"
 
 
 @pytest.fixture
-def vpc(lab):
-    vpc = lab.vpc()
-    lab.ec2.associate_vpc_cidr_block(VpcId=vpc, AmazonProvidedIpv6CidrBlock=True)
-    return vpc
+def ends(lab):
+    return lab.network_of_both_families()
 
 
 @pytest.fixture
-def subnet(lab, vpc):
+def vpc(ends):
+    return ends[0]
+
+
+@pytest.fixture
+def subnet(ends):
     """A subnet with both families."""
-    [described] = lab.ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"]
-    block = ipaddress.ip_network(described["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"])
-    subnet = lab.subnet(vpc)
-    first = next(block.subnets(new_prefix=64))
-    lab.ec2.associate_subnet_cidr_block(SubnetId=subnet, Ipv6CidrBlock=str(first))
-    return subnet
+    return ends[1]
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ half a minute.
 """
 
 import dataclasses
-import ipaddress
 import json
 import os
 import random
@@ -55,14 +54,7 @@ class World:
 
 def build(lab, network, internet):
     """The VPCs, their gateways, and the ends that are always open."""
-    ec2 = lab.ec2
-    vpc = lab.vpc()
-    ec2.associate_vpc_cidr_block(VpcId=vpc, AmazonProvidedIpv6CidrBlock=True)
-    [described] = ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"]
-    block = ipaddress.ip_network(described["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"])
-    subnet = lab.subnet(vpc)
-    ec2.associate_subnet_cidr_block(SubnetId=subnet,
-                                    Ipv6CidrBlock=str(next(block.subnets(new_prefix=64))))
+    vpc, subnet = lab.network_of_both_families()
     world = World(vpc, subnet, lab.subnet(vpc, "10.0.1.0/24"),
                   lab.group(vpc, "open", [everything(ANYWHERE), everything("::/0")]))
     out = network.table(vpc, subnet)

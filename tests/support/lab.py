@@ -69,6 +69,17 @@ class Lab:
         vpc = self.vpc(cidr)
         return vpc, self.subnet(vpc, cidr.rsplit("/", 1)[0] + "/24")
 
+    def network_of_both_families(self, cidr="10.0.0.0/16"):
+        """The same with an IPv6 block and its first /64."""
+        vpc = self.vpc(cidr)
+        self.ec2.associate_vpc_cidr_block(VpcId=vpc, AmazonProvidedIpv6CidrBlock=True)
+        [described] = self.ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"]
+        block = ipaddress.ip_network(described["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"])
+        subnet = self.subnet(vpc, cidr.rsplit("/", 1)[0] + "/24")
+        self.ec2.associate_subnet_cidr_block(
+            SubnetId=subnet, Ipv6CidrBlock=str(next(block.subnets(new_prefix=64))))
+        return vpc, subnet
+
     def group(self, vpc, name, ingress=(), egress=None):
         """A group; with `egress` its rules replace the one that opens everything."""
         answer = self.ec2.create_security_group(VpcId=vpc, GroupName=name, Description=name)
