@@ -97,3 +97,17 @@ def test_other_words_are_refused(ec2, papers, word):
                  f"Value ({word}) for parameter privateDnsNameOptions.HostnameType is invalid."):
         ec2.run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1, SubnetId=subnet,
                           PrivateDnsNameOptions={"HostnameType": word})
+
+
+def test_a_terminated_instance_keeps_its_options(ec2, papers):
+    _, subnet = papers.network()
+    instance = papers.instance(subnet, InstanceType="t3.micro")
+    ec2.modify_private_dns_name_options(InstanceId=instance.id, EnableResourceNameDnsARecord=True)
+    ec2.terminate_instances(InstanceIds=[instance.id])
+    with refused("IncorrectInstanceState"):
+        ec2.modify_private_dns_name_options(InstanceId=instance.id,
+                                            EnableResourceNameDnsARecord=False)
+    answer = ec2.modify_instance_credit_specification(
+        InstanceCreditSpecifications=[{"InstanceId": instance.id, "CpuCredits": "standard"}])
+    assert not answer["SuccessfulInstanceCreditSpecifications"]
+    assert len(answer["UnsuccessfulInstanceCreditSpecifications"]) == 1

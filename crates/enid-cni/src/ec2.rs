@@ -132,13 +132,16 @@ impl Ec2 {
         let mut next: Option<String> = None;
         loop {
             let mut form = Form::of("DescribeInstances");
-            let mut filters = vec![(NETWORK, network)];
+            // Anybody who may set tags could set these on an instance of another kind.
+            let mut filters = vec![("image-id".to_owned(), IMAGE)];
+            let tag = |key: &str| format!("tag:{key}");
+            filters.push((tag(NETWORK), network));
             if let Some(attachment) = attachment {
-                filters.push((CONTAINER, &attachment.container));
-                filters.push((IFNAME, &attachment.ifname));
+                filters.push((tag(CONTAINER), &attachment.container));
+                filters.push((tag(IFNAME), &attachment.ifname));
             }
-            for (number, (key, value)) in (1..).zip(filters) {
-                form.add(&format!("Filter.{number}.Name"), &format!("tag:{key}"));
+            for (number, (name, value)) in (1..).zip(filters) {
+                form.add(&format!("Filter.{number}.Name"), &name);
                 form.add(&format!("Filter.{number}.Value.1"), &literally(value));
             }
             form.add("MaxResults", "1000");

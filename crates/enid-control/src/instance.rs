@@ -304,6 +304,18 @@ pub(crate) fn require_visible(
     }
 }
 
+/// The same of one that is not terminated, whose options can still be changed.
+pub(crate) fn require_changeable(
+    draft: &mut Draft<'_>,
+    id: InstanceId,
+) -> Result<Stored<Instance>, Error> {
+    let instance = require_visible(draft, id)?;
+    if instance.desired == DesiredState::Terminated {
+        return Err(Error::InstanceNotRunning { id });
+    }
+    Ok(instance)
+}
+
 /// The instances of a list, each once. If several do not exist, the error names all of them.
 pub(crate) fn require_all(
     draft: &mut Draft<'_>,

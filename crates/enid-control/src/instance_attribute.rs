@@ -8,7 +8,7 @@ use enid_model::state::Stored;
 use crate::address_limit::Slots;
 use crate::attachment::{Limits, Place, place_of};
 use crate::error::ComputingError;
-use crate::instance::{require_all, require_visible};
+use crate::instance::{require_all, require_changeable, require_visible};
 use crate::instance_specification::check_user_data;
 use crate::instance_state::{InstanceState, is_visible};
 use crate::network_interface::checked_groups;
@@ -173,7 +173,7 @@ impl Control {
             let is_repeated = draft.made_before(OPERATION, token, &parameters)?.is_some();
             let mut outcomes = CreditOutcomes::new();
             for (id, credits) in wanted {
-                let checked = require_visible(draft, *id).and_then(|instance| {
+                let checked = require_changeable(draft, *id).and_then(|instance| {
                     check_cpu_credits(credits, &instance.instance_type).map(|()| instance)
                 });
                 let outcome = checked.map(|instance| {

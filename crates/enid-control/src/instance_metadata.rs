@@ -2,12 +2,11 @@
 
 use enid_model::Tags;
 use enid_model::id::InstanceId;
-use enid_model::instance::DesiredState;
 use enid_model::instance_metadata::{MetadataDefaults, MetadataOptions, is_tellable_tag_key};
 use enid_model::record::Record;
 
 use crate::error::MetadataError;
-use crate::instance::require_visible;
+use crate::instance::require_changeable;
 use crate::{Caller, Control, Draft, Error};
 
 /// The metadata options that a client names; the others stay.
@@ -139,10 +138,7 @@ impl Control {
         wanted: WantedMetadata,
     ) -> Result<MetadataOptions, Error> {
         self.transact(caller, |draft| {
-            let instance = require_visible(draft, id)?;
-            if instance.desired == DesiredState::Terminated {
-                return Err(Error::InstanceNotRunning { id });
-            }
+            let instance = require_changeable(draft, id)?;
             let options = wanted.over(instance.metadata_options)?;
             check_tags(options, &instance.tags)?;
             let record = draft.region.region.clone();

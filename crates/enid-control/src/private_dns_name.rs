@@ -4,7 +4,7 @@ use enid_model::id::InstanceId;
 use enid_model::private_dns_name::PrivateDnsNameOptions;
 use enid_model::subnet::HostnameType;
 
-use crate::instance::require_visible;
+use crate::instance::require_changeable;
 use crate::instance_state::InstanceState;
 use crate::{Caller, Control, Error};
 
@@ -43,7 +43,7 @@ impl Control {
         wanted: WantedPrivateDnsName,
     ) -> Result<(), Error> {
         self.transact(caller, |draft| {
-            let instance = require_visible(draft, id)?;
+            let instance = require_changeable(draft, id)?;
             let old = instance.private_dns_name_options;
             let new = wanted.over(old);
             let is_renamed = new.hostname_type != old.hostname_type;

@@ -286,7 +286,7 @@ fn add_root_volumes(draft: &mut Draft<'_>, region: &RegionState) {
     let alive = region.instances.values();
     let alive = alive.filter(|instance| instance.desired != DesiredState::Terminated);
     for instance in alive {
-        let root = volume::root();
+        let root = [volume::root()];
         let made = volume::create(draft, instance.id, &instance.zone, &root, None);
         draft.edit(instance, |instance| instance.recorded.block_devices = made);
     }

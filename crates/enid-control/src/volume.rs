@@ -40,7 +40,7 @@ pub struct WantedDevice {
 }
 
 /// A device of a launch that can be made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Device {
     name: String,
     form: VolumeForm,
@@ -64,10 +64,20 @@ pub(crate) fn devices(wanted: &[WantedDevice]) -> Result<Vec<Device>, Error> {
     all.map(device).collect()
 }
 
-/// The devices of an instance whose launch asked for none.
-pub(crate) fn root() -> Vec<Device> {
-    // Nothing is asked for that could be refused.
-    devices(&[]).unwrap_or_default()
+/// The device of an instance whose launch asked for none.
+pub(crate) fn root() -> Device {
+    Device {
+        name: ROOT_DEVICE.to_owned(),
+        form: VolumeForm {
+            volume_type: "gp3".to_owned(),
+            size_gib: ROOT_SIZE_GIB,
+            iops: Some(3_000),
+            throughput: Some(125),
+            encrypted: false,
+            kms_key: None,
+        },
+        delete_on_termination: true,
+    }
 }
 
 fn device(wanted: &WantedDevice) -> Result<Device, Error> {
@@ -364,6 +374,11 @@ mod tests {
             size: Some(size),
             ..WantedDevice::default()
         }
+    }
+
+    #[test]
+    fn who_asks_for_no_device_gets_the_root_device() {
+        assert_eq!(devices(&[]), Ok(vec![root()]));
     }
 
     #[test]
