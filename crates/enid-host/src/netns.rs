@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::{panic, thread};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags, StatFs};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::Signal;
@@ -157,8 +157,12 @@ impl NetNs {
             name: name.clone(),
             source,
         };
-        let file = File::open(path).map_err(error)?;
-        if !is_namespace(path) {
+        // The path is somebody else's: what it leads to may be a pipe, which shall not be waited for.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::empty());
+        let file = File::from(file.map_err(|e| error(e.into()))?);
+        let kind = rustix::fs::fstatfs(&file).map_err(|e| error(e.into()))?;
+        if !is_of_namespaces(&kind) {
             return Err(error(io::ErrorKind::InvalidInput.into()));
         }
         Ok(Self { name, file })
@@ -402,7 +406,11 @@ fn path_of(name: &str) -> PathBuf {
 }
 
 fn is_namespace(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type == NSFS_MAGIC)
+    rustix::fs::statfs(path).is_ok_and(|stat| is_of_namespaces(&stat))
+}
+
+const fn is_of_namespaces(stat: &StatFs) -> bool {
+    stat.f_type == NSFS_MAGIC
 }
 
 /// The socket option of `asm-generic/socket.h` that tells a namespace's number.
@@ -417,6 +425,22 @@ const NSFS_MAGIC: i64 = 0x6e73_6673;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_is_no_namespace_and_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        assert!(NetNs::open_at(&path).is_err());
+        assert!(NetNs::open_at(Path::new("/proc/self/ns/net")).is_ok());
+    }
 
     #[test]
     fn a_plain_file_is_no_namespace() {

@@ -5,7 +5,6 @@
 //! is bounded, and no VPC has more than are left for the others: above that a question fails, and who asked
 //! asks again.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,6 +19,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::dns::{self, Transport};
+use super::shares::Shares;
 
 /// The way to the host's resolvers.
 #[derive(Debug)]
@@ -27,50 +27,7 @@ pub(super) struct Forwarder {
     /// Where the host says which they are.
     file: PathBuf,
     known: Mutex<Known>,
-    outstanding: Mutex<Outstanding>,
-}
-
-/// Questions that are on their way, of all VPCs and of each.
-#[derive(Debug, Default)]
-struct Outstanding {
-    all: usize,
-    of_vpc: HashMap<VpcId, usize>,
-}
-
-/// A question's room, which is given back when it is dropped.
-struct Room<'a> {
-    outstanding: &'a Mutex<Outstanding>,
-    vpc: VpcId,
-}
-
-impl<'a> Room<'a> {
-    /// Room for a question of a VPC, as long as it has fewer on their way than are free: a VPC alone gets
-    /// half of all, and however much others ask there is some left.
-    fn take(outstanding: &'a Mutex<Outstanding>, vpc: VpcId) -> Option<Self> {
-        let mut taken = outstanding.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = taken.of_vpc.get(&vpc).copied().unwrap_or(0);
-        if own >= OUTSTANDING_MAX - taken.all {
-            return None;
-        }
-        taken.all += 1;
-        taken.of_vpc.insert(vpc, own + 1);
-        drop(taken);
-        Some(Self { outstanding, vpc })
-    }
-}
-
-impl Drop for Room<'_> {
-    fn drop(&mut self) {
-        let taken = self.outstanding.lock();
-        let mut taken = taken.unwrap_or_else(PoisonError::into_inner);
-        taken.all -= 1;
-        if let Some(own) = taken.of_vpc.get_mut(&self.vpc) {
-            *own -= 1;
-            if *own == 0 {
-                taken.of_vpc.remove(&self.vpc);
-            }
-        }
-    }
+    room: Shares,
 }
 
 /// What the file said when it was last changed.
@@ -97,7 +54,7 @@ impl Forwarder {
         Self {
             file: file.to_owned(),
             known: Mutex::default(),
-            outstanding: Mutex::default(),
+            room: Shares::new(OUTSTANDING_MAX),
         }
     }
 
@@ -108,7 +65,7 @@ impl Forwarder {
         query: &[u8],
         transport: Transport,
     ) -> Option<Vec<u8>> {
-        let Some(_room) = Room::take(&self.outstanding, vpc) else {
+        let Some(_room) = self.room.take(vpc) else {
             return dns::failure(query);
         };
         let servers = self.servers();
@@ -249,20 +206,6 @@ mod tests {
             accept(&query, &own, &own, Transport::Udp).is_none(),
             "a question"
         );
-    }
-
-    #[test]
-    fn a_vpc_leaves_room_for_others() {
-        let outstanding = Mutex::default();
-        let take = |vpc| Room::take(&outstanding, VpcId(vpc));
-        let of_one: Vec<_> = std::iter::from_fn(|| take(1)).collect();
-        assert_eq!(of_one.len(), OUTSTANDING_MAX / 2);
-        let of_other: Vec<_> = std::iter::from_fn(|| take(2)).collect();
-        assert_eq!(of_other.len(), OUTSTANDING_MAX / 4);
-        assert!(take(1).is_none() && take(3).is_some());
-        drop((of_one, of_other));
-        let left = outstanding.lock().unwrap();
-        assert!(left.all == 0 && left.of_vpc.is_empty());
     }
 
     #[tokio::test]

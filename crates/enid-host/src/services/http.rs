@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::imds::{self, TOKEN_HEADER, TTL_HEADER};
 use super::server::Site;
@@ -50,9 +51,12 @@ pub(super) async fn converse(site: &Arc<Site>, stream: TcpStream, peer: SocketAd
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        // Who has asked may say that it asks no more.
+        .half_close(true)
         .max_buf_size(HEAD_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
+    // A peer that takes no answer does not keep its place for ever.
+    if let Ok(Err(error)) = timeout(CONNECTION_MAX, connection).await {
         tracing::debug!(%error, "a connection to the metadata service ended");
     }
 }
@@ -105,5 +109,7 @@ fn limit_hops(socket: &OwnedFd, peer: SocketAddr, hops: u8) -> rustix::io::Resul
 const HOP_LIMIT: u8 = 64;
 /// How long the head of a request may take, from the end of the one before.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one connection may last.
+const CONNECTION_MAX: Duration = Duration::from_secs(600);
 /// The longest head, with everything that has been read beyond it.
 const HEAD_MAX: usize = 16 << 10;

@@ -22,6 +22,7 @@ mod places;
 mod resolver;
 mod router;
 mod server;
+mod shares;
 pub mod site;
 mod sockets;
 mod time;

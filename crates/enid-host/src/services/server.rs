@@ -16,7 +16,8 @@ use tokio::task::JoinSet;
 use super::asker::Asker;
 use super::forward::Forwarder;
 use super::imds::Imds;
-use super::places::{Place, Places};
+use super::places::{OF_HOST_MAX, Place, Places};
+use super::shares::Shares;
 use super::sockets::Sockets;
 use super::{configuration, http, resolver, time};
 
@@ -96,6 +97,7 @@ pub(super) async fn serve(
     shared: Shared,
 ) {
     let shared = Arc::new(shared);
+    let places = Shares::new(OF_HOST_MAX);
     // The tasks of a VPC end, and its sockets close, when its set is dropped.
     let mut sites: HashMap<VpcId, JoinSet<()>> = HashMap::new();
     while let Some(command) = commands.recv().await {
@@ -108,7 +110,7 @@ pub(super) async fn serve(
                     vpc,
                     views: views.clone(),
                     shared: Arc::clone(&shared),
-                    places: Places::default(),
+                    places: Places::of(vpc, &places),
                 };
                 match begin(&Arc::new(site), sockets) {
                     Ok(tasks) => drop(sites.insert(vpc, tasks)),
