@@ -171,6 +171,19 @@ def test_only_its_owner_opens_a_tap(lab):
     assert not may_open(65533)
 
 
+def test_a_tap_that_is_gone_is_given_to_nobody(lab):
+    # Fails if opening it by its name makes another one, without programs, and says that all is well.
+    guest, _ = pair(lab)
+    device = lab.daemon.json("tap", guest.id)["interfaces"][0]["device"]
+    subprocess.run(["ip", "link", "delete", device], check=True)
+    refused = lab.daemon.run("tap", guest.id, "--owner", "65534", check=False)
+    assert refused.returncode == 1 and "stop and start" in refused.stderr, refused
+    assert device not in os.listdir("/sys/class/net")
+    lab.ec2.stop_instances(InstanceIds=[guest.id])
+    lab.ec2.start_instances(InstanceIds=[guest.id])
+    assert lab.daemon.json("tap", guest.id, "--owner", "65534")["owner"] == 65534
+
+
 def test_taps_come_and_go_with_the_instance(lab, taps):
     # Fails if a tap is left behind, or one is missing when the call is answered.
     guest, peer = pair(lab, everything(ANYWHERE))

@@ -98,6 +98,9 @@ pub enum ForeignError {
     /// An interface is not in the namespace as it should be.
     #[error("the device of {0} is not as it was put into its namespace")]
     Incomplete(EniId),
+    /// An interface's tap is gone, or down.
+    #[error("the tap of {0} is not there: stop and start the instance")]
+    NoTap(EniId),
     /// The instance's directory cannot be read or written.
     #[error("write down where the interfaces of {instance} are")]
     Record {
@@ -186,12 +189,19 @@ impl Agent {
         self.require(id, Driver::Tap)?;
         if let Some(mut owner) = owner {
             owner.group = owner.group.or_else(|| self.tap_owner(id).group);
-            for spec in self.planned_devices(id) {
-                let given = self.device_of(&spec).give_tap(owner);
-                given.map_err(AgentError::from)?;
+            let planned = self.planned_devices(id);
+            // One that is gone would be made anew by being opened, without programs and for a moment only.
+            for spec in &planned {
+                if !self.is_whole(spec)? {
+                    return Err(ForeignError::NoTap(spec.eni));
+                }
             }
             let file = self.directory_of(id).join(TAP_OWNER_FILE);
             adoption::store(&file, &owner).map_err(recording(id))?;
+            for spec in &planned {
+                let given = self.device_of(spec).give_tap(owner);
+                given.map_err(AgentError::from)?;
+            }
         }
         self.foreign_guest(id)
     }
