@@ -480,7 +480,8 @@ impl Region {
         let interface = EniRecord {
             vpc: subnet.vpc,
             subnet: subnet.id,
-            policy: 0,
+            // In place of security groups, whose it is.
+            policy: nat.id,
             instance: 0,
             groups: [0; GROUPS_MAX],
             ifindex: 0,

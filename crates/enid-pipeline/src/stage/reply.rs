@@ -70,8 +70,14 @@ fn find_router<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
         let Some(nat) = tables.nat(journey.nat) else {
             return false;
         };
-        // Before it has chosen an address it speaks with the first.
-        let index = index_of(nat, journey.source.v4_octets()).unwrap_or(0);
+        // What comes back it answers from where it came to. Before it has chosen an address it speaks with
+        // the first.
+        let own = if journey.is_back {
+            scratch.packet.target
+        } else {
+            journey.source
+        };
+        let index = index_of(nat, own.v4_octets()).unwrap_or(0);
         let Some(private) = nat.private.get(index) else {
             return false;
         };
