@@ -3,18 +3,28 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
+    bindings::{
+        __sk_buff, BPF_ADJ_ROOM_ENCAP_L2_SHIFT, BPF_F_ADJ_ROOM_ENCAP_L2_ETH,
+        BPF_F_ADJ_ROOM_ENCAP_L3_IPV4, BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO,
+        BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+    },
     helpers::generated::{
-        bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_change_type,
-        bpf_skb_load_bytes, bpf_skb_store_bytes,
+        bpf_clone_redirect, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_adjust_room,
+        bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes,
     },
 };
-use enid_pipeline::frame::{Aligned, Frame, Sum};
+use enid_pipeline::{
+    frame::{Aligned, Frame, Sum},
+    mirror::HEADERS,
+};
 
 /// The size of what changes under a checksum, as its helpers take it.
 const WORD: u64 = 4;
 /// `PACKET_HOST` of the kernel's `if_packet.h`: the packet is for the device that gets it.
 const PACKET_HOST: u32 = 0;
+
+/// The length of an Ethernet header.
+const ETHERNET: i32 = 14;
 
 /// One packet buffer, for the length of one program run.
 pub(crate) struct Skb(*mut __sk_buff);
@@ -55,6 +65,22 @@ impl Skb {
             (*self.0).cb[0] = first;
             (*self.0).cb[1] = second;
         }
+    }
+
+    /// Puts headers in place of the Ethernet header: a whole VXLAN packet's, up to the Ethernet header of the
+    /// frame inside. What stands for several packets still does, and they stay as long as they are.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn wrap(&mut self, headers: &[u8; HEADERS]) -> bool {
+        const FLAGS: u64 = BPF_F_ADJ_ROOM_FIXED_GSO as u64
+            | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 as u64
+            | BPF_F_ADJ_ROOM_ENCAP_L4_UDP as u64
+            | BPF_F_ADJ_ROOM_ENCAP_L2_ETH as u64
+            | (ETHERNET as u64) << BPF_ADJ_ROOM_ENCAP_L2_SHIFT;
+        const ROOM: i32 = HEADERS as i32 - ETHERNET;
+        // SAFETY: as above; the helper takes values.
+        let status = unsafe { bpf_skb_adjust_room(self.0, ROOM, BPF_ADJ_ROOM_MAC, FLAGS) };
+        status == 0 && self.store(0, headers)
     }
 
     /// Whether the packet has this seal, which is taken off. A seal of zeros is none.
@@ -126,6 +152,12 @@ impl Frame for Skb {
         // SAFETY: the helper takes values; it keeps what lies before, drops what lies behind, and makes one
         // packet of a buffer that stands for several.
         unsafe { bpf_skb_change_tail(self.0, len, 0) == 0 }
+    }
+
+    #[inline(always)]
+    fn send_copy(&mut self, ifindex: u32) -> bool {
+        // SAFETY: the helper takes values. The programs on the way out of the device run before it returns.
+        unsafe { bpf_clone_redirect(self.0, ifindex, 0) == 0 }
     }
 
     #[inline(always)]

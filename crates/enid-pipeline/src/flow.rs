@@ -183,6 +183,12 @@ pub mod flag {
     pub const COUNTED: u64 = 1 << 18;
     /// TCP: both sides have acknowledged something. Half-open until then.
     pub const ESTABLISHED: u64 = 1 << 19;
+    /// Copies are wanted of what the sending ENI sends: see [`copy`](crate::copy).
+    pub const WATCHED_AT_SOURCE: u64 = 1 << 20;
+    /// And of what the receiving ENI gets.
+    pub const WATCHED_AT_TARGET: u64 = 1 << 21;
+    /// Both.
+    pub const WATCHED: u64 = WATCHED_AT_SOURCE | WATCHED_AT_TARGET;
     /// From this bit on: the longest packet that its way takes; 0 is any.
     pub const MTU_SHIFT: u32 = 48;
 }

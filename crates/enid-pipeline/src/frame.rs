@@ -37,6 +37,10 @@ pub trait Frame {
     #[must_use]
     fn cut(&mut self, len: u32) -> bool;
 
+    /// Sends a copy of the frame as it is now out of the device with this index. False if that fails.
+    #[must_use]
+    fn send_copy(&mut self, ifindex: u32) -> bool;
+
     /// Updates the checksum of an IPv4 header, which lies at `offset`, for four bytes of the header that
     /// change. False if the frame does not have it.
     #[must_use]
@@ -133,6 +137,11 @@ impl Frame for Bytes<'_> {
         let (kept, _) = core::mem::take(&mut self.bytes).split_at_mut(len as usize);
         *self = Self::new(kept);
         true
+    }
+
+    fn send_copy(&mut self, _ifindex: u32) -> bool {
+        // Ordinary memory has no devices; tables there keep copies themselves.
+        false
     }
 
     fn update_ip_checksum(&mut self, offset: u32, from: [u8; 4], to: [u8; 4]) -> bool {

@@ -9,10 +9,14 @@ use std::{
 use crate::{
     allowance::Allowance,
     bytes::Addr,
+    capture::Capture,
+    copy::Note,
     counter::CounterKey,
     drops::{DropEntry, DropRecord},
     flow::{FlowEntry, FlowKey, FlowRecord},
     fragments::{FragmentKey, FragmentRecord},
+    frame::Frame,
+    mirror::{MirrorFilter, MirrorRecord},
     nat_counts::{NatCountsEntry, NatCountsRecord, NatPortsEntry, NatPortsKey, NatPortsRecord},
     reason::{REASON_COUNTERS, Reason},
     room::{UseEntry, UseRecord},
@@ -47,6 +51,7 @@ pub struct Memory {
     buckets: RefCell<HashMap<FlowKey, Rc<Cell<u64>>>>,
     uses: RefCell<BTreeMap<u64, Rc<UseEntry>>>,
     counters: RefCell<BTreeMap<CounterKey, u64>>,
+    copies: RefCell<Vec<(Note, Vec<u8>)>>,
 }
 
 impl Memory {
@@ -67,6 +72,7 @@ impl Memory {
             buckets: RefCell::default(),
             uses: RefCell::default(),
             counters: RefCell::default(),
+            copies: RefCell::default(),
         }
     }
 
@@ -127,6 +133,11 @@ impl Memory {
     /// What was counted at ENIs.
     pub fn counters(&self) -> BTreeMap<CounterKey, u64> {
         self.counters.borrow().clone()
+    }
+
+    /// The copies that were made since this was asked last, and what goes with them.
+    pub fn take_copies(&self) -> Vec<(Note, Vec<u8>)> {
+        self.copies.take()
     }
 
     /// How many packets were dropped for a reason.
@@ -275,6 +286,28 @@ impl Tables for Memory {
 
     fn gate_rule(&self, key: &GateRuleKey) -> Option<&GateRule> {
         self.tables.gate_rules.get(key)
+    }
+
+    fn mirror(&self, eni: u64) -> Option<&MirrorRecord> {
+        self.tables.mirrors.get(&eni)
+    }
+
+    fn mirror_filter(&self, filter: u64) -> Option<&MirrorFilter> {
+        self.tables.mirror_filters.get(&filter)
+    }
+
+    fn capture(&self, eni: u64) -> Option<&Capture> {
+        self.tables.captures.get(&eni)
+    }
+
+    fn has_copies(&self) -> bool {
+        true
+    }
+
+    fn copy<F: Frame>(&self, frame: &mut F, note: &mut Note) {
+        let bytes = (0..frame.len()).filter_map(|at| frame.load::<1>(at));
+        let bytes = bytes.map(|byte| byte.0[0]).collect();
+        self.copies.borrow_mut().push((*note, bytes));
     }
 
     fn allowance(&self, instance: u64) -> Option<&Allowance> {

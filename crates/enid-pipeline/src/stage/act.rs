@@ -3,7 +3,7 @@
 use crate::{
     Scratch, allowance,
     bytes::MacPair,
-    connection,
+    connection, copy,
     flow::{FlowEntry, FlowKey, FlowRecord, NAT_IDLE_S, Timeouts, Translation, flag},
     frame::Frame,
     packet::Packet,
@@ -57,6 +57,7 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
         scratch.source_instance,
     );
     let mut flags = swapped(tracked_bits(scratch.egress, scratch.ingress));
+    flags |= copy::seen_from_target(scratch.watched);
     flags |= room::counted_bit(flags, journey.eni, holder);
     if scratch.is_metered {
         flags |= flag::METERED;
@@ -210,7 +211,7 @@ fn way_flags(scratch: &Scratch) -> u64 {
     if scratch.is_metered {
         flags |= flag::METERED;
     }
-    flags | u64::from(scratch.journey.mtu) << flag::MTU_SHIFT
+    flags | scratch.watched | u64::from(scratch.journey.mtu) << flag::MTU_SHIFT
 }
 
 /// What became of an entry.
@@ -335,7 +336,7 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     // its first packet comes.
     let record = &mut scratch.record;
     record.generation = 0;
-    record.flags &= flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED;
+    record.flags &= flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED;
     record.flags |= swapped(tracked);
     record.flags |= room::counted_bit(record.flags, record.source_eni, record.holder);
     if !scratch.carried.is_reply() {
@@ -374,7 +375,7 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
     // Only packets in the connection's own direction say whether it is tracked, except to an ENI that
     // the connection is new to.
     let is_new = entry.target_eni.get() != journey.eni;
-    let mut stale = flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | MTU;
+    let mut stale = flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED | MTU;
     if entry.via.get() != journey.via && entry.flags.get() & flag::HOLDS_PORT != 0 {
         nat_port::let_go(tables, &scratch.key, entry, false);
         stale |= flag::HOLDS_PORT;
@@ -478,6 +479,7 @@ const fn swapped(tracked: u64) -> u64 {
 #[inline(never)]
 pub(crate) fn meet_ends<T: Tables>(tables: &T, scratch: &mut Scratch) {
     scratch.is_metered = false;
+    scratch.watched = 0;
     scratch.source_instance = 0;
     scratch.target_instance = 0;
     let mut all = Timeouts {
@@ -496,10 +498,15 @@ pub(crate) fn meet_ends<T: Tables>(tables: &T, scratch: &mut Scratch) {
             scratch.journey.eni
         };
         if let Some(eni) = tables.eni(id) {
-            if is_source {
+            let watched = if is_source {
                 scratch.source_instance = eni.instance;
+                flag::WATCHED_AT_SOURCE
             } else {
                 scratch.target_instance = eni.instance;
+                flag::WATCHED_AT_TARGET
+            };
+            if copy::is_watched(eni) {
+                scratch.watched |= watched;
             }
             scratch.is_metered |= allowance::is_metered(eni);
             let first_s = if is_tcp {

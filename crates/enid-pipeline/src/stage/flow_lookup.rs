@@ -9,6 +9,7 @@ use crate::{
     Scratch, allowance,
     bytes::{Be16, MacPair},
     connection,
+    copy::WATCHED,
     flow::{FlowEntry, SECOND_NS, SHORTEST_S, Translation, flag},
     stage::{gate::Pass, nat},
     table::{OUTSIDE, Route, protocol},
@@ -25,7 +26,7 @@ pub(crate) enum Lookup {
         /// Index of the target's device.
         ifindex: u32,
         /// Whether the frame goes on with other addresses, which are in the scratch record, or to the
-        /// outside, or was taken out of allowances.
+        /// outside, or was taken out of allowances, or is copied.
         is_special: bool,
     },
     /// No entry, or one of a connection that has ended or begins anew.
@@ -117,6 +118,18 @@ impl Carried {
     #[inline(always)]
     pub(crate) const fn is_to_outside(&self) -> bool {
         self.flags & flag::TO_OUTSIDE != 0
+    }
+
+    /// Whether copies are wanted of what its ENI sends.
+    #[inline(always)]
+    pub(crate) const fn is_watched_at_source(&self) -> bool {
+        self.flags & flag::WATCHED_AT_SOURCE != 0
+    }
+
+    /// The ENI that its packets come from.
+    #[inline(always)]
+    pub(crate) const fn source_eni(&self) -> u64 {
+        self.source_eni
     }
 
     /// Whether the packets answer the connection's own direction.
@@ -239,7 +252,7 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         return Lookup::Miss;
     }
     let flags = entry.flags.get();
-    const SPECIAL: u64 = flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED;
+    const SPECIAL: u64 = flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED;
     let is_special = flags & SPECIAL != 0;
     // What an error quotes is not in the entry of other errors.
     if flags & (flag::TRANSLATED | flag::TO_OUTSIDE) != 0 && packet.is_icmp_error() {
@@ -254,6 +267,7 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         return Lookup::Stale;
     }
     if is_special {
+        carried.source_eni = entry.source_eni.get();
         carried.flags = flags;
         carried.via = entry.via.get();
         carried.translation = entry.translation();
@@ -270,7 +284,10 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         connection::note_tcp_flags(tables, key, &entry, packet.tcp_flags);
     }
     #[expect(clippy::cast_possible_truncation, reason = "written from 32 bits")]
-    let ifindex = entry.target_ifindex.get() as u32;
+    let mut ifindex = entry.target_ifindex.get() as u32;
+    if flags & flag::WATCHED_AT_TARGET != 0 {
+        ifindex |= WATCHED;
+    }
     Lookup::Hit {
         leaves: entry.leaves(),
         ifindex,

@@ -1,0 +1,506 @@
+//! Traffic mirroring: copies of an ENI's packets, each in a VXLAN packet to another ENI.
+//!
+//! - A packet is copied once. The sessions of its ENI are asked in their order, and the first whose filter
+//!   accepts the packet takes it. Of a filter the first rule that matches decides; what none matches is not
+//!   accepted.
+//! - What the ENI's own security groups or network ACL drop is not copied. ARP, neighbour discovery, DHCP,
+//!   metadata and time never are, and questions to the VPC's resolver only if the filter says so.
+//! - The VXLAN packet is one that the ENI sends: route tables and network ACLs judge it as any other, and the
+//!   receiver's security groups, but not the sender's. It makes no flow, and is itself never copied.
+//!
+//! Two programs do this. The first ([`headers`]) gets a copy as the ENI sends or gets it, perhaps standing for
+//! several packets, and puts the new headers before it. Then the kernel makes single packets of it and
+//! finishes their checksums, and the second ([`mirrored`]) cuts what is too long, judges the packet and hands
+//! it over. Between the two its MAC addresses say whose copy it is.
+//!
+//! Sources: Traffic Mirroring User Guide, "How Traffic Mirroring works", "Packet format", "Limitations";
+//! RFC 7348.
+
+use core::mem::size_of;
+
+use crate::{
+    Course, Scratch, Verdict, allowance,
+    bytes::{Addr, MacPair},
+    copy::{Note, kind},
+    counter, dropped_at,
+    frame::Frame,
+    packet::{Asks, Fragment, Packet},
+    reason::Reason,
+    service::port,
+    stage::{acl, act, gate, parse, route},
+    table::{Direction, EniRecord, protocol},
+    tables::Tables,
+};
+
+/// The UDP port that VXLAN packets go to.
+pub const PORT: u16 = 4789;
+/// The most sessions of one ENI.
+pub const SESSIONS_MAX: usize = 3;
+/// The most rules of a filter in one direction.
+pub const RULES_MAX: usize = 10;
+/// Bytes of all headers before a mirrored frame's network header: Ethernet, IPv4, UDP, VXLAN, Ethernet.
+pub const HEADERS: usize = 64;
+/// Bytes that a mirrored packet has before the mirrored frame begins, from the IP header on.
+const WRAPPING: u32 = 36;
+/// The longest packet inside a VPC, from the IP header on.
+const MTU: u32 = 9001;
+
+/// Value of `mirrors`: the sessions of an ENI.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct MirrorRecord {
+    /// How many of them count, in the order in which they are asked.
+    pub count: u32,
+    /// Where the copies come from: the ENI's primary address.
+    pub source: [u8; 4],
+    /// The sessions.
+    pub sessions: [MirrorSession; SESSIONS_MAX],
+}
+
+/// A session.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct MirrorSession {
+    /// Its filter, a key of `mirror_filters`.
+    pub filter: u64,
+    /// The VXLAN network identifier of its packets.
+    pub vni: u32,
+    /// How many bytes of a frame are copied; 0 is all.
+    pub packet_length: u32,
+    /// Where the copies go: the primary address of the target's ENI.
+    pub target: [u8; 4],
+    /// Always zero.
+    pub pad: u32,
+}
+
+/// Value of `mirror_filters`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct MirrorFilter {
+    /// [`MirrorFilter::AMAZON_DNS`].
+    pub flags: u32,
+    /// How many rules of each direction count.
+    pub egress_count: u16,
+    /// See `egress_count`.
+    pub ingress_count: u16,
+    /// The rules for what the ENI sends, in their order.
+    pub egress: [MirrorRule; RULES_MAX],
+    /// The rules for what it gets.
+    pub ingress: [MirrorRule; RULES_MAX],
+}
+
+impl MirrorFilter {
+    /// Questions to the VPC's resolver and its answers are judged by the rules, instead of not copied.
+    pub const AMAZON_DNS: u32 = 1;
+}
+
+/// A rule of a filter.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct MirrorRule {
+    /// The network that the packet comes from, and which of its bits count.
+    pub source: Addr,
+    /// See `source`.
+    pub source_mask: Addr,
+    /// The network that it goes to, likewise.
+    pub target: Addr,
+    /// See `target`.
+    pub target_mask: Addr,
+    /// First and last source port.
+    pub source_ports: [u16; 2],
+    /// First and last destination port.
+    pub target_ports: [u16; 2],
+    /// IP protocol number.
+    pub protocol: u8,
+    /// [`MirrorRule::ACCEPT`], [`MirrorRule::ANY_PROTOCOL`], [`MirrorRule::SOURCE_PORTS`],
+    /// [`MirrorRule::TARGET_PORTS`].
+    pub flags: u8,
+    /// Always zero.
+    pub pad: u16,
+}
+
+impl MirrorRule {
+    /// What matches is copied; else it is not, by this session.
+    pub const ACCEPT: u8 = 1;
+    /// `protocol` does not count.
+    pub const ANY_PROTOCOL: u8 = 2;
+    /// `source_ports` count: the packet has ports, one of these.
+    pub const SOURCE_PORTS: u8 = 4;
+    /// `target_ports` count, likewise.
+    pub const TARGET_PORTS: u8 = 8;
+
+    #[inline(always)]
+    fn matches(&self, packet: &Packet) -> bool {
+        if self.flags & Self::ANY_PROTOCOL == 0 && self.protocol != packet.protocol {
+            return false;
+        }
+        if !packet.source.is_in(&self.source, &self.source_mask)
+            || !packet.target.is_in(&self.target, &self.target_mask)
+        {
+            return false;
+        }
+        if self.flags & (Self::SOURCE_PORTS | Self::TARGET_PORTS) == 0 {
+            return true;
+        }
+        // Limit: later fragments have no ports, and none are looked up for them.
+        let has_ports = matches!(packet.protocol, protocol::TCP | protocol::UDP)
+            && packet.fragment != Fragment::Later;
+        let is_in = |[first, last]: [u16; 2], port: u16| first <= port && port <= last;
+        let is_source = self.flags & Self::SOURCE_PORTS == 0
+            || is_in(self.source_ports, packet.source_port.value());
+        let is_target = self.flags & Self::TARGET_PORTS == 0
+            || is_in(self.target_ports, packet.target_port.value());
+        has_ports && is_source && is_target
+    }
+}
+
+const _: () = {
+    assert!(size_of::<MirrorSession>() == 24);
+    assert!(size_of::<MirrorRecord>() == 80);
+    assert!(size_of::<MirrorRule>() == 76);
+    assert!(size_of::<MirrorFilter>() == 1528);
+};
+
+/// The working memory of the first program.
+#[derive(Clone, Copy, Debug)]
+pub struct Wrapping {
+    packet: Packet,
+    headers: [u8; HEADERS],
+}
+
+impl Wrapping {
+    /// Ready for a first copy.
+    pub fn new() -> Self {
+        Self {
+            packet: Packet::default(),
+            headers: [0; HEADERS],
+        }
+    }
+}
+
+impl Default for Wrapping {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The headers that go before the network header of a copy, in place of the Ethernet header that it has, if
+/// a session takes it.
+#[inline(always)]
+pub fn headers<'a, T: Tables, F: Frame>(
+    tables: &T,
+    frame: &F,
+    note: &Note,
+    scratch: &'a mut Wrapping,
+) -> Option<&'a [u8; HEADERS]> {
+    if note.kind & (kind::DROPPED_HERE | kind::MIRRORED) != 0 {
+        return None;
+    }
+    let record = tables.mirror(note.eni)?;
+    let Wrapping { packet, headers } = scratch;
+    if parse::parse(frame, packet).is_err() || packet.asks != Asks::Nothing {
+        return None;
+    }
+    let session = choose(tables, record, note, packet)?;
+    let ethernet = frame.load::<14>(0)?;
+    // What stands for several packets may be longer than the field says; it is set anew for each of them.
+    let length = frame.len() + WRAPPING;
+    write(headers, record, session, note.eni, hash(packet), length);
+    headers[50..64].copy_from_slice(&ethernet.0);
+    Some(headers)
+}
+
+/// The first session whose filter accepts a packet.
+#[inline(always)]
+fn choose<'a, T: Tables>(
+    tables: &T,
+    record: &'a MirrorRecord,
+    note: &Note,
+    packet: &Packet,
+) -> Option<&'a MirrorSession> {
+    for index in 0..SESSIONS_MAX {
+        if index >= record.count as usize {
+            return None;
+        }
+        let session = record.sessions.get(index)?;
+        if let Some(filter) = tables.mirror_filter(session.filter)
+            && accepts(filter, note.kind, packet)
+        {
+            return Some(session);
+        }
+    }
+    None
+}
+
+/// Whether a filter accepts a packet.
+#[inline(never)]
+fn accepts(filter: &MirrorFilter, kind: u32, packet: &Packet) -> bool {
+    let is_ingress = kind & kind::INGRESS != 0;
+    if kind & kind::SERVICE != 0 {
+        let port = if is_ingress {
+            packet.source_port
+        } else {
+            packet.target_port
+        };
+        if port.value() != port::DNS || filter.flags & MirrorFilter::AMAZON_DNS == 0 {
+            return false;
+        }
+    }
+    let (rules, count) = if is_ingress {
+        (&filter.ingress, filter.ingress_count)
+    } else {
+        (&filter.egress, filter.egress_count)
+    };
+    for (index, rule) in rules.iter().enumerate() {
+        if index >= usize::from(count) {
+            return false;
+        }
+        if rule.matches(packet) {
+            return rule.flags & MirrorRule::ACCEPT != 0;
+        }
+    }
+    false
+}
+
+/// The source port of a copy, which tells flows apart: one of 16,384, the same for all packets of a flow in
+/// one direction.
+#[inline(always)]
+fn hash(packet: &Packet) -> u16 {
+    let mut sum = u32::from(packet.protocol);
+    for addr in [&packet.source, &packet.target] {
+        sum = (sum ^ addr.folded()).wrapping_mul(0x9e37_79b1);
+    }
+    // An ICMP message's port is its identifier, and the other its type, which is not in the 5-tuple.
+    sum ^= u32::from(packet.source_port.value()) << 16;
+    if matches!(packet.protocol, protocol::TCP | protocol::UDP) {
+        sum ^= u32::from(packet.target_port.value());
+    }
+    sum = sum.wrapping_mul(0x9e37_79b1);
+    #[expect(clippy::cast_possible_truncation, reason = "14 bits")]
+    let low = (sum >> 18) as u16;
+    0xc000 | low
+}
+
+/// Offsets in a VXLAN packet's frame.
+mod at {
+    /// Where the MAC addresses are, and before they are written, whose copy it is.
+    pub(super) const ENI: usize = 0;
+    pub(super) const PACKET_LENGTH: usize = 8;
+    pub(super) const ETHERTYPE: usize = 12;
+    pub(super) const IP: usize = 14;
+    pub(super) const IP_LENGTH: usize = 16;
+    pub(super) const IP_CHECKSUM: usize = 24;
+    pub(super) const UDP: usize = 34;
+    pub(super) const UDP_LENGTH: usize = 38;
+    pub(super) const VXLAN: usize = 42;
+}
+
+/// Writes all but the last fourteen bytes. `length` is the packet's, from the IP header on.
+#[inline(always)]
+fn write(
+    headers: &mut [u8; HEADERS],
+    record: &MirrorRecord,
+    session: &MirrorSession,
+    eni: u64,
+    source_port: u16,
+    length: u32,
+) {
+    let short = |length: u32| {
+        #[expect(clippy::cast_possible_truncation, reason = "capped before")]
+        let short = if length > 0xffff {
+            0xffff
+        } else {
+            length as u16
+        };
+        short.to_be_bytes()
+    };
+    let (ip, udp) = (short(length), short(length - 20));
+    let [s0, s1] = source_port.to_be_bytes();
+    let [p0, p1] = PORT.to_be_bytes();
+    let [_, v0, v1, v2] = session.vni.to_be_bytes();
+    let [f0, f1, f2, f3] = record.source;
+    let [t0, t1, t2, t3] = session.target;
+    headers[at::ENI..at::ENI + 8].copy_from_slice(&eni.to_ne_bytes());
+    headers[at::PACKET_LENGTH..at::ETHERTYPE].copy_from_slice(&session.packet_length.to_ne_bytes());
+    headers[at::ETHERTYPE..at::IP].copy_from_slice(&parse::IPV4);
+    let mut header = [
+        // Version and length, service; total length; identification; "don't fragment".
+        0x45, 0, ip[0], ip[1], 0, 0, 0x40, 0, // TTL, UDP, checksum
+        64, 17, 0, 0, f0, f1, f2, f3, t0, t1, t2, t3,
+    ];
+    let sum = checksum(&header);
+    header[10] = sum[0];
+    header[11] = sum[1];
+    headers[at::IP..at::UDP].copy_from_slice(&header);
+    headers[at::UDP..at::VXLAN].copy_from_slice(&[s0, s1, p0, p1, udp[0], udp[1], 0, 0]);
+    // "The VNI counts", and nothing else is said.
+    headers[at::VXLAN..50].copy_from_slice(&[0x08, 0, 0, 0, v0, v1, v2, 0]);
+}
+
+/// The checksum of an IPv4 header without options.
+#[inline(always)]
+fn checksum(header: &[u8; 20]) -> [u8; 2] {
+    let mut sum = 0_u32;
+    for pair in header.chunks_exact(2) {
+        sum += u32::from(u16::from_be_bytes([pair[0], pair[1]]));
+    }
+    // Ten words: after two rounds nothing is left to carry.
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    #[expect(clippy::cast_possible_truncation, reason = "folded to 16 bits")]
+    let sum = !(sum as u16);
+    sum.to_be_bytes()
+}
+
+/// Judges and rewrites a copy that the kernel has made single packets of.
+#[inline(always)]
+pub fn mirrored<T: Tables, F: Frame>(
+    tables: &T,
+    frame: &mut F,
+    now_ns: u64,
+    scratch: &mut Scratch,
+) -> Verdict {
+    scratch.begin(tables.generation(), 0, now_ns);
+    scratch.known();
+    match deliver(tables, frame, scratch) {
+        Ok(()) => {
+            let (segments, bytes) = (scratch.packet.segments, scratch.packet.bytes);
+            let (segments, bytes) = (u64::from(segments), u64::from(bytes));
+            tables.count_at(scratch.source_eni, counter::MIRRORED_PACKETS, segments);
+            tables.count_at(scratch.source_eni, counter::MIRRORED_BYTES, bytes);
+            tables.count_at(scratch.journey.eni, counter::PACKETS_IN, segments);
+            tables.count_at(scratch.journey.eni, counter::BYTES_IN, bytes);
+            scratch.verdict()
+        }
+        Err(reason) => {
+            // Not among the dropped flows: no flow log and no list of flows shows what was mirrored.
+            tables.count(reason, 1);
+            let eni = dropped_at(reason, scratch);
+            if eni != 0 {
+                tables.count_at(eni, reason as u32, 1);
+            }
+            Verdict::Drop(reason)
+        }
+    }
+}
+
+/// The stages; each is a function of its own in the kernel, for the sake of the stack.
+#[inline(always)]
+fn deliver<T: Tables, F: Frame>(
+    tables: &T,
+    frame: &mut F,
+    scratch: &mut Scratch,
+) -> Result<(), Reason> {
+    take(tables, frame, scratch)?;
+    read(frame, scratch)?;
+    scratch.packet.macs = scratch.journey.hop.leaves;
+    find_way(tables, scratch)?;
+    judge(tables, frame, scratch)
+}
+
+/// Makes the ENI whose copy it is the sender, and cuts the copy. The journey has the MAC addresses that the
+/// ENI would have sent it with.
+#[inline(never)]
+fn take<T: Tables, F: Frame>(
+    tables: &T,
+    frame: &mut F,
+    scratch: &mut Scratch,
+) -> Result<(), Reason> {
+    let head = frame.load::<14>(0).ok_or(Reason::Malformed)?.0;
+    let eni = u64::from_ne_bytes([
+        head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7],
+    ]);
+    let packet_length = u32::from_ne_bytes([head[8], head[9], head[10], head[11]]);
+    let record = tables.eni(eni).ok_or(Reason::UnknownDevice)?;
+    // A session that has ended meanwhile sends nothing any more.
+    if record.flags & EniRecord::MIRRORED == 0 {
+        return Err(Reason::Incomplete);
+    }
+    let subnet = tables.subnet(record.subnet).ok_or(Reason::Incomplete)?;
+    scratch.journey.hop.leaves = MacPair::new(subnet.router_mac, record.mac);
+    scratch.source_eni = eni;
+    scratch.owns_address = true;
+    scratch.carried.clear();
+    scratch.is_related = false;
+    scratch.is_quoting = false;
+    cut(frame, packet_length)
+}
+
+#[inline(never)]
+fn read<F: Frame>(frame: &F, scratch: &mut Scratch) -> Result<(), Reason> {
+    parse::parse(frame, &mut scratch.packet)
+}
+
+/// Route tables and network ACLs.
+#[inline(never)]
+fn find_way<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    scratch.way = route::from_eni(tables, scratch);
+    scratch.target_eni = scratch.journey.eni;
+    acl::judge(tables, scratch)?;
+    scratch.way
+}
+
+/// The receiver's gate, the allowances, and the frame as it goes on. Nothing but the local route, a peering
+/// connection and routes to an ENI lead to a target.
+#[inline(never)]
+fn judge<T: Tables, F: Frame>(
+    tables: &T,
+    frame: &mut F,
+    scratch: &mut Scratch,
+) -> Result<(), Reason> {
+    let is_translated = scratch.journey.is_translated(&scratch.packet);
+    if scratch.journey.is_to_outside || is_translated || scratch.journey.needs_port {
+        return Err(Reason::NoEndpoint);
+    }
+    act::meet_ends(tables, scratch);
+    let target = tables.eni(scratch.journey.eni).ok_or(Reason::Incomplete)?;
+    let member = if scratch.journey.is_member {
+        tables.eni(scratch.source_eni)
+    } else {
+        None
+    };
+    let is_captured = target.flags & EniRecord::CAPTURED != 0;
+    let _ = gate::judge(tables, Direction::Ingress, target, member, scratch)?;
+    if scratch.is_metered {
+        allowance::judge(tables, scratch)?;
+    }
+    scratch.course = Course::Inside;
+    scratch.ifindex = scratch.journey.ifindex;
+    if is_captured {
+        scratch.ifindex |= crate::copy::WATCHED;
+    }
+    act::rewrite(frame, &scratch.packet, scratch.journey.hop.leaves)
+}
+
+/// Cuts what is longer than the session wants, or than a packet can be, and says so in the new headers.
+#[inline(always)]
+fn cut<F: Frame>(frame: &mut F, packet_length: u32) -> Result<(), Reason> {
+    let wanted = WRAPPING.saturating_add(packet_length);
+    let most = if packet_length == 0 || wanted > MTU {
+        MTU
+    } else {
+        wanted
+    };
+    let length = frame.len().saturating_sub(at::IP as u32);
+    if length <= most {
+        return Ok(());
+    }
+    let old = frame
+        .load::<4>(at::IP as u32)
+        .ok_or(Reason::Malformed)?
+        .0;
+    if !frame.cut(most + at::IP as u32) {
+        return Err(Reason::Rewrite);
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "at most the MTU")]
+    let [ip, udp] = [most as u16, most as u16 - 20].map(u16::to_be_bytes);
+    let new = [old[0], old[1], ip[0], ip[1]];
+    let is_written = frame.store(at::IP_LENGTH as u32, &ip)
+        && frame.update_ip_checksum(at::IP_CHECKSUM as u32, old, new)
+        && frame.store(at::UDP_LENGTH as u32, &udp);
+    if is_written {
+        Ok(())
+    } else {
+        Err(Reason::Rewrite)
+    }
+}
