@@ -16,12 +16,13 @@ use crate::id::{
 };
 use crate::security_group::Direction;
 
-/// A place that copies are sent to: an interface. It is the source of no session.
+/// A place that copies are sent to: an interface, which is the source of no session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficMirrorTarget {
     /// Its id.
     pub id: TrafficMirrorTargetId,
-    /// The interface that gets the copies, for the target's life.
+    /// The interface that gets the copies, for the target's life. It may have been deleted, as it
+    /// may be attached to nothing: then nothing is copied.
     pub network_interface: EniId,
     /// Free text; cannot change.
     pub description: Option<String>,
