@@ -33,8 +33,7 @@ impl Record {
     pub fn references(&self) -> Vec<Reference> {
         match self {
             // A lease comes and goes with its interface, whose record names the subnet, and a volume
-            // stays when its instance goes. A target of mirrored packets stays when its interface goes. A
-            // key pair or a prefix list names nothing.
+            // stays when its instance goes. A key pair or a prefix list names nothing.
             Self::AddressLease(_)
             | Self::DhcpOptions(_)
             | Self::GroupName(_)
@@ -48,7 +47,6 @@ impl Record {
             | Self::Region(_)
             | Self::Token(_)
             | Self::TrafficMirrorFilter(_)
-            | Self::TrafficMirrorTarget(_)
             | Self::Volume(_) => Vec::new(),
             Self::EgressOnlyInternetGateway(gateway) => vec![Reference::to(gateway.vpc)],
             Self::ElasticIp(address) => {
@@ -86,6 +84,8 @@ impl Record {
                 Reference::to(session.target),
                 Reference::to(session.filter),
             ],
+            // Its interface may go, but may not become a source while it is there.
+            Self::TrafficMirrorTarget(target) => vec![Reference::to(target.network_interface)],
             Self::Vpc(vpc) => {
                 let options = vpc.dhcp_options.iter();
                 options.map(|options| Reference::to(*options)).collect()

@@ -28,8 +28,8 @@ use crate::id::{
     AllocationId, AttachmentId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InstanceId,
     InternetGatewayId, KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclId, PrefixListId,
     RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetCidrReservationId, SubnetId,
-    TrafficMirrorFilterId, TrafficMirrorSessionId, TrafficMirrorTargetId, VolumeId, VpcId,
-    VpcPeeringConnectionId,
+    TrafficMirrorFilterId, TrafficMirrorFilterRuleId, TrafficMirrorSessionId, TrafficMirrorTargetId,
+    VolumeId, VpcId, VpcPeeringConnectionId,
 };
 use crate::instance::Instance;
 use crate::key::{Key, Kind, Scope};
@@ -267,6 +267,16 @@ impl RegionState {
     #[must_use]
     pub fn group_of_rule(&self, rule: SecurityGroupRuleId) -> Option<&Stored<SecurityGroup>> {
         self.security_groups.get(self.rules.get(&rule)?)
+    }
+
+    /// The filter of mirrored packets that has a rule.
+    #[must_use]
+    pub fn traffic_mirror_filter_of_rule(
+        &self,
+        rule: TrafficMirrorFilterRuleId,
+    ) -> Option<&Stored<TrafficMirrorFilter>> {
+        let filter = self.traffic_mirror_filters_of_rule(rule).next()?;
+        self.traffic_mirror_filters.get(&filter)
     }
 
     /// The interfaces from an id on that carry a group.

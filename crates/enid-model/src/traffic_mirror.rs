@@ -16,6 +16,11 @@ use crate::id::{
 };
 use crate::security_group::Direction;
 
+/// How many rules a filter may have, both directions together: AWS's quota, which cannot be raised.
+pub const RULES_PER_FILTER_MAX: usize = 10;
+/// How many sessions a source may have, likewise.
+pub const SESSIONS_PER_SOURCE_MAX: usize = 3;
+
 /// A place that copies are sent to: an interface, which is the source of no session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficMirrorTarget {

@@ -1,6 +1,7 @@
 //! Targets, filters and sessions of traffic mirroring.
 
 use super::Report;
+use crate::traffic_mirror::{RULES_PER_FILTER_MAX, SESSIONS_PER_SOURCE_MAX};
 
 impl Report<'_> {
     pub(super) fn traffic_mirror_targets(&mut self) {
@@ -26,6 +27,9 @@ impl Report<'_> {
                 (place, id.to_string())
             });
             self.unique("a direction's rules have numbers of their own", places);
+            let count = filter.rules.len();
+            let fits = count <= RULES_PER_FILTER_MAX;
+            self.need(fits, id, "it has no more rules than it may", &count);
             for (key, rule) in &filter.rules {
                 self.need(*key == rule.id, id, "a rule's key is its id", &rule.id);
                 let ports = rule.source_ports.iter().chain(&rule.destination_ports);
@@ -56,6 +60,11 @@ impl Report<'_> {
             self.need(there, id, "its target is there", &session.target);
             let there = region.traffic_mirror_filters.contains_key(&session.filter);
             self.need(there, id, "its filter is there", &session.filter);
+            let beside = region.traffic_mirror_sessions_of_eni(session.network_interface);
+            let count = beside.count();
+            let fits = count <= SESSIONS_PER_SOURCE_MAX;
+            let invariant = "its source has no more sessions than it may";
+            self.need(fits, id, invariant, &count);
             let mut targets = region.traffic_mirror_targets_of_eni(session.network_interface);
             let apart = targets.next().is_none();
             let invariant = "its source is no target";
