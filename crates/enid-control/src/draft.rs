@@ -28,9 +28,7 @@ use enid_model::security_group::SecurityGroup;
 use enid_model::state::{Map, RegionState, Revision, State, Stored};
 use enid_model::subnet::{AddressLease, Subnet, SubnetCidrReservation};
 use enid_model::time::Timestamp;
-use enid_model::traffic_mirror::{
-    TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget,
-};
+use enid_model::traffic_mirror::{TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget};
 use enid_model::volume::Volume;
 use enid_model::vpc::Vpc;
 use enid_model::vpc_peering_connection::VpcPeeringConnection;

@@ -27,9 +27,7 @@ use enid_model::route_table::RouteTable;
 use enid_model::security_group::SecurityGroup;
 use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::{Subnet, SubnetCidrReservation};
-use enid_model::traffic_mirror::{
-    TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget,
-};
+use enid_model::traffic_mirror::{TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget};
 use enid_model::volume::Volume;
 use enid_model::vpc::Vpc;
 use enid_model::vpc_peering_connection::VpcPeeringConnection;

@@ -99,3 +99,64 @@ impl Control {
 }
 
 const OPERATION: &str = "CreateTrafficMirrorFilter";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Quotas;
+    use crate::fixture::{caller, control, mirror, new_session, place};
+
+    #[tokio::test]
+    async fn network_services_come_and_go() {
+        let (control, caller) = (control(), caller());
+        let filter = CreateTrafficMirrorFilter::default();
+        let made = control.create_traffic_mirror_filter(&caller, &filter).await;
+        let filter = made.expect("a filter");
+        assert!(!filter.amazon_dns && filter.rules.is_empty());
+        let modify = async |add, remove| {
+            let control = &control;
+            let changed = control
+                .modify_traffic_mirror_filter_network_services(&caller, filter.id, add, remove);
+            changed.await.map(|filter| filter.amazon_dns)
+        };
+        assert_eq!(modify(true, false).await, Ok(true));
+        assert_eq!(modify(false, false).await, Ok(true));
+        assert_eq!(modify(false, true).await, Ok(false));
+        assert_eq!(modify(true, true).await, Ok(false));
+        let id = TrafficMirrorFilterId(7);
+        let unknown =
+            control.modify_traffic_mirror_filter_network_services(&caller, id, true, false);
+        assert_eq!(unknown.await, Err(Error::not_found(id)));
+    }
+
+    #[tokio::test]
+    async fn a_filter_goes_after_its_sessions() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let mirror = mirror(&control, &place, "t3.micro").await;
+        let made = control.create_traffic_mirror_session(&caller, &new_session(&mirror, 1));
+        let session = made.await.expect("a session").id;
+        let id = mirror.filter;
+        let delete = || control.delete_traffic_mirror_filter(&caller, id);
+        let error = MirroringError::TrafficMirrorFilterInUse { id, session };
+        assert_eq!(delete().await, Err(error.into()));
+        let ended = control.delete_traffic_mirror_session(&caller, session);
+        assert_eq!(ended.await, Ok(()));
+        assert_eq!(delete().await, Ok(()));
+        assert_eq!(delete().await, Err(Error::not_found(id)));
+    }
+
+    #[tokio::test]
+    async fn the_quota_ends_filters() {
+        let quotas = Quotas {
+            traffic_mirror_filters: 1,
+            ..Quotas::default()
+        };
+        let (control, caller) = (control().with_quotas(quotas), caller());
+        let filter = CreateTrafficMirrorFilter::default();
+        let create = || control.create_traffic_mirror_filter(&caller, &filter);
+        assert!(create().await.is_ok());
+        let error = MirroringError::TrafficMirrorFilterLimitExceeded;
+        assert_eq!(create().await, Err(error.into()));
+    }
+}

@@ -350,3 +350,219 @@ const OPERATION: &str = "CreateTrafficMirrorFilterRule";
 const NUMBER_MAX: u16 = 32_766;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CreateTrafficMirrorFilter;
+    use crate::fixture::{caller, control};
+
+    fn new_rule(filter: TrafficMirrorFilterId, number: i32) -> CreateTrafficMirrorFilterRule {
+        CreateTrafficMirrorFilterRule {
+            filter,
+            direction: Direction::Ingress,
+            number,
+            action: MirrorAction::Accept,
+            protocol: None,
+            source_ports: None,
+            destination_ports: None,
+            source: "10.0.0.7/16".to_owned(),
+            destination: "0.0.0.0/0".to_owned(),
+            description: None,
+            client_token: None,
+            tags: Vec::new(),
+        }
+    }
+
+    async fn new_filter(control: &Control) -> TrafficMirrorFilterId {
+        let filter = CreateTrafficMirrorFilter::default();
+        let made = control.create_traffic_mirror_filter(&caller(), &filter);
+        made.await.expect("a filter").id
+    }
+
+    /// What creating a rule like this one says.
+    async fn said(change: impl FnOnce(&mut CreateTrafficMirrorFilterRule)) -> Result<(), String> {
+        let control = control();
+        let mut rule = new_rule(new_filter(&control).await, 1);
+        change(&mut rule);
+        let caller = caller();
+        let made = control.create_traffic_mirror_filter_rule(&caller, &rule);
+        let told = |error: Error| format!("{}: {error}", error.code());
+        made.await.map(drop).map_err(told)
+    }
+
+    #[tokio::test]
+    async fn a_rule_is_what_aws_takes() {
+        let tcp = |rule: &mut CreateTrafficMirrorFilterRule| {
+            rule.protocol = Some(6);
+            rule.destination_ports = Some((Some(22), Some(53)));
+            rule.source_ports = Some((Some(0), Some(65_535)));
+        };
+        assert_eq!(said(tcp).await, Ok(()));
+        assert_eq!(said(|rule| rule.protocol = Some(0)).await, Ok(()));
+        let ipv6 = |rule: &mut CreateTrafficMirrorFilterRule| {
+            rule.source = "::/0".to_owned();
+            rule.destination = "fd00::/8".to_owned();
+        };
+        assert_eq!(said(ipv6).await, Ok(()));
+
+        let refused = |text: &str| Err(text.to_owned());
+        assert_eq!(
+            said(|rule| rule.number = 0).await,
+            refused(
+                "InvalidParameterValue: Value (0) for parameter ruleNumber is invalid. Expecting a value from 1 to 32766."
+            )
+        );
+        assert_eq!(
+            said(|rule| rule.protocol = Some(256)).await,
+            refused(
+                "InvalidParameterValue: Value (256) for parameter protocol is invalid. Expecting a protocol number from 0 to 255."
+            )
+        );
+        let ports = "InvalidParameterCombination: Port ranges can be specified only if the protocol is TCP (6) or UDP (17).";
+        for protocol in [None, Some(1)] {
+            let with_ports = |rule: &mut CreateTrafficMirrorFilterRule| {
+                tcp(rule);
+                rule.protocol = protocol;
+            };
+            assert_eq!(said(with_ports).await, refused(ports));
+        }
+        let half = |rule: &mut CreateTrafficMirrorFilterRule| {
+            tcp(rule);
+            rule.source_ports = Some((Some(1), None));
+        };
+        assert_eq!(
+            said(half).await,
+            refused(
+                "MissingParameter: The request must contain the parameter sourcePortRange.toPort"
+            )
+        );
+        let backwards = |rule: &mut CreateTrafficMirrorFilterRule| {
+            tcp(rule);
+            rule.source_ports = Some((Some(2), Some(1)));
+        };
+        let told = said(backwards).await;
+        assert!(told.is_err_and(|text| text.starts_with("InvalidParameterValue: ")));
+        let large = |rule: &mut CreateTrafficMirrorFilterRule| {
+            tcp(rule);
+            rule.source_ports = Some((Some(2), Some(65_536)));
+        };
+        let out_of_range = "InvalidParameterValue: TCP/UDP port (65536) out of range";
+        assert_eq!(said(large).await, refused(out_of_range));
+        assert_eq!(
+            said(|rule| rule.source = "10.0.0.0".to_owned()).await,
+            refused(
+                "InvalidParameterValue: Value (10.0.0.0) for parameter sourceCidrBlock is invalid. This is not a valid CIDR block."
+            )
+        );
+        assert_eq!(
+            said(|rule| rule.destination = "::/0".to_owned()).await,
+            refused(
+                "InvalidParameterValue: The source CIDR block 10.0.0.0/16 and the destination CIDR block ::/0 must both be IPv4 or both be IPv6."
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn a_number_is_taken_once_per_direction_and_ten_rules_are_all() {
+        let (control, caller) = (control(), caller());
+        let filter = new_filter(&control).await;
+        let create = async |rule| {
+            control
+                .create_traffic_mirror_filter_rule(&caller, &rule)
+                .await
+        };
+        let (_, first) = create(new_rule(filter, 1)).await.expect("a rule");
+        assert_eq!(first.source.to_string(), "10.0.0.0/16");
+        let again = create(new_rule(filter, 1))
+            .await
+            .map_err(|error| error.to_string());
+        let words = format!("The ingress rule with rule number 1 already exists in {filter}.");
+        assert_eq!(again.map(drop), Err(words));
+        let mut egress = new_rule(filter, 1);
+        egress.direction = Direction::Egress;
+        assert!(create(egress).await.is_ok());
+        for number in 2..10 {
+            assert!(create(new_rule(filter, number)).await.is_ok());
+        }
+        let full = create(new_rule(filter, 10)).await.map(drop);
+        let error = MirroringError::TrafficMirrorFilterRuleLimitExceeded;
+        assert_eq!(full, Err(error.into()));
+        let gone = control.delete_traffic_mirror_filter_rule(&caller, first.id);
+        assert_eq!(gone.await, Ok(()));
+        let gone = control.delete_traffic_mirror_filter_rule(&caller, first.id);
+        assert_eq!(gone.await, Err(Error::not_found(first.id)));
+        assert!(create(new_rule(filter, 10)).await.is_ok());
+        let nowhere = create(new_rule(TrafficMirrorFilterId(7), 1))
+            .await
+            .map(drop);
+        assert_eq!(nowhere, Err(Error::not_found(TrafficMirrorFilterId(7))));
+    }
+
+    #[tokio::test]
+    async fn a_rule_is_modified_part_by_part() {
+        let (control, caller) = (control(), caller());
+        let filter = new_filter(&control).await;
+        let mut input = new_rule(filter, 1);
+        input.protocol = Some(17);
+        input.source_ports = Some((Some(53), Some(53)));
+        input.description = Some("dns".to_owned());
+        let made = control.create_traffic_mirror_filter_rule(&caller, &input);
+        let (_, rule) = made.await.expect("a rule");
+        let modify = async |input: ModifyTrafficMirrorFilterRule| {
+            let control = &control;
+            let changed = control.modify_traffic_mirror_filter_rule(&caller, rule.id, &input);
+            changed.await.map(|(_, rule)| rule)
+        };
+        let nothing = modify(ModifyTrafficMirrorFilterRule::default()).await;
+        assert_eq!(nothing.as_ref(), Ok(&rule));
+        let to_tcp = ModifyTrafficMirrorFilterRule {
+            protocol: Some(6),
+            direction: Some(Direction::Egress),
+            remove: vec![MirrorRuleField::Description],
+            ..ModifyTrafficMirrorFilterRule::default()
+        };
+        let expected = TrafficMirrorFilterRule {
+            protocol: Some(6),
+            direction: Direction::Egress,
+            description: None,
+            ..rule.clone()
+        };
+        assert_eq!(modify(to_tcp).await, Ok(expected));
+        // Ports would be left without their protocol.
+        let all_protocols = ModifyTrafficMirrorFilterRule {
+            remove: vec![MirrorRuleField::Protocol],
+            ..ModifyTrafficMirrorFilterRule::default()
+        };
+        let error = MirroringError::MirrorPortsWithoutProtocol;
+        assert_eq!(modify(all_protocols).await, Err(error.into()));
+        let both = ModifyTrafficMirrorFilterRule {
+            protocol: Some(6),
+            remove: vec![MirrorRuleField::Protocol],
+            ..ModifyTrafficMirrorFilterRule::default()
+        };
+        let error = MirroringError::FieldSetAndRemoved { field: "protocol" };
+        assert_eq!(modify(both).await, Err(error.into()));
+        let removed = ModifyTrafficMirrorFilterRule {
+            remove: vec![MirrorRuleField::Protocol, MirrorRuleField::SourcePorts],
+            ..ModifyTrafficMirrorFilterRule::default()
+        };
+        let bare = modify(removed).await.expect("a rule without ports");
+        assert_eq!((bare.protocol, bare.source_ports), (None, None));
+        let id = TrafficMirrorFilterRuleId(7);
+        let nothing = ModifyTrafficMirrorFilterRule::default();
+        let unknown = control.modify_traffic_mirror_filter_rule(&caller, id, &nothing);
+        assert_eq!(unknown.await.map(drop), Err(Error::not_found(id)));
+    }
+
+    #[tokio::test]
+    async fn a_token_makes_one_rule() {
+        let (control, caller) = (control(), caller());
+        let mut input = new_rule(new_filter(&control).await, 1);
+        input.client_token = Some("once".to_owned());
+        let create = || control.create_traffic_mirror_filter_rule(&caller, &input);
+        let first = create().await;
+        assert!(first.is_ok());
+        assert_eq!(create().await, first);
+    }
+}

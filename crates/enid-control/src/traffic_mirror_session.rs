@@ -6,9 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use enid_model::id::{
-    EniId, TrafficMirrorFilterId, TrafficMirrorSessionId, TrafficMirrorTargetId,
-};
+use enid_model::id::{EniId, TrafficMirrorFilterId, TrafficMirrorSessionId, TrafficMirrorTargetId};
 use enid_model::instance_type::InstanceType;
 use enid_model::key::Kind;
 use enid_model::network_interface::{InterfaceType, NetworkInterface};
@@ -268,7 +266,9 @@ fn is_largest_size(name: &str) -> bool {
     };
     let relatives = InstanceType::all().filter(|(name, found)| {
         found.bare_metal != Some(true)
-            && name.split_once('.').is_some_and(|(other, _)| other == family)
+            && name
+                .split_once('.')
+                .is_some_and(|(other, _)| other == family)
     });
     own.bare_metal != Some(true) && relatives.map(|(_, found)| found.vcpus).max() == Some(own.vcpus)
 }
@@ -372,3 +372,261 @@ const NETWORKS: u32 = 1 << 24;
 /// AWS's quotas, which cannot be raised.
 const SOURCES_MAX: usize = 10;
 const SOURCES_OF_LARGEST_MAX: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Quotas;
+    use crate::fixture::{caller, control, mirror, new_eni, new_session, new_target, place};
+
+    fn words(error: &Error) -> String {
+        format!("{}: {error}", error.code())
+    }
+
+    #[test]
+    fn types_mirror_as_aws_lists_them() {
+        for (name, mirrors) in [
+            ("t3.micro", true),
+            ("m5.24xlarge", true),
+            ("m4.large", true),
+            // Not every Nitro type, no bare metal, and not every Xen type.
+            ("m7i.large", false),
+            ("c6gn.medium", false),
+            ("m5.metal", false),
+            ("t2.micro", false),
+            ("nothing", false),
+        ] {
+            assert_eq!(is_mirroring_type(name), mirrors, "{name}");
+        }
+        for family in NITRO_WITHOUT.iter().chain(XEN_WITH) {
+            let prefix = format!("{family}.");
+            let is_known = InstanceType::all().any(|(name, _)| name.starts_with(&prefix));
+            assert!(is_known, "{family}");
+        }
+        for (name, is_largest) in [
+            ("m5.24xlarge", true),
+            ("m5.12xlarge", false),
+            ("m5.metal", false),
+            ("nothing", false),
+        ] {
+            assert_eq!(is_largest_size(name), is_largest, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_is_an_interface_of_an_instance_that_mirrors() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let mirror_of = mirror(&control, &place, "t3.micro").await;
+        let create = async |input: CreateTrafficMirrorSession| {
+            control.create_traffic_mirror_session(&caller, &input).await
+        };
+        let mut input = new_session(&mirror_of, 1);
+        let session = create(input.clone()).await.expect("a session");
+        assert!((1..NETWORKS).contains(&session.virtual_network_id));
+        assert_eq!(session.packet_length, None);
+
+        let free = control.create_network_interface(&caller, new_eni(&place));
+        input.eni = free.await.expect("an interface").id;
+        let refused = create(input.clone()).await.map_err(|error| words(&error));
+        let expected = format!(
+            "NetworkInterfaceNotSupported: {} must be attached to a supported instance.",
+            input.eni
+        );
+        assert_eq!(refused, Err(expected));
+        input.eni = EniId(7);
+        assert_eq!(create(input.clone()).await, Err(Error::not_found(EniId(7))));
+        let other = mirror(&control, &place, "m7i.large").await;
+        let refused = create(new_session(&other, 1)).await;
+        let eni = other.source;
+        let error = MirroringError::MirrorSourceNotSupported { eni };
+        assert_eq!(refused, Err(error.into()));
+
+        // The other way round: an instance's interface that is a target.
+        let third = mirror(&control, &place, "t3.micro").await;
+        let made = control.create_traffic_mirror_target(&caller, &new_target(third.source));
+        let target = made.await.expect("a target").id;
+        let refused = create(new_session(&third, 1)).await;
+        let eni = third.source;
+        let error = MirroringError::MirrorSourceIsTarget { eni, target };
+        assert_eq!(refused, Err(error.into()));
+    }
+
+    #[tokio::test]
+    async fn sessions_of_a_source_have_numbers_of_their_own_and_are_three() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let mirror = mirror(&control, &place, "t3.micro").await;
+        let create = async |number| {
+            let input = new_session(&mirror, number);
+            let made = control.create_traffic_mirror_session(&caller, &input).await;
+            made.map(|session| session.id)
+        };
+        let eni = mirror.source;
+        let first = create(1).await.expect("a session");
+        let taken = MirroringError::MirrorSessionNumberTaken {
+            number: 1,
+            eni,
+            session: first,
+        };
+        assert_eq!(create(1).await, Err(taken.clone().into()));
+        let second = create(2).await.expect("a session");
+        let renumbered = |number| ModifyTrafficMirrorSession {
+            number: Some(number),
+            ..ModifyTrafficMirrorSession::default()
+        };
+        let modify = async |number| {
+            let input = renumbered(number);
+            let changed = control.modify_traffic_mirror_session(&caller, second, &input);
+            changed.await.map(|session| session.number)
+        };
+        assert_eq!(modify(1).await, Err(taken.into()));
+        assert_eq!(modify(2).await, Ok(2));
+        assert_eq!(modify(32_766).await, Ok(32_766));
+        assert!(create(2).await.is_ok());
+        let full = MirroringError::MirrorSessionsPerInterfaceExceeded { eni };
+        assert_eq!(create(4).await, Err(full.into()));
+        for number in [0, -1, 32_767] {
+            let refused = create(number).await.map_err(|error| words(&error));
+            let expected = format!(
+                "InvalidParameterValue: Value ({number}) for parameter sessionNumber is invalid. Expecting a value from 1 to 32766."
+            );
+            assert_eq!(refused, Err(expected));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_is_modified_part_by_part() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let one = mirror(&control, &place, "t3.micro").await;
+        let other = mirror(&control, &place, "t3.micro").await;
+        let mut input = new_session(&one, 1);
+        input.virtual_network_id = Some(0);
+        input.packet_length = Some(100);
+        let made = control.create_traffic_mirror_session(&caller, &input).await;
+        let session = made.expect("a session");
+        assert_eq!(
+            (session.virtual_network_id, session.packet_length),
+            (0, Some(100))
+        );
+        let modify = async |input: ModifyTrafficMirrorSession| {
+            let changed = control.modify_traffic_mirror_session(&caller, session.id, &input);
+            changed.await
+        };
+        let moved = ModifyTrafficMirrorSession {
+            target: Some(other.target),
+            filter: Some(other.filter),
+            description: Some("moved".to_owned()),
+            remove: vec![
+                MirrorSessionField::PacketLength,
+                MirrorSessionField::VirtualNetworkId,
+            ],
+            ..ModifyTrafficMirrorSession::default()
+        };
+        let new = modify(moved).await.expect("a moved session");
+        assert_ne!(new.virtual_network_id, 0);
+        let expected = TrafficMirrorSession {
+            target: other.target,
+            filter: other.filter,
+            description: Some("moved".to_owned()),
+            packet_length: None,
+            virtual_network_id: new.virtual_network_id,
+            ..session.clone()
+        };
+        assert_eq!(new, expected);
+        let both = ModifyTrafficMirrorSession {
+            packet_length: Some(7),
+            remove: vec![MirrorSessionField::PacketLength],
+            ..ModifyTrafficMirrorSession::default()
+        };
+        let field = "packet-length";
+        let error = MirroringError::FieldSetAndRemoved { field };
+        assert_eq!(modify(both).await, Err(error.into()));
+        for (network, length) in [(Some(1 << 24), None), (Some(-1), None), (None, Some(0))] {
+            let out_of_range = ModifyTrafficMirrorSession {
+                virtual_network_id: network,
+                packet_length: length,
+                ..ModifyTrafficMirrorSession::default()
+            };
+            let refused = modify(out_of_range).await;
+            assert!(refused.is_err_and(|error| error.code() == "InvalidParameterValue"));
+        }
+        let nowhere = ModifyTrafficMirrorSession {
+            target: Some(TrafficMirrorTargetId(7)),
+            ..ModifyTrafficMirrorSession::default()
+        };
+        let error = Error::not_found(TrafficMirrorTargetId(7));
+        assert_eq!(modify(nowhere).await, Err(error));
+    }
+
+    #[tokio::test]
+    async fn a_session_goes_with_its_source_and_outlives_its_target() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let mirror = mirror(&control, &place, "t3.micro").await;
+        let made = control.create_traffic_mirror_session(&caller, &new_session(&mirror, 1));
+        let session = made.await.expect("a session").id;
+        // The target's interface may go.
+        let gone = control.delete_network_interface(&caller, mirror.target_eni);
+        assert_eq!(gone.await, Ok(()));
+        let region = control.read(&caller).await.expect("the region is alive");
+        assert!(region.traffic_mirror_sessions.contains_key(&session));
+        assert!(region.traffic_mirror_targets.contains_key(&mirror.target));
+        let source = &region.network_interfaces[&mirror.source];
+        let instance = region.instance_of(source).expect("it is attached").id;
+        // Its source goes with the instance.
+        let ended = control.terminate_instances(&caller, &[instance]).await;
+        assert!(ended.is_ok());
+        let region = control.read(&caller).await.expect("the region is alive");
+        assert!(!region.network_interfaces.contains_key(&mirror.source));
+        assert!(region.traffic_mirror_sessions.is_empty());
+        let gone = control.delete_traffic_mirror_session(&caller, session);
+        assert_eq!(gone.await, Err(Error::not_found(session)));
+    }
+
+    #[tokio::test]
+    async fn a_small_target_has_ten_sources() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let first = mirror(&control, &place, "t3.micro").await;
+        let create = async |mirror: &crate::fixture::Mirror, number| {
+            let mut input = new_session(mirror, number);
+            input.target = first.target;
+            let made = control.create_traffic_mirror_session(&caller, &input).await;
+            made.map(drop)
+        };
+        assert_eq!(create(&first, 1).await, Ok(()));
+        for _ in 1..SOURCES_MAX {
+            let next = mirror(&control, &place, "t3.micro").await;
+            assert_eq!(create(&next, 1).await, Ok(()));
+        }
+        // Another session of a source that it has is no new source.
+        assert_eq!(create(&first, 2).await, Ok(()));
+        let last = mirror(&control, &place, "t3.micro").await;
+        let target = first.target;
+        let error = MirroringError::MirrorSourcesPerTargetExceeded { target };
+        assert_eq!(create(&last, 1).await, Err(error.into()));
+    }
+
+    #[tokio::test]
+    async fn the_quota_ends_sessions() {
+        let quotas = Quotas {
+            traffic_mirror_sessions: 1,
+            ..Quotas::default()
+        };
+        let (control, caller) = (control().with_quotas(quotas), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let mirror = mirror(&control, &place, "t3.micro").await;
+        let mut input = new_session(&mirror, 1);
+        input.client_token = Some("once".to_owned());
+        let create = || control.create_traffic_mirror_session(&caller, &input);
+        let first = create().await;
+        assert!(first.is_ok());
+        assert_eq!(create().await, first);
+        let second = new_session(&mirror, 2);
+        let second = control.create_traffic_mirror_session(&caller, &second);
+        let error = MirroringError::TrafficMirrorSessionLimitExceeded;
+        assert_eq!(second.await, Err(error.into()));
+    }
+}

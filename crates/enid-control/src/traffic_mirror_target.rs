@@ -91,3 +91,81 @@ impl Control {
 }
 
 const OPERATION: &str = "CreateTrafficMirrorTarget";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Quotas;
+    use crate::fixture::{caller, control, mirror, new_eni, new_session, new_target, place};
+
+    #[tokio::test]
+    async fn a_target_is_an_interface_that_is_no_source() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let mirror = mirror(&control, &place, "t3.micro").await;
+        let create = async |eni| {
+            let made = control.create_traffic_mirror_target(&caller, &new_target(eni));
+            made.await.map(|target| target.network_interface)
+        };
+        // A source may become a target until it has a session, and an interface may be several.
+        assert_eq!(create(mirror.target_eni).await, Ok(mirror.target_eni));
+        let made = control.create_traffic_mirror_session(&caller, &new_session(&mirror, 1));
+        let session = made.await.expect("a session").id;
+        let refused = create(mirror.source)
+            .await
+            .map_err(|error| error.to_string());
+        let words = format!(
+            "{} is already in use by {session}. A network interface cannot be a traffic mirror source and a traffic mirror target.",
+            mirror.source
+        );
+        assert_eq!(refused, Err(words));
+        let unknown = EniId(7);
+        let error = MirroringError::MirrorTargetInterfaceNotFound { id: unknown };
+        assert_eq!(create(unknown).await, Err(error.into()));
+        let ended = control.delete_traffic_mirror_session(&caller, session);
+        assert_eq!(ended.await, Ok(()));
+        assert_eq!(create(mirror.source).await, Ok(mirror.source));
+    }
+
+    #[tokio::test]
+    async fn a_target_goes_after_its_sessions() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let mirror = mirror(&control, &place, "t3.micro").await;
+        let made = control.create_traffic_mirror_session(&caller, &new_session(&mirror, 1));
+        let session = made.await.expect("a session").id;
+        let id = mirror.target;
+        let delete = || control.delete_traffic_mirror_target(&caller, id);
+        let error = MirroringError::TrafficMirrorTargetInUse { id, session };
+        let words = format!("Cannot delete {id}. Target is in use by {session}");
+        assert_eq!(error.to_string(), words);
+        assert_eq!(delete().await, Err(error.into()));
+        let ended = control.delete_traffic_mirror_session(&caller, session);
+        assert_eq!(ended.await, Ok(()));
+        assert_eq!(delete().await, Ok(()));
+        assert_eq!(delete().await, Err(Error::not_found(id)));
+    }
+
+    #[tokio::test]
+    async fn a_token_makes_one_target_and_the_quota_ends_them() {
+        let quotas = Quotas {
+            traffic_mirror_targets: 1,
+            ..Quotas::default()
+        };
+        let (control, caller) = (control().with_quotas(quotas), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let made = control.create_network_interface(&caller, new_eni(&place));
+        let eni = made.await.expect("an interface").id;
+        let mut input = new_target(eni);
+        input.client_token = Some("once".to_owned());
+        let first = control.create_traffic_mirror_target(&caller, &input).await;
+        let again = control.create_traffic_mirror_target(&caller, &input).await;
+        assert!(first.is_ok() && first == again);
+        input.description = Some("another".to_owned());
+        let other = control.create_traffic_mirror_target(&caller, &input).await;
+        assert_eq!(other, Err(Error::IdempotentParameterMismatch));
+        let second = control.create_traffic_mirror_target(&caller, &new_target(eni));
+        let error = MirroringError::TrafficMirrorTargetLimitExceeded;
+        assert_eq!(second.await, Err(error.into()));
+    }
+}

@@ -147,7 +147,11 @@ fn answer(filter: &TrafficMirrorFilter) -> response::TrafficMirrorFilter {
         traffic_mirror_filter_id: Some(Text::display(filter.id)),
         ingress_filter_rules: rules(Direction::Ingress),
         egress_filter_rules: rules(Direction::Egress),
-        network_services: filter.amazon_dns.then(|| AMAZON_DNS.into()).into_iter().collect(),
+        network_services: filter
+            .amazon_dns
+            .then(|| AMAZON_DNS.into())
+            .into_iter()
+            .collect(),
         description: filter.description.as_deref().map(Text::from),
         tags: tag::answer(&filter.tags),
     }

@@ -2,9 +2,7 @@
 
 use std::str::FromStr;
 
-use enid_control::{
-    CreateTrafficMirrorFilterRule, MirrorRuleField, ModifyTrafficMirrorFilterRule,
-};
+use enid_control::{CreateTrafficMirrorFilterRule, MirrorRuleField, ModifyTrafficMirrorFilterRule};
 use enid_model::id::{TrafficMirrorFilterId, TrafficMirrorFilterRuleId};
 use enid_model::security_group::Direction;
 use enid_model::state::RegionState;
@@ -48,7 +46,9 @@ pub(super) async fn create_traffic_mirror_filter_rule(
         tags: tag::specifications(request.tag_specifications),
     };
     let caller = context.caller();
-    let made = ec2.control.create_traffic_mirror_filter_rule(&caller, &input);
+    let made = ec2
+        .control
+        .create_traffic_mirror_filter_rule(&caller, &input);
     let (filter, rule) = made.await?;
     Ok(CreateTrafficMirrorFilterRuleResponse {
         traffic_mirror_filter_rule: Some(answer(filter, &rule)),
@@ -91,7 +91,11 @@ fn removed(text: &String) -> Result<MirrorRuleField, ApiError> {
         other => {
             let hint =
                 "Expecting destination-port-range, source-port-range, protocol or description.";
-            return Err(ApiError::invalid_parameter_value(other, "RemoveField", hint));
+            return Err(ApiError::invalid_parameter_value(
+                other,
+                "RemoveField",
+                hint,
+            ));
         }
     })
 }

@@ -1,8 +1,6 @@
 //! Sessions of traffic mirroring.
 
-use enid_control::{
-    CreateTrafficMirrorSession, MirrorSessionField, ModifyTrafficMirrorSession,
-};
+use enid_control::{CreateTrafficMirrorSession, MirrorSessionField, ModifyTrafficMirrorSession};
 use enid_model::id::TrafficMirrorSessionId;
 use enid_model::traffic_mirror::TrafficMirrorSession;
 
@@ -81,7 +79,11 @@ fn removed(text: &String) -> Result<MirrorSessionField, ApiError> {
         "virtual-network-id" => MirrorSessionField::VirtualNetworkId,
         other => {
             let hint = "Expecting packet-length, description or virtual-network-id.";
-            return Err(ApiError::invalid_parameter_value(other, "RemoveField", hint));
+            return Err(ApiError::invalid_parameter_value(
+                other,
+                "RemoveField",
+                hint,
+            ));
         }
     })
 }
@@ -161,7 +163,10 @@ pub(super) async fn describe_traffic_mirror_sessions(
                 Field::Number => test.display(session.number),
                 Field::OwnerId => test.display(context.account),
                 Field::PacketLength => {
-                    session.packet_length.iter().for_each(|own| test.display(own));
+                    session
+                        .packet_length
+                        .iter()
+                        .for_each(|own| test.display(own));
                 }
                 Field::TargetId => test.display(session.target),
                 Field::VirtualNetworkId => test.display(session.virtual_network_id),

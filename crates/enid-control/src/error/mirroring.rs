@@ -3,9 +3,7 @@
 //! Codes are those of the error code pages, but where answers of AWS that are quoted in public show
 //! others: ids that name nothing, targets in use.
 
-use enid_model::id::{
-    EniId, TrafficMirrorFilterId, TrafficMirrorSessionId, TrafficMirrorTargetId,
-};
+use enid_model::id::{EniId, TrafficMirrorFilterId, TrafficMirrorSessionId, TrafficMirrorTargetId};
 
 // By code, then by name, as in `Error`.
 errors! {
