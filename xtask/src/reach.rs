@@ -17,7 +17,7 @@ const CRATES: [&str; 2] = ["crates/enid-api/src/ec2", "crates/enid-control/src"]
 /// Where each operation has its handler.
 const HANDLERS: &str = "crates/enid-api/src/ec2/mod.rs";
 /// The errors of the control plane, and where each has its code.
-const ERRORS: [(&str, &str); 5] = [
+const ERRORS: [(&str, &str); 6] = [
     ("Error", "crates/enid-control/src/error.rs"),
     (
         "AddressingError",
@@ -30,6 +30,10 @@ const ERRORS: [(&str, &str); 5] = [
     (
         "MetadataError",
         "crates/enid-control/src/error/instance_metadata.rs",
+    ),
+    (
+        "MirroringError",
+        "crates/enid-control/src/error/mirroring.rs",
     ),
     ("RoutingError", "crates/enid-control/src/error/routing.rs"),
 ];
