@@ -113,7 +113,7 @@ pub struct MirrorRule {
     /// IP protocol number.
     pub protocol: u8,
     /// [`MirrorRule::ACCEPT`], [`MirrorRule::ANY_PROTOCOL`], [`MirrorRule::SOURCE_PORTS`],
-    /// [`MirrorRule::TARGET_PORTS`].
+    /// [`MirrorRule::TARGET_PORTS`], [`MirrorRule::IPV6`].
     pub flags: u8,
     /// Always zero.
     pub pad: u16,
@@ -128,10 +128,15 @@ impl MirrorRule {
     pub const SOURCE_PORTS: u8 = 4;
     /// `target_ports` count, likewise.
     pub const TARGET_PORTS: u8 = 8;
+    /// The networks are of IPv6: IPv4 addresses, which lie within `::/0`, are in none of them.
+    pub const IPV6: u8 = 16;
 
     #[inline(always)]
     fn matches(&self, packet: &Packet) -> bool {
         if self.flags & Self::ANY_PROTOCOL == 0 && self.protocol != packet.protocol {
+            return false;
+        }
+        if self.flags & Self::IPV6 != 0 && packet.source.is_v4() {
             return false;
         }
         if !packet.source.is_in(&self.source, &self.source_mask)
@@ -485,10 +490,7 @@ fn cut<F: Frame>(frame: &mut F, packet_length: u32) -> Result<(), Reason> {
     if length <= most {
         return Ok(());
     }
-    let old = frame
-        .load::<4>(at::IP as u32)
-        .ok_or(Reason::Malformed)?
-        .0;
+    let old = frame.load::<4>(at::IP as u32).ok_or(Reason::Malformed)?.0;
     if !frame.cut(most + at::IP as u32) {
         return Err(Reason::Rewrite);
     }

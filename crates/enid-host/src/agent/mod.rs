@@ -13,6 +13,7 @@
 //! acknowledged only when the kernel's tables hold all of it, or all but what an earlier one, whose
 //! caller got an error, brought beyond the room that there is ([`Standing::Short`]).
 
+mod copies;
 mod devices;
 mod foreign;
 mod guests;
@@ -37,6 +38,7 @@ use self::guests::{Event, Guest};
 use self::services::Service;
 use crate::Installation;
 use crate::adoption::Adoption;
+use crate::copies::CopyPair;
 use crate::datapath::{Datapath, DatapathError};
 use crate::device::{DeviceError, EniDevice};
 use crate::outside::{Gateway, OutsideError};
@@ -221,6 +223,8 @@ pub struct Agent {
     unserved: BTreeSet<VpcId>,
     /// Where the interfaces of instances are whose namespace is somebody else's.
     adoptions: BTreeMap<InstanceId, Adoption>,
+    /// The links that copies of packets go through, since the first one was wanted.
+    copies: Option<CopyPair>,
     looked: Instant,
     standing: Standing,
     /// What was closed when the tables were last changed.
@@ -260,6 +264,7 @@ impl Agent {
             devices: BTreeMap::new(),
             guests: BTreeMap::new(),
             adoptions: BTreeMap::new(),
+            copies: None,
             looked: Instant::now(),
             standing: Standing::Unsure,
             closed: BTreeSet::new(),
@@ -341,6 +346,7 @@ impl Agent {
         self.verify_devices(&mut found);
         self.verify_outside(&mut found);
         self.verify_services(&mut found);
+        self.verify_copies(&mut found);
         found
     }
 
@@ -352,6 +358,7 @@ impl Agent {
         let known = sandbox::instances(&self.config.data_dir).map_err(AgentError::DataDir)?;
         self.read_adoptions(&known);
         self.forget_strays()?;
+        self.adopt_copies()?;
         self.settle(&delta.tables)?;
         self.open_outside()?;
         self.begin_services()?;
@@ -458,6 +465,7 @@ impl Agent {
     /// error here: all else is in force, and work on devices and instances goes on.
     fn settle(&mut self, diff: &TableDiff) -> Result<(), DatapathError> {
         let before = std::mem::replace(&mut self.standing, Standing::Unsure);
+        self.open_copies_if_wanted()?;
         let settled = if before == Standing::Agreed {
             self.datapath.apply(diff)
         } else {
