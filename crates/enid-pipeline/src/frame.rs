@@ -37,6 +37,10 @@ pub trait Frame {
     #[must_use]
     fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> bool;
 
+    /// The offset of a checksum that nobody has finished yet, wherever in the frame it is; `None` if there
+    /// is none. Whoever needs it writes two bytes there.
+    fn unfinished(&self) -> Option<u32>;
+
     /// Cuts the frame off behind `len` bytes; from then on it stands for one packet. False if it has not as
     /// many.
     #[must_use]
@@ -69,6 +73,7 @@ pub struct Bytes<'a> {
     bytes: &'a mut [u8],
     segments: u32,
     segment_size: u32,
+    unfinished: Option<u32>,
 }
 
 impl<'a> Bytes<'a> {
@@ -78,6 +83,16 @@ impl<'a> Bytes<'a> {
             bytes,
             segments: 1,
             segment_size: 0,
+            unfinished: None,
+        }
+    }
+
+    /// A frame whose checksum is still to be filled in, at this offset.
+    #[must_use]
+    pub fn with_unfinished(self, offset: u32) -> Self {
+        Self {
+            unfinished: Some(offset),
+            ..self
         }
     }
 
@@ -139,6 +154,10 @@ impl Frame for Bytes<'_> {
             }
             None => false,
         }
+    }
+
+    fn unfinished(&self) -> Option<u32> {
+        self.unfinished
     }
 
     fn cut(&mut self, len: u32) -> bool {

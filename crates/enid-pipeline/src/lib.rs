@@ -67,7 +67,7 @@ use stage::{
     fragment,
     gate::{self, Question},
     gateway, nat, nat_count, nat_port, nd, parse, related, reply, route, service as services_stage,
-    spoof_guard, translate,
+    spoof_guard, translate, unfinished,
 };
 use table::{Direction, OUTSIDE};
 
@@ -227,7 +227,8 @@ pub fn egress<T: Tables, F: Frame>(
     scratch: &mut Scratch,
 ) -> Verdict {
     scratch.begin(tables.generation(), ifindex, now_ns);
-    match stages(tables, frame, scratch) {
+    let judged = stages(tables, frame, scratch);
+    match judged.and_then(|verdict| unfinished::check(frame, &scratch.packet, verdict)) {
         Ok(verdict) => verdict,
         Err(reason) => {
             record_drop(tables, reason, scratch);
@@ -252,7 +253,8 @@ pub fn outside<T: Tables, F: Frame>(
     scratch: &mut Scratch,
 ) -> Verdict {
     scratch.begin(tables.generation(), ifindex, now_ns);
-    match outside_stages(tables, frame, scratch) {
+    let judged = outside_stages(tables, frame, scratch);
+    match judged.and_then(|verdict| unfinished::check(frame, &scratch.packet, verdict)) {
         Ok(verdict) => verdict,
         Err(reason) => {
             record_drop(tables, reason, scratch);
