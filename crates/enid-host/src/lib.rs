@@ -9,6 +9,7 @@
 
 pub mod adoption;
 pub mod agent;
+pub mod btf;
 pub mod clean;
 pub mod console;
 pub mod copies;

@@ -26,6 +26,7 @@ use aya::{EbpfError, EbpfLoader};
 use enid_pipeline::table::LAYOUT;
 use sha2::{Digest as _, Sha256};
 
+use crate::btf::{BtfError, SumLayout};
 use crate::doctor::BPF_PATH;
 use crate::{Installation, maps};
 
@@ -54,6 +55,9 @@ const TAP_EGRESS: &str = "enid_tap_egress";
 /// What is about to leave the host by a tap.
 const TAP_GUARD: &str = "enid_tap_guard";
 
+/// Where a program finds unfinished checksums.
+const SUM_LAYOUT: &str = "SUM_LAYOUT";
+
 /// Why programs and maps cannot be loaded or adopted.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -81,6 +85,9 @@ pub enum LoadError {
     /// The object lacks a program.
     #[error("the object has no program {0}")]
     Missing(&'static str),
+    /// The kernel's description of its types does not tell what programs need.
+    #[error("find what programs need in the kernel's structures")]
+    Types(#[from] BtfError),
     /// Nothing is loaded for this installation.
     #[error("no datapath is loaded here ({} is missing)", .0.display())]
     NotLoaded(PathBuf),
@@ -233,7 +240,9 @@ pub(crate) fn load(pins: &Pins, flow_entries_max: u32) -> Result<Programs, LoadE
 }
 
 fn load_object(maps: &Path, text: &Path, flow_entries_max: u32) -> Result<Programs, LoadError> {
+    let sum_layout = SumLayout::of_kernel()?.words();
     let mut object = EbpfLoader::new()
+        .override_global(SUM_LAYOUT, &sum_layout, true)
         .default_map_pin_directory(maps)
         .map_max_entries("flows", flow_entries_max)
         .load(OBJECT)

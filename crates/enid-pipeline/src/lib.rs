@@ -72,7 +72,7 @@ use stage::{
     fragment,
     gate::{self, Question},
     gateway, nat, nat_count, nat_port, nd, parse, related, reply, route, service as services_stage,
-    spoof_guard, translate,
+    spoof_guard, translate, unfinished,
 };
 use table::{Direction, OUTSIDE};
 
@@ -238,7 +238,8 @@ pub fn egress<T: Tables, F: Frame>(
     scratch: &mut Scratch,
 ) -> Verdict {
     scratch.begin(tables.generation(), ifindex, now_ns);
-    match stages(tables, frame, scratch) {
+    let judged = stages(tables, frame, scratch);
+    match judged.and_then(|verdict| unfinished::check(frame, &scratch.packet, verdict)) {
         Ok(verdict) => verdict,
         Err(reason) => {
             record_drop(tables, reason, scratch);
@@ -264,7 +265,8 @@ pub fn outside<T: Tables, F: Frame>(
     scratch: &mut Scratch,
 ) -> Verdict {
     scratch.begin(tables.generation(), ifindex, now_ns);
-    match outside_stages(tables, frame, scratch) {
+    let judged = outside_stages(tables, frame, scratch);
+    match judged.and_then(|verdict| unfinished::check(frame, &scratch.packet, verdict)) {
         Ok(verdict) => verdict,
         Err(reason) => {
             record_drop(tables, reason, scratch);
@@ -626,7 +628,7 @@ fn dropped_at(reason: Reason, scratch: &Scratch) -> u64 {
 }
 
 /// Counts a drop by its reason, at the ENI where it was, and, if the packet had addresses, by its 5-tuple.
-#[inline(always)]
+#[inline(never)]
 fn record_drop<T: Tables>(tables: &T, reason: Reason, scratch: &Scratch) {
     if !scratch.has_key {
         tables.count(reason, 1);

@@ -41,6 +41,8 @@ pub struct Memory {
     pub outside: Outside,
     /// How many flow entries there may be.
     pub flows_max: usize,
+    /// Of how many destinations NAT gateways' ports are counted.
+    pub nat_ports_max: usize,
     flows: RefCell<HashMap<FlowKey, Rc<FlowEntry>>>,
     fragments: RefCell<HashMap<FragmentKey, FragmentRecord>>,
     drops: RefCell<HashMap<FlowKey, Rc<DropEntry>>>,
@@ -62,6 +64,7 @@ impl Memory {
             generation: 1,
             outside: Outside::default(),
             flows_max: usize::MAX,
+            nat_ports_max: usize::MAX,
             flows: RefCell::default(),
             fragments: RefCell::default(),
             drops: RefCell::default(),
@@ -356,7 +359,10 @@ impl Tables for Memory {
     }
 
     fn insert_nat_ports(&self, key: &NatPortsKey) {
-        self.nat_ports.borrow_mut().entry(*key).or_default();
+        let mut ports = self.nat_ports.borrow_mut();
+        if ports.len() < self.nat_ports_max {
+            ports.entry(*key).or_default();
+        }
     }
 
     fn nat_counts(&self, nat: u64) -> Option<Rc<NatCountsEntry>> {

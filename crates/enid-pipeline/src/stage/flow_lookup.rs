@@ -1,7 +1,8 @@
 //! Flow lookup: one hash lookup whatever the rules.
 //!
 //! A hit of the present generation counts, rewrites and forwards. A hit of an older generation is
-//! judged again, but not at gates where the flow is tracked. A TCP packet that opens a connection is
+//! judged again, but not at gates where the flow is tracked. One of a connection that only a NAT gateway
+//! knows any more is judged again at all gates. A TCP packet that opens a connection is
 //! never carried by an entry that is there: it is judged as new, and if it is refused it leaves the
 //! entry alone.
 
@@ -10,7 +11,7 @@ use crate::{
     bytes::{Be16, MacPair},
     connection,
     copy::WATCHED,
-    flow::{FlowEntry, SECOND_NS, SHORTEST_S, Translation, flag},
+    flow::{Age, FlowEntry, SECOND_NS, SHORTEST_S, Translation, flag},
     stage::{gate::Pass, nat},
     table::{OUTSIDE, Route, protocol},
     tables::Tables,
@@ -45,6 +46,8 @@ pub(crate) struct Carried {
     flags: u64,
     egress_rule: u64,
     ingress_rule: u64,
+    /// Whether only a NAT gateway knows the connection, and the ENIs have forgotten it.
+    pub(crate) is_forgotten: bool,
     /// The NAT gateway that it passes; 0 if none.
     pub(crate) via: u64,
     /// The route that decided, as [`Flow::route`](crate::flow::Flow::route) has it.
@@ -61,6 +64,7 @@ impl Carried {
         flags: 0,
         egress_rule: 0,
         ingress_rule: 0,
+        is_forgotten: false,
         via: 0,
         route: 0,
         translation: Translation {
@@ -76,6 +80,7 @@ impl Carried {
     pub(crate) fn clear(&mut self) {
         self.source_eni = 0;
         self.flags = 0;
+        self.is_forgotten = false;
         self.via = 0;
         self.route = 0;
     }
@@ -156,11 +161,15 @@ impl Carried {
         mtu_of(self.flags)
     }
 
-    /// Takes what an entry says.
+    /// Takes what an entry says. Of a connection that the ENIs have forgotten nothing is tracked.
     #[inline(always)]
-    fn load(&mut self, entry: &FlowEntry) {
+    fn load(&mut self, entry: &FlowEntry, is_forgotten: bool) {
         self.source_eni = entry.source_eni.get();
         self.flags = entry.flags.get();
+        self.is_forgotten = is_forgotten;
+        if is_forgotten {
+            self.flags &= !(flag::TRACKED_AT_SOURCE | flag::TRACKED_AT_TARGET);
+        }
         self.egress_rule = entry.egress_rule.get();
         self.ingress_rule = entry.ingress_rule.get();
         self.load_way(entry);
@@ -248,8 +257,13 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
     let quiet_ns = now_ns.saturating_sub(entry.last_seen_ns.get());
     let may_have_ended =
         quiet_ns > SHORTEST_S as u64 * SECOND_NS || entry.flags.get() & flag::ENDED != 0;
-    if may_have_ended && connection::has_ended(tables, key, &entry, now_ns) {
-        return Lookup::Miss;
+    let mut is_forgotten = false;
+    if may_have_ended {
+        match connection::age(tables, key, &entry, now_ns) {
+            Age::Live => {}
+            Age::Forgotten => is_forgotten = true,
+            Age::Ended => return Lookup::Miss,
+        }
     }
     let flags = entry.flags.get();
     const SPECIAL: u64 = flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED;
@@ -261,9 +275,10 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
     // A frame with other MAC addresses than before may still be right (the router's instead of the
     // neighbour's), and one that a gateway does not carry is wrong: both are judged again.
     let is_refused = packet.is_too_big(mtu_of(flags))
-        || is_special && nat::is_cut(packet) && entry.via.get() != 0;
+        || is_special && nat::is_cut(packet) && entry.via.get() != 0
+        || is_forgotten;
     if entry.generation.get() != *generation || entry.arrives() != packet.macs || is_refused {
-        carried.load(&entry);
+        carried.load(&entry, is_forgotten);
         return Lookup::Stale;
     }
     if is_special {
