@@ -101,14 +101,16 @@ impl Skb {
     #[inline(always)]
     #[must_use]
     pub(crate) fn wrap(&mut self, headers: &[u8; HEADERS]) -> bool {
-        const FLAGS: u64 = BPF_F_ADJ_ROOM_FIXED_GSO as u64
+        const SEVERAL: u64 = BPF_F_ADJ_ROOM_FIXED_GSO as u64
             | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 as u64
             | BPF_F_ADJ_ROOM_ENCAP_L4_UDP as u64
             | BPF_F_ADJ_ROOM_ENCAP_L2_ETH as u64
             | (ETHERNET as u64) << BPF_ADJ_ROOM_ENCAP_L2_SHIFT;
         const ROOM: i32 = HEADERS as i32 - ETHERNET;
+        // Only what the kernel has to take apart must be known as a tunnel's: it cuts nothing off what is.
+        let flags = if self.segment_size() == 0 { 0 } else { SEVERAL };
         // SAFETY: as above; the helper takes values.
-        let status = unsafe { bpf_skb_adjust_room(self.0, ROOM, BPF_ADJ_ROOM_MAC, FLAGS) };
+        let status = unsafe { bpf_skb_adjust_room(self.0, ROOM, BPF_ADJ_ROOM_MAC, flags) };
         status == 0 && self.store(0, headers)
     }
 

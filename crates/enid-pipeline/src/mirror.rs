@@ -5,6 +5,7 @@
 //!   accepted.
 //! - What the ENI's own security groups or network ACL drop is not copied. ARP, neighbour discovery, DHCP,
 //!   metadata and time never are, and questions to the VPC's resolver only if the filter says so.
+//! - Nor are errors about copies, which come if nobody listens at the target.
 //! - The VXLAN packet is one that the ENI sends: route tables and network ACLs judge it as any other, and the
 //!   receiver's security groups, but not the sender's. It makes no flow, and is itself never copied.
 //!
@@ -206,6 +207,9 @@ pub fn headers<'a, T: Tables, F: Frame>(
     if parse::parse(frame, packet).is_err() || packet.asks != Asks::Nothing {
         return None;
     }
+    if is_about_copy(frame, record, packet) {
+        return None;
+    }
     let session = choose(tables, record, note, packet)?;
     let ethernet = frame.load::<14>(0)?;
     // What stands for several packets may be longer than the field says; it is set anew for each of them.
@@ -213,6 +217,26 @@ pub fn headers<'a, T: Tables, F: Frame>(
     write(headers, record, session, note.eni, hash(packet), length);
     headers[50..64].copy_from_slice(&ethernet.0);
     Some(headers)
+}
+
+/// Whether a packet is an error about a copy, which the ENI's guest never sent: nobody listens at the target.
+/// A copy of it would be answered by the next error, without end.
+#[inline(always)]
+fn is_about_copy<F: Frame>(frame: &F, record: &MirrorRecord, packet: &Packet) -> bool {
+    if packet.protocol != protocol::ICMP || !packet.is_icmp_error() {
+        return false;
+    }
+    // The message's own eight bytes, an IPv4 header as copies have it, and ports.
+    match frame.load::<32>(packet.transport) {
+        Some(bytes) => {
+            let quoted = &bytes.0;
+            quoted[8] == 0x45
+                && quoted[17] == protocol::UDP
+                && [quoted[20], quoted[21], quoted[22], quoted[23]] == record.source
+                && [quoted[30], quoted[31]] == PORT.to_be_bytes()
+        }
+        None => false,
+    }
 }
 
 /// The first session whose filter accepts a packet.
@@ -868,6 +892,31 @@ mod tests {
         let to_b = Verdict::Forward { ifindex: device(B) };
         assert_eq!(delivered(&world, &mut frame), to_b);
         assert_eq!(frame[..6], mac(B).0);
+    }
+
+    #[test]
+    fn errors_about_copies_are_not_copied_and_others_are() {
+        let world = world(&[filter(&[ANY])]);
+        ask(&world);
+        let copy = wrapped(&world).remove(0);
+        let note = Note {
+            eni: A,
+            kind: kind::INGRESS,
+            ..Note::NONE
+        };
+        let is_copied = |quoted: &[u8]| {
+            let transport = Transport::Icmp {
+                kind: 3,
+                code: 3,
+                rest: [0; 4],
+                body: quoted.to_vec(),
+            };
+            let mut error = packet(D, A, transport).frame();
+            let frame = Bytes::new(&mut error);
+            headers(&world.memory, &frame, &note, &mut Wrapping::new()).is_some()
+        };
+        assert!(!is_copied(&copy[14..]));
+        assert!(is_copied(&packet(A, D, query()).packet()));
     }
 
     #[test]
