@@ -10,6 +10,7 @@
 pub mod adoption;
 pub mod agent;
 pub mod btf;
+pub mod capture;
 pub mod clean;
 pub mod console;
 pub mod copies;

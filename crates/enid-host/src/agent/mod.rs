@@ -38,6 +38,7 @@ use self::guests::{Event, Guest};
 use self::services::Service;
 use crate::Installation;
 use crate::adoption::Adoption;
+use crate::capture::{Capture, CaptureError, Captures};
 use crate::copies::CopyPair;
 use crate::datapath::{Datapath, DatapathError};
 use crate::device::{DeviceError, EniDevice};
@@ -105,6 +106,18 @@ pub enum Input {
         /// Whom to answer.
         answer: Sender<Result<ForeignGuest, ForeignError>>,
     },
+    /// Capture packets of an interface.
+    Capture {
+        /// The interface.
+        eni: EniId,
+        /// How many bytes of each at most.
+        snaplen: u32,
+        /// Whom to answer.
+        answer: Sender<Result<Capture, CaptureError>>,
+    },
+    /// A capture is over; only captures send this.
+    #[doc(hidden)]
+    EndCapture(u64),
     /// Compare tables and kernel; the answer goes to the sender.
     Verify(Sender<Verification>),
     /// End. Instances and packets go on.
@@ -225,6 +238,7 @@ pub struct Agent {
     adoptions: BTreeMap<InstanceId, Adoption>,
     /// The links that copies of packets go through, since the first one was wanted.
     copies: Option<CopyPair>,
+    captures: Captures,
     looked: Instant,
     standing: Standing,
     /// What was closed when the tables were last changed.
@@ -265,6 +279,7 @@ impl Agent {
             guests: BTreeMap::new(),
             adoptions: BTreeMap::new(),
             copies: None,
+            captures: Captures::default(),
             looked: Instant::now(),
             standing: Standing::Unsure,
             closed: BTreeSet::new(),
@@ -309,6 +324,14 @@ impl Agent {
                 }) => {
                     let _ = answer.send(self.taps(instance, owner));
                 }
+                Ok(Input::Capture {
+                    eni,
+                    snaplen,
+                    answer,
+                }) => {
+                    let _ = answer.send(self.capture(eni, snaplen));
+                }
+                Ok(Input::EndCapture(id)) => self.end_capture(id),
                 Ok(Input::Verify(answer)) => {
                     let _ = answer.send(self.verify());
                 }
