@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import time
 
 import dpkt
@@ -57,8 +58,8 @@ def test_both_directions_with_their_rules(lab, pair, capture):
     ask(client, server, length=100)
     out, back = here.seen(2)
     assert [packet.direction for packet in (out, back)] == ["egress", "ingress"]
-    [egress], [ingress] = (rules(lab, "", out) for out in (True, False)) if False else (
-        rules(lab, client.describe()["SecurityGroups"][0]["GroupId"], out) for out in (True, False))
+    group = client.describe()["SecurityGroups"][0]["GroupId"]
+    [egress], [ingress] = rules(lab, group, egress=True), rules(lab, group, egress=False)
     assert out.comment == f"forward to {server.eni} egress {egress} ingress {ingress}"
     assert back.comment.startswith(f"forward to {client.eni} from {server.eni}")
     assert (out.ip.udp.dport, len(out.ip.udp.data)) == (7, 100)
@@ -165,7 +166,6 @@ def test_as_much_as_was_asked_for(lab, pair, capture):
 def test_lines_and_json(lab, pair):
     vpc, subnet, client, server = pair
     # `-` is the standard output.
-    import subprocess
     file = subprocess.Popen(lab.daemon.command("capture", client.eni, "--write", "-", "--count", "2"),
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert file.stdout.read(4) == b"\n\r\r\n"
@@ -173,9 +173,13 @@ def test_lines_and_json(lab, pair):
                              stderr=subprocess.DEVNULL, text=True)
     objects = subprocess.Popen(lab.daemon.command("--json", "capture", client.eni, "--count", "2"),
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    captured = lambda: lab.daemon.json("counters", client.eni)["interfaces"]  # noqa: E731
-    assert captured()
-    until(lambda: _asked(client, server) and objects.poll() is not None, "two packets")
+
+    def has_two():
+        # When it has begun nobody says, so it is asked until both have come.
+        ask(client, server)
+        return objects.poll() is not None
+
+    until(has_two, "two packets")
     out, back = (json.loads(line) for line in objects.stdout.read().splitlines())
     assert {out["direction"], back["direction"]} == {"egress", "ingress"}
     assert (out["verdict"], out["reason"], out["protocol"]) == ("forward", None, 17)
@@ -185,11 +189,6 @@ def test_lines_and_json(lab, pair):
     assert f"udp {client.ip}:" in line and f"{server.ip}:7" in line and "forward to" in line
     lines.send_signal(signal.SIGINT)
     assert lines.wait() == 0
-
-
-def _asked(client, server):
-    ask(client, server)
-    return True
 
 
 def test_who_is_not_there_is_not_captured(lab, pair):

@@ -43,7 +43,7 @@ class Packet:
         options = {option.code: option for option in block.opts}
         self.comment = options[pcapng.PCAPNG_OPT_COMMENT].text
         # epb_flags: 1 is inbound, 2 outbound.
-        flags = int.from_bytes(options[pcapng.PCAPNG_OPT_EPB_FLAGS].data, "little")
+        flags = int.from_bytes(options[2].data, "little")
         self.direction = {1: "ingress", 2: "egress"}[flags & 3]
         # epb_verdict, of the traffic control: TC_ACT_SHOT or TC_ACT_REDIRECT.
         kind, verdict = options[7].data[0], int.from_bytes(options[7].data[1:9], "little")
