@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 import api
 import daemon
+import flows
 import links
 import ovs
 import probe
@@ -29,11 +30,21 @@ import scale
 import traffic
 from shell import Failed
 
-PARTS = ("packets", "variants", "launch", "enforced", "survival", "api", "scale", "resets")
+PARTS = (
+    "packets",
+    "variants",
+    "launch",
+    "enforced",
+    "flows",
+    "survival",
+    "api",
+    "scale",
+    "resets",
+)
 
 
 class Plan:
-    """How long everything takes: about twelve minutes, or three with --quick.
+    """How long everything takes: about twenty minutes, or six with --quick.
 
     Many short slices rather than few long ones: what a noisy machine does in between then falls on
     both sides of a ratio.
@@ -50,6 +61,8 @@ class Plan:
         # Fifteen interfaces each; with the two ends 1,000 or so are attached.
         self.holders = 2 if quick else 67
         self.kills = 1 if quick else 3
+        self.connections = 100_000 if quick else 1_000_000
+        self.sweep_seconds = 5 if quick else 15
         self.interfaces = 20_000 if quick else 100_000
         self.moto_seconds = 5 if quick else 30
         self.resets = 100 if quick else 500
@@ -57,7 +70,7 @@ class Plan:
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="about three minutes, coarser")
+    parser.add_argument("--quick", action="store_true", help="about six minutes, coarser")
     parser.add_argument("--json", metavar="FILE", help="write every sample and figure there too")
     parser.add_argument(
         "--only", action="append", choices=PARTS, help="measure this part only; may be repeated"
@@ -131,6 +144,11 @@ def measure(part, plan):
             enid = stack.enter_context(daemon.private())
             seen = promises.enforced(enid, plan.changes, plan.holders)
             return report.enforced(seen), seen
+        if part == "flows":
+            settings = flows.configuration(plan.connections)
+            enid = stack.enter_context(daemon.private(configuration=settings))
+            seen = flows.sweep(enid, plan.connections, plan.sweep_seconds)
+            return report.flows(seen), seen
         if part == "scale":
             enid = scale.enid_figures(plan.interfaces, plan.api_seconds / 5, plan.starts, say)
             moto = scale.moto_figures(plan.moto_seconds, say)
