@@ -113,6 +113,15 @@ impl Frame for Skb {
     }
 
     #[inline(always)]
+    fn read<const N: usize>(&self, offset: u32, place: &mut [u8; N]) -> bool {
+        // SAFETY: the helper writes exactly `N` bytes: the packet's, or zeros if it has fewer.
+        #[expect(clippy::cast_possible_truncation, reason = "a header's length")]
+        unsafe {
+            bpf_skb_load_bytes(self.0.cast(), offset, place.as_mut_ptr().cast(), N as u32) == 0
+        }
+    }
+
+    #[inline(always)]
     fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> bool {
         // SAFETY: the helper reads exactly `N` bytes and checks the packet's length.
         #[expect(clippy::cast_possible_truncation, reason = "a header's length")]

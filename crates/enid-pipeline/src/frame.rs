@@ -28,6 +28,11 @@ pub trait Frame {
     /// `N` bytes from `offset` on, if the frame has them.
     fn load<const N: usize>(&self, offset: u32) -> Option<Aligned<N>>;
 
+    /// The same, into a place that the caller has. False, and the place has anything, if the frame does not
+    /// have them.
+    #[must_use]
+    fn read<const N: usize>(&self, offset: u32, place: &mut [u8; N]) -> bool;
+
     /// Overwrites `N` bytes from `offset` on. False if the frame does not have them.
     #[must_use]
     fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> bool;
@@ -113,6 +118,16 @@ impl Frame for Bytes<'_> {
     fn load<const N: usize>(&self, offset: u32) -> Option<Aligned<N>> {
         let bytes = self.bytes.get(offset as usize..)?;
         bytes.first_chunk().copied().map(Aligned)
+    }
+
+    fn read<const N: usize>(&self, offset: u32, place: &mut [u8; N]) -> bool {
+        match self.load::<N>(offset) {
+            Some(bytes) => {
+                *place = bytes.0;
+                true
+            }
+            None => false,
+        }
     }
 
     fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> bool {

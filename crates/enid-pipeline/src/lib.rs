@@ -600,7 +600,7 @@ fn dropped_at(reason: Reason, scratch: &Scratch) -> u64 {
 }
 
 /// Counts a drop by its reason, at the ENI where it was, and, if the packet had addresses, by its 5-tuple.
-#[inline(always)]
+#[inline(never)]
 fn record_drop<T: Tables>(tables: &T, reason: Reason, scratch: &Scratch) {
     if !scratch.has_key {
         tables.count(reason, 1);
