@@ -30,7 +30,7 @@ const HANDLERS: [(&str, &str, &str); 3] = [
     ("logs", "logs", "crates/enid-api/src/logs/mod.rs"),
 ];
 /// The errors of the control plane, and where each has its code.
-const ERRORS: [(&str, &str); 5] = [
+const ERRORS: [(&str, &str); 6] = [
     ("Error", "crates/enid-control/src/error.rs"),
     (
         "AddressingError",
@@ -43,6 +43,10 @@ const ERRORS: [(&str, &str); 5] = [
     (
         "MetadataError",
         "crates/enid-control/src/error/instance_metadata.rs",
+    ),
+    (
+        "MirroringError",
+        "crates/enid-control/src/error/mirroring.rs",
     ),
     ("RoutingError", "crates/enid-control/src/error/routing.rs"),
 ];

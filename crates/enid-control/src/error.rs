@@ -52,11 +52,13 @@ macro_rules! errors {
 mod addressing;
 mod computing;
 mod instance_metadata;
+mod mirroring;
 mod routing;
 
 pub use addressing::AddressingError;
 pub use computing::ComputingError;
 pub use instance_metadata::MetadataError;
+pub use mirroring::MirroringError;
 pub use routing::RoutingError;
 
 // By code, then by name. Messages are AWS's, so they start with a capital and end with a stop
@@ -70,6 +72,8 @@ errors! {
         ComputingError,
         /// What metadata options say.
         MetadataError,
+        /// What targets, filters and sessions of traffic mirroring say.
+        MirroringError,
         /// What network ACLs, route tables, peering connections and option sets say.
         RoutingError,
     }
@@ -672,6 +676,7 @@ impl Error {
             _ => AddressingError::not_found(prefix, text)
                 .map(Self::from)
                 .or_else(|| RoutingError::not_found(prefix, text).map(Self::from))
+                .or_else(|| MirroringError::not_found(prefix, text).map(Self::from))
                 .unwrap_or(Self::ResourceNotFound { id }),
         }
     }

@@ -63,6 +63,10 @@ mod subnet_cidr_block;
 mod subnet_cidr_reservation;
 mod tag;
 mod taggable;
+mod traffic_mirror_filter;
+mod traffic_mirror_filter_rule;
+mod traffic_mirror_session;
+mod traffic_mirror_target;
 mod volume;
 mod vpc;
 mod vpc_cidr_block;
@@ -85,7 +89,9 @@ pub use attachment::AttachNetworkInterface;
 pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
 pub use egress_only_internet_gateway::CreateEgressOnlyInternetGateway;
-pub use error::{AddressingError, ComputingError, Error, MetadataError, RoutingError};
+pub use error::{
+    AddressingError, ComputingError, Error, MetadataError, MirroringError, RoutingError,
+};
 pub use image::Images;
 
 pub use instance_attribute::{CreditOutcomes, ModifyInstance};
@@ -128,6 +134,14 @@ pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};
 pub use subnet_cidr_reservation::CreateSubnetCidrReservation;
 pub use tag::{Tag, TagSelector, TagSpecification};
 pub use taggable::{Taggable, tagged, tagged_others, tags_of};
+pub use traffic_mirror_filter::CreateTrafficMirrorFilter;
+pub use traffic_mirror_filter_rule::{
+    CreateTrafficMirrorFilterRule, MirrorRuleField, ModifyTrafficMirrorFilterRule,
+};
+pub use traffic_mirror_session::{
+    CreateTrafficMirrorSession, MirrorSessionField, ModifyTrafficMirrorSession,
+};
+pub use traffic_mirror_target::CreateTrafficMirrorTarget;
 pub use volume::{ROOT_SIZE_GIB, WantedDevice, cpu_credits, place_of_volume};
 pub use vpc::{CreateVpc, ModifyVpcAttribute, default_vpc};
 pub use vpc_cidr_block::{IPV6_POOL, VpcBlock, WantedBlock, WantedIpv6Block};

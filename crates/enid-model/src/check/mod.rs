@@ -14,6 +14,7 @@ mod lease;
 mod name;
 mod route;
 mod security;
+mod traffic_mirror;
 mod volume;
 mod vpc;
 
@@ -114,6 +115,9 @@ impl<'a> Report<'a> {
             Kind::SecurityGroup => self.security_groups(),
             Kind::Subnet => self.subnets(),
             Kind::SubnetCidrReservation => self.subnet_cidr_reservations(),
+            Kind::TrafficMirrorFilter => self.traffic_mirror_filters(),
+            Kind::TrafficMirrorSession => self.traffic_mirror_sessions(),
+            Kind::TrafficMirrorTarget => self.traffic_mirror_targets(),
             Kind::Volume => self.volumes(),
             Kind::Vpc => self.vpcs(),
             Kind::VpcPeeringConnection => self.vpc_peering_connections(),
