@@ -6,7 +6,7 @@ use std::sync::Arc;
 use enid_model::Tags;
 use enid_model::id::{
     EniId, InternetGatewayId, SecurityGroupId, SubnetId, TrafficMirrorFilterId,
-    TrafficMirrorTargetId,
+    TrafficMirrorSessionId, TrafficMirrorTargetId,
 };
 use enid_model::key::AccountId;
 use enid_model::network_interface::ConnectionTracking;
@@ -216,7 +216,8 @@ pub(crate) async fn mirror(control: &Control, place: &Place, instance_type: &str
     let source = region.primary_eni(instance).expect("it has one").id;
     let made = control.create_network_interface(&caller, new_eni(place));
     let target_eni = made.await.expect("an interface").id;
-    let made = control.create_traffic_mirror_target(&caller, &new_target(target_eni));
+    let target = new_target(target_eni);
+    let made = control.create_traffic_mirror_target(&caller, &target);
     let target = made.await.expect("a target").id;
     let filter = CreateTrafficMirrorFilter::default();
     let made = control.create_traffic_mirror_filter(&caller, &filter);
@@ -229,6 +230,19 @@ pub(crate) async fn mirror(control: &Control, place: &Place, instance_type: &str
     }
 }
 
+/// A session of a mirror without more.
+pub(crate) async fn session(
+    control: &Control,
+    mirror: &Mirror,
+    number: i32,
+) -> TrafficMirrorSessionId {
+    let input = new_session(mirror, number);
+    let made = control
+        .create_traffic_mirror_session(&caller(), &input)
+        .await;
+    made.expect("a session").id
+}
+
 /// A target without more.
 pub(crate) fn new_target(eni: EniId) -> CreateTrafficMirrorTarget {
     CreateTrafficMirrorTarget {
@@ -239,7 +253,7 @@ pub(crate) fn new_target(eni: EniId) -> CreateTrafficMirrorTarget {
     }
 }
 
-/// A session without more.
+/// What makes a session without more.
 pub(crate) fn new_session(mirror: &Mirror, number: i32) -> CreateTrafficMirrorSession {
     CreateTrafficMirrorSession {
         eni: mirror.source,

@@ -136,7 +136,7 @@ pub use tag::{Tag, TagSelector, TagSpecification};
 pub use taggable::{Taggable, tagged, tagged_others, tags_of};
 pub use traffic_mirror_filter::CreateTrafficMirrorFilter;
 pub use traffic_mirror_filter_rule::{
-    CreateTrafficMirrorFilterRule, MirrorRuleField, ModifyTrafficMirrorFilterRule,
+    CreateTrafficMirrorFilterRule, MirrorRuleField, ModifyTrafficMirrorFilterRule, WantedPorts,
 };
 pub use traffic_mirror_session::{
     CreateTrafficMirrorSession, MirrorSessionField, ModifyTrafficMirrorSession,

@@ -104,7 +104,7 @@ const OPERATION: &str = "CreateTrafficMirrorFilter";
 mod tests {
     use super::*;
     use crate::Quotas;
-    use crate::fixture::{caller, control, mirror, new_session, place};
+    use crate::fixture::{caller, control, mirror, place, session};
 
     #[tokio::test]
     async fn network_services_come_and_go() {
@@ -134,8 +134,7 @@ mod tests {
         let (control, caller) = (control(), caller());
         let place = place(&control, "10.0.0.0/24").await;
         let mirror = mirror(&control, &place, "t3.micro").await;
-        let made = control.create_traffic_mirror_session(&caller, &new_session(&mirror, 1));
-        let session = made.await.expect("a session").id;
+        let session = session(&control, &mirror, 1).await;
         let id = mirror.filter;
         let delete = || control.delete_traffic_mirror_filter(&caller, id);
         let error = MirroringError::TrafficMirrorFilterInUse { id, session };

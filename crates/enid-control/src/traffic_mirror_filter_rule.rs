@@ -376,8 +376,10 @@ mod tests {
 
     async fn new_filter(control: &Control) -> TrafficMirrorFilterId {
         let filter = CreateTrafficMirrorFilter::default();
-        let made = control.create_traffic_mirror_filter(&caller(), &filter);
-        made.await.expect("a filter").id
+        let made = control
+            .create_traffic_mirror_filter(&caller(), &filter)
+            .await;
+        made.expect("a filter").id
     }
 
     /// What creating a rule like this one says.

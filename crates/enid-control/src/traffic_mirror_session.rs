@@ -215,11 +215,14 @@ fn check_source(draft: &mut Draft<'_>, id: EniId) -> Result<(), Error> {
 /// No other session of the source has the number.
 fn check_number(draft: &mut Draft<'_>, session: &TrafficMirrorSession) -> Result<(), Error> {
     let (eni, number) = (session.network_interface, session.number);
-    let region = &draft.region;
-    let others = region.traffic_mirror_sessions_of_eni(eni);
-    let mut others = others.filter_map(|id| region.traffic_mirror_sessions.get(&id));
-    let taken = others.find(|other| other.id != session.id && other.number == number);
-    if let Some(session) = taken.map(|other| other.id) {
+    let taken = {
+        let region = &draft.region;
+        let others = region.traffic_mirror_sessions_of_eni(eni);
+        let mut others = others.filter_map(|id| region.traffic_mirror_sessions.get(&id));
+        let taken = others.find(|other| other.id != session.id && other.number == number);
+        taken.map(|other| other.id)
+    };
+    if let Some(session) = taken {
         return Err(MirroringError::MirrorSessionNumberTaken {
             number,
             eni,
@@ -377,7 +380,9 @@ const SOURCES_OF_LARGEST_MAX: usize = 100;
 mod tests {
     use super::*;
     use crate::Quotas;
-    use crate::fixture::{caller, control, mirror, new_eni, new_session, new_target, place};
+    use crate::fixture::{
+        caller, control, mirror, new_eni, new_session, new_target, place, session,
+    };
 
     fn words(error: &Error) -> String {
         format!("{}: {error}", error.code())
@@ -401,7 +406,8 @@ mod tests {
         for family in NITRO_WITHOUT.iter().chain(XEN_WITH) {
             let prefix = format!("{family}.");
             let is_known = InstanceType::all().any(|(name, _)| name.starts_with(&prefix));
-            assert!(is_known, "{family}");
+            // AWS's list names a family that it has retired since.
+            assert!(is_known || *family == "g3", "{family}");
         }
         for (name, is_largest) in [
             ("m5.24xlarge", true),
@@ -444,7 +450,8 @@ mod tests {
 
         // The other way round: an instance's interface that is a target.
         let third = mirror(&control, &place, "t3.micro").await;
-        let made = control.create_traffic_mirror_target(&caller, &new_target(third.source));
+        let input = new_target(third.source);
+        let made = control.create_traffic_mirror_target(&caller, &input);
         let target = made.await.expect("a target").id;
         let refused = create(new_session(&third, 1)).await;
         let eni = third.source;
@@ -565,8 +572,7 @@ mod tests {
         let (control, caller) = (control(), caller());
         let place = place(&control, "10.0.0.0/24").await;
         let mirror = mirror(&control, &place, "t3.micro").await;
-        let made = control.create_traffic_mirror_session(&caller, &new_session(&mirror, 1));
-        let session = made.await.expect("a session").id;
+        let session = session(&control, &mirror, 1).await;
         // The target's interface may go.
         let gone = control.delete_network_interface(&caller, mirror.target_eni);
         assert_eq!(gone.await, Ok(()));

@@ -96,7 +96,7 @@ const OPERATION: &str = "CreateTrafficMirrorTarget";
 mod tests {
     use super::*;
     use crate::Quotas;
-    use crate::fixture::{caller, control, mirror, new_eni, new_session, new_target, place};
+    use crate::fixture::{caller, control, mirror, new_eni, new_target, place, session};
 
     #[tokio::test]
     async fn a_target_is_an_interface_that_is_no_source() {
@@ -104,13 +104,13 @@ mod tests {
         let place = place(&control, "10.0.0.0/24").await;
         let mirror = mirror(&control, &place, "t3.micro").await;
         let create = async |eni| {
-            let made = control.create_traffic_mirror_target(&caller, &new_target(eni));
-            made.await.map(|target| target.network_interface)
+            let input = new_target(eni);
+            let made = control.create_traffic_mirror_target(&caller, &input).await;
+            made.map(|target| target.network_interface)
         };
         // A source may become a target until it has a session, and an interface may be several.
         assert_eq!(create(mirror.target_eni).await, Ok(mirror.target_eni));
-        let made = control.create_traffic_mirror_session(&caller, &new_session(&mirror, 1));
-        let session = made.await.expect("a session").id;
+        let session = session(&control, &mirror, 1).await;
         let refused = create(mirror.source)
             .await
             .map_err(|error| error.to_string());
@@ -132,8 +132,7 @@ mod tests {
         let (control, caller) = (control(), caller());
         let place = place(&control, "10.0.0.0/24").await;
         let mirror = mirror(&control, &place, "t3.micro").await;
-        let made = control.create_traffic_mirror_session(&caller, &new_session(&mirror, 1));
-        let session = made.await.expect("a session").id;
+        let session = session(&control, &mirror, 1).await;
         let id = mirror.target;
         let delete = || control.delete_traffic_mirror_target(&caller, id);
         let error = MirroringError::TrafficMirrorTargetInUse { id, session };
@@ -164,8 +163,9 @@ mod tests {
         input.description = Some("another".to_owned());
         let other = control.create_traffic_mirror_target(&caller, &input).await;
         assert_eq!(other, Err(Error::IdempotentParameterMismatch));
-        let second = control.create_traffic_mirror_target(&caller, &new_target(eni));
+        let input = new_target(eni);
+        let second = control.create_traffic_mirror_target(&caller, &input).await;
         let error = MirroringError::TrafficMirrorTargetLimitExceeded;
-        assert_eq!(second.await, Err(error.into()));
+        assert_eq!(second, Err(error.into()));
     }
 }
