@@ -1,0 +1,3 @@
+//! CloudWatch Logs, version 2014-03-28.
+
+pub mod operations;
