@@ -186,7 +186,8 @@ def test_lines_and_json(lab, pair):
     assert len(read(b"\n\r\r\n" + file.stdout.read())[1]) == 2
     assert file.wait() == 0
     line = lines.stdout.readline()
-    assert f"udp {client.ip}:" in line and f"{server.ip}:7" in line and "forward to" in line
+    assert " udp " in line and f"{client.ip}:" in line and f"{server.ip}:7" in line, line
+    assert " forward to " in line
     lines.send_signal(signal.SIGINT)
     assert lines.wait() == 0
 
