@@ -207,8 +207,10 @@ def test_what_a_slow_reader_misses_is_counted(lab, pair, capture):
     vpc, subnet, client, server = pair
     slow = capture(client.eni)
     slow.process.send_signal(signal.SIGSTOP)
-    client.agent.pour_udp(address=server.ip, port=7, seconds=1, per_second=60_000, length=1_000,
-                          segments=1)
+    sent = 0
+    while sent < 10_000:
+        sent += client.agent.pour_udp(address=server.ip, port=7, seconds=0.5, per_second=60_000,
+                                      length=1_000)
     slow.process.send_signal(signal.SIGCONT)
     until(lambda: len(slow.packets()) > 100, "what was kept")
     code, said = slow.stop()

@@ -84,6 +84,8 @@ def test_what_it_sends_and_gets_is_copied(lab, mirror, three):
     ask(source, server)
     seen(monitor, 2)
     assert lab.daemon.json("verify")["agree"]
+    [counted] = lab.daemon.json("counters", source.eni)["interfaces"]
+    assert counted["mirrored_packets"] >= 6 and counted["copies_lost"] == 0
 
 
 def test_ipv6_is_copied_in_ipv4(lab, mirror):
@@ -252,6 +254,26 @@ def test_bulk_arrives_as_packets_of_the_wire(lab, mirror, three, offload):
     assert source.agent.exchange(name="bulk", length=50_000, timeout=10) == "open"
     until(lambda: reasons(lab, source) == {} and (heads := copies(monitor)) and
           all(len(copy.frame) <= 80 for copy in heads), "heads of packets")
+
+
+def test_many_datagrams_in_one_arrive_one_by_one(lab, mirror, three):
+    vpc, source, server, monitor = three
+    mirror.session(source, mirror.target(monitor), mirror.filter(rule(protocol=UDP)))
+    sent = source.agent.pour_udp(address=server.ip, port=7, seconds=0.2, per_second=2_000,
+                                 length=1_200, segments=8)
+    assert sent >= 8
+    found = seen(monitor, sent)
+    assert all(copy.inner.is_whole and len(copy.inner.body) == 1_208 for copy in found)
+
+
+def test_fragments_are_copied_one_by_one(lab, mirror, three):
+    vpc, source, server, monitor = three
+    for guest in (source, server):
+        guest.exec("ip", "link", "set", "eth0", "mtu", "1500")
+    mirror.session(source, mirror.target(monitor), mirror.filter(rule(protocol=UDP)))
+    ask(source, server, length=4_000)
+    found = seen(monitor, 3)
+    assert sum(len(copy.frame) - 34 for copy in found) == 4_008
 
 
 def test_questions_to_the_resolver_only_if_asked_for(lab, mirror, three):
