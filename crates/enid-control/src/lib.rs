@@ -106,7 +106,7 @@ pub use launch_template::{
     template_version,
 };
 pub use log_group::{CreateLogGroup, check_group_name, log_group_named};
-pub use log_stream::{LogStreamPlace, check_stream_name, log_stream_named};
+pub use log_stream::{check_stream_name, log_stream_named};
 pub use metric_filter::PutMetricFilter;
 pub use nat_gateway::{CreateNatGateway, nat_gateway_is_visible};
 pub use nat_gateway_address::{AssignPrivateNatGatewayAddress, AssociateNatGatewayAddress};

@@ -1,21 +1,12 @@
 //! Streams of log groups.
 
 use enid_model::key::Kind;
-use enid_model::log_group::{LogStream, LogUid, log_stream_key};
+use enid_model::log_group::{LogPlace, LogStream, LogUid, log_stream_key};
 use enid_model::record::Record;
 use enid_model::state::{RegionState, Stored};
 
 use crate::log_group::{check_text, create, log_group_named, require_group};
 use crate::{Caller, Control, CreateLogGroup, Draft, Error, LogsError, check_group_name};
-
-/// What events of a stream belong to: its group and itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LogStreamPlace {
-    /// The group.
-    pub group: LogUid,
-    /// The stream.
-    pub stream: LogUid,
-}
 
 impl Control {
     /// CreateLogStream.
@@ -64,7 +55,7 @@ impl Control {
         caller: &Caller,
         group: &str,
         stream: &str,
-    ) -> Result<LogStreamPlace, Error> {
+    ) -> Result<LogPlace, Error> {
         check_group_name(group)?;
         check_stream_name(stream)?;
         loop {
@@ -82,7 +73,7 @@ impl Control {
             };
             if let Some(stream) = region.log_streams.get(&(found.uid, stream.into())) {
                 let (group, stream) = (found.uid, stream.uid);
-                return Ok(LogStreamPlace { group, stream });
+                return Ok(LogPlace { group, stream });
             }
             match self.create_log_stream(caller, group, stream).await {
                 Ok(())
@@ -98,11 +89,11 @@ pub fn log_stream_named(
     region: &RegionState,
     group: &str,
     stream: &str,
-) -> Result<LogStreamPlace, Error> {
+) -> Result<LogPlace, Error> {
     let group = log_group_named(region, group)?.uid;
     let found: Option<&Stored<LogStream>> = region.log_streams.get(&(group, stream.into()));
     let stream = found.ok_or(LogsError::StreamNotFound)?.uid;
-    Ok(LogStreamPlace { group, stream })
+    Ok(LogPlace { group, stream })
 }
 
 fn new_stream(draft: &mut Draft<'_>, group: LogUid, name: &str) -> Result<LogUid, Error> {

@@ -117,6 +117,32 @@ pub struct LogStream {
     pub created_at: Timestamp,
 }
 
+/// What events belong to: a stream, and its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogPlace {
+    /// The group.
+    pub group: LogUid,
+    /// The stream.
+    pub stream: LogUid,
+}
+
+/// Both uids with a slash between them.
+impl fmt::Display for LogPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.group, self.stream)
+    }
+}
+
+impl FromStr for LogPlace {
+    type Err = MalformedLogUid;
+
+    fn from_str(text: &str) -> Result<Self, MalformedLogUid> {
+        let (group, stream) = text.split_once('/').ok_or(MalformedLogUid)?;
+        let (group, stream) = (group.parse()?, stream.parse()?);
+        Ok(Self { group, stream })
+    }
+}
+
 /// The name in a stream's key.
 #[must_use]
 pub fn log_stream_key(group: LogUid, stream: &str) -> String {
@@ -132,6 +158,9 @@ mod tests {
         for uid in [LogUid(0), LogUid(0xfeed), LogUid(u64::MAX)] {
             assert_eq!(uid.to_string().parse(), Ok(uid));
         }
+        let (group, stream) = (LogUid(1), LogUid(2));
+        let place = LogPlace { group, stream };
+        assert_eq!(place.to_string().parse(), Ok(place));
         for text in ["", "feed", "000000000000000g", "00000000000000000"] {
             assert_eq!(text.parse::<LogUid>(), Err(MalformedLogUid), "{text}");
         }
