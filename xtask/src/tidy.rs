@@ -19,7 +19,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("enid-store", &["enid-model"]),
     ("enid-plan", &["enid-model", "enid-pipeline"]),
     ("enid-control", &["enid-store", "enid-model"]),
-    ("enid-api", &["enid-control", "enid-store", "enid-model"]),
+    (
+        "enid-telemetry",
+        &["enid-plan", "enid-model", "enid-pipeline"],
+    ),
+    (
+        "enid-api",
+        &["enid-control", "enid-store", "enid-telemetry", "enid-model"],
+    ),
     ("enid-host", &["enid-plan", "enid-model", "enid-pipeline"]),
     ("enid-advise", &["enid-plan", "enid-model", "enid-pipeline"]),
     ("enid-spec", &["enid-plan", "enid-model", "enid-pipeline"]),
