@@ -179,6 +179,9 @@ pub(super) mod tests {
             });
         }
         drop(listener);
-        assert!(matches!(destination.post(b"{}"), Err(DestinationError::Io(_))));
+        assert!(matches!(
+            destination.post(b"{}"),
+            Err(DestinationError::Io(_))
+        ));
     }
 }

@@ -103,7 +103,9 @@ pub(super) fn rows(
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from_iter_values(times)),
         Arc::new(StringArray::from_iter_values(events.iter().map(|_| &*key))),
-        Arc::new(Int64Array::from_iter_values(events.iter().map(|_| ingested.0))),
+        Arc::new(Int64Array::from_iter_values(
+            events.iter().map(|_| ingested.0),
+        )),
         Arc::new(UInt32Array::from_iter_values(sizes)),
         Arc::new(StringArray::from_iter_values(messages)),
     ];
@@ -162,7 +164,12 @@ mod tests {
     #[test]
     fn positions_are_ordered_as_their_texts() {
         let of = |time, arrival| Position { time, arrival };
-        let ordered = [of(0, 0), of(0, 9), of(1, 0), of(1_767_323_045_000, u64::MAX)];
+        let ordered = [
+            of(0, 0),
+            of(0, 9),
+            of(1, 0),
+            of(1_767_323_045_000, u64::MAX),
+        ];
         let texts = ordered.map(|it| it.to_string());
         assert!(texts.is_sorted());
         for (position, text) in ordered.iter().zip(&texts) {

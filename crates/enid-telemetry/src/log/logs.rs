@@ -112,7 +112,10 @@ impl Logs {
 
     /// Has a watcher told of what is stored from now on.
     pub fn watch(&self, watcher: Arc<dyn Watcher>) {
-        let mut watchers = self.watchers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut watchers = self
+            .watchers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         watchers.push(watcher);
     }
 
@@ -129,7 +132,9 @@ impl Logs {
             return Ok(());
         }
         let now = self.now();
-        let appended = self.store.append(self.prepare(target.place(), events, now)?)?;
+        let appended = self
+            .store
+            .append(self.prepare(target.place(), events, now)?)?;
         self.tell(target, events, now, appended.first_arrival);
         Ok(())
     }
@@ -327,7 +332,9 @@ pub trait Floor {
 impl Floor for LogGroup {
     fn floor(&self, now: Timestamp) -> Timestamp {
         let taken = self.created_at.0 - AGE_MAX_MS;
-        let kept = self.retention_days.map(|days| now.0 - i64::from(days) * DAY_MS);
+        let kept = self
+            .retention_days
+            .map(|days| now.0 - i64::from(days) * DAY_MS);
         Timestamp(kept.map_or(taken, |kept| kept.max(taken)))
     }
 }

@@ -75,13 +75,14 @@ impl Transformation {
         let pattern = FilterPattern::parse(pattern)?;
         let value = Source::parse(&of.value, &pattern)
             .ok_or_else(|| FilterError::Value(of.value.as_str().into()))?;
-        let dimensions = of.dimensions.iter().map(|(name, text)| {
-            match Source::parse(text, &pattern) {
-                Some(Source::Constant(_)) => Err(FilterError::Value(text.as_str().into())),
-                Some(source) => Ok((name.clone(), source)),
-                None => Err(FilterError::DimensionsUnsupported),
-            }
-        });
+        let dimensions =
+            of.dimensions
+                .iter()
+                .map(|(name, text)| match Source::parse(text, &pattern) {
+                    Some(Source::Constant(_)) => Err(FilterError::Value(text.as_str().into())),
+                    Some(source) => Ok((name.clone(), source)),
+                    None => Err(FilterError::DimensionsUnsupported),
+                });
         Ok(Self {
             value,
             dimensions: dimensions.collect::<Result<_, _>>()?,
@@ -311,7 +312,13 @@ mod tests {
                 Some((50.0, vec!["GET"])),
             ),
             // No number, and not every dimension.
-            ("{ $.latency = * }", "$.latency", &[], r#"{"latency": "slow"}"#, None),
+            (
+                "{ $.latency = * }",
+                "$.latency",
+                &[],
+                r#"{"latency": "slow"}"#,
+                None,
+            ),
             (
                 "{ $.latency = * }",
                 "$.latency",
@@ -391,7 +398,10 @@ mod tests {
         };
         let put = |now: i64, message: &str| {
             let events = [Event {
-                position: Position { time: now, arrival: 1 },
+                position: Position {
+                    time: now,
+                    arrival: 1,
+                },
                 stream: LogUid(2),
                 ingested: Timestamp(now),
                 message: message.to_owned(),

@@ -213,7 +213,15 @@ mod tests {
         };
         let forward = bounds(Direction::Forward, None);
         let all: Vec<_> = windows(&span(0, 8 * HOUR), forward).collect();
-        assert_eq!(all, [(0, HOUR), (HOUR, 3 * HOUR), (3 * HOUR, 7 * HOUR), (7 * HOUR, 8 * HOUR)]);
+        assert_eq!(
+            all,
+            [
+                (0, HOUR),
+                (HOUR, 3 * HOUR),
+                (3 * HOUR, 7 * HOUR),
+                (7 * HOUR, 8 * HOUR)
+            ]
+        );
         let forward = bounds(Direction::Forward, Some(7 * HOUR));
         let all: Vec<_> = windows(&span(0, 8 * HOUR), forward).collect();
         assert_eq!(all, [(7 * HOUR, 8 * HOUR)]);

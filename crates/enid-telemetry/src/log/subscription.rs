@@ -299,7 +299,10 @@ mod tests {
         let key = (LogUid(1), "f".to_owned());
         // As if a thread were sending for it.
         let waiting = VecDeque::new();
-        subscriptions.shared.queues().insert(key.clone(), Queue { waiting });
+        subscriptions
+            .shared
+            .queues()
+            .insert(key.clone(), Queue { waiting });
         for number in 0..=WAITING_MAX {
             let destination = Destination::parse("http://127.0.0.1:1/").expect("a URL");
             let body = number.to_string().into_bytes();

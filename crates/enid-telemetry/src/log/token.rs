@@ -76,7 +76,14 @@ mod tests {
 
     #[test]
     fn tokens_are_read_as_they_are_written() {
-        for position in [START, END, Position { time: 7, arrival: 9 }] {
+        for position in [
+            START,
+            END,
+            Position {
+                time: 7,
+                arrival: 9,
+            },
+        ] {
             for direction in [Direction::Forward, Direction::Backward] {
                 let token = Token {
                     direction,
@@ -92,14 +99,20 @@ mod tests {
 
     #[test]
     fn a_page_without_events_ends_where_it_began() {
-        let position = Some(Position { time: 7, arrival: 9 });
+        let position = Some(Position {
+            time: 7,
+            arrival: 9,
+        });
         let bounds = Bounds {
             direction: Direction::Forward,
             position,
             limit: 1,
         };
         let (forward, backward) = Token::after(&Page::default(), bounds);
-        assert_eq!((Some(forward.position), Some(backward.position)), (position, position));
+        assert_eq!(
+            (Some(forward.position), Some(backward.position)),
+            (position, position)
+        );
         let fresh = Bounds {
             position: None,
             ..bounds

@@ -81,7 +81,11 @@ fn comparison(lexer: &mut Lexer<'_>, depth: usize) -> Result<Expr, QueryError> {
     ];
     for (symbol, operator) in operators {
         if lexer.eat(symbol)? {
-            return Ok(Expr::Compare(operator, left.into(), sum(lexer, depth)?.into()));
+            return Ok(Expr::Compare(
+                operator,
+                left.into(),
+                sum(lexer, depth)?.into(),
+            ));
         }
     }
     if lexer.eat("=~")? {
@@ -168,7 +172,11 @@ fn power(lexer: &mut Lexer<'_>, depth: usize) -> Result<Expr, QueryError> {
     let base = atom(lexer, depth)?;
     if lexer.eat("^")? {
         let exponent = power(lexer, depth + 1)?;
-        return Ok(Expr::Arithmetic(Arithmetic::Power, base.into(), exponent.into()));
+        return Ok(Expr::Arithmetic(
+            Arithmetic::Power,
+            base.into(),
+            exponent.into(),
+        ));
     }
     Ok(base)
 }
@@ -206,12 +214,7 @@ fn atom(lexer: &mut Lexer<'_>, depth: usize) -> Result<Expr, QueryError> {
     })
 }
 
-fn call(
-    lexer: &mut Lexer<'_>,
-    name: &str,
-    start: usize,
-    depth: usize,
-) -> Result<Expr, QueryError> {
+fn call(lexer: &mut Lexer<'_>, name: &str, start: usize, depth: usize) -> Result<Expr, QueryError> {
     let mut arguments = Vec::new();
     // `count(*)` counts rows.
     let is_of_rows = lexer.eat("*")?;
@@ -322,18 +325,30 @@ mod tests {
         for (text, expected) in [
             ("a or b and not c", "(a or (b and !c))"),
             ("(a or b) and c", "((a or b) and c)"),
-            ("a + 2 * b ^ 2 ^ c - 1", "(Subtract (Add a (Multiply 2 (Power b (Power 2 c)))) 1)"),
-            ("-a * 2 >= b % 3", "(GreaterOrEqual (Multiply -a 2) (Remainder b 3))"),
+            (
+                "a + 2 * b ^ 2 ^ c - 1",
+                "(Subtract (Add a (Multiply 2 (Power b (Power 2 c)))) 1)",
+            ),
+            (
+                "-a * 2 >= b % 3",
+                "(GreaterOrEqual (Multiply -a 2) (Remainder b 3))",
+            ),
             ("a / b / c", "(Divide (Divide a b) c)"),
             ("not a = 1", "!(Equal a 1)"),
             ("not not a", "a"),
             ("a like /x\\/y/ and b", "((a ~ x/y) and b)"),
             ("a =~ \"x\"", "(a like x)"),
             ("a not like 'x'", "!(a like x)"),
-            ("status in [404, \"x\"] or a not in []", "((status in 404 'x') or !(a in ))"),
+            (
+                "status in [404, \"x\"] or a not in []",
+                "((status in 404 'x') or !(a in ))",
+            ),
             ("strlen(trim(a)) > 3", "(Greater TextLength[Trim[a]] 3)"),
             ("bin(5m)", "Bin[Milliseconds(300000)]"),
-            ("datefloor(@timestamp, 1mo)", "DateFloor[@timestamp Months(1)]"),
+            (
+                "datefloor(@timestamp, 1mo)",
+                "DateFloor[@timestamp Months(1)]",
+            ),
             ("count(*) + sum(a)", "(Add Count[] Sum[a])"),
             ("`or`", "or"),
         ] {
@@ -347,8 +362,20 @@ mod tests {
     #[test]
     fn what_is_none_is_refused() {
         for text in [
-            "", "a +", "(a", "a not b", "a in b", "a like b", "sum(*)", "avg(count(a))", "bin(a)",
-            "floor(5m)", "a = ", "a in [1 2]", "count(a", "a =~ /x",
+            "",
+            "a +",
+            "(a",
+            "a not b",
+            "a in b",
+            "a like b",
+            "sum(*)",
+            "avg(count(a))",
+            "bin(a)",
+            "floor(5m)",
+            "a = ",
+            "a in [1 2]",
+            "count(a",
+            "a =~ /x",
         ] {
             let mut lexer = Lexer::new(text).expect(text);
             assert!(lexer.aggregate().is_err(), "{text}");

@@ -162,7 +162,8 @@ impl<'a> Lexer<'a> {
             is_escaped = c == '\\' && !is_escaped;
             ends
         });
-        let end = end.ok_or_else(|| self.error("the regular expression does not end".to_owned()))?;
+        let end =
+            end.ok_or_else(|| self.error("the regular expression does not end".to_owned()))?;
         let text = rest[..end].replace("\\/", "/");
         self.end += end + 1;
         self.advance()?;

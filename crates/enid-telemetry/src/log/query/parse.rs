@@ -126,9 +126,7 @@ fn limit(lexer: &mut Lexer<'_>, start: usize) -> Result<usize, QueryError> {
     // A whole number is written without a point.
     let rows = number.to_string().parse().ok();
     let rows = rows.filter(|rows| (1..=LIMIT_MAX).contains(rows));
-    rows.ok_or_else(|| {
-        lexer.error_since(format!("a limit is from 1 to {LIMIT_MAX}"), start)
-    })
+    rows.ok_or_else(|| lexer.error_since(format!("a limit is from 1 to {LIMIT_MAX}"), start))
 }
 
 /// Rows that a query may show.
@@ -146,7 +144,12 @@ fn parse(lexer: &mut Lexer<'_>) -> Result<Parse, QueryError> {
     let start = lexer.start();
     if let Some(text) = lexer.regex()? {
         let regex = regex(lexer, &text, start)?;
-        let names: Vec<String> = regex.capture_names().skip(1).flatten().map(str::to_owned).collect();
+        let names: Vec<String> = regex
+            .capture_names()
+            .skip(1)
+            .flatten()
+            .map(str::to_owned)
+            .collect();
         let unnamed = regex.captures_len() - 1 - names.len();
         if names.is_empty() || unnamed > 0 {
             let message = "each group of the expression needs a name: (?<name>…)";
@@ -253,7 +256,10 @@ mod tests {
     #[test]
     fn columns_are_named_as_they_are_written() {
         for (query, expected) in [
-            ("fields @timestamp, `x-y`, a + b as c", &["@timestamp", "x-y", "c"][..]),
+            (
+                "fields @timestamp, `x-y`, a + b as c",
+                &["@timestamp", "x-y", "c"][..],
+            ),
             (
                 "stats count(*), pct(a, 95) as p95, sum(bytes) / 1024 by bin(5m), host",
                 &["count(*)", "p95", "sum(bytes) / 1024", "bin(5m)", "host"],
@@ -269,8 +275,14 @@ mod tests {
         let query = "fields @timestamp, @message # all\n| filter @message like /x/ \
                      | parse @message \"a=*, b=*\" as a, b | sort a desc, b | dedup a | limit 20";
         let plan = Plan::parse(query).expect(query);
-        let [_, Step::Filter(_), Step::Parse(parse), Step::Sort(keys), Step::Dedup(_), Step::Limit(20)] =
-            &plan.steps[..]
+        let [
+            _,
+            Step::Filter(_),
+            Step::Parse(parse),
+            Step::Sort(keys),
+            Step::Dedup(_),
+            Step::Limit(20),
+        ] = &plan.steps[..]
         else {
             panic!("{plan:?}");
         };
@@ -287,7 +299,11 @@ mod tests {
         for (query, part, start) in [
             ("", "expected a command", 0),
             ("frobnicate x", "unknown command frobnicate", 0),
-            ("fields a | pattern @message", "Enid does not implement the command pattern", 11),
+            (
+                "fields a | pattern @message",
+                "Enid does not implement the command pattern",
+                11,
+            ),
             ("fields a b", "unexpected b", 9),
             ("fields a |", "expected a command", 10),
             ("limit 0", "a limit is from 1 to 10000", 0),
