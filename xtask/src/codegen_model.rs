@@ -52,8 +52,20 @@ pub(crate) struct Shape {
     pub(crate) member: Option<Reference>,
     #[serde(default)]
     pub(crate) flattened: bool,
+    /// The values of a map, whose keys are strings.
+    pub(crate) value: Option<Reference>,
+    /// How the shape is told as an error, if it is one.
+    #[serde(default)]
+    pub(crate) exception: bool,
+    pub(crate) error: Option<Fault>,
     #[serde(default, rename = "enum")]
     pub(crate) values: Vec<String>,
+}
+
+/// What the query protocol says of an error.
+#[derive(Deserialize)]
+pub(crate) struct Fault {
+    pub(crate) code: Option<String>,
 }
 
 /// The members of a structure in the order of the file, which is the order of AWS's answers.
@@ -103,6 +115,21 @@ impl Model {
         self.shapes
             .get(name)
             .with_context(|| format!("the model has no shape {name}"))
+    }
+
+    /// The errors whose code in the query protocol is not their shape's name: code and name, sorted.
+    pub(crate) fn renamed_errors(&self) -> BTreeMap<&str, &str> {
+        let errors = self.shapes.iter().filter(|(_, shape)| shape.exception);
+        let renamed = errors.filter_map(|(name, shape)| {
+            let code = shape.error.as_ref()?.code.as_deref()?;
+            (code != name).then_some((code, name.as_str()))
+        });
+        // Two shapes with one code are of different parts of a service; the first will do.
+        let mut found = BTreeMap::new();
+        for (code, name) in renamed {
+            found.entry(code).or_insert(name);
+        }
+        found
     }
 
     /// Whether this is the EC2 flavour of the query protocol.

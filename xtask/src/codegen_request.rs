@@ -198,15 +198,35 @@ impl<'a> Requests<'a> {
                 };
                 (kind, values)
             }
+            "map" => {
+                let item = shape.value.as_ref().context("a map without a value")?;
+                let (kind, values) = self.kind(item, node, place)?;
+                (format!("Kind::Map(&{kind})"), values)
+            }
             "boolean" if !node.values.is_empty() => (
-                "Kind::Scalar".to_owned(),
+                self.scalar_kind(&shape.kind)?,
                 vec!["false".to_owned(), "true".to_owned()],
             ),
-            _ => {
-                scalar(&shape.kind)?;
-                ("Kind::Scalar".to_owned(), shape.values.clone())
-            }
+            _ => (self.scalar_kind(&shape.kind)?, shape.values.clone()),
         })
+    }
+
+    /// EC2's readers know the types of their scalars; documents are given them by their tables.
+    fn scalar_kind(&self, kind: &str) -> Result<String> {
+        let rust = scalar(kind)?;
+        if self.model.is_ec2() {
+            return Ok("Kind::Scalar".to_owned());
+        }
+        let variant = match rust {
+            "Blob" => "Blob",
+            "bool" => "Boolean",
+            "i32" => "Integer",
+            "i64" => "Long",
+            "f64" => "Number",
+            "Timestamp" => "Timestamp",
+            _ => "Text",
+        };
+        Ok(format!("Kind::Of(Scalar::{variant})"))
     }
 
     /// The supported members of a nested structure: those of the operation, else of its block.
@@ -308,25 +328,35 @@ impl<'a> Requests<'a> {
                 let (rust, read) = self.access(reference, required)?;
                 let field = field(member);
                 writeln!(fields, "/// `{wire}`.\npub {field}: {rust},")?;
-                writeln!(
-                    reads,
-                    "{field}: params.{}({wire:?}{}",
-                    method(&read),
-                    close(&read)
-                )?;
+                let source = if self.model.is_ec2() {
+                    "params"
+                } else {
+                    "members"
+                };
+                writeln!(reads, "{field}: {source}.{read}({wire:?})?,")?;
             }
         }
-        let params = if reads.is_empty() {
-            "_params"
-        } else {
-            "params"
+        let (params, members) = match reads.is_empty() {
+            true => ("_params", "value.members()?;"),
+            false => ("params", "let mut members = value.members()?;"),
         };
         write!(
             out,
-            "/// {doc}\n#[derive(Clone, Debug, Default, PartialEq)]\npub struct {name} {{ {fields} }}\n\n\
-             impl Read for {name} {{\nfn read({params}: Params<'_>) -> Result<Self, ApiError> {{\n\
-             Ok(Self {{ {reads} }}) }} }}\n\n"
+            "/// {doc}\n#[derive(Clone, Debug, Default, PartialEq)]\npub struct {name} {{ {fields} }}\n\n"
         )?;
+        if self.model.is_ec2() {
+            write!(
+                out,
+                "impl Read for {name} {{\nfn read({params}: Params<'_>) -> Result<Self, ApiError> {{\n\
+                 Ok(Self {{ {reads} }}) }} }}\n\n"
+            )?;
+        } else {
+            write!(
+                out,
+                "impl FromValue for {name} {{\nfn from_value(value: Value) -> Result<Self, ApiError> {{\n\
+                 {members} Ok(Self {{ {reads} }}) }} }}\n\n"
+            )?;
+        }
         Ok(())
     }
 
@@ -335,17 +365,12 @@ impl<'a> Requests<'a> {
         let shape = self.model.shape(&reference.shape)?;
         if shape.kind == "list" {
             let item = shape.member.as_ref().context("a list without a member")?;
-            let of = self.model.shape(&item.shape)?;
-            let rust = rust_type(&of.kind, &item.shape)?;
-            let read = if self.model.is_ec2() || shape.flattened {
-                "list".to_owned()
-            } else {
-                format!(
-                    "member_list:{}",
-                    item.location_name.as_deref().unwrap_or("member")
-                )
-            };
-            return Ok((format!("Vec<{rust}>"), read));
+            return Ok((format!("Vec<{}>", self.item_type(item)?), "list".to_owned()));
+        }
+        if shape.kind == "map" {
+            let value = shape.value.as_ref().context("a map without a value")?;
+            let rust = format!("BTreeMap<String, {}>", self.item_type(value)?);
+            return Ok((rust, "map".to_owned()));
         }
         let rust = rust_type(&shape.kind, &reference.shape)?;
         Ok(if required {
@@ -354,16 +379,14 @@ impl<'a> Requests<'a> {
             (format!("Option<{rust}>"), "optional".to_owned())
         })
     }
-}
 
-fn method(read: &str) -> &str {
-    read.split(':').next().unwrap_or(read)
-}
-
-fn close(read: &str) -> String {
-    match read.split_once(':') {
-        Some((_, member)) => format!(", {member:?})?,"),
-        None => ")?,".to_owned(),
+    /// The Rust type of a list's items or a map's values.
+    fn item_type(&self, item: &Reference) -> Result<String> {
+        let of = self.model.shape(&item.shape)?;
+        match &of.member {
+            Some(inner) if of.kind == "list" => Ok(format!("Vec<{}>", self.item_type(inner)?)),
+            _ => rust_type(&of.kind, &item.shape),
+        }
     }
 }
 

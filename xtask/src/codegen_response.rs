@@ -56,7 +56,11 @@ impl<'a> Responses<'a> {
         self.used.insert(shape.to_owned());
         for member in self.members(shape)? {
             let mut name = &member.reference.shape;
-            while let Some(item) = &self.model.shape(name)?.member {
+            loop {
+                let shape = self.model.shape(name)?;
+                let Some(item) = shape.member.as_ref().or(shape.value.as_ref()) else {
+                    break;
+                };
                 name = &item.shape;
             }
             if self.model.shape(name)?.kind == "structure" {
@@ -148,12 +152,22 @@ impl<'a> Responses<'a> {
                 }
             }
         }
-        let xml = if writes.is_empty() { "_xml" } else { "xml" };
         write!(
             out,
-            "/// {doc}\n#[derive(Clone, Debug, Default, PartialEq)]\npub struct {name} {{ {fields} }}\n\n\
-             impl ToXml for {name} {{\nfn to_xml(&self, {xml}: &mut Xml) {{ {writes} }} }}\n\n"
+            "/// {doc}\n#[derive(Clone, Debug, Default, PartialEq)]\npub struct {name} {{ {fields} }}\n\n"
         )?;
+        if self.model.is_ec2() {
+            let xml = if writes.is_empty() { "_xml" } else { "xml" };
+            write!(
+                out,
+                "impl ToXml for {name} {{\nfn to_xml(&self, {xml}: &mut Xml) {{ {writes} }} }}\n\n"
+            )?;
+        } else {
+            write!(
+                out,
+                "impl Encode for {name} {{\nfn encode(&self, sink: &mut dyn Sink) {{ sink.begin(); {writes} sink.end(); }} }}\n\n"
+            )?;
+        }
         Ok(())
     }
 
@@ -168,6 +182,9 @@ impl<'a> Responses<'a> {
         let field = field(name);
         let shape = self.model.shape(&reference.shape)?;
         writeln!(fields, "/// `{element}`.")?;
+        if !self.model.is_ec2() {
+            return self.document_member(fields, writes, member);
+        }
         let Some(item) = &shape.member else {
             let rust = self.rust_type(&reference.shape)?;
             writeln!(fields, "pub {field}: Option<{rust}>,")?;
@@ -178,12 +195,7 @@ impl<'a> Responses<'a> {
         if *prepared {
             rust = format!("Prepared<{rust}>");
         }
-        let default = if self.model.is_ec2() {
-            "item"
-        } else {
-            "member"
-        };
-        let inner = item.location_name.as_deref().unwrap_or(default);
+        let inner = item.location_name.as_deref().unwrap_or("item");
         if *optional {
             writeln!(fields, "pub {field}: Option<Vec<{rust}>>,")?;
             writeln!(
@@ -200,9 +212,48 @@ impl<'a> Responses<'a> {
         Ok(())
     }
 
+    /// A member of an answer that is the same in all protocols.
+    fn document_member(
+        &self,
+        fields: &mut String,
+        writes: &mut String,
+        member: &Member<'_>,
+    ) -> Result<()> {
+        let (field, element) = (field(member.name), member.element);
+        let shape = self.model.shape(&member.reference.shape)?;
+        let (rust, call) = if let Some(item) = &shape.member {
+            let inner = item.location_name.as_deref().unwrap_or("member");
+            let rust = format!("Vec<{}>", self.rust_type(&item.shape)?);
+            match member.optional {
+                true => (
+                    format!("Option<{rust}>"),
+                    "answer::optional(sink, ".to_owned(),
+                ),
+                false => (rust, format!("answer::list(sink, {inner:?}, ")),
+            }
+        } else if let Some(value) = &shape.value {
+            let rust = format!("BTreeMap<String, {}>", self.rust_type(&value.shape)?);
+            (rust, "answer::map(sink, ".to_owned())
+        } else {
+            let rust = self.rust_type(&member.reference.shape)?;
+            (
+                format!("Option<{rust}>"),
+                "answer::optional(sink, ".to_owned(),
+            )
+        };
+        writeln!(fields, "pub {field}: {rust},")?;
+        writeln!(writes, "{call}{element:?}, &self.{field});")?;
+        Ok(())
+    }
+
     fn rust_type(&self, name: &str) -> Result<String> {
         let shape = self.model.shape(name)?;
         Ok(match shape.kind.as_str() {
+            "blob" => "Blob".to_owned(),
+            "list" => {
+                let item = shape.member.as_ref().context("a list without a member")?;
+                format!("Vec<{}>", self.rust_type(&item.shape)?)
+            }
             "structure" => name.to_owned(),
             "string" => "Text".to_owned(),
             "boolean" => "bool".to_owned(),

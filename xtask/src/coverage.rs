@@ -50,7 +50,7 @@ pub(crate) fn page(root: &Path, services: &[(&Service, Vec<Request>)]) -> Result
                     .map(|(_, name)| name);
                 names.cloned().collect::<Vec<_>>().join(", ")
             };
-            let reached = source.reached(&request.operation);
+            let reached = source.reached(&service.name, &request.operation);
             writeln!(
                 out,
                 "| {} | {} | {} | {} | {} | {} | {} |",

@@ -5,6 +5,7 @@
 mod codegen;
 mod codegen_model;
 mod codegen_names;
+mod codegen_operations;
 mod codegen_request;
 mod codegen_response;
 mod codegen_support;

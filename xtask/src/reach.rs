@@ -13,9 +13,22 @@ use anyhow::{Context as _, Result};
 use syn::visit::{self, Visit};
 
 /// Where handlers and operations are.
-const CRATES: [&str; 2] = ["crates/enid-api/src/ec2", "crates/enid-control/src"];
-/// Where each operation has its handler.
-const HANDLERS: &str = "crates/enid-api/src/ec2/mod.rs";
+const CRATES: [&str; 4] = [
+    "crates/enid-api/src/ec2",
+    "crates/enid-api/src/logs",
+    "crates/enid-api/src/monitoring",
+    "crates/enid-control/src",
+];
+/// Where the operations of each service of botocore have their handlers.
+const HANDLERS: [(&str, &str, &str); 3] = [
+    (
+        "cloudwatch",
+        "monitoring",
+        "crates/enid-api/src/monitoring/mod.rs",
+    ),
+    ("ec2", "ec2", "crates/enid-api/src/ec2/mod.rs"),
+    ("logs", "logs", "crates/enid-api/src/logs/mod.rs"),
+];
 /// The errors of the control plane, and where each has its code.
 const ERRORS: [(&str, &str); 5] = [
     ("Error", "crates/enid-control/src/error.rs"),
@@ -50,7 +63,8 @@ pub(crate) struct Source {
     imports: BTreeMap<(String, String), String>,
     /// File and name of types that have methods there.
     types: BTreeSet<(String, String)>,
-    handlers: BTreeMap<String, (Vec<String>, String)>,
+    /// By service, then operation: the file as a module path, and the function.
+    handlers: BTreeMap<&'static str, BTreeMap<String, (String, String)>>,
     /// By `Error::Name`.
     codes: BTreeMap<String, String>,
 }
@@ -118,6 +132,10 @@ impl Source {
         }
         let text =
             |path| fs::read_to_string(root.join(path)).with_context(|| format!("read {path}"));
+        let mut handlers = BTreeMap::new();
+        for (service, home, path) in HANDLERS {
+            handlers.insert(service, self::handlers(home, &text(path)?));
+        }
         let mut codes = BTreeMap::new();
         for (of, path) in ERRORS {
             let read = self::codes(&text(path)?).into_iter();
@@ -128,22 +146,22 @@ impl Source {
             by_name,
             imports,
             types,
-            handlers: handlers(&text(HANDLERS)?),
+            handlers,
             codes,
         })
     }
 
     /// What an operation can reach; nothing if it has no handler here.
-    pub(crate) fn reached(&self, operation: &str) -> Reached {
+    pub(crate) fn reached(&self, service: &str, operation: &str) -> Reached {
         let mut reached = Reached::default();
-        let Some((modules, name)) = self.handlers.get(operation) else {
+        let handlers = self.handlers.get(service);
+        let Some((home, name)) = handlers.and_then(|of| of.get(operation)) else {
             return reached;
         };
-        let home = format!("ec2/{}", modules.join("/"));
         let candidates = self.by_name.get(name).into_iter().flatten();
         let mut open: Vec<usize> = candidates
             .copied()
-            .filter(|index| self.functions[*index].file == home)
+            .filter(|index| self.functions[*index].file == *home)
             .collect();
         let mut seen: BTreeSet<usize> = open.iter().copied().collect();
         while let Some(index) = open.pop() {
@@ -452,14 +470,17 @@ fn module_path(root: &Path, path: &Path) -> String {
     inside.strip_suffix("/mod").unwrap_or(inside).to_owned()
 }
 
-/// `CreateVpc => vpc::create_vpc,` of the handlers' table.
-fn handlers(text: &str) -> BTreeMap<String, (Vec<String>, String)> {
+/// `CreateVpc => vpc::create_vpc,` of the handlers' table, below the folder of the service.
+fn handlers(home: &str, text: &str) -> BTreeMap<String, (String, String)> {
     let lines = text.lines().filter_map(|line| {
         let (operation, path) = line.trim().strip_suffix(',')?.split_once(" => ")?;
-        let mut modules: Vec<String> = path.split("::").map(str::to_owned).collect();
-        let name = modules.pop()?;
+        let (modules, name) = path.rsplit_once("::").unwrap_or(("", path));
+        let file = match modules {
+            "" => home.to_owned(),
+            modules => format!("{home}/{}", modules.replace("::", "/")),
+        };
         let is_operation = operation.chars().all(char::is_alphanumeric);
-        is_operation.then(|| (operation.to_owned(), (modules, name)))
+        is_operation.then(|| (operation.to_owned(), (file, name.to_owned())))
     });
     lines.collect()
 }
@@ -495,15 +516,11 @@ mod tests {
 
     #[test]
     fn tables_are_read() {
-        let found = handlers("    CreateVpc => vpc::create_vpc,\n    A => b::c::d,\n    x => y,");
-        let path = |modules: &[&str], name: &str| {
-            (
-                modules.iter().map(|m| (*m).to_owned()).collect(),
-                name.to_owned(),
-            )
-        };
-        assert_eq!(found.get("CreateVpc"), Some(&path(&["vpc"], "create_vpc")));
-        assert_eq!(found.get("A"), Some(&path(&["b", "c"], "d")));
+        let text = "    CreateVpc => vpc::create_vpc,\n    A => b::c::d,\n    x => y,";
+        let found = handlers("ec2", text);
+        let path = |file: &str, name: &str| (file.to_owned(), name.to_owned());
+        assert_eq!(found.get("CreateVpc"), Some(&path("ec2/vpc", "create_vpc")));
+        assert_eq!(found.get("A"), Some(&path("ec2/b/c", "d")));
         let found =
             codes("/// Gone.\nVpcInUse { id: VpcId } => \"DependencyViolation\",\n    \"text\";");
         assert_eq!(
@@ -515,25 +532,25 @@ mod tests {
     #[test]
     fn a_handler_reaches_the_filters_and_errors_of_what_it_calls() -> Result<()> {
         let source = Source::read(&crate::root()?)?;
-        let describe = source.reached("DescribeVpcs");
+        let describe = source.reached("ec2", "DescribeVpcs");
         assert!(
             describe
                 .filters
                 .contains("cidr-block-association.cidr-block")
         );
         assert!(!describe.filters.contains("attachment.instance-id"));
-        let delete = source.reached("DeleteVpc");
+        let delete = source.reached("ec2", "DeleteVpc");
         assert!(delete.errors.contains("DependencyViolation"));
         assert!(!delete.errors.contains("AttachmentLimitExceeded"));
-        let route = source.reached("CreateRoute");
+        let route = source.reached("ec2", "CreateRoute");
         assert!(route.errors.contains("RouteAlreadyExists"));
         assert!(
             source
-                .reached("CreateNetworkInterface")
+                .reached("ec2", "CreateNetworkInterface")
                 .errors
                 .contains("InvalidIPAddress.InUse")
         );
-        assert!(source.reached("NoSuchOperation").errors.is_empty());
+        assert!(source.reached("ec2", "NoSuchOperation").errors.is_empty());
         Ok(())
     }
 }

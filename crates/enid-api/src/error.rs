@@ -121,6 +121,18 @@ impl ApiError {
         Self::new("InvalidAction", 400, message)
     }
 
+    /// An operation that AWS does not have, asked for in JSON or CBOR.
+    #[must_use]
+    pub fn unknown_operation() -> Self {
+        Self::new("UnknownOperationException", 400, String::new())
+    }
+
+    /// A body that is not of its format.
+    #[must_use]
+    pub fn serialization(message: &str) -> Self {
+        Self::new("SerializationException", 400, message.to_owned())
+    }
+
     /// An operation that AWS has and Enid has not.
     #[must_use]
     pub fn operation_not_implemented(operation: &str) -> Self {
@@ -171,6 +183,12 @@ impl ApiError {
     #[must_use]
     pub fn access_denied(reason: &str) -> Self {
         Self::new("AccessDenied", 403, reason.to_owned())
+    }
+
+    /// The same in the protocols of documents.
+    #[must_use]
+    pub fn access_denied_exception(reason: &str) -> Self {
+        Self::new("AccessDeniedException", 400, reason.to_owned())
     }
 
     /// There are more requests than AWS would answer.

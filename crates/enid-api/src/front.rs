@@ -1,5 +1,8 @@
 //! From a whole HTTP request to a whole HTTP response.
 
+mod body;
+mod service;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,16 +15,22 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
+use self::body::{Body, decode, unpacked};
+use self::service::{RequestForm, Service};
 use crate::context::{Context, RequestId, RequestIds};
 use crate::ec2::Ec2;
 use crate::error::ApiError;
+use crate::logs::Logs;
+use crate::monitoring::Monitoring;
 use crate::policy::authorize;
+use crate::policy::elsewhere::Asked;
 use crate::policy::request::{Origin, Permissions};
 use crate::sigv4::{self, AuthError, Keys, Signed, SigningKeys};
 use crate::sts::Sts;
 use crate::throttle::Throttle;
-use crate::wire::envelope::Dialect;
-use crate::wire::form::{Form, parse_form};
+use crate::wire::envelope::{Dialect, Document, JsonVersion};
+use crate::wire::form::Form;
+use crate::wire::input::Input;
 use crate::{generated, origin};
 
 /// What the front door needs to know.
@@ -85,51 +94,12 @@ impl Admin for NoAdmin {
 pub struct FrontDoor {
     config: Config,
     ec2: Ec2,
+    logs: Option<Logs>,
+    monitoring: Option<Monitoring>,
     sts: Sts,
     signing_keys: SigningKeys,
     request_ids: RequestIds,
     throttle: Option<Throttle>,
-}
-
-/// A service of AWS that Enid has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Service {
-    Ec2,
-    Sts,
-}
-
-impl Service {
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "ec2" => Some(Self::Ec2),
-            "sts" => Some(Self::Sts),
-            _ => None,
-        }
-    }
-
-    fn version(self) -> &'static str {
-        match self {
-            Self::Ec2 => "2016-11-15",
-            Self::Sts => "2011-06-15",
-        }
-    }
-
-    /// What the service calls itself in messages.
-    fn title(self) -> &'static str {
-        match self {
-            Self::Ec2 => "AmazonEC2",
-            Self::Sts => "AWSSecurityTokenService",
-        }
-    }
-
-    fn dialect(self) -> Dialect {
-        match self {
-            Self::Ec2 => Dialect::Ec2,
-            Self::Sts => Dialect::Query {
-                namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
-            },
-        }
-    }
 }
 
 /// An error, and the protocol to say it in.
@@ -140,6 +110,8 @@ struct Refusal {
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 static DATAPATH: HeaderName = HeaderName::from_static("x-enid-datapath");
+static QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
+static SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");
 
 impl FrontDoor {
     /// A front door before these services.
@@ -149,6 +121,8 @@ impl FrontDoor {
         Self {
             config,
             ec2,
+            logs: None,
+            monitoring: None,
             sts,
             signing_keys: SigningKeys::default(),
             request_ids,
@@ -161,6 +135,24 @@ impl FrontDoor {
     pub fn with_throttle(self, throttle: Throttle) -> Self {
         Self {
             throttle: Some(throttle),
+            ..self
+        }
+    }
+
+    /// The same with CloudWatch.
+    #[must_use]
+    pub fn with_monitoring(self, monitoring: Monitoring) -> Self {
+        Self {
+            monitoring: Some(monitoring),
+            ..self
+        }
+    }
+
+    /// The same with CloudWatch Logs.
+    #[must_use]
+    pub fn with_logs(self, logs: Logs) -> Self {
+        Self {
+            logs: Some(logs),
             ..self
         }
     }
@@ -180,12 +172,9 @@ impl FrontDoor {
             );
         }
         match self.api(&parts, &body, request_id).await {
-            Ok((dialect, document)) => self.respond(
-                request_id,
-                StatusCode::OK,
-                dialect.content_type(),
-                Bytes::from(document),
-            ),
+            Ok((dialect, document)) => {
+                self.tell(request_id, StatusCode::OK, dialect, document, None)
+            }
             Err(refusal) => self.refuse(request_id, &refusal),
         }
     }
@@ -206,7 +195,7 @@ impl FrontDoor {
         parts: &Parts,
         body: &[u8],
         request_id: RequestId,
-    ) -> Result<(Dialect, String), Refusal> {
+    ) -> Result<(Dialect, Vec<u8>), Refusal> {
         let query = parts.uri.query().unwrap_or_default();
         let signed = Signed {
             method: parts.method.as_str(),
@@ -215,18 +204,20 @@ impl FrontDoor {
             headers: &parts.headers,
         };
         let claim = sigv4::claim(&signed);
+        let form = RequestForm::of(parts);
+        let query_mode = parts.headers.contains_key("x-amzn-query-mode");
         let (service, dialect) = match &claim {
             Some(Ok(claim)) => match Service::named(&claim.service) {
-                Some(service) => (service, service.dialect()),
+                Some(service) => (service, service.dialect(form, query_mode)),
                 None => {
-                    let dialect = other_dialect(parts);
+                    let dialect = other_dialect(form);
                     let error = ApiError::service_not_implemented(&claim.service);
                     return Err(Refusal { dialect, error });
                 }
             },
             _ => {
-                let service = guess(query.as_bytes(), body);
-                (service, service.dialect())
+                let service = guess(parts, query.as_bytes(), body);
+                (service, service.dialect(form, query_mode))
             }
         };
         let refuse = |error: ApiError| Refusal { dialect, error };
@@ -251,72 +242,116 @@ impl FrontDoor {
             dry_run: false,
             asked: None,
         };
-        let form = form(parts, query.as_bytes(), body).map_err(refuse)?;
-        let document = self
-            .operation(service, context, form)
-            .await
-            .map_err(refuse)?;
-        Ok((dialect, document))
+        let body = unpacked(parts, body).map_err(refuse)?;
+        let body = decode(service, form, parts, query.as_bytes(), &body).map_err(refuse)?;
+        let document = match service {
+            Service::Ec2 => self.ec2(context, body).await,
+            _ => self.document(service, dialect, context, body).await,
+        };
+        Ok((dialect, document.map_err(refuse)?))
     }
 
-    async fn operation(
+    /// An operation of EC2.
+    async fn ec2(&self, mut context: Context, body: Body<'_>) -> Result<Vec<u8>, ApiError> {
+        let Body::Form(mut form) = body else {
+            return Err(ApiError::unknown_operation());
+        };
+        let action = action(Service::Ec2, &mut form)?;
+        context.dry_run = dry_run(&mut form)?;
+        context.asked = form.asked(CLIENT_TOKEN);
+        let request = generated::ec2::operations::Request::parse(&action, form.params())?;
+        let operation = request.operation();
+        if let Some(throttle) = &self.throttle {
+            let now = self.config.clock.now();
+            throttle.take(&context, operation, form.params(), now)?;
+        }
+        if let Some(permissions) = &context.permissions {
+            let region = self.known(&context, operation).await?;
+            let params = form.params();
+            authorize::ec2(permissions, &context, operation, params, &region)?;
+        }
+        let response = self.ec2.call(&context, request).await?;
+        // One that changes something ends with this error before it does.
+        if context.dry_run {
+            return Err(ApiError::dry_run());
+        }
+        answered(&context, operation);
+        let id = context.request_id.to_string();
+        Ok(Dialect::ec2_success(operation, &response, &id).into_bytes())
+    }
+
+    /// An operation of any other service: its requests and answers are the same in all protocols.
+    async fn document(
         &self,
         service: Service,
-        mut context: Context,
-        mut form: Form<'_>,
-    ) -> Result<String, ApiError> {
-        let action = form
-            .take("Action")
-            .ok_or_else(|| ApiError::missing_parameter("Action"))?;
-        let version = form
-            .take("Version")
-            .ok_or_else(|| ApiError::missing_parameter("Version"))?;
-        if version != service.version() {
-            return Err(no_such_version(service, &version));
-        }
+        dialect: Dialect,
+        context: Context,
+        body: Body<'_>,
+    ) -> Result<Vec<u8>, ApiError> {
+        let form;
+        let words = service.words();
+        let (action, input) = match body {
+            Body::Document(operation, value) => (operation, Input::document(value, words)),
+            Body::Form(mut read) => {
+                let action = action(service, &mut read)?;
+                form = read;
+                (action, Input::form(form.params(), words))
+            }
+        };
         let id = context.request_id.to_string();
-        let dialect = service.dialect();
+        let allowed = |operation: &str, asked: Asked| {
+            let prefix = service.action_prefix();
+            match &context.permissions {
+                None => Ok(()),
+                Some(permissions) => {
+                    authorize::elsewhere(permissions, prefix, operation, &asked, dialect)
+                }
+            }
+        };
+        macro_rules! answer {
+            ($generated:ident, $request:ident, $asked:expr, $call:expr) => {{
+                use generated::$generated::operations;
+                let $request = operations::Request::parse(&action, input)?;
+                let operation = $request.operation();
+                if let Some(asked) = $asked {
+                    allowed(operation, asked)?;
+                }
+                let response: operations::Response = $call?;
+                answered(&context, operation);
+                let void = operations::VOID.contains(&operation);
+                Ok(dialect.success(operation, &response, void, &id))
+            }};
+        }
         match service {
-            Service::Ec2 => {
-                context.dry_run = dry_run(&mut form)?;
-                context.asked = form.asked(CLIENT_TOKEN);
-                let request = generated::ec2::operations::Request::parse(&action, form.params())?;
-                let operation = request.operation();
-                if let Some(throttle) = &self.throttle {
-                    let now = self.config.clock.now();
-                    throttle.take(&context, operation, form.params(), now)?;
-                }
-                if let Some(permissions) = &context.permissions {
-                    let region = self.known(&context, operation).await?;
-                    let params = form.params();
-                    authorize::ec2(permissions, &context, operation, params, &region)?;
-                }
-                let response = self.ec2.call(&context, request).await?;
-                // One that changes something ends with this error before it does.
-                if context.dry_run {
-                    return Err(ApiError::dry_run());
-                }
-                tracing::debug!(
-                    operation,
-                    request_id = %id,
-                    account = %context.account,
-                    region = context.region.name,
-                    "answered"
-                );
-                Ok(dialect.success(operation, &response, &id))
+            Service::Ec2 => Err(ApiError::unknown_operation()),
+            Service::Logs => {
+                let logs = self.logs.as_ref();
+                let logs = logs.ok_or_else(|| ApiError::service_not_implemented("logs"))?;
+                answer!(
+                    logs,
+                    request,
+                    Some(logs.asked(&context, &request)),
+                    logs.call(&context, request).await
+                )
             }
-            Service::Sts => {
-                let request = generated::sts::operations::Request::parse(&action, form.params())?;
-                let operation = request.operation();
-                // Whoever has a key may know whose it is, even against an explicit deny.
-                if operation != "GetCallerIdentity"
-                    && let Some(permissions) = &context.permissions
-                {
-                    authorize::elsewhere(permissions, "sts", operation)?;
-                }
-                let response = self.sts.call(&context, request)?;
-                Ok(dialect.success(operation, &response, &id))
+            Service::Monitoring => {
+                let monitoring = self.monitoring.as_ref();
+                let monitoring =
+                    monitoring.ok_or_else(|| ApiError::service_not_implemented("monitoring"))?;
+                answer!(
+                    cloudwatch,
+                    request,
+                    Some(monitoring.asked(&context, &request)),
+                    monitoring.call(&context, request).await
+                )
             }
+            // Whoever has a key may know whose it is, even against an explicit deny.
+            Service::Sts => answer!(
+                sts,
+                request,
+                None::<Asked>,
+                self.sts.call(&context, request)
+            ),
         }
     }
 
@@ -377,12 +412,29 @@ impl FrontDoor {
         }
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
         let document = dialect.error(error, &request_id.to_string());
-        self.respond(
-            request_id,
-            status,
-            dialect.content_type(),
-            Bytes::from(document),
-        )
+        self.tell(request_id, status, *dialect, document, Some(error))
+    }
+
+    /// A response in a protocol, with the headers that it has beyond those of every response.
+    fn tell(
+        &self,
+        request_id: RequestId,
+        status: StatusCode,
+        dialect: Dialect,
+        document: Vec<u8>,
+        error: Option<&ApiError>,
+    ) -> Response<Bytes> {
+        let content_type = dialect.content_type();
+        let mut response = self.respond(request_id, status, content_type, Bytes::from(document));
+        let headers = response.headers_mut();
+        if let Dialect::Cbor(_) = dialect {
+            headers.insert(&SMITHY_PROTOCOL, HeaderValue::from_static("rpc-v2-cbor"));
+        }
+        let told = error.and_then(|error| dialect.query_error(error));
+        if let Some(told) = told.and_then(|told| HeaderValue::try_from(told).ok()) {
+            headers.insert(&QUERY_ERROR, told);
+        }
+        response
     }
 
     fn respond(
@@ -417,46 +469,27 @@ fn policy_origin(parts: &Parts) -> Origin<'_> {
     }
 }
 
-/// The parameters: from the query string, from the body, or from both.
-fn form<'a>(parts: &Parts, query: &'a [u8], body: &'a [u8]) -> Result<Form<'a>, ApiError> {
-    if parts.uri.path() != "/" {
-        return Err(ApiError::new(
-            "InvalidRequest",
-            404,
-            "There is nothing at this path.".into(),
-        ));
+/// The operation of a form.
+fn action(service: Service, form: &mut Form<'_>) -> Result<String, ApiError> {
+    let action = form.take("Action");
+    let action = action.ok_or_else(|| ApiError::missing_parameter("Action"))?;
+    let version = form.take("Version");
+    let version = version.ok_or_else(|| ApiError::missing_parameter("Version"))?;
+    if version != service.version() {
+        return Err(no_such_version(service, &version));
     }
-    let mut form = match parts.method {
-        Method::GET => parse_form(query)?,
-        Method::POST => {
-            let mut form = parse_form(body)?;
-            if !query.is_empty() {
-                form.extend(query)?;
-            }
-            form
-        }
-        _ => {
-            return Err(ApiError::new(
-                "InvalidRequest",
-                405,
-                "Only GET and POST are known.".into(),
-            ));
-        }
-    };
-    form.drop_if(|name| PRESIGNED.contains(&name));
-    Ok(form)
+    Ok(action.into_owned())
 }
 
-/// The parameters by which a request is presigned.
-const PRESIGNED: &[&str] = &[
-    "X-Amz-Algorithm",
-    "X-Amz-Credential",
-    "X-Amz-Date",
-    "X-Amz-Expires",
-    "X-Amz-Security-Token",
-    "X-Amz-Signature",
-    "X-Amz-SignedHeaders",
-];
+fn answered(context: &Context, operation: &str) {
+    tracing::debug!(
+        operation,
+        request_id = %context.request_id,
+        account = %context.account,
+        region = context.region.name,
+        "answered"
+    );
+}
 
 /// The parameter by which a client repeats a call. What else it says must then be the same.
 const CLIENT_TOKEN: &str = "ClientToken";
@@ -481,23 +514,35 @@ fn no_such_version(service: Service, version: &str) -> ApiError {
 
 /// Which service a request without a readable claim is for: only the form of the error depends
 /// on it.
-fn guess(query: &[u8], body: &[u8]) -> Service {
-    let wanted: &[u8] = b"Version=2011-06-15";
-    let asks = |text: &[u8]| text.split(|byte| *byte == b'&').any(|pair| pair == wanted);
-    if asks(query) || asks(body) {
-        Service::Sts
-    } else {
-        Service::Ec2
+fn guess(parts: &Parts, query: &[u8], body: &[u8]) -> Service {
+    let target = parts.headers.get("x-amz-target");
+    let target = target.map_or(parts.uri.path().as_bytes(), HeaderValue::as_bytes);
+    let names = |service: &Service| {
+        let name = service.target().unwrap_or_default().as_bytes();
+        target.windows(name.len().max(1)).any(|part| part == name)
+    };
+    if let Some(service) = [Service::Logs, Service::Monitoring].into_iter().find(names) {
+        return service;
     }
+    let asks = |service: &Service| {
+        let wanted = format!("Version={}", service.version());
+        let has = |text: &[u8]| {
+            text.split(|byte| *byte == b'&')
+                .any(|pair| pair == wanted.as_bytes())
+        };
+        has(query) || has(body)
+    };
+    let services = [Service::Sts, Service::Monitoring];
+    services.into_iter().find(asks).unwrap_or(Service::Ec2)
 }
 
 /// The form in which a client of a service that Enid lacks can read an error.
-fn other_dialect(parts: &Parts) -> Dialect {
-    if parts.headers.contains_key("x-amz-target") {
-        Dialect::Json
-    } else {
-        Dialect::Query {
+fn other_dialect(form: RequestForm) -> Dialect {
+    match form {
+        RequestForm::Cbor => Dialect::Cbor(Document::default()),
+        RequestForm::Json => Dialect::Json(JsonVersion::V1_1, Document::default()),
+        RequestForm::Query => Dialect::Query {
             namespace: "https://enid.invalid/",
-        }
+        },
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A request is verified ([`sigv4`]), read whole and held against the support table ([`wire`],
 //! [`generated`]) and the policy of its key ([`policy`]), and handed to its operation ([`ec2`],
-//! [`sts`]). Every refusal of a parameter
-//! happens in [`wire::schema`]; every AWS error of this crate is worded in [`error`]. What the
+//! [`logs`], [`monitoring`], [`sts`]). Every refusal of a parameter
+//! happens in [`wire::schema`] and [`wire::conform`]; every AWS error of this crate is worded in [`error`]. What the
 //! operations do is `enid-control`'s matter.
 
 #![forbid(unsafe_code)]
@@ -13,6 +13,9 @@ pub mod ec2;
 pub mod error;
 pub mod front;
 pub mod generated;
+mod handlers;
+pub mod logs;
+pub mod monitoring;
 mod origin;
 pub mod policy;
 pub mod server;

@@ -21,6 +21,9 @@ use crate::front::FrontDoor;
 
 /// The longest body. AWS's own limit is of this order; user data is 16 KiB.
 const BODY_MAX: usize = 1024 * 1024;
+/// The longest body of a document. PutLogEvents takes a mebibyte of messages, and JSON may write a byte of
+/// them as six.
+const DOCUMENT_MAX: usize = 8 * 1024 * 1024;
 /// The longest request line with all headers; a presigned request has everything in its line.
 const HEAD_MAX: usize = 64 * 1024;
 /// Connections at a time. When there are more, they wait in the listener's backlog.
@@ -119,7 +122,14 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 async fn receive(front: &Arc<FrontDoor>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
-    let whole = timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX).collect()).await;
+    let is_document = ["x-amz-target", "smithy-protocol"]
+        .iter()
+        .any(|name| parts.headers.contains_key(*name));
+    let most = match is_document {
+        true => DOCUMENT_MAX,
+        false => BODY_MAX,
+    };
+    let whole = timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await;
     let response = match whole {
         Ok(Ok(body)) => {
             // A task of its own: an operation that has begun ends, whether or not its client waits.
@@ -134,7 +144,7 @@ async fn receive(front: &Arc<FrontDoor>, request: Request<Incoming>) -> Response
         Ok(Err(error)) if error.is::<LengthLimitError>() => front.unreadable(ApiError::new(
             "RequestEntityTooLarge",
             413,
-            format!("A request must not be longer than {BODY_MAX} bytes."),
+            format!("A request must not be longer than {most} bytes."),
         )),
         Ok(Err(_)) => front.unreadable(ApiError::new(
             "MalformedHTTPRequestException",

@@ -11,6 +11,7 @@
 
 pub mod flow;
 pub mod log;
+pub mod metric;
 pub mod store;
 
 /// Everything that is stored, of all parts.

@@ -2,6 +2,8 @@
 
 use enid_api::generated::{ec2, sts};
 use enid_api::wire::form::parse_form;
+use enid_api::wire::input::Input;
+use enid_api::wire::words::Words;
 
 /// What is read is what another reader of forms reads; a second time, it is read alike.
 pub fn form(data: &[u8]) {
@@ -25,7 +27,7 @@ pub fn request(data: &[u8]) {
     let params = form.params();
     let error = match (
         ec2::operations::Request::parse(&action, params),
-        sts::operations::Request::parse(&action, params),
+        sts::operations::Request::parse(&action, Input::form(params, Words::Query)),
     ) {
         (Ok(request), _) => return assert_eq!(request.operation(), action),
         (_, Ok(request)) => return assert_eq!(request.operation(), action),

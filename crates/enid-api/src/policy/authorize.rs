@@ -3,10 +3,11 @@
 use enid_model::state::RegionState;
 
 use super::resource::{Asked, Target};
-use super::{Decision, Facts, Permissions};
+use super::{Decision, Facts, Permissions, elsewhere};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::generated::ec2::request::{Tag, TagSpecification};
+use crate::wire::envelope::Dialect;
 use crate::wire::params::Params;
 
 /// Holds a request of EC2 against the policy of its key: each resource that it is about, and the
@@ -51,17 +52,30 @@ pub(crate) fn ec2(
     }
 }
 
-/// Holds a request of another service against the policy: on everything.
+/// Holds a request of another service against the policy: on each resource that it names, else on
+/// everything.
 pub(crate) fn elsewhere(
     permissions: &Permissions,
     service: &str,
     operation: &str,
+    asked: &elsewhere::Asked,
+    dialect: Dialect,
 ) -> Result<(), ApiError> {
     let mut verdict = Verdict::new(permissions);
     let action = format!("{service}:{operation}");
-    verdict.ask(&action, None, "*", &permissions.facts);
+    let mut facts = permissions.facts.clone();
+    for (key, value) in &asked.facts {
+        facts.add(key, value.as_str());
+    }
+    for resource in &asked.resources {
+        verdict.ask(&action, None, resource, &facts);
+    }
+    if asked.resources.is_empty() {
+        verdict.ask(&action, None, "*", &facts);
+    }
     match verdict.denied {
         None => Ok(()),
+        Some((_, words)) if dialect.is_document() => Err(ApiError::access_denied_exception(&words)),
         Some((_, words)) => Err(ApiError::access_denied(&words)),
     }
 }

@@ -18,6 +18,7 @@ const KEYS: &[&str] = &[
     "aws:UserAgent",
     "aws:userid",
     "aws:username",
+    "cloudwatch:namespace",
     "ec2:AvailabilityZone",
     "ec2:CreateAction",
     "ec2:InstanceType",

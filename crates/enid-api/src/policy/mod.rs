@@ -9,6 +9,7 @@
 mod association;
 pub(crate) mod authorize;
 mod condition;
+pub mod elsewhere;
 mod json;
 mod key;
 mod launch;

@@ -73,14 +73,19 @@ impl AuthError {
     #[must_use]
     pub fn into_api(self, dialect: Dialect) -> ApiError {
         let ec2 = dialect == Dialect::Ec2;
-        let refused = |message: String| {
-            if ec2 {
-                ApiError::new("AuthFailure", 401, message)
-            } else {
-                ApiError::new("SignatureDoesNotMatch", 403, message)
-            }
+        let document = dialect.is_document();
+        let refused = |message: String| match document {
+            _ if ec2 => ApiError::new("AuthFailure", 401, message),
+            true => ApiError::new("InvalidSignatureException", 400, message),
+            false => ApiError::new("SignatureDoesNotMatch", 403, message),
         };
-        let incomplete = |message: String| ApiError::new("IncompleteSignature", 400, message);
+        let incomplete = |message: String| {
+            let code = match document {
+                true => "IncompleteSignatureException",
+                false => "IncompleteSignature",
+            };
+            ApiError::new(code, 400, message)
+        };
         match self {
             Self::UnknownKey | Self::Signature if ec2 => {
                 refused("AWS was not able to validate the provided access credentials".to_owned())
@@ -88,11 +93,14 @@ impl AuthError {
             Self::Expired { .. } | Self::NotYet { .. } if ec2 => {
                 ApiError::new("RequestExpired", 400, "Request has expired.".to_owned())
             }
-            Self::UnknownKey => ApiError::new(
-                "InvalidClientTokenId",
-                403,
-                "The security token included in the request is invalid.".to_owned(),
-            ),
+            Self::UnknownKey => {
+                let (code, status) = match document {
+                    true => ("UnrecognizedClientException", 400),
+                    false => ("InvalidClientTokenId", 403),
+                };
+                let message = "The security token included in the request is invalid.";
+                ApiError::new(code, status, message.to_owned())
+            }
             Self::Signature => refused(
                 "The request signature we calculated does not match the signature you provided. \
                  Check your AWS Secret Access Key and signing method. Consult the service \
@@ -111,11 +119,14 @@ impl AuthError {
                 basic(Timestamp(now.0 + super::SKEW_MS)),
                 basic(now)
             )),
-            Self::Missing => ApiError::new(
-                "MissingAuthenticationToken",
-                403,
-                "Request is missing Authentication Token".to_owned(),
-            ),
+            Self::Missing => {
+                let (code, status) = match document {
+                    true => ("MissingAuthenticationTokenException", 400),
+                    false => ("MissingAuthenticationToken", 403),
+                };
+                let message = "Request is missing Authentication Token";
+                ApiError::new(code, status, message.to_owned())
+            }
             Self::Region(name) => refused(format!(
                 "Credential should be scoped to a valid Region, not '{name}'."
             )),
@@ -150,31 +161,37 @@ impl AuthError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::envelope::Document;
 
     #[test]
     fn each_service_has_its_own_words() {
         let sts = Dialect::Query { namespace: "" };
+        let cbor = Dialect::Cbor(Document::default());
         let time = Timestamp(1_572_367_764_000);
-        for (error, ec2, query) in [
+        for (error, ec2, query, document) in [
             (
                 AuthError::UnknownKey,
                 ("AuthFailure", 401),
                 ("InvalidClientTokenId", 403),
+                ("UnrecognizedClientException", 400),
             ),
             (
                 AuthError::Signature,
                 ("AuthFailure", 401),
                 ("SignatureDoesNotMatch", 403),
+                ("InvalidSignatureException", 400),
             ),
             (
                 AuthError::Malformed,
                 ("IncompleteSignature", 400),
                 ("IncompleteSignature", 400),
+                ("IncompleteSignatureException", 400),
             ),
             (
                 AuthError::Missing,
                 ("MissingAuthenticationToken", 403),
                 ("MissingAuthenticationToken", 403),
+                ("MissingAuthenticationTokenException", 400),
             ),
             (
                 AuthError::Expired {
@@ -183,11 +200,13 @@ mod tests {
                 },
                 ("RequestExpired", 400),
                 ("SignatureDoesNotMatch", 403),
+                ("InvalidSignatureException", 400),
             ),
         ] {
-            let (as_ec2, as_query) = (error.clone().into_api(Dialect::Ec2), error.into_api(sts));
-            assert_eq!((as_ec2.code(), as_ec2.status()), ec2);
-            assert_eq!((as_query.code(), as_query.status()), query);
+            for (dialect, wanted) in [(Dialect::Ec2, ec2), (sts, query), (cbor, document)] {
+                let told = error.clone().into_api(dialect);
+                assert_eq!((told.code(), told.status()), wanted);
+            }
         }
     }
 

@@ -29,8 +29,12 @@ pub struct Member {
 /// What a member holds.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// A single value.
+    /// A single value, of a type that its reader knows.
     Scalar,
+    /// A single value of this type.
+    Of(Scalar),
+    /// Values by names that the client chooses.
+    Map(&'static Self),
     /// Members of its own.
     Structure(&'static Shape),
     /// `Name.N`.
@@ -39,11 +43,44 @@ pub enum Kind {
     MemberList(&'static str, &'static Self),
 }
 
+/// The types of single values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scalar {
+    /// Bytes.
+    Blob,
+    /// `true` or `false`.
+    Boolean,
+    /// 32 bits.
+    Integer,
+    /// 64 bits.
+    Long,
+    /// A double.
+    Number,
+    /// A string.
+    Text,
+    /// A point in time.
+    Timestamp,
+}
+
 impl Shape {
     /// A structure with these members, sorted by name.
     #[must_use]
     pub const fn new(members: &'static [Member]) -> Self {
         Self { members }
+    }
+
+    /// The member of this name, if AWS has it.
+    pub(super) fn member(&self, name: &str) -> Option<&'static Member> {
+        let found = self
+            .members
+            .binary_search_by(|member| member.name.cmp(name));
+        found.ok().and_then(|at| self.members.get(at))
+    }
+
+    /// The names of members that must be present.
+    pub(super) fn required(&self) -> impl Iterator<Item = &'static str> {
+        let required = self.members.iter().filter(|member| member.required);
+        required.map(|member| member.name)
     }
 }
 
@@ -92,6 +129,21 @@ impl Member {
         self.of = values;
         self
     }
+
+    /// What it holds, if Enid implements it.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        self.kind
+    }
+
+    /// The only values that Enid implements; empty for any.
+    pub(super) fn only_values(&self) -> &'static [&'static str] {
+        self.only
+    }
+
+    /// The only values that AWS permits; empty for any.
+    pub(super) fn values(&self) -> &'static [&'static str] {
+        self.of
+    }
 }
 
 /// Holds a request against its table, then reads it.
@@ -107,10 +159,7 @@ pub fn read<T: Read>(
 fn structure(operation: &str, shape: &'static Shape, params: Params<'_>) -> Result<(), ApiError> {
     let mut seen = 0_usize;
     for (name, below) in params.members() {
-        let found = shape
-            .members
-            .binary_search_by(|member| member.name.cmp(name));
-        let Some(member) = found.ok().and_then(|at| shape.members.get(at)) else {
+        let Some(member) = shape.member(name) else {
             return Err(ApiError::unknown_parameter(below.first_name()));
         };
         let Some(kind) = member.kind else {
@@ -147,7 +196,7 @@ fn value(
 ) -> Result<(), ApiError> {
     let unknown = || Err(ApiError::unknown_parameter(params.path()));
     match kind {
-        Kind::Scalar => match params.value() {
+        Kind::Scalar | Kind::Of(_) => match params.value() {
             Some(_) if params.has_members() => {
                 Err(ApiError::unknown_parameter(params.first_name()))
             }
@@ -156,6 +205,8 @@ fn value(
         },
         _ if params.value().is_some_and(|value| !empty_list(kind, value)) => unknown(),
         Kind::Structure(shape) => structure(operation, shape, params),
+        // EC2 has none.
+        Kind::Map(_) => unknown(),
         Kind::List(item) => items(operation, member, *item, params),
         Kind::MemberList(word, item) => {
             for (segment, below) in params.members() {

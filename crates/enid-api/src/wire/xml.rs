@@ -103,6 +103,24 @@ impl Xml {
         self.close_name(name);
     }
 
+    /// An element of this name begins.
+    pub(super) fn open(&mut self, name: &str) {
+        self.open_name(name);
+        self.out.push('>');
+    }
+
+    /// It ends.
+    pub(super) fn close(&mut self, name: &str) {
+        self.close_name(name);
+    }
+
+    /// An element of this name with a text.
+    pub(super) fn leaf(&mut self, name: &str, text: &str) {
+        self.open(name);
+        self.escaped(text);
+        self.close_name(name);
+    }
+
     /// What was written before, as it is.
     pub fn prepared(&mut self, written: &str) {
         self.out.push_str(written);

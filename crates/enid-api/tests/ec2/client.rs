@@ -64,7 +64,7 @@ impl Client {
             let operation = request.operation();
             let answer = self.ec2.call(&self.context, request);
             let answer = self.runtime.block_on(answer)?;
-            Ok(Dialect::Ec2.success(operation, &answer, "request"))
+            Ok(Dialect::ec2_success(operation, &answer, "request"))
         });
         let answered = answered.map(Answer);
         answered.map_err(|error| format!("{}: {}", error.code(), error.message()))

@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use enid_api::ec2::Ec2;
 use enid_api::front::{self, FrontDoor};
+use enid_api::logs::Logs;
+use enid_api::monitoring::Monitoring;
 use enid_api::sigv4::{Key, Keys};
 use enid_api::sts::Sts;
 use enid_control::{Control, PublicPools};
@@ -129,7 +131,9 @@ async fn daemon(
         },
         ec2,
         Sts,
-    );
+    )
+    .with_logs(Logs::default())
+    .with_monitoring(Monitoring::default());
     if let Some(throttle) = config.throttle()? {
         front = front.with_throttle(throttle);
     }

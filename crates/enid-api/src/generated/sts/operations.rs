@@ -4,9 +4,8 @@
 
 use super::{request, response};
 use crate::error::ApiError;
-use crate::wire::params::Params;
-use crate::wire::schema;
-use crate::wire::xml::{ToXml, Xml};
+use crate::wire::answer::{Encode, Sink};
+use crate::wire::input::Input;
 
 /// A request that has been read whole: every member is supported and well formed.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,19 +16,19 @@ pub enum Request {
 
 impl Request {
     /// Reads the members of an operation. Everything that Enid does not implement is refused here.
-    pub fn parse(action: &str, params: Params<'_>) -> Result<Self, ApiError> {
+    pub fn parse(action: &str, input: Input<'_>) -> Result<Self, ApiError> {
         match action {
-            "GetCallerIdentity" => schema::read(
-                "GetCallerIdentity",
-                &request::identity::GET_CALLER_IDENTITY_MEMBERS,
-                params,
-            )
-            .map(|request| Self::GetCallerIdentity(Box::new(request))),
+            "GetCallerIdentity" => input
+                .read(
+                    "GetCallerIdentity",
+                    &request::identity::GET_CALLER_IDENTITY_MEMBERS,
+                )
+                .map(|request| Self::GetCallerIdentity(Box::new(request))),
 
             other if NOT_IMPLEMENTED.binary_search(&other).is_ok() => {
                 Err(ApiError::operation_not_implemented(other))
             }
-            other => Err(ApiError::invalid_action(other)),
+            other => Err(input.invalid_action(other)),
         }
     }
 
@@ -49,10 +48,10 @@ pub enum Response {
     GetCallerIdentity(Box<response::GetCallerIdentityResponse>),
 }
 
-impl ToXml for Response {
-    fn to_xml(&self, xml: &mut Xml) {
+impl Encode for Response {
+    fn encode(&self, sink: &mut dyn Sink) {
         match self {
-            Self::GetCallerIdentity(response) => response.to_xml(xml),
+            Self::GetCallerIdentity(response) => response.encode(sink),
         }
     }
 }
@@ -65,6 +64,21 @@ impl From<response::GetCallerIdentityResponse> for Response {
 
 /// The operations, by name.
 pub static OPERATIONS: &[&str] = &["GetCallerIdentity"];
+
+/// Those that have no result.
+pub static VOID: &[&str] = &[];
+
+/// Codes of the query protocol whose errors have another name in documents.
+pub static SHAPES: &[(&str, &str)] = &[
+    ("IDPCommunicationError", "IDPCommunicationErrorException"),
+    ("IDPRejectedClaim", "IDPRejectedClaimException"),
+    ("InvalidIdentityToken", "InvalidIdentityTokenException"),
+    (
+        "MalformedPolicyDocument",
+        "MalformedPolicyDocumentException",
+    ),
+    ("PackedPolicyTooLarge", "PackedPolicyTooLargeException"),
+];
 
 /// AWS's other operations, by name.
 static NOT_IMPLEMENTED: &[&str] = &[

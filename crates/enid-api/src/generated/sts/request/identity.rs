@@ -3,15 +3,16 @@
 //! Requests: identity.
 
 use crate::error::ApiError;
-use crate::wire::params::{Params, Read};
 use crate::wire::schema::Shape;
+use crate::wire::value::{FromValue, Value};
 
 /// What a client asks of GetCallerIdentity.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GetCallerIdentityRequest {}
 
-impl Read for GetCallerIdentityRequest {
-    fn read(_params: Params<'_>) -> Result<Self, ApiError> {
+impl FromValue for GetCallerIdentityRequest {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        value.members()?;
         Ok(Self {})
     }
 }

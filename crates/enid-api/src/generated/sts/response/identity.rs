@@ -2,9 +2,9 @@
 
 //! Answers: identity.
 
-use crate::tag;
+use crate::wire::answer;
+use crate::wire::answer::{Encode, Sink};
 use crate::wire::text::Text;
-use crate::wire::xml::{ToXml, Xml};
 
 /// The answer of GetCallerIdentity.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,10 +17,12 @@ pub struct GetCallerIdentityResponse {
     pub arn: Option<Text>,
 }
 
-impl ToXml for GetCallerIdentityResponse {
-    fn to_xml(&self, xml: &mut Xml) {
-        xml.optional(tag!("UserId"), &self.user_id);
-        xml.optional(tag!("Account"), &self.account);
-        xml.optional(tag!("Arn"), &self.arn);
+impl Encode for GetCallerIdentityResponse {
+    fn encode(&self, sink: &mut dyn Sink) {
+        sink.begin();
+        answer::optional(sink, "UserId", &self.user_id);
+        answer::optional(sink, "Account", &self.account);
+        answer::optional(sink, "Arn", &self.arn);
+        sink.end();
     }
 }

@@ -1,0 +1,3 @@
+//! CloudWatch, version 2010-08-01.
+
+pub mod operations;

@@ -1,0 +1,6 @@
+//! Metrics.
+
+pub mod aggregate;
+pub mod identity;
+pub mod statistic;
+pub mod unit;
