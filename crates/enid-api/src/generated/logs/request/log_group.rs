@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use crate::error::ApiError;
 use crate::wire::schema::{Kind, Member, Scalar, Shape};
-use crate::wire::text::Text;
 use crate::wire::value::{FromValue, Value};
 
 /// What a client asks of CreateLogGroup.

@@ -2,8 +2,6 @@
 
 //! Answers: log stream.
 
-use enid_model::time::Timestamp;
-
 use crate::wire::answer;
 use crate::wire::answer::{Encode, Sink};
 use crate::wire::text::Text;
