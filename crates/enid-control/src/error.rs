@@ -52,12 +52,14 @@ macro_rules! errors {
 mod addressing;
 mod computing;
 mod instance_metadata;
+mod logs;
 mod mirroring;
 mod routing;
 
 pub use addressing::AddressingError;
 pub use computing::ComputingError;
 pub use instance_metadata::MetadataError;
+pub use logs::LogsError;
 pub use mirroring::MirroringError;
 pub use routing::RoutingError;
 
@@ -70,6 +72,8 @@ errors! {
         AddressingError,
         /// What volumes and other recorded parts of instances say.
         ComputingError,
+        /// What log groups and their filters say.
+        LogsError,
         /// What metadata options say.
         MetadataError,
         /// What targets, filters and sessions of traffic mirroring say.

@@ -32,6 +32,7 @@ use crate::wiring::admin::Administration;
 use crate::wiring::console::HostConsole;
 use crate::wiring::host::{self, Host};
 use crate::wiring::socket::AgentSocket;
+use crate::wiring::telemetry::Telemetry;
 
 pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
     logs();
@@ -120,7 +121,14 @@ async fn daemon(
         Some(host) => Some(AgentSocket::open(&data.socket(), host.inquiry())?),
         None => None,
     };
-    let admin = Administration::new(&store, host.as_ref(), &pools, serve.ephemeral);
+    let telemetry = Telemetry::open(&own, serve.ephemeral, &store)?;
+    let admin = Administration::new(&store, &telemetry, host.as_ref(), &pools, serve.ephemeral);
+    let (events, subscriptions) = (&telemetry.logs, &telemetry.subscriptions);
+    let logs = Logs::new(
+        Arc::clone(&control),
+        Arc::clone(events),
+        subscriptions.clone(),
+    );
     let mut front = FrontDoor::new(
         front::Config {
             keys: Arc::new(RingKeys(keys)),
@@ -132,7 +140,7 @@ async fn daemon(
         ec2,
         Sts,
     )
-    .with_logs(Logs::default())
+    .with_logs(logs)
     .with_monitoring(Monitoring::default());
     if let Some(throttle) = config.throttle()? {
         front = front.with_throttle(throttle);

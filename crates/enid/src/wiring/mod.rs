@@ -6,3 +6,4 @@ pub(crate) mod capture;
 pub(crate) mod console;
 pub(crate) mod host;
 pub(crate) mod socket;
+pub(crate) mod telemetry;
