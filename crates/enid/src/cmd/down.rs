@@ -63,8 +63,16 @@ fn end_daemon(data: &DataDir) -> anyhow::Result<()> {
     let Some(pid) = Pid::from_raw(daemon.pid) else {
         return Ok(());
     };
-    let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    rustix::process::pidfd_send_signal(&process, Signal::TERM)?;
+    // It may have ended since the lock was looked at: an earlier `enid down` that was interrupted had
+    // asked it to.
+    let asked = rustix::process::pidfd_open(pid, PidfdFlags::empty()).and_then(|process| {
+        rustix::process::pidfd_send_signal(&process, Signal::TERM)?;
+        Ok(process)
+    });
+    let process = match asked {
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        asked => asked?,
+    };
     let mut fds = [rustix::event::PollFd::new(
         &process,
         rustix::event::PollFlags::IN,
