@@ -269,6 +269,9 @@ errors! {
         "Interface: [{id}] in use.";
     /// A network interface id names none.
     NetworkInterfaceNotFound { id: Box<str> } => "InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '{id}' does not exist";
+    /// An id names no permission to use an interface.
+    NetworkInterfacePermissionNotFound { id: Box<str> } => "InvalidNetworkInterfacePermissionID.NotFound",
+        "The network interface permission ID '{id}' does not exist";
     /// A group and the subnet of a launch are in different VPCs.
     GroupOfOtherNetwork { group: SecurityGroupId, subnet: SubnetId } => "InvalidParameter",
         "Security group {group} and subnet {subnet} belong to different networks.";
@@ -666,6 +669,7 @@ impl Error {
             "eipassoc" => Self::AssociationNotFound { id },
             "eni" => Self::NetworkInterfaceNotFound { id },
             "eni-attach" => Self::AttachmentNotFound { id },
+            "eni-perm" => Self::NetworkInterfacePermissionNotFound { id },
             "i" => Self::InstanceNotFound { id },
             "key" => Self::KeyPairIdNotFound { id },
             "lt" => Self::TemplateNotFound { id },

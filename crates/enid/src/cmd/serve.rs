@@ -51,6 +51,8 @@ pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
             data.path().display()
         );
     };
+    // What a daemon that crashed said of itself: its process number may be another's by now.
+    data.forget_daemon();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
