@@ -586,6 +586,9 @@ errors! {
     /// The quota of interfaces in the region.
     InterfaceLimitExceeded => "NetworkInterfaceLimitExceeded",
         "The maximum number of network interfaces has been reached.";
+    /// A gateway's addresses change one after the other.
+    NatGatewayAddressesGoing { doing: &'static str, names: Box<str> } => "OperationInProgress",
+        "Service is currently {doing}: [{names}].";
     /// The primary interface stays attached.
     PrimaryInterfaceDetached => "OperationNotPermitted",
         "The network interface at device index 0 and networkCard index 0 cannot be detached.";

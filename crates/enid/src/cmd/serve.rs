@@ -30,6 +30,7 @@ use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
 use crate::wiring::admin::Administration;
 use crate::wiring::console::HostConsole;
+use crate::wiring::drain;
 use crate::wiring::host::{self, Host};
 use crate::wiring::socket::AgentSocket;
 use crate::wiring::telemetry::Telemetry;
@@ -165,6 +166,8 @@ async fn daemon(
         .printer()
         .print(&listening, |listening| listening.words(data.is_default()));
     sweep_now_and_then(Arc::clone(&control));
+    let installation = host.as_ref().map(|_| Installation::of(own.path()));
+    drain::release_in_time(Arc::clone(&control), installation);
 
     let (stop, stopping) = watch::channel(false);
     let server = tokio::spawn(enid_api::server::serve(listener, Arc::new(front), stopping));
