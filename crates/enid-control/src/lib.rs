@@ -34,8 +34,12 @@ mod ipv6_lease;
 mod key_material;
 mod key_pair;
 mod launch_template;
+mod log_group;
+mod log_stream;
+mod metric_filter;
 mod nat_gateway;
 mod nat_gateway_address;
+mod nat_gateway_drain;
 mod network_acl;
 mod network_acl_entry;
 mod network_interface;
@@ -61,6 +65,7 @@ mod security_group_vpc_association;
 mod subnet;
 mod subnet_cidr_block;
 mod subnet_cidr_reservation;
+mod subscription_filter;
 mod tag;
 mod taggable;
 mod traffic_mirror_filter;
@@ -90,7 +95,7 @@ pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
 pub use egress_only_internet_gateway::CreateEgressOnlyInternetGateway;
 pub use error::{
-    AddressingError, ComputingError, Error, MetadataError, MirroringError, RoutingError,
+    AddressingError, ComputingError, Error, LogsError, MetadataError, MirroringError, RoutingError,
 };
 pub use image::Images;
 
@@ -107,8 +112,12 @@ pub use launch_template::{
     NewVersion, TemplateSelector, VersionKept, VersionSelector, template_selected,
     template_version,
 };
+pub use log_group::{CreateLogGroup, check_group_name, log_group_named};
+pub use log_stream::{check_stream_name, log_stream_named};
+pub use metric_filter::PutMetricFilter;
 pub use nat_gateway::{CreateNatGateway, nat_gateway_is_visible};
 pub use nat_gateway_address::{AssignPrivateNatGatewayAddress, AssociateNatGatewayAddress};
+pub use nat_gateway_drain::DrainSeconds;
 pub use network_acl::CreateNetworkAcl;
 pub use network_acl_entry::{AclEntryKey, WantedAclEntry, last_acl_entries};
 pub use network_interface::CreateNetworkInterface;
@@ -132,6 +141,7 @@ pub use security_group_rule::{AuthorizeRules, Authorized, RevokeRules, Revoked};
 pub use security_group_rule_edit::{RuleRequest, UpdateRuleDescriptions};
 pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};
 pub use subnet_cidr_reservation::CreateSubnetCidrReservation;
+pub use subscription_filter::PutSubscriptionFilter;
 pub use tag::{Tag, TagSelector, TagSpecification};
 pub use taggable::{Taggable, tagged, tagged_others, tags_of};
 pub use traffic_mirror_filter::CreateTrafficMirrorFilter;

@@ -30,8 +30,10 @@ use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
 use crate::wiring::admin::Administration;
 use crate::wiring::console::HostConsole;
+use crate::wiring::drain;
 use crate::wiring::host::{self, Host};
 use crate::wiring::socket::AgentSocket;
+use crate::wiring::telemetry::Telemetry;
 
 pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
     logs();
@@ -50,6 +52,8 @@ pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
             data.path().display()
         );
     };
+    // What a daemon that crashed said of itself: its process number may be another's by now.
+    data.forget_daemon();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -120,7 +124,14 @@ async fn daemon(
         Some(host) => Some(AgentSocket::open(&data.socket(), host.inquiry())?),
         None => None,
     };
-    let admin = Administration::new(&store, host.as_ref(), &pools, serve.ephemeral);
+    let telemetry = Telemetry::open(&own, serve.ephemeral, &store)?;
+    let admin = Administration::new(&store, &telemetry, host.as_ref(), &pools, serve.ephemeral);
+    let (events, subscriptions) = (&telemetry.logs, &telemetry.subscriptions);
+    let logs = Logs::new(
+        Arc::clone(&control),
+        Arc::clone(events),
+        subscriptions.clone(),
+    );
     let mut front = FrontDoor::new(
         front::Config {
             keys: Arc::new(RingKeys(keys)),
@@ -132,7 +143,7 @@ async fn daemon(
         ec2,
         Sts,
     )
-    .with_logs(Logs::default())
+    .with_logs(logs)
     .with_monitoring(Monitoring::default());
     if let Some(throttle) = config.throttle()? {
         front = front.with_throttle(throttle);
@@ -155,6 +166,8 @@ async fn daemon(
         .printer()
         .print(&listening, |listening| listening.words(data.is_default()));
     sweep_now_and_then(Arc::clone(&control));
+    let installation = host.as_ref().map(|_| Installation::of(own.path()));
+    drain::release_in_time(Arc::clone(&control), installation);
 
     let (stop, stopping) = watch::channel(false);
     let server = tokio::spawn(enid_api::server::serve(listener, Arc::new(front), stopping));
