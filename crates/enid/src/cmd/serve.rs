@@ -17,6 +17,7 @@ use enid_control::{Control, PublicPools};
 use enid_host::{Installation, doctor, loader};
 use enid_model::time::SystemClock;
 use enid_store::Store;
+use enid_telemetry::log::sink::ServiceLogs;
 use rand::Rng as _;
 use rustix::process::{Resource, Rlimit};
 use serde::Serialize;
@@ -30,7 +31,9 @@ use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
 use crate::wiring::admin::Administration;
 use crate::wiring::console::HostConsole;
+use crate::wiring::console_logs::ConsoleLogs;
 use crate::wiring::host::{self, Host};
+use crate::wiring::log_groups::LogGroups;
 use crate::wiring::socket::AgentSocket;
 use crate::wiring::telemetry::Telemetry;
 
@@ -133,6 +136,16 @@ async fn daemon(
     };
     let telemetry = telemetry.get_or_init(|| opened);
     let admin = Administration::new(&store, telemetry, host.as_ref(), &pools, serve.ephemeral);
+    let groups = LogGroups::new(Arc::clone(&control), tokio::runtime::Handle::current());
+    let service_logs = Arc::new(ServiceLogs::new(
+        Arc::clone(&telemetry.logs),
+        Arc::new(groups),
+    ));
+    if host.is_some() {
+        let rows = telemetry.store.clone();
+        let consoles = ConsoleLogs::new(&own, store.clone(), rows, service_logs)?;
+        tokio::spawn(consoles.run());
+    }
     let (events, subscriptions) = (&telemetry.logs, &telemetry.subscriptions);
     let logs = Logs::new(
         Arc::clone(&control),

@@ -3,6 +3,8 @@
 
 pub(crate) mod admin;
 pub(crate) mod console;
+pub(crate) mod console_logs;
 pub(crate) mod host;
+pub(crate) mod log_groups;
 pub(crate) mod socket;
 pub(crate) mod telemetry;
