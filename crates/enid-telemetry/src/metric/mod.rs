@@ -1,6 +1,11 @@
-//! Metrics.
+//! Metrics: datapoints by namespace, name and dimensions, kept by the second, minute, five minutes and
+//! hour as CloudWatch does, their statistics, and expressions over them.
 
 pub mod aggregate;
+pub mod database;
+pub mod datum;
 pub mod identity;
+pub mod level;
+pub mod rows;
 pub mod statistic;
 pub mod unit;

@@ -254,8 +254,25 @@ mod tests {
     #[test]
     fn what_is_no_statistic() {
         for name in [
-            "", "average", "p", "p101", "p-1", "p1.12345678901", "pp9", "tm", "tm101", "TM", "TM()",
-            "TM(:)", "TM(90%:10%)", "TM(10%:90)", "TM(5:5)", "PR(1%:2%)", "IQM1", "TM(a:b)", "px",
+            "",
+            "average",
+            "p",
+            "p101",
+            "p-1",
+            "p1.12345678901",
+            "pp9",
+            "tm",
+            "tm101",
+            "TM",
+            "TM()",
+            "TM(:)",
+            "TM(90%:10%)",
+            "TM(10%:90)",
+            "TM(5:5)",
+            "PR(1%:2%)",
+            "IQM1",
+            "TM(a:b)",
+            "px",
             "é90",
         ] {
             assert_eq!(Statistic::parse(name), None, "{name}");
