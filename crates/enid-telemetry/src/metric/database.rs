@@ -95,7 +95,7 @@ impl Metrics {
     /// The metrics of these rows. Blocks.
     pub fn open(rows: Arc<dyn Rows>, clock: Arc<dyn Clock>) -> Result<Self, RowsError> {
         let mut state = State::default();
-        for note in rows.notes() {
+        for note in rows.notes()? {
             // A note of a later version is not read: its metrics are known again by their next datapoint.
             let Ok(note) = serde_json::from_slice::<Note>(&note) else {
                 continue;

@@ -8,4 +8,7 @@ pub mod identity;
 pub mod level;
 pub mod rows;
 pub mod statistic;
+pub mod stored;
 pub mod unit;
+
+pub use stored::kinds;

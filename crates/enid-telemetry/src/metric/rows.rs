@@ -61,7 +61,7 @@ pub trait Rows: Send + Sync {
     ) -> Result<Vec<(u64, Row)>, RowsError>;
 
     /// The last note that replaces all before it, and those after it, oldest first.
-    fn notes(&self) -> Vec<Vec<u8>>;
+    fn notes(&self) -> Result<Vec<Vec<u8>>, RowsError>;
 }
 
 /// Rows that nothing keeps beyond the process.
@@ -117,8 +117,8 @@ impl Rows for Memory {
             .collect())
     }
 
-    fn notes(&self) -> Vec<Vec<u8>> {
+    fn notes(&self) -> Result<Vec<Vec<u8>>, RowsError> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.notes.clone()
+        Ok(kept.notes.clone())
     }
 }
