@@ -7,7 +7,9 @@ use std::time::Duration;
 use arrow_array::builder::{Float64Builder, ListBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, UInt8Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, UInt8Array};
+use arrow_array::{
+    Array, ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, UInt8Array,
+};
 use arrow_schema::{ArrowError, DataType, Field};
 use enid_model::time::Timestamp;
 
@@ -269,7 +271,12 @@ mod tests {
         let mut found = stored.scan(Level::Minute, &keys, now, end).unwrap();
         found.sort_by(|a, b| a.aggregate.sum.total_cmp(&b.aggregate.sum));
         assert_eq!(found, [rows[0].1.clone(), rows[1].1.clone()]);
-        assert!(stored.scan(Level::Minute, &keys, end, end).unwrap().is_empty());
+        assert!(
+            stored
+                .scan(Level::Minute, &keys, end, end)
+                .unwrap()
+                .is_empty()
+        );
         assert_eq!(stored.notes().unwrap(), [b"note"]);
         let later = stored.arrived_from(Level::Minute, first + 2, now).unwrap();
         assert_eq!(later, [(first + 2, rows[3].1.clone())]);
