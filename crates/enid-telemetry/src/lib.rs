@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod flow;
+pub mod math;
 pub mod metric;
 pub mod store;
 

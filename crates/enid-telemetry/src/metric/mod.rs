@@ -6,6 +6,7 @@ pub mod database;
 pub mod datum;
 pub mod identity;
 pub mod level;
+pub mod query;
 pub mod rows;
 pub mod statistic;
 pub mod stored;
