@@ -121,7 +121,13 @@ fn module(service: &Service, side: &str, name: &str, text: &str, common: &[&str]
     }
     // Names on the wire are no uses: every other part between quotes is code. (Documentation has no
     // quotes.)
-    let code: Vec<&str> = text.split('"').step_by(2).collect();
+    // Neither are kinds of scalars in tables.
+    let scalars = |code: &str| {
+        let scalars = ["Scalar::Blob", "Scalar::Text", "Scalar::Timestamp"];
+        let without = |code: String, scalar| code.replace(scalar, "");
+        scalars.into_iter().fold(code.to_owned(), without)
+    };
+    let code: Vec<String> = text.split('"').step_by(2).map(scalars).collect();
     let uses = |word: &str| {
         let words = code.iter();
         words
@@ -131,11 +137,7 @@ fn module(service: &Service, side: &str, name: &str, text: &str, common: &[&str]
     if uses("BTreeMap") {
         out.push_str("use std::collections::BTreeMap;\n\n");
     }
-    // The type, not the kind of a scalar in a table.
-    if code
-        .iter()
-        .any(|code| code.replace("Scalar::Timestamp", "").contains("Timestamp"))
-    {
+    if uses("Timestamp") {
         out.push_str("use enid_model::time::Timestamp;\n\n");
     }
     let common: Vec<&str> = common.iter().copied().filter(|word| uses(word)).collect();
@@ -158,17 +160,13 @@ fn module(service: &Service, side: &str, name: &str, text: &str, common: &[&str]
         out.push_str("use crate::wire::answer;\n");
     }
     import(&mut out, "answer", &["Encode", "Sink"]);
-    // Blobs of tables are kinds of scalars.
-    let is_blob = code
-        .iter()
-        .any(|code| code.replace("Scalar::Blob", "").contains("Blob"));
-    let params: &[&str] = match is_blob {
+    let params: &[&str] = match uses("Blob") {
         true => &["Blob", "Params", "Read", "Sent"],
         false => &["Params", "Read", "Sent"],
     };
     import(&mut out, "params", params);
     import(&mut out, "prepared", &["Prepared"]);
-    let schema: &[&str] = match code.iter().any(|code| code.contains("(Scalar::")) {
+    let schema: &[&str] = match text.contains("(Scalar::") {
         true => &["Kind", "Member", "Scalar", "Shape"],
         false => &["Kind", "Member", "Shape"],
     };

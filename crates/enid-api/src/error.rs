@@ -42,6 +42,15 @@ impl ApiError {
         error
     }
 
+    /// The same, with what the log says beyond the message.
+    #[must_use]
+    pub fn caused_by(self, cause: impl Error + Send + Sync + 'static) -> Self {
+        Self {
+            cause: Some(Box::new(cause)),
+            ..self
+        }
+    }
+
     /// AWS's code.
     #[must_use]
     pub fn code(&self) -> &str {

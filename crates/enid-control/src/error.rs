@@ -52,11 +52,13 @@ macro_rules! errors {
 mod addressing;
 mod computing;
 mod instance_metadata;
+mod logs;
 mod routing;
 
 pub use addressing::AddressingError;
 pub use computing::ComputingError;
 pub use instance_metadata::MetadataError;
+pub use logs::LogsError;
 pub use routing::RoutingError;
 
 // By code, then by name. Messages are AWS's, so they start with a capital and end with a stop
@@ -68,6 +70,8 @@ errors! {
         AddressingError,
         /// What volumes and other recorded parts of instances say.
         ComputingError,
+        /// What log groups and their filters say.
+        LogsError,
         /// What metadata options say.
         MetadataError,
         /// What network ACLs, route tables, peering connections and option sets say.

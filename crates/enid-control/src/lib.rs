@@ -34,6 +34,9 @@ mod ipv6_lease;
 mod key_material;
 mod key_pair;
 mod launch_template;
+mod log_group;
+mod log_stream;
+mod metric_filter;
 mod nat_gateway;
 mod nat_gateway_address;
 mod network_acl;
@@ -61,6 +64,7 @@ mod security_group_vpc_association;
 mod subnet;
 mod subnet_cidr_block;
 mod subnet_cidr_reservation;
+mod subscription_filter;
 mod tag;
 mod taggable;
 mod volume;
@@ -85,7 +89,7 @@ pub use attachment::AttachNetworkInterface;
 pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
 pub use egress_only_internet_gateway::CreateEgressOnlyInternetGateway;
-pub use error::{AddressingError, ComputingError, Error, MetadataError, RoutingError};
+pub use error::{AddressingError, ComputingError, Error, LogsError, MetadataError, RoutingError};
 pub use image::Images;
 
 pub use instance_attribute::{CreditOutcomes, ModifyInstance};
@@ -101,6 +105,9 @@ pub use launch_template::{
     NewVersion, TemplateSelector, VersionKept, VersionSelector, template_selected,
     template_version,
 };
+pub use log_group::{CreateLogGroup, check_group_name, log_group_named};
+pub use log_stream::{check_stream_name, log_stream_named};
+pub use metric_filter::PutMetricFilter;
 pub use nat_gateway::{CreateNatGateway, nat_gateway_is_visible};
 pub use nat_gateway_address::{AssignPrivateNatGatewayAddress, AssociateNatGatewayAddress};
 pub use network_acl::CreateNetworkAcl;
@@ -126,6 +133,7 @@ pub use security_group_rule::{AuthorizeRules, Authorized, RevokeRules, Revoked};
 pub use security_group_rule_edit::{RuleRequest, UpdateRuleDescriptions};
 pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};
 pub use subnet_cidr_reservation::CreateSubnetCidrReservation;
+pub use subscription_filter::PutSubscriptionFilter;
 pub use tag::{Tag, TagSelector, TagSpecification};
 pub use taggable::{Taggable, tagged, tagged_others, tags_of};
 pub use volume::{ROOT_SIZE_GIB, WantedDevice, cpu_credits, place_of_volume};

@@ -108,6 +108,10 @@ pub enum Kind {
     KeyPair,
     /// A launch template with its versions.
     LaunchTemplate,
+    /// A log group with its filters.
+    LogGroup,
+    /// A stream of a log group.
+    LogStream,
     /// A name that is unique in its region.
     NameClaim,
     /// A NAT gateway.
@@ -142,7 +146,7 @@ pub enum Kind {
 
 impl Kind {
     /// Each kind with its word.
-    const WORDS: [(Self, &'static str); 26] = [
+    const WORDS: [(Self, &'static str); 28] = [
         (Self::AddressLease, "address-lease"),
         (Self::DhcpOptions, "dhcp-options"),
         (
@@ -157,6 +161,8 @@ impl Kind {
         (Self::Ipv6PrefixLease, "ipv6-prefix-lease"),
         (Self::KeyPair, "key-pair"),
         (Self::LaunchTemplate, "launch-template"),
+        (Self::LogGroup, "log-group"),
+        (Self::LogStream, "log-stream"),
         (Self::NameClaim, "name"),
         (Self::NatGateway, "nat-gateway"),
         (Self::NetworkAcl, "network-acl"),
@@ -179,7 +185,8 @@ impl Kind {
         Self::WORDS.iter().map(|(kind, _)| *kind)
     }
 
-    /// Whether a record of this kind is an interface, is claimed for one, or only remembers a call.
+    /// Whether a record of this kind is an interface, is claimed for one, or concerns none: what
+    /// remembers a call, what is logged to.
     #[must_use]
     pub fn is_interfaces(self) -> bool {
         matches!(
@@ -187,6 +194,8 @@ impl Kind {
             Self::AddressLease
                 | Self::Ipv6Lease
                 | Self::Ipv6PrefixLease
+                | Self::LogGroup
+                | Self::LogStream
                 | Self::NetworkInterface
                 | Self::Token
         )

@@ -18,6 +18,7 @@ pub mod instance_type;
 pub mod key;
 pub mod key_pair;
 pub mod launch_template;
+pub mod log_group;
 pub mod nat_gateway;
 pub mod network_acl;
 pub mod network_interface;

@@ -9,6 +9,7 @@ use crate::instance::Instance;
 use crate::key::Kind;
 use crate::key_pair::KeyPair;
 use crate::launch_template::LaunchTemplate;
+use crate::log_group::{LogGroup, LogStream};
 use crate::nat_gateway::NatGateway;
 use crate::network_acl::NetworkAcl;
 use crate::network_interface::NetworkInterface;
@@ -145,6 +146,8 @@ records! {
     Ipv6PrefixLease(Ipv6PrefixLease),
     KeyPair(KeyPair),
     LaunchTemplate(LaunchTemplate),
+    LogGroup(LogGroup),
+    LogStream(LogStream),
     NameClaim(NameClaim),
     NatGateway(NatGateway),
     NetworkAcl(NetworkAcl),

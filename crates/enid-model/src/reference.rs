@@ -41,6 +41,8 @@ impl Record {
             | Self::Ipv6PrefixLease(_)
             | Self::KeyPair(_)
             | Self::LaunchTemplate(_)
+            | Self::LogGroup(_)
+            | Self::LogStream(_)
             | Self::NameClaim(_)
             | Self::PrefixList(_)
             | Self::PublicAddress(_)

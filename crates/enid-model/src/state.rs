@@ -34,6 +34,7 @@ use crate::instance::Instance;
 use crate::key::{Key, Kind, Scope};
 use crate::key_pair::KeyPair;
 use crate::launch_template::LaunchTemplate;
+use crate::log_group::{LogGroup, LogStream, LogUid};
 use crate::nat_gateway::NatGateway;
 use crate::network_acl::NetworkAcl;
 use crate::network_interface::NetworkInterface;
@@ -163,6 +164,10 @@ pub struct RegionState {
     pub key_pairs: OrdMap<KeyPairId, Stored<KeyPair>>,
     /// Launch templates.
     pub launch_templates: OrdMap<LaunchTemplateId, Stored<LaunchTemplate>>,
+    /// Log groups by name.
+    pub log_groups: OrdMap<Box<str>, Stored<LogGroup>>,
+    /// Streams of log groups, by group and name.
+    pub log_streams: OrdMap<(LogUid, Box<str>), Stored<LogStream>>,
     /// Names that are unique in the region, by key name.
     pub names: OrdMap<Box<str>, Stored<NameClaim>>,
     /// NAT gateways, deleted ones that are still visible included.
@@ -316,6 +321,18 @@ impl RegionState {
             .map(|((_, address), lease)| (*address, lease.eni))
     }
 
+    /// The streams of a log group from a name on, by name.
+    pub fn log_streams_from<'a>(
+        &'a self,
+        group: LogUid,
+        first: &str,
+    ) -> impl Iterator<Item = (&'a str, &'a Stored<LogStream>)> + 'a {
+        self.log_streams
+            .range((group, first.into())..)
+            .take_while(move |((of, _), _)| *of == group)
+            .map(|((_, name), stream)| (&**name, stream))
+    }
+
     fn put(&mut self, revision: Revision, key: &Key, record: Record) {
         fn stored<T>(revision: Revision, record: T) -> Stored<T> {
             let record = Arc::new(record);
@@ -354,6 +371,15 @@ impl RegionState {
             }
             Record::KeyPair(record) => linked!(key_pairs, record),
             Record::LaunchTemplate(record) => linked!(launch_templates, record),
+            Record::LogGroup(group) => {
+                self.log_groups
+                    .insert(key.name.clone(), stored(revision, group));
+            }
+            Record::LogStream(stream) => {
+                if let Some(at) = stream_key(&key.name) {
+                    self.log_streams.insert(at, stored(revision, stream));
+                }
+            }
             Record::NameClaim(name) => {
                 self.names.insert(key.name.clone(), stored(revision, name));
             }
@@ -439,6 +465,14 @@ impl RegionState {
             }
             Kind::KeyPair => linked!(key_pairs),
             Kind::LaunchTemplate => linked!(launch_templates),
+            Kind::LogGroup => {
+                self.log_groups.remove(name);
+            }
+            Kind::LogStream => {
+                if let Some(at) = stream_key(name) {
+                    self.log_streams.remove(&at);
+                }
+            }
             Kind::NameClaim => {
                 self.names.remove(name);
             }
@@ -575,6 +609,11 @@ pub fn lease_name(subnet: SubnetId, address: impl Into<IpAddr>) -> Box<str> {
 fn lease_key<A: FromStr>(name: &str) -> Option<(SubnetId, A)> {
     let (subnet, address) = name.split_once('/')?;
     Some((subnet.parse().ok()?, address.parse().ok()?))
+}
+
+fn stream_key(name: &str) -> Option<(LogUid, Box<str>)> {
+    let (group, name) = name.split_once('/')?;
+    Some((group.parse().ok()?, name.into()))
 }
 
 #[cfg(test)]

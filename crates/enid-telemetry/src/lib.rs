@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod flow;
+pub mod log;
 pub mod math;
 pub mod metric;
 pub mod store;
@@ -19,6 +20,7 @@ pub mod store;
 pub fn kinds() -> Vec<store::Kind> {
     let mut kinds = Vec::new();
     kinds.extend(flow::kinds());
+    kinds.push(log::kind());
     kinds.extend(metric::kinds());
     kinds
 }

@@ -11,6 +11,7 @@ mod address;
 mod gateway;
 mod interface;
 mod lease;
+mod log;
 mod name;
 mod route;
 mod security;
@@ -104,6 +105,8 @@ impl<'a> Report<'a> {
             Kind::Ipv6PrefixLease => self.ipv6_prefix_leases(),
             Kind::KeyPair => self.key_pairs(),
             Kind::LaunchTemplate => self.launch_templates(),
+            Kind::LogGroup => self.log_groups(),
+            Kind::LogStream => self.log_streams(),
             Kind::NameClaim => self.names(),
             Kind::NatGateway => self.nat_gateways(),
             Kind::NetworkAcl => self.network_acls(),

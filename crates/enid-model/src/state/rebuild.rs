@@ -2,6 +2,7 @@
 
 use super::{RegionState, Stored, lease_name};
 use crate::key::{AccountId, Key, Kind, RegionName, Scope};
+use crate::log_group::{LogUid, log_stream_key};
 use crate::record::Record;
 
 impl RegionState {
@@ -41,6 +42,8 @@ impl RegionState {
             internet_gateways,
             key_pairs,
             launch_templates,
+            log_groups,
+            log_streams,
             names,
             nat_gateways,
             network_acls,
@@ -89,6 +92,8 @@ impl RegionState {
             internet_gateways: InternetGateway(text);
             key_pairs: KeyPair(text);
             launch_templates: LaunchTemplate(text);
+            log_groups: LogGroup(text);
+            log_streams: LogStream(|(group, name): &(LogUid, Box<str>)| log_stream_key(*group, name).into());
             names: NameClaim(text);
             nat_gateways: NatGateway(text);
             network_acls: NetworkAcl(text);

@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -32,6 +32,7 @@ use crate::wiring::admin::Administration;
 use crate::wiring::console::HostConsole;
 use crate::wiring::host::{self, Host};
 use crate::wiring::socket::AgentSocket;
+use crate::wiring::telemetry::Telemetry;
 
 pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
     logs();
@@ -54,7 +55,9 @@ pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(daemon(common, serve, &config, &data))
+    // The telemetry store blocks when it is opened and closed, so its last handle is dropped here.
+    let telemetry = OnceLock::new();
+    runtime.block_on(daemon(common, serve, &config, &data, &telemetry))
 }
 
 async fn daemon(
@@ -62,6 +65,7 @@ async fn daemon(
     serve: &Serve,
     config: &Config,
     data: &DataDir,
+    telemetry: &OnceLock<Telemetry>,
 ) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(serve.listen)
         .await
@@ -120,7 +124,21 @@ async fn daemon(
         Some(host) => Some(AgentSocket::open(&data.socket(), host.inquiry())?),
         None => None,
     };
-    let admin = Administration::new(&store, host.as_ref(), &pools, serve.ephemeral);
+    let opened = {
+        let (own, is_ephemeral, store) = (own.clone(), serve.ephemeral, store.clone());
+        let open = move || Telemetry::open(&own, is_ephemeral, &store);
+        tokio::task::spawn_blocking(open)
+            .await
+            .context("open the telemetry")??
+    };
+    let telemetry = telemetry.get_or_init(|| opened);
+    let admin = Administration::new(&store, telemetry, host.as_ref(), &pools, serve.ephemeral);
+    let (events, subscriptions) = (&telemetry.logs, &telemetry.subscriptions);
+    let logs = Logs::new(
+        Arc::clone(&control),
+        Arc::clone(events),
+        subscriptions.clone(),
+    );
     let mut front = FrontDoor::new(
         front::Config {
             keys: Arc::new(RingKeys(keys)),
@@ -132,7 +150,7 @@ async fn daemon(
         ec2,
         Sts,
     )
-    .with_logs(Logs::default())
+    .with_logs(logs)
     .with_monitoring(Monitoring::default());
     if let Some(throttle) = config.throttle()? {
         front = front.with_throttle(throttle);

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cmd::check::Checked;
 use crate::cmd::verify::Verified;
 use crate::wiring::host::{Host, Inquiry};
+use crate::wiring::telemetry::Telemetry;
 
 /// How long a reset may take to end what runs on the host.
 const RESET_PATIENCE: Duration = Duration::from_secs(20);
@@ -19,6 +20,7 @@ const RESET_PATIENCE: Duration = Duration::from_secs(20);
 /// What answers below `/_enid/`.
 pub(crate) struct Administration {
     store: Store,
+    telemetry: Telemetry,
     host: Option<Inquiry>,
     ephemeral: bool,
     pools: enid_plan::PublicPools,
@@ -27,6 +29,7 @@ pub(crate) struct Administration {
 impl Administration {
     pub(crate) fn new(
         store: &Store,
+        telemetry: &Telemetry,
         host: Option<&Host>,
         pools: &PublicPools,
         ephemeral: bool,
@@ -37,6 +40,7 @@ impl Administration {
                 ipv6: pools.ipv6,
             },
             store: store.clone(),
+            telemetry: telemetry.clone(),
             host: host.map(Host::inquiry),
             ephemeral,
         }
@@ -100,7 +104,15 @@ impl Administration {
             let words = "reset exists only under enid serve --ephemeral";
             return refusal(StatusCode::FORBIDDEN, words.to_owned());
         }
-        match self.store.reset().await {
+        // After the region's state, so that nothing is logged to a group that is still there.
+        let reset = self.store.reset().await;
+        let telemetry = self.telemetry.clone();
+        let forgotten = tokio::task::spawn_blocking(move || telemetry.reset()).await;
+        if !matches!(forgotten, Ok(Ok(()))) {
+            let words = "the telemetry was not forgotten";
+            return refusal(StatusCode::INTERNAL_SERVER_ERROR, words.to_owned());
+        }
+        match reset {
             Ok(revision) => {
                 let hosts = self.store.hosts();
                 let gone = async {

@@ -5,3 +5,4 @@ pub(crate) mod admin;
 pub(crate) mod console;
 pub(crate) mod host;
 pub(crate) mod socket;
+pub(crate) mod telemetry;

@@ -2,18 +2,214 @@
 
 //! The operations of logs: those that Enid implements, and the names of the others.
 
+use super::{request, response};
 use crate::error::ApiError;
 use crate::wire::answer::{Encode, Sink};
 use crate::wire::input::Input;
 
 /// A request that has been read whole: every member is supported and well formed.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Request {}
+pub enum Request {
+    /// CreateLogGroup.
+    CreateLogGroup(Box<request::CreateLogGroupRequest>),
+    /// CreateLogStream.
+    CreateLogStream(Box<request::CreateLogStreamRequest>),
+    /// DeleteLogGroup.
+    DeleteLogGroup(Box<request::DeleteLogGroupRequest>),
+    /// DeleteLogStream.
+    DeleteLogStream(Box<request::DeleteLogStreamRequest>),
+    /// DeleteMetricFilter.
+    DeleteMetricFilter(Box<request::DeleteMetricFilterRequest>),
+    /// DeleteRetentionPolicy.
+    DeleteRetentionPolicy(Box<request::DeleteRetentionPolicyRequest>),
+    /// DeleteSubscriptionFilter.
+    DeleteSubscriptionFilter(Box<request::DeleteSubscriptionFilterRequest>),
+    /// DescribeLogGroups.
+    DescribeLogGroups(Box<request::DescribeLogGroupsRequest>),
+    /// DescribeLogStreams.
+    DescribeLogStreams(Box<request::DescribeLogStreamsRequest>),
+    /// DescribeMetricFilters.
+    DescribeMetricFilters(Box<request::DescribeMetricFiltersRequest>),
+    /// DescribeSubscriptionFilters.
+    DescribeSubscriptionFilters(Box<request::DescribeSubscriptionFiltersRequest>),
+    /// FilterLogEvents.
+    FilterLogEvents(Box<request::FilterLogEventsRequest>),
+    /// GetLogEvents.
+    GetLogEvents(Box<request::GetLogEventsRequest>),
+    /// ListLogGroups.
+    ListLogGroups(Box<request::ListLogGroupsRequest>),
+    /// ListTagsForResource.
+    ListTagsForResource(Box<request::ListTagsForResourceRequest>),
+    /// ListTagsLogGroup.
+    ListTagsLogGroup(Box<request::ListTagsLogGroupRequest>),
+    /// PutLogEvents.
+    PutLogEvents(Box<request::PutLogEventsRequest>),
+    /// PutLogGroupDeletionProtection.
+    PutLogGroupDeletionProtection(Box<request::PutLogGroupDeletionProtectionRequest>),
+    /// PutMetricFilter.
+    PutMetricFilter(Box<request::PutMetricFilterRequest>),
+    /// PutRetentionPolicy.
+    PutRetentionPolicy(Box<request::PutRetentionPolicyRequest>),
+    /// PutSubscriptionFilter.
+    PutSubscriptionFilter(Box<request::PutSubscriptionFilterRequest>),
+    /// TagLogGroup.
+    TagLogGroup(Box<request::TagLogGroupRequest>),
+    /// TagResource.
+    TagResource(Box<request::TagResourceRequest>),
+    /// TestMetricFilter.
+    TestMetricFilter(Box<request::TestMetricFilterRequest>),
+    /// UntagLogGroup.
+    UntagLogGroup(Box<request::UntagLogGroupRequest>),
+    /// UntagResource.
+    UntagResource(Box<request::UntagResourceRequest>),
+}
 
 impl Request {
     /// Reads the members of an operation. Everything that Enid does not implement is refused here.
     pub fn parse(action: &str, input: Input<'_>) -> Result<Self, ApiError> {
         match action {
+            "CreateLogGroup" => input
+                .read(
+                    "CreateLogGroup",
+                    &request::log_group::CREATE_LOG_GROUP_MEMBERS,
+                )
+                .map(|request| Self::CreateLogGroup(Box::new(request))),
+            "CreateLogStream" => input
+                .read(
+                    "CreateLogStream",
+                    &request::log_stream::CREATE_LOG_STREAM_MEMBERS,
+                )
+                .map(|request| Self::CreateLogStream(Box::new(request))),
+            "DeleteLogGroup" => input
+                .read(
+                    "DeleteLogGroup",
+                    &request::log_group::DELETE_LOG_GROUP_MEMBERS,
+                )
+                .map(|request| Self::DeleteLogGroup(Box::new(request))),
+            "DeleteLogStream" => input
+                .read(
+                    "DeleteLogStream",
+                    &request::log_stream::DELETE_LOG_STREAM_MEMBERS,
+                )
+                .map(|request| Self::DeleteLogStream(Box::new(request))),
+            "DeleteMetricFilter" => input
+                .read(
+                    "DeleteMetricFilter",
+                    &request::metric_filter::DELETE_METRIC_FILTER_MEMBERS,
+                )
+                .map(|request| Self::DeleteMetricFilter(Box::new(request))),
+            "DeleteRetentionPolicy" => input
+                .read(
+                    "DeleteRetentionPolicy",
+                    &request::log_group::DELETE_RETENTION_POLICY_MEMBERS,
+                )
+                .map(|request| Self::DeleteRetentionPolicy(Box::new(request))),
+            "DeleteSubscriptionFilter" => input
+                .read(
+                    "DeleteSubscriptionFilter",
+                    &request::subscription_filter::DELETE_SUBSCRIPTION_FILTER_MEMBERS,
+                )
+                .map(|request| Self::DeleteSubscriptionFilter(Box::new(request))),
+            "DescribeLogGroups" => input
+                .read(
+                    "DescribeLogGroups",
+                    &request::log_group::DESCRIBE_LOG_GROUPS_MEMBERS,
+                )
+                .map(|request| Self::DescribeLogGroups(Box::new(request))),
+            "DescribeLogStreams" => input
+                .read(
+                    "DescribeLogStreams",
+                    &request::log_stream::DESCRIBE_LOG_STREAMS_MEMBERS,
+                )
+                .map(|request| Self::DescribeLogStreams(Box::new(request))),
+            "DescribeMetricFilters" => input
+                .read(
+                    "DescribeMetricFilters",
+                    &request::metric_filter::DESCRIBE_METRIC_FILTERS_MEMBERS,
+                )
+                .map(|request| Self::DescribeMetricFilters(Box::new(request))),
+            "DescribeSubscriptionFilters" => input
+                .read(
+                    "DescribeSubscriptionFilters",
+                    &request::subscription_filter::DESCRIBE_SUBSCRIPTION_FILTERS_MEMBERS,
+                )
+                .map(|request| Self::DescribeSubscriptionFilters(Box::new(request))),
+            "FilterLogEvents" => input
+                .read(
+                    "FilterLogEvents",
+                    &request::log_event::FILTER_LOG_EVENTS_MEMBERS,
+                )
+                .map(|request| Self::FilterLogEvents(Box::new(request))),
+            "GetLogEvents" => input
+                .read("GetLogEvents", &request::log_event::GET_LOG_EVENTS_MEMBERS)
+                .map(|request| Self::GetLogEvents(Box::new(request))),
+            "ListLogGroups" => input
+                .read(
+                    "ListLogGroups",
+                    &request::log_group::LIST_LOG_GROUPS_MEMBERS,
+                )
+                .map(|request| Self::ListLogGroups(Box::new(request))),
+            "ListTagsForResource" => input
+                .read(
+                    "ListTagsForResource",
+                    &request::log_group::LIST_TAGS_FOR_RESOURCE_MEMBERS,
+                )
+                .map(|request| Self::ListTagsForResource(Box::new(request))),
+            "ListTagsLogGroup" => input
+                .read(
+                    "ListTagsLogGroup",
+                    &request::log_group::LIST_TAGS_LOG_GROUP_MEMBERS,
+                )
+                .map(|request| Self::ListTagsLogGroup(Box::new(request))),
+            "PutLogEvents" => input
+                .read("PutLogEvents", &request::log_event::PUT_LOG_EVENTS_MEMBERS)
+                .map(|request| Self::PutLogEvents(Box::new(request))),
+            "PutLogGroupDeletionProtection" => input
+                .read(
+                    "PutLogGroupDeletionProtection",
+                    &request::log_group::PUT_LOG_GROUP_DELETION_PROTECTION_MEMBERS,
+                )
+                .map(|request| Self::PutLogGroupDeletionProtection(Box::new(request))),
+            "PutMetricFilter" => input
+                .read(
+                    "PutMetricFilter",
+                    &request::metric_filter::PUT_METRIC_FILTER_MEMBERS,
+                )
+                .map(|request| Self::PutMetricFilter(Box::new(request))),
+            "PutRetentionPolicy" => input
+                .read(
+                    "PutRetentionPolicy",
+                    &request::log_group::PUT_RETENTION_POLICY_MEMBERS,
+                )
+                .map(|request| Self::PutRetentionPolicy(Box::new(request))),
+            "PutSubscriptionFilter" => input
+                .read(
+                    "PutSubscriptionFilter",
+                    &request::subscription_filter::PUT_SUBSCRIPTION_FILTER_MEMBERS,
+                )
+                .map(|request| Self::PutSubscriptionFilter(Box::new(request))),
+            "TagLogGroup" => input
+                .read("TagLogGroup", &request::log_group::TAG_LOG_GROUP_MEMBERS)
+                .map(|request| Self::TagLogGroup(Box::new(request))),
+            "TagResource" => input
+                .read("TagResource", &request::log_group::TAG_RESOURCE_MEMBERS)
+                .map(|request| Self::TagResource(Box::new(request))),
+            "TestMetricFilter" => input
+                .read(
+                    "TestMetricFilter",
+                    &request::metric_filter::TEST_METRIC_FILTER_MEMBERS,
+                )
+                .map(|request| Self::TestMetricFilter(Box::new(request))),
+            "UntagLogGroup" => input
+                .read(
+                    "UntagLogGroup",
+                    &request::log_group::UNTAG_LOG_GROUP_MEMBERS,
+                )
+                .map(|request| Self::UntagLogGroup(Box::new(request))),
+            "UntagResource" => input
+                .read("UntagResource", &request::log_group::UNTAG_RESOURCE_MEMBERS)
+                .map(|request| Self::UntagResource(Box::new(request))),
+
             other if NOT_IMPLEMENTED.binary_search(&other).is_ok() => {
                 Err(ApiError::operation_not_implemented(other))
             }
@@ -24,25 +220,331 @@ impl Request {
     /// The operation's name.
     #[must_use]
     pub fn operation(&self) -> &'static str {
-        match *self {}
+        match self {
+            Self::CreateLogGroup(_) => "CreateLogGroup",
+            Self::CreateLogStream(_) => "CreateLogStream",
+            Self::DeleteLogGroup(_) => "DeleteLogGroup",
+            Self::DeleteLogStream(_) => "DeleteLogStream",
+            Self::DeleteMetricFilter(_) => "DeleteMetricFilter",
+            Self::DeleteRetentionPolicy(_) => "DeleteRetentionPolicy",
+            Self::DeleteSubscriptionFilter(_) => "DeleteSubscriptionFilter",
+            Self::DescribeLogGroups(_) => "DescribeLogGroups",
+            Self::DescribeLogStreams(_) => "DescribeLogStreams",
+            Self::DescribeMetricFilters(_) => "DescribeMetricFilters",
+            Self::DescribeSubscriptionFilters(_) => "DescribeSubscriptionFilters",
+            Self::FilterLogEvents(_) => "FilterLogEvents",
+            Self::GetLogEvents(_) => "GetLogEvents",
+            Self::ListLogGroups(_) => "ListLogGroups",
+            Self::ListTagsForResource(_) => "ListTagsForResource",
+            Self::ListTagsLogGroup(_) => "ListTagsLogGroup",
+            Self::PutLogEvents(_) => "PutLogEvents",
+            Self::PutLogGroupDeletionProtection(_) => "PutLogGroupDeletionProtection",
+            Self::PutMetricFilter(_) => "PutMetricFilter",
+            Self::PutRetentionPolicy(_) => "PutRetentionPolicy",
+            Self::PutSubscriptionFilter(_) => "PutSubscriptionFilter",
+            Self::TagLogGroup(_) => "TagLogGroup",
+            Self::TagResource(_) => "TagResource",
+            Self::TestMetricFilter(_) => "TestMetricFilter",
+            Self::UntagLogGroup(_) => "UntagLogGroup",
+            Self::UntagResource(_) => "UntagResource",
+        }
     }
 }
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Response {}
+pub enum Response {
+    /// CreateLogGroup.
+    CreateLogGroup(Box<response::CreateLogGroupResponse>),
+    /// CreateLogStream.
+    CreateLogStream(Box<response::CreateLogStreamResponse>),
+    /// DeleteLogGroup.
+    DeleteLogGroup(Box<response::DeleteLogGroupResponse>),
+    /// DeleteLogStream.
+    DeleteLogStream(Box<response::DeleteLogStreamResponse>),
+    /// DeleteMetricFilter.
+    DeleteMetricFilter(Box<response::DeleteMetricFilterResponse>),
+    /// DeleteRetentionPolicy.
+    DeleteRetentionPolicy(Box<response::DeleteRetentionPolicyResponse>),
+    /// DeleteSubscriptionFilter.
+    DeleteSubscriptionFilter(Box<response::DeleteSubscriptionFilterResponse>),
+    /// DescribeLogGroups.
+    DescribeLogGroups(Box<response::DescribeLogGroupsResponse>),
+    /// DescribeLogStreams.
+    DescribeLogStreams(Box<response::DescribeLogStreamsResponse>),
+    /// DescribeMetricFilters.
+    DescribeMetricFilters(Box<response::DescribeMetricFiltersResponse>),
+    /// DescribeSubscriptionFilters.
+    DescribeSubscriptionFilters(Box<response::DescribeSubscriptionFiltersResponse>),
+    /// FilterLogEvents.
+    FilterLogEvents(Box<response::FilterLogEventsResponse>),
+    /// GetLogEvents.
+    GetLogEvents(Box<response::GetLogEventsResponse>),
+    /// ListLogGroups.
+    ListLogGroups(Box<response::ListLogGroupsResponse>),
+    /// ListTagsForResource.
+    ListTagsForResource(Box<response::ListTagsForResourceResponse>),
+    /// ListTagsLogGroup.
+    ListTagsLogGroup(Box<response::ListTagsLogGroupResponse>),
+    /// PutLogEvents.
+    PutLogEvents(Box<response::PutLogEventsResponse>),
+    /// PutLogGroupDeletionProtection.
+    PutLogGroupDeletionProtection(Box<response::PutLogGroupDeletionProtectionResponse>),
+    /// PutMetricFilter.
+    PutMetricFilter(Box<response::PutMetricFilterResponse>),
+    /// PutRetentionPolicy.
+    PutRetentionPolicy(Box<response::PutRetentionPolicyResponse>),
+    /// PutSubscriptionFilter.
+    PutSubscriptionFilter(Box<response::PutSubscriptionFilterResponse>),
+    /// TagLogGroup.
+    TagLogGroup(Box<response::TagLogGroupResponse>),
+    /// TagResource.
+    TagResource(Box<response::TagResourceResponse>),
+    /// TestMetricFilter.
+    TestMetricFilter(Box<response::TestMetricFilterResponse>),
+    /// UntagLogGroup.
+    UntagLogGroup(Box<response::UntagLogGroupResponse>),
+    /// UntagResource.
+    UntagResource(Box<response::UntagResourceResponse>),
+}
 
 impl Encode for Response {
-    fn encode(&self, _sink: &mut dyn Sink) {
-        match *self {}
+    fn encode(&self, sink: &mut dyn Sink) {
+        match self {
+            Self::CreateLogGroup(response) => response.encode(sink),
+            Self::CreateLogStream(response) => response.encode(sink),
+            Self::DeleteLogGroup(response) => response.encode(sink),
+            Self::DeleteLogStream(response) => response.encode(sink),
+            Self::DeleteMetricFilter(response) => response.encode(sink),
+            Self::DeleteRetentionPolicy(response) => response.encode(sink),
+            Self::DeleteSubscriptionFilter(response) => response.encode(sink),
+            Self::DescribeLogGroups(response) => response.encode(sink),
+            Self::DescribeLogStreams(response) => response.encode(sink),
+            Self::DescribeMetricFilters(response) => response.encode(sink),
+            Self::DescribeSubscriptionFilters(response) => response.encode(sink),
+            Self::FilterLogEvents(response) => response.encode(sink),
+            Self::GetLogEvents(response) => response.encode(sink),
+            Self::ListLogGroups(response) => response.encode(sink),
+            Self::ListTagsForResource(response) => response.encode(sink),
+            Self::ListTagsLogGroup(response) => response.encode(sink),
+            Self::PutLogEvents(response) => response.encode(sink),
+            Self::PutLogGroupDeletionProtection(response) => response.encode(sink),
+            Self::PutMetricFilter(response) => response.encode(sink),
+            Self::PutRetentionPolicy(response) => response.encode(sink),
+            Self::PutSubscriptionFilter(response) => response.encode(sink),
+            Self::TagLogGroup(response) => response.encode(sink),
+            Self::TagResource(response) => response.encode(sink),
+            Self::TestMetricFilter(response) => response.encode(sink),
+            Self::UntagLogGroup(response) => response.encode(sink),
+            Self::UntagResource(response) => response.encode(sink),
+        }
+    }
+}
+
+impl From<response::CreateLogGroupResponse> for Response {
+    fn from(response: response::CreateLogGroupResponse) -> Self {
+        Self::CreateLogGroup(Box::new(response))
+    }
+}
+
+impl From<response::CreateLogStreamResponse> for Response {
+    fn from(response: response::CreateLogStreamResponse) -> Self {
+        Self::CreateLogStream(Box::new(response))
+    }
+}
+
+impl From<response::DeleteLogGroupResponse> for Response {
+    fn from(response: response::DeleteLogGroupResponse) -> Self {
+        Self::DeleteLogGroup(Box::new(response))
+    }
+}
+
+impl From<response::DeleteLogStreamResponse> for Response {
+    fn from(response: response::DeleteLogStreamResponse) -> Self {
+        Self::DeleteLogStream(Box::new(response))
+    }
+}
+
+impl From<response::DeleteMetricFilterResponse> for Response {
+    fn from(response: response::DeleteMetricFilterResponse) -> Self {
+        Self::DeleteMetricFilter(Box::new(response))
+    }
+}
+
+impl From<response::DeleteRetentionPolicyResponse> for Response {
+    fn from(response: response::DeleteRetentionPolicyResponse) -> Self {
+        Self::DeleteRetentionPolicy(Box::new(response))
+    }
+}
+
+impl From<response::DeleteSubscriptionFilterResponse> for Response {
+    fn from(response: response::DeleteSubscriptionFilterResponse) -> Self {
+        Self::DeleteSubscriptionFilter(Box::new(response))
+    }
+}
+
+impl From<response::DescribeLogGroupsResponse> for Response {
+    fn from(response: response::DescribeLogGroupsResponse) -> Self {
+        Self::DescribeLogGroups(Box::new(response))
+    }
+}
+
+impl From<response::DescribeLogStreamsResponse> for Response {
+    fn from(response: response::DescribeLogStreamsResponse) -> Self {
+        Self::DescribeLogStreams(Box::new(response))
+    }
+}
+
+impl From<response::DescribeMetricFiltersResponse> for Response {
+    fn from(response: response::DescribeMetricFiltersResponse) -> Self {
+        Self::DescribeMetricFilters(Box::new(response))
+    }
+}
+
+impl From<response::DescribeSubscriptionFiltersResponse> for Response {
+    fn from(response: response::DescribeSubscriptionFiltersResponse) -> Self {
+        Self::DescribeSubscriptionFilters(Box::new(response))
+    }
+}
+
+impl From<response::FilterLogEventsResponse> for Response {
+    fn from(response: response::FilterLogEventsResponse) -> Self {
+        Self::FilterLogEvents(Box::new(response))
+    }
+}
+
+impl From<response::GetLogEventsResponse> for Response {
+    fn from(response: response::GetLogEventsResponse) -> Self {
+        Self::GetLogEvents(Box::new(response))
+    }
+}
+
+impl From<response::ListLogGroupsResponse> for Response {
+    fn from(response: response::ListLogGroupsResponse) -> Self {
+        Self::ListLogGroups(Box::new(response))
+    }
+}
+
+impl From<response::ListTagsForResourceResponse> for Response {
+    fn from(response: response::ListTagsForResourceResponse) -> Self {
+        Self::ListTagsForResource(Box::new(response))
+    }
+}
+
+impl From<response::ListTagsLogGroupResponse> for Response {
+    fn from(response: response::ListTagsLogGroupResponse) -> Self {
+        Self::ListTagsLogGroup(Box::new(response))
+    }
+}
+
+impl From<response::PutLogEventsResponse> for Response {
+    fn from(response: response::PutLogEventsResponse) -> Self {
+        Self::PutLogEvents(Box::new(response))
+    }
+}
+
+impl From<response::PutLogGroupDeletionProtectionResponse> for Response {
+    fn from(response: response::PutLogGroupDeletionProtectionResponse) -> Self {
+        Self::PutLogGroupDeletionProtection(Box::new(response))
+    }
+}
+
+impl From<response::PutMetricFilterResponse> for Response {
+    fn from(response: response::PutMetricFilterResponse) -> Self {
+        Self::PutMetricFilter(Box::new(response))
+    }
+}
+
+impl From<response::PutRetentionPolicyResponse> for Response {
+    fn from(response: response::PutRetentionPolicyResponse) -> Self {
+        Self::PutRetentionPolicy(Box::new(response))
+    }
+}
+
+impl From<response::PutSubscriptionFilterResponse> for Response {
+    fn from(response: response::PutSubscriptionFilterResponse) -> Self {
+        Self::PutSubscriptionFilter(Box::new(response))
+    }
+}
+
+impl From<response::TagLogGroupResponse> for Response {
+    fn from(response: response::TagLogGroupResponse) -> Self {
+        Self::TagLogGroup(Box::new(response))
+    }
+}
+
+impl From<response::TagResourceResponse> for Response {
+    fn from(response: response::TagResourceResponse) -> Self {
+        Self::TagResource(Box::new(response))
+    }
+}
+
+impl From<response::TestMetricFilterResponse> for Response {
+    fn from(response: response::TestMetricFilterResponse) -> Self {
+        Self::TestMetricFilter(Box::new(response))
+    }
+}
+
+impl From<response::UntagLogGroupResponse> for Response {
+    fn from(response: response::UntagLogGroupResponse) -> Self {
+        Self::UntagLogGroup(Box::new(response))
+    }
+}
+
+impl From<response::UntagResourceResponse> for Response {
+    fn from(response: response::UntagResourceResponse) -> Self {
+        Self::UntagResource(Box::new(response))
     }
 }
 
 /// The operations, by name.
-pub static OPERATIONS: &[&str] = &[];
+pub static OPERATIONS: &[&str] = &[
+    "CreateLogGroup",
+    "CreateLogStream",
+    "DeleteLogGroup",
+    "DeleteLogStream",
+    "DeleteMetricFilter",
+    "DeleteRetentionPolicy",
+    "DeleteSubscriptionFilter",
+    "DescribeLogGroups",
+    "DescribeLogStreams",
+    "DescribeMetricFilters",
+    "DescribeSubscriptionFilters",
+    "FilterLogEvents",
+    "GetLogEvents",
+    "ListLogGroups",
+    "ListTagsForResource",
+    "ListTagsLogGroup",
+    "PutLogEvents",
+    "PutLogGroupDeletionProtection",
+    "PutMetricFilter",
+    "PutRetentionPolicy",
+    "PutSubscriptionFilter",
+    "TagLogGroup",
+    "TagResource",
+    "TestMetricFilter",
+    "UntagLogGroup",
+    "UntagResource",
+];
 
 /// Those that have no result.
-pub static VOID: &[&str] = &[];
+pub static VOID: &[&str] = &[
+    "CreateLogGroup",
+    "CreateLogStream",
+    "DeleteLogGroup",
+    "DeleteLogStream",
+    "DeleteMetricFilter",
+    "DeleteRetentionPolicy",
+    "DeleteSubscriptionFilter",
+    "PutLogGroupDeletionProtection",
+    "PutMetricFilter",
+    "PutRetentionPolicy",
+    "PutSubscriptionFilter",
+    "TagLogGroup",
+    "TagResource",
+    "UntagLogGroup",
+    "UntagResource",
+];
 
 /// Codes of the query protocol whose errors have another name in documents.
 pub static SHAPES: &[(&str, &str)] = &[];
@@ -57,8 +559,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateExportTask",
     "CreateImportTask",
     "CreateLogAnomalyDetector",
-    "CreateLogGroup",
-    "CreateLogStream",
     "CreateLookupTable",
     "CreateScheduledQuery",
     "DeleteAccountPolicy",
@@ -71,15 +571,10 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteIndexPolicy",
     "DeleteIntegration",
     "DeleteLogAnomalyDetector",
-    "DeleteLogGroup",
-    "DeleteLogStream",
     "DeleteLookupTable",
-    "DeleteMetricFilter",
     "DeleteQueryDefinition",
     "DeleteResourcePolicy",
-    "DeleteRetentionPolicy",
     "DeleteScheduledQuery",
-    "DeleteSubscriptionFilter",
     "DeleteTransformer",
     "DescribeAccountPolicies",
     "DescribeConfigurationTemplates",
@@ -92,17 +587,12 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeImportTaskBatches",
     "DescribeImportTasks",
     "DescribeIndexPolicies",
-    "DescribeLogGroups",
-    "DescribeLogStreams",
     "DescribeLookupTables",
-    "DescribeMetricFilters",
     "DescribeQueries",
     "DescribeQueryDefinitions",
     "DescribeResourcePolicies",
-    "DescribeSubscriptionFilters",
     "DisassociateKmsKey",
     "DisassociateSourceFromS3TableIntegration",
-    "FilterLogEvents",
     "GetDataProtectionPolicy",
     "GetDelivery",
     "GetDeliveryDestination",
@@ -110,7 +600,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "GetDeliverySource",
     "GetIntegration",
     "GetLogAnomalyDetector",
-    "GetLogEvents",
     "GetLogFields",
     "GetLogGroupFields",
     "GetLogObject",
@@ -124,12 +613,9 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ListAnomalies",
     "ListIntegrations",
     "ListLogAnomalyDetectors",
-    "ListLogGroups",
     "ListLogGroupsForQuery",
     "ListScheduledQueries",
     "ListSourcesForS3TableIntegration",
-    "ListTagsForResource",
-    "ListTagsLogGroup",
     "PutAccountPolicy",
     "PutBearerTokenAuthentication",
     "PutDataProtectionPolicy",
@@ -140,23 +626,13 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "PutDestinationPolicy",
     "PutIndexPolicy",
     "PutIntegration",
-    "PutLogEvents",
-    "PutLogGroupDeletionProtection",
-    "PutMetricFilter",
     "PutQueryDefinition",
     "PutResourcePolicy",
-    "PutRetentionPolicy",
-    "PutSubscriptionFilter",
     "PutTransformer",
     "StartLiveTail",
     "StartQuery",
     "StopQuery",
-    "TagLogGroup",
-    "TagResource",
-    "TestMetricFilter",
     "TestTransformer",
-    "UntagLogGroup",
-    "UntagResource",
     "UpdateAnomaly",
     "UpdateDeliveryConfiguration",
     "UpdateLogAnomalyDetector",

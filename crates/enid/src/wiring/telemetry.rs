@@ -1,0 +1,92 @@
+//! The telemetry store of this daemon, and what stands on it.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use enid_model::log_group::{LogGroup, LogPlace};
+use enid_model::time::{Clock, SystemClock, Timestamp};
+use enid_telemetry::log;
+use enid_telemetry::log::logs::{Floor as _, Logs};
+use enid_telemetry::log::subscription::Subscriptions;
+use enid_telemetry::store::{Options, Store};
+
+use crate::paths::DataDir;
+
+/// What everything that is told of packets and logs is kept in.
+#[derive(Clone)]
+pub(crate) struct Telemetry {
+    pub(crate) store: Store,
+    pub(crate) logs: Arc<Logs>,
+    pub(crate) subscriptions: Subscriptions,
+}
+
+impl Telemetry {
+    /// Opens the store in a data directory. What a daemon that forgets everything keeps need not
+    /// survive a loss of power.
+    pub(crate) fn open(
+        own: &DataDir,
+        is_ephemeral: bool,
+        regions: &enid_store::Store,
+    ) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let mut options = Options::new(own.path().join("telemetry"));
+        options.is_durable = !is_ephemeral;
+        let kinds =
+            enid_telemetry::kinds()
+                .into_iter()
+                .map(|kind| match kind.name() == log::event::KIND {
+                    true => kind.with_floor(kept(regions.clone(), Arc::clone(&clock))),
+                    false => kind,
+                });
+        let store = Store::open(options, kinds.collect(), Arc::clone(&clock))
+            .with_context(|| format!("open the telemetry in {}", own.path().display()))?;
+        let logs = Arc::new(Logs::new(store.clone(), clock));
+        let subscriptions = Subscriptions::default();
+        logs.watch(Arc::new(subscriptions.clone()));
+        Ok(Self {
+            store,
+            logs,
+            subscriptions,
+        })
+    }
+
+    /// Forgets everything. Blocks.
+    pub(crate) fn reset(&self) -> Result<(), enid_telemetry::store::StoreError> {
+        self.subscriptions.clear();
+        self.logs.forget();
+        // Nothing can be in a store to which nothing has been appended, and a test run resets often.
+        match self
+            .store
+            .stats()
+            .kinds
+            .values()
+            .all(|kind| kind.memory_rows + kind.files == 0)
+        {
+            true => Ok(()),
+            false => self.store.clear(),
+        }
+    }
+}
+
+/// From when on events of a stream are kept: never if the stream is gone.
+fn kept(
+    regions: enid_store::Store,
+    clock: Arc<dyn Clock>,
+) -> Arc<dyn Fn(&str) -> Timestamp + Send + Sync> {
+    Arc::new(move |key| {
+        let Ok(place) = key.parse::<LogPlace>() else {
+            return Timestamp(i64::MIN);
+        };
+        let state = regions.state();
+        let mut groups = state.regions().values().filter_map(|region| {
+            let group = region
+                .log_groups
+                .values()
+                .find(|it| it.uid == place.group)?;
+            let mut streams = region.log_streams_from(place.group, "");
+            let has_stream = streams.any(|(_, stream)| stream.uid == place.stream);
+            has_stream.then(|| LogGroup::floor(group, clock.now()))
+        });
+        groups.next().unwrap_or(Timestamp(i64::MAX))
+    })
+}
