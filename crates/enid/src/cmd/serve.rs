@@ -54,12 +54,13 @@ pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
             data.path().display()
         );
     };
+    // The telemetry store blocks when it is opened and closed, so its last handle is dropped here,
+    // after the runtime whose tasks have others.
+    let telemetry = OnceLock::new();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;
-    // The telemetry store blocks when it is opened and closed, so its last handle is dropped here.
-    let telemetry = OnceLock::new();
     runtime.block_on(daemon(common, serve, &config, &data, &telemetry))
 }
 
@@ -136,6 +137,7 @@ async fn daemon(
     };
     let telemetry = telemetry.get_or_init(|| opened);
     let admin = Administration::new(&store, telemetry, host.as_ref(), &pools, serve.ephemeral);
+    tokio::spawn(telemetry.clone().tend());
     let groups = LogGroups::new(Arc::clone(&control), tokio::runtime::Handle::current());
     let service_logs = Arc::new(ServiceLogs::new(
         Arc::clone(&telemetry.logs),
@@ -164,7 +166,10 @@ async fn daemon(
         Sts,
     )
     .with_logs(logs)
-    .with_monitoring(Monitoring::default());
+    .with_monitoring(Monitoring::new(
+        Arc::clone(&control),
+        Arc::clone(&telemetry.metrics),
+    ));
     if let Some(throttle) = config.throttle()? {
         front = front.with_throttle(throttle);
     }
