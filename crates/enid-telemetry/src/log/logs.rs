@@ -236,6 +236,33 @@ impl Logs {
         Ok(page::read(&self.store, span, bounds, accepts)?)
     }
 
+    /// Shows the events of streams in a span of time, in no order, with the keys of their streams,
+    /// as long as more are wanted. Blocks.
+    pub fn each(
+        &self,
+        keys: &BTreeSet<String>,
+        from: Timestamp,
+        to: Timestamp,
+        mut show: impl FnMut(&str, Event) -> bool,
+    ) -> Result<(), LogsError> {
+        let query = Query {
+            kind: KIND,
+            from,
+            to,
+            keys: Keys::Only(keys.clone()),
+            columns: None,
+        };
+        for batch in self.store.scan(&query)? {
+            let batch = batch?;
+            for row in rows_of(&batch) {
+                if !show(row.key, row.to_event()) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The span of streams of a group in which there may be events, within these times.
     pub fn span(
         &self,

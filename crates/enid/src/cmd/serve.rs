@@ -148,11 +148,11 @@ async fn daemon(
         let consoles = ConsoleLogs::new(&own, store.clone(), rows, service_logs)?;
         tokio::spawn(consoles.run());
     }
-    let (events, subscriptions) = (&telemetry.logs, &telemetry.subscriptions);
     let logs = Logs::new(
         Arc::clone(&control),
-        Arc::clone(events),
-        subscriptions.clone(),
+        Arc::clone(&telemetry.logs),
+        Arc::clone(&telemetry.queries),
+        telemetry.subscriptions.clone(),
     );
     let mut front = FrontDoor::new(
         front::Config {

@@ -9,6 +9,7 @@ use enid_model::time::{Clock, SystemClock, Timestamp};
 use enid_telemetry::log;
 use enid_telemetry::log::logs::{Floor as _, Logs};
 use enid_telemetry::log::metric::MetricFilters;
+use enid_telemetry::log::query::registry::Queries;
 use enid_telemetry::log::subscription::Subscriptions;
 use enid_telemetry::metric::database::Metrics;
 use enid_telemetry::metric::stored::Stored;
@@ -22,6 +23,7 @@ pub(crate) struct Telemetry {
     pub(crate) store: Store,
     pub(crate) logs: Arc<Logs>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) queries: Arc<Queries>,
     pub(crate) subscriptions: Subscriptions,
     metric_filters: Arc<MetricFilters>,
 }
@@ -58,6 +60,7 @@ impl Telemetry {
             store,
             logs,
             metrics,
+            queries: Arc::default(),
             subscriptions,
             metric_filters,
         })
@@ -81,6 +84,7 @@ impl Telemetry {
 
     /// Forgets everything. Blocks.
     pub(crate) fn reset(&self) -> Result<(), enid_telemetry::store::StoreError> {
+        self.queries.clear();
         self.subscriptions.clear();
         self.logs.forget();
         self.metric_filters.clear();
