@@ -53,12 +53,14 @@ mod addressing;
 mod computing;
 mod instance_metadata;
 mod logs;
+mod mirroring;
 mod routing;
 
 pub use addressing::AddressingError;
 pub use computing::ComputingError;
 pub use instance_metadata::MetadataError;
 pub use logs::LogsError;
+pub use mirroring::MirroringError;
 pub use routing::RoutingError;
 
 // By code, then by name. Messages are AWS's, so they start with a capital and end with a stop
@@ -74,6 +76,8 @@ errors! {
         LogsError,
         /// What metadata options say.
         MetadataError,
+        /// What targets, filters and sessions of traffic mirroring say.
+        MirroringError,
         /// What network ACLs, route tables, peering connections and option sets say.
         RoutingError,
     }
@@ -265,6 +269,9 @@ errors! {
         "Interface: [{id}] in use.";
     /// A network interface id names none.
     NetworkInterfaceNotFound { id: Box<str> } => "InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '{id}' does not exist";
+    /// An id names no permission to use an interface.
+    NetworkInterfacePermissionNotFound { id: Box<str> } => "InvalidNetworkInterfacePermissionID.NotFound",
+        "The network interface permission ID '{id}' does not exist";
     /// A group and the subnet of a launch are in different VPCs.
     GroupOfOtherNetwork { group: SecurityGroupId, subnet: SubnetId } => "InvalidParameter",
         "Security group {group} and subnet {subnet} belong to different networks.";
@@ -579,6 +586,9 @@ errors! {
     /// The quota of interfaces in the region.
     InterfaceLimitExceeded => "NetworkInterfaceLimitExceeded",
         "The maximum number of network interfaces has been reached.";
+    /// A gateway's addresses change one after the other.
+    NatGatewayAddressesGoing { doing: &'static str, names: Box<str> } => "OperationInProgress",
+        "Service is currently {doing}: [{names}].";
     /// The primary interface stays attached.
     PrimaryInterfaceDetached => "OperationNotPermitted",
         "The network interface at device index 0 and networkCard index 0 cannot be detached.";
@@ -662,6 +672,7 @@ impl Error {
             "eipassoc" => Self::AssociationNotFound { id },
             "eni" => Self::NetworkInterfaceNotFound { id },
             "eni-attach" => Self::AttachmentNotFound { id },
+            "eni-perm" => Self::NetworkInterfacePermissionNotFound { id },
             "i" => Self::InstanceNotFound { id },
             "key" => Self::KeyPairIdNotFound { id },
             "lt" => Self::TemplateNotFound { id },
@@ -676,6 +687,7 @@ impl Error {
             _ => AddressingError::not_found(prefix, text)
                 .map(Self::from)
                 .or_else(|| RoutingError::not_found(prefix, text).map(Self::from))
+                .or_else(|| MirroringError::not_found(prefix, text).map(Self::from))
                 .unwrap_or(Self::ResourceNotFound { id }),
         }
     }

@@ -39,6 +39,7 @@ mod log_stream;
 mod metric_filter;
 mod nat_gateway;
 mod nat_gateway_address;
+mod nat_gateway_drain;
 mod network_acl;
 mod network_acl_entry;
 mod network_interface;
@@ -67,6 +68,10 @@ mod subnet_cidr_reservation;
 mod subscription_filter;
 mod tag;
 mod taggable;
+mod traffic_mirror_filter;
+mod traffic_mirror_filter_rule;
+mod traffic_mirror_session;
+mod traffic_mirror_target;
 mod volume;
 mod vpc;
 mod vpc_cidr_block;
@@ -89,7 +94,9 @@ pub use attachment::AttachNetworkInterface;
 pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
 pub use egress_only_internet_gateway::CreateEgressOnlyInternetGateway;
-pub use error::{AddressingError, ComputingError, Error, LogsError, MetadataError, RoutingError};
+pub use error::{
+    AddressingError, ComputingError, Error, LogsError, MetadataError, MirroringError, RoutingError,
+};
 pub use image::Images;
 
 pub use instance_attribute::{CreditOutcomes, ModifyInstance};
@@ -110,6 +117,7 @@ pub use log_stream::{check_stream_name, log_stream_named};
 pub use metric_filter::PutMetricFilter;
 pub use nat_gateway::{CreateNatGateway, nat_gateway_is_visible};
 pub use nat_gateway_address::{AssignPrivateNatGatewayAddress, AssociateNatGatewayAddress};
+pub use nat_gateway_drain::DrainSeconds;
 pub use network_acl::CreateNetworkAcl;
 pub use network_acl_entry::{AclEntryKey, WantedAclEntry, last_acl_entries};
 pub use network_interface::CreateNetworkInterface;
@@ -136,6 +144,14 @@ pub use subnet_cidr_reservation::CreateSubnetCidrReservation;
 pub use subscription_filter::PutSubscriptionFilter;
 pub use tag::{Tag, TagSelector, TagSpecification};
 pub use taggable::{Taggable, tagged, tagged_others, tags_of};
+pub use traffic_mirror_filter::CreateTrafficMirrorFilter;
+pub use traffic_mirror_filter_rule::{
+    CreateTrafficMirrorFilterRule, MirrorRuleField, ModifyTrafficMirrorFilterRule, WantedPorts,
+};
+pub use traffic_mirror_session::{
+    CreateTrafficMirrorSession, MirrorSessionField, ModifyTrafficMirrorSession,
+};
+pub use traffic_mirror_target::CreateTrafficMirrorTarget;
 pub use volume::{ROOT_SIZE_GIB, WantedDevice, cpu_credits, place_of_volume};
 pub use vpc::{CreateVpc, ModifyVpcAttribute, default_vpc};
 pub use vpc_cidr_block::{IPV6_POOL, VpcBlock, WantedBlock, WantedIpv6Block};

@@ -136,6 +136,12 @@ pub enum Kind {
     SubnetCidrReservation,
     /// What a client token was used for.
     Token,
+    /// A filter of mirrored packets, with its rules.
+    TrafficMirrorFilter,
+    /// A session that mirrors an interface's packets.
+    TrafficMirrorSession,
+    /// A target of mirrored packets.
+    TrafficMirrorTarget,
     /// A volume of an instance.
     Volume,
     /// A VPC.
@@ -146,7 +152,7 @@ pub enum Kind {
 
 impl Kind {
     /// Each kind with its word.
-    const WORDS: [(Self, &'static str); 28] = [
+    const WORDS: [(Self, &'static str); 31] = [
         (Self::AddressLease, "address-lease"),
         (Self::DhcpOptions, "dhcp-options"),
         (
@@ -175,6 +181,9 @@ impl Kind {
         (Self::Subnet, "subnet"),
         (Self::SubnetCidrReservation, "subnet-cidr-reservation"),
         (Self::Token, "token"),
+        (Self::TrafficMirrorFilter, "traffic-mirror-filter"),
+        (Self::TrafficMirrorSession, "traffic-mirror-session"),
+        (Self::TrafficMirrorTarget, "traffic-mirror-target"),
         (Self::Volume, "volume"),
         (Self::Vpc, "vpc"),
         (Self::VpcPeeringConnection, "vpc-peering-connection"),

@@ -32,6 +32,7 @@ pub mod security_group;
 pub mod state;
 pub mod subnet;
 pub mod time;
+pub mod traffic_mirror;
 pub mod volume;
 pub mod vpc;
 pub mod vpc_peering_connection;

@@ -18,6 +18,7 @@ use crate::region::RegionRecord;
 use crate::route_table::RouteTable;
 use crate::security_group::SecurityGroup;
 use crate::subnet::{AddressLease, Ipv6Lease, Ipv6PrefixLease, Subnet, SubnetCidrReservation};
+use crate::traffic_mirror::{TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget};
 use crate::volume::Volume;
 use crate::vpc::Vpc;
 use crate::vpc_peering_connection::VpcPeeringConnection;
@@ -160,6 +161,9 @@ records! {
     Subnet(Subnet),
     SubnetCidrReservation(SubnetCidrReservation),
     Token(Token),
+    TrafficMirrorFilter(TrafficMirrorFilter),
+    TrafficMirrorSession(TrafficMirrorSession),
+    TrafficMirrorTarget(TrafficMirrorTarget),
     Volume(Volume),
     Vpc(Vpc),
     VpcPeeringConnection(VpcPeeringConnection),

@@ -28,7 +28,8 @@ use crate::id::{
     AllocationId, AttachmentId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InstanceId,
     InternetGatewayId, KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclId, PrefixListId,
     RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetCidrReservationId, SubnetId,
-    VolumeId, VpcId, VpcPeeringConnectionId,
+    TrafficMirrorFilterId, TrafficMirrorFilterRuleId, TrafficMirrorSessionId,
+    TrafficMirrorTargetId, VolumeId, VpcId, VpcPeeringConnectionId,
 };
 use crate::instance::Instance;
 use crate::key::{Key, Kind, Scope};
@@ -44,6 +45,7 @@ use crate::region::RegionRecord;
 use crate::route_table::RouteTable;
 use crate::security_group::{Peer, SecurityGroup};
 use crate::subnet::{AddressLease, Ipv6Lease, Ipv6PrefixLease, Subnet, SubnetCidrReservation};
+use crate::traffic_mirror::{TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget};
 use crate::volume::Volume;
 use crate::vpc::Vpc;
 use crate::vpc_peering_connection::VpcPeeringConnection;
@@ -191,6 +193,12 @@ pub struct RegionState {
     pub subnets: OrdMap<SubnetId, Stored<Subnet>>,
     /// Client tokens, by key name.
     pub tokens: OrdMap<Box<str>, Stored<Token>>,
+    /// Filters of mirrored packets.
+    pub traffic_mirror_filters: OrdMap<TrafficMirrorFilterId, Stored<TrafficMirrorFilter>>,
+    /// Sessions that mirror interfaces' packets.
+    pub traffic_mirror_sessions: OrdMap<TrafficMirrorSessionId, Stored<TrafficMirrorSession>>,
+    /// Targets of mirrored packets.
+    pub traffic_mirror_targets: OrdMap<TrafficMirrorTargetId, Stored<TrafficMirrorTarget>>,
     /// Volumes.
     pub volumes: OrdMap<VolumeId, Stored<Volume>>,
     /// VPCs.
@@ -264,6 +272,16 @@ impl RegionState {
     #[must_use]
     pub fn group_of_rule(&self, rule: SecurityGroupRuleId) -> Option<&Stored<SecurityGroup>> {
         self.security_groups.get(self.rules.get(&rule)?)
+    }
+
+    /// The filter of mirrored packets that has a rule.
+    #[must_use]
+    pub fn traffic_mirror_filter_of_rule(
+        &self,
+        rule: TrafficMirrorFilterRuleId,
+    ) -> Option<&Stored<TrafficMirrorFilter>> {
+        let filter = self.traffic_mirror_filters_of_rule(rule).next()?;
+        self.traffic_mirror_filters.get(&filter)
     }
 
     /// The interfaces from an id on that carry a group.
@@ -424,6 +442,9 @@ impl RegionState {
                 self.tokens
                     .insert(key.name.clone(), stored(revision, token));
             }
+            Record::TrafficMirrorFilter(record) => linked!(traffic_mirror_filters, record),
+            Record::TrafficMirrorSession(record) => linked!(traffic_mirror_sessions, record),
+            Record::TrafficMirrorTarget(record) => linked!(traffic_mirror_targets, record),
             Record::Volume(record) => linked!(volumes, record),
             Record::Vpc(vpc) => {
                 links::set(&mut self.links, &vpc, true);
@@ -521,6 +542,9 @@ impl RegionState {
             Kind::Token => {
                 self.tokens.remove(name);
             }
+            Kind::TrafficMirrorFilter => linked!(traffic_mirror_filters),
+            Kind::TrafficMirrorSession => linked!(traffic_mirror_sessions),
+            Kind::TrafficMirrorTarget => linked!(traffic_mirror_targets),
             Kind::Volume => linked!(volumes),
             Kind::Vpc => linked!(vpcs),
         }

@@ -15,6 +15,7 @@ mod log;
 mod name;
 mod route;
 mod security;
+mod traffic_mirror;
 mod volume;
 mod vpc;
 
@@ -117,6 +118,9 @@ impl<'a> Report<'a> {
             Kind::SecurityGroup => self.security_groups(),
             Kind::Subnet => self.subnets(),
             Kind::SubnetCidrReservation => self.subnet_cidr_reservations(),
+            Kind::TrafficMirrorFilter => self.traffic_mirror_filters(),
+            Kind::TrafficMirrorSession => self.traffic_mirror_sessions(),
+            Kind::TrafficMirrorTarget => self.traffic_mirror_targets(),
             Kind::Volume => self.volumes(),
             Kind::Vpc => self.vpcs(),
             Kind::VpcPeeringConnection => self.vpc_peering_connections(),

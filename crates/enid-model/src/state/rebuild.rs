@@ -55,6 +55,9 @@ impl RegionState {
             subnet_cidr_reservations,
             subnets,
             tokens,
+            traffic_mirror_filters,
+            traffic_mirror_sessions,
+            traffic_mirror_targets,
             volumes,
             vpcs,
             vpc_peering_connections,
@@ -105,6 +108,9 @@ impl RegionState {
             subnet_cidr_reservations: SubnetCidrReservation(text);
             subnets: Subnet(text);
             tokens: Token(text);
+            traffic_mirror_filters: TrafficMirrorFilter(text);
+            traffic_mirror_sessions: TrafficMirrorSession(text);
+            traffic_mirror_targets: TrafficMirrorTarget(text);
             volumes: Volume(text);
             vpcs: Vpc(text);
             vpc_peering_connections: VpcPeeringConnection(text);

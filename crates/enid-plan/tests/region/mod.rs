@@ -309,6 +309,7 @@ pub(crate) fn nat_gateway(id: u64, eni: u64, is_deleted: bool, count: u8) -> Rec
     let address = |host| NatGatewayAddress {
         private_ip: Ipv4Addr::new(10, 0, 1, host),
         public: None,
+        drain_until: None,
     };
     Record::NatGateway(NatGateway {
         id: NatGatewayId(id),

@@ -32,6 +32,7 @@ use crate::paths::{Daemon, DataDir};
 use crate::wiring::admin::Administration;
 use crate::wiring::console::HostConsole;
 use crate::wiring::console_logs::ConsoleLogs;
+use crate::wiring::drain;
 use crate::wiring::host::{self, Host};
 use crate::wiring::log_groups::LogGroups;
 use crate::wiring::socket::AgentSocket;
@@ -54,6 +55,8 @@ pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
             data.path().display()
         );
     };
+    // What a daemon that crashed said of itself: its process number may be another's by now.
+    data.forget_daemon();
     // The telemetry store blocks when it is opened and closed, so its last handle is dropped here,
     // after the runtime whose tasks have others.
     let telemetry = OnceLock::new();
@@ -191,6 +194,8 @@ async fn daemon(
         .printer()
         .print(&listening, |listening| listening.words(data.is_default()));
     sweep_now_and_then(Arc::clone(&control));
+    let installation = host.as_ref().map(|_| Installation::of(own.path()));
+    drain::release_in_time(Arc::clone(&control), installation);
 
     let (stop, stopping) = watch::channel(false);
     let server = tokio::spawn(enid_api::server::serve(listener, Arc::new(front), stopping));

@@ -2,8 +2,10 @@
 //! with the daemon's own interface.
 
 pub(crate) mod admin;
+pub(crate) mod capture;
 pub(crate) mod console;
 pub(crate) mod console_logs;
+pub(crate) mod drain;
 pub(crate) mod host;
 pub(crate) mod log_groups;
 pub(crate) mod socket;
