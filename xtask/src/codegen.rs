@@ -171,7 +171,10 @@ fn module(service: &Service, side: &str, name: &str, text: &str, common: &[&str]
         false => &["Kind", "Member", "Shape"],
     };
     import(&mut out, "schema", schema);
-    import(&mut out, "text", &["Text"]);
+    // The type is of answers; in requests it is a kind of scalars.
+    if side == "response" {
+        import(&mut out, "text", &["Text"]);
+    }
     if uses("FromValue") {
         import(&mut out, "value", &["FromValue", "Value"]);
     }

@@ -31,11 +31,13 @@ impl ApiError {
     /// Something broke inside. The client learns the request's id, the log the cause.
     #[must_use]
     pub fn internal(cause: impl Error + Send + Sync + 'static) -> Self {
-        let mut error = Self::new(
-            "InternalError",
-            500,
-            "An internal error has occurred".to_owned(),
-        );
+        Self::internal_as("InternalError", cause)
+    }
+
+    /// The same with a service's own code.
+    #[must_use]
+    pub fn internal_as(code: &'static str, cause: impl Error + Send + Sync + 'static) -> Self {
+        let mut error = Self::new(code, 500, "An internal error has occurred".to_owned());
         error.cause = Some(Box::new(cause));
         error
     }

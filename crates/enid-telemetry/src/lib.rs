@@ -11,6 +11,7 @@
 
 pub mod flow;
 pub mod log;
+pub mod math;
 pub mod metric;
 pub mod store;
 
@@ -20,5 +21,6 @@ pub fn kinds() -> Vec<store::Kind> {
     let mut kinds = Vec::new();
     kinds.extend(flow::kinds());
     kinds.push(log::kind());
+    kinds.extend(metric::kinds());
     kinds
 }

@@ -57,9 +57,15 @@ impl Identity {
     /// to be stored of them; its shape must never change.
     #[must_use]
     pub fn key(&self, scope: &Scope) -> String {
+        self.key_in(&scope.account.to_string(), scope.region.as_str())
+    }
+
+    /// The same for an account and a region by their names.
+    #[must_use]
+    pub fn key_in(&self, account: &str, region: &str) -> String {
         let mut parts = vec![
-            scope.account.to_string(),
-            scope.region.as_str().to_owned(),
+            account.to_owned(),
+            region.to_owned(),
             self.namespace.clone(),
             self.name.clone(),
         ];

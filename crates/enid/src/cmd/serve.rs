@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -17,6 +17,7 @@ use enid_control::{Control, PublicPools};
 use enid_host::{Installation, doctor, loader};
 use enid_model::time::SystemClock;
 use enid_store::Store;
+use enid_telemetry::log::sink::ServiceLogs;
 use rand::Rng as _;
 use rustix::process::{Resource, Rlimit};
 use serde::Serialize;
@@ -30,8 +31,10 @@ use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
 use crate::wiring::admin::Administration;
 use crate::wiring::console::HostConsole;
+use crate::wiring::console_logs::ConsoleLogs;
 use crate::wiring::drain;
 use crate::wiring::host::{self, Host};
+use crate::wiring::log_groups::LogGroups;
 use crate::wiring::socket::AgentSocket;
 use crate::wiring::telemetry::Telemetry;
 
@@ -54,11 +57,14 @@ pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
     };
     // What a daemon that crashed said of itself: its process number may be another's by now.
     data.forget_daemon();
+    // The telemetry store blocks when it is opened and closed, so its last handle is dropped here,
+    // after the runtime whose tasks have others.
+    let telemetry = OnceLock::new();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;
-    runtime.block_on(daemon(common, serve, &config, &data))
+    runtime.block_on(daemon(common, serve, &config, &data, &telemetry))
 }
 
 async fn daemon(
@@ -66,6 +72,7 @@ async fn daemon(
     serve: &Serve,
     config: &Config,
     data: &DataDir,
+    telemetry: &OnceLock<Telemetry>,
 ) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(serve.listen)
         .await
@@ -124,13 +131,31 @@ async fn daemon(
         Some(host) => Some(AgentSocket::open(&data.socket(), host.inquiry())?),
         None => None,
     };
-    let telemetry = Telemetry::open(&own, serve.ephemeral, &store)?;
-    let admin = Administration::new(&store, &telemetry, host.as_ref(), &pools, serve.ephemeral);
-    let (events, subscriptions) = (&telemetry.logs, &telemetry.subscriptions);
+    let opened = {
+        let (own, is_ephemeral, store) = (own.clone(), serve.ephemeral, store.clone());
+        let open = move || Telemetry::open(&own, is_ephemeral, &store);
+        tokio::task::spawn_blocking(open)
+            .await
+            .context("open the telemetry")??
+    };
+    let telemetry = telemetry.get_or_init(|| opened);
+    let admin = Administration::new(&store, telemetry, host.as_ref(), &pools, serve.ephemeral);
+    tokio::spawn(telemetry.clone().tend());
+    let groups = LogGroups::new(Arc::clone(&control), tokio::runtime::Handle::current());
+    let service_logs = Arc::new(ServiceLogs::new(
+        Arc::clone(&telemetry.logs),
+        Arc::new(groups),
+    ));
+    if host.is_some() {
+        let rows = telemetry.store.clone();
+        let consoles = ConsoleLogs::new(&own, store.clone(), rows, service_logs)?;
+        tokio::spawn(consoles.run());
+    }
     let logs = Logs::new(
         Arc::clone(&control),
-        Arc::clone(events),
-        subscriptions.clone(),
+        Arc::clone(&telemetry.logs),
+        Arc::clone(&telemetry.queries),
+        telemetry.subscriptions.clone(),
     );
     let mut front = FrontDoor::new(
         front::Config {
@@ -144,7 +169,10 @@ async fn daemon(
         Sts,
     )
     .with_logs(logs)
-    .with_monitoring(Monitoring::default());
+    .with_monitoring(Monitoring::new(
+        Arc::clone(&control),
+        Arc::clone(&telemetry.metrics),
+    ));
     if let Some(throttle) = config.throttle()? {
         front = front.with_throttle(throttle);
     }

@@ -4,7 +4,9 @@
 pub(crate) mod admin;
 pub(crate) mod capture;
 pub(crate) mod console;
+pub(crate) mod console_logs;
 pub(crate) mod drain;
 pub(crate) mod host;
+pub(crate) mod log_groups;
 pub(crate) mod socket;
 pub(crate) mod telemetry;

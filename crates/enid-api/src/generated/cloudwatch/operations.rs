@@ -2,18 +2,44 @@
 
 //! The operations of cloudwatch: those that Enid implements, and the names of the others.
 
+use super::{request, response};
 use crate::error::ApiError;
 use crate::wire::answer::{Encode, Sink};
 use crate::wire::input::Input;
 
 /// A request that has been read whole: every member is supported and well formed.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Request {}
+pub enum Request {
+    /// GetMetricData.
+    GetMetricData(Box<request::GetMetricDataRequest>),
+    /// GetMetricStatistics.
+    GetMetricStatistics(Box<request::GetMetricStatisticsRequest>),
+    /// ListMetrics.
+    ListMetrics(Box<request::ListMetricsRequest>),
+    /// PutMetricData.
+    PutMetricData(Box<request::PutMetricDataRequest>),
+}
 
 impl Request {
     /// Reads the members of an operation. Everything that Enid does not implement is refused here.
     pub fn parse(action: &str, input: Input<'_>) -> Result<Self, ApiError> {
         match action {
+            "GetMetricData" => input
+                .read("GetMetricData", &request::metric::GET_METRIC_DATA_MEMBERS)
+                .map(|request| Self::GetMetricData(Box::new(request))),
+            "GetMetricStatistics" => input
+                .read(
+                    "GetMetricStatistics",
+                    &request::metric::GET_METRIC_STATISTICS_MEMBERS,
+                )
+                .map(|request| Self::GetMetricStatistics(Box::new(request))),
+            "ListMetrics" => input
+                .read("ListMetrics", &request::metric::LIST_METRICS_MEMBERS)
+                .map(|request| Self::ListMetrics(Box::new(request))),
+            "PutMetricData" => input
+                .read("PutMetricData", &request::metric::PUT_METRIC_DATA_MEMBERS)
+                .map(|request| Self::PutMetricData(Box::new(request))),
+
             other if NOT_IMPLEMENTED.binary_search(&other).is_ok() => {
                 Err(ApiError::operation_not_implemented(other))
             }
@@ -24,25 +50,73 @@ impl Request {
     /// The operation's name.
     #[must_use]
     pub fn operation(&self) -> &'static str {
-        match *self {}
+        match self {
+            Self::GetMetricData(_) => "GetMetricData",
+            Self::GetMetricStatistics(_) => "GetMetricStatistics",
+            Self::ListMetrics(_) => "ListMetrics",
+            Self::PutMetricData(_) => "PutMetricData",
+        }
     }
 }
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Response {}
+pub enum Response {
+    /// GetMetricData.
+    GetMetricData(Box<response::GetMetricDataResponse>),
+    /// GetMetricStatistics.
+    GetMetricStatistics(Box<response::GetMetricStatisticsResponse>),
+    /// ListMetrics.
+    ListMetrics(Box<response::ListMetricsResponse>),
+    /// PutMetricData.
+    PutMetricData(Box<response::PutMetricDataResponse>),
+}
 
 impl Encode for Response {
-    fn encode(&self, _sink: &mut dyn Sink) {
-        match *self {}
+    fn encode(&self, sink: &mut dyn Sink) {
+        match self {
+            Self::GetMetricData(response) => response.encode(sink),
+            Self::GetMetricStatistics(response) => response.encode(sink),
+            Self::ListMetrics(response) => response.encode(sink),
+            Self::PutMetricData(response) => response.encode(sink),
+        }
+    }
+}
+
+impl From<response::GetMetricDataResponse> for Response {
+    fn from(response: response::GetMetricDataResponse) -> Self {
+        Self::GetMetricData(Box::new(response))
+    }
+}
+
+impl From<response::GetMetricStatisticsResponse> for Response {
+    fn from(response: response::GetMetricStatisticsResponse) -> Self {
+        Self::GetMetricStatistics(Box::new(response))
+    }
+}
+
+impl From<response::ListMetricsResponse> for Response {
+    fn from(response: response::ListMetricsResponse) -> Self {
+        Self::ListMetrics(Box::new(response))
+    }
+}
+
+impl From<response::PutMetricDataResponse> for Response {
+    fn from(response: response::PutMetricDataResponse) -> Self {
+        Self::PutMetricData(Box::new(response))
     }
 }
 
 /// The operations, by name.
-pub static OPERATIONS: &[&str] = &[];
+pub static OPERATIONS: &[&str] = &[
+    "GetMetricData",
+    "GetMetricStatistics",
+    "ListMetrics",
+    "PutMetricData",
+];
 
 /// Those that have no result.
-pub static VOID: &[&str] = &[];
+pub static VOID: &[&str] = &["PutMetricData"];
 
 /// Codes of the query protocol whose errors have another name in documents.
 pub static SHAPES: &[(&str, &str)] = &[
@@ -80,8 +154,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "GetAlarmMuteRule",
     "GetDashboard",
     "GetInsightRuleReport",
-    "GetMetricData",
-    "GetMetricStatistics",
     "GetMetricStream",
     "GetMetricWidgetImage",
     "GetOTelEnrichment",
@@ -89,7 +161,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ListDashboards",
     "ListManagedInsightRules",
     "ListMetricStreams",
-    "ListMetrics",
     "ListTagsForResource",
     "PutAlarmMuteRule",
     "PutAnomalyDetector",
@@ -98,7 +169,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "PutInsightRule",
     "PutManagedInsightRules",
     "PutMetricAlarm",
-    "PutMetricData",
     "PutMetricStream",
     "SetAlarmState",
     "StartMetricStreams",
