@@ -211,6 +211,7 @@ quotas! {
     cidr_blocks_per_vpc,
     egress_only_internet_gateways,
     entries_per_network_acl,
+    flow_logs_per_resource,
     groups_per_interface,
     internet_gateways,
     ipv6_cidr_blocks_per_vpc,
