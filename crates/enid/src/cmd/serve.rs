@@ -14,9 +14,11 @@ use enid_api::monitoring::Monitoring;
 use enid_api::sigv4::{Key, Keys};
 use enid_api::sts::Sts;
 use enid_control::{Control, PublicPools};
+use enid_host::flow_observer::FlowObserver;
 use enid_host::{Installation, doctor, loader};
 use enid_model::time::SystemClock;
 use enid_store::Store;
+use enid_telemetry::store::{Options as TelemetryOptions, Store as Telemetry};
 use rand::Rng as _;
 use rustix::process::{Resource, Rlimit};
 use serde::Serialize;
@@ -30,6 +32,7 @@ use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
 use crate::wiring::admin::Administration;
 use crate::wiring::console::HostConsole;
+use crate::wiring::flow_logs::FlowLogs;
 use crate::wiring::host::{self, Host};
 use crate::wiring::socket::AgentSocket;
 use crate::wiring::telemetry::Telemetry;
@@ -93,6 +96,14 @@ async fn daemon(
         },
         None => config.outside.pools(),
     };
+    let telemetry = open_telemetry(serve, &own)?;
+    let mut flow_logs = None;
+    let mut observer: Option<Box<dyn FlowObserver>> = None;
+    if gateway.is_some() {
+        let options = config.flow_logs.options(own.path())?;
+        let (started, observing) = FlowLogs::start(&telemetry, &store, options, None)?;
+        (flow_logs, observer) = (Some(started), Some(observing));
+    }
     let host = match gateway {
         Some(gateway) => Some(Host::start(
             &own,
@@ -101,6 +112,7 @@ async fn daemon(
             &store,
             gateway,
             config.allowances(serve.enforce_allowances)?,
+            observer,
         )?),
         None => None,
     };
@@ -115,6 +127,9 @@ async fn daemon(
     let mut ec2 = Ec2::new(Arc::clone(&control));
     if host.is_some() {
         ec2 = ec2.with_console(Arc::new(HostConsole::new(&own)));
+    }
+    if let Some(flow_logs) = &flow_logs {
+        ec2 = ec2.with_deliveries(flow_logs.deliveries());
     }
     let keys = KeyRing::open(data.keys())?;
     let _socket = match &host {
@@ -174,6 +189,10 @@ async fn daemon(
     if let Some(host) = host {
         host.stop();
     }
+    if let Some(flow_logs) = flow_logs {
+        flow_logs.stop();
+    }
+    drop(telemetry);
     store.close().await;
     if serve.ephemeral {
         clean(&own);
@@ -257,6 +276,23 @@ fn open_store(serve: &Serve, own: &DataDir) -> anyhow::Result<Store> {
         false => Store::open(own.path()),
     };
     store.with_context(|| format!("open the store in {}", own.path().display()))
+}
+
+/// Everything that is stored of what happened. What a daemon with `--ephemeral` stored goes with it.
+fn open_telemetry(serve: &Serve, own: &DataDir) -> anyhow::Result<Telemetry> {
+    let root = own.path().join("telemetry");
+    if serve.ephemeral
+        && let Err(error) = std::fs::remove_dir_all(&root)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error).with_context(|| format!("empty {}", root.display()));
+    }
+    let options = TelemetryOptions {
+        is_durable: !serve.ephemeral,
+        ..TelemetryOptions::new(root.clone())
+    };
+    Telemetry::open(options, enid_telemetry::kinds(), Arc::new(SystemClock))
+        .with_context(|| format!("open the telemetry in {}", root.display()))
 }
 
 /// What an older version stored gets what it lacks, before the agent obeys it.
