@@ -126,6 +126,18 @@ def test_what_is_refused(ec2, vpc):
                              LogDestination="arn:aws:s3:::a-bucket")
     with refused("UnsupportedOperation"):
         ec2.create_flow_logs(**request(vpc, LogDestinationType="kinesis-data-firehose"))
+    group = {"ResourceIds": [vpc], "ResourceType": "VPC", "TrafficType": "ALL"}
+    for message, options in [
+        ("DeliverLogsPermissionArn can't be empty if LogDestinationType is cloud-watch-logs.",
+         {"LogGroupName": "group"}),
+        ("LogDestination can't be empty if LogGroupName is not provided.",
+         {"DeliverLogsPermissionArn": ROLE}),
+        ("Please only provide LogGroupName or only provide LogDestination.",
+         {"DeliverLogsPermissionArn": ROLE, "LogGroupName": "group",
+          "LogDestination": "arn:aws:logs:us-east-1:123456789012:log-group:group"}),
+    ]:
+        with refused(invalid, message):
+            ec2.create_flow_logs(**group | options)
     with refused("DryRunOperation"):
         ec2.create_flow_logs(DryRun=True, **request(vpc))
     assert ec2.describe_flow_logs()["FlowLogs"] == []
@@ -137,3 +149,18 @@ def test_unknown_flow_logs(ec2):
         ec2.delete_flow_logs(FlowLogIds=[UNKNOWN])
     with refused("InvalidFlowLogId.NotFound", message):
         ec2.describe_flow_logs(FlowLogIds=[UNKNOWN])
+
+
+def test_a_log_group(ec2, vpc, clean):
+    arn = "arn:aws:logs:us-east-1:123456789012:log-group:a/group"
+    common = {"ResourceIds": [vpc], "ResourceType": "VPC", "DeliverLogsPermissionArn": ROLE}
+    ec2.create_flow_logs(TrafficType="ALL", LogGroupName="a/group", **common)
+    ec2.create_flow_logs(TrafficType="REJECT", LogDestination=arn, **common)
+    described = ec2.describe_flow_logs(
+        Filters=[{"Name": "log-group-name", "Values": ["a/group"]}])["FlowLogs"]
+    by_traffic = {one["TrafficType"]: one for one in described}
+    for one in by_traffic.values():
+        assert (one["LogGroupName"], one["LogDestinationType"]) == ("a/group", "cloud-watch-logs")
+        assert one["DeliverLogsPermissionArn"] == ROLE and "DestinationOptions" not in one
+    assert "LogDestination" not in by_traffic["ALL"]
+    assert by_traffic["REJECT"]["LogDestination"] == arn

@@ -132,7 +132,7 @@ def test_an_answer_that_a_network_acl_refuses_is_an_accept_and_a_reject(daemon, 
     network.entry(acl, deny(70, out=True))
     network.use_acl(acl, far)
     flow_logs.create(lab.ec2, server.eni, kind="NetworkInterface")
-    assert client.agent.ping(address=server.ip) is not True
+    assert client.agent.ping(address=server.ip) == "timeout"
     found = wait(daemon, lambda found: len(of(found, server.eni, protocol=1)) >= 2, "both records")
     [asked] = of(found, server.eni, action="ACCEPT")
     assert (asked["flow-direction"], asked["srcaddr"], asked["dstaddr"]) == (
@@ -245,6 +245,34 @@ def test_two_flow_logs_have_their_own_fields_and_traffic(daemon, lab):
     [file, *_] = until(lambda: flow_logs.files(daemon, "columns", ".log.parquet"), "a file",
                        within=PATIENCE)
     assert file.read_bytes()[:4] == b"PAR1"
+
+
+def test_records_come_to_a_log_group_with_a_stream_for_each_interface(daemon, lab):
+    vpc, subnet = lab.network()
+    client = lab.instance(subnet, lab.group(vpc, "client"))
+    server = lab.instance(subnet, lab.group(vpc, "server", [udp(ANYWHERE, 53)]))
+    answer = lab.ec2.create_flow_logs(
+        ResourceIds=[vpc], ResourceType="VPC", TrafficType="ACCEPT", LogGroupName="flows",
+        DeliverLogsPermissionArn="arn:aws:iam::123456789012:role/it")
+    assert answer["Unsuccessful"] == []
+    server.agent.serve_udp(port=53)
+    client.agent.datagram(address=server.ip, port=53, source_port=5353)
+    logs = daemon.client("logs")
+
+    def told():
+        groups = logs.describe_log_groups(logGroupNamePrefix="flows")["logGroups"]
+        events = logs.filter_log_events(logGroupName="flows", filterPattern="ACCEPT")[
+            "events"] if groups else []
+        return events if len(events) >= 4 else None
+
+    events = until(told, "both directions at both interfaces", within=PATIENCE)
+    assert {event["logStreamName"] for event in events} == {
+        f"{client.eni}-accept", f"{server.eni}-accept"}
+    for event in events:
+        words = event["message"].split(" ")
+        assert len(words) == 14 and words[12:] == ["ACCEPT", "OK"]
+        assert event["timestamp"] == int(words[10]) * 1000
+    assert len({event["eventId"] for event in events}) == len(events) == 4
 
 
 def test_a_deleted_flow_log_tells_no_more(daemon, lab):

@@ -226,7 +226,7 @@ impl Collector {
                 packet_target: target,
                 traffic_path: traffic_path(record.route),
                 sg_rule: rule(record.egress_rule),
-                nacl_entry: acl_entries(record.acl_entries).first().copied(),
+                nacl_entry: acl_entry(record.acl_entries, 0),
                 route: route(record.route, source.is_ipv4()),
                 ..common(eni, true)
             });
@@ -241,7 +241,9 @@ impl Collector {
                     ports = (new.source_port.value(), new.target_port.value());
                 }
             }
-            let entries = acl_entries(record.acl_entries);
+            // The edge of its own subnet is the second on the way from another one, the first from the
+            // outside. Limit: behind a NAT gateway it is not known which.
+            let edge = usize::from(record.source_eni != OUTSIDE);
             telling.rows.push(Row {
                 source,
                 target: eni.own(target),
@@ -250,7 +252,7 @@ impl Collector {
                 source_port: ports.0,
                 target_port: ports.1,
                 sg_rule: rule(record.ingress_rule),
-                nacl_entry: entries.last().copied(),
+                nacl_entry: acl_entry(record.acl_entries, edge).filter(|_| record.via == 0),
                 ..common(eni, false)
             });
         }
@@ -574,12 +576,13 @@ fn rule(bits: u64) -> Option<String> {
     (bits != 0).then(|| SecurityGroupRuleId(bits).to_string())
 }
 
-/// The entries of network ACLs on a flow's way, in their order, without edges that were not crossed.
-fn acl_entries(word: u64) -> Vec<u16> {
+/// The entry of the network ACL at an edge of a subnet on a flow's way, by the edge's place on it. None if
+/// it was not crossed, or its ACL lets everything pass.
+fn acl_entry(word: u64, edge: usize) -> Option<u16> {
     let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
     let entries = [[a, b], [c, d], [e, f], [g, h]];
-    let entries = entries.into_iter().map(u16::from_le_bytes);
-    entries.filter(|entry| *entry != 0).collect()
+    let entry = entries.get(edge).copied().map(u16::from_le_bytes);
+    entry.filter(|entry| *entry != 0)
 }
 
 /// Kind and prefix length of a route's word.
@@ -915,6 +918,14 @@ mod tests {
         assert_eq!(traffic_path(gateway), Some(8));
         assert_eq!((route(0, true), traffic_path(0)), (None, Some(1)));
         assert_eq!(traffic_path(word(Route::PEERING, 112)), Some(4));
-        assert_eq!(acl_entries(100 | 200 << 32), [100, 200]);
+        let entries = 100 | 200 << 32;
+        assert_eq!(
+            (acl_entry(entries, 0), acl_entry(entries, 1)),
+            (Some(100), None)
+        );
+        assert_eq!(
+            (acl_entry(entries, 2), acl_entry(entries, 4)),
+            (Some(200), None)
+        );
     }
 }

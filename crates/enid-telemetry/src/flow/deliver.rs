@@ -269,8 +269,12 @@ impl Delivery {
         for delivery in &deliveries {
             all = all.and(sink.prepare(delivery)?);
         }
-        self.store.append(all)?;
-        deliveries.iter().for_each(|delivery| sink.stored(delivery));
+        // Events arrive in the order in which they were prepared.
+        let mut arrival = self.store.append(all)?.first_arrival;
+        for delivery in &deliveries {
+            sink.stored(delivery, arrival);
+            arrival += delivery.events.len() as u64;
+        }
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use enid_host::flow_observer::FlowObserver;
 use enid_host::{Installation, doctor, loader};
 use enid_model::time::SystemClock;
 use enid_store::Store;
-use enid_telemetry::store::{Options as TelemetryOptions, Store as Telemetry};
+use enid_telemetry::flow::sink::LogSink;
 use rand::Rng as _;
 use rustix::process::{Resource, Rlimit};
 use serde::Serialize;
@@ -32,6 +32,7 @@ use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
 use crate::wiring::admin::Administration;
 use crate::wiring::console::HostConsole;
+use crate::wiring::flow_log_groups::LogGroups;
 use crate::wiring::flow_logs::FlowLogs;
 use crate::wiring::host::{self, Host};
 use crate::wiring::socket::AgentSocket;
@@ -96,12 +97,24 @@ async fn daemon(
         },
         None => config.outside.pools(),
     };
-    let telemetry = open_telemetry(serve, &own)?;
+    let telemetry = Telemetry::open(&own, serve.ephemeral, &store)?;
+    let control = Control::new(store.clone(), Arc::new(SystemClock), rand::make_rng())
+        .with_pools(pools.clone())
+        .with_quotas(config.quotas()?)
+        .with_images(config.images.into())
+        .with_log_groups();
+    let control = Arc::new(control);
     let mut flow_logs = None;
     let mut observer: Option<Box<dyn FlowObserver>> = None;
     if gateway.is_some() {
         let options = config.flow_logs.options(own.path())?;
-        let (started, observing) = FlowLogs::start(&telemetry, &store, options, None)?;
+        let groups = LogGroups::new(
+            Arc::clone(&control),
+            Arc::clone(&telemetry.logs),
+            tokio::runtime::Handle::current(),
+        );
+        let sink: Option<Arc<dyn LogSink>> = Some(Arc::new(groups));
+        let (started, observing) = FlowLogs::start(&telemetry.store, &store, options, sink)?;
         (flow_logs, observer) = (Some(started), Some(observing));
     }
     let host = match gateway {
@@ -116,11 +129,6 @@ async fn daemon(
         )?),
         None => None,
     };
-    let control = Control::new(store.clone(), Arc::new(SystemClock), rand::make_rng())
-        .with_pools(pools.clone())
-        .with_quotas(config.quotas()?)
-        .with_images(config.images.into());
-    let control = Arc::new(control);
     if let Some(host) = &host {
         host.report_exits(&control);
     }
@@ -136,7 +144,6 @@ async fn daemon(
         Some(host) => Some(AgentSocket::open(&data.socket(), host.inquiry())?),
         None => None,
     };
-    let telemetry = Telemetry::open(&own, serve.ephemeral, &store)?;
     let admin = Administration::new(&store, &telemetry, host.as_ref(), &pools, serve.ephemeral);
     let (events, subscriptions) = (&telemetry.logs, &telemetry.subscriptions);
     let logs = Logs::new(
@@ -276,23 +283,6 @@ fn open_store(serve: &Serve, own: &DataDir) -> anyhow::Result<Store> {
         false => Store::open(own.path()),
     };
     store.with_context(|| format!("open the store in {}", own.path().display()))
-}
-
-/// Everything that is stored of what happened. What a daemon with `--ephemeral` stored goes with it.
-fn open_telemetry(serve: &Serve, own: &DataDir) -> anyhow::Result<Telemetry> {
-    let root = own.path().join("telemetry");
-    if serve.ephemeral
-        && let Err(error) = std::fs::remove_dir_all(&root)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        return Err(error).with_context(|| format!("empty {}", root.display()));
-    }
-    let options = TelemetryOptions {
-        is_durable: !serve.ephemeral,
-        ..TelemetryOptions::new(root.clone())
-    };
-    Telemetry::open(options, enid_telemetry::kinds(), Arc::new(SystemClock))
-        .with_context(|| format!("open the telemetry in {}", root.display()))
 }
 
 /// What an older version stored gets what it lacks, before the agent obeys it.

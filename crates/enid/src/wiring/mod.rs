@@ -4,6 +4,7 @@
 pub(crate) mod admin;
 pub(crate) mod capture;
 pub(crate) mod console;
+pub(crate) mod flow_log_groups;
 pub(crate) mod flow_logs;
 pub(crate) mod host;
 pub(crate) mod socket;
