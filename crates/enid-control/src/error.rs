@@ -51,6 +51,7 @@ macro_rules! errors {
 
 mod addressing;
 mod computing;
+mod flow_log;
 mod instance_metadata;
 mod logs;
 mod mirroring;
@@ -58,6 +59,7 @@ mod routing;
 
 pub use addressing::AddressingError;
 pub use computing::ComputingError;
+pub use flow_log::FlowLogError;
 pub use instance_metadata::MetadataError;
 pub use logs::LogsError;
 pub use mirroring::MirroringError;
@@ -72,6 +74,8 @@ errors! {
         AddressingError,
         /// What volumes and other recorded parts of instances say.
         ComputingError,
+        /// What flow logs say.
+        FlowLogError,
         /// What log groups and their filters say.
         LogsError,
         /// What metadata options say.
@@ -673,6 +677,11 @@ impl Error {
             "eni" => Self::NetworkInterfaceNotFound { id },
             "eni-attach" => Self::AttachmentNotFound { id },
             "eni-perm" => Self::NetworkInterfacePermissionNotFound { id },
+            "fl" => FlowLogError::NotFound {
+                count: text.split(", ").count(),
+                ids: id,
+            }
+            .into(),
             "i" => Self::InstanceNotFound { id },
             "key" => Self::KeyPairIdNotFound { id },
             "lt" => Self::TemplateNotFound { id },
