@@ -610,9 +610,6 @@ errors! {
     /// More entries than the list may have.
     PrefixListMaxEntriesExceeded => "PrefixListMaxEntriesExceeded",
         "You've reached the maximum number of entries for the prefix list.";
-    /// More versions than a list may have.
-    PrefixListVersionLimitExceeded => "PrefixListVersionLimitExceeded",
-        "You've reached the maximum number of versions for the prefix list.";
     /// A version that is not the present one.
     PrefixListVersionMismatch => "PrefixListVersionMismatch",
         "The prefix list has the incorrect version number.";
