@@ -42,6 +42,11 @@ def resident_kib(pid):
     return int(re.search(r"VmRSS:\s+(\d+) kB", status).group(1))
 
 
+def available_kib():
+    """What the whole host has left: the daemon's memory, the kernel's and the sandboxes' alike."""
+    return int(re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text()).group(1))
+
+
 class Daemon:
     """`enid serve` on a data directory; can be killed and started again."""
 

@@ -71,6 +71,7 @@ def enforced(enid, rounds, holders):
     group = region.group("gate")
     link = region.link([group])
     attached = 2
+    before, others = daemon.available_kib(), attached
     for instance, _ in region.launch([group], count=holders) if holders else []:
         attached += 1
         for index in range(1, daemon.INTERFACES_PER_INSTANCE):
@@ -80,6 +81,7 @@ def enforced(enid, rounds, holders):
                 DeviceIndex=index,
             )
             attached += 1
+    used = before - daemon.available_kib()
     create = enid.endpoint.request(
         "CreateNetworkInterface", SubnetId=region.subnet, **{"SecurityGroupId.1": group}
     )
@@ -117,6 +119,7 @@ def enforced(enid, rounds, holders):
         "disobeyed": refused + passed,
         "interfaces": api.MANY,
         "attached": attached,
+        "kib_each": used / max(attached - others, 1),
     }
 
 

@@ -5,29 +5,34 @@ import dataclasses
 
 @dataclasses.dataclass
 class Row:
-    """One figure. `ratio` is against `against`; the budget is a bound on `judged`."""
+    """One figure beside what it is held against; the budget, if there is one, is a bound on `judged`."""
 
     what: str
     measured: str
     against: str
     judged: float
-    bound: float
+    bound: float | None
     at_least: bool
     unit: str = "x"
 
     @property
     def passes(self):
+        if self.bound is None:
+            return True
         return self.judged >= self.bound if self.at_least else self.judged <= self.bound
 
     def cells(self):
         sign = "≥" if self.at_least else "≤"
+        judgement = ["-", ""]
+        if self.bound is not None:
+            budget = f"{sign} {self.shown(self.bound)}{self.unit}"
+            judgement = [budget, "pass" if self.passes else "MISS"]
         return [
             self.what,
             self.measured,
             self.against,
             f"{self.shown(self.judged)}{self.unit}",
-            f"{sign} {self.shown(self.bound)}{self.unit}",
-            "pass" if self.passes else "MISS",
+            *judgement,
         ]
 
     def shown(self, value):
@@ -276,6 +281,15 @@ def enforced(seen):
             " ms",
         ),
         Row(
+            "memory of an attached ENI, a fifteenth of its sandbox included",
+            f"{number(seen['kib_each'])} KiB",
+            where,
+            seen["kib_each"],
+            None,
+            False,
+            " KiB",
+        ),
+        Row(
             "flows that disobey an answer",
             str(seen["disobeyed"]),
             f"{seen['flows']:,} flows",
@@ -283,6 +297,30 @@ def enforced(seen):
             0,
             False,
             "",
+        ),
+    ]
+
+
+def flows(seen):
+    connections = f"{seen['connections']:,} connections"
+    return [
+        Row(
+            f"sweep of {connections}, share of one core",
+            f"{number(seen['sweep_core'] * 100)} %",
+            f"none: {number(seen['idle_core'] * 100)} %",
+            seen["sweep_core"] * 100,
+            5,
+            False,
+            " %",
+        ),
+        Row(
+            "kernel memory of a connection",
+            f"{number(seen['bytes_each'])} bytes",
+            connections,
+            seen["bytes_each"],
+            None,
+            False,
+            " bytes",
         ),
     ]
 

@@ -55,3 +55,12 @@ def run(links, rounds, seconds, tests=TESTS, say=lambda line: None):
                     values.setdefault((test, figure, name), []).append(seen[figure])
         say(f"packets: round {turn + 1} of {rounds}")
     return Samples(values)
+
+
+def joined(parts):
+    """The rounds of several runs over links of the same names, as of one."""
+    values = {}
+    for part in parts:
+        for key, samples in part.values.items():
+            values.setdefault(key, []).extend(samples)
+    return Samples(values)

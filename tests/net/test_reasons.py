@@ -402,6 +402,7 @@ def _(place, family):
 ELSEWHERE = {
     "bandwidth-in-allowance": "test_allowances.py",
     "bandwidth-out-allowance": "test_allowances.py",
+    "checksum-place": "test_tap.py",
     "conntrack-allowance": "test_allowances.py",
     "flow-allowance": "test_allowances.py",
     "flow-share": "test_flow_table.py",

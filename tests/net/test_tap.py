@@ -6,14 +6,16 @@
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 
 import pytest
 
+from support.bpf import drops
 from support.lab import ANYWHERE
 from support.rules import everything, tcp, udp
-from support.tap import IMAGE, Connection, Tap
+from support.tap import GSO_NONE, IMAGE, NEEDS_CHECKSUM, Connection, Tap, checksum
 from support.until import until
 
 
@@ -95,6 +97,44 @@ def test_checksums_and_segments_are_finished_by_whoever_needs_it(lab, taps):
     assert connection.exchange(data) == data
     # What comes back is not cut for a guest that can do that itself.
     assert any(gso == 1 for _, gso, *_ in connection.headers), connection.headers
+
+
+def test_who_finishes_a_checksum_changes_nothing_that_was_judged(lab, taps):
+    # Fails if the two bytes are written over a port or an address that the rules have let pass.
+    vpc, subnet = lab.network()
+    narrow = lab.group(vpc, "narrow", [udp(ANYWHERE, 7)])
+    guest = lab.instance(subnet, narrow, ImageId=IMAGE)
+    sender = lab.instance(subnet, lab.group(vpc, "open", [everything(ANYWHERE)]), ImageId=IMAGE)
+    target, tap = taps(guest), taps(sender)
+    target.finish_nothing()
+    before = drops(lab.daemon)["checksum-place"]
+
+    def send(text, start, offset):
+        pseudo = (socket.inet_aton(tap.ip) + socket.inet_aton(target.ip)
+                  + struct.pack("!BBH", 0, socket.IPPROTO_UDP, 8 + len(text)))
+        datagram = struct.pack("!HHHH", 40000, 7, 8 + len(text), ~checksum(pseudo) & 0xFFFF) + text
+        frame = tap.packet(target.ip, socket.IPPROTO_UDP, datagram)
+        tap.send(frame, (NEEDS_CHECKSUM, GSO_NONE, 0, 0, start, offset))
+
+    # In a new flow and in one that is known: the ports, the addresses, the protocol, half of its own place.
+    wrong = [(34, 2), (34, 0), (14, 12), (26, 4), (14, 9), (34, 5), (0, 36)]
+    for start, offset in wrong:
+        send(b"wrong place", start, offset)
+    send(b"its own place", 34, 6)
+    for start, offset in wrong:
+        send(b"wrong place", start, offset)
+    # As in a tunnel: the sum belongs to a packet inside.
+    send(b"inside", 42, 2)
+    arrived = [(header, frame) for header, frame in target.frames(0.5)
+               if frame[12:14] == b"\x08\x00"]
+    texts = [frame[42:] for _, frame in arrived]
+    assert texts[0] == b"its own place"
+    assert [text[:2] + text[4:] for text in texts[1:]] == [b"inde"]
+    assert [header[0] for header, _ in arrived] == [0, 0]
+    own = arrived[0][1]
+    length = struct.pack("!BBH", 0, socket.IPPROTO_UDP, len(own) - 34)
+    assert checksum(own[26:34] + length + own[34:]) == 0
+    assert drops(lab.daemon)["checksum-place"] == before + 2 * len(wrong)
 
 
 def test_a_guest_on_a_tap_gets_its_address_and_its_metadata(lab, taps):

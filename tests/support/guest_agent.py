@@ -371,18 +371,20 @@ def ask_arp(device, target, sender=None, sender_mac=None, timeout=0.3):
 def sniff(device):
     """Starts to keep every frame that arrives at a device."""
     packet = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    _quietly(packet.setsockopt, socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
     packet.bind((device, 3))
     _sniffers[device] = packet
 
 
-def sniffed(device):
-    """The frames that arrived since, in hexadecimal; those that were sent are left out."""
+def sniffed(device, length=128):
+    """The frames that arrived since, in hexadecimal; those that were sent are left out, and of long ones
+    the rest."""
     packet = _sniffers[device]
     frames = []
     while select.select([packet], [], [], 0)[0]:
         frame, about = packet.recvfrom(65536)
         if about[2] != socket.PACKET_OUTGOING:
-            frames.append(frame[:128].hex())
+            frames.append(frame[:length].hex())
     return frames
 
 

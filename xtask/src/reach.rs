@@ -3,7 +3,8 @@
 //!
 //! The source is read as text, not compiled, so calls are told apart by name: a method is every
 //! method of that name in the two crates, unless the file itself has one, and words that the
-//! standard library has too count within a file only. What is found is an inventory, not a proof.
+//! standard library has too count within a file only. A variable is no function of the same name.
+//! What is found is an inventory, not a proof.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -30,8 +31,9 @@ const HANDLERS: [(&str, &str, &str); 3] = [
     ("logs", "logs", "crates/enid-api/src/logs/mod.rs"),
 ];
 /// The errors of the control plane, and where each has its code.
-const ERRORS: [(&str, &str); 5] = [
+const ERRORS: [(&str, &str); 7] = [
     ("Error", "crates/enid-control/src/error.rs"),
+    ("AlarmError", "crates/enid-control/src/error/alarms.rs"),
     (
         "AddressingError",
         "crates/enid-control/src/error/addressing.rs",
@@ -43,6 +45,10 @@ const ERRORS: [(&str, &str); 5] = [
     (
         "MetadataError",
         "crates/enid-control/src/error/instance_metadata.rs",
+    ),
+    (
+        "MirroringError",
+        "crates/enid-control/src/error/mirroring.rs",
     ),
     ("RoutingError", "crates/enid-control/src/error/routing.rs"),
 ];
@@ -82,6 +88,10 @@ struct Function {
 struct Mentions {
     /// Paths: their last two segments.
     paths: BTreeSet<(Option<String>, String)>,
+    /// Names that are called without a path.
+    called: BTreeSet<String>,
+    /// Names that its patterns and parameters bind.
+    bound: BTreeSet<String>,
     methods: BTreeSet<String>,
     errors: BTreeSet<String>,
     codes: BTreeSet<String>,
@@ -89,6 +99,17 @@ struct Mentions {
     patterns: BTreeSet<String>,
     compiles_filters: bool,
     names_fields: bool,
+}
+
+impl Mentions {
+    /// A name that the function binds is a variable, whatever function has the same one, unless it
+    /// is called as well.
+    fn forget_variables(&mut self) {
+        let Self { bound, called, .. } = self;
+        self.paths.retain(|(qualifier, name)| {
+            qualifier.is_some() || !bound.contains(name) || called.contains(name)
+        });
+    }
 }
 
 /// What an operation can reach.
@@ -266,9 +287,12 @@ struct Collector {
 }
 
 impl Collector {
-    fn take(&mut self, name: &syn::Ident, returns: &syn::ReturnType, body: &syn::Block) {
+    fn take(&mut self, signature: &syn::Signature, body: &syn::Block) {
+        let (name, returns) = (&signature.ident, &signature.output);
         let mut mentions = Mentions::default();
+        mentions.visit_signature(signature);
         mentions.visit_block(body);
+        mentions.forget_variables();
         // An error that may be none is no field.
         let is_of_error = self.owner.as_ref().is_some_and(|of| of.ends_with("Error"));
         mentions.names_fields = !is_of_error && returns_field(returns);
@@ -314,7 +338,7 @@ fn returns_field(returns: &syn::ReturnType) -> bool {
 
 impl Visit<'_> for Collector {
     fn visit_item_fn(&mut self, item: &syn::ItemFn) {
-        self.take(&item.sig.ident, &item.sig.output, &item.block);
+        self.take(&item.sig, &item.block);
     }
 
     fn visit_item_impl(&mut self, item: &syn::ItemImpl) {
@@ -328,7 +352,7 @@ impl Visit<'_> for Collector {
     }
 
     fn visit_impl_item_fn(&mut self, item: &syn::ImplItemFn) {
-        self.take(&item.sig.ident, &item.sig.output, &item.block);
+        self.take(&item.sig, &item.block);
     }
 
     fn visit_use_path(&mut self, path: &syn::UsePath) {
@@ -386,6 +410,11 @@ impl Visit<'_> for Mentions {
     }
 
     fn visit_expr_call(&mut self, call: &syn::ExprCall) {
+        if let syn::Expr::Path(path) = &*call.func
+            && let Some(name) = path.path.get_ident()
+        {
+            self.called.insert(name.to_string());
+        }
         // ApiError::new("Code", …)
         if let syn::Expr::Path(path) = &*call.func
             && ends_with(&path.path, "ApiError", "new")
@@ -402,6 +431,9 @@ impl Visit<'_> for Mentions {
             && let syn::Lit::Str(text) = &literal.lit
         {
             self.patterns.insert(text.value());
+        }
+        if let syn::Pat::Ident(variable) = pattern {
+            self.bound.insert(variable.ident.to_string());
         }
         visit::visit_pat(self, pattern);
     }
@@ -550,6 +582,15 @@ mod tests {
                 .errors
                 .contains("InvalidIPAddress.InUse")
         );
+        // Interfaces have variables that are called as a function of volumes is.
+        let of_devices = "InvalidBlockDeviceMapping";
+        assert!(
+            source
+                .reached("ec2", "RunInstances")
+                .errors
+                .contains(of_devices)
+        );
+        assert!(!route.errors.contains(of_devices));
         assert!(source.reached("ec2", "NoSuchOperation").errors.is_empty());
         Ok(())
     }

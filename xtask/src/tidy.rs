@@ -20,12 +20,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("enid-plan", &["enid-model", "enid-pipeline"]),
     ("enid-control", &["enid-store", "enid-model"]),
     (
-        "enid-telemetry",
-        &["enid-plan", "enid-model", "enid-pipeline"],
-    ),
-    (
         "enid-api",
         &["enid-control", "enid-store", "enid-telemetry", "enid-model"],
+    ),
+    (
+        "enid-telemetry",
+        &["enid-model", "enid-pipeline", "enid-plan"],
     ),
     ("enid-host", &["enid-plan", "enid-model", "enid-pipeline"]),
     ("enid-advise", &["enid-plan", "enid-model", "enid-pipeline"]),

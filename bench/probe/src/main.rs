@@ -31,6 +31,7 @@ usage: enid-bench-probe MODE [--NAME VALUE ...]
   tcp-rr      --to A --seconds S                  one byte there and back, over one connection
   tcp-crr     --to A --seconds S --connections N  connect, one byte there and back, close
   udp-pps     --to A --seconds S --payload N      datagrams per second that arrive
+  udp-flows   --to A --count N                    so many flows of one datagram each
   hold        --to A --seconds S --connections N  connections that must not break
   gate        --to A                              for every line on stdin: do new flows pass
   http-replay --to A:P --seconds S --connections N --request FILE [--once true]
@@ -70,6 +71,10 @@ fn run(mode: &str, arguments: &Arguments) -> Result<Option<Value>> {
             arguments.address("to")?,
             arguments.seconds()?,
             arguments.number("payload", 64)?,
+        )?,
+        "udp-flows" => udp::flows(
+            arguments.address("to")?,
+            arguments.number("count", 1_000_000)?,
         )?,
         "hold" => hold::run(
             arguments.address("to")?,

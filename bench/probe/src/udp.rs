@@ -1,4 +1,4 @@
-//! UDP: datagrams per second that arrive at the far end's socket.
+//! UDP: datagrams per second that arrive at the far end's socket, and many flows of one datagram.
 
 use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -54,6 +54,33 @@ pub(crate) fn packets(to: IpAddr, duration: Duration, payload: usize) -> Result<
         "overflowed": overflowed,
         "failed": failed,
     }))
+}
+
+/// Ports that nobody serves at the far end begin here.
+const FLOW_PORTS: std::ops::RangeInclusive<u16> = 10_000..=59_999;
+
+/// Sends one datagram in each of `count` flows: from as few sockets as have enough ports before them.
+/// What the far end has to say against it (nobody listens) is not waited for.
+pub(crate) fn flows(to: IpAddr, count: usize) -> Result<Value> {
+    let any: IpAddr = match to {
+        IpAddr::V4(_) => [0; 4].into(),
+        IpAddr::V6(_) => [0; 16].into(),
+    };
+    let start = Instant::now();
+    let (mut sent, mut failed) = (0_usize, 0_u64);
+    while sent < count {
+        let socket = UdpSocket::bind((any, 0)).context("bind a socket")?;
+        for port in FLOW_PORTS.take(count - sent) {
+            // An error that an earlier datagram met shows up at a later one, which then is not sent.
+            while socket.send_to(&[Datagram::COUNT], (to, port)).is_err() {
+                failed += 1;
+                ensure!(failed < count as u64, "the far end cannot be sent to");
+            }
+            sent += 1;
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    Ok(json!({ "sent": sent, "failed": failed, "seconds": seconds }))
 }
 
 /// A question with an answer of `length` bytes. Either may meet a full socket buffer.

@@ -268,7 +268,7 @@ fn hops(
         eni: own,
         rule: story.route.map(|route| destination(route, target)),
         resource: story.route.and_then(|_| route_table(region, from)),
-        target: story.route.map(|route| kind(route.kind)),
+        target: story.route.map(|route| route_word(route.kind)),
         ..plain("route", way)
     });
     if story.via != 0 {
@@ -304,8 +304,9 @@ fn route_table(region: &RegionState, eni: &NetworkInterface) -> Option<String> {
     Some(table.to_string())
 }
 
-/// The word for what a route leads to.
-fn kind(kind: u32) -> &'static str {
+/// The word for what a route of this kind leads to.
+#[must_use]
+pub fn route_word(kind: u32) -> &'static str {
     match kind {
         Route::LOCAL => "local",
         Route::BLACKHOLE => "blackhole",

@@ -234,11 +234,11 @@ fn services_that_are_absent_are_named() {
     );
     assert_has(
         &server.request(
-            &other("logs", "\nX-Amz-Target: Logs_20140328.PutLogEvents"),
+            &other("dynamodb", "\nX-Amz-Target: DynamoDB_20120810.ListTables"),
             "{}",
         ),
         &[
-            "{\"__type\":\"UnsupportedOperation\",\"message\":\"Enid does not implement the service 'logs'.\"}",
+            "{\"__type\":\"UnsupportedOperation\",\"message\":\"Enid does not implement the service 'dynamodb'.\"}",
         ],
     );
 }

@@ -28,6 +28,7 @@ use enid_model::security_group::SecurityGroup;
 use enid_model::state::{Map, RegionState, Revision, State, Stored};
 use enid_model::subnet::{AddressLease, Subnet, SubnetCidrReservation};
 use enid_model::time::Timestamp;
+use enid_model::traffic_mirror::{TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget};
 use enid_model::volume::Volume;
 use enid_model::vpc::Vpc;
 use enid_model::vpc_peering_connection::VpcPeeringConnection;
@@ -94,6 +95,9 @@ resources! {
     SecurityGroup(SecurityGroupId): security_groups;
     Subnet(SubnetId): subnets;
     SubnetCidrReservation(SubnetCidrReservationId): subnet_cidr_reservations;
+    TrafficMirrorFilter(TrafficMirrorFilterId): traffic_mirror_filters;
+    TrafficMirrorSession(TrafficMirrorSessionId): traffic_mirror_sessions;
+    TrafficMirrorTarget(TrafficMirrorTargetId): traffic_mirror_targets;
     Volume(VolumeId): volumes;
     Vpc(VpcId): vpcs;
     VpcPeeringConnection(VpcPeeringConnectionId): vpc_peering_connections;

@@ -50,15 +50,19 @@ macro_rules! errors {
 }
 
 mod addressing;
+mod alarms;
 mod computing;
 mod instance_metadata;
 mod logs;
+mod mirroring;
 mod routing;
 
 pub use addressing::AddressingError;
+pub use alarms::AlarmError;
 pub use computing::ComputingError;
 pub use instance_metadata::MetadataError;
 pub use logs::LogsError;
+pub use mirroring::MirroringError;
 pub use routing::RoutingError;
 
 // By code, then by name. Messages are AWS's, so they start with a capital and end with a stop
@@ -68,12 +72,16 @@ errors! {
     enum Error {
         /// What CIDR blocks, IPv6 addresses and delegated prefixes say.
         AddressingError,
+        /// What alarms say.
+        AlarmError,
         /// What volumes and other recorded parts of instances say.
         ComputingError,
         /// What log groups and their filters say.
         LogsError,
         /// What metadata options say.
         MetadataError,
+        /// What targets, filters and sessions of traffic mirroring say.
+        MirroringError,
         /// What network ACLs, route tables, peering connections and option sets say.
         RoutingError,
     }
@@ -676,6 +684,7 @@ impl Error {
             _ => AddressingError::not_found(prefix, text)
                 .map(Self::from)
                 .or_else(|| RoutingError::not_found(prefix, text).map(Self::from))
+                .or_else(|| MirroringError::not_found(prefix, text).map(Self::from))
                 .unwrap_or(Self::ResourceNotFound { id }),
         }
     }

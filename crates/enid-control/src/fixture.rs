@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use enid_model::Tags;
-use enid_model::id::{InternetGatewayId, SecurityGroupId, SubnetId};
+use enid_model::id::{
+    EniId, InternetGatewayId, SecurityGroupId, SubnetId, TrafficMirrorFilterId,
+    TrafficMirrorSessionId, TrafficMirrorTargetId,
+};
 use enid_model::key::AccountId;
 use enid_model::network_interface::ConnectionTracking;
 use enid_model::region::Region;
@@ -19,7 +22,10 @@ use rand::rngs::StdRng;
 use crate::address_lease::WantedAddresses;
 use crate::ipv6_lease::WantedIpv6Addresses;
 use crate::region::{NewVpc, new_acl_association};
-use crate::{Caller, Control, CreateNetworkInterface, Draft, InterfaceSpecification, RunInstances};
+use crate::{
+    Caller, Control, CreateNetworkInterface, CreateTrafficMirrorFilter, CreateTrafficMirrorSession,
+    CreateTrafficMirrorTarget, Draft, InterfaceSpecification, RunInstances,
+};
 
 struct Frozen;
 
@@ -186,4 +192,78 @@ pub(crate) async fn internet(control: &Control, place: &Place) -> InternetGatewa
     let attached = control.attach_internet_gateway(&caller, id, vpc).await;
     assert_eq!(attached, Ok(()));
     id
+}
+
+/// Something that can be mirrored: an instance's primary interface, a free one that is a target, and
+/// a filter without rules.
+pub(crate) struct Mirror {
+    pub(crate) source: EniId,
+    pub(crate) target: TrafficMirrorTargetId,
+    pub(crate) target_eni: EniId,
+    pub(crate) filter: TrafficMirrorFilterId,
+}
+
+/// Makes one, with an instance of this type as the source's.
+pub(crate) async fn mirror(control: &Control, place: &Place, instance_type: &str) -> Mirror {
+    let caller = caller();
+    let launch = RunInstances {
+        instance_type: Some(instance_type.to_owned()),
+        ..new_instance(place)
+    };
+    let launched = control.run_instances(&caller, launch).await;
+    let instance = launched.expect("a launch").instances[0].id;
+    let region = control.read(&caller).await.expect("the region is alive");
+    let source = region.primary_eni(instance).expect("it has one").id;
+    let made = control.create_network_interface(&caller, new_eni(place));
+    let target_eni = made.await.expect("an interface").id;
+    let target = new_target(target_eni);
+    let made = control.create_traffic_mirror_target(&caller, &target);
+    let target = made.await.expect("a target").id;
+    let filter = CreateTrafficMirrorFilter::default();
+    let made = control.create_traffic_mirror_filter(&caller, &filter);
+    let filter = made.await.expect("a filter").id;
+    Mirror {
+        source,
+        target,
+        target_eni,
+        filter,
+    }
+}
+
+/// A session of a mirror without more.
+pub(crate) async fn session(
+    control: &Control,
+    mirror: &Mirror,
+    number: i32,
+) -> TrafficMirrorSessionId {
+    let input = new_session(mirror, number);
+    let made = control
+        .create_traffic_mirror_session(&caller(), &input)
+        .await;
+    made.expect("a session").id
+}
+
+/// A target without more.
+pub(crate) fn new_target(eni: EniId) -> CreateTrafficMirrorTarget {
+    CreateTrafficMirrorTarget {
+        eni,
+        description: None,
+        client_token: None,
+        tags: Vec::new(),
+    }
+}
+
+/// What makes a session without more.
+pub(crate) fn new_session(mirror: &Mirror, number: i32) -> CreateTrafficMirrorSession {
+    CreateTrafficMirrorSession {
+        eni: mirror.source,
+        target: mirror.target,
+        filter: mirror.filter,
+        number,
+        virtual_network_id: None,
+        packet_length: None,
+        description: None,
+        client_token: None,
+        tags: Vec::new(),
+    }
 }

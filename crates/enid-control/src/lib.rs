@@ -14,6 +14,9 @@ mod address;
 mod address_association;
 mod address_lease;
 mod address_limit;
+mod alarm;
+mod alarm_rule;
+mod alarm_state;
 mod attachment;
 mod dhcp_options;
 mod draft;
@@ -67,6 +70,10 @@ mod subnet_cidr_reservation;
 mod subscription_filter;
 mod tag;
 mod taggable;
+mod traffic_mirror_filter;
+mod traffic_mirror_filter_rule;
+mod traffic_mirror_session;
+mod traffic_mirror_target;
 mod volume;
 mod vpc;
 mod vpc_cidr_block;
@@ -85,11 +92,17 @@ use rand::rngs::StdRng;
 pub use address::{AddressSelector, AllocateAddress, DEFAULT_POOL};
 pub use address_association::{AssociateAddress, AssociationTarget};
 pub use address_lease::{ListedAddress, WantedAddresses, parse_address, parse_prefix};
+pub use alarm::{PutAlarm, alarm_arn, alarm_named_by_arn};
+pub use alarm_rule::{RuleError, alarm_children};
+pub use alarm_state::Judged;
 pub use attachment::AttachNetworkInterface;
 pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
 pub use egress_only_internet_gateway::CreateEgressOnlyInternetGateway;
-pub use error::{AddressingError, ComputingError, Error, LogsError, MetadataError, RoutingError};
+pub use error::{
+    AddressingError, AlarmError, ComputingError, Error, LogsError, MetadataError, MirroringError,
+    RoutingError,
+};
 pub use image::Images;
 
 pub use instance_attribute::{CreditOutcomes, ModifyInstance};
@@ -136,6 +149,14 @@ pub use subnet_cidr_reservation::CreateSubnetCidrReservation;
 pub use subscription_filter::PutSubscriptionFilter;
 pub use tag::{Tag, TagSelector, TagSpecification};
 pub use taggable::{Taggable, tagged, tagged_others, tags_of};
+pub use traffic_mirror_filter::CreateTrafficMirrorFilter;
+pub use traffic_mirror_filter_rule::{
+    CreateTrafficMirrorFilterRule, MirrorRuleField, ModifyTrafficMirrorFilterRule, WantedPorts,
+};
+pub use traffic_mirror_session::{
+    CreateTrafficMirrorSession, MirrorSessionField, ModifyTrafficMirrorSession,
+};
+pub use traffic_mirror_target::CreateTrafficMirrorTarget;
 pub use volume::{ROOT_SIZE_GIB, WantedDevice, cpu_credits, place_of_volume};
 pub use vpc::{CreateVpc, ModifyVpcAttribute, default_vpc};
 pub use vpc_cidr_block::{IPV6_POOL, VpcBlock, WantedBlock, WantedIpv6Block};

@@ -42,6 +42,12 @@ pub struct Quotas {
     pub security_groups: usize,
     /// Subnets per VPC.
     pub subnets_per_vpc: usize,
+    /// Filters of mirrored packets per region.
+    pub traffic_mirror_filters: usize,
+    /// Sessions that mirror packets per region.
+    pub traffic_mirror_sessions: usize,
+    /// Targets of mirrored packets per region.
+    pub traffic_mirror_targets: usize,
     /// VPCs per region.
     pub vpcs: usize,
 }
@@ -68,6 +74,9 @@ impl Default for Quotas {
             rules_per_group: 60,
             security_groups: 2_500,
             subnets_per_vpc: 200,
+            traffic_mirror_filters: 10_000,
+            traffic_mirror_sessions: 10_000,
+            traffic_mirror_targets: 10_000,
             vpcs: 5,
         }
     }

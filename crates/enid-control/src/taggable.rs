@@ -1,7 +1,7 @@
 //! The resources that can have tags.
 //!
-//! A kind is one line of the table below. Rules of security groups are the exception: they live in
-//! their group's record.
+//! A kind is one line of the table below. Rules of security groups and of filters of mirrored packets
+//! are the exception: they live in the record of what they are rules of.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,8 @@ use enid_model::id::{
     AllocationId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InstanceId, InternetGatewayId,
     KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclId, Parsed, PrefixListId, ResourceId,
     RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetCidrReservationId, SubnetId,
-    VolumeId, VpcId, VpcPeeringConnectionId,
+    TrafficMirrorFilterId, TrafficMirrorFilterRuleId, TrafficMirrorSessionId,
+    TrafficMirrorTargetId, VolumeId, VpcId, VpcPeeringConnectionId,
 };
 use enid_model::instance::Instance;
 use enid_model::key_pair::KeyPair;
@@ -26,6 +27,7 @@ use enid_model::route_table::RouteTable;
 use enid_model::security_group::SecurityGroup;
 use enid_model::state::{RegionState, Stored};
 use enid_model::subnet::{Subnet, SubnetCidrReservation};
+use enid_model::traffic_mirror::{TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget};
 use enid_model::volume::Volume;
 use enid_model::vpc::Vpc;
 use enid_model::vpc_peering_connection::VpcPeeringConnection;
@@ -45,6 +47,8 @@ macro_rules! taggables {
             )*
             /// A rule of a security group.
             SecurityGroupRule(SecurityGroupRuleId),
+            /// A rule of a filter of mirrored packets.
+            TrafficMirrorFilterRule(TrafficMirrorFilterRuleId),
         }
 
         impl Taggable {
@@ -53,6 +57,9 @@ macro_rules! taggables {
                 match text.split_once('-').map(|(prefix, _)| prefix) {
                     $(Some($id::PREFIX) => read(text, Self::$kind),)*
                     Some(SecurityGroupRuleId::PREFIX) => read(text, Self::SecurityGroupRule),
+                    Some(TrafficMirrorFilterRuleId::PREFIX) => {
+                        read(text, Self::TrafficMirrorFilterRule)
+                    }
                     _ => Err(Error::ResourceNotFound { id: text.into() }),
                 }
             }
@@ -63,6 +70,7 @@ macro_rules! taggables {
                 match self {
                     $(Self::$kind(_) => $word,)*
                     Self::SecurityGroupRule(_) => "security-group-rule",
+                    Self::TrafficMirrorFilterRule(_) => "traffic-mirror-filter-rule",
                 }
             }
         }
@@ -72,6 +80,7 @@ macro_rules! taggables {
                 match self {
                     $(Self::$kind(id) => id.fmt(f),)*
                     Self::SecurityGroupRule(id) => id.fmt(f),
+                    Self::TrafficMirrorFilterRule(id) => id.fmt(f),
                 }
             }
         }
@@ -88,7 +97,11 @@ macro_rules! taggables {
             );)*
             let groups = region.security_groups.values();
             let rules = groups.flat_map(|group| group.rules.values());
-            none.chain(rules.map(|rule| (Taggable::SecurityGroupRule(rule.id), &rule.tags)))
+            let none =
+                none.chain(rules.map(|rule| (Taggable::SecurityGroupRule(rule.id), &rule.tags)));
+            let filters = region.traffic_mirror_filters.values();
+            let rules = filters.flat_map(|filter| filter.rules.values());
+            none.chain(rules.map(|rule| (Taggable::TrafficMirrorFilterRule(rule.id), &rule.tags)))
         }
 
         /// The tags of one resource, if it is there.
@@ -97,6 +110,10 @@ macro_rules! taggables {
             Some(match resource {
                 $(Taggable::$kind(id) => &region.$map.get(&id)?.tags,)*
                 Taggable::SecurityGroupRule(id) => &region.group_of_rule(id)?.rules.get(&id)?.tags,
+                Taggable::TrafficMirrorFilterRule(id) => {
+                    let filter = region.traffic_mirror_filter_of_rule(id)?;
+                    &filter.rules.get(&id)?.tags
+                }
             })
         }
 
@@ -121,6 +138,14 @@ macro_rules! taggables {
                         let group = group.ok_or_else(|| Error::not_found(id))?;
                         let group = self.security_groups.of(draft, group)?;
                         let rule = group.rules.get_mut(&id);
+                        &mut rule.ok_or_else(|| Error::not_found(id))?.tags
+                    }
+                    Taggable::TrafficMirrorFilterRule(id) => {
+                        let filter = draft.region.traffic_mirror_filter_of_rule(id);
+                        let filter = filter.map(|filter| filter.id);
+                        let filter = filter.ok_or_else(|| Error::not_found(id))?;
+                        let filter = self.traffic_mirror_filters.of(draft, filter)?;
+                        let rule = filter.rules.get_mut(&id);
                         &mut rule.ok_or_else(|| Error::not_found(id))?.tags
                     }
                 };
@@ -151,6 +176,9 @@ taggables! {
     SecurityGroup(SecurityGroupId): security_groups, "security-group";
     Subnet(SubnetId): subnets, "subnet";
     SubnetCidrReservation(SubnetCidrReservationId): subnet_cidr_reservations, "subnet-cidr-reservation";
+    TrafficMirrorFilter(TrafficMirrorFilterId): traffic_mirror_filters, "traffic-mirror-filter";
+    TrafficMirrorSession(TrafficMirrorSessionId): traffic_mirror_sessions, "traffic-mirror-session";
+    TrafficMirrorTarget(TrafficMirrorTargetId): traffic_mirror_targets, "traffic-mirror-target";
     Volume(VolumeId): volumes, "volume";
     Vpc(VpcId): vpcs, "vpc";
     VpcPeeringConnection(VpcPeeringConnectionId): vpc_peering_connections, "vpc-peering-connection";

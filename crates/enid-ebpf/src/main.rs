@@ -11,6 +11,9 @@
 //! `enid_service` goes with the ingress hook of each device that leads to the link-local services of a VPC,
 //! and `enid_host_guard` with its egress hook.
 //!
+//! `enid_copy` and `enid_mirrored` go with the two ends of the pair that copies go through: the one with the
+//! egress hook of the end that they are sent out of, the other with the ingress hook of the other end.
+//!
 //! Built for `bpfel-unknown-none` by `cargo xtask ebpf`; for any other target it is empty.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(

@@ -9,22 +9,29 @@
 //! The flow table is allocated in full when it is made: a new flow then costs no memory allocation, some
 //! 15 % of the time that the programs spend on a short TCP connection.
 
-use core::{arch::asm, cell::Cell, ffi::c_void};
+use core::{arch::asm, cell::Cell, ffi::c_void, mem::size_of};
 
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    helpers::generated::{bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem},
+    bindings::{__sk_buff, BPF_F_CURRENT_CPU, BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    helpers::generated::{
+        bpf_ktime_get_ns, bpf_map_delete_elem, bpf_map_lookup_elem, bpf_map_update_elem,
+        bpf_perf_event_output,
+    },
     macros::map,
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerfEventArray},
 };
 use enid_pipeline::{
     REASON_COUNTERS, Reason, Scratch, Tables,
     allowance::Allowance,
     bytes::Addr,
-    counter::CounterKey,
+    capture::{Capture, Seen, seen},
+    copy::Note,
+    counter::{self, CounterKey},
     drops::{DropEntry, DropRecord},
     flow::{FlowEntry, FlowKey, FlowRecord},
     fragments::{FragmentKey, FragmentRecord},
+    frame::Frame,
+    mirror::{MirrorFilter, MirrorRecord, Wrapping},
     nat_counts::{NatCountsEntry, NatCountsRecord, NatPortsEntry, NatPortsKey, NatPortsRecord},
     room::{UseEntry, UseRecord},
     table::{
@@ -34,6 +41,8 @@ use enid_pipeline::{
         limit,
     },
 };
+
+use crate::skb::Skb;
 
 #[map(name = "devices")]
 static DEVICES: HashMap<u32, u64> = HashMap::pinned(limit::DEVICES, BPF_F_NO_PREALLOC);
@@ -101,10 +110,28 @@ static NAT_PORTS: HashMap<NatPortsKey, NatPortsRecord> =
 static NAT_COUNTS: HashMap<u64, NatCountsRecord> = HashMap::pinned(limit::NATS, BPF_F_NO_PREALLOC);
 #[map(name = "reasons")]
 static REASONS: PerCpuArray<u64> = PerCpuArray::pinned(REASON_COUNTERS, 0);
+#[map(name = "mirrors")]
+static MIRRORS: HashMap<u64, MirrorRecord> = HashMap::pinned(limit::MIRRORS, BPF_F_NO_PREALLOC);
+#[map(name = "mirror_filters")]
+static MIRROR_FILTERS: HashMap<u64, MirrorFilter> =
+    HashMap::pinned(limit::MIRRORS, BPF_F_NO_PREALLOC);
+#[map(name = "captures")]
+static CAPTURES: HashMap<u64, Capture> = HashMap::pinned(limit::CAPTURES, BPF_F_NO_PREALLOC);
+#[map(name = "captured")]
+static CAPTURED: PerfEventArray<Seen> = PerfEventArray::pinned(0);
+#[map(name = "copying")]
+static COPYING: PerCpuArray<Copying> = PerCpuArray::pinned(1, 0);
 #[map(name = "seal")]
 static SEAL: Array<[u32; 2]> = Array::pinned(1, 0);
 #[map(name = "scratch")]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::pinned(1, 0);
+
+/// The handle that map helpers take.
+macro_rules! handle {
+    ($map:ident) => {
+        (&raw const $map).cast_mut().cast::<c_void>()
+    };
+}
 
 /// The working memory of this CPU.
 #[inline(always)]
@@ -113,6 +140,50 @@ pub(crate) fn scratch() -> Option<&'static mut Scratch> {
     // and the map lives as long as the program. Its bytes are zero at first, which every field allows, and
     // later what a pipeline run wrote.
     unsafe { SCRATCH.get_ptr_mut(0).and_then(|scratch| scratch.as_mut()) }
+}
+
+/// The working memory of the program that gets copies, which runs while another one waits for it.
+#[repr(C)]
+pub(crate) struct Copying {
+    /// The copy that is made in this moment; of ENI 0 if there is none.
+    pub(crate) note: Note,
+    pub(crate) wrapping: Wrapping,
+    seen: Seen,
+}
+
+impl Copying {
+    /// Tells whoever captures at the ENI.
+    #[inline(always)]
+    pub(crate) fn tell(&mut self, context: *mut __sk_buff, frame: &Skb) {
+        // SAFETY: the helper has no arguments and only reads the clock.
+        let now_ns = unsafe { bpf_ktime_get_ns() };
+        if !seen(&KernelTables, frame, &self.note, now_ns, &mut self.seen) {
+            return;
+        }
+        let flags = u64::from(self.seen.captured) << 32 | u64::from(BPF_F_CURRENT_CPU);
+        // SAFETY: the helper reads one record, and as many bytes of the packet as the flags say, which it
+        // compares with the packet's length.
+        let status = unsafe {
+            bpf_perf_event_output(
+                context.cast(),
+                handle!(CAPTURED),
+                flags,
+                (&raw mut self.seen).cast(),
+                size_of::<Seen>() as u64,
+            )
+        };
+        if status != 0 {
+            KernelTables.count_at(self.note.eni, counter::COPIES_LOST, 1);
+        }
+    }
+}
+
+/// The same for copies.
+#[inline(always)]
+pub(crate) fn copying() -> Option<&'static mut Copying> {
+    // SAFETY: as `scratch`. A program that makes a copy holds no reference to this while the program that
+    // gets it runs.
+    unsafe { COPYING.get_ptr_mut(0).and_then(|copying| copying.as_mut()) }
 }
 
 /// The kernel's maps.
@@ -135,13 +206,6 @@ static NO_COUNTS: NatCountsRecord = NatCountsRecord {
     port_errors: 0,
     idle: 0,
 };
-
-/// The handle that map helpers take.
-macro_rules! handle {
-    ($map:ident) => {
-        (&raw const $map).cast_mut().cast::<c_void>()
-    };
-}
 
 /// # Safety
 /// `K` and `V` have the sizes that the map was made with, and every byte pattern is a `V`.
@@ -167,6 +231,16 @@ unsafe fn update<K, V>(map: *mut c_void, key: &K, value: &V, flags: u64) -> bool
             (&raw const *value).cast(),
             flags,
         ) == 0
+    }
+}
+
+/// The device that copies are sent out of; 0 if there is none.
+#[inline(always)]
+fn copies() -> u32 {
+    // SAFETY: see `KernelTables::generation`.
+    match unsafe { lookup::<u32, Config>(handle!(CONFIG), &0) } {
+        Some(config) => config.copies,
+        None => 0,
     }
 }
 
@@ -329,6 +403,57 @@ impl Tables for KernelTables {
     fn gate_rule(&self, key: &GateRuleKey) -> Option<&GateRule> {
         // SAFETY: see `generation`.
         unsafe { lookup(handle!(GATE_RULES), key) }
+    }
+
+    #[inline(always)]
+    fn mirror(&self, eni: u64) -> Option<&MirrorRecord> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(MIRRORS), &eni) }
+    }
+
+    #[inline(always)]
+    fn mirror_filter(&self, filter: u64) -> Option<&MirrorFilter> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(MIRROR_FILTERS), &filter) }
+    }
+
+    #[inline(always)]
+    fn capture(&self, eni: u64) -> Option<&Capture> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(CAPTURES), &eni) }
+    }
+
+    #[inline(always)]
+    fn has_copies(&self) -> bool {
+        copies() != 0
+    }
+
+    #[inline(always)]
+    fn copy<F: Frame>(&self, frame: &mut F, note: &mut Note) {
+        let ifindex = copies();
+        if ifindex == 0 {
+            return;
+        }
+        let Some(copying) = COPYING.get_ptr_mut(0) else {
+            return;
+        };
+        const WORDS: usize = size_of::<Note>() / 8;
+        let from = (&raw const *note).cast::<u64>();
+        // SAFETY: see `copying`: nobody else refers to this CPU's value now. A note is words. Volatile, because
+        // the program that reads it runs within the helper, of which the compiler knows nothing; and word by
+        // word, because a whole one would go over the stack.
+        unsafe {
+            let to = (&raw mut (*copying).note).cast::<u64>();
+            for word in 0..WORDS {
+                to.add(word).write_volatile(from.add(word).read());
+            }
+        }
+        let is_made = frame.send_copy(ifindex);
+        // SAFETY: as above. From here on what comes to the device is no copy.
+        unsafe { (&raw mut (*copying).note.eni).write_volatile(0) };
+        if !is_made {
+            self.count_at(note.eni, counter::COPIES_LOST, 1);
+        }
     }
 
     #[inline(always)]

@@ -5,8 +5,11 @@ use aya_ebpf::{
     helpers::generated::{bpf_ktime_get_coarse_ns, bpf_redirect, bpf_redirect_peer},
 };
 use enid_pipeline::{
-    Reason, Tables, Verdict, egress,
+    Reason, Scratch, Tables, Verdict,
+    copy::{self, WATCHED, kind},
+    counter, egress,
     frame::Frame as _,
+    mirror::{headers, mirrored},
     outside,
     release::{ReleaseOrder, release},
     services,
@@ -47,7 +50,7 @@ fn leave(context: *mut __sk_buff, kind: u32) -> i32 {
         Verdict::Outside { ifindex } => return send_out(ifindex),
         Verdict::Drop(_) => return TC_ACT_SHOT,
     };
-    hand_over(&mut skb, target)
+    hand_over(&mut skb, target, 0, scratch)
 }
 
 /// The pipeline, for a packet that comes from the outside.
@@ -61,7 +64,7 @@ fn enid_outside(context: *mut __sk_buff) -> i32 {
         return TC_ACT_SHOT;
     };
     match outside(&KernelTables, &mut skb, ifindex, now_ns(), scratch) {
-        Verdict::Forward { ifindex } => hand_over(&mut skb, ifindex),
+        Verdict::Forward { ifindex } => hand_over(&mut skb, ifindex, 0, scratch),
         Verdict::Reply => send_out(ifindex),
         // What came from the outside is not sent back there.
         Verdict::Outside { .. } | Verdict::Punt { .. } | Verdict::Drop(_) => TC_ACT_SHOT,
@@ -79,8 +82,52 @@ fn enid_service(context: *mut __sk_buff) -> i32 {
         return TC_ACT_SHOT;
     };
     match services(&KernelTables, &mut skb, ifindex, now_ns(), scratch) {
-        Verdict::Forward { ifindex } => hand_over(&mut skb, ifindex),
+        Verdict::Forward { ifindex } => hand_over(&mut skb, ifindex, kind::SERVICE, scratch),
         // Answers go to interfaces and nowhere else.
+        Verdict::Outside { .. } | Verdict::Punt { .. } | Verdict::Reply | Verdict::Drop(_) => {
+            TC_ACT_SHOT
+        }
+    }
+}
+
+/// Copies, on their way out of the device that they are sent to: whoever captures is told of them, and those
+/// that a mirror session takes go on to the other end of the pair, each in a VXLAN packet.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+fn enid_copy(context: *mut __sk_buff) -> i32 {
+    let mut skb = Skb::new(context);
+    let Some(copying) = maps::copying() else {
+        KernelTables.count(Reason::Scratch, 1);
+        return TC_ACT_SHOT;
+    };
+    if copying.note.eni == 0 {
+        KernelTables.count(Reason::HostTraffic, 1);
+        return TC_ACT_SHOT;
+    }
+    copying.tell(context, &skb);
+    let (eni, wrapping) = (copying.note.eni, &mut copying.wrapping);
+    let Some(headers) = headers(&KernelTables, &skb, &copying.note, wrapping) else {
+        return TC_ACT_SHOT;
+    };
+    if skb.wrap(headers) {
+        return TC_ACT_OK;
+    }
+    KernelTables.count_at(eni, counter::COPIES_LOST, 1);
+    TC_ACT_SHOT
+}
+
+/// The pipeline, for the VXLAN packets of mirror sessions, where they come out of the pair.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "classifier")]
+fn enid_mirrored(context: *mut __sk_buff) -> i32 {
+    let mut skb = Skb::new(context);
+    let Some(scratch) = maps::scratch() else {
+        KernelTables.count(Reason::Scratch, 1);
+        return TC_ACT_SHOT;
+    };
+    match mirrored(&KernelTables, &mut skb, now_ns(), scratch) {
+        Verdict::Forward { ifindex } => hand_over(&mut skb, ifindex, kind::MIRRORED, scratch),
+        // Copies go to interfaces and nowhere else.
         Verdict::Outside { .. } | Verdict::Punt { .. } | Verdict::Reply | Verdict::Drop(_) => {
             TC_ACT_SHOT
         }
@@ -94,13 +141,27 @@ fn now_ns() -> u64 {
     unsafe { bpf_ktime_get_coarse_ns() }
 }
 
-/// Hands a packet to the guest behind a host-side device.
+/// Hands a packet to the guest behind a host-side device, and a copy of it to whoever wants one. `kind`
+/// says what packet it is ([`Note::kind`](copy::Note::kind)).
 #[inline(always)]
-fn hand_over(skb: &mut Skb, ifindex: u32) -> i32 {
-    if ifindex & TAP != 0 {
-        skb.seal(maps::seal());
-        return send_out(ifindex & !TAP);
+fn hand_over(skb: &mut Skb, ifindex: u32, kind: u32, scratch: &mut Scratch) -> i32 {
+    if ifindex & (TAP | WATCHED) == 0 {
+        return hand_to_peer(skb, ifindex);
     }
+    let device = ifindex & !WATCHED;
+    if ifindex & WATCHED != 0 {
+        copy::received(&KernelTables, skb, device, kind, scratch);
+    }
+    if device & TAP == 0 {
+        return hand_to_peer(skb, device);
+    }
+    skb.seal(maps::seal());
+    send_out(device & !TAP)
+}
+
+/// Hands a packet to the guest at the other end of a pair.
+#[inline(always)]
+fn hand_to_peer(skb: &mut Skb, ifindex: u32) -> i32 {
     skb.address_to_receiver();
     // SAFETY: the helper takes an index and flags by value; the redirect happens after the return.
     #[expect(

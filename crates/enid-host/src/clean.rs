@@ -16,6 +16,7 @@ use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::adoption;
+use crate::copies::{CopyPair, CopyPairError};
 use crate::device::{DeviceError, EniDevice};
 use crate::installation::{self, Installation};
 use crate::netlink::{Netlink, NetlinkError};
@@ -27,6 +28,9 @@ use crate::services::site::Site;
 /// A thing that could not be found or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum CleanError {
+    /// The links for copies of packets cannot be removed.
+    #[error(transparent)]
+    CopyPair(#[from] CopyPairError),
     /// A device cannot be removed.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -94,6 +98,7 @@ pub fn kernel(data_dir: &Path) -> Vec<CleanError> {
         }
         Err(e) => failures.push(e.into()),
     }
+    failures.extend(CopyPair::remove(installation).err().map(CleanError::from));
     failures.extend(Gateway::remove(installation).err().map(CleanError::from));
     match sandbox::instances(&data_dir) {
         Ok(instances) => {

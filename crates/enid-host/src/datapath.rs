@@ -8,6 +8,7 @@
 //! stay for a sweep or two: a program run that began before the switch may still read them. A part of a
 //! change that fails does not keep the rest from coming into force, least of all what closes.
 
+mod copies;
 mod filters;
 mod gates;
 mod links;
@@ -22,6 +23,8 @@ use std::time::Duration;
 use enid_model::id::EniId;
 use enid_pipeline::allowance::Allowance;
 use enid_pipeline::bytes::Addr;
+use enid_pipeline::capture::Capture;
+use enid_pipeline::mirror::{MirrorFilter, MirrorRecord};
 use enid_pipeline::release::ReleaseOrder;
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
@@ -33,6 +36,7 @@ use enid_plan::tables::{Change, TableDiff, Tables};
 use self::gates::Retired;
 pub use self::gates::Shut;
 pub use self::links::ServiceLinks;
+use crate::copies::CopyPairError;
 use crate::flows::{FlowError, FlowTables, Sweep};
 use crate::loader::{self, LoadError, Pins, Programs};
 use crate::maps::{self, Map, Plain};
@@ -118,6 +122,12 @@ pub enum DatapathError {
     /// There is no such device.
     #[error("there is no device {0}")]
     NoDevice(String),
+    /// The links that copies go through cannot be made.
+    #[error(transparent)]
+    CopyPair(#[from] CopyPairError),
+    /// The links that copies go through have other programs than they should.
+    #[error("the links for copies of packets have not the datapath's programs")]
+    CopiesNotAttached,
     /// The flow table cannot be read.
     #[error(transparent)]
     Flows(#[from] FlowError),
@@ -229,6 +239,9 @@ pub struct Datapath {
     service_devices: Table<u32, u64>,
     macs: Table<MacKey, Endpoint>,
     allowances: Table<u64, Allowance>,
+    mirrors: Table<u64, MirrorRecord>,
+    mirror_filters: Table<u64, MirrorFilter>,
+    captures: Table<u64, Capture>,
     policies: Table<u64, PolicyRecord>,
     gate_remotes: Table<GateRemoteKey, RuleBits>,
     gate_groups: Table<GateGroupKey, RuleBits>,
@@ -270,6 +283,9 @@ impl Datapath {
             service_devices: Table::open(&pins, "service_devices")?,
             macs: Table::open(&pins, "macs")?,
             allowances: Table::open(&pins, "allowances")?,
+            mirrors: Table::open(&pins, "mirrors")?,
+            mirror_filters: Table::open(&pins, "mirror_filters")?,
+            captures: Table::open(&pins, "captures")?,
             policies: Table::open(&pins, "policies")?,
             gate_remotes: Table::open(&pins, "gate_remotes")?,
             gate_groups: Table::open(&pins, "gate_groups")?,
@@ -325,6 +341,9 @@ impl Datapath {
             service_devices: self.service_devices.read()?,
             macs: self.macs.read()?,
             allowances: self.allowances.read()?,
+            mirrors: self.mirrors.read()?,
+            mirror_filters: self.mirror_filters.read()?,
+            captures: self.captures.read()?,
             policies: self.policies.read()?,
             gate_remotes: self.gate_remotes.read()?,
             gate_groups: self.gate_groups.read()?,
@@ -358,6 +377,9 @@ impl Datapath {
             self.service_devices.put(&diff.service_devices),
             policies.and_then(|policies| self.policies.put(&policies)),
             self.allowances.put(&diff.allowances),
+            self.mirror_filters.put(&diff.mirror_filters),
+            self.mirrors.put(&diff.mirrors),
+            self.captures.put(&diff.captures),
             self.enis.put(&diff.enis),
             self.endpoints.put(&diff.endpoints),
             self.prefixes.put(&diff.prefixes),
@@ -368,6 +390,9 @@ impl Datapath {
             self.prefixes.delete(&diff.prefixes.delete),
             self.macs.delete(&diff.macs.delete),
             self.enis.delete(&diff.enis.delete),
+            self.captures.delete(&diff.captures.delete),
+            self.mirrors.delete(&diff.mirrors.delete),
+            self.mirror_filters.delete(&diff.mirror_filters.delete),
             self.allowances.delete(&diff.allowances.delete),
             self.policies.delete(&diff.policies.delete),
             self.service_devices.delete(&diff.service_devices.delete),

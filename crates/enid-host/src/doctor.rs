@@ -134,7 +134,7 @@ fn bpf_filesystem() -> Finding {
 }
 
 fn type_information() -> Finding {
-    let path = "/sys/kernel/btf/vmlinux";
+    let path = crate::btf::KERNEL;
     let found = fs::metadata(path).is_ok();
     Finding {
         subject: "kernel type information",

@@ -158,8 +158,8 @@ impl FlowTables {
             swept.read += entries.len();
             for (key, entry) in entries {
                 let is_lost = has_lost_device(&key, &entry, devices);
-                // Nearly all that goes on is told by its own entry.
-                if !is_lost && entry.is_live(key.protocol, now_ns) {
+                // Of nearly all that goes on its own entry says so.
+                if !is_lost && entry.is_settled(key.protocol, now_ns) {
                     continue;
                 }
                 let is_gone = release(&ReleaseOrder { key, is_lost });

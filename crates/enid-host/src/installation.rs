@@ -55,6 +55,12 @@ impl Installation {
         format!("enid:{self}:outside")
     }
 
+    /// The alias that both links carry through which copies of packets go.
+    #[must_use]
+    pub fn copies_alias(self) -> String {
+        format!("enid:{self}:copies")
+    }
+
     /// The alias that the host-side link to the services of `vpc` carries.
     #[must_use]
     pub fn service_alias(self, vpc: VpcId) -> String {

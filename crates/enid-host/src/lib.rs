@@ -9,8 +9,11 @@
 
 pub mod adoption;
 pub mod agent;
+pub mod btf;
+pub mod capture;
 pub mod clean;
 pub mod console;
+pub mod copies;
 pub mod datapath;
 pub mod device;
 pub mod doctor;
@@ -22,6 +25,7 @@ mod maps;
 pub mod nat_counts;
 pub mod netlink;
 pub mod netns;
+mod offload;
 pub mod outside;
 pub mod sandbox;
 pub mod services;

@@ -3,8 +3,8 @@
 //! ```text
 //! /sys/fs/bpf/enid/<installation>/<layout>/
 //!     maps/<name>
-//!     programs/<text>/enid_{egress,host_guard,outside,release,service,tap_egress,tap_guard}
-//!     links/{<eni>-{egress,guard,tap_egress,tap_guard},gateway-outside}
+//!     programs/<text>/enid_{copy,egress,host_guard,mirrored,outside,release,service,tap_egress,tap_guard}
+//!     links/{<eni>-{egress,guard,tap_egress,tap_guard},copies-{copy,guard,mirrored},gateway-outside}
 //! ```
 //!
 //! Where the kernel has no tcx there are no links: filters hold the programs on their devices, see
@@ -26,17 +26,22 @@ use aya::{EbpfError, EbpfLoader};
 use enid_pipeline::table::LAYOUT;
 use sha2::{Digest as _, Sha256};
 
+use crate::btf::{BtfError, SumLayout};
 use crate::doctor::BPF_PATH;
 use crate::{Installation, maps};
 
 /// The object that `cargo xtask ebpf` built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENID_BPF_OBJECT"));
 
-/// What leaves an ENI meets this program.
+/// Copies of packets meet this program.
+const COPY: &str = "enid_copy";
+/// What leaves an ENI meets this one.
 const EGRESS: &str = "enid_egress";
 /// What the host sends to an ENI meets this one.
 const GUARD: &str = "enid_host_guard";
 
+/// What mirror sessions send meets this one.
+const MIRRORED: &str = "enid_mirrored";
 /// What comes from the outside meets this one.
 const OUTSIDE: &str = "enid_outside";
 /// The agent runs this one itself.
@@ -49,6 +54,9 @@ const SERVICE: &str = "enid_service";
 const TAP_EGRESS: &str = "enid_tap_egress";
 /// What is about to leave the host by a tap.
 const TAP_GUARD: &str = "enid_tap_guard";
+
+/// Where a program finds unfinished checksums.
+const SUM_LAYOUT: &str = "SUM_LAYOUT";
 
 /// Why programs and maps cannot be loaded or adopted.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +85,9 @@ pub enum LoadError {
     /// The object lacks a program.
     #[error("the object has no program {0}")]
     Missing(&'static str),
+    /// The kernel's description of its types does not tell what programs need.
+    #[error("find what programs need in the kernel's structures")]
+    Types(#[from] BtfError),
     /// Nothing is loaded for this installation.
     #[error("no datapath is loaded here ({} is missing)", .0.display())]
     NotLoaded(PathBuf),
@@ -136,8 +147,10 @@ impl Pins {
 /// The programs that are attached to devices.
 #[derive(Debug)]
 pub(crate) struct Programs {
+    copy: OwnedFd,
     egress: OwnedFd,
     guard: OwnedFd,
+    mirrored: OwnedFd,
     outside: OwnedFd,
     release: OwnedFd,
     service: OwnedFd,
@@ -164,8 +177,10 @@ impl Programs {
     /// The program that goes with the end of a link's or filter's name.
     pub(crate) fn of_kind(&self, kind: &str) -> Option<BorrowedFd<'_>> {
         match kind {
+            LINK_COPY => Some(self.copy.as_fd()),
             LINK_EGRESS => Some(self.egress()),
             LINK_GUARD => Some(self.guard()),
+            LINK_MIRRORED => Some(self.mirrored.as_fd()),
             LINK_OUTSIDE => Some(self.outside()),
             LINK_TAP_EGRESS => Some(self.tap_egress()),
             LINK_TAP_GUARD => Some(self.tap_guard()),
@@ -195,8 +210,10 @@ impl Programs {
 
     fn open(directory: &Path) -> io::Result<Self> {
         Ok(Self {
+            copy: maps::open_pin(&directory.join(COPY))?,
             egress: maps::open_pin(&directory.join(EGRESS))?,
             guard: maps::open_pin(&directory.join(GUARD))?,
+            mirrored: maps::open_pin(&directory.join(MIRRORED))?,
             outside: maps::open_pin(&directory.join(OUTSIDE))?,
             release: maps::open_pin(&directory.join(RELEASE))?,
             service: maps::open_pin(&directory.join(SERVICE))?,
@@ -223,13 +240,15 @@ pub(crate) fn load(pins: &Pins, flow_entries_max: u32) -> Result<Programs, LoadE
 }
 
 fn load_object(maps: &Path, text: &Path, flow_entries_max: u32) -> Result<Programs, LoadError> {
+    let sum_layout = SumLayout::of_kernel()?.words();
     let mut object = EbpfLoader::new()
+        .override_global(SUM_LAYOUT, &sum_layout, true)
         .default_map_pin_directory(maps)
         .map_max_entries("flows", flow_entries_max)
         .load(OBJECT)
         .map_err(|error| LoadError::Object(Box::new(error)))?;
     for name in [
-        EGRESS, GUARD, OUTSIDE, RELEASE, SERVICE, TAP_EGRESS, TAP_GUARD,
+        COPY, EGRESS, GUARD, MIRRORED, OUTSIDE, RELEASE, SERVICE, TAP_EGRESS, TAP_GUARD,
     ] {
         let program = object.program_mut(name).ok_or(LoadError::Missing(name))?;
         let failed = |source| LoadError::Program {
@@ -282,8 +301,10 @@ fn remove_other_texts(pins: &Pins, text: &Path) -> Result<(), LoadError> {
 }
 
 /// Ends of the names of link pins and filters (the bpf filesystem allows no dots in names).
+pub(crate) const LINK_COPY: &str = "copy";
 pub(crate) const LINK_EGRESS: &str = "egress";
 pub(crate) const LINK_GUARD: &str = "guard";
+pub(crate) const LINK_MIRRORED: &str = "mirrored";
 pub(crate) const LINK_OUTSIDE: &str = "outside";
 pub(crate) const LINK_TAP_EGRESS: &str = "tap_egress";
 pub(crate) const LINK_TAP_GUARD: &str = "tap_guard";

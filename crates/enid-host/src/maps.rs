@@ -17,10 +17,12 @@ use std::path::Path;
 
 use enid_pipeline::allowance::Allowance;
 use enid_pipeline::bytes::Addr;
+use enid_pipeline::capture::Capture;
 use enid_pipeline::counter::CounterKey;
 use enid_pipeline::drops::DropRecord;
 use enid_pipeline::flow::{FlowKey, FlowRecord};
 use enid_pipeline::fragments::{FragmentKey, FragmentRecord};
+use enid_pipeline::mirror::{MirrorFilter, MirrorRecord};
 use enid_pipeline::nat_counts::{NatCountsRecord, NatPortsKey, NatPortsRecord};
 use enid_pipeline::room::UseRecord;
 use enid_pipeline::table::{
@@ -44,9 +46,9 @@ macro_rules! plain {
 }
 
 plain! {
-    u32 u64 Addr Allowance Config CounterKey DropRecord Endpoint EndpointKey EniRecord FlowKey FlowRecord FragmentKey
+    u32 u64 Addr Allowance Capture Config CounterKey DropRecord Endpoint EndpointKey EniRecord FlowKey FlowRecord FragmentKey
     FragmentRecord GateGroupKey GateRemoteKey GateRule GateRuleKey GateServiceKey MacKey
-    NatCountsRecord NatPortsKey NatPortsRecord NatRecord
+    MirrorFilter MirrorRecord NatCountsRecord NatPortsKey NatPortsRecord NatRecord
     PolicyRecord Pool PoolKey PrefixKey PublicOf PublicRecord Route RouteKey RuleBits ServiceRecord
     SubnetRecord UseRecord
 }

@@ -190,6 +190,14 @@ ids! {
     SubnetCidrReservationId = "scr";
     /// A subnet.
     SubnetId = "subnet";
+    /// A filter of mirrored packets.
+    TrafficMirrorFilterId = "tmf";
+    /// A rule of such a filter.
+    TrafficMirrorFilterRuleId = "tmfr";
+    /// A session that mirrors an interface's packets.
+    TrafficMirrorSessionId = "tms";
+    /// A target of mirrored packets.
+    TrafficMirrorTargetId = "tmt";
     /// A volume.
     VolumeId = "vol";
     /// A VPC.

@@ -88,6 +88,10 @@ impl Scope {
 pub enum Kind {
     /// The claim of one private IPv4 address of a subnet by one network interface.
     AddressLease,
+    /// An alarm of CloudWatch.
+    Alarm,
+    /// What happened to an alarm.
+    AlarmHistory,
     /// A DHCP option set.
     DhcpOptions,
     /// An egress-only internet gateway.
@@ -136,6 +140,12 @@ pub enum Kind {
     SubnetCidrReservation,
     /// What a client token was used for.
     Token,
+    /// A filter of mirrored packets, with its rules.
+    TrafficMirrorFilter,
+    /// A session that mirrors an interface's packets.
+    TrafficMirrorSession,
+    /// A target of mirrored packets.
+    TrafficMirrorTarget,
     /// A volume of an instance.
     Volume,
     /// A VPC.
@@ -146,8 +156,10 @@ pub enum Kind {
 
 impl Kind {
     /// Each kind with its word.
-    const WORDS: [(Self, &'static str); 28] = [
+    const WORDS: [(Self, &'static str); 33] = [
         (Self::AddressLease, "address-lease"),
+        (Self::Alarm, "alarm"),
+        (Self::AlarmHistory, "alarm-history"),
         (Self::DhcpOptions, "dhcp-options"),
         (
             Self::EgressOnlyInternetGateway,
@@ -175,6 +187,9 @@ impl Kind {
         (Self::Subnet, "subnet"),
         (Self::SubnetCidrReservation, "subnet-cidr-reservation"),
         (Self::Token, "token"),
+        (Self::TrafficMirrorFilter, "traffic-mirror-filter"),
+        (Self::TrafficMirrorSession, "traffic-mirror-session"),
+        (Self::TrafficMirrorTarget, "traffic-mirror-target"),
         (Self::Volume, "volume"),
         (Self::Vpc, "vpc"),
         (Self::VpcPeeringConnection, "vpc-peering-connection"),
@@ -186,12 +201,14 @@ impl Kind {
     }
 
     /// Whether a record of this kind is an interface, is claimed for one, or concerns none: what
-    /// remembers a call, what is logged to.
+    /// remembers a call, what is logged to, what watches metrics.
     #[must_use]
     pub fn is_interfaces(self) -> bool {
         matches!(
             self,
             Self::AddressLease
+                | Self::Alarm
+                | Self::AlarmHistory
                 | Self::Ipv6Lease
                 | Self::Ipv6PrefixLease
                 | Self::LogGroup

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod alarm;
 pub mod check;
 pub mod dhcp_options;
 pub mod gateway;
@@ -32,6 +33,7 @@ pub mod security_group;
 pub mod state;
 pub mod subnet;
 pub mod time;
+pub mod traffic_mirror;
 pub mod volume;
 pub mod vpc;
 pub mod vpc_peering_connection;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::address::{ElasticIp, PublicAddress};
+use crate::alarm::{Alarm, AlarmHistory};
 use crate::dhcp_options::DhcpOptions;
 use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use crate::instance::Instance;
@@ -18,6 +19,7 @@ use crate::region::RegionRecord;
 use crate::route_table::RouteTable;
 use crate::security_group::SecurityGroup;
 use crate::subnet::{AddressLease, Ipv6Lease, Ipv6PrefixLease, Subnet, SubnetCidrReservation};
+use crate::traffic_mirror::{TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget};
 use crate::volume::Volume;
 use crate::vpc::Vpc;
 use crate::vpc_peering_connection::VpcPeeringConnection;
@@ -136,6 +138,8 @@ macro_rules! records {
 
 records! {
     AddressLease(AddressLease),
+    Alarm(Alarm),
+    AlarmHistory(AlarmHistory),
     DhcpOptions(DhcpOptions),
     EgressOnlyInternetGateway(EgressOnlyInternetGateway),
     ElasticIp(ElasticIp),
@@ -160,6 +164,9 @@ records! {
     Subnet(Subnet),
     SubnetCidrReservation(SubnetCidrReservation),
     Token(Token),
+    TrafficMirrorFilter(TrafficMirrorFilter),
+    TrafficMirrorSession(TrafficMirrorSession),
+    TrafficMirrorTarget(TrafficMirrorTarget),
     Volume(Volume),
     Vpc(Vpc),
     VpcPeeringConnection(VpcPeeringConnection),

@@ -35,6 +35,8 @@ impl Record {
             // A lease comes and goes with its interface, whose record names the subnet, and a volume
             // stays when its instance goes. A key pair or a prefix list names nothing.
             Self::AddressLease(_)
+            | Self::Alarm(_)
+            | Self::AlarmHistory(_)
             | Self::DhcpOptions(_)
             | Self::GroupName(_)
             | Self::Ipv6Lease(_)
@@ -48,6 +50,7 @@ impl Record {
             | Self::PublicAddress(_)
             | Self::Region(_)
             | Self::Token(_)
+            | Self::TrafficMirrorFilter(_)
             | Self::Volume(_) => Vec::new(),
             Self::EgressOnlyInternetGateway(gateway) => vec![Reference::to(gateway.vpc)],
             Self::ElasticIp(address) => {
@@ -80,6 +83,13 @@ impl Record {
                     .collect()
             }
             Self::SubnetCidrReservation(reservation) => vec![Reference::to(reservation.subnet)],
+            Self::TrafficMirrorSession(session) => vec![
+                Reference::to(session.network_interface),
+                Reference::to(session.target),
+                Reference::to(session.filter),
+            ],
+            // Its interface may go, but may not become a source while it is there.
+            Self::TrafficMirrorTarget(target) => vec![Reference::to(target.network_interface)],
             Self::Vpc(vpc) => {
                 let options = vpc.dhcp_options.iter();
                 options.map(|options| Reference::to(*options)).collect()

@@ -22,13 +22,15 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{ElasticIp, PublicAddress};
+use crate::alarm::{Alarm, AlarmHistory};
 use crate::dhcp_options::DhcpOptions;
 use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use crate::id::{
     AllocationId, AttachmentId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InstanceId,
     InternetGatewayId, KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclId, PrefixListId,
     RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetCidrReservationId, SubnetId,
-    VolumeId, VpcId, VpcPeeringConnectionId,
+    TrafficMirrorFilterId, TrafficMirrorFilterRuleId, TrafficMirrorSessionId,
+    TrafficMirrorTargetId, VolumeId, VpcId, VpcPeeringConnectionId,
 };
 use crate::instance::Instance;
 use crate::key::{Key, Kind, Scope};
@@ -44,6 +46,7 @@ use crate::region::RegionRecord;
 use crate::route_table::RouteTable;
 use crate::security_group::{Peer, SecurityGroup};
 use crate::subnet::{AddressLease, Ipv6Lease, Ipv6PrefixLease, Subnet, SubnetCidrReservation};
+use crate::traffic_mirror::{TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget};
 use crate::volume::Volume;
 use crate::vpc::Vpc;
 use crate::vpc_peering_connection::VpcPeeringConnection;
@@ -164,6 +167,10 @@ pub struct RegionState {
     pub key_pairs: OrdMap<KeyPairId, Stored<KeyPair>>,
     /// Launch templates.
     pub launch_templates: OrdMap<LaunchTemplateId, Stored<LaunchTemplate>>,
+    /// Alarms by name.
+    pub alarms: OrdMap<Box<str>, Stored<Alarm>>,
+    /// What happened to alarms, by time.
+    pub alarm_history: OrdMap<Box<str>, Stored<AlarmHistory>>,
     /// Log groups by name.
     pub log_groups: OrdMap<Box<str>, Stored<LogGroup>>,
     /// Streams of log groups, by group and name.
@@ -191,6 +198,12 @@ pub struct RegionState {
     pub subnets: OrdMap<SubnetId, Stored<Subnet>>,
     /// Client tokens, by key name.
     pub tokens: OrdMap<Box<str>, Stored<Token>>,
+    /// Filters of mirrored packets.
+    pub traffic_mirror_filters: OrdMap<TrafficMirrorFilterId, Stored<TrafficMirrorFilter>>,
+    /// Sessions that mirror interfaces' packets.
+    pub traffic_mirror_sessions: OrdMap<TrafficMirrorSessionId, Stored<TrafficMirrorSession>>,
+    /// Targets of mirrored packets.
+    pub traffic_mirror_targets: OrdMap<TrafficMirrorTargetId, Stored<TrafficMirrorTarget>>,
     /// Volumes.
     pub volumes: OrdMap<VolumeId, Stored<Volume>>,
     /// VPCs.
@@ -264,6 +277,16 @@ impl RegionState {
     #[must_use]
     pub fn group_of_rule(&self, rule: SecurityGroupRuleId) -> Option<&Stored<SecurityGroup>> {
         self.security_groups.get(self.rules.get(&rule)?)
+    }
+
+    /// The filter of mirrored packets that has a rule.
+    #[must_use]
+    pub fn traffic_mirror_filter_of_rule(
+        &self,
+        rule: TrafficMirrorFilterRuleId,
+    ) -> Option<&Stored<TrafficMirrorFilter>> {
+        let filter = self.traffic_mirror_filters_of_rule(rule).next()?;
+        self.traffic_mirror_filters.get(&filter)
     }
 
     /// The interfaces from an id on that carry a group.
@@ -371,6 +394,14 @@ impl RegionState {
             }
             Record::KeyPair(record) => linked!(key_pairs, record),
             Record::LaunchTemplate(record) => linked!(launch_templates, record),
+            Record::Alarm(alarm) => {
+                self.alarms
+                    .insert(key.name.clone(), stored(revision, alarm));
+            }
+            Record::AlarmHistory(item) => {
+                self.alarm_history
+                    .insert(key.name.clone(), stored(revision, item));
+            }
             Record::LogGroup(group) => {
                 self.log_groups
                     .insert(key.name.clone(), stored(revision, group));
@@ -424,6 +455,9 @@ impl RegionState {
                 self.tokens
                     .insert(key.name.clone(), stored(revision, token));
             }
+            Record::TrafficMirrorFilter(record) => linked!(traffic_mirror_filters, record),
+            Record::TrafficMirrorSession(record) => linked!(traffic_mirror_sessions, record),
+            Record::TrafficMirrorTarget(record) => linked!(traffic_mirror_targets, record),
             Record::Volume(record) => linked!(volumes, record),
             Record::Vpc(vpc) => {
                 links::set(&mut self.links, &vpc, true);
@@ -465,6 +499,12 @@ impl RegionState {
             }
             Kind::KeyPair => linked!(key_pairs),
             Kind::LaunchTemplate => linked!(launch_templates),
+            Kind::Alarm => {
+                self.alarms.remove(name);
+            }
+            Kind::AlarmHistory => {
+                self.alarm_history.remove(name);
+            }
             Kind::LogGroup => {
                 self.log_groups.remove(name);
             }
@@ -521,6 +561,9 @@ impl RegionState {
             Kind::Token => {
                 self.tokens.remove(name);
             }
+            Kind::TrafficMirrorFilter => linked!(traffic_mirror_filters),
+            Kind::TrafficMirrorSession => linked!(traffic_mirror_sessions),
+            Kind::TrafficMirrorTarget => linked!(traffic_mirror_targets),
             Kind::Volume => linked!(volumes),
             Kind::Vpc => linked!(vpcs),
         }

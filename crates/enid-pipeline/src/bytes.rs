@@ -108,6 +108,21 @@ impl Addr {
         }
     }
 
+    /// Whether the bits that the mask has set are those of a network.
+    #[inline(always)]
+    pub(crate) const fn is_in(&self, network: &Self, mask: &Self) -> bool {
+        self.0[0] & mask.0[0] == network.0[0]
+            && self.0[1] & mask.0[1] == network.0[1]
+            && self.0[2] & mask.0[2] == network.0[2]
+            && self.0[3] & mask.0[3] == network.0[3]
+    }
+
+    /// All words in one, for a hash.
+    #[inline(always)]
+    pub(crate) const fn folded(&self) -> u32 {
+        self.0[0] ^ self.0[1] ^ self.0[2] ^ self.0[3]
+    }
+
     /// The first four octets, as they lie in memory.
     #[inline(always)]
     pub(crate) const fn head(&self) -> u32 {

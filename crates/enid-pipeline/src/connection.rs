@@ -1,7 +1,7 @@
 //! A connection: a flow's entry and the one of the other direction, seen together.
 
 use crate::{
-    flow::{Activity, FlowEntry, FlowKey, Timeouts, ends_ns, flag, tcp},
+    flow::{self, Activity, Age, FlowEntry, FlowKey, Timeouts, flag, tcp},
     stage::nat_count,
     tables::Tables,
 };
@@ -9,18 +9,35 @@ use crate::{
 /// The flag of a packet that opens a connection or accepts one, as an entry has it.
 const SYN: u64 = (tcp::SYN as u64) << flag::TCP_SHIFT;
 
-/// Whether the connection of this entry and its opposite has been idle for too long.
+/// How far the connection of this entry and its opposite has come.
 #[inline(never)]
+pub(crate) fn age<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, now_ns: u64) -> Age {
+    let opposite = opposite(tables, key, entry);
+    let other = opposite.as_deref().map_or(Activity::NONE, Activity::of);
+    let timeouts = Timeouts::from_word(entry.timeouts.get());
+    flow::age(key.protocol, timeouts, Activity::of(entry), other, now_ns)
+}
+
+/// Whether the ENIs at its ends know the connection.
+#[inline(always)]
+pub(crate) fn is_live<T: Tables>(
+    tables: &T,
+    key: &FlowKey,
+    entry: &FlowEntry,
+    now_ns: u64,
+) -> bool {
+    matches!(age(tables, key, entry, now_ns), Age::Live)
+}
+
+/// Whether nobody knows the connection any more: it has been idle for too long.
+#[inline(always)]
 pub(crate) fn has_ended<T: Tables>(
     tables: &T,
     key: &FlowKey,
     entry: &FlowEntry,
     now_ns: u64,
 ) -> bool {
-    let opposite = opposite(tables, key, entry);
-    let other = opposite.as_deref().map_or(Activity::NONE, Activity::of);
-    let timeouts = Timeouts::from_word(entry.timeouts.get());
-    now_ns > ends_ns(key.protocol, timeouts, Activity::of(entry), other)
+    matches!(age(tables, key, entry, now_ns), Age::Ended)
 }
 
 /// Notes TCP flags; after both FINs or a RST both entries are closing.
@@ -65,6 +82,15 @@ fn close<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, flags: u8) {
         if let Some(opposite) = opposite {
             tables.set(&opposite.flags, flag::CLOSING);
         }
+    }
+}
+
+/// Whether what answers an entry has this key.
+#[inline(never)]
+pub(crate) fn leads_back(key: &FlowKey, entry: &FlowEntry, back: &FlowKey) -> bool {
+    match entry.opposite(key) {
+        Some(opposite) => opposite == *back,
+        None => false,
     }
 }
 

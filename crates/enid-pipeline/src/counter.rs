@@ -34,6 +34,12 @@ pub const PACKETS_IN: u32 = REASON_COUNTERS + 2;
 pub const BYTES_IN: u32 = REASON_COUNTERS + 3;
 /// Flows of what it sends that are over.
 pub const FLOWS_OVER: u32 = REASON_COUNTERS + 4;
+/// Packets that mirror sessions of the ENI have sent, each a copy in a VXLAN packet.
+pub const MIRRORED_PACKETS: u32 = REASON_COUNTERS + 5;
+/// Their bytes.
+pub const MIRRORED_BYTES: u32 = REASON_COUNTERS + 6;
+/// Copies of its packets that could not be made, or told of.
+pub const COPIES_LOST: u32 = REASON_COUNTERS + 7;
 
 /// Counts packets that go from one ENI to another, except at the outside.
 #[inline(never)]

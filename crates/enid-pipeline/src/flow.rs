@@ -183,6 +183,14 @@ pub mod flag {
     pub const COUNTED: u64 = 1 << 18;
     /// TCP: both sides have acknowledged something. Half-open until then.
     pub const ESTABLISHED: u64 = 1 << 19;
+    /// The port that its key holds is not counted: there was no room for one more destination.
+    pub const UNCOUNTED_PORT: u64 = 1 << 20;
+    /// Copies are wanted of what the sending ENI sends: see [`copy`](crate::copy).
+    pub const WATCHED_AT_SOURCE: u64 = 1 << 21;
+    /// And of what the receiving ENI gets.
+    pub const WATCHED_AT_TARGET: u64 = 1 << 22;
+    /// Both.
+    pub const WATCHED: u64 = WATCHED_AT_SOURCE | WATCHED_AT_TARGET;
     /// From this bit on: the longest packet that its way takes; 0 is any.
     pub const MTU_SHIFT: u32 = 48;
 }
@@ -268,20 +276,22 @@ fn opposite(
 /// subnet edges on its way, 16 bits each from the lowest on. 0: not crossed, or an ACL that allows all.
 pub type AclEntries = u64;
 
-/// Idle timeouts that come from the ENIs, in seconds.
+/// Idle timeouts that come from the ENIs, in seconds, and whether a NAT gateway has one of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timeouts {
     /// TCP established, or UDP before it is a stream.
     pub first_s: u32,
-    /// UDP after more than one exchange.
+    /// UDP after more than one exchange; less than 2^31.
     pub stream_s: u32,
+    /// Whether it passes a NAT gateway, which knows it for [`NAT_IDLE_S`], whatever the ENIs do.
+    pub is_kept: bool,
 }
 
 impl Timeouts {
     /// As one word.
     #[inline(always)]
     pub const fn word(self) -> u64 {
-        (self.stream_s as u64) << 32 | self.first_s as u64
+        (self.is_kept as u64) << 63 | (self.stream_s as u64) << 32 | self.first_s as u64
     }
 
     /// From the word.
@@ -293,12 +303,13 @@ impl Timeouts {
     pub const fn from_word(word: u64) -> Self {
         Self {
             first_s: word as u32,
-            stream_s: (word >> 32) as u32,
+            stream_s: (word >> 32) as u32 & (u32::MAX >> 1),
+            is_kept: word >> 63 != 0,
         }
     }
 }
 
-/// The longest that a NAT gateway keeps an idle connection.
+/// How long a NAT gateway keeps an idle connection (VPC user guide, "Troubleshoot NAT gateways").
 pub const NAT_IDLE_S: u32 = 350;
 /// TCP until both sides have acknowledged: a server that answers does not keep what nobody completes.
 pub const TCP_OPENING_S: u32 = 60;
@@ -405,26 +416,21 @@ impl FlowRecord {
         self.map(|word| Cell::new(*word))
     }
 
-    /// Whether the connection goes on for sure, by what this entry alone says: its opposite may only have
-    /// been seen later.
-    pub fn is_live(&self, protocol: u8, now_ns: u64) -> bool {
-        now_ns <= self.ends_ns(protocol, None)
-    }
-
-    /// When the connection of this entry and its opposite ends if no more packets come: the flow
-    /// sweep removes it after that.
-    pub fn ends_ns(&self, protocol: u8, opposite: Option<&Self>) -> u64 {
+    /// Whether there is nothing to be done about the connection for sure, by what this entry alone says: its
+    /// opposite may only have been seen later. One that has ended is to be removed, and one that only a NAT
+    /// gateway knows any more is not counted among those that its holder tracks.
+    pub fn is_settled(&self, protocol: u8, now_ns: u64) -> bool {
+        let timeouts = Timeouts::from_word(self.timeouts);
         let own = Activity {
             last_seen_ns: self.last_seen_ns,
             packets: self.packets.wrapping_sub(self.packets_before),
             flags: self.flags,
         };
-        let other = opposite.map_or(Activity::NONE, |other| Activity {
-            last_seen_ns: other.last_seen_ns,
-            packets: other.packets.wrapping_sub(other.packets_before),
-            flags: other.flags,
-        });
-        ends_ns(protocol, Timeouts::from_word(self.timeouts), own, other)
+        match age(protocol, timeouts, own, Activity::NONE, now_ns) {
+            Age::Live => true,
+            Age::Forgotten => self.flags & flag::COUNTED == 0,
+            Age::Ended => false,
+        }
     }
 }
 
@@ -458,17 +464,40 @@ impl Activity {
     }
 }
 
-/// When a connection ends that sees no more packets.
+/// How far a connection has come that sees no more packets.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Age {
+    /// It goes on.
+    Live = 0,
+    /// The ENIs have forgotten it; a NAT gateway has not. Its packets are translated as before, and judged as
+    /// if they were the first.
+    Forgotten = 1,
+    /// It is over.
+    Ended = 2,
+}
+
+/// How far a connection has come by now.
 #[inline(always)]
-pub const fn ends_ns(protocol: u8, timeouts: Timeouts, own: Activity, other: Activity) -> u64 {
+pub const fn age(
+    protocol: u8,
+    timeouts: Timeouts,
+    own: Activity,
+    other: Activity,
+    now_ns: u64,
+) -> Age {
     if own.flags & flag::ENDED != 0 {
-        return 0;
+        return Age::Ended;
     }
+    let flags = own.flags | other.flags;
+    let mut kept_s = NAT_IDLE_S;
     let idle_s = match protocol {
         protocol::TCP => {
-            if (own.flags | other.flags) & flag::CLOSING != 0 {
+            if flags & flag::CLOSING != 0 {
+                kept_s = TCP_CLOSING_S;
                 TCP_CLOSING_S
-            } else if (own.flags | other.flags) & flag::ESTABLISHED == 0 {
+            } else if flags & flag::ESTABLISHED == 0 {
+                kept_s = TCP_OPENING_S;
                 TCP_OPENING_S
             } else {
                 timeouts.first_s
@@ -484,12 +513,25 @@ pub const fn ends_ns(protocol: u8, timeouts: Timeouts, own: Activity, other: Act
         protocol::ICMP | protocol::ICMP_V6 => ICMP_S,
         _ => OTHER_S,
     };
-    let last = if own.last_seen_ns > other.last_seen_ns {
+    let last_ns = if own.last_seen_ns > other.last_seen_ns {
         own.last_seen_ns
     } else {
         other.last_seen_ns
     };
-    last.saturating_add((idle_s as u64) * SECOND_NS)
+    let quiet_ns = now_ns.saturating_sub(last_ns);
+    let is_forgotten = quiet_ns > idle_s as u64 * SECOND_NS;
+    let is_over = if timeouts.is_kept {
+        quiet_ns > kept_s as u64 * SECOND_NS
+    } else {
+        is_forgotten
+    };
+    if is_over {
+        Age::Ended
+    } else if is_forgotten {
+        Age::Forgotten
+    } else {
+        Age::Live
+    }
 }
 
 #[cfg(test)]
@@ -499,6 +541,11 @@ mod tests {
     const TIMEOUTS: Timeouts = Timeouts {
         first_s: 1000,
         stream_s: 180,
+        is_kept: false,
+    };
+    const KEPT: Timeouts = Timeouts {
+        is_kept: true,
+        ..TIMEOUTS
     };
 
     fn active(packets: u64, flags: u64) -> Activity {
@@ -509,40 +556,97 @@ mod tests {
         }
     }
 
+    /// How long a connection that was last seen at second 5 stays as old as that at most.
+    fn lasts(
+        age_wanted: Age,
+        protocol: u8,
+        timeouts: Timeouts,
+        own: Activity,
+        other: Activity,
+    ) -> u64 {
+        let is_older = |seconds: u64| {
+            age(
+                protocol,
+                timeouts,
+                own,
+                other,
+                (5 + seconds) * SECOND_NS + 1,
+            ) as u32
+                > age_wanted as u32
+        };
+        (0..2000).find(|seconds| is_older(*seconds)).unwrap_or(2000)
+    }
+
     #[test]
     fn a_tcp_flow_ends_by_its_state() {
-        let ends = |own, other| ends_ns(protocol::TCP, TIMEOUTS, own, other) / SECOND_NS - 5;
-        assert_eq!(ends(active(3, 0), active(0, 0)), 60);
+        let lives = |timeouts, own, other| lasts(Age::Live, protocol::TCP, timeouts, own, other);
+        assert_eq!(lives(TIMEOUTS, active(3, 0), active(0, 0)), 60);
         // Answered, and not completed by who asked.
-        assert_eq!(ends(active(1, 0), active(1, 0)), 60);
+        assert_eq!(lives(TIMEOUTS, active(1, 0), active(1, 0)), 60);
         let established = active(3, flag::ESTABLISHED);
-        assert_eq!(ends(established, active(1, 0)), 1000);
-        assert_eq!(ends(established, active(3, flag::CLOSING)), 10);
+        assert_eq!(lives(TIMEOUTS, established, active(1, 0)), 1000);
+        assert_eq!(lives(TIMEOUTS, established, active(3, flag::CLOSING)), 10);
+        // What a NAT gateway resets is over.
+        assert_eq!(lives(KEPT, established, active(1, 0)), 350);
+        let stays = |own| lasts(Age::Forgotten, protocol::TCP, KEPT, own, active(1, 0));
+        assert_eq!(stays(established), 350);
+        assert_eq!(stays(active(3, 0)), 60);
+        assert_eq!(stays(active(3, flag::CLOSING)), 10);
     }
 
     #[test]
     fn a_udp_flow_is_a_stream_after_a_second_exchange() {
-        let ends = |own, other| ends_ns(protocol::UDP, TIMEOUTS, active(own, 0), active(other, 0));
-        assert_eq!(ends(1, 1) / SECOND_NS, 1005);
-        assert_eq!(ends(2, 1) / SECOND_NS, 1005);
-        assert_eq!(ends(2, 2) / SECOND_NS, 185);
+        let lives = |own, other| {
+            let (own, other) = (active(own, 0), active(other, 0));
+            lasts(Age::Live, protocol::UDP, TIMEOUTS, own, other)
+        };
+        assert_eq!(lives(1, 1), 1000);
+        assert_eq!(lives(2, 1), 1000);
+        assert_eq!(lives(2, 2), 180);
+    }
+
+    #[test]
+    fn a_nat_gateway_knows_what_the_interfaces_have_forgotten() {
+        let (own, other) = (active(2, 0), active(2, 0));
+        for (number, forgotten_s) in [(protocol::UDP, 180), (protocol::ICMP, 30)] {
+            assert_eq!(lasts(Age::Live, number, KEPT, own, other), forgotten_s);
+            assert_eq!(lasts(Age::Forgotten, number, KEPT, own, other), 350);
+            assert_eq!(
+                lasts(Age::Forgotten, number, TIMEOUTS, own, other),
+                forgotten_s
+            );
+        }
     }
 
     #[test]
     fn what_is_marked_as_ended_has_ended() {
         let own = active(1, flag::ENDED);
-        assert_eq!(ends_ns(protocol::ICMP, TIMEOUTS, own, active(1, 0)), 0);
+        let now = age(protocol::ICMP, KEPT, own, active(1, 0), 5 * SECOND_NS);
+        assert_eq!(now, Age::Ended);
     }
 
     #[test]
     fn the_direction_seen_last_counts() {
         let mut late = active(1, 0);
         late.last_seen_ns = 100 * SECOND_NS;
-        assert_eq!(
-            ends_ns(protocol::ICMP, TIMEOUTS, active(1, 0), late) / SECOND_NS,
-            130
-        );
-        assert_eq!(ends_ns(47, TIMEOUTS, late, Activity::NONE) / SECOND_NS, 700);
+        let own = active(1, 0);
+        assert_eq!(lasts(Age::Live, protocol::ICMP, TIMEOUTS, own, late), 125);
+        assert_eq!(lasts(Age::Live, 47, TIMEOUTS, late, Activity::NONE), 695);
+    }
+
+    #[test]
+    fn what_is_settled_needs_no_sweep() {
+        let mut record = FlowRecord {
+            last_seen_ns: 5 * SECOND_NS,
+            timeouts: KEPT.word(),
+            flags: flag::COUNTED,
+            ..FlowRecord::default()
+        };
+        let at =
+            |record: &FlowRecord, seconds| record.is_settled(protocol::ICMP, seconds * SECOND_NS);
+        assert!(at(&record, 35) && !at(&record, 36));
+        record.flags = 0;
+        assert!(at(&record, 355) && !at(&record, 356));
     }
 
     #[test]
@@ -587,6 +691,8 @@ mod tests {
 
     #[test]
     fn timeouts_fit_one_word() {
-        assert_eq!(Timeouts::from_word(TIMEOUTS.word()), TIMEOUTS);
+        for timeouts in [TIMEOUTS, KEPT] {
+            assert_eq!(Timeouts::from_word(timeouts.word()), timeouts);
+        }
     }
 }

@@ -28,14 +28,27 @@ pub trait Frame {
     /// `N` bytes from `offset` on, if the frame has them.
     fn load<const N: usize>(&self, offset: u32) -> Option<Aligned<N>>;
 
+    /// The same, into a place that the caller has. False, and the place has anything, if the frame does not
+    /// have them.
+    #[must_use]
+    fn read<const N: usize>(&self, offset: u32, place: &mut [u8; N]) -> bool;
+
     /// Overwrites `N` bytes from `offset` on. False if the frame does not have them.
     #[must_use]
     fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> bool;
+
+    /// The offset of a checksum that nobody has finished yet, wherever in the frame it is; `None` if there
+    /// is none. Whoever needs it writes two bytes there.
+    fn unfinished(&self) -> Option<u32>;
 
     /// Cuts the frame off behind `len` bytes; from then on it stands for one packet. False if it has not as
     /// many.
     #[must_use]
     fn cut(&mut self, len: u32) -> bool;
+
+    /// Sends a copy of the frame as it is now out of the device with this index. False if that fails.
+    #[must_use]
+    fn send_copy(&mut self, ifindex: u32) -> bool;
 
     /// Updates the checksum of an IPv4 header, which lies at `offset`, for four bytes of the header that
     /// change. False if the frame does not have it.
@@ -64,6 +77,7 @@ pub struct Bytes<'a> {
     bytes: &'a mut [u8],
     segments: u32,
     segment_size: u32,
+    unfinished: Option<u32>,
 }
 
 impl<'a> Bytes<'a> {
@@ -73,6 +87,16 @@ impl<'a> Bytes<'a> {
             bytes,
             segments: 1,
             segment_size: 0,
+            unfinished: None,
+        }
+    }
+
+    /// A frame whose checksum is still to be filled in, at this offset.
+    #[must_use]
+    pub fn with_unfinished(self, offset: u32) -> Self {
+        Self {
+            unfinished: Some(offset),
+            ..self
         }
     }
 
@@ -115,6 +139,16 @@ impl Frame for Bytes<'_> {
         bytes.first_chunk().copied().map(Aligned)
     }
 
+    fn read<const N: usize>(&self, offset: u32, place: &mut [u8; N]) -> bool {
+        match self.load::<N>(offset) {
+            Some(bytes) => {
+                *place = bytes.0;
+                true
+            }
+            None => false,
+        }
+    }
+
     fn store<const N: usize>(&mut self, offset: u32, bytes: &[u8; N]) -> bool {
         let target = self.bytes.get_mut(offset as usize..);
         match target.and_then(|rest| rest.first_chunk_mut()) {
@@ -126,6 +160,10 @@ impl Frame for Bytes<'_> {
         }
     }
 
+    fn unfinished(&self) -> Option<u32> {
+        self.unfinished
+    }
+
     fn cut(&mut self, len: u32) -> bool {
         if len > self.len() {
             return false;
@@ -133,6 +171,11 @@ impl Frame for Bytes<'_> {
         let (kept, _) = core::mem::take(&mut self.bytes).split_at_mut(len as usize);
         *self = Self::new(kept);
         true
+    }
+
+    fn send_copy(&mut self, _ifindex: u32) -> bool {
+        // Ordinary memory has no devices; tables there keep copies themselves.
+        false
     }
 
     fn update_ip_checksum(&mut self, offset: u32, from: [u8; 4], to: [u8; 4]) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! [`egress`] is run once for each packet that leaves an ENI, and carries it through both gates to the
 //! ENI that receives it, or to the outside; [`outside`] for each packet that comes from there, and
-//! [`services`] for each that comes from the link-local services of a VPC. It is generic over its
+//! [`services`] for each that comes from the link-local services of a VPC. [`copy`] says which packets are
+//! copied, [`mirror`] and [`capture`] what becomes of the copies. All of it is generic over its
 //! [`Tables`] and its [`Frame`]: kernel maps and an skb, or ordinary memory ([`memory`], feature `memory`).
 //!
 //! Invariants:
@@ -18,7 +19,9 @@
 pub mod allowance;
 pub mod bucket;
 pub mod bytes;
+pub mod capture;
 mod connection;
+pub mod copy;
 pub mod counter;
 pub mod drops;
 #[cfg(any(test, feature = "memory"))]
@@ -35,6 +38,7 @@ mod ledger_nat;
 mod ledger_wide;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
+pub mod mirror;
 pub mod nat_counts;
 mod owner;
 mod packet;
@@ -57,7 +61,8 @@ pub use stage::gate::Pass;
 pub use tables::Tables;
 pub use verdict::Verdict;
 
-use flow::{FlowKey, FlowRecord};
+use copy::Note;
+use flow::{FlowKey, FlowRecord, flag};
 use frame::Frame;
 use journey::Journey;
 use packet::{Asks, Packet};
@@ -67,7 +72,7 @@ use stage::{
     fragment,
     gate::{self, Question},
     gateway, nat, nat_count, nat_port, nd, parse, related, reply, route, service as services_stage,
-    spoof_guard, translate,
+    spoof_guard, translate, unfinished,
 };
 use table::{Direction, OUTSIDE};
 
@@ -84,6 +89,8 @@ pub struct Scratch {
     journey: Journey,
     question: Question,
     record: FlowRecord,
+    /// What goes with a copy of the packet.
+    pub note: Note,
     egress: Pass,
     ingress: Pass,
     now_ns: u64,
@@ -97,6 +104,8 @@ pub struct Scratch {
     blamed_eni: u64,
     timeouts: u64,
     acl_entries: u64,
+    /// The bits of the flow's flags that say which ends are watched.
+    watched: u64,
     refused_acl: u64,
     refused_entry: u64,
     ifindex: u32,
@@ -151,6 +160,7 @@ impl Scratch {
             journey: Journey::NOWHERE,
             question: Question::EMPTY,
             record: FlowRecord::default(),
+            note: Note::NONE,
             egress: nothing,
             ingress: nothing,
             now_ns: 0,
@@ -162,6 +172,7 @@ impl Scratch {
             blamed_eni: 0,
             timeouts: 0,
             acl_entries: 0,
+            watched: 0,
             refused_acl: 0,
             refused_entry: 0,
             ifindex: 0,
@@ -227,10 +238,12 @@ pub fn egress<T: Tables, F: Frame>(
     scratch: &mut Scratch,
 ) -> Verdict {
     scratch.begin(tables.generation(), ifindex, now_ns);
-    match stages(tables, frame, scratch) {
+    let judged = stages(tables, frame, scratch);
+    match judged.and_then(|verdict| unfinished::check(frame, &scratch.packet, verdict)) {
         Ok(verdict) => verdict,
         Err(reason) => {
             record_drop(tables, reason, scratch);
+            copy::dropped(tables, frame, reason, scratch);
             let is_answered = reply::answer(tables, frame, reason, scratch);
             nat_count::refused(tables, reason, is_answered, scratch);
             if is_answered {
@@ -252,10 +265,12 @@ pub fn outside<T: Tables, F: Frame>(
     scratch: &mut Scratch,
 ) -> Verdict {
     scratch.begin(tables.generation(), ifindex, now_ns);
-    match outside_stages(tables, frame, scratch) {
+    let judged = outside_stages(tables, frame, scratch);
+    match judged.and_then(|verdict| unfinished::check(frame, &scratch.packet, verdict)) {
         Ok(verdict) => verdict,
         Err(reason) => {
             record_drop(tables, reason, scratch);
+            copy::dropped(tables, frame, reason, scratch);
             nat_count::refused(tables, reason, false, scratch);
             Verdict::Drop(reason)
         }
@@ -297,6 +312,7 @@ fn stages<T: Tables, F: Frame>(
             Asks::Arp => arp::answer(tables, frame, scratch.ifindex, &scratch.packet)?,
             Asks::Configuration => {
                 services_stage::ask_all(tables, scratch)?;
+                copy::asked(tables, frame, scratch);
                 return Ok(scratch.verdict());
             }
             Asks::Neighbour => nd::answer(tables, frame, scratch.ifindex, &scratch.packet)?,
@@ -304,6 +320,8 @@ fn stages<T: Tables, F: Frame>(
                 judge(tables, frame, scratch)?;
                 if scratch.course == Course::Open {
                     admit(tables, frame, scratch)?;
+                } else {
+                    copy::asked(tables, frame, scratch);
                 }
                 return Ok(scratch.verdict());
             }
@@ -382,13 +400,17 @@ fn carry<T: Tables, F: Frame>(
     Ok(())
 }
 
-/// The rest of a hit of a flow that is translated or goes to the outside.
+/// The rest of a hit of a flow that is translated, goes to the outside, or is copied.
 #[inline(never)]
 fn carry_on<T: Tables, F: Frame>(
     tables: &T,
     frame: &mut F,
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
+    if scratch.carried.is_watched_at_source() {
+        let eni = scratch.carried.source_eni();
+        copy::sent(tables, frame, eni, 0, scratch);
+    }
     let Scratch {
         packet, carried, ..
     } = scratch;
@@ -531,6 +553,9 @@ fn admit<T: Tables, F: Frame>(
         scratch.journey.is_back,
         &scratch.packet,
     );
+    if scratch.watched & flag::WATCHED_AT_SOURCE != 0 {
+        copy::sent(tables, frame, scratch.source_eni, 0, scratch);
+    }
     go_on(frame, scratch)
 }
 
@@ -583,6 +608,9 @@ fn go_on<F: Frame>(frame: &mut F, scratch: &mut Scratch) -> Result<(), Reason> {
         Course::Inside
     };
     scratch.ifindex = scratch.journey.ifindex;
+    if scratch.watched & flag::WATCHED_AT_TARGET != 0 {
+        scratch.ifindex |= copy::WATCHED;
+    }
     act::rewrite(frame, &scratch.packet, scratch.journey.hop.leaves)
 }
 
@@ -600,7 +628,7 @@ fn dropped_at(reason: Reason, scratch: &Scratch) -> u64 {
 }
 
 /// Counts a drop by its reason, at the ENI where it was, and, if the packet had addresses, by its 5-tuple.
-#[inline(always)]
+#[inline(never)]
 fn record_drop<T: Tables>(tables: &T, reason: Reason, scratch: &Scratch) {
     if !scratch.has_key {
         tables.count(reason, 1);

@@ -9,10 +9,14 @@ use std::{
 use crate::{
     allowance::Allowance,
     bytes::Addr,
+    capture::Capture,
+    copy::Note,
     counter::CounterKey,
     drops::{DropEntry, DropRecord},
     flow::{FlowEntry, FlowKey, FlowRecord},
     fragments::{FragmentKey, FragmentRecord},
+    frame::Frame,
+    mirror::{MirrorFilter, MirrorRecord},
     nat_counts::{NatCountsEntry, NatCountsRecord, NatPortsEntry, NatPortsKey, NatPortsRecord},
     reason::{REASON_COUNTERS, Reason},
     room::{UseEntry, UseRecord},
@@ -37,6 +41,8 @@ pub struct Memory {
     pub outside: Outside,
     /// How many flow entries there may be.
     pub flows_max: usize,
+    /// Of how many destinations NAT gateways' ports are counted.
+    pub nat_ports_max: usize,
     flows: RefCell<HashMap<FlowKey, Rc<FlowEntry>>>,
     fragments: RefCell<HashMap<FragmentKey, FragmentRecord>>,
     drops: RefCell<HashMap<FlowKey, Rc<DropEntry>>>,
@@ -47,6 +53,7 @@ pub struct Memory {
     buckets: RefCell<HashMap<FlowKey, Rc<Cell<u64>>>>,
     uses: RefCell<BTreeMap<u64, Rc<UseEntry>>>,
     counters: RefCell<BTreeMap<CounterKey, u64>>,
+    copies: RefCell<Vec<(Note, Vec<u8>)>>,
 }
 
 impl Memory {
@@ -57,6 +64,7 @@ impl Memory {
             generation: 1,
             outside: Outside::default(),
             flows_max: usize::MAX,
+            nat_ports_max: usize::MAX,
             flows: RefCell::default(),
             fragments: RefCell::default(),
             drops: RefCell::default(),
@@ -67,6 +75,7 @@ impl Memory {
             buckets: RefCell::default(),
             uses: RefCell::default(),
             counters: RefCell::default(),
+            copies: RefCell::default(),
         }
     }
 
@@ -127,6 +136,11 @@ impl Memory {
     /// What was counted at ENIs.
     pub fn counters(&self) -> BTreeMap<CounterKey, u64> {
         self.counters.borrow().clone()
+    }
+
+    /// The copies that were made since this was asked last, and what goes with them.
+    pub fn take_copies(&self) -> Vec<(Note, Vec<u8>)> {
+        self.copies.take()
     }
 
     /// How many packets were dropped for a reason.
@@ -277,6 +291,28 @@ impl Tables for Memory {
         self.tables.gate_rules.get(key)
     }
 
+    fn mirror(&self, eni: u64) -> Option<&MirrorRecord> {
+        self.tables.mirrors.get(&eni)
+    }
+
+    fn mirror_filter(&self, filter: u64) -> Option<&MirrorFilter> {
+        self.tables.mirror_filters.get(&filter)
+    }
+
+    fn capture(&self, eni: u64) -> Option<&Capture> {
+        self.tables.captures.get(&eni)
+    }
+
+    fn has_copies(&self) -> bool {
+        true
+    }
+
+    fn copy<F: Frame>(&self, frame: &mut F, note: &mut Note) {
+        let bytes = (0..frame.len()).filter_map(|at| frame.load::<1>(at));
+        let bytes = bytes.map(|byte| byte.0[0]).collect();
+        self.copies.borrow_mut().push((*note, bytes));
+    }
+
     fn allowance(&self, instance: u64) -> Option<&Allowance> {
         self.tables.allowances.get(&instance)
     }
@@ -323,7 +359,10 @@ impl Tables for Memory {
     }
 
     fn insert_nat_ports(&self, key: &NatPortsKey) {
-        self.nat_ports.borrow_mut().entry(*key).or_default();
+        let mut ports = self.nat_ports.borrow_mut();
+        if ports.len() < self.nat_ports_max {
+            ports.entry(*key).or_default();
+        }
     }
 
     fn nat_counts(&self, nat: u64) -> Option<Rc<NatCountsEntry>> {

@@ -91,6 +91,7 @@ reasons! {
     53 PacketAllowance "packet-allowance" "an instance at one end has more packets a second than its allowance";
     54 ConntrackAllowance "conntrack-allowance" "an instance at one end tracks as many connections as its allowance";
     55 FlowAllowance "flow-allowance" "the flow is faster than a single flow may be";
+    56 ChecksumPlace "checksum-place" "a checksum that is left to be filled in has its place where something else was judged";
 }
 
 /// Entries of the counter table: one per reason number, and number zero, which is never counted.

@@ -7,21 +7,29 @@
 use crate::{
     bytes::{Addr, Be16},
     connection, counter,
-    flow::FlowKey,
+    flow::{Age, FlowKey},
     room,
     stage::nat_port,
     tables::Tables,
 };
 
 /// Removes a flow's entry whose connection has ended, or which `is_lost` because the device of an end is
-/// gone, with what it holds at a NAT gateway. False if it goes on, or is not there.
+/// gone, with what it holds at a NAT gateway. False if it goes on, or is not there. One that only a NAT gateway
+/// knows any more is tracked by nobody from now on.
 #[inline(always)]
 pub fn release<T: Tables>(tables: &T, order: &ReleaseOrder, now_ns: u64) -> bool {
     let Some(entry) = tables.flow(&order.key) else {
         return false;
     };
-    if !order.is_lost && !connection::has_ended(tables, &order.key, &entry, now_ns) {
-        return false;
+    if !order.is_lost {
+        match connection::age(tables, &order.key, &entry, now_ns) {
+            Age::Live => return false,
+            Age::Forgotten => {
+                room::untrack(tables, &entry);
+                return false;
+            }
+            Age::Ended => {}
+        }
     }
     nat_port::let_go(tables, &order.key, &entry, !order.is_lost);
     room::remove(tables, &order.key);

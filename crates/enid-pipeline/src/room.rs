@@ -195,6 +195,24 @@ pub(crate) fn track<T: Tables>(tables: &T, entry: &FlowEntry) {
     }
 }
 
+/// Takes note that the ENIs have forgotten a connection whose entry stays.
+///
+/// Another CPU may track it anew in this moment: until its next judgement it then counts as untracked.
+#[inline(never)]
+pub(crate) fn untrack<T: Tables>(tables: &T, entry: &FlowEntry) {
+    const TRACKED: u64 = flag::TRACKED_AT_SOURCE | flag::TRACKED_AT_TARGET | flag::COUNTED;
+    let flags = entry.flags.get();
+    if flags & TRACKED == 0 {
+        return;
+    }
+    entry.flags.set(flags & !TRACKED);
+    if flags & flag::COUNTED != 0
+        && let Some(usage) = tables.usage(entry.holder.get())
+    {
+        tables.add(&usage.tracked, ONE_LESS);
+    }
+}
+
 /// The flag of a new entry that its holder tracks. The outside, which forgets nothing, holds nothing.
 #[inline(always)]
 pub(crate) const fn counted_bit(flags: u64, source_eni: u64, holder: u64) -> u64 {

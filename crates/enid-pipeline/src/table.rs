@@ -13,6 +13,8 @@
 //! - `services`: VPC → the device that leads to its link-local services. `service_devices`: the way back.
 //!   `macs`: (VPC, MAC address) → ENI, for answers to who has no address yet.
 //! - `allowances`: instance → what it may use, if that is enforced.
+//! - `mirrors`: ENI → its mirror sessions, with their `mirror_filters`. `captures`: ENI → how much of each
+//!   packet somebody captures there.
 //! - `gate_*`: compiled rule sets. A *gate* is one direction of a policy; its id is a hash of its
 //!   content, so a gate never changes, it is replaced. Each rule of a gate is a bit.
 
@@ -64,7 +66,7 @@ pub struct EniRecord {
     /// The MAC address of the instance's end.
     pub mac: Mac,
     /// [`EniRecord::SOURCE_DEST_CHECK`], [`EniRecord::NAT_GATEWAY`], [`EniRecord::PUBLIC`],
-    /// [`EniRecord::METERED`].
+    /// [`EniRecord::MIRRORED`], [`EniRecord::CAPTURED`], [`EniRecord::METERED`].
     pub flags: u8,
     /// How many of `groups` count.
     pub group_count: u8,
@@ -78,6 +80,12 @@ impl EniRecord {
     /// A public IPv4 address stands for one of its private ones: an internet gateway's own route table can
     /// lead to it.
     pub const PUBLIC: u8 = 4;
+    /// It has mirror sessions.
+    pub const MIRRORED: u8 = 16;
+    /// Somebody captures at it.
+    pub const CAPTURED: u8 = 32;
+    /// Copies of its packets are wanted.
+    pub const WATCHED: u8 = Self::MIRRORED | Self::CAPTURED;
     /// Its instance has an entry in `allowances`.
     pub const METERED: u8 = 128;
 }
@@ -507,6 +515,10 @@ pub struct Config {
     pub outside: Outside,
     /// Entries that the flow table can hold, as the agent chose; 0 if nobody has said.
     pub flow_entries_max: u64,
+    /// Index of the device that copies are sent out of; 0 if there is none, and none are made.
+    pub copies: u32,
+    /// Always zero.
+    pub pad: u32,
 }
 
 /// The device through which packets go to the outside and come from there.
@@ -580,11 +592,15 @@ pub mod limit {
     pub const FLOW_BUCKETS: u32 = 16_384;
     /// Counters of ENIs.
     pub const ENI_COUNTERS: u32 = 262_144;
+    /// ENIs with mirror sessions, and filters of these.
+    pub const MIRRORS: u32 = 16_384;
+    /// ENIs that somebody captures at.
+    pub const CAPTURES: u32 = 1_024;
 }
 
 /// Sizes of all keys and values, and the limits: part of the path of a pin. The number of flows is not,
 /// it is the agent's choice.
-pub const LAYOUT: [usize; 57] = [
+pub const LAYOUT: [usize; 63] = [
     size_of::<EniRecord>(),
     size_of::<EndpointKey>(),
     size_of::<Endpoint>(),
@@ -641,6 +657,12 @@ pub const LAYOUT: [usize; 57] = [
     limit::INSTANCES as usize,
     limit::ENI_COUNTERS as usize,
     limit::FLOW_BUCKETS as usize,
+    size_of::<crate::mirror::MirrorRecord>(),
+    size_of::<crate::mirror::MirrorFilter>(),
+    size_of::<crate::capture::Capture>(),
+    size_of::<crate::capture::Seen>(),
+    limit::MIRRORS as usize,
+    limit::CAPTURES as usize,
     // Raised by hand when fields change their meaning, or maps their flags, and no size tells.
     4,
 ];
@@ -657,7 +679,7 @@ const _: () = {
     assert!(size_of::<Pool>() == 24);
     assert!(size_of::<ServiceRecord>() == 24);
     assert!(size_of::<MacKey>() == 16);
-    assert!(size_of::<Config>() == 32);
+    assert!(size_of::<Config>() == 40);
     assert!(size_of::<RouteKey>() == 28);
     assert!(size_of::<Route>() == 16);
     assert!(size_of::<PolicyRecord>() == 24);

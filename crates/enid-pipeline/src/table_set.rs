@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::allowance::Allowance;
 use crate::bytes::Addr;
+use crate::capture::Capture;
+use crate::mirror::{MirrorFilter, MirrorRecord};
 use crate::table::{
     Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
     GateServiceKey, MacKey, NatRecord, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
@@ -167,6 +169,12 @@ tables! {
     macs: MacKey => Endpoint;
     /// Instances → what they may use.
     allowances: u64 => Allowance;
+    /// ENIs → their mirror sessions.
+    mirrors: u64 => MirrorRecord;
+    /// Filters of mirror sessions.
+    mirror_filters: u64 => MirrorFilter;
+    /// ENIs → what is captured of their packets.
+    captures: u64 => Capture;
     /// Policies → gates.
     policies: u64 => PolicyRecord;
     /// Remote prefixes → rules.

@@ -5,9 +5,13 @@ use core::{cell::Cell, ops::Deref};
 use crate::{
     allowance::Allowance,
     bytes::Addr,
+    capture::Capture,
+    copy::Note,
     drops::DropEntry,
     flow::{FlowEntry, FlowKey, FlowRecord},
     fragments::{FragmentKey, FragmentRecord},
+    frame::Frame,
+    mirror::{MirrorFilter, MirrorRecord},
     nat_counts::{NatCountsEntry, NatPortsEntry, NatPortsKey},
     reason::Reason,
     room::UseEntry,
@@ -90,6 +94,18 @@ pub trait Tables {
     fn gate_service(&self, key: &GateServiceKey) -> Option<&RuleBits>;
     /// What a bit of a gate stands for.
     fn gate_rule(&self, key: &GateRuleKey) -> Option<&GateRule>;
+
+    /// The mirror sessions of an ENI.
+    fn mirror(&self, eni: u64) -> Option<&MirrorRecord>;
+    /// A filter of such sessions.
+    fn mirror_filter(&self, filter: u64) -> Option<&MirrorFilter>;
+    /// What is captured of an ENI's packets.
+    fn capture(&self, eni: u64) -> Option<&Capture>;
+    /// Whether copies can be made at all.
+    fn has_copies(&self) -> bool;
+    /// Makes a copy of a frame as it is now, with a note, if copies can be made. One that fails is counted
+    /// at the note's ENI.
+    fn copy<F: Frame>(&self, frame: &mut F, note: &mut Note);
 
     /// What an instance may use, if that is enforced.
     fn allowance(&self, instance: u64) -> Option<&Allowance>;

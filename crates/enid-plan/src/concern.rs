@@ -8,7 +8,8 @@
 use std::collections::BTreeSet;
 
 use enid_model::id::{
-    EniId, InstanceId, NatGatewayId, NetworkAclId, RouteTableId, SecurityGroupId, SubnetId, VpcId,
+    EniId, InstanceId, NatGatewayId, NetworkAclId, RouteTableId, SecurityGroupId, SubnetId,
+    TrafficMirrorFilterId, TrafficMirrorTargetId, VpcId,
 };
 use enid_model::key::Scope;
 use enid_model::state::{Map, RegionState, State, Stored};
@@ -20,6 +21,7 @@ pub(crate) struct Concerned {
     pub(crate) enis: BTreeSet<(Scope, EniId)>,
     pub(crate) groups: BTreeSet<SecurityGroupId>,
     pub(crate) instances: BTreeSet<(Scope, InstanceId)>,
+    pub(crate) mirror_filters: BTreeSet<(Scope, TrafficMirrorFilterId)>,
     pub(crate) nat_gateways: BTreeSet<(Scope, NatGatewayId)>,
     pub(crate) network_acls: BTreeSet<(Scope, NetworkAclId)>,
     pub(crate) route_tables: BTreeSet<(Scope, RouteTableId)>,
@@ -52,6 +54,7 @@ impl Concerned {
                 change.network();
                 change.gateways();
                 change.public_addresses();
+                change.mirroring();
             }
         }
         concerned
@@ -72,6 +75,9 @@ impl Change<'_> {
         let (before, after) = (self.before, self.after);
         for id in changed(&before.network_interfaces, &after.network_interfaces) {
             self.eni(id);
+            for target in after.traffic_mirror_targets_of_eni(id) {
+                self.sources_of(target);
+            }
             // An instance's host name follows its primary interface.
             for region in [before, after] {
                 let eni = region.network_interfaces.get(&id);
@@ -186,6 +192,51 @@ impl Change<'_> {
                 }
             }
         }
+    }
+
+    /// Traffic mirroring: filters, and the sources of sessions and targets.
+    fn mirroring(&mut self) {
+        let (before, after) = (self.before, self.after);
+        let scope = self.scope;
+        let filters = changed(
+            &before.traffic_mirror_filters,
+            &after.traffic_mirror_filters,
+        );
+        let filters = filters.into_iter().map(|id| (scope.clone(), id));
+        self.concerned.mirror_filters.extend(filters);
+        let sessions = changed(
+            &before.traffic_mirror_sessions,
+            &after.traffic_mirror_sessions,
+        );
+        for id in sessions {
+            for region in [before, after] {
+                if let Some(session) = region.traffic_mirror_sessions.get(&id) {
+                    self.source(session.network_interface);
+                }
+            }
+        }
+        let targets = changed(
+            &before.traffic_mirror_targets,
+            &after.traffic_mirror_targets,
+        );
+        for id in targets {
+            self.sources_of(id);
+        }
+    }
+
+    /// The sources whose sessions have a target.
+    fn sources_of(&mut self, target: TrafficMirrorTargetId) {
+        let after = self.after;
+        for id in after.traffic_mirror_sessions_of_target(target) {
+            if let Some(session) = after.traffic_mirror_sessions.get(&id) {
+                self.source(session.network_interface);
+            }
+        }
+    }
+
+    /// An interface that has other sessions: routes to it are the same.
+    fn source(&mut self, id: EniId) {
+        self.concerned.enis.insert((self.scope.clone(), id));
     }
 
     /// An interface, and the routes to it.

@@ -12,11 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use enid_model::id::{
-    EniId, InstanceId, NatGatewayId, NetworkAclId, RouteTableId, SecurityGroupId, SubnetId, VpcId,
+    EniId, InstanceId, NatGatewayId, NetworkAclId, ResourceId as _, RouteTableId, SecurityGroupId,
+    SubnetId, TrafficMirrorFilterId, VpcId,
 };
 use enid_model::key::Scope;
 use enid_model::network_interface::NetworkInterface;
 use enid_model::state::{RegionState, State};
+use enid_pipeline::table::EniRecord;
 
 use crate::allowance::Allowances;
 use crate::concern::Concerned;
@@ -29,6 +31,7 @@ use crate::tables::{TableDiff, Tables};
 enum Owner {
     Eni(EniId),
     Instance(InstanceId),
+    MirrorFilter(TrafficMirrorFilterId),
     NatGateway(NatGatewayId),
     NetworkAcl(NetworkAclId),
     Outside,
@@ -69,6 +72,10 @@ pub struct Planner {
     instances: BTreeMap<InstanceId, InstanceSpec>,
     /// The host-side device of each interface that has one.
     bound: BTreeMap<EniId, u32>,
+    /// How much of their packets somebody captures at interfaces, those that are not here included.
+    captured: BTreeMap<EniId, u32>,
+    /// Interfaces here of whose packets copies are wanted.
+    watched: BTreeSet<EniId>,
     /// What instances may use, if that is enforced.
     allowances: Option<Allowances>,
 }
@@ -200,6 +207,14 @@ impl Planner {
             });
             self.set(Owner::NatGateway(*id), fragment, &mut before, &mut after);
         }
+        for (scope, id) in &concerned.mirror_filters {
+            let region = self.region(scope);
+            let filter = region
+                .as_ref()
+                .and_then(|region| region.traffic_mirror_filters.get(id));
+            let fragment = filter.map(|filter| fragment::of_mirror_filter(filter));
+            self.set(Owner::MirrorFilter(*id), fragment, &mut before, &mut after);
+        }
         for (scope, id) in &concerned.enis {
             let region = self.region(scope);
             let eni = region.as_ref().and_then(|r| r.network_interfaces.get(id));
@@ -218,8 +233,13 @@ impl Planner {
                 let policy = self.policy_of_eni.get(id).copied().unwrap_or(0);
                 let ifindex = self.bound.get(id).copied();
                 let is_metered = self.allowances.is_some();
-                is_known.then(|| fragment::of_eni(region, eni, policy, ifindex, is_metered))
+                is_known.then(|| {
+                    let mut tables = fragment::of_eni(region, eni, policy, ifindex, is_metered);
+                    fragment::recapture(&mut tables, *id, self.captured.get(id).copied());
+                    tables
+                })
             });
+            self.note_watched(*id, fragment.as_ref());
             self.set(Owner::Eni(*id), fragment, &mut before, &mut after);
             let vpc = device.as_ref().map(|device| device.vpc);
             let old = match device {
@@ -276,6 +296,39 @@ impl Planner {
         let diff = before.diff(&after);
         self.fragments.insert(owner, after);
         diff
+    }
+
+    /// Says how much of its packets somebody captures at an interface (`Some`), or that nobody does any more.
+    pub fn capture(&mut self, eni: EniId, snaplen: Option<u32>) -> TableDiff {
+        match snaplen {
+            Some(snaplen) => self.captured.insert(eni, snaplen),
+            None => self.captured.remove(&eni),
+        };
+        let owner = Owner::Eni(eni);
+        let Some(before) = self.fragments.get(&owner) else {
+            return TableDiff::default();
+        };
+        let mut after = before.clone();
+        fragment::recapture(&mut after, eni, snaplen);
+        let diff = before.diff(&after);
+        self.note_watched(eni, Some(&after));
+        self.fragments.insert(owner, after);
+        diff
+    }
+
+    /// Whether copies are wanted of packets of any interface.
+    #[must_use]
+    pub fn is_watching(&self) -> bool {
+        !self.watched.is_empty()
+    }
+
+    fn note_watched(&mut self, eni: EniId, fragment: Option<&Tables>) {
+        let record = fragment.and_then(|tables| tables.enis.get(&eni.bits()));
+        if record.is_some_and(|record| record.flags & EniRecord::WATCHED != 0) {
+            self.watched.insert(eni);
+        } else {
+            self.watched.remove(&eni);
+        }
     }
 
     /// Says that a VPC that is in use has a device on this host that leads to its link-local services

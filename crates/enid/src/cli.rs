@@ -51,6 +51,8 @@ enum Command {
         #[arg(long, default_value = "eth0", value_name = "NAME")]
         ifname: String,
     },
+    /// Every packet of an interface, dropped ones too, with what became of it
+    Capture(cmd::capture::Capture),
     /// Is the stored region consistent
     Check,
     /// What was counted at interfaces: packets, bytes, drops, allowances exceeded
@@ -223,6 +225,7 @@ pub(crate) fn main() -> ExitCode {
             netns,
             ifname,
         } => cmd::adopt::run(&common, &instance, &netns, ifname),
+        Command::Capture(wanted) => cmd::capture::run(&common, &wanted),
         Command::Check => cmd::check::run(&common),
         Command::Counters { id } => cmd::counters::run(&common, id.as_deref()),
         Command::Doctor => cmd::doctor::run(&common),

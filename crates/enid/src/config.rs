@@ -225,6 +225,9 @@ quotas! {
     rules_per_group,
     security_groups,
     subnets_per_vpc,
+    traffic_mirror_filters,
+    traffic_mirror_sessions,
+    traffic_mirror_targets,
     vpcs,
 }
 

@@ -8,6 +8,7 @@ mod cmd;
 mod config;
 mod keys;
 mod paths;
+mod pcapng;
 mod printer;
 mod wiring;
 

@@ -78,19 +78,37 @@ struct Connection {
 }
 
 impl Connection {
+    /// Whether nobody knows it any more. A NAT gateway keeps what it carries for 350 idle seconds, unless TCP is
+    /// half-open or closing.
     fn has_ended(&self, now_ns: u64) -> bool {
+        let is_brief = self.tuple.protocol == protocol::TCP && !self.is_open();
+        if self.via.is_none() || is_brief {
+            return self.is_forgotten(now_ns);
+        }
+        self.is_idle_for(350, now_ns)
+    }
+
+    const fn is_open(&self) -> bool {
+        self.is_established && !self.is_closing
+    }
+
+    fn is_idle_for(&self, idle_s: u32, now_ns: u64) -> bool {
+        now_ns > self.out.last_ns.max(self.back.last_ns) + u64::from(idle_s) * 1_000_000_000
+    }
+
+    /// Whether the interfaces know it no more.
+    fn is_forgotten(&self, now_ns: u64) -> bool {
         let (out, back) = (&self.out, &self.back);
         let idle_s = match self.tuple.protocol {
             protocol::TCP if self.is_closing => 10,
             protocol::TCP if !self.is_established => 60,
-            protocol::TCP if self.via.is_some() => TCP_ESTABLISHED_S.min(350),
             protocol::TCP => TCP_ESTABLISHED_S,
             protocol::UDP if out.packets > 1 && back.packets > 1 => UDP_STREAM_S,
             protocol::UDP => UDP_S,
             protocol::ICMP | protocol::ICMP_V6 => 30,
             _ => 600,
         };
-        now_ns > out.last_ns.max(back.last_ns) + u64::from(idle_s) * 1_000_000_000
+        self.is_idle_for(idle_s, now_ns)
     }
 
     /// Whether these are the packets that someone sends in one of its directions.
@@ -242,7 +260,8 @@ impl Reading {
             return Ok(frame(packet, &trip, inner));
         }
 
-        let tracked = connection.map_or((false, false), |(connection, is_out)| {
+        let remembered = connection.filter(|(connection, _)| !connection.is_forgotten(now_ns));
+        let tracked = remembered.map_or((false, false), |(connection, is_out)| {
             let (i, r) = (
                 connection.tracked_by_initiator,
                 connection.tracked_by_responder,
@@ -354,6 +373,8 @@ impl Reading {
             return;
         };
         let connection = &mut self.connections[index];
+        let is_forgotten = connection.is_forgotten(now_ns);
+        let mut takes_over = false;
         self.went_astray = !is_out && responder != connection.initiator;
         if is_out {
             connection.tracked_by_initiator = egress;
@@ -363,9 +384,14 @@ impl Reading {
                 connection.responder = responder;
                 connection.arrived = trip.tuple;
                 connection.back = unanswered;
+                takes_over = responder == OUTSIDE && is_own(case) == Ok(true);
             }
             connection.via = trip.via;
             connection.by_egress_only = trip.by_egress_only;
+        } else if is_forgotten {
+            // An answer that the rules let pass.
+            connection.tracked_by_initiator = ingress;
+            connection.tracked_by_responder = egress;
         }
         let flow = if is_out {
             &mut connection.out
@@ -381,6 +407,14 @@ impl Reading {
         let both_fin = connection.out.has_fin && connection.back.has_fin;
         if flags & tcp::RST != 0 || flags & tcp::FIN != 0 && both_fin {
             connection.is_closing = true;
+        }
+        if takes_over {
+            // Under an address of its own: nobody who had it before is answered any more.
+            let arrived = connection.arrived;
+            self.connections.retain(|other| {
+                other.initiator == initiator
+                    || (other.responder, other.arrived) != (OUTSIDE, arrived)
+            });
         }
     }
 
@@ -436,7 +470,7 @@ impl Reading {
 
     fn is_live(&self, connection: &Connection, flow: Flow, now_ns: u64) -> bool {
         let is_tracked = connection.tracked_by_initiator && connection.tracked_by_responder;
-        (flow.judged == self.version || is_tracked) && !connection.has_ended(now_ns)
+        (flow.judged == self.version || is_tracked) && !connection.is_forgotten(now_ns)
     }
 
     /// An ICMP error about a packet of a live connection goes to that packet's sender, if it comes from
@@ -483,7 +517,7 @@ impl Reading {
                 } else {
                     return false;
                 };
-                is_tracked && !connection.has_ended(case.now_ns)
+                is_tracked && !connection.is_forgotten(case.now_ns)
             })
     }
 }

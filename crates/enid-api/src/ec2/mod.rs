@@ -34,6 +34,10 @@ mod subnet;
 mod subnet_cidr_block;
 mod subnet_cidr_reservation;
 mod tag;
+mod traffic_mirror_filter;
+mod traffic_mirror_filter_rule;
+mod traffic_mirror_session;
+mod traffic_mirror_target;
 mod volume;
 mod vpc;
 mod vpc_cidr_block;
@@ -139,6 +143,10 @@ handlers! {
     CreateSubnet => subnet::create_subnet,
     CreateSubnetCidrReservation => subnet_cidr_reservation::create_subnet_cidr_reservation,
     CreateTags => tag::create_tags,
+    CreateTrafficMirrorFilter => traffic_mirror_filter::create_traffic_mirror_filter,
+    CreateTrafficMirrorFilterRule => traffic_mirror_filter_rule::create_traffic_mirror_filter_rule,
+    CreateTrafficMirrorSession => traffic_mirror_session::create_traffic_mirror_session,
+    CreateTrafficMirrorTarget => traffic_mirror_target::create_traffic_mirror_target,
     CreateVpc => vpc::create_vpc,
     CreateVpcPeeringConnection => vpc_peering_connection::create_vpc_peering_connection,
     DeleteDhcpOptions => dhcp_options::delete_dhcp_options,
@@ -158,6 +166,10 @@ handlers! {
     DeleteSubnet => subnet::delete_subnet,
     DeleteSubnetCidrReservation => subnet_cidr_reservation::delete_subnet_cidr_reservation,
     DeleteTags => tag::delete_tags,
+    DeleteTrafficMirrorFilter => traffic_mirror_filter::delete_traffic_mirror_filter,
+    DeleteTrafficMirrorFilterRule => traffic_mirror_filter_rule::delete_traffic_mirror_filter_rule,
+    DeleteTrafficMirrorSession => traffic_mirror_session::delete_traffic_mirror_session,
+    DeleteTrafficMirrorTarget => traffic_mirror_target::delete_traffic_mirror_target,
     DeleteVpc => vpc::delete_vpc,
     DeleteVpcPeeringConnection => vpc_peering_connection::delete_vpc_peering_connection,
     DeleteVolume => volume::delete_volume,
@@ -196,6 +208,10 @@ handlers! {
     DescribeStaleSecurityGroups => security_group_reference::describe_stale_security_groups,
     DescribeSubnets => subnet::describe_subnets,
     DescribeTags => tag::describe_tags,
+    DescribeTrafficMirrorFilterRules => traffic_mirror_filter_rule::describe_traffic_mirror_filter_rules,
+    DescribeTrafficMirrorFilters => traffic_mirror_filter::describe_traffic_mirror_filters,
+    DescribeTrafficMirrorSessions => traffic_mirror_session::describe_traffic_mirror_sessions,
+    DescribeTrafficMirrorTargets => traffic_mirror_target::describe_traffic_mirror_targets,
     DescribeVolumes => volume::describe_volumes,
     DescribeVpcAttribute => vpc::describe_vpc_attribute,
     DescribeVpcPeeringConnections => vpc_peering_connection::describe_vpc_peering_connections,
@@ -227,6 +243,9 @@ handlers! {
     ModifyPrivateDnsNameOptions => private_dns_name::modify_private_dns_name_options,
     ModifySecurityGroupRules => security_group_rule::modify_security_group_rules,
     ModifySubnetAttribute => subnet::modify_subnet_attribute,
+    ModifyTrafficMirrorFilterNetworkServices => traffic_mirror_filter::modify_traffic_mirror_filter_network_services,
+    ModifyTrafficMirrorFilterRule => traffic_mirror_filter_rule::modify_traffic_mirror_filter_rule,
+    ModifyTrafficMirrorSession => traffic_mirror_session::modify_traffic_mirror_session,
     ModifyVpcAttribute => vpc::modify_vpc_attribute,
     ModifyVpcPeeringConnectionOptions => vpc_peering_connection::modify_options,
     MonitorInstances => instance::attribute::monitor_instances,

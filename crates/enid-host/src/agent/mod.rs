@@ -13,6 +13,7 @@
 //! acknowledged only when the kernel's tables hold all of it, or all but what an earlier one, whose
 //! caller got an error, brought beyond the room that there is ([`Standing::Short`]).
 
+mod copies;
 mod devices;
 mod foreign;
 mod guests;
@@ -37,6 +38,8 @@ use self::guests::{Event, Guest};
 use self::services::Service;
 use crate::Installation;
 use crate::adoption::Adoption;
+use crate::capture::{Capture, CaptureError, Captures};
+use crate::copies::CopyPair;
 use crate::datapath::{Datapath, DatapathError};
 use crate::device::{DeviceError, EniDevice};
 use crate::outside::{Gateway, OutsideError};
@@ -103,6 +106,18 @@ pub enum Input {
         /// Whom to answer.
         answer: Sender<Result<ForeignGuest, ForeignError>>,
     },
+    /// Capture packets of an interface.
+    Capture {
+        /// The interface.
+        eni: EniId,
+        /// How many bytes of each at most.
+        snaplen: u32,
+        /// Whom to answer.
+        answer: Sender<Result<Capture, CaptureError>>,
+    },
+    /// A capture is over; only captures send this.
+    #[doc(hidden)]
+    EndCapture(u64),
     /// Compare tables and kernel; the answer goes to the sender.
     Verify(Sender<Verification>),
     /// End. Instances and packets go on.
@@ -221,6 +236,9 @@ pub struct Agent {
     unserved: BTreeSet<VpcId>,
     /// Where the interfaces of instances are whose namespace is somebody else's.
     adoptions: BTreeMap<InstanceId, Adoption>,
+    /// The links that copies of packets go through, since the first one was wanted.
+    copies: Option<CopyPair>,
+    captures: Captures,
     looked: Instant,
     standing: Standing,
     /// What was closed when the tables were last changed.
@@ -260,6 +278,8 @@ impl Agent {
             devices: BTreeMap::new(),
             guests: BTreeMap::new(),
             adoptions: BTreeMap::new(),
+            copies: None,
+            captures: Captures::default(),
             looked: Instant::now(),
             standing: Standing::Unsure,
             closed: BTreeSet::new(),
@@ -304,6 +324,14 @@ impl Agent {
                 }) => {
                     let _ = answer.send(self.taps(instance, owner));
                 }
+                Ok(Input::Capture {
+                    eni,
+                    snaplen,
+                    answer,
+                }) => {
+                    let _ = answer.send(self.capture(eni, snaplen));
+                }
+                Ok(Input::EndCapture(id)) => self.end_capture(id),
                 Ok(Input::Verify(answer)) => {
                     let _ = answer.send(self.verify());
                 }
@@ -341,6 +369,7 @@ impl Agent {
         self.verify_devices(&mut found);
         self.verify_outside(&mut found);
         self.verify_services(&mut found);
+        self.verify_copies(&mut found);
         found
     }
 
@@ -352,6 +381,7 @@ impl Agent {
         let known = sandbox::instances(&self.config.data_dir).map_err(AgentError::DataDir)?;
         self.read_adoptions(&known);
         self.forget_strays()?;
+        self.adopt_copies()?;
         self.settle(&delta.tables)?;
         self.open_outside()?;
         self.begin_services()?;
@@ -458,6 +488,7 @@ impl Agent {
     /// error here: all else is in force, and work on devices and instances goes on.
     fn settle(&mut self, diff: &TableDiff) -> Result<(), DatapathError> {
         let before = std::mem::replace(&mut self.standing, Standing::Unsure);
+        self.open_copies_if_wanted()?;
         let settled = if before == Standing::Agreed {
             self.datapath.apply(diff)
         } else {

@@ -47,7 +47,7 @@ impl Datapath {
     }
 
     /// Ties a program to a device, in place of what an earlier agent tied to it.
-    fn tie(
+    pub(super) fn tie(
         &self,
         name: &str,
         program: BorrowedFd<'_>,
@@ -69,7 +69,7 @@ impl Datapath {
     }
 
     /// Whether a program is tied to a device as [`Datapath::tie`] does it.
-    fn is_tied(
+    pub(super) fn is_tied(
         &self,
         name: &str,
         program: BorrowedFd<'_>,
@@ -287,7 +287,7 @@ fn eni_of(path: &Path) -> Option<EniId> {
 }
 
 /// Removes an earlier layout when no device needs its programs any more.
-fn remove_if_unused(layout: &Pins) -> Result<(), DatapathError> {
+pub(super) fn remove_if_unused(layout: &Pins) -> Result<(), DatapathError> {
     if loader::entries(&layout.links())?.is_empty() {
         layout.remove()?;
     }
@@ -311,7 +311,7 @@ fn open_link(path: &Path) -> Result<Option<OwnedFd>, DatapathError> {
     }
 }
 
-fn unpin(path: &Path) -> Result<(), DatapathError> {
+pub(super) fn unpin(path: &Path) -> Result<(), DatapathError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(link_error("remove", path)(error))

@@ -8,6 +8,7 @@
 //! A new kind of record needs an arm in [`Report::kind`]: the match is exhaustive.
 
 mod address;
+mod alarm;
 mod gateway;
 mod interface;
 mod lease;
@@ -15,6 +16,7 @@ mod log;
 mod name;
 mod route;
 mod security;
+mod traffic_mirror;
 mod volume;
 mod vpc;
 
@@ -95,7 +97,9 @@ impl<'a> Report<'a> {
             Kind::AddressLease => self.address_leases(),
             // An option set refers to nothing, and everything about a region's first steps may
             // have gone since. What a client token made may be gone as well.
-            Kind::DhcpOptions | Kind::Region | Kind::Token => {}
+            // So may what an alarm's history tells of.
+            Kind::AlarmHistory | Kind::DhcpOptions | Kind::Region | Kind::Token => {}
+            Kind::Alarm => self.alarms(),
             Kind::EgressOnlyInternetGateway => self.egress_only_internet_gateways(),
             Kind::ElasticIp => self.elastic_ips(),
             Kind::GroupName => self.group_names(),
@@ -117,6 +121,9 @@ impl<'a> Report<'a> {
             Kind::SecurityGroup => self.security_groups(),
             Kind::Subnet => self.subnets(),
             Kind::SubnetCidrReservation => self.subnet_cidr_reservations(),
+            Kind::TrafficMirrorFilter => self.traffic_mirror_filters(),
+            Kind::TrafficMirrorSession => self.traffic_mirror_sessions(),
+            Kind::TrafficMirrorTarget => self.traffic_mirror_targets(),
             Kind::Volume => self.volumes(),
             Kind::Vpc => self.vpcs(),
             Kind::VpcPeeringConnection => self.vpc_peering_connections(),

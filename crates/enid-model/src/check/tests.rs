@@ -8,7 +8,8 @@ use crate::address::{ElasticIpAssociation, PublicAddress, PublicAddressHolder};
 use crate::id::{
     AllocationId, AssociationId, AttachmentId, DhcpOptionsId, InstanceId, InternetGatewayId,
     NetworkAclAssociationId, NetworkAclId, ReservationId, RouteTableAssociationId, RouteTableId,
-    SecurityGroupRuleId, SubnetId, VpcCidrAssociationId,
+    SecurityGroupRuleId, SubnetId, TrafficMirrorFilterId, TrafficMirrorFilterRuleId,
+    TrafficMirrorSessionId, TrafficMirrorTargetId, VpcCidrAssociationId,
 };
 use crate::key::{AccountId, Key, RegionName};
 use crate::network_interface::{Attachment, Mac};
@@ -78,7 +79,8 @@ impl World {
     }
 }
 
-/// A VPC with a subnet, an instance with its interface, and an Elastic IP for that.
+/// A VPC with a subnet, an instance with its interface, and an Elastic IP for that. What the interface
+/// sends is mirrored to another one.
 ///
 /// The records are in their stored form, so that a record that gets another member stays readable.
 fn world() -> World {
@@ -151,7 +153,49 @@ fn world() -> World {
     );
     world.eni(ENI, |eni| eni.attachment = Some(attachment(1)));
     add_elastic_ip(&mut world, 1, Some(association(1, 5)));
+    add_eni(&mut world, EniId(100), 100);
+    add_mirror_target(&mut world, 1, EniId(100));
+    add_mirror_filter(&mut world, 1, &[mirror_rule(1, 1), mirror_rule(2, 2)]);
+    add_mirror_session(&mut world, 1, 1);
     world
+}
+
+fn add_mirror_target(world: &mut World, id: u64, eni: EniId) {
+    let id = TrafficMirrorTargetId(id);
+    let target = json!({"id": id, "network_interface": eni, "tags": {}});
+    world.json(Kind::TrafficMirrorTarget, id, target);
+}
+
+fn mirror_rule(id: u64, number: u16) -> serde_json::Value {
+    json!({
+        "id": TrafficMirrorFilterRuleId(id), "direction": "egress", "number": number,
+        "action": "accept", "protocol": 6, "source": "0.0.0.0/0", "destination": "10.0.0.0/8",
+        "destination_ports": {"from": 22, "to": 22}, "tags": {},
+    })
+}
+
+fn add_mirror_filter(world: &mut World, id: u64, rules: &[serde_json::Value]) {
+    let id = TrafficMirrorFilterId(id);
+    let rules = rules.iter().map(|rule| {
+        let id = rule["id"].as_str().expect("a rule has its id");
+        (id.to_owned(), rule.clone())
+    });
+    let rules: serde_json::Map<_, _> = rules.collect();
+    let filter = json!({"id": id, "rules": rules, "amazon_dns": false, "tags": {}});
+    world.json(Kind::TrafficMirrorFilter, id, filter);
+}
+
+fn add_mirror_session(world: &mut World, id: u64, number: u16) {
+    let id = TrafficMirrorSessionId(id);
+    world.json(
+        Kind::TrafficMirrorSession,
+        id,
+        json!({
+            "id": id, "network_interface": ENI, "target": TrafficMirrorTargetId(1),
+            "filter": TrafficMirrorFilterId(1), "number": number, "virtual_network_id": 7,
+            "tags": {},
+        }),
+    );
 }
 
 fn attachment(id: u64) -> Attachment {
@@ -327,6 +371,46 @@ const CHANGES: &[(&str, Change)] = &[
     ),
     ("one Elastic IP stands for an address", |world| {
         add_elastic_ip(world, 2, Some(association(2, 5)));
+    }),
+    ("its source is no target", |world| {
+        add_mirror_target(world, 2, ENI);
+    }),
+    ("its target is there", |world| {
+        world.remove(Kind::TrafficMirrorTarget, TrafficMirrorTargetId(1));
+    }),
+    ("its filter is there", |world| {
+        world.remove(Kind::TrafficMirrorFilter, TrafficMirrorFilterId(1));
+    }),
+    ("a source's sessions have numbers of their own", |world| {
+        add_mirror_session(world, 2, 1);
+    }),
+    ("its source has no more sessions than it may", |world| {
+        (2..5).for_each(|id| add_mirror_session(world, id.into(), id));
+    }),
+    ("its rules are its own", |world| {
+        add_mirror_filter(world, 2, &[mirror_rule(1, 1)]);
+    }),
+    ("a direction's rules have numbers of their own", |world| {
+        add_mirror_filter(world, 1, &[mirror_rule(1, 1), mirror_rule(2, 1)]);
+    }),
+    ("it has no more rules than it may", |world| {
+        let rules: Vec<_> = (1..12).map(|id| mirror_rule(id.into(), id)).collect();
+        add_mirror_filter(world, 1, &rules);
+    }),
+    ("only TCP and UDP have ports", |world| {
+        let mut rule = mirror_rule(1, 1);
+        rule["protocol"] = 1.into();
+        add_mirror_filter(world, 1, &[rule]);
+    }),
+    ("its rules' ports are in order", |world| {
+        let mut rule = mirror_rule(1, 1);
+        rule["destination_ports"]["to"] = 21.into();
+        add_mirror_filter(world, 1, &[rule]);
+    }),
+    ("both blocks of a rule are of one family", |world| {
+        let mut rule = mirror_rule(1, 1);
+        rule["source"] = "::/0".into();
+        add_mirror_filter(world, 1, &[rule]);
     }),
 ];
 

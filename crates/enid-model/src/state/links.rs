@@ -11,7 +11,8 @@ use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use crate::id::{
     AllocationId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InternetGatewayId,
     NatGatewayId, NetworkAclId, PrefixListId, ResourceId, RouteTableId, SecurityGroupId,
-    SubnetCidrReservationId, SubnetId, VpcId, VpcPeeringConnectionId,
+    SubnetCidrReservationId, SubnetId, TrafficMirrorFilterId, TrafficMirrorFilterRuleId,
+    TrafficMirrorSessionId, TrafficMirrorTargetId, VpcId, VpcPeeringConnectionId,
 };
 use crate::key_pair::KeyPair;
 use crate::launch_template::LaunchTemplate;
@@ -21,6 +22,7 @@ use crate::prefix_list::PrefixList;
 use crate::route_table::{RouteDestination, RouteTable, RouteTarget};
 use crate::security_group::{Peer, SecurityGroup};
 use crate::subnet::{Subnet, SubnetCidrReservation};
+use crate::traffic_mirror::{TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget};
 use crate::volume::Volume;
 use crate::vpc::Vpc;
 use crate::vpc_peering_connection::VpcPeeringConnection;
@@ -126,6 +128,16 @@ relations! {
     subnets_of_acl: SubnetOfAcl (NetworkAclId => SubnetId);
     /// The subnets that were given a route table; those of a main table are not listed.
     subnets_of_route_table: SubnetOfRouteTable (RouteTableId => SubnetId);
+    /// The filter that has a rule: one.
+    traffic_mirror_filters_of_rule: MirrorFilterOfRule (TrafficMirrorFilterRuleId => TrafficMirrorFilterId);
+    /// The sessions that mirror an interface's packets, by id.
+    traffic_mirror_sessions_of_eni: MirrorSessionOfEni (EniId => TrafficMirrorSessionId);
+    /// The sessions that use a filter.
+    traffic_mirror_sessions_of_filter: MirrorSessionOfFilter (TrafficMirrorFilterId => TrafficMirrorSessionId);
+    /// The sessions that mirror to a target.
+    traffic_mirror_sessions_of_target: MirrorSessionOfTarget (TrafficMirrorTargetId => TrafficMirrorSessionId);
+    /// The targets that an interface is.
+    traffic_mirror_targets_of_eni: MirrorTargetOfEni (EniId => TrafficMirrorTargetId);
     /// The VPCs that use a DHCP option set.
     vpcs_of_dhcp_options: VpcOfDhcpOptions (DhcpOptionsId => VpcId);
 }
@@ -231,6 +243,28 @@ impl Linked for Subnet {
 impl Linked for SubnetCidrReservation {
     fn links(&self, link: &mut dyn FnMut(Link)) {
         link(ReservationOfSubnet::link(self.subnet, self.id));
+    }
+}
+
+impl Linked for TrafficMirrorFilter {
+    fn links(&self, link: &mut dyn FnMut(Link)) {
+        for rule in self.rules.keys() {
+            link(MirrorFilterOfRule::link(*rule, self.id));
+        }
+    }
+}
+
+impl Linked for TrafficMirrorSession {
+    fn links(&self, link: &mut dyn FnMut(Link)) {
+        link(MirrorSessionOfEni::link(self.network_interface, self.id));
+        link(MirrorSessionOfFilter::link(self.filter, self.id));
+        link(MirrorSessionOfTarget::link(self.target, self.id));
+    }
+}
+
+impl Linked for TrafficMirrorTarget {
+    fn links(&self, link: &mut dyn FnMut(Link)) {
+        link(MirrorTargetOfEni::link(self.network_interface, self.id));
     }
 }
 

@@ -42,6 +42,8 @@ impl RegionState {
             internet_gateways,
             key_pairs,
             launch_templates,
+            alarms,
+            alarm_history,
             log_groups,
             log_streams,
             names,
@@ -55,6 +57,9 @@ impl RegionState {
             subnet_cidr_reservations,
             subnets,
             tokens,
+            traffic_mirror_filters,
+            traffic_mirror_sessions,
+            traffic_mirror_targets,
             volumes,
             vpcs,
             vpc_peering_connections,
@@ -92,6 +97,8 @@ impl RegionState {
             internet_gateways: InternetGateway(text);
             key_pairs: KeyPair(text);
             launch_templates: LaunchTemplate(text);
+            alarms: Alarm(text);
+            alarm_history: AlarmHistory(text);
             log_groups: LogGroup(text);
             log_streams: LogStream(|(group, name): &(LogUid, Box<str>)| log_stream_key(*group, name).into());
             names: NameClaim(text);
@@ -105,6 +112,9 @@ impl RegionState {
             subnet_cidr_reservations: SubnetCidrReservation(text);
             subnets: Subnet(text);
             tokens: Token(text);
+            traffic_mirror_filters: TrafficMirrorFilter(text);
+            traffic_mirror_sessions: TrafficMirrorSession(text);
+            traffic_mirror_targets: TrafficMirrorTarget(text);
             volumes: Volume(text);
             vpcs: Vpc(text);
             vpc_peering_connections: VpcPeeringConnection(text);

@@ -3,8 +3,8 @@
 use crate::{
     Scratch, allowance,
     bytes::MacPair,
-    connection,
-    flow::{FlowEntry, FlowKey, FlowRecord, NAT_IDLE_S, Timeouts, Translation, flag},
+    connection, copy,
+    flow::{FlowEntry, FlowKey, FlowRecord, Timeouts, Translation, flag},
     frame::Frame,
     packet::Packet,
     reason::Reason,
@@ -57,6 +57,7 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
         scratch.source_instance,
     );
     let mut flags = swapped(tracked_bits(scratch.egress, scratch.ingress));
+    flags |= copy::seen_from_target(scratch.watched);
     flags |= room::counted_bit(flags, journey.eni, holder);
     if scratch.is_metered {
         flags |= flag::METERED;
@@ -210,7 +211,7 @@ fn way_flags(scratch: &Scratch) -> u64 {
     if scratch.is_metered {
         flags |= flag::METERED;
     }
-    flags | u64::from(scratch.journey.mtu) << flag::MTU_SHIFT
+    flags | scratch.watched | u64::from(scratch.journey.mtu) << flag::MTU_SHIFT
 }
 
 /// What became of an entry.
@@ -272,18 +273,9 @@ fn forget_old_way<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, new: 
         return;
     }
     if let Some(opposite) = tables.flow(&old)
-        && leads_back(&old, &opposite, key)
+        && connection::leads_back(&old, &opposite, key)
     {
         tables.set(&opposite.flags, flag::ENDED);
-    }
-}
-
-/// Whether what answers an entry has this key.
-#[inline(never)]
-fn leads_back(key: &FlowKey, entry: &FlowEntry, back: &FlowKey) -> bool {
-    match entry.opposite(key) {
-        Some(opposite) => opposite == *back,
-        None => false,
     }
 }
 
@@ -313,11 +305,25 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     let is_back = |opposite: &FlowEntry| {
         opposite.flags.get() & flag::ENDED != 0 && !scratch.carried.is_reply()
     };
+    // What leaves under an address of the sender's own is answered to it, and no more to who had the address
+    // before and still waits for answers.
+    let is_taken_over = |opposite: &FlowEntry| {
+        let is_own = !scratch.carried.is_reply() && scratch.owns_address;
+        let is_of_answers = opposite.flags.get() & flag::REPLY != 0;
+        is_own
+            && is_of_answers
+            && opposite.source_eni.get() == OUTSIDE
+            && opposite.target_eni.get() != scratch.source_eni
+    };
     if let Some(opposite) = tables.flow(&scratch.answer)
         && !is_back(&opposite)
+        && !is_taken_over(&opposite)
     {
         // One that goes another way is the concern of who it goes to.
-        if leads_back(&scratch.answer, &opposite, &scratch.key) {
+        if connection::leads_back(&scratch.answer, &opposite, &scratch.key) {
+            if scratch.carried.is_forgotten {
+                room::untrack(tables, &opposite);
+            }
             tables.set(&opposite.flags, swapped(tracked));
             let route = route_back(scratch.journey.route);
             let is_same = is_by_egress_only(opposite.route.get()) == is_by_egress_only(route);
@@ -335,7 +341,7 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     // its first packet comes.
     let record = &mut scratch.record;
     record.generation = 0;
-    record.flags &= flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED;
+    record.flags &= flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED;
     record.flags |= swapped(tracked);
     record.flags |= room::counted_bit(record.flags, record.source_eni, record.holder);
     if !scratch.carried.is_reply() {
@@ -372,14 +378,16 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
         ..
     } = scratch;
     // Only packets in the connection's own direction say whether it is tracked, except to an ENI that
-    // the connection is new to.
+    // the connection is new to, or that has forgotten it.
     let is_new = entry.target_eni.get() != journey.eni;
-    let mut stale = flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | MTU;
+    let mut stale = flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED | MTU;
     if entry.via.get() != journey.via && entry.flags.get() & flag::HOLDS_PORT != 0 {
         nat_port::let_go(tables, &scratch.key, entry, false);
-        stale |= flag::HOLDS_PORT;
+        stale |= flag::HOLDS_PORT | flag::UNCOUNTED_PORT;
     }
-    if is_new {
+    if carried.is_forgotten {
+        room::untrack(tables, entry);
+    } else if is_new {
         // What the ENI that had the address before tracked is nothing to this one.
         stale |= flag::TRACKED_AT_TARGET;
     }
@@ -388,7 +396,7 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
     if entry.flags.get() & stale != 0 {
         entry.flags.set(entry.flags.get() & !stale);
     }
-    let tracked = if carried.is_reply() {
+    let tracked = if carried.is_reply() && !carried.is_forgotten {
         let at_target = if is_new && ingress.is_tracked {
             flag::TRACKED_AT_TARGET
         } else {
@@ -436,7 +444,7 @@ pub(crate) fn is_answered<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool 
     };
     let is_tracked = entry.source_eni.get() == scratch.journey.eni
         && entry.flags.get() & flag::TRACKED_AT_SOURCE != 0
-        && !connection::has_ended(tables, key, &entry, scratch.now_ns);
+        && connection::is_live(tables, key, &entry, scratch.now_ns);
     if is_tracked {
         scratch.is_answer = true;
         scratch.ingress = Pass {
@@ -473,21 +481,19 @@ const fn swapped(tracked: u64) -> u64 {
 }
 
 /// Takes from the ENIs at both ends whose instances they are, whether these have allowances, and the
-/// timeouts of a flow between them: the shorter ones of the ENIs and the NAT gateway that it passes, for a
-/// flow that one of them has forgotten is over. The outside forgets nothing.
+/// timeouts of a flow between them: the shorter ones of the ENIs, for a flow that one of them has forgotten
+/// is over. A NAT gateway that it passes has its own. The outside forgets nothing.
 #[inline(never)]
 pub(crate) fn meet_ends<T: Tables>(tables: &T, scratch: &mut Scratch) {
     scratch.is_metered = false;
+    scratch.watched = 0;
     scratch.source_instance = 0;
     scratch.target_instance = 0;
     let mut all = Timeouts {
         first_s: u32::MAX,
-        stream_s: u32::MAX,
+        stream_s: u32::MAX >> 1,
+        is_kept: scratch.journey.via != 0,
     };
-    if scratch.journey.via != 0 {
-        all.first_s = NAT_IDLE_S;
-        all.stream_s = NAT_IDLE_S;
-    }
     let is_tcp = scratch.packet.protocol == protocol::TCP;
     for is_source in [true, false] {
         let id = if is_source {
@@ -496,10 +502,15 @@ pub(crate) fn meet_ends<T: Tables>(tables: &T, scratch: &mut Scratch) {
             scratch.journey.eni
         };
         if let Some(eni) = tables.eni(id) {
-            if is_source {
+            let watched = if is_source {
                 scratch.source_instance = eni.instance;
+                flag::WATCHED_AT_SOURCE
             } else {
                 scratch.target_instance = eni.instance;
+                flag::WATCHED_AT_TARGET
+            };
+            if copy::is_watched(eni) {
+                scratch.watched |= watched;
             }
             scratch.is_metered |= allowance::is_metered(eni);
             let first_s = if is_tcp {
@@ -661,6 +672,39 @@ mod tests {
         world.wait_s(31);
         let change = Change::dropped(Reason::IngressRule);
         let _ = world.send_in(&mut old.frame(), &change);
+    }
+
+    #[test]
+    fn who_has_a_public_address_now_gets_the_answers_to_what_leaves_under_it() {
+        let mut world = wide(Gate::Everybody, Gate::Closed);
+        for subnet in [11, 12] {
+            add_route(&mut world, subnet, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        }
+        // D by a NAT gateway first, A under its own address.
+        add_route(&mut world, 12, ALL, Route::NAT_GATEWAY, NAT);
+        add_route(&mut world, 13, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        let _ = world.send(A, &mut to(A, X, query()).frame(), &Change::opened(2, 28));
+        let _ = world.send(D, &mut to(D, X, query()).frame(), &Change::opened(2, 28));
+        // A's address goes to D, which leaves under it from now on: as A did, to whom an answer is due.
+        let record = world.memory.tables.publics.get_mut(&public(A));
+        let record = record.expect("A's public address");
+        (record.eni, record.private) = (D, addr(D));
+        let own = EndpointKey {
+            vpc: 1,
+            addr: addr(D),
+        };
+        let of_d = crate::table::PublicOf { addr: public(A) };
+        world.memory.tables.public_of.insert(own, of_d);
+        add_route(&mut world, 12, ALL, Route::INTERNET_GATEWAY, GATEWAY);
+        let _ = world.send(D, &mut to(D, X, query()).frame(), &Change::carried(28));
+        let answers = world.memory.flows().into_iter().filter(|(key, flow)| {
+            key.target == public(A) && flow.flags & crate::flow::flag::REPLY != 0
+        });
+        let targets: Vec<u64> = answers.map(|(_, flow)| flow.target_eni).collect();
+        assert_eq!(targets, [D]);
+        let mut answer = from_x(public(A), reply()).frame();
+        let verdict = world.send_in(&mut answer, &Change::carried(28));
+        assert_eq!(verdict, Verdict::Forward { ifindex: device(D) });
     }
 
     #[test]

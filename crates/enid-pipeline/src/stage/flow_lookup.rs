@@ -1,7 +1,8 @@
 //! Flow lookup: one hash lookup whatever the rules.
 //!
 //! A hit of the present generation counts, rewrites and forwards. A hit of an older generation is
-//! judged again, but not at gates where the flow is tracked. A TCP packet that opens a connection is
+//! judged again, but not at gates where the flow is tracked. One of a connection that only a NAT gateway
+//! knows any more is judged again at all gates. A TCP packet that opens a connection is
 //! never carried by an entry that is there: it is judged as new, and if it is refused it leaves the
 //! entry alone.
 
@@ -9,7 +10,8 @@ use crate::{
     Scratch, allowance,
     bytes::{Be16, MacPair},
     connection,
-    flow::{FlowEntry, SECOND_NS, SHORTEST_S, Translation, flag},
+    copy::WATCHED,
+    flow::{Age, FlowEntry, SECOND_NS, SHORTEST_S, Translation, flag},
     stage::{gate::Pass, nat},
     table::{OUTSIDE, Route, protocol},
     tables::Tables,
@@ -25,7 +27,7 @@ pub(crate) enum Lookup {
         /// Index of the target's device.
         ifindex: u32,
         /// Whether the frame goes on with other addresses, which are in the scratch record, or to the
-        /// outside, or was taken out of allowances.
+        /// outside, or was taken out of allowances, or is copied.
         is_special: bool,
     },
     /// No entry, or one of a connection that has ended or begins anew.
@@ -44,6 +46,8 @@ pub(crate) struct Carried {
     flags: u64,
     egress_rule: u64,
     ingress_rule: u64,
+    /// Whether only a NAT gateway knows the connection, and the ENIs have forgotten it.
+    pub(crate) is_forgotten: bool,
     /// The NAT gateway that it passes; 0 if none.
     pub(crate) via: u64,
     /// The route that decided, as [`Flow::route`](crate::flow::Flow::route) has it.
@@ -60,6 +64,7 @@ impl Carried {
         flags: 0,
         egress_rule: 0,
         ingress_rule: 0,
+        is_forgotten: false,
         via: 0,
         route: 0,
         translation: Translation {
@@ -75,6 +80,7 @@ impl Carried {
     pub(crate) fn clear(&mut self) {
         self.source_eni = 0;
         self.flags = 0;
+        self.is_forgotten = false;
         self.via = 0;
         self.route = 0;
     }
@@ -119,6 +125,18 @@ impl Carried {
         self.flags & flag::TO_OUTSIDE != 0
     }
 
+    /// Whether copies are wanted of what its ENI sends.
+    #[inline(always)]
+    pub(crate) const fn is_watched_at_source(&self) -> bool {
+        self.flags & flag::WATCHED_AT_SOURCE != 0
+    }
+
+    /// The ENI that its packets come from.
+    #[inline(always)]
+    pub(crate) const fn source_eni(&self) -> u64 {
+        self.source_eni
+    }
+
     /// Whether the packets answer the connection's own direction.
     #[inline(always)]
     pub(crate) const fn is_reply(&self) -> bool {
@@ -143,11 +161,15 @@ impl Carried {
         mtu_of(self.flags)
     }
 
-    /// Takes what an entry says.
+    /// Takes what an entry says. Of a connection that the ENIs have forgotten nothing is tracked.
     #[inline(always)]
-    fn load(&mut self, entry: &FlowEntry) {
+    fn load(&mut self, entry: &FlowEntry, is_forgotten: bool) {
         self.source_eni = entry.source_eni.get();
         self.flags = entry.flags.get();
+        self.is_forgotten = is_forgotten;
+        if is_forgotten {
+            self.flags &= !(flag::TRACKED_AT_SOURCE | flag::TRACKED_AT_TARGET);
+        }
         self.egress_rule = entry.egress_rule.get();
         self.ingress_rule = entry.ingress_rule.get();
         self.load_way(entry);
@@ -235,11 +257,16 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
     let quiet_ns = now_ns.saturating_sub(entry.last_seen_ns.get());
     let may_have_ended =
         quiet_ns > SHORTEST_S as u64 * SECOND_NS || entry.flags.get() & flag::ENDED != 0;
-    if may_have_ended && connection::has_ended(tables, key, &entry, now_ns) {
-        return Lookup::Miss;
+    let mut is_forgotten = false;
+    if may_have_ended {
+        match connection::age(tables, key, &entry, now_ns) {
+            Age::Live => {}
+            Age::Forgotten => is_forgotten = true,
+            Age::Ended => return Lookup::Miss,
+        }
     }
     let flags = entry.flags.get();
-    const SPECIAL: u64 = flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED;
+    const SPECIAL: u64 = flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED;
     let is_special = flags & SPECIAL != 0;
     // What an error quotes is not in the entry of other errors.
     if flags & (flag::TRANSLATED | flag::TO_OUTSIDE) != 0 && packet.is_icmp_error() {
@@ -248,12 +275,14 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
     // A frame with other MAC addresses than before may still be right (the router's instead of the
     // neighbour's), and one that a gateway does not carry is wrong: both are judged again.
     let is_refused = packet.is_too_big(mtu_of(flags))
-        || is_special && nat::is_cut(packet) && entry.via.get() != 0;
+        || is_special && nat::is_cut(packet) && entry.via.get() != 0
+        || is_forgotten;
     if entry.generation.get() != *generation || entry.arrives() != packet.macs || is_refused {
-        carried.load(&entry);
+        carried.load(&entry, is_forgotten);
         return Lookup::Stale;
     }
     if is_special {
+        carried.source_eni = entry.source_eni.get();
         carried.flags = flags;
         carried.via = entry.via.get();
         carried.translation = entry.translation();
@@ -270,7 +299,10 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         connection::note_tcp_flags(tables, key, &entry, packet.tcp_flags);
     }
     #[expect(clippy::cast_possible_truncation, reason = "written from 32 bits")]
-    let ifindex = entry.target_ifindex.get() as u32;
+    let mut ifindex = entry.target_ifindex.get() as u32;
+    if flags & flag::WATCHED_AT_TARGET != 0 {
+        ifindex |= WATCHED;
+    }
     Lookup::Hit {
         leaves: entry.leaves(),
         ifindex,

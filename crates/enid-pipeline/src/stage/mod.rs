@@ -21,3 +21,4 @@ pub(crate) mod route;
 pub(crate) mod service;
 pub(crate) mod spoof_guard;
 pub(crate) mod translate;
+pub(crate) mod unfinished;

@@ -202,13 +202,14 @@ pub(crate) fn find_answer(scratch: &mut Scratch) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{A, B, Change, D, Gate, query, reply};
+    use crate::ledger::{A, B, Change, D, Gate, World, query, reply};
     use crate::ledger_nat::{ACK, answer, behind, comes, fails, goes, opened, tcp};
     use crate::ledger_wide::{
         ALL, E, GATEWAY, NAT, NAT_ENI, NAT_PRIVATE, NAT_PUBLIC, SENT_OUT, X, add_route, at, at_x,
         forward, from_x, public, set_acl, to,
     };
     use crate::packet_builder::{Cut, PacketBuilder, Transport};
+    use crate::release::{ReleaseOrder, release};
     use crate::table::Route;
 
     #[test]
@@ -360,6 +361,51 @@ mod tests {
             let wanted = cut(arrives.clone(), offset, more).frame();
             assert_eq!(frame[..40], wanted[..40]);
         }
+    }
+
+    #[test]
+    fn what_the_interface_has_forgotten_the_gateway_knows_for_350_seconds() {
+        let mut world = behind(Gate::Everybody, Gate::Closed);
+        let tracked = |world: &World| world.memory.uses()[&(A + 100)].tracked;
+        let port = goes(&world, A, &to(A, X, query()), 2);
+        assert_eq!(tracked(&world), 1);
+        world.wait_s(31);
+        // The answer is translated, and A's gate has not asked for it.
+        let late = from_x(NAT_PUBLIC, answer(port));
+        let change = Change::dropped(Reason::IngressRule);
+        let _ = world.send_in(&mut late.frame(), &change);
+        // The sweep takes it from what A tracks, and leaves the gateway its port.
+        for key in world.memory.flows().into_keys() {
+            let order = ReleaseOrder {
+                key,
+                is_lost: false,
+            };
+            assert!(!release(&world.memory, &order, world.now_ns));
+        }
+        assert_eq!(tracked(&world), 0);
+        // A asks again: it is the same connection to the gateway, and a new one to A.
+        assert_eq!(goes(&world, A, &to(A, X, query()), 0), port);
+        assert_eq!(tracked(&world), 1);
+        comes(&world, &late, &at(A, X, reply()));
+        world.wait_s(340);
+        assert_eq!(goes(&world, A, &to(A, X, query()), 0), port);
+        world.wait_s(351);
+        let change = Change::dropped_again(Reason::NatUnsolicited);
+        let _ = world.send_in(&mut late.frame(), &change);
+    }
+
+    #[test]
+    fn what_the_interface_has_forgotten_passes_by_its_rules() {
+        let mut world = behind(Gate::Everybody, Gate::Everybody);
+        let port = goes(&world, A, &to(A, X, query()), 2);
+        let late = from_x(NAT_PUBLIC, answer(port));
+        world.wait_s(200);
+        comes(&world, &late, &at(A, X, reply()));
+        // Rules that forbid it do so at once: A does not wait for it.
+        world.policy(A, Gate::Everybody, Gate::Closed);
+        world.wait_s(200);
+        let change = Change::dropped(Reason::IngressRule);
+        let _ = world.send_in(&mut late.frame(), &change);
     }
 
     #[test]

@@ -7,8 +7,8 @@
 //! million (docs/decisions/0009). When the ports of one address towards a destination are all taken, a
 //! connection gets another address of the gateway.
 //!
-//! Limit: an interface's own idle timeout, if it is shorter than the gateway's 350 seconds, ends a
-//! connection at the gateway too.
+//! A gateway keeps the port of an idle connection for 350 seconds, also when the interfaces behind it have
+//! forgotten the connection before: see [`Age`](crate::flow::Age).
 
 use crate::{
     Scratch,
@@ -131,18 +131,27 @@ pub(crate) fn take_port<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<
 
 /// Counts a port as taken, for an entry of answers that was lost and is made again.
 #[inline(never)]
-pub(crate) fn take_again<T: Tables>(tables: &T, scratch: &Scratch) {
+pub(crate) fn take_again<T: Tables>(tables: &T, scratch: &mut Scratch) {
     // With as many as there are numbers there is always one more.
     let _ = reserve(tables, scratch, i64::MAX as u64);
+    if scratch.record.flags & flag::UNCOUNTED_PORT != 0
+        && let Some(answers) = tables.flow(&scratch.answer)
+    {
+        tables.set(&answers.flags, flag::UNCOUNTED_PORT);
+    }
 }
 
 /// Counts a port as taken, if less than `most` are.
+///
+/// Where somebody has filled the table of counts with destinations the port is not counted, and `record`
+/// says so: that table then bars nobody, and the flow table, in which each instance has its share, is what
+/// bounds them. The worst is that towards a destination that came since all 64,512 ports can be taken.
 ///
 /// The agent removes counts of zero that nothing has changed for a minute. A port that is taken in the
 /// microsecond of that is not counted, and one connection more than AWS allows may then be open to this
 /// destination; when it ends the count is one less than none until the next minute without connections.
 #[inline(never)]
-fn reserve<T: Tables>(tables: &T, scratch: &Scratch, most: u64) -> Result<(), Reason> {
+fn reserve<T: Tables>(tables: &T, scratch: &mut Scratch, most: u64) -> Result<(), Reason> {
     let key = key_of(
         &scratch.key,
         scratch.journey.via,
@@ -151,15 +160,17 @@ fn reserve<T: Tables>(tables: &T, scratch: &Scratch, most: u64) -> Result<(), Re
     if tables.nat_ports(&key).is_none() {
         tables.insert_nat_ports(&key);
     }
-    let Some(ports) = tables.nat_ports(&key) else {
-        return Err(Reason::NatPortAllocation);
-    };
-    let before = tables.fetch_add(&ports.taken, 1);
-    if is_at_least(before, most) {
-        tables.add(&ports.taken, ONE_LESS);
-        return Err(Reason::NatPortAllocation);
+    match tables.nat_ports(&key) {
+        Some(ports) => {
+            let before = tables.fetch_add(&ports.taken, 1);
+            if is_at_least(before, most) {
+                tables.add(&ports.taken, ONE_LESS);
+                return Err(Reason::NatPortAllocation);
+            }
+            ports.taken_ns.set(scratch.now_ns);
+        }
+        None => scratch.record.flags |= flag::UNCOUNTED_PORT,
     }
-    ports.taken_ns.set(scratch.now_ns);
     if scratch.key.protocol == protocol::TCP {
         nat_count::add_active(tables, key.nat, 1);
     }
@@ -174,12 +185,14 @@ fn give_back<T: Tables>(tables: &T, scratch: &Scratch) {
         scratch.journey.via,
         scratch.journey.source.v4_octets(),
     );
-    count_down(tables, &key);
+    count_down(tables, &key, scratch.record.flags);
 }
 
 #[inline(never)]
-fn count_down<T: Tables>(tables: &T, key: &NatPortsKey) {
-    if let Some(ports) = tables.nat_ports(key) {
+fn count_down<T: Tables>(tables: &T, key: &NatPortsKey, flags: u64) {
+    if flags & flag::UNCOUNTED_PORT == 0
+        && let Some(ports) = tables.nat_ports(key)
+    {
         tables.add(&ports.taken, ONE_LESS);
     }
     if key.protocol == protocol::TCP {
@@ -203,7 +216,7 @@ pub(crate) fn let_go<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, is
         ..*key
     };
     let ports = key_of(&sent, entry.via.get(), key.target.v4_octets());
-    count_down(tables, &ports);
+    count_down(tables, &ports, flags);
     if is_idle {
         note_idle(tables, key, entry);
     }
@@ -288,6 +301,7 @@ fn has_port_before<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
         note_idle(tables, &scratch.answer, &answers);
     }
     // Otherwise the packet that opens it is sent again, as nothing has answered yet.
+    scratch.record.flags |= answers.flags.get() & flag::UNCOUNTED_PORT;
     if is_over || answers.packets.get() != answers.packets_before.get() {
         note_attempt(tables, scratch);
     }
@@ -377,6 +391,34 @@ mod tests {
         assert!(crate::release::release(&world.memory, &order, 0));
         assert!(take(&world, 60_000, NAT_PUBLIC).is_ok());
         assert!(take(&world, 60_001, NAT_PUBLIC).is_err());
+    }
+
+    #[test]
+    fn a_full_table_of_counts_bars_nobody() {
+        let mut world = wide(Gate::Everybody, Gate::Closed);
+        world.memory.nat_ports_max = 1;
+        assert!(take(&world, 1, NAT_PUBLIC).is_ok());
+        let taken = || -> Vec<u64> { world.memory.ports().values().map(|it| it.taken).collect() };
+        assert_eq!(taken(), [1]);
+        // By another address: for its counts there is no room.
+        let other = Addr::v4([198, 18, 0, 99]);
+        assert!(take(&world, 2, other).is_ok());
+        assert!(take(&world, 3, NAT_PUBLIC).is_ok());
+        assert_eq!(taken(), [2]);
+        let end = |is_uncounted: bool| {
+            let flows = world.memory.flows();
+            let mut found = flows
+                .into_iter()
+                .filter(|(_, flow)| (flow.flags & flag::UNCOUNTED_PORT != 0) == is_uncounted);
+            let (key, _) = found.next().expect("a flow");
+            let order = crate::release::ReleaseOrder { key, is_lost: true };
+            assert!(crate::release::release(&world.memory, &order, 0));
+        };
+        // What was not counted is not counted down.
+        end(true);
+        assert_eq!(taken(), [2]);
+        end(false);
+        assert_eq!(taken(), [1]);
     }
 
     fn record_of(world: &World) -> &NatRecord {

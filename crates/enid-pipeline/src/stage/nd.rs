@@ -38,6 +38,25 @@ pub(crate) fn answer<T: Tables, F: Frame>(
     ifindex: u32,
     packet: &Packet,
 ) -> Result<(), Reason> {
+    let mut answer = Answer::NONE;
+    find(tables, frame, ifindex, packet, &mut answer)?;
+    let asker = packet.source_mac();
+    if frame.store(0, &MacPair::new(asker, answer.mac).bytes()) && write(frame, &answer) {
+        Ok(())
+    } else {
+        Err(Reason::Rewrite)
+    }
+}
+
+/// Finds the answer to a solicitation.
+#[inline(never)]
+fn find<T: Tables, F: Frame>(
+    tables: &T,
+    frame: &F,
+    ifindex: u32,
+    packet: &Packet,
+    answer: &mut Answer,
+) -> Result<(), Reason> {
     let eni = tables.device(ifindex).ok_or(Reason::UnknownDevice)?;
     let record = tables.eni(eni).ok_or(Reason::Incomplete)?;
     if packet.source_mac() != record.mac {
@@ -77,18 +96,14 @@ pub(crate) fn answer<T: Tables, F: Frame>(
         }
         (owner.mac, SOLICITED)
     };
-    let answer = Answer {
+    *answer = Answer {
         from: wanted,
         to: packet.source,
         mac,
         flags,
         has_link,
     };
-    if frame.store(0, &MacPair::new(record.mac, mac).bytes()) && write(frame, &answer) {
-        Ok(())
-    } else {
-        Err(Reason::Rewrite)
-    }
+    Ok(())
 }
 
 /// Whether the option at this offset says who asks.
@@ -111,6 +126,16 @@ struct Answer {
     mac: Mac,
     flags: u8,
     has_link: bool,
+}
+
+impl Answer {
+    const NONE: Self = Self {
+        from: Addr::UNSPECIFIED,
+        to: Addr::UNSPECIFIED,
+        mac: Mac([0; 6]),
+        flags: 0,
+        has_link: false,
+    };
 }
 
 /// Writes IPv6 header and message over those of the question, which has no extension headers.

@@ -16,8 +16,10 @@ use crate::{
 pub(crate) const ETHERNET: u32 = 14;
 /// Ethernet, IPv4 and TCP without options.
 const NEAR: usize = 54;
-/// Where the transport header is behind an IPv4 header without options.
+/// Ethernet and IPv4 without options; the transport header follows.
 const NEAR_TRANSPORT: usize = 34;
+/// The longest transport header that is read: TCP's, without options.
+const TRANSPORT: usize = 20;
 /// Ethertype of IPv4.
 pub(crate) const IPV4: [u8; 2] = [0x08, 0x00];
 /// Ethertype of ARP.
@@ -25,15 +27,65 @@ pub(crate) const ARP: [u8; 2] = [0x08, 0x06];
 /// Ethertype of IPv6.
 pub(crate) const IPV6: [u8; 2] = [0x86, 0xdd];
 
-/// Offsets in a frame with an IPv4 header.
-mod v4 {
-    pub(super) const VERSION: usize = 14;
-    pub(super) const TOTAL_LENGTH: usize = 16;
-    pub(super) const ID: usize = 18;
-    pub(super) const FRAGMENT: usize = 20;
-    pub(super) const PROTOCOL: usize = 23;
-    pub(super) const SOURCE: usize = 26;
-    pub(super) const TARGET: usize = 30;
+/// The first bytes of a frame, behind two that are none of it: the words of an IPv4 header and of what
+/// follows then lie where one instruction loads them. They stay in this one place. Were they chosen from
+/// two, the compiler would hold each byte on its own, and the kernel's stack has no room for that.
+#[repr(C, align(8))]
+struct Head([u8; LEAD + NEAR]);
+
+/// The bytes before the frame's.
+const LEAD: usize = 2;
+
+/// Offsets in a [`Head`].
+mod at {
+    use super::LEAD;
+
+    pub(super) const ETHERTYPE: usize = LEAD + 12;
+    pub(super) const VERSION: usize = LEAD + 14;
+    pub(super) const TOTAL_LENGTH: usize = LEAD + 16;
+    pub(super) const ID: usize = LEAD + 18;
+    pub(super) const FRAGMENT: usize = LEAD + 20;
+    pub(super) const PROTOCOL: usize = LEAD + 23;
+    pub(super) const SOURCE: usize = LEAD + 26;
+    pub(super) const TARGET: usize = LEAD + 30;
+    pub(super) const TRANSPORT: usize = LEAD + super::NEAR_TRANSPORT;
+}
+
+impl Head {
+    /// Bytes at a constant offset.
+    #[inline(always)]
+    fn bytes<const AT: usize, const N: usize>(&self) -> [u8; N] {
+        match self.0.get(AT..).and_then(<[u8]>::first_chunk) {
+            Some(bytes) => *bytes,
+            None => [0; N],
+        }
+    }
+
+    /// The place for so many of the frame's first bytes.
+    #[inline(always)]
+    fn place<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        self.0.get_mut(LEAD..).and_then(<[u8]>::first_chunk_mut)
+    }
+
+    /// The place for the transport header that follows an IPv4 header without options.
+    #[inline(always)]
+    fn transport(&mut self) -> Option<&mut [u8; TRANSPORT]> {
+        self.0
+            .get_mut(at::TRANSPORT..)
+            .and_then(<[u8]>::first_chunk_mut)
+    }
+
+    /// The MAC addresses, from two whole words.
+    #[inline(always)]
+    fn macs(&self) -> MacPair {
+        let first = u64::from_le_bytes(self.bytes::<0, 8>());
+        let second = u64::from_le_bytes(self.bytes::<8, 8>());
+        let (head, tail) = (first >> 16 | second << 48, second >> 16 & 0xffff_ffff);
+        MacPair {
+            head: u64::from_ne_bytes(head.to_le_bytes()),
+            tail: u64::from_ne_bytes(tail.to_le_bytes()),
+        }
+    }
 }
 
 /// The most IPv6 extension headers that are read.
@@ -49,26 +101,26 @@ pub(crate) fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reas
         return Err(Reason::EtherType);
     }
     // Nearly every packet has its headers within these bytes, and nothing else is loaded.
-    let near = frame.load::<NEAR>(0);
-    // Ethernet and a whole IPv4 header; an ARP message and an IPv6 header are longer.
-    let mut head = [0; 34];
-    match &near {
-        Some(near) => head.copy_from_slice(near.0.first_chunk::<34>().ok_or(Reason::Malformed)?),
-        None => head = frame.load::<34>(0).ok_or(Reason::Malformed)?.0,
-    }
-    packet.macs = MacPair {
-        head: u64::from_ne_bytes([
-            head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7],
-        ]),
-        tail: u64::from_ne_bytes([head[8], head[9], head[10], head[11], 0, 0, 0, 0]),
+    let mut head = Head([0; LEAD + NEAR]);
+    let is_near = match head.place::<NEAR>() {
+        Some(place) => frame.read(0, place),
+        None => false,
     };
+    if !is_near {
+        // Ethernet and a whole IPv4 header; an ARP message and an IPv6 header are longer.
+        let place = head.place::<NEAR_TRANSPORT>().ok_or(Reason::Malformed)?;
+        if !frame.read(0, place) {
+            return Err(Reason::Malformed);
+        }
+    }
+    packet.macs = head.macs();
     packet.segments = frame.segments();
     packet.fragment = Fragment::None;
     packet.fragment_id = 0;
     packet.tcp_flags = 0;
     packet.asks = Asks::Nothing;
-    match [head[12], head[13]] {
-        IPV4 => ipv4(frame, &head, near.as_ref(), packet),
+    match head.bytes::<{ at::ETHERTYPE }, 2>() {
+        IPV4 => ipv4(frame, &mut head, is_near, packet),
         IPV6 => ipv6(frame, packet),
         ARP => {
             packet.asks = Asks::Arp;
@@ -81,47 +133,32 @@ pub(crate) fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reas
 #[inline(always)]
 fn ipv4<F: Frame>(
     frame: &F,
-    head: &[u8; 34],
-    near: Option<&Aligned<NEAR>>,
+    head: &mut Head,
+    is_near: bool,
     packet: &mut Packet,
 ) -> Result<(), Reason> {
-    let header = u32::from(head[v4::VERSION] & 0x0f) * 4;
-    let total = u32::from(u16::from_be_bytes([
-        head[v4::TOTAL_LENGTH],
-        head[v4::TOTAL_LENGTH + 1],
-    ]));
-    if head[v4::VERSION] >> 4 != 4
-        || header < 20
-        || total < header
-        || total > frame.len() - ETHERNET
-    {
+    let [version] = head.bytes::<{ at::VERSION }, 1>();
+    let header = u32::from(version & 0x0f) * 4;
+    let total = u32::from(u16::from_be_bytes(head.bytes::<{ at::TOTAL_LENGTH }, 2>()));
+    if version >> 4 != 4 || header < 20 || total < header || total > frame.len() - ETHERNET {
         return Err(Reason::Malformed);
     }
-    packet.source = Addr::v4([
-        head[v4::SOURCE],
-        head[v4::SOURCE + 1],
-        head[v4::SOURCE + 2],
-        head[v4::SOURCE + 3],
-    ]);
-    packet.target = Addr::v4([
-        head[v4::TARGET],
-        head[v4::TARGET + 1],
-        head[v4::TARGET + 2],
-        head[v4::TARGET + 3],
-    ]);
-    packet.protocol = head[v4::PROTOCOL];
-    let cut = u16::from_be_bytes([head[v4::FRAGMENT], head[v4::FRAGMENT + 1]]);
+    packet.source = Addr::v4(head.bytes::<{ at::SOURCE }, 4>());
+    packet.target = Addr::v4(head.bytes::<{ at::TARGET }, 4>());
+    [packet.protocol] = head.bytes::<{ at::PROTOCOL }, 1>();
+    let cut = u16::from_be_bytes(head.bytes::<{ at::FRAGMENT }, 2>());
     if cut & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0 {
         packet.fragment = if cut & FRAGMENT_OFFSET == 0 {
             Fragment::First
         } else {
             Fragment::Later
         };
-        packet.fragment_id = u32::from(u16::from_be_bytes([head[v4::ID], head[v4::ID + 1]]));
+        packet.fragment_id = u32::from(u16::from_be_bytes(head.bytes::<{ at::ID }, 2>()));
     }
     packet.transport = ETHERNET + header;
-    let near = near.filter(|_| header == 20);
-    transport(frame, packet, near, header, total - header)
+    let is_there = is_near && header == 20;
+    let place = head.transport().ok_or(Reason::Malformed)?;
+    transport(frame, packet, place, is_there, header, total - header)
 }
 
 #[inline(never)]
@@ -184,7 +221,9 @@ fn ipv6<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reason> {
             return Ok(());
         }
     }
-    transport(frame, packet, None, 40 + skipped, payload - skipped)
+    let mut room = Aligned([0; TRANSPORT]);
+    let (header, length) = (40 + skipped, payload - skipped);
+    transport(frame, packet, &mut room.0, false, header, length)
 }
 
 /// Reads an IPv6 address.
@@ -199,12 +238,14 @@ pub(crate) fn load_v6<F: Frame>(frame: &F, at: u32, addr: &mut Addr) -> bool {
     }
 }
 
-/// Ports, ICMP kind and TCP flags. `length` is the payload's, from the transport header on.
+/// Ports, ICMP kind and TCP flags. `length` is the payload's, from the transport header on; the header's
+/// first bytes may be in their place already.
 #[inline(always)]
 fn transport<F: Frame>(
     frame: &F,
     packet: &mut Packet,
-    near: Option<&Aligned<NEAR>>,
+    place: &mut [u8; TRANSPORT],
+    is_there: bool,
     ip_header: u32,
     length: u32,
 ) -> Result<(), Reason> {
@@ -217,32 +258,32 @@ fn transport<F: Frame>(
     if packet.fragment != Fragment::Later {
         match packet.protocol {
             protocol::TCP => {
-                let tcp = header_of::<F, 20>(frame, packet, near)?;
-                header = u32::from(tcp[12] >> 4) * 4;
+                fetch::<F, TRANSPORT>(frame, packet, place, is_there)?;
+                header = u32::from(place[12] >> 4) * 4;
                 if header < 20 || length < header {
                     return Err(Reason::Malformed);
                 }
-                packet.source_port = Be16::from_bytes([tcp[0], tcp[1]]);
-                packet.target_port = Be16::from_bytes([tcp[2], tcp[3]]);
-                packet.tcp_flags = tcp[13];
+                packet.source_port = Be16::from_bytes([place[0], place[1]]);
+                packet.target_port = Be16::from_bytes([place[2], place[3]]);
+                packet.tcp_flags = place[13];
             }
             protocol::UDP => {
-                let udp = header_of::<F, 8>(frame, packet, near)?;
+                fetch::<F, 8>(frame, packet, place, is_there)?;
                 header = 8;
                 if length < header {
                     return Err(Reason::Malformed);
                 }
-                packet.source_port = Be16::from_bytes([udp[0], udp[1]]);
-                packet.target_port = Be16::from_bytes([udp[2], udp[3]]);
+                packet.source_port = Be16::from_bytes([place[0], place[1]]);
+                packet.target_port = Be16::from_bytes([place[2], place[3]]);
             }
             protocol::ICMP | protocol::ICMP_V6 => {
-                let icmp = header_of::<F, 8>(frame, packet, near)?;
+                fetch::<F, 8>(frame, packet, place, is_there)?;
                 if length < 8 {
                     return Err(Reason::Malformed);
                 }
-                packet.target_port = Be16::from_bytes([icmp[0], icmp[1]]);
-                if is_icmp_query(packet.protocol, icmp[0]) {
-                    packet.source_port = Be16::from_bytes([icmp[4], icmp[5]]);
+                packet.target_port = Be16::from_bytes([place[0], place[1]]);
+                if is_icmp_query(packet.protocol, place[0]) {
+                    packet.source_port = Be16::from_bytes([place[4], place[5]]);
                 }
             }
             _ => {}
@@ -301,22 +342,22 @@ const fn count_segments(payload: u32, size: u32) -> u32 {
     }
 }
 
-/// The first bytes of the transport header.
+/// Brings the first bytes of the transport header to their place, unless they are there.
 #[inline(always)]
-fn header_of<F: Frame, const N: usize>(
+fn fetch<F: Frame, const N: usize>(
     frame: &F,
     packet: &Packet,
-    near: Option<&Aligned<NEAR>>,
-) -> Result<[u8; N], Reason> {
-    if let Some(near) = near
-        && let Some((_, rest)) = near.0.split_first_chunk::<NEAR_TRANSPORT>()
-        && let Some(header) = rest.first_chunk::<N>()
-    {
-        return Ok(*header);
+    place: &mut [u8; TRANSPORT],
+    is_there: bool,
+) -> Result<(), Reason> {
+    if is_there {
+        return Ok(());
     }
-    match frame.load::<N>(packet.transport) {
-        Some(header) => Ok(header.0),
-        None => Err(Reason::Malformed),
+    let place = place.first_chunk_mut::<N>().ok_or(Reason::Malformed)?;
+    if frame.read(packet.transport, place) {
+        Ok(())
+    } else {
+        Err(Reason::Malformed)
     }
 }
 

@@ -15,7 +15,7 @@
 use crate::{
     Scratch,
     bytes::{Addr, Be16},
-    connection::has_ended,
+    connection::{self, leads_back},
     flow::{FlowEntry, FlowKey, flag},
     frame::Frame,
     packet::Fragment,
@@ -65,7 +65,7 @@ fn is_opposite_live<T: Tables>(
     };
     match tables.flow(&key) {
         // A flow that goes another way by now has other answers.
-        Some(own) => own.opposite(&key) == Some(*answers) && is_live(tables, scratch, &key, &own),
+        Some(own) => leads_back(&key, &own, answers) && is_live(tables, scratch, &key, &own),
         None => false,
     }
 }
@@ -139,7 +139,7 @@ fn is_live<T: Tables>(tables: &T, scratch: &Scratch, key: &FlowKey, entry: &Flow
     const TRACKED: u64 = flag::TRACKED_AT_SOURCE | flag::TRACKED_AT_TARGET;
     let is_present =
         entry.generation.get() == scratch.generation || entry.flags.get() & TRACKED == TRACKED;
-    is_present && !has_ended(tables, key, entry, scratch.now_ns)
+    is_present && connection::is_live(tables, key, entry, scratch.now_ns)
 }
 
 /// Reads the 5-tuple of the quoted packet.

@@ -27,10 +27,14 @@ use crate::{
 /// is (RFC 792); of IPv6 the header, some extensions, and more than these bytes.
 const QUOTED_V4: u8 = 68;
 const QUOTED_V6: u8 = 88;
+/// The most words of four bytes that are quoted.
+const QUOTED_WORDS_MAX: u32 = 22;
 /// ICMP: destination unreachable, fragmentation needed. ICMPv6: packet too big.
 const FRAGMENTATION_NEEDED: [u8; 2] = [3, 4];
 const PACKET_TOO_BIG: [u8; 2] = [2, 0];
 const TTL: u8 = 64;
+
+const _: () = assert!(QUOTED_V4 % 4 == 0 && QUOTED_V6 as u32 == QUOTED_WORDS_MAX * 4);
 
 /// Writes the answer over the packet, if this reason has one. False if there is none, and the frame is
 /// dropped.
@@ -131,9 +135,32 @@ fn turned(macs: &MacPair) -> [u8; 12] {
     MacPair::new(macs.source(), macs.destination()).bytes()
 }
 
+/// Cuts the frame and moves what lies behind the Ethernet header up, to be quoted behind `by` bytes of new
+/// headers. Gives the sum of what is quoted. Word by word and the last one first: no stack holds it all.
+#[inline(never)]
+fn quote<F: Frame>(frame: &mut F, length: u32, by: u32) -> Option<u32> {
+    if frame.len() < ETHERNET + by + length || !frame.cut(ETHERNET + by + length) {
+        return None;
+    }
+    let mut sum = 0;
+    let count = length / 4;
+    for number in 1..=QUOTED_WORDS_MAX {
+        if number > count {
+            break;
+        }
+        let at = ETHERNET + (count - number) * 4;
+        let word = frame.load::<4>(at)?.0;
+        if !frame.store(at + by, &word) {
+            return None;
+        }
+        sum += self::sum(&word);
+    }
+    Some(sum)
+}
+
 #[inline(never)]
 fn write_v4<F: Frame>(frame: &mut F, scratch: &Scratch) -> bool {
-    let Some(quoted) = frame.load::<{ QUOTED_V4 as usize }>(ETHERNET) else {
+    let Some(quoted) = quote(frame, u32::from(QUOTED_V4), 28) else {
         return false;
     };
     let (source, target) = (scratch.journey.source, scratch.packet.source);
@@ -141,17 +168,15 @@ fn write_v4<F: Frame>(frame: &mut F, scratch: &Scratch) -> bool {
     let [.., a, b] = scratch.journey.mtu.to_be_bytes();
     let [kind, code] = FRAGMENTATION_NEEDED;
     let mut icmp = [kind, code, 0, 0, 0, 0, a, b];
-    [icmp[2], icmp[3]] = folded(sum(&icmp) + sum(&quoted.0));
-    frame.cut(ETHERNET + 28 + u32::from(QUOTED_V4))
-        && frame.store(0, &turned(&scratch.packet.macs))
+    [icmp[2], icmp[3]] = folded(sum(&icmp) + quoted);
+    frame.store(0, &turned(&scratch.packet.macs))
         && frame.store(ETHERNET, &head)
         && frame.store(ETHERNET + 20, &icmp)
-        && frame.store(ETHERNET + 28, &quoted.0)
 }
 
 #[inline(never)]
 fn write_v6<F: Frame>(frame: &mut F, scratch: &Scratch) -> bool {
-    let Some(quoted) = frame.load::<{ QUOTED_V6 as usize }>(ETHERNET) else {
+    let Some(quoted) = quote(frame, u32::from(QUOTED_V6), 48) else {
         return false;
     };
     const LENGTH: u8 = 8 + QUOTED_V6;
@@ -164,14 +189,12 @@ fn write_v6<F: Frame>(frame: &mut F, scratch: &Scratch) -> bool {
         + u32::from(protocol::ICMP_V6)
         + sum(&source.octets())
         + sum(&target.octets());
-    [icmp[2], icmp[3]] = folded(pseudo + sum(&icmp) + sum(&quoted.0));
-    frame.cut(ETHERNET + 48 + u32::from(QUOTED_V6))
-        && frame.store(0, &turned(&scratch.packet.macs))
+    [icmp[2], icmp[3]] = folded(pseudo + sum(&icmp) + quoted);
+    frame.store(0, &turned(&scratch.packet.macs))
         && frame.store(ETHERNET, &head)
         && frame.store(ETHERNET + 8, &source.octets())
         && frame.store(ETHERNET + 24, &target.octets())
         && frame.store(ETHERNET + 40, &icmp)
-        && frame.store(ETHERNET + 48, &quoted.0)
 }
 
 /// Resets a TCP connection (RFC 9293, section 3.10.7.1): with the number that the sender waits for, or with

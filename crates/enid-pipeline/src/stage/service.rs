@@ -9,6 +9,7 @@
 use crate::{
     Course, Scratch, bucket,
     bytes::{Addr, MacPair},
+    copy,
     frame::Frame,
     owner::owner,
     packet::{Asks, Fragment, Packet},
@@ -186,6 +187,9 @@ pub(crate) fn answer<T: Tables, F: Frame>(
     }
     scratch.course = Course::Inside;
     scratch.ifindex = target.ifindex;
+    if copy::is_watched(target) {
+        scratch.ifindex |= copy::WATCHED;
+    }
     Ok(())
 }
 

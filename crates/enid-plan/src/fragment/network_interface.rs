@@ -13,7 +13,7 @@ use enid_pipeline::table::{
 };
 use ipnet::IpNet;
 
-use super::{edge_table, has_internet_gateway};
+use super::{edge_table, has_internet_gateway, mirror};
 use crate::gate::address_bits;
 use crate::tables::Tables;
 
@@ -88,6 +88,7 @@ pub(crate) fn of_eni(
         record.flags |= EniRecord::PUBLIC;
     }
     tables.enis.insert(eni.id.bits(), record);
+    mirror::add_sessions(&mut tables, region, eni);
     rebind(&mut tables, eni.id, ifindex);
     tables
 }

@@ -186,7 +186,7 @@ fn rule(bits: u64) -> Option<String> {
 }
 
 /// The word of a flow as the entries that it lists; the edges that it did not cross are left out.
-fn acl_entries(word: AclEntries) -> Vec<u16> {
+pub(crate) fn acl_entries(word: AclEntries) -> Vec<u16> {
     let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
     let mut entries: Vec<u16> = [[a, b], [c, d], [e, f], [g, h]]
         .into_iter()

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod adopt;
+pub(crate) mod capture;
 pub(crate) mod check;
 pub(crate) mod counters;
 pub(crate) mod doctor;

@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
 use crate::wiring::admin::Administration;
+use crate::wiring::alarms;
 use crate::wiring::console::HostConsole;
 use crate::wiring::host::{self, Host};
 use crate::wiring::socket::AgentSocket;
@@ -151,7 +152,10 @@ async fn daemon(
         Sts,
     )
     .with_logs(logs)
-    .with_monitoring(Monitoring::default());
+    .with_monitoring(Monitoring::new(
+        Arc::clone(&control),
+        Arc::clone(&telemetry.metrics),
+    ));
     if let Some(throttle) = config.throttle()? {
         front = front.with_throttle(throttle);
     }
@@ -173,6 +177,7 @@ async fn daemon(
         .printer()
         .print(&listening, |listening| listening.words(data.is_default()));
     sweep_now_and_then(Arc::clone(&control));
+    alarms::watch(&control, &telemetry.metrics);
 
     let (stop, stopping) = watch::channel(false);
     let server = tokio::spawn(enid_api::server::serve(listener, Arc::new(front), stopping));

@@ -9,10 +9,11 @@ use anyhow::Context as _;
 use enid_control::{Caller, Control};
 use enid_host::Installation;
 use enid_host::agent::{self, Agent, ForeignError, Input, Output, Verification};
+use enid_host::capture::{Capture, CaptureError};
 use enid_host::datapath::{Attach, Datapath, Options};
 use enid_host::outside::Gateway;
 use enid_host::sandbox::InitProgram;
-use enid_model::id::InstanceId;
+use enid_model::id::{EniId, InstanceId};
 use enid_model::region::Region;
 use enid_model::state::State;
 use enid_plan::allowance::Allowances;
@@ -172,6 +173,22 @@ impl Inquiry {
     pub(crate) fn verify(&self) -> Option<Verification> {
         let (answer, answered): (_, Receiver<Verification>) = channel();
         self.0.send(Input::Verify(answer)).ok()?;
+        answered.recv().ok()
+    }
+
+    /// Begins a capture. `None` if the agent is gone. Blocks.
+    pub(crate) fn capture(
+        &self,
+        eni: EniId,
+        snaplen: u32,
+    ) -> Option<Result<Capture, CaptureError>> {
+        let (answer, answered) = channel();
+        let input = Input::Capture {
+            eni,
+            snaplen,
+            answer,
+        };
+        self.0.send(input).ok()?;
         answered.recv().ok()
     }
 

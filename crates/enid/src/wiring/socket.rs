@@ -1,9 +1,10 @@
 //! What only the root of the agent's host may ask: a socket in the daemon's data directory.
 //!
 //! Moving interfaces between the host's namespaces and giving out taps is a matter of the host, not of
-//! an access key, so it does not go through the front door. One connection is one request and one
-//! answer, each a line of JSON: `{"adopt": …}`, `{"inspect": …}`, `{"release": …}` or `{"taps": …}`, and
-//! `{"ok": …}` or `{"error": "words"}`.
+//! an access key, so it does not go through the front door; nor is seeing every packet of an interface. One
+//! connection is one request and one answer, each a line of JSON: `{"adopt": …}`, `{"capture": …}`,
+//! `{"inspect": …}`, `{"release": …}` or `{"taps": …}`, and `{"ok": …}` or `{"error": "words"}`. What
+//! follows the answer to a capture is in `capture.rs`.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -17,10 +18,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use enid_host::agent::{ForeignError, ForeignGuest, Input};
 use enid_host::tap::TapOwner;
-use enid_model::id::InstanceId;
+use enid_model::id::{EniId, InstanceId};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::wiring::capture;
 use crate::wiring::host::Inquiry;
 
 /// What can be asked.
@@ -33,6 +35,8 @@ pub(crate) enum Request {
         netns: PathBuf,
         ifname: String,
     },
+    /// Tell the packets of an interface from now on.
+    Capture { eni: EniId, snaplen: u32 },
     /// Look whether they are there.
     Inspect { instance: InstanceId },
     /// Take them out again.
@@ -87,6 +91,12 @@ pub(crate) struct Interface {
     pub(crate) ipv6_gateway: Option<IpAddr>,
 }
 
+/// A capture has begun.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Capturing {
+    pub(crate) eni: EniId,
+}
+
 /// Whether there was anything to release.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Released {
@@ -137,6 +147,14 @@ impl Drop for AgentSocket {
 
 /// Asks the daemon of a data directory.
 pub(crate) fn ask<T: for<'a> Deserialize<'a>>(path: &Path, request: &Request) -> anyhow::Result<T> {
+    ask_on(path, request).map(|(answer, _)| answer)
+}
+
+/// The same, with what follows the answer on the connection.
+pub(crate) fn ask_on<T: for<'a> Deserialize<'a>>(
+    path: &Path,
+    request: &Request,
+) -> anyhow::Result<(T, BufReader<UnixStream>)> {
     let mut stream = with_short(path, UnixStream::connect).with_context(|| {
         let path = path.display();
         format!("no daemon with a datapath answers at {path} (start one as root: enid serve)")
@@ -145,10 +163,11 @@ pub(crate) fn ask<T: for<'a> Deserialize<'a>>(path: &Path, request: &Request) ->
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut text = String::new();
-    BufReader::new(stream).read_line(&mut text)?;
+    let mut rest = BufReader::new(stream);
+    rest.read_line(&mut text)?;
     let answer = serde_json::from_str(&text).context("read the daemon's answer")?;
     match answer {
-        Answer::Ok(value) => Ok(value),
+        Answer::Ok(value) => Ok((value, rest)),
         Answer::Error(words) => anyhow::bail!(words),
     }
 }
@@ -164,9 +183,12 @@ fn with_short<T>(path: &Path, work: impl FnOnce(PathBuf) -> io::Result<T>) -> io
 
 fn serve(stream: &UnixStream, agent: &Inquiry) {
     let answered = read(stream).and_then(|request| {
-        let answer = match may_ask(stream)? {
-            true => answer(agent, request),
-            false => error("only root may ask this".to_owned()),
+        let answer = match (may_ask(stream)?, request) {
+            (true, Request::Capture { eni, snaplen }) => {
+                return tell(stream, agent, eni, snaplen);
+            }
+            (true, request) => answer(agent, request),
+            (false, _) => error("only root may ask this".to_owned()),
         };
         let mut stream = stream;
         stream.write_all(&answer)?;
@@ -174,6 +196,25 @@ fn serve(stream: &UnixStream, agent: &Inquiry) {
     });
     if let Err(error) = answered {
         tracing::debug!(%error, "a request to the agent was not answered");
+    }
+}
+
+/// Answers a request to capture, and tells the packets until somebody has enough.
+fn tell(mut stream: &UnixStream, agent: &Inquiry, eni: EniId, snaplen: u32) -> io::Result<()> {
+    let begun = match agent.capture(eni, snaplen) {
+        Some(Ok(capture)) => Ok(capture),
+        Some(Err(failure)) => Err(error(enid_host::chain(&failure))),
+        None => Err(error("the agent is gone".to_owned())),
+    };
+    let line = match &begun {
+        Ok(_) => serde_json::to_vec(&Answer::Ok(Capturing { eni })).unwrap_or_default(),
+        Err(line) => line.clone(),
+    };
+    stream.write_all(&line)?;
+    stream.write_all(b"\n")?;
+    match begun {
+        Ok(capture) => capture::tell(stream, &capture),
+        Err(_) => Ok(()),
     }
 }
 
@@ -193,6 +234,7 @@ fn may_ask(stream: &UnixStream) -> io::Result<bool> {
 
 fn answer(agent: &Inquiry, request: Request) -> Vec<u8> {
     match request {
+        Request::Capture { .. } => error("a capture is no single answer".to_owned()),
         Request::Adopt {
             instance,
             netns,

@@ -8,6 +8,8 @@ use enid_model::time::{Clock, SystemClock, Timestamp};
 use enid_telemetry::log;
 use enid_telemetry::log::logs::{Floor as _, Logs};
 use enid_telemetry::log::subscription::Subscriptions;
+use enid_telemetry::metric::database::Metrics;
+use enid_telemetry::metric::stored::Stored;
 use enid_telemetry::store::{Options, Store};
 
 use crate::paths::DataDir;
@@ -18,6 +20,7 @@ pub(crate) struct Telemetry {
     pub(crate) store: Store,
     pub(crate) logs: Arc<Logs>,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Telemetry {
@@ -40,13 +43,17 @@ impl Telemetry {
                 });
         let store = Store::open(options, kinds.collect(), Arc::clone(&clock))
             .with_context(|| format!("open the telemetry in {}", own.path().display()))?;
-        let logs = Arc::new(Logs::new(store.clone(), clock));
+        let logs = Arc::new(Logs::new(store.clone(), Arc::clone(&clock)));
+        let metrics = Metrics::open(Arc::new(Stored::new(store.clone())), clock)
+            .context("read the metrics")?;
+        let metrics = Arc::new(metrics);
         let subscriptions = Subscriptions::default();
         logs.watch(Arc::new(subscriptions.clone()));
         Ok(Self {
             store,
             logs,
             subscriptions,
+            metrics,
         })
     }
 
@@ -54,6 +61,7 @@ impl Telemetry {
     pub(crate) fn reset(&self) -> Result<(), enid_telemetry::store::StoreError> {
         self.subscriptions.clear();
         self.logs.forget();
+        self.metrics.clear();
         // Nothing can be in a store to which nothing has been appended, and a test run resets often.
         match self
             .store

@@ -81,6 +81,14 @@ pub enum Request {
     CreateSubnetCidrReservation(Box<request::CreateSubnetCidrReservationRequest>),
     /// CreateTags.
     CreateTags(Box<request::CreateTagsRequest>),
+    /// CreateTrafficMirrorFilter.
+    CreateTrafficMirrorFilter(Box<request::CreateTrafficMirrorFilterRequest>),
+    /// CreateTrafficMirrorFilterRule.
+    CreateTrafficMirrorFilterRule(Box<request::CreateTrafficMirrorFilterRuleRequest>),
+    /// CreateTrafficMirrorSession.
+    CreateTrafficMirrorSession(Box<request::CreateTrafficMirrorSessionRequest>),
+    /// CreateTrafficMirrorTarget.
+    CreateTrafficMirrorTarget(Box<request::CreateTrafficMirrorTargetRequest>),
     /// CreateVpc.
     CreateVpc(Box<request::CreateVpcRequest>),
     /// CreateVpcPeeringConnection.
@@ -119,6 +127,14 @@ pub enum Request {
     DeleteSubnetCidrReservation(Box<request::DeleteSubnetCidrReservationRequest>),
     /// DeleteTags.
     DeleteTags(Box<request::DeleteTagsRequest>),
+    /// DeleteTrafficMirrorFilter.
+    DeleteTrafficMirrorFilter(Box<request::DeleteTrafficMirrorFilterRequest>),
+    /// DeleteTrafficMirrorFilterRule.
+    DeleteTrafficMirrorFilterRule(Box<request::DeleteTrafficMirrorFilterRuleRequest>),
+    /// DeleteTrafficMirrorSession.
+    DeleteTrafficMirrorSession(Box<request::DeleteTrafficMirrorSessionRequest>),
+    /// DeleteTrafficMirrorTarget.
+    DeleteTrafficMirrorTarget(Box<request::DeleteTrafficMirrorTargetRequest>),
     /// DeleteVolume.
     DeleteVolume(Box<request::DeleteVolumeRequest>),
     /// DeleteVpc.
@@ -197,6 +213,14 @@ pub enum Request {
     DescribeSubnets(Box<request::DescribeSubnetsRequest>),
     /// DescribeTags.
     DescribeTags(Box<request::DescribeTagsRequest>),
+    /// DescribeTrafficMirrorFilterRules.
+    DescribeTrafficMirrorFilterRules(Box<request::DescribeTrafficMirrorFilterRulesRequest>),
+    /// DescribeTrafficMirrorFilters.
+    DescribeTrafficMirrorFilters(Box<request::DescribeTrafficMirrorFiltersRequest>),
+    /// DescribeTrafficMirrorSessions.
+    DescribeTrafficMirrorSessions(Box<request::DescribeTrafficMirrorSessionsRequest>),
+    /// DescribeTrafficMirrorTargets.
+    DescribeTrafficMirrorTargets(Box<request::DescribeTrafficMirrorTargetsRequest>),
     /// DescribeVolumes.
     DescribeVolumes(Box<request::DescribeVolumesRequest>),
     /// DescribeVpcAttribute.
@@ -259,6 +283,14 @@ pub enum Request {
     ModifySecurityGroupRules(Box<request::ModifySecurityGroupRulesRequest>),
     /// ModifySubnetAttribute.
     ModifySubnetAttribute(Box<request::ModifySubnetAttributeRequest>),
+    /// ModifyTrafficMirrorFilterNetworkServices.
+    ModifyTrafficMirrorFilterNetworkServices(
+        Box<request::ModifyTrafficMirrorFilterNetworkServicesRequest>,
+    ),
+    /// ModifyTrafficMirrorFilterRule.
+    ModifyTrafficMirrorFilterRule(Box<request::ModifyTrafficMirrorFilterRuleRequest>),
+    /// ModifyTrafficMirrorSession.
+    ModifyTrafficMirrorSession(Box<request::ModifyTrafficMirrorSessionRequest>),
     /// ModifyVpcAttribute.
     ModifyVpcAttribute(Box<request::ModifyVpcAttributeRequest>),
     /// ModifyVpcPeeringConnectionOptions.
@@ -355,6 +387,10 @@ impl Request {
 "CreateSubnet" => schema::read("CreateSubnet", &request::subnet::CREATE_SUBNET_MEMBERS, params).map(|request| Self::CreateSubnet(Box::new(request))),
 "CreateSubnetCidrReservation" => schema::read("CreateSubnetCidrReservation", &request::subnet_cidr_reservation::CREATE_SUBNET_CIDR_RESERVATION_MEMBERS, params).map(|request| Self::CreateSubnetCidrReservation(Box::new(request))),
 "CreateTags" => schema::read("CreateTags", &request::tag::CREATE_TAGS_MEMBERS, params).map(|request| Self::CreateTags(Box::new(request))),
+"CreateTrafficMirrorFilter" => schema::read("CreateTrafficMirrorFilter", &request::traffic_mirror_filter::CREATE_TRAFFIC_MIRROR_FILTER_MEMBERS, params).map(|request| Self::CreateTrafficMirrorFilter(Box::new(request))),
+"CreateTrafficMirrorFilterRule" => schema::read("CreateTrafficMirrorFilterRule", &request::traffic_mirror_filter_rule::CREATE_TRAFFIC_MIRROR_FILTER_RULE_MEMBERS, params).map(|request| Self::CreateTrafficMirrorFilterRule(Box::new(request))),
+"CreateTrafficMirrorSession" => schema::read("CreateTrafficMirrorSession", &request::traffic_mirror_session::CREATE_TRAFFIC_MIRROR_SESSION_MEMBERS, params).map(|request| Self::CreateTrafficMirrorSession(Box::new(request))),
+"CreateTrafficMirrorTarget" => schema::read("CreateTrafficMirrorTarget", &request::traffic_mirror_target::CREATE_TRAFFIC_MIRROR_TARGET_MEMBERS, params).map(|request| Self::CreateTrafficMirrorTarget(Box::new(request))),
 "CreateVpc" => schema::read("CreateVpc", &request::vpc::CREATE_VPC_MEMBERS, params).map(|request| Self::CreateVpc(Box::new(request))),
 "CreateVpcPeeringConnection" => schema::read("CreateVpcPeeringConnection", &request::vpc_peering_connection::CREATE_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::CreateVpcPeeringConnection(Box::new(request))),
 "DeleteDhcpOptions" => schema::read("DeleteDhcpOptions", &request::dhcp_options::DELETE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::DeleteDhcpOptions(Box::new(request))),
@@ -374,6 +410,10 @@ impl Request {
 "DeleteSubnet" => schema::read("DeleteSubnet", &request::subnet::DELETE_SUBNET_MEMBERS, params).map(|request| Self::DeleteSubnet(Box::new(request))),
 "DeleteSubnetCidrReservation" => schema::read("DeleteSubnetCidrReservation", &request::subnet_cidr_reservation::DELETE_SUBNET_CIDR_RESERVATION_MEMBERS, params).map(|request| Self::DeleteSubnetCidrReservation(Box::new(request))),
 "DeleteTags" => schema::read("DeleteTags", &request::tag::DELETE_TAGS_MEMBERS, params).map(|request| Self::DeleteTags(Box::new(request))),
+"DeleteTrafficMirrorFilter" => schema::read("DeleteTrafficMirrorFilter", &request::traffic_mirror_filter::DELETE_TRAFFIC_MIRROR_FILTER_MEMBERS, params).map(|request| Self::DeleteTrafficMirrorFilter(Box::new(request))),
+"DeleteTrafficMirrorFilterRule" => schema::read("DeleteTrafficMirrorFilterRule", &request::traffic_mirror_filter_rule::DELETE_TRAFFIC_MIRROR_FILTER_RULE_MEMBERS, params).map(|request| Self::DeleteTrafficMirrorFilterRule(Box::new(request))),
+"DeleteTrafficMirrorSession" => schema::read("DeleteTrafficMirrorSession", &request::traffic_mirror_session::DELETE_TRAFFIC_MIRROR_SESSION_MEMBERS, params).map(|request| Self::DeleteTrafficMirrorSession(Box::new(request))),
+"DeleteTrafficMirrorTarget" => schema::read("DeleteTrafficMirrorTarget", &request::traffic_mirror_target::DELETE_TRAFFIC_MIRROR_TARGET_MEMBERS, params).map(|request| Self::DeleteTrafficMirrorTarget(Box::new(request))),
 "DeleteVolume" => schema::read("DeleteVolume", &request::volume::DELETE_VOLUME_MEMBERS, params).map(|request| Self::DeleteVolume(Box::new(request))),
 "DeleteVpc" => schema::read("DeleteVpc", &request::vpc::DELETE_VPC_MEMBERS, params).map(|request| Self::DeleteVpc(Box::new(request))),
 "DeleteVpcPeeringConnection" => schema::read("DeleteVpcPeeringConnection", &request::vpc_peering_connection::DELETE_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::DeleteVpcPeeringConnection(Box::new(request))),
@@ -412,6 +452,10 @@ impl Request {
 "DescribeStaleSecurityGroups" => schema::read("DescribeStaleSecurityGroups", &request::security_group_reference::DESCRIBE_STALE_SECURITY_GROUPS_MEMBERS, params).map(|request| Self::DescribeStaleSecurityGroups(Box::new(request))),
 "DescribeSubnets" => schema::read("DescribeSubnets", &request::subnet::DESCRIBE_SUBNETS_MEMBERS, params).map(|request| Self::DescribeSubnets(Box::new(request))),
 "DescribeTags" => schema::read("DescribeTags", &request::tag::DESCRIBE_TAGS_MEMBERS, params).map(|request| Self::DescribeTags(Box::new(request))),
+"DescribeTrafficMirrorFilterRules" => schema::read("DescribeTrafficMirrorFilterRules", &request::traffic_mirror_filter_rule::DESCRIBE_TRAFFIC_MIRROR_FILTER_RULES_MEMBERS, params).map(|request| Self::DescribeTrafficMirrorFilterRules(Box::new(request))),
+"DescribeTrafficMirrorFilters" => schema::read("DescribeTrafficMirrorFilters", &request::traffic_mirror_filter::DESCRIBE_TRAFFIC_MIRROR_FILTERS_MEMBERS, params).map(|request| Self::DescribeTrafficMirrorFilters(Box::new(request))),
+"DescribeTrafficMirrorSessions" => schema::read("DescribeTrafficMirrorSessions", &request::traffic_mirror_session::DESCRIBE_TRAFFIC_MIRROR_SESSIONS_MEMBERS, params).map(|request| Self::DescribeTrafficMirrorSessions(Box::new(request))),
+"DescribeTrafficMirrorTargets" => schema::read("DescribeTrafficMirrorTargets", &request::traffic_mirror_target::DESCRIBE_TRAFFIC_MIRROR_TARGETS_MEMBERS, params).map(|request| Self::DescribeTrafficMirrorTargets(Box::new(request))),
 "DescribeVolumes" => schema::read("DescribeVolumes", &request::volume::DESCRIBE_VOLUMES_MEMBERS, params).map(|request| Self::DescribeVolumes(Box::new(request))),
 "DescribeVpcAttribute" => schema::read("DescribeVpcAttribute", &request::vpc::DESCRIBE_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeVpcAttribute(Box::new(request))),
 "DescribeVpcPeeringConnections" => schema::read("DescribeVpcPeeringConnections", &request::vpc_peering_connection::DESCRIBE_VPC_PEERING_CONNECTIONS_MEMBERS, params).map(|request| Self::DescribeVpcPeeringConnections(Box::new(request))),
@@ -443,6 +487,9 @@ impl Request {
 "ModifyPrivateDnsNameOptions" => schema::read("ModifyPrivateDnsNameOptions", &request::private_dns_name::MODIFY_PRIVATE_DNS_NAME_OPTIONS_MEMBERS, params).map(|request| Self::ModifyPrivateDnsNameOptions(Box::new(request))),
 "ModifySecurityGroupRules" => schema::read("ModifySecurityGroupRules", &request::security_group::MODIFY_SECURITY_GROUP_RULES_MEMBERS, params).map(|request| Self::ModifySecurityGroupRules(Box::new(request))),
 "ModifySubnetAttribute" => schema::read("ModifySubnetAttribute", &request::subnet::MODIFY_SUBNET_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifySubnetAttribute(Box::new(request))),
+"ModifyTrafficMirrorFilterNetworkServices" => schema::read("ModifyTrafficMirrorFilterNetworkServices", &request::traffic_mirror_filter::MODIFY_TRAFFIC_MIRROR_FILTER_NETWORK_SERVICES_MEMBERS, params).map(|request| Self::ModifyTrafficMirrorFilterNetworkServices(Box::new(request))),
+"ModifyTrafficMirrorFilterRule" => schema::read("ModifyTrafficMirrorFilterRule", &request::traffic_mirror_filter_rule::MODIFY_TRAFFIC_MIRROR_FILTER_RULE_MEMBERS, params).map(|request| Self::ModifyTrafficMirrorFilterRule(Box::new(request))),
+"ModifyTrafficMirrorSession" => schema::read("ModifyTrafficMirrorSession", &request::traffic_mirror_session::MODIFY_TRAFFIC_MIRROR_SESSION_MEMBERS, params).map(|request| Self::ModifyTrafficMirrorSession(Box::new(request))),
 "ModifyVpcAttribute" => schema::read("ModifyVpcAttribute", &request::vpc::MODIFY_VPC_ATTRIBUTE_MEMBERS, params).map(|request| Self::ModifyVpcAttribute(Box::new(request))),
 "ModifyVpcPeeringConnectionOptions" => schema::read("ModifyVpcPeeringConnectionOptions", &request::vpc_peering_connection::MODIFY_VPC_PEERING_CONNECTION_OPTIONS_MEMBERS, params).map(|request| Self::ModifyVpcPeeringConnectionOptions(Box::new(request))),
 "MonitorInstances" => schema::read("MonitorInstances", &request::instance::MONITOR_INSTANCES_MEMBERS, params).map(|request| Self::MonitorInstances(Box::new(request))),
@@ -513,6 +560,10 @@ other => Err(ApiError::invalid_action(other)), }
             Self::CreateSubnet(_) => "CreateSubnet",
             Self::CreateSubnetCidrReservation(_) => "CreateSubnetCidrReservation",
             Self::CreateTags(_) => "CreateTags",
+            Self::CreateTrafficMirrorFilter(_) => "CreateTrafficMirrorFilter",
+            Self::CreateTrafficMirrorFilterRule(_) => "CreateTrafficMirrorFilterRule",
+            Self::CreateTrafficMirrorSession(_) => "CreateTrafficMirrorSession",
+            Self::CreateTrafficMirrorTarget(_) => "CreateTrafficMirrorTarget",
             Self::CreateVpc(_) => "CreateVpc",
             Self::CreateVpcPeeringConnection(_) => "CreateVpcPeeringConnection",
             Self::DeleteDhcpOptions(_) => "DeleteDhcpOptions",
@@ -532,6 +583,10 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DeleteSubnet(_) => "DeleteSubnet",
             Self::DeleteSubnetCidrReservation(_) => "DeleteSubnetCidrReservation",
             Self::DeleteTags(_) => "DeleteTags",
+            Self::DeleteTrafficMirrorFilter(_) => "DeleteTrafficMirrorFilter",
+            Self::DeleteTrafficMirrorFilterRule(_) => "DeleteTrafficMirrorFilterRule",
+            Self::DeleteTrafficMirrorSession(_) => "DeleteTrafficMirrorSession",
+            Self::DeleteTrafficMirrorTarget(_) => "DeleteTrafficMirrorTarget",
             Self::DeleteVolume(_) => "DeleteVolume",
             Self::DeleteVpc(_) => "DeleteVpc",
             Self::DeleteVpcPeeringConnection(_) => "DeleteVpcPeeringConnection",
@@ -572,6 +627,10 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeStaleSecurityGroups(_) => "DescribeStaleSecurityGroups",
             Self::DescribeSubnets(_) => "DescribeSubnets",
             Self::DescribeTags(_) => "DescribeTags",
+            Self::DescribeTrafficMirrorFilterRules(_) => "DescribeTrafficMirrorFilterRules",
+            Self::DescribeTrafficMirrorFilters(_) => "DescribeTrafficMirrorFilters",
+            Self::DescribeTrafficMirrorSessions(_) => "DescribeTrafficMirrorSessions",
+            Self::DescribeTrafficMirrorTargets(_) => "DescribeTrafficMirrorTargets",
             Self::DescribeVolumes(_) => "DescribeVolumes",
             Self::DescribeVpcAttribute(_) => "DescribeVpcAttribute",
             Self::DescribeVpcPeeringConnections(_) => "DescribeVpcPeeringConnections",
@@ -603,6 +662,11 @@ other => Err(ApiError::invalid_action(other)), }
             Self::ModifyPrivateDnsNameOptions(_) => "ModifyPrivateDnsNameOptions",
             Self::ModifySecurityGroupRules(_) => "ModifySecurityGroupRules",
             Self::ModifySubnetAttribute(_) => "ModifySubnetAttribute",
+            Self::ModifyTrafficMirrorFilterNetworkServices(_) => {
+                "ModifyTrafficMirrorFilterNetworkServices"
+            }
+            Self::ModifyTrafficMirrorFilterRule(_) => "ModifyTrafficMirrorFilterRule",
+            Self::ModifyTrafficMirrorSession(_) => "ModifyTrafficMirrorSession",
             Self::ModifyVpcAttribute(_) => "ModifyVpcAttribute",
             Self::ModifyVpcPeeringConnectionOptions(_) => "ModifyVpcPeeringConnectionOptions",
             Self::MonitorInstances(_) => "MonitorInstances",
@@ -710,6 +774,14 @@ pub enum Response {
     CreateSubnetCidrReservation(Box<response::CreateSubnetCidrReservationResponse>),
     /// CreateTags.
     CreateTags(Box<response::CreateTagsResponse>),
+    /// CreateTrafficMirrorFilter.
+    CreateTrafficMirrorFilter(Box<response::CreateTrafficMirrorFilterResponse>),
+    /// CreateTrafficMirrorFilterRule.
+    CreateTrafficMirrorFilterRule(Box<response::CreateTrafficMirrorFilterRuleResponse>),
+    /// CreateTrafficMirrorSession.
+    CreateTrafficMirrorSession(Box<response::CreateTrafficMirrorSessionResponse>),
+    /// CreateTrafficMirrorTarget.
+    CreateTrafficMirrorTarget(Box<response::CreateTrafficMirrorTargetResponse>),
     /// CreateVpc.
     CreateVpc(Box<response::CreateVpcResponse>),
     /// CreateVpcPeeringConnection.
@@ -748,6 +820,14 @@ pub enum Response {
     DeleteSubnetCidrReservation(Box<response::DeleteSubnetCidrReservationResponse>),
     /// DeleteTags.
     DeleteTags(Box<response::DeleteTagsResponse>),
+    /// DeleteTrafficMirrorFilter.
+    DeleteTrafficMirrorFilter(Box<response::DeleteTrafficMirrorFilterResponse>),
+    /// DeleteTrafficMirrorFilterRule.
+    DeleteTrafficMirrorFilterRule(Box<response::DeleteTrafficMirrorFilterRuleResponse>),
+    /// DeleteTrafficMirrorSession.
+    DeleteTrafficMirrorSession(Box<response::DeleteTrafficMirrorSessionResponse>),
+    /// DeleteTrafficMirrorTarget.
+    DeleteTrafficMirrorTarget(Box<response::DeleteTrafficMirrorTargetResponse>),
     /// DeleteVolume.
     DeleteVolume(Box<response::DeleteVolumeResponse>),
     /// DeleteVpc.
@@ -830,6 +910,14 @@ pub enum Response {
     DescribeSubnets(Box<response::DescribeSubnetsResponse>),
     /// DescribeTags.
     DescribeTags(Box<response::DescribeTagsResponse>),
+    /// DescribeTrafficMirrorFilterRules.
+    DescribeTrafficMirrorFilterRules(Box<response::DescribeTrafficMirrorFilterRulesResponse>),
+    /// DescribeTrafficMirrorFilters.
+    DescribeTrafficMirrorFilters(Box<response::DescribeTrafficMirrorFiltersResponse>),
+    /// DescribeTrafficMirrorSessions.
+    DescribeTrafficMirrorSessions(Box<response::DescribeTrafficMirrorSessionsResponse>),
+    /// DescribeTrafficMirrorTargets.
+    DescribeTrafficMirrorTargets(Box<response::DescribeTrafficMirrorTargetsResponse>),
     /// DescribeVolumes.
     DescribeVolumes(Box<response::DescribeVolumesResponse>),
     /// DescribeVpcAttribute.
@@ -892,6 +980,14 @@ pub enum Response {
     ModifySecurityGroupRules(Box<response::ModifySecurityGroupRulesResponse>),
     /// ModifySubnetAttribute.
     ModifySubnetAttribute(Box<response::ModifySubnetAttributeResponse>),
+    /// ModifyTrafficMirrorFilterNetworkServices.
+    ModifyTrafficMirrorFilterNetworkServices(
+        Box<response::ModifyTrafficMirrorFilterNetworkServicesResponse>,
+    ),
+    /// ModifyTrafficMirrorFilterRule.
+    ModifyTrafficMirrorFilterRule(Box<response::ModifyTrafficMirrorFilterRuleResponse>),
+    /// ModifyTrafficMirrorSession.
+    ModifyTrafficMirrorSession(Box<response::ModifyTrafficMirrorSessionResponse>),
     /// ModifyVpcAttribute.
     ModifyVpcAttribute(Box<response::ModifyVpcAttributeResponse>),
     /// ModifyVpcPeeringConnectionOptions.
@@ -988,6 +1084,10 @@ impl ToXml for Response {
             Self::CreateSubnet(response) => response.to_xml(xml),
             Self::CreateSubnetCidrReservation(response) => response.to_xml(xml),
             Self::CreateTags(response) => response.to_xml(xml),
+            Self::CreateTrafficMirrorFilter(response) => response.to_xml(xml),
+            Self::CreateTrafficMirrorFilterRule(response) => response.to_xml(xml),
+            Self::CreateTrafficMirrorSession(response) => response.to_xml(xml),
+            Self::CreateTrafficMirrorTarget(response) => response.to_xml(xml),
             Self::CreateVpc(response) => response.to_xml(xml),
             Self::CreateVpcPeeringConnection(response) => response.to_xml(xml),
             Self::DeleteDhcpOptions(response) => response.to_xml(xml),
@@ -1007,6 +1107,10 @@ impl ToXml for Response {
             Self::DeleteSubnet(response) => response.to_xml(xml),
             Self::DeleteSubnetCidrReservation(response) => response.to_xml(xml),
             Self::DeleteTags(response) => response.to_xml(xml),
+            Self::DeleteTrafficMirrorFilter(response) => response.to_xml(xml),
+            Self::DeleteTrafficMirrorFilterRule(response) => response.to_xml(xml),
+            Self::DeleteTrafficMirrorSession(response) => response.to_xml(xml),
+            Self::DeleteTrafficMirrorTarget(response) => response.to_xml(xml),
             Self::DeleteVolume(response) => response.to_xml(xml),
             Self::DeleteVpc(response) => response.to_xml(xml),
             Self::DeleteVpcPeeringConnection(response) => response.to_xml(xml),
@@ -1045,6 +1149,10 @@ impl ToXml for Response {
             Self::DescribeStaleSecurityGroups(response) => response.to_xml(xml),
             Self::DescribeSubnets(response) => response.to_xml(xml),
             Self::DescribeTags(response) => response.to_xml(xml),
+            Self::DescribeTrafficMirrorFilterRules(response) => response.to_xml(xml),
+            Self::DescribeTrafficMirrorFilters(response) => response.to_xml(xml),
+            Self::DescribeTrafficMirrorSessions(response) => response.to_xml(xml),
+            Self::DescribeTrafficMirrorTargets(response) => response.to_xml(xml),
             Self::DescribeVolumes(response) => response.to_xml(xml),
             Self::DescribeVpcAttribute(response) => response.to_xml(xml),
             Self::DescribeVpcPeeringConnections(response) => response.to_xml(xml),
@@ -1076,6 +1184,9 @@ impl ToXml for Response {
             Self::ModifyPrivateDnsNameOptions(response) => response.to_xml(xml),
             Self::ModifySecurityGroupRules(response) => response.to_xml(xml),
             Self::ModifySubnetAttribute(response) => response.to_xml(xml),
+            Self::ModifyTrafficMirrorFilterNetworkServices(response) => response.to_xml(xml),
+            Self::ModifyTrafficMirrorFilterRule(response) => response.to_xml(xml),
+            Self::ModifyTrafficMirrorSession(response) => response.to_xml(xml),
             Self::ModifyVpcAttribute(response) => response.to_xml(xml),
             Self::ModifyVpcPeeringConnectionOptions(response) => response.to_xml(xml),
             Self::MonitorInstances(response) => response.to_xml(xml),
@@ -1316,6 +1427,30 @@ impl From<response::CreateTagsResponse> for Response {
     }
 }
 
+impl From<response::CreateTrafficMirrorFilterResponse> for Response {
+    fn from(response: response::CreateTrafficMirrorFilterResponse) -> Self {
+        Self::CreateTrafficMirrorFilter(Box::new(response))
+    }
+}
+
+impl From<response::CreateTrafficMirrorFilterRuleResponse> for Response {
+    fn from(response: response::CreateTrafficMirrorFilterRuleResponse) -> Self {
+        Self::CreateTrafficMirrorFilterRule(Box::new(response))
+    }
+}
+
+impl From<response::CreateTrafficMirrorSessionResponse> for Response {
+    fn from(response: response::CreateTrafficMirrorSessionResponse) -> Self {
+        Self::CreateTrafficMirrorSession(Box::new(response))
+    }
+}
+
+impl From<response::CreateTrafficMirrorTargetResponse> for Response {
+    fn from(response: response::CreateTrafficMirrorTargetResponse) -> Self {
+        Self::CreateTrafficMirrorTarget(Box::new(response))
+    }
+}
+
 impl From<response::CreateVpcResponse> for Response {
     fn from(response: response::CreateVpcResponse) -> Self {
         Self::CreateVpc(Box::new(response))
@@ -1427,6 +1562,30 @@ impl From<response::DeleteSubnetCidrReservationResponse> for Response {
 impl From<response::DeleteTagsResponse> for Response {
     fn from(response: response::DeleteTagsResponse) -> Self {
         Self::DeleteTags(Box::new(response))
+    }
+}
+
+impl From<response::DeleteTrafficMirrorFilterResponse> for Response {
+    fn from(response: response::DeleteTrafficMirrorFilterResponse) -> Self {
+        Self::DeleteTrafficMirrorFilter(Box::new(response))
+    }
+}
+
+impl From<response::DeleteTrafficMirrorFilterRuleResponse> for Response {
+    fn from(response: response::DeleteTrafficMirrorFilterRuleResponse) -> Self {
+        Self::DeleteTrafficMirrorFilterRule(Box::new(response))
+    }
+}
+
+impl From<response::DeleteTrafficMirrorSessionResponse> for Response {
+    fn from(response: response::DeleteTrafficMirrorSessionResponse) -> Self {
+        Self::DeleteTrafficMirrorSession(Box::new(response))
+    }
+}
+
+impl From<response::DeleteTrafficMirrorTargetResponse> for Response {
+    fn from(response: response::DeleteTrafficMirrorTargetResponse) -> Self {
+        Self::DeleteTrafficMirrorTarget(Box::new(response))
     }
 }
 
@@ -1658,6 +1817,30 @@ impl From<response::DescribeTagsResponse> for Response {
     }
 }
 
+impl From<response::DescribeTrafficMirrorFilterRulesResponse> for Response {
+    fn from(response: response::DescribeTrafficMirrorFilterRulesResponse) -> Self {
+        Self::DescribeTrafficMirrorFilterRules(Box::new(response))
+    }
+}
+
+impl From<response::DescribeTrafficMirrorFiltersResponse> for Response {
+    fn from(response: response::DescribeTrafficMirrorFiltersResponse) -> Self {
+        Self::DescribeTrafficMirrorFilters(Box::new(response))
+    }
+}
+
+impl From<response::DescribeTrafficMirrorSessionsResponse> for Response {
+    fn from(response: response::DescribeTrafficMirrorSessionsResponse) -> Self {
+        Self::DescribeTrafficMirrorSessions(Box::new(response))
+    }
+}
+
+impl From<response::DescribeTrafficMirrorTargetsResponse> for Response {
+    fn from(response: response::DescribeTrafficMirrorTargetsResponse) -> Self {
+        Self::DescribeTrafficMirrorTargets(Box::new(response))
+    }
+}
+
 impl From<response::DescribeVolumesResponse> for Response {
     fn from(response: response::DescribeVolumesResponse) -> Self {
         Self::DescribeVolumes(Box::new(response))
@@ -1841,6 +2024,24 @@ impl From<response::ModifySecurityGroupRulesResponse> for Response {
 impl From<response::ModifySubnetAttributeResponse> for Response {
     fn from(response: response::ModifySubnetAttributeResponse) -> Self {
         Self::ModifySubnetAttribute(Box::new(response))
+    }
+}
+
+impl From<response::ModifyTrafficMirrorFilterNetworkServicesResponse> for Response {
+    fn from(response: response::ModifyTrafficMirrorFilterNetworkServicesResponse) -> Self {
+        Self::ModifyTrafficMirrorFilterNetworkServices(Box::new(response))
+    }
+}
+
+impl From<response::ModifyTrafficMirrorFilterRuleResponse> for Response {
+    fn from(response: response::ModifyTrafficMirrorFilterRuleResponse) -> Self {
+        Self::ModifyTrafficMirrorFilterRule(Box::new(response))
+    }
+}
+
+impl From<response::ModifyTrafficMirrorSessionResponse> for Response {
+    fn from(response: response::ModifyTrafficMirrorSessionResponse) -> Self {
+        Self::ModifyTrafficMirrorSession(Box::new(response))
     }
 }
 
@@ -2037,6 +2238,10 @@ pub static OPERATIONS: &[&str] = &[
     "CreateSubnet",
     "CreateSubnetCidrReservation",
     "CreateTags",
+    "CreateTrafficMirrorFilter",
+    "CreateTrafficMirrorFilterRule",
+    "CreateTrafficMirrorSession",
+    "CreateTrafficMirrorTarget",
     "CreateVpc",
     "CreateVpcPeeringConnection",
     "DeleteDhcpOptions",
@@ -2056,6 +2261,10 @@ pub static OPERATIONS: &[&str] = &[
     "DeleteSubnet",
     "DeleteSubnetCidrReservation",
     "DeleteTags",
+    "DeleteTrafficMirrorFilter",
+    "DeleteTrafficMirrorFilterRule",
+    "DeleteTrafficMirrorSession",
+    "DeleteTrafficMirrorTarget",
     "DeleteVolume",
     "DeleteVpc",
     "DeleteVpcPeeringConnection",
@@ -2094,6 +2303,10 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeStaleSecurityGroups",
     "DescribeSubnets",
     "DescribeTags",
+    "DescribeTrafficMirrorFilterRules",
+    "DescribeTrafficMirrorFilters",
+    "DescribeTrafficMirrorSessions",
+    "DescribeTrafficMirrorTargets",
     "DescribeVolumes",
     "DescribeVpcAttribute",
     "DescribeVpcPeeringConnections",
@@ -2125,6 +2338,9 @@ pub static OPERATIONS: &[&str] = &[
     "ModifyPrivateDnsNameOptions",
     "ModifySecurityGroupRules",
     "ModifySubnetAttribute",
+    "ModifyTrafficMirrorFilterNetworkServices",
+    "ModifyTrafficMirrorFilterRule",
+    "ModifyTrafficMirrorSession",
     "ModifyVpcAttribute",
     "ModifyVpcPeeringConnectionOptions",
     "MonitorInstances",
@@ -2253,10 +2469,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateSnapshots",
     "CreateSpotDatafeedSubscription",
     "CreateStoreImageTask",
-    "CreateTrafficMirrorFilter",
-    "CreateTrafficMirrorFilterRule",
-    "CreateTrafficMirrorSession",
-    "CreateTrafficMirrorTarget",
     "CreateTransitGateway",
     "CreateTransitGatewayConnect",
     "CreateTransitGatewayConnectPeer",
@@ -2326,10 +2538,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteSecondarySubnet",
     "DeleteSnapshot",
     "DeleteSpotDatafeedSubscription",
-    "DeleteTrafficMirrorFilter",
-    "DeleteTrafficMirrorFilterRule",
-    "DeleteTrafficMirrorSession",
-    "DeleteTrafficMirrorTarget",
     "DeleteTransitGateway",
     "DeleteTransitGatewayClientVpnAttachment",
     "DeleteTransitGatewayConnect",
@@ -2473,10 +2681,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeSpotInstanceRequests",
     "DescribeSpotPriceHistory",
     "DescribeStoreImageTasks",
-    "DescribeTrafficMirrorFilterRules",
-    "DescribeTrafficMirrorFilters",
-    "DescribeTrafficMirrorSessions",
-    "DescribeTrafficMirrorTargets",
     "DescribeTransitGatewayAttachments",
     "DescribeTransitGatewayConnectPeers",
     "DescribeTransitGatewayConnects",
@@ -2686,9 +2890,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifySnapshotAttribute",
     "ModifySnapshotTier",
     "ModifySpotFleetRequest",
-    "ModifyTrafficMirrorFilterNetworkServices",
-    "ModifyTrafficMirrorFilterRule",
-    "ModifyTrafficMirrorSession",
     "ModifyTransitGateway",
     "ModifyTransitGatewayMeteringPolicy",
     "ModifyTransitGatewayPrefixListReference",

@@ -184,6 +184,74 @@ impl ToXml for Tag {
     }
 }
 
+/// The answer structure TrafficMirrorFilterRule.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrafficMirrorFilterRule {
+    /// `trafficMirrorFilterRuleId`.
+    pub traffic_mirror_filter_rule_id: Option<Text>,
+    /// `trafficMirrorFilterId`.
+    pub traffic_mirror_filter_id: Option<Text>,
+    /// `trafficDirection`.
+    pub traffic_direction: Option<Text>,
+    /// `ruleNumber`.
+    pub rule_number: Option<i32>,
+    /// `ruleAction`.
+    pub rule_action: Option<Text>,
+    /// `protocol`.
+    pub protocol: Option<i32>,
+    /// `destinationPortRange`.
+    pub destination_port_range: Option<TrafficMirrorPortRange>,
+    /// `sourcePortRange`.
+    pub source_port_range: Option<TrafficMirrorPortRange>,
+    /// `destinationCidrBlock`.
+    pub destination_cidr_block: Option<Text>,
+    /// `sourceCidrBlock`.
+    pub source_cidr_block: Option<Text>,
+    /// `description`.
+    pub description: Option<Text>,
+    /// `tagSet`.
+    pub tags: Vec<Tag>,
+}
+
+impl ToXml for TrafficMirrorFilterRule {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(
+            tag!("trafficMirrorFilterRuleId"),
+            &self.traffic_mirror_filter_rule_id,
+        );
+        xml.optional(
+            tag!("trafficMirrorFilterId"),
+            &self.traffic_mirror_filter_id,
+        );
+        xml.optional(tag!("trafficDirection"), &self.traffic_direction);
+        xml.optional(tag!("ruleNumber"), &self.rule_number);
+        xml.optional(tag!("ruleAction"), &self.rule_action);
+        xml.optional(tag!("protocol"), &self.protocol);
+        xml.optional(tag!("destinationPortRange"), &self.destination_port_range);
+        xml.optional(tag!("sourcePortRange"), &self.source_port_range);
+        xml.optional(tag!("destinationCidrBlock"), &self.destination_cidr_block);
+        xml.optional(tag!("sourceCidrBlock"), &self.source_cidr_block);
+        xml.optional(tag!("description"), &self.description);
+        xml.list(tag!("tagSet"), tag!("item"), &self.tags);
+    }
+}
+
+/// The answer structure TrafficMirrorPortRange.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrafficMirrorPortRange {
+    /// `fromPort`.
+    pub from_port: Option<i32>,
+    /// `toPort`.
+    pub to_port: Option<i32>,
+}
+
+impl ToXml for TrafficMirrorPortRange {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("fromPort"), &self.from_port);
+        xml.optional(tag!("toPort"), &self.to_port);
+    }
+}
+
 /// The answer structure UserIdGroupPair.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UserIdGroupPair {
