@@ -124,7 +124,7 @@ fn module(service: &Service, side: &str, name: &str, text: &str, common: &[&str]
     // Neither are kinds of scalars in tables.
     let scalars = |code: &str| {
         let scalars = ["Scalar::Blob", "Scalar::Text", "Scalar::Timestamp"];
-        let without = |code: String, scalar| code.replace(scalar, "");
+        let without = |code: String, scalar| code.replace(scalar, "Scalar");
         scalars.into_iter().fold(code.to_owned(), without)
     };
     let code: Vec<String> = text.split('"').step_by(2).map(scalars).collect();

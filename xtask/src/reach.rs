@@ -31,8 +31,9 @@ const HANDLERS: [(&str, &str, &str); 3] = [
     ("logs", "logs", "crates/enid-api/src/logs/mod.rs"),
 ];
 /// The errors of the control plane, and where each has its code.
-const ERRORS: [(&str, &str); 6] = [
+const ERRORS: [(&str, &str); 7] = [
     ("Error", "crates/enid-control/src/error.rs"),
+    ("AlarmError", "crates/enid-control/src/error/alarms.rs"),
     (
         "AddressingError",
         "crates/enid-control/src/error/addressing.rs",

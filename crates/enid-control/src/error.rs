@@ -50,6 +50,7 @@ macro_rules! errors {
 }
 
 mod addressing;
+mod alarms;
 mod computing;
 mod flow_log;
 mod instance_metadata;
@@ -58,6 +59,7 @@ mod mirroring;
 mod routing;
 
 pub use addressing::AddressingError;
+pub use alarms::AlarmError;
 pub use computing::ComputingError;
 pub use flow_log::FlowLogError;
 pub use instance_metadata::MetadataError;
@@ -72,6 +74,8 @@ errors! {
     enum Error {
         /// What CIDR blocks, IPv6 addresses and delegated prefixes say.
         AddressingError,
+        /// What alarms say.
+        AlarmError,
         /// What volumes and other recorded parts of instances say.
         ComputingError,
         /// What flow logs say.

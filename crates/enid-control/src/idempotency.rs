@@ -142,6 +142,7 @@ impl Control {
             .await?;
         }
         self.transact(caller, |draft| {
+            crate::alarm_state::sweep(draft);
             crate::vpc_peering_connection::sweep(draft);
             for gateway in region.nat_gateways.values() {
                 if !crate::nat_gateway_is_visible(gateway, draft.now) {

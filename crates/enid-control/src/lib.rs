@@ -14,6 +14,9 @@ mod address;
 mod address_association;
 mod address_lease;
 mod address_limit;
+mod alarm;
+mod alarm_rule;
+mod alarm_state;
 mod attachment;
 mod dhcp_options;
 mod draft;
@@ -91,13 +94,16 @@ use rand::rngs::StdRng;
 pub use address::{AddressSelector, AllocateAddress, DEFAULT_POOL};
 pub use address_association::{AssociateAddress, AssociationTarget};
 pub use address_lease::{ListedAddress, WantedAddresses, parse_address, parse_prefix};
+pub use alarm::{PutAlarm, alarm_arn, alarm_named_by_arn};
+pub use alarm_rule::{RuleError, alarm_children};
+pub use alarm_state::Judged;
 pub use attachment::AttachNetworkInterface;
 pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
 pub use egress_only_internet_gateway::CreateEgressOnlyInternetGateway;
 pub use error::{
-    AddressingError, ComputingError, Error, FlowLogError, LogsError, MetadataError, MirroringError,
-    RoutingError,
+    AddressingError, AlarmError, ComputingError, Error, FlowLogError, LogsError, MetadataError,
+    MirroringError, RoutingError,
 };
 pub use flow_log::{CreateFlowLogs, FileOptions, FlowLogOutcomes, FlowLogResourceType};
 pub use image::Images;

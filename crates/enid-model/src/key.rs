@@ -88,6 +88,10 @@ impl Scope {
 pub enum Kind {
     /// The claim of one private IPv4 address of a subnet by one network interface.
     AddressLease,
+    /// An alarm of CloudWatch.
+    Alarm,
+    /// What happened to an alarm.
+    AlarmHistory,
     /// A DHCP option set.
     DhcpOptions,
     /// An egress-only internet gateway.
@@ -154,8 +158,10 @@ pub enum Kind {
 
 impl Kind {
     /// Each kind with its word.
-    const WORDS: [(Self, &'static str); 32] = [
+    const WORDS: [(Self, &'static str); 34] = [
         (Self::AddressLease, "address-lease"),
+        (Self::Alarm, "alarm"),
+        (Self::AlarmHistory, "alarm-history"),
         (Self::DhcpOptions, "dhcp-options"),
         (
             Self::EgressOnlyInternetGateway,
@@ -198,12 +204,14 @@ impl Kind {
     }
 
     /// Whether a record of this kind is an interface, is claimed for one, or concerns none: what
-    /// remembers a call, what is logged to.
+    /// remembers a call, what is logged to, what watches metrics.
     #[must_use]
     pub fn is_interfaces(self) -> bool {
         matches!(
             self,
             Self::AddressLease
+                | Self::Alarm
+                | Self::AlarmHistory
                 | Self::Ipv6Lease
                 | Self::Ipv6PrefixLease
                 | Self::LogGroup

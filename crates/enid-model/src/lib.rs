@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod alarm;
 pub mod check;
 pub mod dhcp_options;
 pub mod flow_log;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::address::{ElasticIp, PublicAddress};
+use crate::alarm::{Alarm, AlarmHistory};
 use crate::dhcp_options::DhcpOptions;
 use crate::flow_log::FlowLog;
 use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
@@ -138,6 +139,8 @@ macro_rules! records {
 
 records! {
     AddressLease(AddressLease),
+    Alarm(Alarm),
+    AlarmHistory(AlarmHistory),
     DhcpOptions(DhcpOptions),
     EgressOnlyInternetGateway(EgressOnlyInternetGateway),
     ElasticIp(ElasticIp),

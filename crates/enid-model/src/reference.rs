@@ -36,6 +36,8 @@ impl Record {
             // stays when its instance goes. A key pair or a prefix list names nothing, and what a flow log
             // is of may go.
             Self::AddressLease(_)
+            | Self::Alarm(_)
+            | Self::AlarmHistory(_)
             | Self::DhcpOptions(_)
             | Self::FlowLog(_)
             | Self::GroupName(_)

@@ -22,6 +22,7 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{ElasticIp, PublicAddress};
+use crate::alarm::{Alarm, AlarmHistory};
 use crate::dhcp_options::DhcpOptions;
 use crate::flow_log::FlowLog;
 use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
@@ -169,6 +170,10 @@ pub struct RegionState {
     pub key_pairs: OrdMap<KeyPairId, Stored<KeyPair>>,
     /// Launch templates.
     pub launch_templates: OrdMap<LaunchTemplateId, Stored<LaunchTemplate>>,
+    /// Alarms by name.
+    pub alarms: OrdMap<Box<str>, Stored<Alarm>>,
+    /// What happened to alarms, by time.
+    pub alarm_history: OrdMap<Box<str>, Stored<AlarmHistory>>,
     /// Log groups by name.
     pub log_groups: OrdMap<Box<str>, Stored<LogGroup>>,
     /// Streams of log groups, by group and name.
@@ -393,6 +398,14 @@ impl RegionState {
             }
             Record::KeyPair(record) => linked!(key_pairs, record),
             Record::LaunchTemplate(record) => linked!(launch_templates, record),
+            Record::Alarm(alarm) => {
+                self.alarms
+                    .insert(key.name.clone(), stored(revision, alarm));
+            }
+            Record::AlarmHistory(item) => {
+                self.alarm_history
+                    .insert(key.name.clone(), stored(revision, item));
+            }
             Record::LogGroup(group) => {
                 self.log_groups
                     .insert(key.name.clone(), stored(revision, group));
@@ -491,6 +504,12 @@ impl RegionState {
             }
             Kind::KeyPair => linked!(key_pairs),
             Kind::LaunchTemplate => linked!(launch_templates),
+            Kind::Alarm => {
+                self.alarms.remove(name);
+            }
+            Kind::AlarmHistory => {
+                self.alarm_history.remove(name);
+            }
             Kind::LogGroup => {
                 self.log_groups.remove(name);
             }

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alarm;
 pub mod flow;
 pub mod log;
 pub mod math;

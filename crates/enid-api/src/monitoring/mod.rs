@@ -1,13 +1,16 @@
 //! CloudWatch: each operation's request becomes a call of the control plane or of the telemetry
 //! store, and what that returns its answer. One file per resource.
 
+mod alarm;
 mod data;
+mod describe;
 mod metric;
 mod page;
+mod tag;
 
 use std::sync::Arc;
 
-use enid_control::Control;
+use enid_control::{Control, alarm_arn};
 use enid_telemetry::metric::database::Metrics;
 
 use crate::context::Context;
@@ -30,13 +33,32 @@ impl Monitoring {
 
     /// What a request is about, for the policy of its key.
     #[must_use]
-    pub fn asked(&self, _context: &Context, request: &Request) -> Asked {
+    pub fn asked(&self, context: &Context, request: &Request) -> Asked {
+        let caller = context.caller();
+        let alarm = |name: &String| alarm_arn(&caller, name);
+        let alarms = |names: &[String]| Asked::about(names.iter().map(alarm));
         match request {
+            Request::DeleteAlarms(request) => alarms(&request.alarm_names),
+            Request::DescribeAlarms(request) => alarms(&request.alarm_names),
+            Request::DescribeAlarmHistory(request) => {
+                Asked::about(request.alarm_name.iter().map(alarm))
+            }
+            Request::DisableAlarmActions(request) => alarms(&request.alarm_names),
+            Request::EnableAlarmActions(request) => alarms(&request.alarm_names),
+            Request::ListTagsForResource(request) => Asked::about([request.resource_arn.clone()]),
+            Request::PutCompositeAlarm(request) => Asked::about([alarm(&request.alarm_name)]),
+            Request::PutMetricAlarm(request) => Asked::about([alarm(&request.alarm_name)]),
             Request::PutMetricData(request) => Asked {
                 resources: Vec::new(),
                 facts: vec![("cloudwatch:namespace", request.namespace.clone())],
             },
-            _ => Asked::default(),
+            Request::SetAlarmState(request) => Asked::about([alarm(&request.alarm_name)]),
+            Request::TagResource(request) => Asked::about([request.resource_arn.clone()]),
+            Request::UntagResource(request) => Asked::about([request.resource_arn.clone()]),
+            Request::DescribeAlarmsForMetric(_)
+            | Request::GetMetricData(_)
+            | Request::GetMetricStatistics(_)
+            | Request::ListMetrics(_) => Asked::default(),
         }
     }
 
@@ -51,6 +73,16 @@ impl Monitoring {
     }
 }
 
+/// An error of the control plane, with the status that CloudWatch has for it.
+fn failed(error: enid_control::Error) -> ApiError {
+    match error.code() {
+        code @ ("ResourceNotFound" | "ResourceNotFoundException") => {
+            ApiError::new(code, 404, error.to_string())
+        }
+        _ => error.into(),
+    }
+}
+
 /// CloudWatch's own word for an internal error.
 fn internal(cause: impl std::error::Error + Send + Sync + 'static) -> ApiError {
     ApiError::internal_as("InternalServiceError", cause)
@@ -58,9 +90,21 @@ fn internal(cause: impl std::error::Error + Send + Sync + 'static) -> ApiError {
 
 handlers! {
     Monitoring in crate::generated::cloudwatch::operations {
+        DeleteAlarms => alarm::delete_alarms,
+        DescribeAlarmHistory => describe::describe_alarm_history,
+        DescribeAlarms => describe::describe_alarms,
+        DescribeAlarmsForMetric => describe::describe_alarms_for_metric,
+        DisableAlarmActions => alarm::disable_alarm_actions,
+        EnableAlarmActions => alarm::enable_alarm_actions,
         GetMetricData => data::get_metric_data,
         GetMetricStatistics => metric::get_metric_statistics,
         ListMetrics => metric::list_metrics,
+        ListTagsForResource => tag::list_tags_for_resource,
+        PutCompositeAlarm => alarm::put_composite_alarm,
+        PutMetricAlarm => alarm::put_metric_alarm,
         PutMetricData => metric::put_metric_data,
+        SetAlarmState => alarm::set_alarm_state,
+        TagResource => tag::tag_resource,
+        UntagResource => tag::untag_resource,
     }
 }

@@ -8,6 +8,7 @@
 //! A new kind of record needs an arm in [`Report::kind`]: the match is exhaustive.
 
 mod address;
+mod alarm;
 mod gateway;
 mod interface;
 mod lease;
@@ -94,9 +95,12 @@ impl<'a> Report<'a> {
         self.kind = kind;
         match kind {
             Kind::AddressLease => self.address_leases(),
-            // An option set refers to nothing, what a flow log is of may be gone, and everything about a region's first steps may
-            // have gone since. What a client token made may be gone as well.
-            Kind::DhcpOptions | Kind::FlowLog | Kind::Region | Kind::Token => {}
+            // An option set refers to nothing, what a flow log is of may be gone, and everything about a
+            // region's first steps may have gone since. What a client token made may be gone as well.
+            // So may what an alarm's history tells of.
+            Kind::AlarmHistory | Kind::DhcpOptions | Kind::FlowLog | Kind::Region | Kind::Token => {
+            }
+            Kind::Alarm => self.alarms(),
             Kind::EgressOnlyInternetGateway => self.egress_only_internet_gateways(),
             Kind::ElasticIp => self.elastic_ips(),
             Kind::GroupName => self.group_names(),

@@ -43,6 +43,8 @@ impl RegionState {
             internet_gateways,
             key_pairs,
             launch_templates,
+            alarms,
+            alarm_history,
             log_groups,
             log_streams,
             names,
@@ -97,6 +99,8 @@ impl RegionState {
             internet_gateways: InternetGateway(text);
             key_pairs: KeyPair(text);
             launch_templates: LaunchTemplate(text);
+            alarms: Alarm(text);
+            alarm_history: AlarmHistory(text);
             log_groups: LogGroup(text);
             log_streams: LogStream(|(group, name): &(LogUid, Box<str>)| log_stream_key(*group, name).into());
             names: NameClaim(text);

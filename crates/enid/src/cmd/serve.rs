@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
 use crate::wiring::admin::Administration;
+use crate::wiring::alarms;
 use crate::wiring::console::HostConsole;
 use crate::wiring::console_logs::ConsoleLogs;
 use crate::wiring::drain;
@@ -212,6 +213,7 @@ async fn daemon(
     sweep_now_and_then(Arc::clone(&control));
     let installation = host.as_ref().map(|_| Installation::of(own.path()));
     drain::release_in_time(Arc::clone(&control), installation);
+    alarms::watch(&control, &telemetry.metrics);
 
     let (stop, stopping) = watch::channel(false);
     let server = tokio::spawn(enid_api::server::serve(listener, Arc::new(front), stopping));

@@ -10,20 +10,74 @@ use crate::wire::input::Input;
 /// A request that has been read whole: every member is supported and well formed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
+    /// DeleteAlarms.
+    DeleteAlarms(Box<request::DeleteAlarmsRequest>),
+    /// DescribeAlarmHistory.
+    DescribeAlarmHistory(Box<request::DescribeAlarmHistoryRequest>),
+    /// DescribeAlarms.
+    DescribeAlarms(Box<request::DescribeAlarmsRequest>),
+    /// DescribeAlarmsForMetric.
+    DescribeAlarmsForMetric(Box<request::DescribeAlarmsForMetricRequest>),
+    /// DisableAlarmActions.
+    DisableAlarmActions(Box<request::DisableAlarmActionsRequest>),
+    /// EnableAlarmActions.
+    EnableAlarmActions(Box<request::EnableAlarmActionsRequest>),
     /// GetMetricData.
     GetMetricData(Box<request::GetMetricDataRequest>),
     /// GetMetricStatistics.
     GetMetricStatistics(Box<request::GetMetricStatisticsRequest>),
     /// ListMetrics.
     ListMetrics(Box<request::ListMetricsRequest>),
+    /// ListTagsForResource.
+    ListTagsForResource(Box<request::ListTagsForResourceRequest>),
+    /// PutCompositeAlarm.
+    PutCompositeAlarm(Box<request::PutCompositeAlarmRequest>),
+    /// PutMetricAlarm.
+    PutMetricAlarm(Box<request::PutMetricAlarmRequest>),
     /// PutMetricData.
     PutMetricData(Box<request::PutMetricDataRequest>),
+    /// SetAlarmState.
+    SetAlarmState(Box<request::SetAlarmStateRequest>),
+    /// TagResource.
+    TagResource(Box<request::TagResourceRequest>),
+    /// UntagResource.
+    UntagResource(Box<request::UntagResourceRequest>),
 }
 
 impl Request {
     /// Reads the members of an operation. Everything that Enid does not implement is refused here.
     pub fn parse(action: &str, input: Input<'_>) -> Result<Self, ApiError> {
         match action {
+            "DeleteAlarms" => input
+                .read("DeleteAlarms", &request::alarm::DELETE_ALARMS_MEMBERS)
+                .map(|request| Self::DeleteAlarms(Box::new(request))),
+            "DescribeAlarmHistory" => input
+                .read(
+                    "DescribeAlarmHistory",
+                    &request::alarm::DESCRIBE_ALARM_HISTORY_MEMBERS,
+                )
+                .map(|request| Self::DescribeAlarmHistory(Box::new(request))),
+            "DescribeAlarms" => input
+                .read("DescribeAlarms", &request::alarm::DESCRIBE_ALARMS_MEMBERS)
+                .map(|request| Self::DescribeAlarms(Box::new(request))),
+            "DescribeAlarmsForMetric" => input
+                .read(
+                    "DescribeAlarmsForMetric",
+                    &request::alarm::DESCRIBE_ALARMS_FOR_METRIC_MEMBERS,
+                )
+                .map(|request| Self::DescribeAlarmsForMetric(Box::new(request))),
+            "DisableAlarmActions" => input
+                .read(
+                    "DisableAlarmActions",
+                    &request::alarm::DISABLE_ALARM_ACTIONS_MEMBERS,
+                )
+                .map(|request| Self::DisableAlarmActions(Box::new(request))),
+            "EnableAlarmActions" => input
+                .read(
+                    "EnableAlarmActions",
+                    &request::alarm::ENABLE_ALARM_ACTIONS_MEMBERS,
+                )
+                .map(|request| Self::EnableAlarmActions(Box::new(request))),
             "GetMetricData" => input
                 .read("GetMetricData", &request::metric::GET_METRIC_DATA_MEMBERS)
                 .map(|request| Self::GetMetricData(Box::new(request))),
@@ -36,9 +90,33 @@ impl Request {
             "ListMetrics" => input
                 .read("ListMetrics", &request::metric::LIST_METRICS_MEMBERS)
                 .map(|request| Self::ListMetrics(Box::new(request))),
+            "ListTagsForResource" => input
+                .read(
+                    "ListTagsForResource",
+                    &request::tag::LIST_TAGS_FOR_RESOURCE_MEMBERS,
+                )
+                .map(|request| Self::ListTagsForResource(Box::new(request))),
+            "PutCompositeAlarm" => input
+                .read(
+                    "PutCompositeAlarm",
+                    &request::alarm::PUT_COMPOSITE_ALARM_MEMBERS,
+                )
+                .map(|request| Self::PutCompositeAlarm(Box::new(request))),
+            "PutMetricAlarm" => input
+                .read("PutMetricAlarm", &request::alarm::PUT_METRIC_ALARM_MEMBERS)
+                .map(|request| Self::PutMetricAlarm(Box::new(request))),
             "PutMetricData" => input
                 .read("PutMetricData", &request::metric::PUT_METRIC_DATA_MEMBERS)
                 .map(|request| Self::PutMetricData(Box::new(request))),
+            "SetAlarmState" => input
+                .read("SetAlarmState", &request::alarm::SET_ALARM_STATE_MEMBERS)
+                .map(|request| Self::SetAlarmState(Box::new(request))),
+            "TagResource" => input
+                .read("TagResource", &request::tag::TAG_RESOURCE_MEMBERS)
+                .map(|request| Self::TagResource(Box::new(request))),
+            "UntagResource" => input
+                .read("UntagResource", &request::tag::UNTAG_RESOURCE_MEMBERS)
+                .map(|request| Self::UntagResource(Box::new(request))),
 
             other if NOT_IMPLEMENTED.binary_search(&other).is_ok() => {
                 Err(ApiError::operation_not_implemented(other))
@@ -51,10 +129,22 @@ impl Request {
     #[must_use]
     pub fn operation(&self) -> &'static str {
         match self {
+            Self::DeleteAlarms(_) => "DeleteAlarms",
+            Self::DescribeAlarmHistory(_) => "DescribeAlarmHistory",
+            Self::DescribeAlarms(_) => "DescribeAlarms",
+            Self::DescribeAlarmsForMetric(_) => "DescribeAlarmsForMetric",
+            Self::DisableAlarmActions(_) => "DisableAlarmActions",
+            Self::EnableAlarmActions(_) => "EnableAlarmActions",
             Self::GetMetricData(_) => "GetMetricData",
             Self::GetMetricStatistics(_) => "GetMetricStatistics",
             Self::ListMetrics(_) => "ListMetrics",
+            Self::ListTagsForResource(_) => "ListTagsForResource",
+            Self::PutCompositeAlarm(_) => "PutCompositeAlarm",
+            Self::PutMetricAlarm(_) => "PutMetricAlarm",
             Self::PutMetricData(_) => "PutMetricData",
+            Self::SetAlarmState(_) => "SetAlarmState",
+            Self::TagResource(_) => "TagResource",
+            Self::UntagResource(_) => "UntagResource",
         }
     }
 }
@@ -62,24 +152,96 @@ impl Request {
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
+    /// DeleteAlarms.
+    DeleteAlarms(Box<response::DeleteAlarmsResponse>),
+    /// DescribeAlarmHistory.
+    DescribeAlarmHistory(Box<response::DescribeAlarmHistoryResponse>),
+    /// DescribeAlarms.
+    DescribeAlarms(Box<response::DescribeAlarmsResponse>),
+    /// DescribeAlarmsForMetric.
+    DescribeAlarmsForMetric(Box<response::DescribeAlarmsForMetricResponse>),
+    /// DisableAlarmActions.
+    DisableAlarmActions(Box<response::DisableAlarmActionsResponse>),
+    /// EnableAlarmActions.
+    EnableAlarmActions(Box<response::EnableAlarmActionsResponse>),
     /// GetMetricData.
     GetMetricData(Box<response::GetMetricDataResponse>),
     /// GetMetricStatistics.
     GetMetricStatistics(Box<response::GetMetricStatisticsResponse>),
     /// ListMetrics.
     ListMetrics(Box<response::ListMetricsResponse>),
+    /// ListTagsForResource.
+    ListTagsForResource(Box<response::ListTagsForResourceResponse>),
+    /// PutCompositeAlarm.
+    PutCompositeAlarm(Box<response::PutCompositeAlarmResponse>),
+    /// PutMetricAlarm.
+    PutMetricAlarm(Box<response::PutMetricAlarmResponse>),
     /// PutMetricData.
     PutMetricData(Box<response::PutMetricDataResponse>),
+    /// SetAlarmState.
+    SetAlarmState(Box<response::SetAlarmStateResponse>),
+    /// TagResource.
+    TagResource(Box<response::TagResourceResponse>),
+    /// UntagResource.
+    UntagResource(Box<response::UntagResourceResponse>),
 }
 
 impl Encode for Response {
     fn encode(&self, sink: &mut dyn Sink) {
         match self {
+            Self::DeleteAlarms(response) => response.encode(sink),
+            Self::DescribeAlarmHistory(response) => response.encode(sink),
+            Self::DescribeAlarms(response) => response.encode(sink),
+            Self::DescribeAlarmsForMetric(response) => response.encode(sink),
+            Self::DisableAlarmActions(response) => response.encode(sink),
+            Self::EnableAlarmActions(response) => response.encode(sink),
             Self::GetMetricData(response) => response.encode(sink),
             Self::GetMetricStatistics(response) => response.encode(sink),
             Self::ListMetrics(response) => response.encode(sink),
+            Self::ListTagsForResource(response) => response.encode(sink),
+            Self::PutCompositeAlarm(response) => response.encode(sink),
+            Self::PutMetricAlarm(response) => response.encode(sink),
             Self::PutMetricData(response) => response.encode(sink),
+            Self::SetAlarmState(response) => response.encode(sink),
+            Self::TagResource(response) => response.encode(sink),
+            Self::UntagResource(response) => response.encode(sink),
         }
+    }
+}
+
+impl From<response::DeleteAlarmsResponse> for Response {
+    fn from(response: response::DeleteAlarmsResponse) -> Self {
+        Self::DeleteAlarms(Box::new(response))
+    }
+}
+
+impl From<response::DescribeAlarmHistoryResponse> for Response {
+    fn from(response: response::DescribeAlarmHistoryResponse) -> Self {
+        Self::DescribeAlarmHistory(Box::new(response))
+    }
+}
+
+impl From<response::DescribeAlarmsResponse> for Response {
+    fn from(response: response::DescribeAlarmsResponse) -> Self {
+        Self::DescribeAlarms(Box::new(response))
+    }
+}
+
+impl From<response::DescribeAlarmsForMetricResponse> for Response {
+    fn from(response: response::DescribeAlarmsForMetricResponse) -> Self {
+        Self::DescribeAlarmsForMetric(Box::new(response))
+    }
+}
+
+impl From<response::DisableAlarmActionsResponse> for Response {
+    fn from(response: response::DisableAlarmActionsResponse) -> Self {
+        Self::DisableAlarmActions(Box::new(response))
+    }
+}
+
+impl From<response::EnableAlarmActionsResponse> for Response {
+    fn from(response: response::EnableAlarmActionsResponse) -> Self {
+        Self::EnableAlarmActions(Box::new(response))
     }
 }
 
@@ -101,22 +263,78 @@ impl From<response::ListMetricsResponse> for Response {
     }
 }
 
+impl From<response::ListTagsForResourceResponse> for Response {
+    fn from(response: response::ListTagsForResourceResponse) -> Self {
+        Self::ListTagsForResource(Box::new(response))
+    }
+}
+
+impl From<response::PutCompositeAlarmResponse> for Response {
+    fn from(response: response::PutCompositeAlarmResponse) -> Self {
+        Self::PutCompositeAlarm(Box::new(response))
+    }
+}
+
+impl From<response::PutMetricAlarmResponse> for Response {
+    fn from(response: response::PutMetricAlarmResponse) -> Self {
+        Self::PutMetricAlarm(Box::new(response))
+    }
+}
+
 impl From<response::PutMetricDataResponse> for Response {
     fn from(response: response::PutMetricDataResponse) -> Self {
         Self::PutMetricData(Box::new(response))
     }
 }
 
+impl From<response::SetAlarmStateResponse> for Response {
+    fn from(response: response::SetAlarmStateResponse) -> Self {
+        Self::SetAlarmState(Box::new(response))
+    }
+}
+
+impl From<response::TagResourceResponse> for Response {
+    fn from(response: response::TagResourceResponse) -> Self {
+        Self::TagResource(Box::new(response))
+    }
+}
+
+impl From<response::UntagResourceResponse> for Response {
+    fn from(response: response::UntagResourceResponse) -> Self {
+        Self::UntagResource(Box::new(response))
+    }
+}
+
 /// The operations, by name.
 pub static OPERATIONS: &[&str] = &[
+    "DeleteAlarms",
+    "DescribeAlarmHistory",
+    "DescribeAlarms",
+    "DescribeAlarmsForMetric",
+    "DisableAlarmActions",
+    "EnableAlarmActions",
     "GetMetricData",
     "GetMetricStatistics",
     "ListMetrics",
+    "ListTagsForResource",
+    "PutCompositeAlarm",
+    "PutMetricAlarm",
     "PutMetricData",
+    "SetAlarmState",
+    "TagResource",
+    "UntagResource",
 ];
 
 /// Those that have no result.
-pub static VOID: &[&str] = &["PutMetricData"];
+pub static VOID: &[&str] = &[
+    "DeleteAlarms",
+    "DisableAlarmActions",
+    "EnableAlarmActions",
+    "PutCompositeAlarm",
+    "PutMetricAlarm",
+    "PutMetricData",
+    "SetAlarmState",
+];
 
 /// Codes of the query protocol whose errors have another name in documents.
 pub static SHAPES: &[(&str, &str)] = &[
@@ -136,20 +354,14 @@ pub static SHAPES: &[(&str, &str)] = &[
 /// AWS's other operations, by name.
 static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteAlarmMuteRule",
-    "DeleteAlarms",
     "DeleteAnomalyDetector",
     "DeleteDashboards",
     "DeleteInsightRules",
     "DeleteMetricStream",
     "DescribeAlarmContributors",
-    "DescribeAlarmHistory",
-    "DescribeAlarms",
-    "DescribeAlarmsForMetric",
     "DescribeAnomalyDetectors",
     "DescribeInsightRules",
-    "DisableAlarmActions",
     "DisableInsightRules",
-    "EnableAlarmActions",
     "EnableInsightRules",
     "GetAlarmMuteRule",
     "GetDashboard",
@@ -161,20 +373,14 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ListDashboards",
     "ListManagedInsightRules",
     "ListMetricStreams",
-    "ListTagsForResource",
     "PutAlarmMuteRule",
     "PutAnomalyDetector",
-    "PutCompositeAlarm",
     "PutDashboard",
     "PutInsightRule",
     "PutManagedInsightRules",
-    "PutMetricAlarm",
     "PutMetricStream",
-    "SetAlarmState",
     "StartMetricStreams",
     "StartOTelEnrichment",
     "StopMetricStreams",
     "StopOTelEnrichment",
-    "TagResource",
-    "UntagResource",
 ];

@@ -2,6 +2,12 @@
 
 //! Answers, one file per resource.
 
+pub(in crate::generated) mod alarm;
+pub(in crate::generated) mod common;
 pub(in crate::generated) mod metric;
+pub(in crate::generated) mod tag;
 
+pub use alarm::*;
+pub use common::*;
 pub use metric::*;
+pub use tag::*;

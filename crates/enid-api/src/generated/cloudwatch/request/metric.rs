@@ -4,6 +4,7 @@
 
 use enid_model::time::Timestamp;
 
+use super::common::{DIMENSION, Dimension, METRIC_DATA_QUERY, MetricDataQuery};
 use crate::error::ApiError;
 use crate::wire::schema::{Kind, Member, Scalar, Shape};
 use crate::wire::value::{FromValue, Value};
@@ -190,25 +191,6 @@ pub(in crate::generated) static GET_METRIC_DATA_MEMBERS: Shape = Shape::new(&[
     Member::supported("StartTime", Kind::Of(Scalar::Timestamp)).required(),
 ]);
 
-/// The request structure Dimension.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Dimension {
-    /// `Name`.
-    pub name: String,
-    /// `Value`.
-    pub value: String,
-}
-
-impl FromValue for Dimension {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = value.members()?;
-        Ok(Self {
-            name: members.required("Name")?,
-            value: members.required("Value")?,
-        })
-    }
-}
-
 /// The request structure DimensionFilter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DimensionFilter {
@@ -224,59 +206,6 @@ impl FromValue for DimensionFilter {
         Ok(Self {
             name: members.required("Name")?,
             value: members.optional("Value")?,
-        })
-    }
-}
-
-/// The request structure Metric.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Metric {
-    /// `Namespace`.
-    pub namespace: Option<String>,
-    /// `MetricName`.
-    pub metric_name: Option<String>,
-    /// `Dimensions`.
-    pub dimensions: Vec<Dimension>,
-}
-
-impl FromValue for Metric {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = value.members()?;
-        Ok(Self {
-            namespace: members.optional("Namespace")?,
-            metric_name: members.optional("MetricName")?,
-            dimensions: members.list("Dimensions")?,
-        })
-    }
-}
-
-/// The request structure MetricDataQuery.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MetricDataQuery {
-    /// `Id`.
-    pub id: String,
-    /// `MetricStat`.
-    pub metric_stat: Option<MetricStat>,
-    /// `Expression`.
-    pub expression: Option<String>,
-    /// `Label`.
-    pub label: Option<String>,
-    /// `ReturnData`.
-    pub return_data: Option<bool>,
-    /// `Period`.
-    pub period: Option<i32>,
-}
-
-impl FromValue for MetricDataQuery {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = value.members()?;
-        Ok(Self {
-            id: members.required("Id")?,
-            metric_stat: members.optional("MetricStat")?,
-            expression: members.optional("Expression")?,
-            label: members.optional("Label")?,
-            return_data: members.optional("ReturnData")?,
-            period: members.optional("Period")?,
         })
     }
 }
@@ -321,31 +250,6 @@ impl FromValue for MetricDatum {
     }
 }
 
-/// The request structure MetricStat.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MetricStat {
-    /// `Metric`.
-    pub metric: Metric,
-    /// `Period`.
-    pub period: i32,
-    /// `Stat`.
-    pub stat: String,
-    /// `Unit`.
-    pub unit: Option<String>,
-}
-
-impl FromValue for MetricStat {
-    fn from_value(value: Value) -> Result<Self, ApiError> {
-        let mut members = value.members()?;
-        Ok(Self {
-            metric: members.required("Metric")?,
-            period: members.required("Period")?,
-            stat: members.required("Stat")?,
-            unit: members.optional("Unit")?,
-        })
-    }
-}
-
 /// The request structure StatisticSet.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StatisticSet {
@@ -371,37 +275,10 @@ impl FromValue for StatisticSet {
     }
 }
 
-/// The members of Dimension.
-pub(super) static DIMENSION: Shape = Shape::new(&[
-    Member::supported("Name", Kind::Of(Scalar::Text)).required(),
-    Member::supported("Value", Kind::Of(Scalar::Text)).required(),
-]);
-
 /// The members of DimensionFilter.
 pub(super) static DIMENSION_FILTER: Shape = Shape::new(&[
     Member::supported("Name", Kind::Of(Scalar::Text)).required(),
     Member::supported("Value", Kind::Of(Scalar::Text)),
-]);
-
-/// The members of Metric.
-pub(super) static METRIC: Shape = Shape::new(&[
-    Member::supported(
-        "Dimensions",
-        Kind::MemberList("member", &Kind::Structure(&DIMENSION)),
-    ),
-    Member::supported("MetricName", Kind::Of(Scalar::Text)),
-    Member::supported("Namespace", Kind::Of(Scalar::Text)),
-]);
-
-/// The members of MetricDataQuery.
-pub(super) static METRIC_DATA_QUERY: Shape = Shape::new(&[
-    Member::refused("AccountId"),
-    Member::supported("Expression", Kind::Of(Scalar::Text)),
-    Member::supported("Id", Kind::Of(Scalar::Text)).required(),
-    Member::supported("Label", Kind::Of(Scalar::Text)),
-    Member::supported("MetricStat", Kind::Structure(&METRIC_STAT)),
-    Member::supported("Period", Kind::Of(Scalar::Integer)),
-    Member::supported("ReturnData", Kind::Of(Scalar::Boolean)),
 ]);
 
 /// The members of MetricDatum.
@@ -424,14 +301,6 @@ pub(super) static METRIC_DATUM: Shape = Shape::new(&[
         "Values",
         Kind::MemberList("member", &Kind::Of(Scalar::Number)),
     ),
-]);
-
-/// The members of MetricStat.
-pub(super) static METRIC_STAT: Shape = Shape::new(&[
-    Member::supported("Metric", Kind::Structure(&METRIC)).required(),
-    Member::supported("Period", Kind::Of(Scalar::Integer)).required(),
-    Member::supported("Stat", Kind::Of(Scalar::Text)).required(),
-    Member::supported("Unit", Kind::Of(Scalar::Text)),
 ]);
 
 /// The members of StatisticSet.

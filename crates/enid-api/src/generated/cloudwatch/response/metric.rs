@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use enid_model::time::Timestamp;
 
+use super::common::Metric;
 use crate::wire::answer;
 use crate::wire::answer::{Encode, Sink};
 use crate::wire::text::Text;
@@ -119,24 +120,6 @@ impl Encode for Datapoint {
     }
 }
 
-/// The answer structure Dimension.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Dimension {
-    /// `Name`.
-    pub name: Option<Text>,
-    /// `Value`.
-    pub value: Option<Text>,
-}
-
-impl Encode for Dimension {
-    fn encode(&self, sink: &mut dyn Sink) {
-        sink.begin();
-        answer::optional(sink, "Name", &self.name);
-        answer::optional(sink, "Value", &self.value);
-        sink.end();
-    }
-}
-
 /// The answer structure MessageData.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MessageData {
@@ -151,27 +134,6 @@ impl Encode for MessageData {
         sink.begin();
         answer::optional(sink, "Code", &self.code);
         answer::optional(sink, "Value", &self.value);
-        sink.end();
-    }
-}
-
-/// The answer structure Metric.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Metric {
-    /// `Namespace`.
-    pub namespace: Option<Text>,
-    /// `MetricName`.
-    pub metric_name: Option<Text>,
-    /// `Dimensions`.
-    pub dimensions: Vec<Dimension>,
-}
-
-impl Encode for Metric {
-    fn encode(&self, sink: &mut dyn Sink) {
-        sink.begin();
-        answer::optional(sink, "Namespace", &self.namespace);
-        answer::optional(sink, "MetricName", &self.metric_name);
-        answer::list(sink, "member", "Dimensions", &self.dimensions);
         sink.end();
     }
 }

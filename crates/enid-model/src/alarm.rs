@@ -1,0 +1,307 @@
+//! Alarms of CloudWatch, and what happened to them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Tags;
+use crate::time::Timestamp;
+
+/// An alarm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// Its name, unique in the region.
+    pub name: String,
+    /// What its maker says of it.
+    pub description: Option<String>,
+    /// Whether a change of state has its actions carried out.
+    pub actions_enabled: bool,
+    /// What is done when it becomes OK.
+    pub ok_actions: Vec<String>,
+    /// What is done when it goes off.
+    pub alarm_actions: Vec<String>,
+    /// What is done when there are too few data.
+    pub insufficient_data_actions: Vec<String>,
+    /// What it watches.
+    pub rule: AlarmRule,
+    /// Its state.
+    pub state: AlarmState,
+    /// Why it is in it, in words.
+    pub reason: String,
+    /// Why, in JSON.
+    pub reason_data: Option<String>,
+    /// When state or reason were set.
+    pub state_updated: Timestamp,
+    /// When the state became another.
+    pub state_transitioned: Timestamp,
+    /// When the alarm was made or changed.
+    pub configured: Timestamp,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+// A threshold is never NaN: only finite numbers are taken.
+impl Eq for Alarm {}
+
+/// What an alarm watches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlarmRule {
+    /// Other alarms, by an expression.
+    Composite(String),
+    /// A metric.
+    Metric(MetricRule),
+}
+
+/// When a metric sets an alarm off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricRule {
+    /// Where the values come from.
+    pub watched: Watched,
+    /// How long a period is, in seconds.
+    pub period_s: i64,
+    /// Of how many periods.
+    pub evaluation_periods: u32,
+    /// So many must breach; all, if it does not say.
+    pub datapoints_to_alarm: Option<u32>,
+    /// What the values are compared with.
+    pub threshold: f64,
+    /// How.
+    pub comparison: Comparison,
+    /// What a period without a value counts as.
+    pub missing: MissingData,
+    /// Whether the state stays when there are too few values for a percentile.
+    pub ignores_low_samples: Option<bool>,
+}
+
+/// Where the values of an alarm come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Watched {
+    /// Queries, of which one is watched.
+    Queries(Vec<AlarmQuery>),
+    /// A statistic of a metric.
+    Stat(AlarmStat),
+}
+
+/// A statistic of a metric.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmStat {
+    /// Such as `AWS/EC2`.
+    pub namespace: String,
+    /// The metric's name.
+    pub name: String,
+    /// Names and values, as they were given.
+    pub dimensions: Vec<(String, String)>,
+    /// Such as `Sum` or `p99`.
+    pub statistic: String,
+    /// Only values of this unit.
+    pub unit: Option<String>,
+}
+
+/// A query of an alarm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmQuery {
+    /// What others refer to it by.
+    pub id: String,
+    /// What it is called.
+    pub label: Option<String>,
+    /// Whether it is the one that is watched; as it was given.
+    pub return_data: Option<bool>,
+    /// Its period in seconds; as it was given.
+    pub period_s: Option<i64>,
+    /// An expression,
+    pub expression: Option<String>,
+    /// or a statistic.
+    pub stat: Option<AlarmStat>,
+}
+
+/// How a value is compared with a threshold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Comparison {
+    /// `>=`
+    GreaterThanOrEqualToThreshold,
+    /// `>`
+    GreaterThanThreshold,
+    /// `<=`
+    LessThanOrEqualToThreshold,
+    /// `<`
+    LessThanThreshold,
+}
+
+/// What a period without a value counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MissingData {
+    /// As one that breaches.
+    Breaching,
+    /// The state stays.
+    Ignore,
+    /// As nothing.
+    Missing,
+    /// As one that does not breach.
+    NotBreaching,
+}
+
+/// The state of an alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AlarmState {
+    /// It went off.
+    #[serde(rename = "ALARM")]
+    Alarm,
+    /// There are too few data.
+    #[serde(rename = "INSUFFICIENT_DATA")]
+    InsufficientData,
+    /// All is well.
+    #[serde(rename = "OK")]
+    Ok,
+}
+
+/// What happened to an alarm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmHistory {
+    /// The alarm's name.
+    pub alarm: String,
+    /// Whether it watches other alarms.
+    pub is_composite: bool,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: HistoryItem,
+    /// In words.
+    pub summary: String,
+    /// In JSON.
+    pub data: String,
+}
+
+/// What can happen to an alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HistoryItem {
+    /// It did something.
+    Action,
+    /// It was made, changed or deleted.
+    ConfigurationUpdate,
+    /// Its state became another.
+    StateUpdate,
+}
+
+impl AlarmRule {
+    /// Whether it is about other alarms.
+    #[must_use]
+    pub fn is_composite(&self) -> bool {
+        matches!(self, Self::Composite(_))
+    }
+}
+
+macro_rules! names {
+    ($($type:ident { $($variant:ident => $name:literal,)* })*) => {$(
+        impl $type {
+            /// AWS's name.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// What has this name.
+            #[must_use]
+            pub fn named(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    )*};
+}
+
+names! {
+    AlarmState {
+        Alarm => "ALARM",
+        InsufficientData => "INSUFFICIENT_DATA",
+        Ok => "OK",
+    }
+    Comparison {
+        GreaterThanOrEqualToThreshold => "GreaterThanOrEqualToThreshold",
+        GreaterThanThreshold => "GreaterThanThreshold",
+        LessThanOrEqualToThreshold => "LessThanOrEqualToThreshold",
+        LessThanThreshold => "LessThanThreshold",
+    }
+    HistoryItem {
+        Action => "Action",
+        ConfigurationUpdate => "ConfigurationUpdate",
+        StateUpdate => "StateUpdate",
+    }
+    MissingData {
+        Breaching => "breaching",
+        Ignore => "ignore",
+        Missing => "missing",
+        NotBreaching => "notBreaching",
+    }
+}
+
+impl Comparison {
+    /// Whether a value breaches a threshold.
+    #[must_use]
+    pub fn is_breached(self, value: f64, threshold: f64) -> bool {
+        match self {
+            Self::GreaterThanOrEqualToThreshold => value >= threshold,
+            Self::GreaterThanThreshold => value > threshold,
+            Self::LessThanOrEqualToThreshold => value <= threshold,
+            Self::LessThanThreshold => value < threshold,
+        }
+    }
+
+    /// How a breach is told: "was … the threshold".
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::GreaterThanOrEqualToThreshold => "greater than or equal to",
+            Self::GreaterThanThreshold => "greater than",
+            Self::LessThanOrEqualToThreshold => "less than or equal to",
+            Self::LessThanThreshold => "less than",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for state in [
+            AlarmState::Alarm,
+            AlarmState::InsufficientData,
+            AlarmState::Ok,
+        ] {
+            assert_eq!(AlarmState::named(state.as_str()), Some(state));
+        }
+        assert_eq!(
+            MissingData::named("notBreaching"),
+            Some(MissingData::NotBreaching)
+        );
+        assert_eq!(MissingData::named("NotBreaching"), None);
+    }
+
+    #[test]
+    fn a_threshold_is_on_one_side() {
+        use Comparison::*;
+        for (comparison, below, at, above) in [
+            (GreaterThanThreshold, false, false, true),
+            (GreaterThanOrEqualToThreshold, false, true, true),
+            (LessThanThreshold, true, false, false),
+            (LessThanOrEqualToThreshold, true, true, false),
+        ] {
+            let found = [0.0, 1.0, 2.0].map(|value| comparison.is_breached(value, 1.0));
+            assert_eq!(found, [below, at, above], "{comparison}");
+        }
+    }
+}
