@@ -79,6 +79,9 @@ const GONE_MS: i64 = 300_000;
 /// How long packets without a flow must be quiet before their count is removed.
 const QUIET_NS: u64 = 10_000_000_000;
 
+/// How far the clock of the entries may be behind: it is read as of the last tick.
+const COARSE_MS: i64 = 20;
+
 /// Rows that are stored at once.
 const ROWS_AT_ONCE: usize = 16_384;
 
@@ -348,7 +351,7 @@ impl Collector {
             seen,
             Told::Later { is_new: true } | Told::Tell { is_new: true, .. }
         );
-        if is_new && first_ms < since {
+        if is_new && first_ms + COARSE_MS < since {
             telling.note(*entry, counted, last_ms);
             self.account.tell(*entry, counted, last_ms, telling.window);
             return None;

@@ -2,7 +2,10 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_ord::sort::{SortColumn, lexsort_to_indices};
@@ -15,18 +18,16 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use tokio::runtime::Runtime;
 
 use super::StoreError;
 use super::kind::{ARRIVAL, KEY, TIME};
 
-/// An object store with a runtime to wait for it, and the directory that it is, if it is one.
+/// An object store, and the directory that it is.
 #[derive(Debug)]
 pub(super) struct Files {
     objects: Arc<dyn ObjectStore>,
     directory: PathBuf,
     is_durable: bool,
-    runtime: Runtime,
 }
 
 /// What is in a file.
@@ -42,22 +43,16 @@ impl Files {
     pub(super) fn local(directory: PathBuf, is_durable: bool) -> Result<Self, StoreError> {
         std::fs::create_dir_all(&directory)?;
         let objects = LocalFileSystem::new_with_prefix(&directory)?;
-        // Waited for from several threads at once; nothing runs in it by itself.
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("telemetry-io")
-            .build()?;
         Ok(Self {
             objects: Arc::new(objects),
             directory,
             is_durable,
-            runtime,
         })
     }
 
     /// All files below the root, with their sizes.
     pub(super) fn list(&self) -> Result<Vec<(Path, u64)>, StoreError> {
-        let listed = self.runtime.block_on(async {
+        let listed = wait(async {
             let mut found = Vec::new();
             let mut prefixes = vec![None];
             while let Some(prefix) = prefixes.pop() {
@@ -72,7 +67,7 @@ impl Files {
 
     /// Opens a file.
     pub(super) fn read(&self, path: &Path) -> Result<Contents, StoreError> {
-        let contents = self.runtime.block_on(async {
+        let contents = wait(async {
             let got = self.objects.get(path).await?;
             match got.payload {
                 GetResultPayload::File(file, _) => Ok(Contents::File(file)),
@@ -85,7 +80,7 @@ impl Files {
     /// Writes a file, durably. It is there whole or not at all.
     pub(super) fn write(&self, path: &Path, bytes: Vec<u8>) -> Result<(), StoreError> {
         let put = self.objects.put(path, bytes.into());
-        self.runtime.block_on(put)?;
+        wait(put)?;
         if self.is_durable {
             // A rename is durable with its directory, and the directories on the way to it with theirs.
             let file = self.directory.join(path.as_ref());
@@ -100,7 +95,7 @@ impl Files {
 
     /// Removes a file; that it is gone already is fine.
     pub(super) fn remove(&self, path: &Path) -> Result<(), StoreError> {
-        match self.runtime.block_on(self.objects.delete(path)) {
+        match wait(self.objects.delete(path)) {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
@@ -118,6 +113,28 @@ impl Files {
     pub(super) fn free(&self) -> std::io::Result<u64> {
         let disk = rustix::fs::statvfs(&self.directory)?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
+/// Waits for a future on this thread, whether it is a runtime's or not: a directory is read on this thread,
+/// or by a runtime's threads for blocking work, and nothing that is waited for needs this one.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => std::thread::park(),
+        }
     }
 }
 

@@ -434,3 +434,18 @@ fn times_and_keys_of_all_batches_are_there() {
     let kinds: BTreeMap<_, _> = store.stats().kinds;
     assert_eq!(kinds["it"].memory_rows, 2);
 }
+
+#[test]
+fn a_store_works_on_the_threads_of_a_runtime_as_well() {
+    let root = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.unwrap();
+    runtime.block_on(async {
+        for rows_before in 0..2 {
+            let store = open(root.path());
+            assert_eq!(values(&store, &all()).len(), rows_before);
+            store.append(rows(&[(NOON, "a", 1)])).unwrap();
+            store.flush().unwrap();
+        }
+    });
+}
