@@ -138,7 +138,7 @@ def test_what_is_refused(ec2, vpc):
     ]:
         with refused(invalid, message):
             ec2.create_flow_logs(**group | options)
-    with refused("DryRunOperation"):
+    with refused("DryRunOperation", status=412):
         ec2.create_flow_logs(DryRun=True, **request(vpc))
     assert ec2.describe_flow_logs()["FlowLogs"] == []
 
