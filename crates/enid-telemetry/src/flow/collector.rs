@@ -89,10 +89,16 @@ const ROWS_AT_ONCE: usize = 16_384;
 const NOTED_MIN: usize = 1 << 20;
 
 impl Collector {
-    /// A collector that goes on where the store says that the last one ended.
-    pub fn open(store: Store, clock: Arc<dyn Clock>, window_ms: i64) -> Result<Self, StoreError> {
+    /// A collector that goes on where the store says that the last one ended. What ends before `delivered`
+    /// was delivered: no row may be added to it.
+    pub fn open(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        window_ms: i64,
+        delivered: Timestamp,
+    ) -> Result<Self, StoreError> {
         let mut account = Account::default();
-        let mut closed_ms = i64::MIN;
+        let mut closed_ms = delivered.0;
         let notes = store.notes(OWNER)?;
         let window = window_of(clock.now().0, window_ms);
         for note in &notes {
@@ -667,7 +673,8 @@ mod tests {
             ..Options::new(root.to_owned())
         };
         let store = Store::open(options, crate::kinds(), clock.clone()).unwrap();
-        let mut collector = Collector::open(store.clone(), clock.clone(), 1_000).unwrap();
+        let mut collector =
+            Collector::open(store.clone(), clock.clone(), 1_000, Timestamp(i64::MIN)).unwrap();
         let enis = [(A, [10, 0, 0, 5]), (B, [10, 0, 0, 6])];
         collector.follow(fixture::watch(
             enis.map(|(bits, address)| fixture::eni(bits, address)),
@@ -808,6 +815,29 @@ mod tests {
         let _ = world.see(flow(sum, 10_400, true));
         let of_a = world.told().into_iter().filter(|row| row.0 == "a");
         assert_eq!(of_a.map(|row| row.3).sum::<u64>(), sum);
+    }
+
+    #[test]
+    fn nothing_is_added_to_what_was_delivered_before_a_crash() {
+        let mut world = World::new();
+        drop(world.collector);
+        let delivered = Timestamp(12_000);
+        let (store, clock) = (world.store.clone(), world.clock.clone());
+        world.collector = Collector::open(store, clock, 1_000, delivered).unwrap();
+        let enis = [(A, [10, 0, 0, 5]), (B, [10, 0, 0, 6])];
+        world.collector.follow(fixture::watch(
+            enis.map(|(bits, address)| fixture::eni(bits, address)),
+        ));
+        world.at(12_500);
+        let _ = world.see(flow(3, 10_400, true));
+        let query = Query {
+            kind: KIND,
+            from: delivered,
+            to: Timestamp(i64::MAX),
+            keys: Keys::All,
+            columns: None,
+        };
+        assert_eq!(world.store.scan_sorted(&query).unwrap().num_rows(), 2);
     }
 
     #[test]

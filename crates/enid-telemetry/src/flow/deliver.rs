@@ -98,6 +98,13 @@ impl Delivery {
         })
     }
 
+    /// Up to when records of any flow log were delivered.
+    #[must_use]
+    pub fn delivered(&self) -> Timestamp {
+        let done = self.done.values().max();
+        Timestamp(done.copied().unwrap_or(i64::MIN))
+    }
+
     /// Tells which flow logs' records are not delivered.
     #[must_use]
     pub fn failures(&self) -> Failures {

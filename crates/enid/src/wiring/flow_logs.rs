@@ -46,10 +46,12 @@ impl FlowLogs {
     ) -> anyhow::Result<(Self, Box<dyn FlowObserver>)> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let window_ms = options.window_ms;
-        let collector = Collector::open(telemetry.clone(), Arc::clone(&clock), window_ms)
-            .context("read the account of flows")?;
         let delivery = Delivery::open(telemetry.clone(), options, sink)
             .context("read what was delivered of flow logs")?;
+        let delivered = delivery.delivered();
+        let (rows, time) = (telemetry.clone(), Arc::clone(&clock));
+        let collector = Collector::open(rows, time, window_ms, delivered)
+            .context("read the account of flows")?;
         let failures = delivery.failures();
         let watched = Watched::default();
         let (sweeps, inbox) = sync_channel(WAITING_MAX);
