@@ -1,0 +1,320 @@
+//! The collector on entries that tests make up, with a clock that they set.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use enid_pipeline::bytes::Be16;
+
+use super::*;
+use crate::flow::row::rows;
+use crate::flow::watch::fixture;
+use crate::store::{Keys, Options, Query};
+
+struct Set(AtomicI64);
+
+impl Clock for Set {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A collector of two interfaces, A at 10.0.0.5 and B at 10.0.0.6; windows of a second.
+struct World {
+    root: tempfile::TempDir,
+    clock: Arc<Set>,
+    store: Store,
+    collector: Collector,
+}
+
+const A: u64 = 0xa;
+const B: u64 = 0xb;
+
+fn open(root: &std::path::Path, clock: &Arc<Set>) -> (Store, Collector) {
+    let options = Options {
+        is_durable: false,
+        disk_reserve: 0,
+        ..Options::new(root.to_owned())
+    };
+    let store = Store::open(options, crate::kinds(), clock.clone()).unwrap();
+    let mut collector =
+        Collector::open(store.clone(), clock.clone(), 1_000, Timestamp(i64::MIN)).unwrap();
+    let enis = [(A, [10, 0, 0, 5]), (B, [10, 0, 0, 6])];
+    collector.follow(fixture::watch(
+        enis.map(|(bits, address)| fixture::eni(bits, address)),
+    ));
+    (store, collector)
+}
+
+impl World {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let clock = Arc::new(Set(AtomicI64::new(10_500)));
+        let (store, collector) = open(root.path(), &clock);
+        Self {
+            root,
+            clock,
+            store,
+            collector,
+        }
+    }
+
+    fn at(&self, ms: i64) {
+        self.clock.0.store(ms, Ordering::Relaxed);
+    }
+
+    /// The kernel's clock is the wall's here.
+    fn seen(&self) -> Seen {
+        let now = self.clock.now();
+        Seen {
+            now_ns: ns(now.0),
+            pass: Some(now),
+            ..Seen::default()
+        }
+    }
+
+    fn see(&mut self, flow: SeenFlow) -> Vec<Settled> {
+        let seen = Seen {
+            flows: vec![flow],
+            ..self.seen()
+        };
+        self.collector.collect(seen)
+    }
+
+    /// Interface, direction, whether accepted, packets.
+    fn told(&self) -> Vec<(String, bool, bool, u64)> {
+        let query = Query {
+            kind: KIND,
+            from: Timestamp(i64::MIN),
+            to: Timestamp(i64::MAX),
+            keys: Keys::All,
+            columns: None,
+        };
+        let batch = self.store.scan_sorted(&query).unwrap();
+        rows(&batch)
+            .map(|row| {
+                let eni = row.eni().trim_start_matches("eni-").trim_start_matches('0');
+                let flags = (row.flag("is_egress"), row.flag("is_accepted"));
+                (eni.to_owned(), flags.0, flags.1, row.count("packets"))
+            })
+            .collect()
+    }
+}
+
+fn ns(ms: i64) -> u64 {
+    u64::try_from(ms).unwrap() * 1_000_000
+}
+
+fn key() -> FlowKey {
+    FlowKey {
+        ifindex: 3,
+        protocol: protocol::TCP,
+        source: Addr::v4([10, 0, 0, 5]),
+        target: Addr::v4([10, 0, 0, 6]),
+        source_port: Be16::new(40_000),
+        target_port: Be16::new(80),
+        ..FlowKey::default()
+    }
+}
+
+fn flow(packets: u64, last_ms: i64, has_ended: bool) -> SeenFlow {
+    SeenFlow {
+        key: key(),
+        record: FlowRecord {
+            packets,
+            bytes: packets * 60,
+            first_seen_ns: ns(10_100),
+            last_seen_ns: ns(last_ms),
+            source_eni: A,
+            target_eni: B,
+            flags: u64::from(tcp::SYN) << flag::TCP_SHIFT,
+            ..FlowRecord::default()
+        },
+        has_ended,
+    }
+}
+
+fn told(eni: &str, is_egress: bool, is_accepted: bool, packets: u64) -> (String, bool, bool, u64) {
+    (eni.to_owned(), is_egress, is_accepted, packets)
+}
+
+#[test]
+fn a_flow_is_told_at_both_interfaces_once_a_window_and_settled_at_its_end() {
+    let mut world = World::new();
+    assert!(world.see(flow(3, 10_400, false)).is_empty());
+    assert!(world.told().is_empty());
+    world.at(11_200);
+    assert!(world.see(flow(5, 11_100, false)).is_empty());
+    let first = [told("a", true, true, 5), told("b", false, true, 5)];
+    assert_eq!(world.told(), first);
+    assert_eq!(world.collector.closed(), Timestamp(11_000));
+    world.at(11_600);
+    let settled = world.see(flow(6, 11_300, true));
+    assert_eq!(settled, [Settled::Flow(key(), 6)]);
+    assert_eq!(world.told().iter().map(|row| row.3).sum::<u64>(), 12);
+    // Nothing more is told of it, however often it is seen.
+    assert_eq!(world.see(flow(6, 11_300, true)).len(), 1);
+    assert_eq!(world.told().len(), 4);
+}
+
+#[test]
+fn a_crash_between_any_two_steps_neither_loses_nor_repeats() {
+    let mut world = World::new();
+    let mut sum = 0;
+    for (step, packets) in [3, 5, 5, 9, 12].into_iter().enumerate() {
+        world.at(10_500 + 700 * i64::try_from(step).unwrap());
+        let _ = world.see(flow(packets, 10_400, false));
+        // The end of the process: what it knew is gone.
+        drop(world.collector);
+        drop(world.store);
+        (world.store, world.collector) = open(world.root.path(), &world.clock);
+        sum = packets;
+    }
+    world.at(20_000);
+    let _ = world.see(flow(sum, 10_400, true));
+    let of_a = world.told().into_iter().filter(|row| row.0 == "a");
+    assert_eq!(of_a.map(|row| row.3).sum::<u64>(), sum);
+}
+
+#[test]
+fn nothing_is_added_to_what_was_delivered_before_a_crash() {
+    let mut world = World::new();
+    drop(world.collector);
+    let delivered = Timestamp(12_000);
+    let (store, clock) = (world.store.clone(), world.clock.clone());
+    world.collector = Collector::open(store, clock, 1_000, delivered).unwrap();
+    let enis = [(A, [10, 0, 0, 5]), (B, [10, 0, 0, 6])];
+    world.collector.follow(fixture::watch(
+        enis.map(|(bits, address)| fixture::eni(bits, address)),
+    ));
+    world.at(12_500);
+    let _ = world.see(flow(3, 10_400, true));
+    let query = Query {
+        kind: KIND,
+        from: delivered,
+        to: Timestamp(i64::MAX),
+        keys: Keys::All,
+        columns: None,
+    };
+    assert_eq!(world.store.scan_sorted(&query).unwrap().num_rows(), 2);
+}
+
+#[test]
+fn what_was_there_before_the_flow_log_is_not_told() {
+    let mut world = World::new();
+    let enis = [(A, [10, 0, 0, 5]), (B, [10, 0, 0, 6])];
+    world
+        .collector
+        .follow(fixture::watch(enis.map(|(bits, address)| EniFacts {
+            since: Timestamp(10_200),
+            ..fixture::eni(bits, address)
+        })));
+    let _ = world.see(flow(100, 10_400, false));
+    world.at(12_000);
+    let _ = world.see(flow(103, 11_900, false));
+    let later = [told("a", true, true, 3), told("b", false, true, 3)];
+    assert_eq!(world.told(), later);
+}
+
+#[test]
+fn a_refused_packet_is_told_where_it_was_refused() {
+    let mut world = World::new();
+    let stray = |reason: Reason| {
+        let key = StrayKey {
+            flow: key(),
+            reason: reason as u32,
+        };
+        let record = StrayRecord {
+            packets: 1,
+            bytes: 60,
+            first_seen_ns: ns(10_100),
+            last_seen_ns: ns(10_100),
+            source_eni: A,
+            target_eni: B,
+            tcp_flags: 2,
+            ..StrayRecord::default()
+        };
+        (key, record)
+    };
+    let reasons = [
+        Reason::IngressRule,
+        Reason::EgressRule,
+        Reason::NoRoute,
+        Reason::SourceAddress,
+    ];
+    let seen = |world: &World| Seen {
+        strays: reasons.map(stray).into(),
+        ..world.seen()
+    };
+    world.at(11_500);
+    let first = seen(&world);
+    assert!(world.collector.collect(first).is_empty());
+    world.at(30_000);
+    let last = seen(&world);
+    assert_eq!(world.collector.collect(last).len(), 4);
+    let mut rows = world.told();
+    rows.sort();
+    let expected = [
+        // Refused there.
+        told("a", true, false, 1),
+        // Refused by B, and without a route.
+        told("a", true, true, 1),
+        told("a", true, true, 1),
+        told("b", false, false, 1),
+    ];
+    assert_eq!(rows, expected);
+}
+
+#[test]
+fn what_could_not_be_counted_is_told_as_skipped() {
+    let mut world = World::new();
+    let full = Seen {
+        is_full: true,
+        ..world.seen()
+    };
+    let _ = world.collector.collect(full);
+    world.at(11_500);
+    let next = world.seen();
+    let _ = world.collector.collect(next);
+    assert_eq!(world.told().len(), 2, "one for each interface");
+    world.at(12_500);
+    let next = world.seen();
+    let _ = world.collector.collect(next);
+    assert_eq!(world.told().len(), 2);
+}
+
+#[test]
+fn flags_are_those_that_flow_logs_tell() {
+    let of = |seen: u8, more: u64| {
+        tcp_flags_of(&FlowRecord {
+            flags: u64::from(seen) << flag::TCP_SHIFT | more,
+            ..FlowRecord::default()
+        })
+    };
+    let (fin, syn, rst, ack) = (tcp::FIN, tcp::SYN, tcp::RST, tcp::ACK);
+    assert_eq!(of(syn | ack | fin, 0), 3);
+    assert_eq!(of(syn | ack | fin, flag::REPLY), 19);
+    assert_eq!(of(ack | 0x08, flag::REPLY), 0);
+    assert_eq!(of(syn | rst | ack, flag::REPLY), 22);
+}
+
+#[test]
+fn routes_have_words_and_ways_their_numbers() {
+    let word = |kind: u32, prefix: u64| u64::from(kind) | prefix << 32;
+    assert_eq!(
+        route(word(Route::LOCAL, 112), true).as_deref(),
+        Some("local/16")
+    );
+    let gateway = word(Route::INTERNET_GATEWAY, 96);
+    assert_eq!(route(gateway, true).as_deref(), Some("internet-gateway/0"));
+    assert_eq!(traffic_path(gateway), Some(8));
+    assert_eq!((route(0, true), traffic_path(0)), (None, Some(1)));
+    assert_eq!(traffic_path(word(Route::PEERING, 112)), Some(4));
+    let entries = 100 | 200 << 32;
+    assert_eq!(
+        (acl_entry(entries, 0), acl_entry(entries, 1)),
+        (Some(100), None)
+    );
+    assert_eq!(
+        (acl_entry(entries, 2), acl_entry(entries, 4)),
+        (Some(200), None)
+    );
+}
