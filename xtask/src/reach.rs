@@ -87,10 +87,8 @@ struct Function {
 struct Mentions {
     /// Paths: their last two segments.
     paths: BTreeSet<(Option<String>, String)>,
-    /// Names that are called without a path.
-    called: BTreeSet<String>,
-    /// Names that its patterns and parameters bind.
-    bound: BTreeSet<String>,
+    /// The variables in scope while the body is visited.
+    variables: Vec<String>,
     methods: BTreeSet<String>,
     errors: BTreeSet<String>,
     codes: BTreeSet<String>,
@@ -101,13 +99,11 @@ struct Mentions {
 }
 
 impl Mentions {
-    /// A name that the function binds is a variable, whatever function has the same one, unless it
-    /// is called as well.
-    fn forget_variables(&mut self) {
-        let Self { bound, called, .. } = self;
-        self.paths.retain(|(qualifier, name)| {
-            qualifier.is_some() || !bound.contains(name) || called.contains(name)
-        });
+    /// Visits something that has variables of its own.
+    fn scoped(&mut self, visit: impl FnOnce(&mut Self)) {
+        let outer = self.variables.len();
+        visit(self);
+        self.variables.truncate(outer);
     }
 }
 
@@ -291,7 +287,6 @@ impl Collector {
         let mut mentions = Mentions::default();
         mentions.visit_signature(signature);
         mentions.visit_block(body);
-        mentions.forget_variables();
         // An error that may be none is no field.
         let is_of_error = self.owner.as_ref().is_some_and(|of| of.ends_with("Error"));
         mentions.names_fields = !is_of_error && returns_field(returns);
@@ -398,9 +393,59 @@ impl Visit<'_> for Mentions {
             if qualifier.as_deref() == Some("Filters") && last == "compile" {
                 self.compiles_filters = true;
             }
-            self.paths.insert((qualifier, last));
+            // A variable is no function, whatever function has the same name.
+            if qualifier.is_some() || !self.variables.contains(&last) {
+                self.paths.insert((qualifier, last));
+            }
         }
         visit::visit_path(self, path);
+    }
+
+    fn visit_block(&mut self, block: &syn::Block) {
+        self.scoped(|own| visit::visit_block(own, block));
+    }
+
+    fn visit_local(&mut self, local: &syn::Local) {
+        // What it is made from does not know it yet.
+        if let Some(init) = &local.init {
+            self.visit_local_init(init);
+        }
+        self.visit_pat(&local.pat);
+    }
+
+    fn visit_expr_let(&mut self, binding: &syn::ExprLet) {
+        self.visit_expr(&binding.expr);
+        self.visit_pat(&binding.pat);
+    }
+
+    fn visit_expr_if(&mut self, branch: &syn::ExprIf) {
+        self.scoped(|own| {
+            own.visit_expr(&branch.cond);
+            own.visit_block(&branch.then_branch);
+        });
+        if let Some((_, otherwise)) = &branch.else_branch {
+            self.visit_expr(otherwise);
+        }
+    }
+
+    fn visit_expr_while(&mut self, repeat: &syn::ExprWhile) {
+        self.scoped(|own| visit::visit_expr_while(own, repeat));
+    }
+
+    fn visit_expr_for_loop(&mut self, repeat: &syn::ExprForLoop) {
+        self.visit_expr(&repeat.expr);
+        self.scoped(|own| {
+            own.visit_pat(&repeat.pat);
+            own.visit_block(&repeat.body);
+        });
+    }
+
+    fn visit_expr_closure(&mut self, closure: &syn::ExprClosure) {
+        self.scoped(|own| visit::visit_expr_closure(own, closure));
+    }
+
+    fn visit_arm(&mut self, arm: &syn::Arm) {
+        self.scoped(|own| visit::visit_arm(own, arm));
     }
 
     fn visit_expr_method_call(&mut self, call: &syn::ExprMethodCall) {
@@ -409,11 +454,6 @@ impl Visit<'_> for Mentions {
     }
 
     fn visit_expr_call(&mut self, call: &syn::ExprCall) {
-        if let syn::Expr::Path(path) = &*call.func
-            && let Some(name) = path.path.get_ident()
-        {
-            self.called.insert(name.to_string());
-        }
         // ApiError::new("Code", …)
         if let syn::Expr::Path(path) = &*call.func
             && ends_with(&path.path, "ApiError", "new")
@@ -432,7 +472,7 @@ impl Visit<'_> for Mentions {
             self.patterns.insert(text.value());
         }
         if let syn::Pat::Ident(variable) = pattern {
-            self.bound.insert(variable.ident.to_string());
+            self.variables.push(variable.ident.to_string());
         }
         visit::visit_pat(self, pattern);
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use enid_model::address::{ElasticIp, PublicAddress, PublicAddressHolder};
 use enid_model::dhcp_options::DhcpOptions;
+use enid_model::flow_log::FlowLog;
 use enid_model::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use enid_model::id::ResourceId;
 use enid_model::instance::Instance;
@@ -83,6 +84,7 @@ resources! {
     DhcpOptions(DhcpOptionsId): dhcp_options;
     EgressOnlyInternetGateway(EgressOnlyInternetGatewayId): egress_only_internet_gateways;
     ElasticIp(AllocationId): elastic_ips;
+    FlowLog(FlowLogId): flow_logs;
     Instance(InstanceId): instances;
     InternetGateway(InternetGatewayId): internet_gateways;
     KeyPair(KeyPairId): key_pairs;

@@ -51,6 +51,7 @@ macro_rules! errors {
 
 mod addressing;
 mod computing;
+mod flow_log;
 mod instance_metadata;
 mod logs;
 mod mirroring;
@@ -58,6 +59,7 @@ mod routing;
 
 pub use addressing::AddressingError;
 pub use computing::ComputingError;
+pub use flow_log::FlowLogError;
 pub use instance_metadata::MetadataError;
 pub use logs::LogsError;
 pub use mirroring::MirroringError;
@@ -72,6 +74,8 @@ errors! {
         AddressingError,
         /// What volumes and other recorded parts of instances say.
         ComputingError,
+        /// What flow logs say.
+        FlowLogError,
         /// What log groups and their filters say.
         LogsError,
         /// What metadata options say.
@@ -606,9 +610,6 @@ errors! {
     /// More entries than the list may have.
     PrefixListMaxEntriesExceeded => "PrefixListMaxEntriesExceeded",
         "You've reached the maximum number of entries for the prefix list.";
-    /// More versions than a list may have.
-    PrefixListVersionLimitExceeded => "PrefixListVersionLimitExceeded",
-        "You've reached the maximum number of versions for the prefix list.";
     /// A version that is not the present one.
     PrefixListVersionMismatch => "PrefixListVersionMismatch",
         "The prefix list has the incorrect version number.";
@@ -673,6 +674,11 @@ impl Error {
             "eni" => Self::NetworkInterfaceNotFound { id },
             "eni-attach" => Self::AttachmentNotFound { id },
             "eni-perm" => Self::NetworkInterfacePermissionNotFound { id },
+            "fl" => FlowLogError::NotFound {
+                count: text.split(", ").count(),
+                ids: id,
+            }
+            .into(),
             "i" => Self::InstanceNotFound { id },
             "key" => Self::KeyPairIdNotFound { id },
             "lt" => Self::TemplateNotFound { id },

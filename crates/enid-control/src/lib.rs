@@ -21,6 +21,7 @@ mod egress_only_internet_gateway;
 mod error;
 #[cfg(test)]
 mod fixture;
+mod flow_log;
 mod idempotency;
 mod image;
 mod instance;
@@ -95,8 +96,10 @@ pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
 pub use egress_only_internet_gateway::CreateEgressOnlyInternetGateway;
 pub use error::{
-    AddressingError, ComputingError, Error, LogsError, MetadataError, MirroringError, RoutingError,
+    AddressingError, ComputingError, Error, FlowLogError, LogsError, MetadataError, MirroringError,
+    RoutingError,
 };
+pub use flow_log::{CreateFlowLogs, FileOptions, FlowLogOutcomes, FlowLogResourceType};
 pub use image::Images;
 
 pub use instance_attribute::{CreditOutcomes, ModifyInstance};
@@ -195,6 +198,8 @@ pub struct Control {
     quotas: Quotas,
     images: Images,
     pools: PublicPools,
+    /// Whether there are log groups that flow logs may go to.
+    has_log_groups: bool,
 }
 
 /// How often an operation is run again because others changed what it had read. Each round, at
@@ -213,6 +218,7 @@ impl Control {
             quotas: Quotas::default(),
             images: Images::default(),
             pools: PublicPools::default(),
+            has_log_groups: false,
         }
     }
 
@@ -232,6 +238,15 @@ impl Control {
     #[must_use]
     pub fn with_pools(self, pools: PublicPools) -> Self {
         Self { pools, ..self }
+    }
+
+    /// The same with log groups that flow logs may go to.
+    #[must_use]
+    pub fn with_log_groups(self) -> Self {
+        Self {
+            has_log_groups: true,
+            ..self
+        }
     }
 
     /// Which images can be launched.

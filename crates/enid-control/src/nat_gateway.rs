@@ -99,7 +99,13 @@ impl Control {
             let eni = draft.require::<NetworkInterface>(gateway.eni)?;
             remove(draft, &eni);
             let now = draft.now;
-            draft.edit(&gateway, |gateway| gateway.delete_time = Some(now));
+            draft.edit(&gateway, |gateway| {
+                gateway.delete_time = Some(now);
+                // What was on its way out has gone with it.
+                for address in &mut gateway.addresses {
+                    address.drain_until = None;
+                }
+            });
             Ok(())
         })
         .await

@@ -134,7 +134,7 @@ impl Control {
             if changes_entries {
                 let entries = edited(&list, input)?;
                 entries.check_size(list.entries_max)?;
-                new_version(&mut new, entries.into_vec())?;
+                new_version(&mut new, entries.into_vec());
             }
             if let Some(entries_max) = entries_max {
                 resize(draft, &mut new, entries_max)?;
@@ -162,7 +162,7 @@ impl Control {
             }
             let mut new = PrefixList::clone(&list);
             new.change = LastChange::Restored;
-            new_version(&mut new, entries)?;
+            new_version(&mut new, entries);
             draft.update(&list, new.clone());
             Ok(new)
         })
@@ -348,14 +348,14 @@ fn check_version(list: &PrefixList, named: Option<i64>) -> Result<(), Error> {
     }
 }
 
-/// Makes entries the present ones.
-fn new_version(list: &mut PrefixList, entries: Vec<PrefixListEntry>) -> Result<(), Error> {
-    if list.versions.len() >= VERSIONS_MAX {
-        return Err(Error::PrefixListVersionLimitExceeded);
+/// Makes entries the present ones. Where as many versions are stored as may be the oldest makes room (VPC user
+/// guide, "Amazon VPC quotas").
+fn new_version(list: &mut PrefixList, entries: Vec<PrefixListEntry>) {
+    while list.versions.len() >= VERSIONS_MAX {
+        list.versions.pop_first();
     }
     list.version += 1;
     list.versions.insert(list.version, entries);
-    Ok(())
 }
 
 /// Gives a list another size, if it holds its entries and every group that names the list stays
@@ -434,6 +434,24 @@ mod tests {
 
     fn code<T>(result: Result<T, Error>) -> Result<(), &'static str> {
         result.map(drop).map_err(|error| error.code())
+    }
+
+    #[tokio::test]
+    async fn the_oldest_of_a_thousand_versions_makes_room() {
+        let (control, caller) = (control(), caller());
+        let input = create(3, &["10.0.0.0/8"]);
+        let made = control.create_prefix_list(&caller, &input).await;
+        let mut list = made.expect("a list");
+        let entries = list.entries().to_vec();
+        for _ in 0..1000 {
+            new_version(&mut list, entries.clone());
+        }
+        assert_eq!(list.version, 1001);
+        assert_eq!(list.versions.len(), 1000);
+        assert_eq!(
+            list.versions.first_key_value().map(|(version, _)| *version),
+            Some(2)
+        );
     }
 
     #[tokio::test]

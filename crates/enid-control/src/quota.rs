@@ -16,6 +16,8 @@ pub struct Quotas {
     pub addresses_per_nat_gateway: usize,
     /// Egress-only internet gateways per region.
     pub egress_only_internet_gateways: usize,
+    /// Flow logs per resource.
+    pub flow_logs_per_resource: usize,
     /// Internet gateways per region.
     pub internet_gateways: usize,
     /// NAT gateways per zone.
@@ -61,6 +63,7 @@ impl Default for Quotas {
             addresses: 5,
             addresses_per_nat_gateway: 2,
             egress_only_internet_gateways: 5,
+            flow_logs_per_resource: 250,
             internet_gateways: 5,
             nat_gateways_per_zone: 5,
             network_interfaces: 5_000,

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use enid_model::Tags;
 use enid_model::address::ElasticIp;
 use enid_model::dhcp_options::DhcpOptions;
+use enid_model::flow_log::FlowLog;
 use enid_model::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use enid_model::id::{
-    AllocationId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InstanceId, InternetGatewayId,
-    KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclId, Parsed, PrefixListId, ResourceId,
-    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetCidrReservationId, SubnetId,
-    TrafficMirrorFilterId, TrafficMirrorFilterRuleId, TrafficMirrorSessionId,
-    TrafficMirrorTargetId, VolumeId, VpcId, VpcPeeringConnectionId,
+    AllocationId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, FlowLogId, InstanceId,
+    InternetGatewayId, KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclId, Parsed,
+    PrefixListId, ResourceId, RouteTableId, SecurityGroupId, SecurityGroupRuleId,
+    SubnetCidrReservationId, SubnetId, TrafficMirrorFilterId, TrafficMirrorFilterRuleId,
+    TrafficMirrorSessionId, TrafficMirrorTargetId, VolumeId, VpcId, VpcPeeringConnectionId,
 };
 use enid_model::instance::Instance;
 use enid_model::key_pair::KeyPair;
@@ -164,6 +165,7 @@ taggables! {
     DhcpOptions(DhcpOptionsId): dhcp_options, "dhcp-options";
     EgressOnlyInternetGateway(EgressOnlyInternetGatewayId): egress_only_internet_gateways, "egress-only-internet-gateway";
     ElasticIp(AllocationId): elastic_ips, "elastic-ip";
+    FlowLog(FlowLogId): flow_logs, "vpc-flow-log";
     Instance(InstanceId): instances, "instance";
     InternetGateway(InternetGatewayId): internet_gateways, "internet-gateway";
     KeyPair(KeyPairId): key_pairs, "key-pair";

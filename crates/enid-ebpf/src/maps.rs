@@ -34,6 +34,7 @@ use enid_pipeline::{
     mirror::{MirrorFilter, MirrorRecord, Wrapping},
     nat_counts::{NatCountsEntry, NatCountsRecord, NatPortsEntry, NatPortsKey, NatPortsRecord},
     room::{UseEntry, UseRecord},
+    strays::{StrayEntry, StrayKey, StrayRecord},
     table::{
         Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule,
         GateRuleKey, GateServiceKey, MacKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey,
@@ -99,6 +100,8 @@ static ENI_COUNTERS: HashMap<CounterKey, u64> =
 static FLOWS: HashMap<FlowKey, FlowRecord> = HashMap::pinned(limit::FLOWS, 0);
 #[map(name = "drops")]
 static DROPS: LruHashMap<FlowKey, DropRecord> = LruHashMap::pinned(limit::DROPS, 0);
+#[map(name = "strays")]
+static STRAYS: HashMap<StrayKey, StrayRecord> = HashMap::pinned(limit::STRAYS, BPF_F_NO_PREALLOC);
 #[map(name = "fragments")]
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentRecord> = LruHashMap::pinned(limit::FRAGMENTS, 0);
 #[map(name = "link_local")]
@@ -207,6 +210,19 @@ static NO_COUNTS: NatCountsRecord = NatCountsRecord {
     idle: 0,
 };
 
+/// What a count of packets without a flow's entry begins with. Not on the stack.
+static NO_STRAY: StrayRecord = StrayRecord {
+    packets: 0,
+    bytes: 0,
+    first_seen_ns: 0,
+    last_seen_ns: 0,
+    source_eni: 0,
+    target_eni: 0,
+    tcp_flags: 0,
+    acl: 0,
+    acl_entry: 0,
+};
+
 /// # Safety
 /// `K` and `V` have the sizes that the map was made with, and every byte pattern is a `V`.
 #[inline(always)]
@@ -257,6 +273,7 @@ pub(crate) fn seal() -> [u32; 2] {
 impl Tables for KernelTables {
     type Flow<'a> = &'a FlowEntry;
     type Drop<'a> = &'a DropEntry;
+    type Stray<'a> = &'a StrayEntry;
     type Word<'a> = &'a Cell<u64>;
     type Ports<'a> = &'a NatPortsEntry;
     type Counts<'a> = &'a NatCountsEntry;
@@ -592,6 +609,18 @@ impl Tables for KernelTables {
             };
             let _ = update(handle!(DROPS), key, &EMPTY, u64::from(BPF_NOEXIST));
             lookup(handle!(DROPS), key)
+        }
+    }
+
+    #[inline(always)]
+    fn stray(&self, key: &StrayKey) -> Option<&StrayEntry> {
+        // SAFETY: see `generation` and `flow`.
+        unsafe {
+            if let Some(entry) = lookup(handle!(STRAYS), key) {
+                return Some(entry);
+            }
+            let _ = update(handle!(STRAYS), key, &NO_STRAY, u64::from(BPF_NOEXIST));
+            lookup(handle!(STRAYS), key)
         }
     }
 

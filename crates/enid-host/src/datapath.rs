@@ -37,7 +37,8 @@ use self::gates::Retired;
 pub use self::gates::Shut;
 pub use self::links::ServiceLinks;
 use crate::copies::CopyPairError;
-use crate::flows::{FlowError, FlowTables, Sweep};
+use crate::flow_observer::FlowObserver;
+use crate::flows::{FlowError, FlowTables, Sweep, Sweeper};
 use crate::loader::{self, LoadError, Pins, Programs};
 use crate::maps::{self, Map, Plain};
 use crate::nat_counts::NatTables;
@@ -465,7 +466,11 @@ impl Datapath {
 
     /// Deletes what waits to be deleted and sweeps a part of the flow table, if the last time was long
     /// enough ago.
-    pub fn sweep_if_due(&mut self, every: Duration) -> Result<(), DatapathError> {
+    pub fn sweep_if_due(
+        &mut self,
+        every: Duration,
+        observer: Option<&mut (dyn FlowObserver + 'static)>,
+    ) -> Result<(), DatapathError> {
         let now_ns = crate::flows::monotonic_ns();
         let every_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
         if now_ns.saturating_sub(self.swept_ns) < every_ns {
@@ -481,8 +486,12 @@ impl Datapath {
             let run = maps::test_run(self.programs.release(), 0, &mut frame_of(order));
             run.map(|said| said == ReleaseOrder::GONE)
         };
-        self.flows
-            .sweep(&mut self.sweep, now_ns, &devices, &release)?;
+        let sweeper = Sweeper {
+            devices: &devices,
+            release: &release,
+            observer,
+        };
+        self.flows.sweep(&mut self.sweep, now_ns, sweeper)?;
         Ok(self.nat_tables.sweep(now_ns)?)
     }
 

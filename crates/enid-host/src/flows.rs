@@ -13,10 +13,12 @@ use enid_pipeline::flow::{FlowKey, FlowRecord, SECOND_NS};
 use enid_pipeline::fragments::{FragmentKey, FragmentRecord};
 use enid_pipeline::release::ReleaseOrder;
 use enid_pipeline::room::{UseRecord, WHOLE};
+use enid_pipeline::strays::{StrayKey, StrayRecord};
 use enid_pipeline::table::{EniRecord, OUTSIDE};
 use enid_pipeline::{Reason, counter};
 
 use crate::Installation;
+use crate::flow_observer::{FlowObserver, STRAY_QUIET_NS, SettledEntry, Swept};
 use crate::loader::{LoadError, Pins};
 use crate::maps::{BATCH, Counters, Cursor, Map, Plain};
 
@@ -46,6 +48,7 @@ pub enum FlowError {
 pub struct FlowTables {
     flows: Map<FlowKey, FlowRecord>,
     drops: Map<FlowKey, DropRecord>,
+    strays: Map<StrayKey, StrayRecord>,
     fragments: Map<FragmentKey, FragmentRecord>,
     reasons: Counters,
     uses: Map<u64, UseRecord>,
@@ -58,6 +61,18 @@ pub struct FlowTables {
 #[derive(Debug, Default)]
 pub struct Sweep {
     cursor: Cursor,
+    /// When the pass over the whole table began; 0 between two.
+    began_ns: u64,
+}
+
+/// What a sweep is done with.
+pub struct Sweeper<'a> {
+    /// Devices that are there.
+    pub devices: &'a BTreeSet<u32>,
+    /// Removes an entry, with all that it holds and has counted, and says whether it is gone.
+    pub release: &'a dyn Fn(&ReleaseOrder) -> io::Result<bool>,
+    /// Who accounts for what flows carry, if somebody does.
+    pub observer: Option<&'a mut (dyn FlowObserver + 'static)>,
 }
 
 /// What a sweep did.
@@ -82,6 +97,7 @@ impl FlowTables {
         Ok(Self {
             flows: Map::open(&pins.map("flows")).map_err(failed("open", "flows"))?,
             drops: Map::open(&pins.map("drops")).map_err(failed("open", "drops"))?,
+            strays: Map::open(&pins.map("strays")).map_err(failed("open", "strays"))?,
             fragments: Map::open(&pins.map("fragments")).map_err(failed("open", "fragments"))?,
             reasons: Counters::open(&pins.map("reasons")).map_err(failed("open", "reasons"))?,
             uses: Map::open(&pins.map("uses")).map_err(failed("open", "uses"))?,
@@ -131,8 +147,8 @@ impl FlowTables {
     }
 
     /// Removes ended flows from the next part of the table, and those of which an end has no device
-    /// among `devices` any more: nothing would remove these for the days that their timeouts last. `release`
-    /// does that, with all that an entry holds and has counted, and says whether it is gone.
+    /// any more: nothing would remove these for the days that their timeouts last. Those of interfaces that
+    /// the observer watches go when it has accounted for them. Packets without a flow likewise.
     ///
     /// A connection that begins anew on the same 5-tuple in the microsecond of that loses its entry, and its
     /// next packet is judged as new.
@@ -140,10 +156,19 @@ impl FlowTables {
         &self,
         sweep: &mut Sweep,
         now_ns: u64,
-        devices: &BTreeSet<u32>,
-        release: &dyn Fn(&ReleaseOrder) -> io::Result<bool>,
+        mut sweeper: Sweeper<'_>,
     ) -> Result<SweepOutcome, FlowError> {
         let mut swept = SweepOutcome::default();
+        let mut seen = Swept {
+            now_ns,
+            ..Swept::default()
+        };
+        if sweep.began_ns == 0 {
+            sweep.began_ns = now_ns;
+        }
+        if let Some(observer) = &mut sweeper.observer {
+            swept.removed += self.remove_settled(observer.settled(), now_ns, &sweeper)?;
+        }
         let parts = self.usage(WHOLE)?.entries / (BATCH as u64 * SWEEPS_PER_PASS);
         let parts = usize::try_from(parts).unwrap_or(usize::MAX);
         for _ in 0..parts.max(PARTS_PER_SWEEP) {
@@ -153,21 +178,87 @@ impl FlowTables {
                 .map_err(failed("read", "flows"))?;
             let Some(entries) = part else {
                 sweep.cursor = Cursor::default();
+                seen.pass_began_ns = Some(sweep.began_ns);
+                sweep.began_ns = 0;
                 break;
             };
             swept.read += entries.len();
             for (key, entry) in entries {
-                let is_lost = has_lost_device(&key, &entry, devices);
+                let is_lost = has_lost_device(&key, &entry, sweeper.devices);
                 // Of nearly all that goes on its own entry says so.
-                if !is_lost && entry.is_settled(key.protocol, now_ns) {
+                let has_ended = is_lost || !entry.is_settled(key.protocol, now_ns);
+                let ends = [entry.source_eni, entry.target_eni];
+                if sweeper.is_watched(ends) {
+                    seen.flows.push((key, entry, has_ended));
                     continue;
                 }
-                let is_gone = release(&ReleaseOrder { key, is_lost });
+                if !has_ended {
+                    continue;
+                }
+                let is_gone = (sweeper.release)(&ReleaseOrder { key, is_lost });
                 let is_gone = is_gone.map_err(failed("delete from", "flows"))?;
                 swept.removed += usize::from(is_gone);
             }
         }
+        self.sweep_strays(&mut seen, &sweeper)?;
+        if let Some(observer) = sweeper.observer {
+            observer.saw(seen);
+        }
         Ok(swept)
+    }
+
+    /// Removes entries of which everything has been accounted for, unless they count more by now.
+    fn remove_settled(
+        &self,
+        settled: Vec<SettledEntry>,
+        now_ns: u64,
+        sweeper: &Sweeper<'_>,
+    ) -> Result<usize, FlowError> {
+        let mut removed = 0;
+        for entry in settled {
+            match entry {
+                SettledEntry::Flow(key, packets) => {
+                    let Some(entry) = self.flow(&key)?.filter(|it| it.packets == packets) else {
+                        continue;
+                    };
+                    let is_lost = has_lost_device(&key, &entry, sweeper.devices);
+                    if !is_lost && entry.is_settled(key.protocol, now_ns) {
+                        continue;
+                    }
+                    let is_gone = (sweeper.release)(&ReleaseOrder { key, is_lost });
+                    removed += usize::from(is_gone.map_err(failed("delete from", "flows"))?);
+                }
+                SettledEntry::Stray(key, packets) => {
+                    let entry = self.strays.lookup(&key).map_err(failed("read", "strays"))?;
+                    let is_quiet = |it: &StrayRecord| it.packets == packets && is_quiet(it, now_ns);
+                    if entry.as_ref().is_some_and(is_quiet) {
+                        let deleted = self.strays.delete(&key);
+                        deleted.map_err(failed("delete from", "strays"))?;
+                    }
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Reads what is counted of packets without a flow, and removes what nobody wants to know of.
+    fn sweep_strays(&self, seen: &mut Swept, sweeper: &Sweeper<'_>) -> Result<(), FlowError> {
+        let strays: Vec<(StrayKey, StrayRecord)> = self.strays()?;
+        seen.is_full = strays.len() >= self.strays.entries_max as usize;
+        for (key, entry) in strays {
+            if sweeper.is_watched([entry.source_eni, entry.target_eni]) {
+                seen.strays.push((key, entry));
+            } else if is_quiet(&entry, seen.now_ns) || seen.is_full {
+                let deleted = self.strays.delete(&key);
+                deleted.map_err(failed("delete from", "strays"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is counted of packets without a flow.
+    pub fn strays(&self) -> Result<Vec<(StrayKey, StrayRecord)>, FlowError> {
+        self.strays.read_all().map_err(failed("read", "strays"))
     }
 
     /// Removes every flow, dropped flow and fragment, and sets the counters to zero.
@@ -175,6 +266,7 @@ impl FlowTables {
         clear(&self.flows, "flows")?;
         clear(&self.fragments, "fragments")?;
         clear(&self.drops, "drops")?;
+        clear(&self.strays, "strays")?;
         clear(&self.eni_counters, "eni_counters")?;
         clear(&self.uses, "uses")?;
         for reason in Reason::ALL {
@@ -302,6 +394,12 @@ impl Totals {
 /// What was counted at one interface.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct EniTotals {
+    /// Packets that its mirror sessions sent.
+    pub mirrored_packets: u64,
+    /// Their bytes.
+    pub mirrored_bytes: u64,
+    /// Copies of its packets that could not be made, or told of.
+    pub copies_lost: u64,
     /// Packets that it sent.
     pub packets_out: u64,
     /// Their bytes.
@@ -326,6 +424,9 @@ impl EniTotals {
             counter::PACKETS_IN => self.packets_in += amount,
             counter::BYTES_IN => self.bytes_in += amount,
             counter::FLOWS_OVER => self.over += amount,
+            counter::MIRRORED_PACKETS => self.mirrored_packets += amount,
+            counter::MIRRORED_BYTES => self.mirrored_bytes += amount,
+            counter::COPIES_LOST => self.copies_lost += amount,
             _ => {
                 if let Some(reason) = Reason::from_number(what) {
                     *self.drops.entry(reason).or_default() += amount;
@@ -339,6 +440,19 @@ impl EniTotals {
     pub fn dropped_for(&self, reason: Reason) -> u64 {
         self.drops.get(&reason).copied().unwrap_or(0)
     }
+}
+
+impl Sweeper<'_> {
+    /// Whether somebody wants to know what one of these interfaces sends or gets.
+    fn is_watched(&self, ends: [u64; 2]) -> bool {
+        let observer = self.observer.as_ref();
+        observer.is_some_and(|it| ends.into_iter().any(|eni| it.is_watched(eni)))
+    }
+}
+
+/// Whether packets without a flow have not come for a while.
+fn is_quiet(entry: &StrayRecord, now_ns: u64) -> bool {
+    now_ns.saturating_sub(entry.last_seen_ns) > STRAY_QUIET_NS
 }
 
 /// Whether the device of one of a flow's ends is gone. A target without a device number has none here.

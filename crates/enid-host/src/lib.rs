@@ -18,6 +18,7 @@ pub mod datapath;
 pub mod device;
 pub mod doctor;
 pub mod exec;
+pub mod flow_observer;
 pub mod flows;
 mod installation;
 pub mod loader;

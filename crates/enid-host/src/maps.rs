@@ -25,6 +25,7 @@ use enid_pipeline::fragments::{FragmentKey, FragmentRecord};
 use enid_pipeline::mirror::{MirrorFilter, MirrorRecord};
 use enid_pipeline::nat_counts::{NatCountsRecord, NatPortsKey, NatPortsRecord};
 use enid_pipeline::room::UseRecord;
+use enid_pipeline::strays::{StrayKey, StrayRecord};
 use enid_pipeline::table::{
     Config, Endpoint, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
     GateServiceKey, MacKey, NatRecord, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf,
@@ -50,7 +51,7 @@ plain! {
     FragmentRecord GateGroupKey GateRemoteKey GateRule GateRuleKey GateServiceKey MacKey
     MirrorFilter MirrorRecord NatCountsRecord NatPortsKey NatPortsRecord NatRecord
     PolicyRecord Pool PoolKey PrefixKey PublicOf PublicRecord Route RouteKey RuleBits ServiceRecord
-    SubnetRecord UseRecord
+    StrayKey StrayRecord SubnetRecord UseRecord
 }
 
 /// Commands of `bpf(2)` (`enum bpf_cmd`).

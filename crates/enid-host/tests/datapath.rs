@@ -499,11 +499,11 @@ fn flows_go_with_their_devices_and_when_they_are_forgotten() {
     change(&mut datapath, &tables(&ends, &[all], &[all]));
     assert!(lab.ping(A, address(B)));
     assert!(!lab.ping(A, Ipv4Addr::new(10, 0, 0, 77)));
-    datapath.sweep_if_due(Duration::ZERO).unwrap();
+    datapath.sweep_if_due(Duration::ZERO, None).unwrap();
     assert_eq!(datapath.flows().flows().unwrap().len(), 2);
 
     change(&mut datapath, &tables(&ends[..1], &[all], &[all]));
-    datapath.sweep_if_due(Duration::ZERO).unwrap();
+    datapath.sweep_if_due(Duration::ZERO, None).unwrap();
     assert_eq!(datapath.flows().flows().unwrap(), []);
 
     change(&mut datapath, &tables(&ends, &[all], &[]));

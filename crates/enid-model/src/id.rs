@@ -158,6 +158,8 @@ ids! {
     EgressOnlyInternetGatewayId = "eigw";
     /// A network interface.
     EniId = "eni";
+    /// A flow log.
+    FlowLogId = "fl";
     /// An instance.
     InstanceId = "i";
     /// An internet gateway.

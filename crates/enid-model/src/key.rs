@@ -94,6 +94,8 @@ pub enum Kind {
     EgressOnlyInternetGateway,
     /// An Elastic IP address.
     ElasticIp,
+    /// A flow log.
+    FlowLog,
     /// The name of a security group within its VPC.
     GroupName,
     /// An instance.
@@ -152,7 +154,7 @@ pub enum Kind {
 
 impl Kind {
     /// Each kind with its word.
-    const WORDS: [(Self, &'static str); 31] = [
+    const WORDS: [(Self, &'static str); 32] = [
         (Self::AddressLease, "address-lease"),
         (Self::DhcpOptions, "dhcp-options"),
         (
@@ -160,6 +162,7 @@ impl Kind {
             "egress-only-internet-gateway",
         ),
         (Self::ElasticIp, "elastic-ip"),
+        (Self::FlowLog, "flow-log"),
         (Self::GroupName, "group-name"),
         (Self::Instance, "instance"),
         (Self::InternetGateway, "internet-gateway"),

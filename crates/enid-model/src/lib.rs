@@ -9,6 +9,7 @@
 pub mod address;
 pub mod check;
 pub mod dhcp_options;
+pub mod flow_log;
 pub mod gateway;
 pub mod id;
 pub mod image;

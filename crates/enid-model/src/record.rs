@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{ElasticIp, PublicAddress};
 use crate::dhcp_options::DhcpOptions;
+use crate::flow_log::FlowLog;
 use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use crate::instance::Instance;
 use crate::key::Kind;
@@ -140,6 +141,7 @@ records! {
     DhcpOptions(DhcpOptions),
     EgressOnlyInternetGateway(EgressOnlyInternetGateway),
     ElasticIp(ElasticIp),
+    FlowLog(FlowLog),
     GroupName(GroupName),
     Instance(Instance),
     InternetGateway(InternetGateway),

@@ -33,9 +33,11 @@ impl Record {
     pub fn references(&self) -> Vec<Reference> {
         match self {
             // A lease comes and goes with its interface, whose record names the subnet, and a volume
-            // stays when its instance goes. A key pair or a prefix list names nothing.
+            // stays when its instance goes. A key pair or a prefix list names nothing, and what a flow log
+            // is of may go.
             Self::AddressLease(_)
             | Self::DhcpOptions(_)
+            | Self::FlowLog(_)
             | Self::GroupName(_)
             | Self::Ipv6Lease(_)
             | Self::Ipv6PrefixLease(_)

@@ -23,12 +23,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{ElasticIp, PublicAddress};
 use crate::dhcp_options::DhcpOptions;
+use crate::flow_log::FlowLog;
 use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use crate::id::{
-    AllocationId, AttachmentId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InstanceId,
-    InternetGatewayId, KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclId, PrefixListId,
-    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetCidrReservationId, SubnetId,
-    TrafficMirrorFilterId, TrafficMirrorFilterRuleId, TrafficMirrorSessionId,
+    AllocationId, AttachmentId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, FlowLogId,
+    InstanceId, InternetGatewayId, KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclId,
+    PrefixListId, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetCidrReservationId,
+    SubnetId, TrafficMirrorFilterId, TrafficMirrorFilterRuleId, TrafficMirrorSessionId,
     TrafficMirrorTargetId, VolumeId, VpcId, VpcPeeringConnectionId,
 };
 use crate::instance::Instance;
@@ -150,6 +151,8 @@ pub struct RegionState {
         OrdMap<EgressOnlyInternetGatewayId, Stored<EgressOnlyInternetGateway>>,
     /// Elastic IP addresses.
     pub elastic_ips: OrdMap<AllocationId, Stored<ElasticIp>>,
+    /// Flow logs.
+    pub flow_logs: OrdMap<FlowLogId, Stored<FlowLog>>,
     /// IPv4 addresses claimed, by subnet.
     pub leases: OrdMap<(SubnetId, Ipv4Addr), Stored<AddressLease>>,
     /// IPv6 addresses claimed, by subnet.
@@ -376,6 +379,7 @@ impl RegionState {
                 linked!(egress_only_internet_gateways, record);
             }
             Record::ElasticIp(record) => linked!(elastic_ips, record),
+            Record::FlowLog(record) => linked!(flow_logs, record),
             Record::InternetGateway(record) => linked!(internet_gateways, record),
             Record::Ipv6Lease(lease) => {
                 if let Some(at) = lease_key(&key.name) {
@@ -473,6 +477,7 @@ impl RegionState {
             Kind::DhcpOptions => linked!(dhcp_options),
             Kind::EgressOnlyInternetGateway => linked!(egress_only_internet_gateways),
             Kind::ElasticIp => linked!(elastic_ips),
+            Kind::FlowLog => linked!(flow_logs),
             Kind::InternetGateway => linked!(internet_gateways),
             Kind::Ipv6Lease => {
                 if let Some(at) = lease_key(name) {

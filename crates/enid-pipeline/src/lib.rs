@@ -49,6 +49,7 @@ pub mod release;
 pub mod room;
 pub mod service;
 mod stage;
+pub mod strays;
 pub mod table;
 #[cfg(any(test, feature = "memory"))]
 pub mod table_set;
@@ -88,6 +89,8 @@ pub struct Scratch {
     carried: Carried,
     journey: Journey,
     question: Question,
+    /// The key of a packet that no flow counts.
+    stray: strays::StrayKey,
     record: FlowRecord,
     /// What goes with a copy of the packet.
     pub note: Note,
@@ -159,6 +162,7 @@ impl Scratch {
             carried: Carried::NOTHING,
             journey: Journey::NOWHERE,
             question: Question::EMPTY,
+            stray: strays::StrayKey::default(),
             record: FlowRecord::default(),
             note: Note::NONE,
             egress: nothing,
@@ -580,7 +584,7 @@ fn limit<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
 
 /// Counts a packet that no flow's entry counts, at the ENIs of both ends.
 #[inline(never)]
-fn count_carried<T: Tables>(tables: &T, scratch: &Scratch) {
+fn count_carried<T: Tables>(tables: &T, scratch: &mut Scratch) {
     counter::carried(
         tables,
         scratch.source_eni,
@@ -588,6 +592,7 @@ fn count_carried<T: Tables>(tables: &T, scratch: &Scratch) {
         u64::from(scratch.packet.segments),
         u64::from(scratch.packet.bytes),
     );
+    strays::note(tables, strays::PASSED, scratch);
 }
 
 /// Rewrites a frame as its journey says.
@@ -629,7 +634,7 @@ fn dropped_at(reason: Reason, scratch: &Scratch) -> u64 {
 
 /// Counts a drop by its reason, at the ENI where it was, and, if the packet had addresses, by its 5-tuple.
 #[inline(never)]
-fn record_drop<T: Tables>(tables: &T, reason: Reason, scratch: &Scratch) {
+fn record_drop<T: Tables>(tables: &T, reason: Reason, scratch: &mut Scratch) {
     if !scratch.has_key {
         tables.count(reason, 1);
         let eni = tables.device(scratch.ifindex).unwrap_or(0);
@@ -644,6 +649,7 @@ fn record_drop<T: Tables>(tables: &T, reason: Reason, scratch: &Scratch) {
     if eni != 0 && eni != OUTSIDE {
         tables.count_at(eni, reason as u32, segments);
     }
+    strays::note(tables, reason as u32, scratch);
     let Some(entry) = tables.dropped(&scratch.key) else {
         return;
     };

@@ -20,6 +20,7 @@ use crate::{
     nat_counts::{NatCountsEntry, NatCountsRecord, NatPortsEntry, NatPortsKey, NatPortsRecord},
     reason::{REASON_COUNTERS, Reason},
     room::{UseEntry, UseRecord},
+    strays::{StrayEntry, StrayKey, StrayRecord},
     table::{
         ADDR_BITS, EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey,
         GateServiceKey, MacKey, NatRecord, Outside, PROTOCOL_BITS, PolicyRecord, Pool, PoolKey,
@@ -46,6 +47,7 @@ pub struct Memory {
     flows: RefCell<HashMap<FlowKey, Rc<FlowEntry>>>,
     fragments: RefCell<HashMap<FragmentKey, FragmentRecord>>,
     drops: RefCell<HashMap<FlowKey, Rc<DropEntry>>>,
+    strays: RefCell<BTreeMap<StrayKey, Rc<StrayEntry>>>,
     link_local: RefCell<HashMap<u64, Rc<Cell<u64>>>>,
     nat_ports: RefCell<HashMap<NatPortsKey, Rc<NatPortsEntry>>>,
     nat_counts: RefCell<HashMap<u64, Rc<NatCountsEntry>>>,
@@ -68,6 +70,7 @@ impl Memory {
             flows: RefCell::default(),
             fragments: RefCell::default(),
             drops: RefCell::default(),
+            strays: RefCell::default(),
             link_local: RefCell::default(),
             nat_ports: RefCell::default(),
             nat_counts: RefCell::default(),
@@ -104,6 +107,15 @@ impl Memory {
         self.drops
             .borrow()
             .iter()
+            .map(|(key, entry)| (*key, entry.map(Cell::get)))
+            .collect()
+    }
+
+    /// What is counted of packets without a flow's entry.
+    pub fn strays(&self) -> BTreeMap<StrayKey, StrayRecord> {
+        let strays = self.strays.borrow();
+        let entries = strays.iter();
+        entries
             .map(|(key, entry)| (*key, entry.map(Cell::get)))
             .collect()
     }
@@ -161,6 +173,7 @@ fn longest<K: Ord, V>(
 impl Tables for Memory {
     type Flow<'a> = Rc<FlowEntry>;
     type Drop<'a> = Rc<DropEntry>;
+    type Stray<'a> = Rc<StrayEntry>;
     type Word<'a> = Rc<Cell<u64>>;
     type Ports<'a> = Rc<NatPortsEntry>;
     type Counts<'a> = Rc<NatCountsEntry>;
@@ -375,6 +388,10 @@ impl Tables for Memory {
 
     fn dropped(&self, key: &FlowKey) -> Option<Rc<DropEntry>> {
         Some(self.drops.borrow_mut().entry(*key).or_default().clone())
+    }
+
+    fn stray(&self, key: &StrayKey) -> Option<Rc<StrayEntry>> {
+        Some(self.strays.borrow_mut().entry(*key).or_default().clone())
     }
 
     fn count(&self, reason: Reason, packets: u64) {

@@ -585,6 +585,8 @@ pub mod limit {
     pub const FLOWS: u32 = 262_144;
     /// Dropped flows that are remembered.
     pub const DROPS: u32 = 16_384;
+    /// Counts of packets without a flow's entry, by 5-tuple and reason.
+    pub const STRAYS: u32 = 65_536;
     /// Fragmented packets that are remembered.
     pub const FRAGMENTS: u32 = 8_192;
     /// Pairs of an address of a NAT gateway and a destination, as many as there may be connections.
@@ -603,7 +605,7 @@ pub mod limit {
 
 /// Sizes of all keys and values, and the limits: part of the path of a pin. The number of flows is not,
 /// it is the agent's choice.
-pub const LAYOUT: [usize; 63] = [
+pub const LAYOUT: [usize; 66] = [
     size_of::<EniRecord>(),
     size_of::<EndpointKey>(),
     size_of::<Endpoint>(),
@@ -666,6 +668,9 @@ pub const LAYOUT: [usize; 63] = [
     size_of::<crate::capture::Seen>(),
     limit::MIRRORS as usize,
     limit::CAPTURES as usize,
+    size_of::<crate::strays::StrayKey>(),
+    size_of::<crate::strays::StrayRecord>(),
+    limit::STRAYS as usize,
     // Raised by hand when fields change their meaning, or maps their flags, and no size tells.
     4,
 ];

@@ -15,6 +15,7 @@ use crate::{
     nat_counts::{NatCountsEntry, NatPortsEntry, NatPortsKey},
     reason::Reason,
     room::UseEntry,
+    strays::{StrayEntry, StrayKey},
     table::{
         EndpointKey, EniRecord, GateGroupKey, GateRemoteKey, GateRule, GateRuleKey, GateServiceKey,
         MacKey, NatRecord, Outside, PolicyRecord, Pool, PoolKey, PrefixKey, PublicOf, PublicRecord,
@@ -31,6 +32,10 @@ pub trait Tables {
         Self: 'a;
     /// A dropped flow's entry, likewise.
     type Drop<'a>: Deref<Target = DropEntry>
+    where
+        Self: 'a;
+    /// What is counted of packets without a flow's entry, likewise.
+    type Stray<'a>: Deref<Target = StrayEntry>
     where
         Self: 'a;
     /// A token bucket's word, likewise.
@@ -141,6 +146,8 @@ pub trait Tables {
 
     /// The entry of a dropped flow, made empty if it is missing. None if it cannot be made.
     fn dropped(&self, key: &FlowKey) -> Option<Self::Drop<'_>>;
+    /// The count of packets without a flow's entry, zero at first. None if there is no room.
+    fn stray(&self, key: &StrayKey) -> Option<Self::Stray<'_>>;
     /// Counts dropped packets by reason.
     fn count(&self, reason: Reason, packets: u64);
 

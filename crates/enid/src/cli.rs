@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use enid_host::datapath::Attach;
+use enid_model::id::{EniId, InstanceId};
 use enid_model::key::AccountId;
 
 use crate::cmd;
@@ -87,6 +88,8 @@ enum Command {
         /// Go on printing what changes
         #[arg(long)]
         follow: bool,
+        #[command(flatten)]
+        wanted: FlowFilter,
     },
     /// Access keys
     Key {
@@ -112,6 +115,18 @@ enum Command {
         /// The group that the user has to be in as well, by number
         #[arg(long, value_name = "GID", requires = "owner")]
         group: Option<u32>,
+    },
+    /// The interfaces of this host by what they carry
+    Top {
+        /// Seconds between two looks
+        #[arg(long, default_value_t = 2.0)]
+        every: f64,
+        /// End after so many looks
+        #[arg(long)]
+        count: Option<u64>,
+        /// Interfaces that are shown
+        #[arg(long, default_value_t = 20)]
+        lines: usize,
     },
     /// Does the kernel hold what the store says
     Verify,
@@ -234,7 +249,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Exec { instance, command } => cmd::exec::run(&common, &instance, &command),
         Command::Explain(question) => cmd::explain::run(&common, &question),
         Command::Fault { .. } => cmd::missing("fault"),
-        Command::Flows { follow } => cmd::flows::run(&common, follow),
+        Command::Flows { follow, wanted } => cmd::flows::run(&common, follow, &wanted),
         Command::Key { command } => match command {
             KeyCommand::Create { account, policy } => {
                 cmd::key::create(&common, account, policy.as_deref())
@@ -248,10 +263,35 @@ pub(crate) fn main() -> ExitCode {
             owner,
             group,
         } => cmd::tap::run(&common, &instance, owner, group),
+        Command::Top {
+            every,
+            count,
+            lines,
+        } => cmd::top::run(&common, every, count, lines),
         Command::Verify => cmd::verify::run(&common),
     };
     done.unwrap_or_else(|error| {
         eprintln!("enid: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Which flows are shown: those of which everything that is said holds.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct FlowFilter {
+    /// That an instance sends or gets
+    #[arg(long)]
+    pub(crate) instance: Option<InstanceId>,
+    /// That a network interface sends or gets
+    #[arg(long)]
+    pub(crate) eni: Option<EniId>,
+    /// From or to a port
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// With a verdict: forward or drop
+    #[arg(long, value_parser = ["forward", "drop"])]
+    pub(crate) verdict: Option<String>,
+    /// Dropped for a reason, by its name
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
 }

@@ -1,6 +1,7 @@
 //! The configuration file: what flags do not say.
 
 mod allowances;
+mod flow_logs;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,6 +16,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
 use self::allowances::AllowanceConfig;
+use self::flow_logs::FlowLogConfig;
 
 /// A configuration. Every key is optional; an unknown one is an error.
 #[derive(Debug, Default, Deserialize)]
@@ -24,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) allowances: AllowanceConfig,
     /// The datapath's own limits.
     pub(crate) datapath: DatapathConfig,
+    /// How flow logs are kept and delivered.
+    pub(crate) flow_logs: FlowLogConfig,
     /// Which image ids can be launched.
     pub(crate) images: ImagesConfig,
     /// Which public addresses lead to instances.
@@ -211,6 +215,7 @@ quotas! {
     cidr_blocks_per_vpc,
     egress_only_internet_gateways,
     entries_per_network_acl,
+    flow_logs_per_resource,
     groups_per_interface,
     internet_gateways,
     ipv6_cidr_blocks_per_vpc,

@@ -167,10 +167,10 @@ fn the_connection_after_the_55_000th_is_refused() {
         while counted(&datapath) > 0 {
             let before = counted(&datapath);
             datapath
-                .sweep_if_due(Duration::ZERO)
+                .sweep_if_due(Duration::ZERO, None)
                 .expect("the sweep runs");
             datapath
-                .sweep_if_due(Duration::ZERO)
+                .sweep_if_due(Duration::ZERO, None)
                 .expect("the sweep runs");
             assert!(counted(&datapath) < before, "{before} ports are not freed");
         }

@@ -7,6 +7,7 @@ mod candidates;
 mod dhcp_options;
 mod egress_only_internet_gateway;
 pub mod filter;
+mod flow_log;
 mod id;
 mod image;
 mod instance;
@@ -51,12 +52,14 @@ use crate::context::Context;
 use crate::error::ApiError;
 use crate::generated::ec2::operations::{Request, Response};
 
+pub use flow_log::Deliveries;
 pub use instance::console::{Console, ConsoleOutput};
 
 /// The operations of EC2.
 pub struct Ec2 {
     control: Arc<Control>,
     console: Arc<dyn Console>,
+    deliveries: Arc<dyn Deliveries>,
     written: network_interface::written::Written,
 }
 
@@ -68,6 +71,7 @@ impl Ec2 {
         Self {
             control,
             console,
+            deliveries: Arc::new(flow_log::NoDeliveries),
             written: network_interface::written::Written::default(),
         }
     }
@@ -82,6 +86,12 @@ impl Ec2 {
     #[must_use]
     pub fn with_console(self, console: Arc<dyn Console>) -> Self {
         Self { console, ..self }
+    }
+
+    /// The same with what becomes of flow logs' records.
+    #[must_use]
+    pub fn with_deliveries(self, deliveries: Arc<dyn Deliveries>) -> Self {
+        Self { deliveries, ..self }
     }
 }
 
@@ -128,6 +138,7 @@ handlers! {
     CreateDefaultVpc => vpc::create_default_vpc,
     CreateDhcpOptions => dhcp_options::create_dhcp_options,
     CreateEgressOnlyInternetGateway => egress_only_internet_gateway::create_egress_only_internet_gateway,
+    CreateFlowLogs => flow_log::create_flow_logs,
     CreateInternetGateway => internet_gateway::create_internet_gateway,
     CreateKeyPair => key_pair::create_key_pair,
     CreateLaunchTemplate => launch_template::create_launch_template,
@@ -151,6 +162,7 @@ handlers! {
     CreateVpcPeeringConnection => vpc_peering_connection::create_vpc_peering_connection,
     DeleteDhcpOptions => dhcp_options::delete_dhcp_options,
     DeleteEgressOnlyInternetGateway => egress_only_internet_gateway::delete_egress_only_internet_gateway,
+    DeleteFlowLogs => flow_log::delete_flow_logs,
     DeleteInternetGateway => internet_gateway::delete_internet_gateway,
     DeleteKeyPair => key_pair::delete_key_pair,
     DeleteLaunchTemplate => launch_template::delete_launch_template,
@@ -179,6 +191,7 @@ handlers! {
     DescribeAvailabilityZones => region::describe_availability_zones,
     DescribeDhcpOptions => dhcp_options::describe_dhcp_options,
     DescribeEgressOnlyInternetGateways => egress_only_internet_gateway::describe_egress_only_internet_gateways,
+    DescribeFlowLogs => flow_log::describe_flow_logs,
     DescribeImages => image::describe_images,
     DescribeInstanceAttribute => instance::attribute::describe_instance_attribute,
     DescribeIamInstanceProfileAssociations => instance::credit::describe_iam_instance_profile_associations,

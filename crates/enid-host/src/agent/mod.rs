@@ -42,6 +42,7 @@ use crate::capture::{Capture, CaptureError, Captures};
 use crate::copies::CopyPair;
 use crate::datapath::{Datapath, DatapathError};
 use crate::device::{DeviceError, EniDevice};
+use crate::flow_observer::FlowObserver;
 use crate::outside::{Gateway, OutsideError};
 use crate::sandbox::{self, InitProgram};
 use crate::services::Services;
@@ -249,6 +250,8 @@ pub struct Agent {
     forgotten: Instant,
     inbox: Sender<Input>,
     say: Box<dyn Fn(Output) + Send>,
+    /// Who accounts for what flows carry.
+    observer: Option<Box<dyn FlowObserver>>,
 }
 
 impl Agent {
@@ -291,9 +294,16 @@ impl Agent {
             datapath,
             inbox,
             say: Box::new(say),
+            observer: None,
         };
         agent.adopt(state)?;
         Ok(agent)
+    }
+
+    /// The same with somebody who accounts for what flows carry.
+    #[must_use]
+    pub fn with_observer(self, observer: Option<Box<dyn FlowObserver>>) -> Self {
+        Self { observer, ..self }
     }
 
     /// Works until told to stop, or until every sender is gone.
@@ -557,7 +567,8 @@ impl Agent {
     }
 
     fn sweep_if_due(&mut self) {
-        if let Err(error) = self.datapath.sweep_if_due(SWEEP_EVERY) {
+        let observer = self.observer.as_deref_mut();
+        if let Err(error) = self.datapath.sweep_if_due(SWEEP_EVERY, observer) {
             tracing::warn!(error = crate::chain(&error), "flows could not be swept");
         }
         if self.forgotten.elapsed() < FORGET_EVERY {

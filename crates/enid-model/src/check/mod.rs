@@ -94,9 +94,9 @@ impl<'a> Report<'a> {
         self.kind = kind;
         match kind {
             Kind::AddressLease => self.address_leases(),
-            // An option set refers to nothing, and everything about a region's first steps may
+            // An option set refers to nothing, what a flow log is of may be gone, and everything about a region's first steps may
             // have gone since. What a client token made may be gone as well.
-            Kind::DhcpOptions | Kind::Region | Kind::Token => {}
+            Kind::DhcpOptions | Kind::FlowLog | Kind::Region | Kind::Token => {}
             Kind::EgressOnlyInternetGateway => self.egress_only_internet_gateways(),
             Kind::ElasticIp => self.elastic_ips(),
             Kind::GroupName => self.group_names(),

@@ -7,6 +7,7 @@ use imbl::OrdSet;
 
 use crate::address::ElasticIp;
 use crate::dhcp_options::DhcpOptions;
+use crate::flow_log::FlowLog;
 use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use crate::id::{
     AllocationId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InternetGatewayId,
@@ -158,6 +159,10 @@ impl Linked for ElasticIp {
             link(ElasticIpOfEni::link(association.eni, self.id));
         }
     }
+}
+
+impl Linked for FlowLog {
+    fn links(&self, _link: &mut dyn FnMut(Link)) {}
 }
 
 impl Linked for InternetGateway {

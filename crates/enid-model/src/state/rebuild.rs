@@ -34,6 +34,7 @@ impl RegionState {
             dhcp_options,
             egress_only_internet_gateways,
             elastic_ips,
+            flow_logs,
             leases,
             ipv6_leases,
             ipv6_prefix_leases,
@@ -87,6 +88,7 @@ impl RegionState {
             dhcp_options: DhcpOptions(text);
             egress_only_internet_gateways: EgressOnlyInternetGateway(text);
             elastic_ips: ElasticIp(text);
+            flow_logs: FlowLog(text);
             leases: AddressLease(|(subnet, address): &(_, _)| lease_name(*subnet, *address));
             ipv6_leases: Ipv6Lease(|(subnet, address): &(_, _)| lease_name(*subnet, *address));
             ipv6_prefix_leases: Ipv6PrefixLease(|(subnet, first): &(_, _)| lease_name(*subnet, *first));

@@ -12,8 +12,8 @@ pub trait LogSink: Send + Sync {
     /// delivered twice.
     fn prepare(&self, delivery: &LogDelivery) -> Result<Write, LogSinkError>;
 
-    /// Told when what was prepared is durable.
-    fn stored(&self, delivery: &LogDelivery);
+    /// Told when what was prepared is durable, and which arrival its first event has; the others' follow it.
+    fn stored(&self, delivery: &LogDelivery, first_arrival: u64);
 }
 
 /// Events of one stream.

@@ -16,7 +16,7 @@ use enid_model::log_group::{LogGroup, LogPlace, LogUid};
 use enid_model::time::{Clock, Timestamp};
 
 use super::batch::{AGE_MAX_MS, DAY_MS, InputEvent, size};
-use super::event::{BYTES, Event, INGESTION, KIND, Position, Row, rows, rows_of};
+use super::event::{BYTES, Event, INGESTION, KIND, Position, rows, rows_of};
 use super::page::{self, Bounds, Page, Span};
 use crate::store::{Keys, Kind, Query, Store, StoreError, Write};
 
@@ -26,8 +26,6 @@ pub struct Logs {
     kind: Kind,
     clock: Arc<dyn Clock>,
     groups: Mutex<HashMap<LogUid, GroupCounts>>,
-    /// The last arrival of streams that services log to that watchers were told of.
-    told: Mutex<HashMap<LogPlace, u64>>,
     watchers: RwLock<Vec<Arc<dyn Watcher>>>,
 }
 
@@ -109,7 +107,6 @@ impl Logs {
             kind: super::kind(),
             clock,
             groups: Mutex::default(),
-            told: Mutex::default(),
             watchers: RwLock::default(),
         }
     }
@@ -154,8 +151,14 @@ impl Logs {
         Ok(Write::new().batch(KIND, rows))
     }
 
-    /// Counts events that are in the store, and tells the watchers.
-    fn tell(&self, target: Target<'_>, events: &[InputEvent], now: Timestamp, first_arrival: u64) {
+    /// Counts events that are in the store, prepared at a time, and tells the watchers.
+    pub fn tell(
+        &self,
+        target: Target<'_>,
+        events: &[InputEvent],
+        now: Timestamp,
+        first_arrival: u64,
+    ) {
         let events = events.iter().zip(first_arrival..);
         let events: Vec<Event> = events
             .map(|(event, arrival)| Event {
@@ -169,41 +172,6 @@ impl Logs {
             })
             .collect();
         self.tell_events(target, &events, now);
-    }
-
-    /// The same for events of these times that others have appended since a time, and that have not
-    /// been told of. Blocks.
-    pub fn tell_stored(
-        &self,
-        target: Target<'_>,
-        first: Timestamp,
-        last: Timestamp,
-        since: Timestamp,
-    ) -> Result<(), LogsError> {
-        let place = target.place();
-        let told = self.told().get(&place).copied();
-        let query = Query {
-            kind: KIND,
-            from: first,
-            to: Timestamp(last.0.saturating_add(1)),
-            keys: Keys::Only(BTreeSet::from([place.to_string()])),
-            columns: None,
-        };
-        let mut events = Vec::new();
-        for batch in self.store.scan(&query)? {
-            let batch = batch?;
-            let new = rows_of(&batch).filter(|row| {
-                row.ingested >= since && told.is_none_or(|told| row.position.arrival > told)
-            });
-            events.extend(new.map(Row::to_event));
-        }
-        events.sort_unstable_by_key(|event| event.position);
-        let arrivals = events.iter().map(|event| event.position.arrival);
-        if let Some(arrival) = arrivals.max() {
-            self.told().insert(place, arrival);
-            self.tell_events(target, &events, self.now());
-        }
-        Ok(())
     }
 
     fn tell_events(&self, target: Target<'_>, events: &[Event], now: Timestamp) {
@@ -313,11 +281,6 @@ impl Logs {
     /// Forgets what is counted: the store has been emptied.
     pub fn forget(&self) {
         self.counts().clear();
-        self.told().clear();
-    }
-
-    fn told(&self) -> MutexGuard<'_, HashMap<LogPlace, u64>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<LogUid, GroupCounts>> {

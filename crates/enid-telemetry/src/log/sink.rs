@@ -32,7 +32,7 @@ pub trait Directory: Send + Sync {
 pub struct ServiceLogs {
     logs: Arc<Logs>,
     directory: Arc<dyn Directory>,
-    /// What has been prepared and may be in the store, and since when.
+    /// When what may be in the store by now was prepared.
     prepared: Mutex<HashMap<LogPlace, Timestamp>>,
 }
 
@@ -63,32 +63,26 @@ impl LogSink for ServiceLogs {
     fn prepare(&self, delivery: &LogDelivery) -> Result<Write, LogSinkError> {
         let (_, place) = self.find(delivery)?;
         let now = self.logs.now();
-        let events = delivery.events.iter().map(|(at, message)| InputEvent {
-            at: *at,
-            message: message.clone(),
-        });
-        let events: Vec<InputEvent> = events.collect();
-        let write = self.logs.prepare(place, &events, now);
+        let write = self.logs.prepare(place, &events(delivery), now);
         let write = write.map_err(|error| {
             tracing::error!(%error, "events of a service cannot be stored");
             LogSinkError::Unknown
         })?;
         let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        prepared.entry(place).or_insert(now);
+        prepared.insert(place, now);
         Ok(write)
     }
 
-    fn stored(&self, delivery: &LogDelivery) {
+    fn stored(&self, delivery: &LogDelivery, first_arrival: u64) {
+        // A group that was deleted meanwhile has no filters either.
         let Ok((group, place)) = self.find(delivery) else {
             return;
         };
-        let since = {
+        let prepared = {
             let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
             prepared.remove(&place)
         };
-        let times = delivery.events.iter().map(|(at, _)| *at);
-        let span = times.clone().min().zip(times.max());
-        let (Some(since), Some((first, last))) = (since, span) else {
+        let Some(ingested) = prepared else {
             return;
         };
         let scope = Scope {
@@ -102,10 +96,18 @@ impl LogSink for ServiceLogs {
             stream_name: &delivery.stream,
             stream: place.stream,
         };
-        if let Err(error) = self.logs.tell_stored(target, first, last, since) {
-            tracing::error!(%error, "filters have not seen what a service logged");
-        }
+        self.logs
+            .tell(target, &events(delivery), ingested, first_arrival);
     }
+}
+
+fn events(delivery: &LogDelivery) -> Vec<InputEvent> {
+    let events = delivery.events.iter();
+    let events = events.map(|(at, message)| InputEvent {
+        at: *at,
+        message: message.clone(),
+    });
+    events.collect()
 }
 
 #[cfg(test)]
@@ -197,8 +199,8 @@ mod tests {
         for texts in [&["a", "b"][..], &["c"]] {
             let delivery = delivery("g", texts);
             let write = service.prepare(&delivery).expect("a write");
-            store.append(write).expect("stored");
-            service.stored(&delivery);
+            let appended = store.append(write).expect("stored");
+            service.stored(&delivery, appended.first_arrival);
         }
         let span = logs.span(&group, [LogUid(2)], None, None);
         let bounds = Bounds {

@@ -1,7 +1,7 @@
 //! `enid flows`: live flows with verdicts, dropped ones too. It reads the kernel's tables and needs
 //! no daemon.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use enid_pipeline::flow::{AclEntries, FlowKey, FlowRecord, Translation, flag};
 use enid_pipeline::table::{OUTSIDE, protocol};
 use serde::Serialize;
 
-use crate::cli::Common;
+use crate::cli::{Common, FlowFilter};
 
 /// A flow in one direction: what left one interface for one 5-tuple.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,12 +67,19 @@ struct Translated {
 /// How often `--follow` looks.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
-pub(crate) fn run(common: &Common, follow: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(common: &Common, follow: bool, wanted: &FlowFilter) -> anyhow::Result<ExitCode> {
+    if let Some(reason) = &wanted.reason {
+        let mut known = Reason::ALL.iter().map(|reason| reason.label());
+        anyhow::ensure!(
+            known.any(|label| label == reason),
+            "--reason {reason}: there is no such reason (see docs/reasons.md)"
+        );
+    }
     let data = common.data_dir()?.serving();
     let tables = FlowTables::open(Installation::of(data.path()))
         .map_err(|error| anyhow::anyhow!("read the flows: {}", enid_host::chain(&error)))?;
     if !follow {
-        let flows = read(&tables)?;
+        let flows = read(&tables, wanted)?;
         common.printer().print(&flows, |flows| {
             let lines: Vec<String> = flows.iter().map(words).collect();
             lines.join("\n")
@@ -81,7 +88,7 @@ pub(crate) fn run(common: &Common, follow: bool) -> anyhow::Result<ExitCode> {
     }
     let mut seen: HashMap<String, u64> = HashMap::new();
     loop {
-        for flow in read(&tables)? {
+        for flow in read(&tables, wanted)? {
             let name = name(&flow);
             if seen.insert(name, flow.packets) != Some(flow.packets) {
                 common.printer().print(&flow, words)?;
@@ -91,7 +98,7 @@ pub(crate) fn run(common: &Common, follow: bool) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn read(tables: &FlowTables) -> anyhow::Result<Vec<Flow>> {
+fn read(tables: &FlowTables, wanted: &FlowFilter) -> anyhow::Result<Vec<Flow>> {
     let failed = |error| anyhow::anyhow!("read the flows: {}", enid_host::chain(&error));
     let now = monotonic_ns();
     let forwarded = tables.flows().map_err(failed)?;
@@ -105,8 +112,43 @@ fn read(tables: &FlowTables) -> anyhow::Result<Vec<Flow>> {
                 .map(|(key, record)| drop_of(key, record, now)),
         )
         .collect();
+    let enis = match wanted.instance {
+        None => None,
+        Some(instance) => {
+            let all = tables.instances().map_err(failed)?.into_iter();
+            let own = all.filter(|(_, of)| *of == instance.0);
+            Some(own.map(|(eni, _)| EniId(eni).to_string()).collect())
+        }
+    };
+    flows.retain(|flow| is_wanted(flow, wanted, enis.as_ref()));
     flows.sort_by_key(|flow| flow.idle_ms);
     Ok(flows)
+}
+
+/// Whether a flow is one of those that are asked for; `enis` are those of the instance that is named.
+fn is_wanted(flow: &Flow, wanted: &FlowFilter, enis: Option<&BTreeSet<String>>) -> bool {
+    let ends = || {
+        [&flow.source_eni, &flow.destination_eni]
+            .into_iter()
+            .flatten()
+    };
+    let has_ports = matches!(flow.protocol, protocol::TCP | protocol::UDP);
+    let ports = [flow.source_port, flow.destination_port];
+    enis.is_none_or(|enis| ends().any(|end| enis.contains(end)))
+        && wanted
+            .eni
+            .is_none_or(|eni| ends().any(|end| *end == eni.to_string()))
+        && wanted
+            .port
+            .is_none_or(|port| has_ports && ports.contains(&port))
+        && wanted
+            .verdict
+            .as_deref()
+            .is_none_or(|it| it == flow.verdict)
+        && wanted
+            .reason
+            .as_deref()
+            .is_none_or(|it| flow.reason == Some(it))
 }
 
 fn forward(key: &FlowKey, record: &FlowRecord, now: u64) -> Flow {
@@ -274,6 +316,41 @@ mod tests {
     use enid_pipeline::bytes::{Addr, Be16};
 
     use super::*;
+
+    #[test]
+    fn a_flow_is_shown_if_all_that_is_asked_for_holds() {
+        let key = FlowKey {
+            protocol: protocol::TCP,
+            source_port: Be16::new(40_000),
+            target_port: Be16::new(443),
+            ..FlowKey::default()
+        };
+        let record = DropRecord {
+            reason: Reason::EgressRule as u64,
+            source_eni: 7,
+            target_eni: 8,
+            ..DropRecord::default()
+        };
+        let flow = drop_of(&key, &record, 0);
+        let enis = BTreeSet::from([EniId(8).to_string()]);
+        let wanted = |change: &dyn Fn(&mut FlowFilter)| {
+            let mut filter = FlowFilter::default();
+            change(&mut filter);
+            is_wanted(&flow, &filter, None)
+        };
+        assert!(wanted(&|_| {}));
+        assert!(wanted(&|it| it.eni = Some(EniId(8))) && !wanted(&|it| it.eni = Some(EniId(9))));
+        assert!(wanted(&|it| it.port = Some(443)) && !wanted(&|it| it.port = Some(80)));
+        let (drop, forward) = (Some("drop".to_owned()), Some("forward".to_owned()));
+        assert!(wanted(&|it| it.verdict.clone_from(&drop)));
+        assert!(!wanted(&|it| it.verdict.clone_from(&forward)));
+        let reason = |text: &str| Some(text.to_owned());
+        assert!(wanted(&|it| it.reason = reason("egress-rule")));
+        assert!(!wanted(&|it| it.reason = reason("no-route")));
+        let nobody = FlowFilter::default();
+        assert!(is_wanted(&flow, &nobody, Some(&enis)));
+        assert!(!is_wanted(&flow, &nobody, Some(&BTreeSet::new())));
+    }
 
     #[test]
     fn a_translated_flow_says_both_sides() {

@@ -15,6 +15,7 @@ pub(crate) mod nat;
 pub(crate) mod release;
 pub(crate) mod serve;
 pub(crate) mod tap;
+pub(crate) mod top;
 pub(crate) mod verify;
 
 use std::process::ExitCode;

@@ -14,9 +14,11 @@ use enid_api::monitoring::Monitoring;
 use enid_api::sigv4::{Key, Keys};
 use enid_api::sts::Sts;
 use enid_control::{Control, PublicPools};
+use enid_host::flow_observer::FlowObserver;
 use enid_host::{Installation, doctor, loader};
 use enid_model::time::SystemClock;
 use enid_store::Store;
+use enid_telemetry::flow::sink::LogSink;
 use enid_telemetry::log::sink::ServiceLogs;
 use rand::Rng as _;
 use rustix::process::{Resource, Rlimit};
@@ -33,6 +35,7 @@ use crate::wiring::admin::Administration;
 use crate::wiring::console::HostConsole;
 use crate::wiring::console_logs::ConsoleLogs;
 use crate::wiring::drain;
+use crate::wiring::flow_logs::FlowLogs;
 use crate::wiring::host::{self, Host};
 use crate::wiring::log_groups::LogGroups;
 use crate::wiring::socket::AgentSocket;
@@ -103,34 +106,6 @@ async fn daemon(
         },
         None => config.outside.pools(),
     };
-    let host = match gateway {
-        Some(gateway) => Some(Host::start(
-            &own,
-            config,
-            serve.attach.into(),
-            &store,
-            gateway,
-            config.allowances(serve.enforce_allowances)?,
-        )?),
-        None => None,
-    };
-    let control = Control::new(store.clone(), Arc::new(SystemClock), rand::make_rng())
-        .with_pools(pools.clone())
-        .with_quotas(config.quotas()?)
-        .with_images(config.images.into());
-    let control = Arc::new(control);
-    if let Some(host) = &host {
-        host.report_exits(&control);
-    }
-    let mut ec2 = Ec2::new(Arc::clone(&control));
-    if host.is_some() {
-        ec2 = ec2.with_console(Arc::new(HostConsole::new(&own)));
-    }
-    let keys = KeyRing::open(data.keys())?;
-    let _socket = match &host {
-        Some(host) => Some(AgentSocket::open(&data.socket(), host.inquiry())?),
-        None => None,
-    };
     let opened = {
         let (own, is_ephemeral, store) = (own.clone(), serve.ephemeral, store.clone());
         let open = move || Telemetry::open(&own, is_ephemeral, &store);
@@ -139,13 +114,54 @@ async fn daemon(
             .context("open the telemetry")??
     };
     let telemetry = telemetry.get_or_init(|| opened);
-    let admin = Administration::new(&store, telemetry, host.as_ref(), &pools, serve.ephemeral);
-    tokio::spawn(telemetry.clone().tend());
+    let control = Control::new(store.clone(), Arc::new(SystemClock), rand::make_rng())
+        .with_pools(pools.clone())
+        .with_quotas(config.quotas()?)
+        .with_images(config.images.into())
+        .with_log_groups();
+    let control = Arc::new(control);
     let groups = LogGroups::new(Arc::clone(&control), tokio::runtime::Handle::current());
     let service_logs = Arc::new(ServiceLogs::new(
         Arc::clone(&telemetry.logs),
         Arc::new(groups),
     ));
+    let mut flow_logs = None;
+    let mut observer: Option<Box<dyn FlowObserver>> = None;
+    if gateway.is_some() {
+        let options = config.flow_logs.options(own.path())?;
+        let sink: Option<Arc<dyn LogSink>> = Some(Arc::clone(&service_logs) as _);
+        let (started, observing) = FlowLogs::start(&telemetry.store, &store, options, sink)?;
+        (flow_logs, observer) = (Some(started), Some(observing));
+    }
+    let host = match gateway {
+        Some(gateway) => Some(Host::start(
+            &own,
+            config,
+            serve.attach.into(),
+            &store,
+            gateway,
+            config.allowances(serve.enforce_allowances)?,
+            observer,
+        )?),
+        None => None,
+    };
+    if let Some(host) = &host {
+        host.report_exits(&control);
+    }
+    let mut ec2 = Ec2::new(Arc::clone(&control));
+    if host.is_some() {
+        ec2 = ec2.with_console(Arc::new(HostConsole::new(&own)));
+    }
+    if let Some(flow_logs) = &flow_logs {
+        ec2 = ec2.with_deliveries(flow_logs.deliveries());
+    }
+    let keys = KeyRing::open(data.keys())?;
+    let _socket = match &host {
+        Some(host) => Some(AgentSocket::open(&data.socket(), host.inquiry())?),
+        None => None,
+    };
+    let admin = Administration::new(&store, telemetry, host.as_ref(), &pools, serve.ephemeral);
+    tokio::spawn(telemetry.clone().tend());
     if host.is_some() {
         let rows = telemetry.store.clone();
         let consoles = ConsoleLogs::new(&own, store.clone(), rows, service_logs)?;
@@ -206,6 +222,9 @@ async fn daemon(
     data.forget_daemon();
     if let Some(host) = host {
         host.stop();
+    }
+    if let Some(flow_logs) = flow_logs {
+        flow_logs.stop();
     }
     store.close().await;
     if serve.ephemeral {

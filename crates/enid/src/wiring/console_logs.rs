@@ -152,8 +152,8 @@ impl ConsoleLogs {
         let places: BTreeMap<String, u64> = places.collect();
         let note = serde_json::to_vec(&places).unwrap_or_default();
         match self.telemetry.append(write.note(OWNER, true, note)) {
-            Ok(_) => {
-                self.sink.stored(delivery);
+            Ok(appended) => {
+                self.sink.stored(delivery, appended.first_arrival);
                 true
             }
             Err(error) => {

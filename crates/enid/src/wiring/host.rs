@@ -11,6 +11,7 @@ use enid_host::Installation;
 use enid_host::agent::{self, Agent, ForeignError, Input, Output, Verification};
 use enid_host::capture::{Capture, CaptureError};
 use enid_host::datapath::{Attach, Datapath, Options};
+use enid_host::flow_observer::FlowObserver;
 use enid_host::outside::Gateway;
 use enid_host::sandbox::InitProgram;
 use enid_model::id::{EniId, InstanceId};
@@ -50,6 +51,7 @@ impl Host {
         store: &Store,
         gateway: Gateway,
         allowances: Option<Allowances>,
+        observer: Option<Box<dyn FlowObserver>>,
     ) -> anyhow::Result<Self> {
         let mut options = Options {
             attach,
@@ -75,7 +77,8 @@ impl Host {
         };
         let say = move |output| on_output(&handle, &exited, output);
         let agent = Agent::start(agent_config, datapath, state, inbox.clone(), say)
-            .map_err(|error| anyhow::anyhow!("take over the host: {}", enid_host::chain(&error)))?;
+            .map_err(|error| anyhow::anyhow!("take over the host: {}", enid_host::chain(&error)))?
+            .with_observer(observer);
         let agent = std::thread::Builder::new()
             .name("agent".to_owned())
             .spawn(move || {

@@ -51,7 +51,10 @@ impl Directory for LogGroups {
         let found: Result<_, enid_control::Error> = self.runtime.block_on(found);
         found.map_err(|error| {
             tracing::warn!(group, stream, %error, "a service cannot log");
-            LogSinkError::AccessError
+            match error.code() {
+                "LimitExceededException" => LogSinkError::RateLimited,
+                _ => LogSinkError::AccessError,
+            }
         })
     }
 }

@@ -37,7 +37,14 @@ impl Telemetry {
         regions: &enid_store::Store,
     ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let mut options = Options::new(own.path().join("telemetry"));
+        let root = own.path().join("telemetry");
+        if is_ephemeral
+            && let Err(error) = std::fs::remove_dir_all(&root)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(error).with_context(|| format!("empty {}", root.display()));
+        }
+        let mut options = Options::new(root);
         options.is_durable = !is_ephemeral;
         let kinds =
             enid_telemetry::kinds()

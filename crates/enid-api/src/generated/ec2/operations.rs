@@ -51,6 +51,8 @@ pub enum Request {
     CreateDhcpOptions(Box<request::CreateDhcpOptionsRequest>),
     /// CreateEgressOnlyInternetGateway.
     CreateEgressOnlyInternetGateway(Box<request::CreateEgressOnlyInternetGatewayRequest>),
+    /// CreateFlowLogs.
+    CreateFlowLogs(Box<request::CreateFlowLogsRequest>),
     /// CreateInternetGateway.
     CreateInternetGateway(Box<request::CreateInternetGatewayRequest>),
     /// CreateKeyPair.
@@ -97,6 +99,8 @@ pub enum Request {
     DeleteDhcpOptions(Box<request::DeleteDhcpOptionsRequest>),
     /// DeleteEgressOnlyInternetGateway.
     DeleteEgressOnlyInternetGateway(Box<request::DeleteEgressOnlyInternetGatewayRequest>),
+    /// DeleteFlowLogs.
+    DeleteFlowLogs(Box<request::DeleteFlowLogsRequest>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<request::DeleteInternetGatewayRequest>),
     /// DeleteKeyPair.
@@ -153,6 +157,8 @@ pub enum Request {
     DescribeDhcpOptions(Box<request::DescribeDhcpOptionsRequest>),
     /// DescribeEgressOnlyInternetGateways.
     DescribeEgressOnlyInternetGateways(Box<request::DescribeEgressOnlyInternetGatewaysRequest>),
+    /// DescribeFlowLogs.
+    DescribeFlowLogs(Box<request::DescribeFlowLogsRequest>),
     /// DescribeIamInstanceProfileAssociations.
     DescribeIamInstanceProfileAssociations(
         Box<request::DescribeIamInstanceProfileAssociationsRequest>,
@@ -374,6 +380,7 @@ impl Request {
 "CreateDefaultVpc" => schema::read("CreateDefaultVpc", &request::vpc::CREATE_DEFAULT_VPC_MEMBERS, params).map(|request| Self::CreateDefaultVpc(Box::new(request))),
 "CreateDhcpOptions" => schema::read("CreateDhcpOptions", &request::dhcp_options::CREATE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::CreateDhcpOptions(Box::new(request))),
 "CreateEgressOnlyInternetGateway" => schema::read("CreateEgressOnlyInternetGateway", &request::egress_only_internet_gateway::CREATE_EGRESS_ONLY_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateEgressOnlyInternetGateway(Box::new(request))),
+"CreateFlowLogs" => schema::read("CreateFlowLogs", &request::flow_log::CREATE_FLOW_LOGS_MEMBERS, params).map(|request| Self::CreateFlowLogs(Box::new(request))),
 "CreateInternetGateway" => schema::read("CreateInternetGateway", &request::internet_gateway::CREATE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::CreateInternetGateway(Box::new(request))),
 "CreateKeyPair" => schema::read("CreateKeyPair", &request::key_pair::CREATE_KEY_PAIR_MEMBERS, params).map(|request| Self::CreateKeyPair(Box::new(request))),
 "CreateLaunchTemplate" => schema::read("CreateLaunchTemplate", &request::launch_template::CREATE_LAUNCH_TEMPLATE_MEMBERS, params).map(|request| Self::CreateLaunchTemplate(Box::new(request))),
@@ -397,6 +404,7 @@ impl Request {
 "CreateVpcPeeringConnection" => schema::read("CreateVpcPeeringConnection", &request::vpc_peering_connection::CREATE_VPC_PEERING_CONNECTION_MEMBERS, params).map(|request| Self::CreateVpcPeeringConnection(Box::new(request))),
 "DeleteDhcpOptions" => schema::read("DeleteDhcpOptions", &request::dhcp_options::DELETE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::DeleteDhcpOptions(Box::new(request))),
 "DeleteEgressOnlyInternetGateway" => schema::read("DeleteEgressOnlyInternetGateway", &request::egress_only_internet_gateway::DELETE_EGRESS_ONLY_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteEgressOnlyInternetGateway(Box::new(request))),
+"DeleteFlowLogs" => schema::read("DeleteFlowLogs", &request::flow_log::DELETE_FLOW_LOGS_MEMBERS, params).map(|request| Self::DeleteFlowLogs(Box::new(request))),
 "DeleteInternetGateway" => schema::read("DeleteInternetGateway", &request::internet_gateway::DELETE_INTERNET_GATEWAY_MEMBERS, params).map(|request| Self::DeleteInternetGateway(Box::new(request))),
 "DeleteKeyPair" => schema::read("DeleteKeyPair", &request::key_pair::DELETE_KEY_PAIR_MEMBERS, params).map(|request| Self::DeleteKeyPair(Box::new(request))),
 "DeleteLaunchTemplate" => schema::read("DeleteLaunchTemplate", &request::launch_template::DELETE_LAUNCH_TEMPLATE_MEMBERS, params).map(|request| Self::DeleteLaunchTemplate(Box::new(request))),
@@ -425,6 +433,7 @@ impl Request {
 "DescribeAvailabilityZones" => schema::read("DescribeAvailabilityZones", &request::region::DESCRIBE_AVAILABILITY_ZONES_MEMBERS, params).map(|request| Self::DescribeAvailabilityZones(Box::new(request))),
 "DescribeDhcpOptions" => schema::read("DescribeDhcpOptions", &request::dhcp_options::DESCRIBE_DHCP_OPTIONS_MEMBERS, params).map(|request| Self::DescribeDhcpOptions(Box::new(request))),
 "DescribeEgressOnlyInternetGateways" => schema::read("DescribeEgressOnlyInternetGateways", &request::egress_only_internet_gateway::DESCRIBE_EGRESS_ONLY_INTERNET_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeEgressOnlyInternetGateways(Box::new(request))),
+"DescribeFlowLogs" => schema::read("DescribeFlowLogs", &request::flow_log::DESCRIBE_FLOW_LOGS_MEMBERS, params).map(|request| Self::DescribeFlowLogs(Box::new(request))),
 "DescribeIamInstanceProfileAssociations" => schema::read("DescribeIamInstanceProfileAssociations", &request::instance::DESCRIBE_IAM_INSTANCE_PROFILE_ASSOCIATIONS_MEMBERS, params).map(|request| Self::DescribeIamInstanceProfileAssociations(Box::new(request))),
 "DescribeImages" => schema::read("DescribeImages", &request::image::DESCRIBE_IMAGES_MEMBERS, params).map(|request| Self::DescribeImages(Box::new(request))),
 "DescribeInstanceAttribute" => schema::read("DescribeInstanceAttribute", &request::instance::DESCRIBE_INSTANCE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeInstanceAttribute(Box::new(request))),
@@ -548,6 +557,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::CreateDefaultVpc(_) => "CreateDefaultVpc",
             Self::CreateDhcpOptions(_) => "CreateDhcpOptions",
             Self::CreateEgressOnlyInternetGateway(_) => "CreateEgressOnlyInternetGateway",
+            Self::CreateFlowLogs(_) => "CreateFlowLogs",
             Self::CreateInternetGateway(_) => "CreateInternetGateway",
             Self::CreateKeyPair(_) => "CreateKeyPair",
             Self::CreateLaunchTemplate(_) => "CreateLaunchTemplate",
@@ -571,6 +581,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::CreateVpcPeeringConnection(_) => "CreateVpcPeeringConnection",
             Self::DeleteDhcpOptions(_) => "DeleteDhcpOptions",
             Self::DeleteEgressOnlyInternetGateway(_) => "DeleteEgressOnlyInternetGateway",
+            Self::DeleteFlowLogs(_) => "DeleteFlowLogs",
             Self::DeleteInternetGateway(_) => "DeleteInternetGateway",
             Self::DeleteKeyPair(_) => "DeleteKeyPair",
             Self::DeleteLaunchTemplate(_) => "DeleteLaunchTemplate",
@@ -599,6 +610,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeAvailabilityZones(_) => "DescribeAvailabilityZones",
             Self::DescribeDhcpOptions(_) => "DescribeDhcpOptions",
             Self::DescribeEgressOnlyInternetGateways(_) => "DescribeEgressOnlyInternetGateways",
+            Self::DescribeFlowLogs(_) => "DescribeFlowLogs",
             Self::DescribeIamInstanceProfileAssociations(_) => {
                 "DescribeIamInstanceProfileAssociations"
             }
@@ -748,6 +760,8 @@ pub enum Response {
     CreateDhcpOptions(Box<response::CreateDhcpOptionsResponse>),
     /// CreateEgressOnlyInternetGateway.
     CreateEgressOnlyInternetGateway(Box<response::CreateEgressOnlyInternetGatewayResponse>),
+    /// CreateFlowLogs.
+    CreateFlowLogs(Box<response::CreateFlowLogsResponse>),
     /// CreateInternetGateway.
     CreateInternetGateway(Box<response::CreateInternetGatewayResponse>),
     /// CreateKeyPair.
@@ -794,6 +808,8 @@ pub enum Response {
     DeleteDhcpOptions(Box<response::DeleteDhcpOptionsResponse>),
     /// DeleteEgressOnlyInternetGateway.
     DeleteEgressOnlyInternetGateway(Box<response::DeleteEgressOnlyInternetGatewayResponse>),
+    /// DeleteFlowLogs.
+    DeleteFlowLogs(Box<response::DeleteFlowLogsResponse>),
     /// DeleteInternetGateway.
     DeleteInternetGateway(Box<response::DeleteInternetGatewayResponse>),
     /// DeleteKeyPair.
@@ -850,6 +866,8 @@ pub enum Response {
     DescribeDhcpOptions(Box<response::DescribeDhcpOptionsResponse>),
     /// DescribeEgressOnlyInternetGateways.
     DescribeEgressOnlyInternetGateways(Box<response::DescribeEgressOnlyInternetGatewaysResponse>),
+    /// DescribeFlowLogs.
+    DescribeFlowLogs(Box<response::DescribeFlowLogsResponse>),
     /// DescribeIamInstanceProfileAssociations.
     DescribeIamInstanceProfileAssociations(
         Box<response::DescribeIamInstanceProfileAssociationsResponse>,
@@ -1075,6 +1093,7 @@ impl ToXml for Response {
             Self::CreateDefaultVpc(response) => response.to_xml(xml),
             Self::CreateDhcpOptions(response) => response.to_xml(xml),
             Self::CreateEgressOnlyInternetGateway(response) => response.to_xml(xml),
+            Self::CreateFlowLogs(response) => response.to_xml(xml),
             Self::CreateInternetGateway(response) => response.to_xml(xml),
             Self::CreateKeyPair(response) => response.to_xml(xml),
             Self::CreateLaunchTemplate(response) => response.to_xml(xml),
@@ -1098,6 +1117,7 @@ impl ToXml for Response {
             Self::CreateVpcPeeringConnection(response) => response.to_xml(xml),
             Self::DeleteDhcpOptions(response) => response.to_xml(xml),
             Self::DeleteEgressOnlyInternetGateway(response) => response.to_xml(xml),
+            Self::DeleteFlowLogs(response) => response.to_xml(xml),
             Self::DeleteInternetGateway(response) => response.to_xml(xml),
             Self::DeleteKeyPair(response) => response.to_xml(xml),
             Self::DeleteLaunchTemplate(response) => response.to_xml(xml),
@@ -1126,6 +1146,7 @@ impl ToXml for Response {
             Self::DescribeAvailabilityZones(response) => response.to_xml(xml),
             Self::DescribeDhcpOptions(response) => response.to_xml(xml),
             Self::DescribeEgressOnlyInternetGateways(response) => response.to_xml(xml),
+            Self::DescribeFlowLogs(response) => response.to_xml(xml),
             Self::DescribeIamInstanceProfileAssociations(response) => response.to_xml(xml),
             Self::DescribeImages(response) => response.to_xml(xml),
             Self::DescribeInstanceAttribute(response) => response.to_xml(xml),
@@ -1344,6 +1365,12 @@ impl From<response::CreateEgressOnlyInternetGatewayResponse> for Response {
     }
 }
 
+impl From<response::CreateFlowLogsResponse> for Response {
+    fn from(response: response::CreateFlowLogsResponse) -> Self {
+        Self::CreateFlowLogs(Box::new(response))
+    }
+}
+
 impl From<response::CreateInternetGatewayResponse> for Response {
     fn from(response: response::CreateInternetGatewayResponse) -> Self {
         Self::CreateInternetGateway(Box::new(response))
@@ -1479,6 +1506,12 @@ impl From<response::DeleteDhcpOptionsResponse> for Response {
 impl From<response::DeleteEgressOnlyInternetGatewayResponse> for Response {
     fn from(response: response::DeleteEgressOnlyInternetGatewayResponse) -> Self {
         Self::DeleteEgressOnlyInternetGateway(Box::new(response))
+    }
+}
+
+impl From<response::DeleteFlowLogsResponse> for Response {
+    fn from(response: response::DeleteFlowLogsResponse) -> Self {
+        Self::DeleteFlowLogs(Box::new(response))
     }
 }
 
@@ -1647,6 +1680,12 @@ impl From<response::DescribeDhcpOptionsResponse> for Response {
 impl From<response::DescribeEgressOnlyInternetGatewaysResponse> for Response {
     fn from(response: response::DescribeEgressOnlyInternetGatewaysResponse) -> Self {
         Self::DescribeEgressOnlyInternetGateways(Box::new(response))
+    }
+}
+
+impl From<response::DescribeFlowLogsResponse> for Response {
+    fn from(response: response::DescribeFlowLogsResponse) -> Self {
+        Self::DescribeFlowLogs(Box::new(response))
     }
 }
 
@@ -2236,6 +2275,7 @@ pub static OPERATIONS: &[&str] = &[
     "CreateDefaultVpc",
     "CreateDhcpOptions",
     "CreateEgressOnlyInternetGateway",
+    "CreateFlowLogs",
     "CreateInternetGateway",
     "CreateKeyPair",
     "CreateLaunchTemplate",
@@ -2259,6 +2299,7 @@ pub static OPERATIONS: &[&str] = &[
     "CreateVpcPeeringConnection",
     "DeleteDhcpOptions",
     "DeleteEgressOnlyInternetGateway",
+    "DeleteFlowLogs",
     "DeleteInternetGateway",
     "DeleteKeyPair",
     "DeleteLaunchTemplate",
@@ -2287,6 +2328,7 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeAvailabilityZones",
     "DescribeDhcpOptions",
     "DescribeEgressOnlyInternetGateways",
+    "DescribeFlowLogs",
     "DescribeIamInstanceProfileAssociations",
     "DescribeImages",
     "DescribeInstanceAttribute",
@@ -2443,7 +2485,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateCustomerGateway",
     "CreateDelegateMacVolumeOwnershipTask",
     "CreateFleet",
-    "CreateFlowLogs",
     "CreateFpgaImage",
     "CreateImage",
     "CreateImageUsageReport",
@@ -2518,7 +2559,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteCoipPool",
     "DeleteCustomerGateway",
     "DeleteFleets",
-    "DeleteFlowLogs",
     "DeleteFpgaImage",
     "DeleteImageUsageReport",
     "DeleteInstanceConnectEndpoint",
@@ -2621,7 +2661,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeFleetHistory",
     "DescribeFleetInstances",
     "DescribeFleets",
-    "DescribeFlowLogs",
     "DescribeFpgaImageAttribute",
     "DescribeFpgaImages",
     "DescribeHostReservationOfferings",

@@ -1,0 +1,255 @@
+//! Records: rows of one window put together, as a flow log tells them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use enid_model::flow_log::{Field, FlowLog, LogFormat};
+
+use super::row::Told;
+
+/// What rows share that are one record.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Flow {
+    eni: String,
+    is_egress: bool,
+    is_accepted: bool,
+    source: String,
+    target: String,
+    packet_source: String,
+    packet_target: String,
+    source_port: i32,
+    target_port: i32,
+    protocol: i32,
+    /// Enid's own fields, of formats that have any.
+    own: [Option<String>; 4],
+}
+
+/// Whether a record tells of packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    NoData,
+    Ok,
+    SkipData,
+}
+
+impl Status {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::NoData => "NODATA",
+            Self::Ok => "OK",
+            Self::SkipData => "SKIPDATA",
+        }
+    }
+}
+
+/// What is said of the interface of a record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) account: String,
+    pub(super) region: String,
+    pub(super) vpc: String,
+    pub(super) subnet: String,
+    pub(super) instance: Option<String>,
+    pub(super) zone_id: String,
+}
+
+impl Facts {
+    fn of(row: &Told<'_>) -> Self {
+        let text = |column| row.text(column).unwrap_or("-").to_owned();
+        Self {
+            account: text("account"),
+            region: text("region"),
+            vpc: text("vpc"),
+            subnet: text("subnet"),
+            instance: row.text("instance").map(str::to_owned),
+            zone_id: text("zone_id"),
+        }
+    }
+}
+
+/// A record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) eni: String,
+    pub(super) facts: Facts,
+    pub(super) status: Status,
+    /// What of the packets it tells, if it tells of any.
+    pub(super) packets: Option<Packets>,
+    pub(super) start_s: i64,
+    pub(super) end_s: i64,
+}
+
+/// What a record tells of packets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Packets {
+    pub(super) is_egress: bool,
+    pub(super) is_accepted: bool,
+    pub(super) source: String,
+    pub(super) target: String,
+    pub(super) packet_source: String,
+    pub(super) packet_target: String,
+    pub(super) source_port: i32,
+    pub(super) target_port: i32,
+    pub(super) protocol: i32,
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) tcp_flags: i32,
+    pub(super) traffic_path: Option<i32>,
+    /// The rule of a security group, the entry of a network ACL, the route, and why it was dropped.
+    pub(super) own: [Option<String>; 4],
+}
+
+/// What rows of one flow add up to.
+#[derive(Debug)]
+struct Sum {
+    facts: Facts,
+    packets: u64,
+    bytes: u64,
+    tcp_flags: i32,
+    traffic_path: Option<i32>,
+    start_ms: i64,
+    end_ms: i64,
+}
+
+/// The records of one window, for one flow log.
+pub(super) struct Window<'a> {
+    flow_log: &'a FlowLog,
+    has_own: bool,
+    begins_ms: i64,
+    ends_ms: i64,
+    sums: BTreeMap<Flow, Sum>,
+    /// Interfaces that had packets, whether the flow log tells of them or not.
+    busy: BTreeSet<String>,
+    skipped: BTreeMap<String, Facts>,
+}
+
+impl<'a> Window<'a> {
+    pub(super) fn new(flow_log: &'a FlowLog, begins_ms: i64, ends_ms: i64) -> Self {
+        Self {
+            has_own: has_own(&flow_log.format),
+            flow_log,
+            begins_ms,
+            ends_ms,
+            sums: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            skipped: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a row of the window, which the flow log covers.
+    pub(super) fn add(&mut self, row: &Told<'_>) {
+        let eni = row.eni();
+        if row.flag("is_skipped") {
+            self.skipped.insert(eni.to_owned(), Facts::of(row));
+            return;
+        }
+        if !self.busy.contains(eni) {
+            self.busy.insert(eni.to_owned());
+        }
+        let is_accepted = row.flag("is_accepted");
+        if !self.flow_log.traffic.tells(is_accepted) {
+            return;
+        }
+        let text = |column| row.text(column).unwrap_or("-").to_owned();
+        let number = |column| row.number(column).unwrap_or(0);
+        let own = match self.has_own {
+            false => [const { None }; 4],
+            true => [
+                row.text("sg_rule").map(str::to_owned),
+                row.number("nacl_entry").map(|entry| entry.to_string()),
+                row.text("route").map(str::to_owned),
+                row.text("drop_reason").map(str::to_owned),
+            ],
+        };
+        let flow = Flow {
+            eni: eni.to_owned(),
+            is_egress: row.flag("is_egress"),
+            is_accepted,
+            source: text("source"),
+            target: text("target"),
+            packet_source: text("packet_source"),
+            packet_target: text("packet_target"),
+            source_port: number("source_port"),
+            target_port: number("target_port"),
+            protocol: number("protocol"),
+            own,
+        };
+        let sum = self.sums.entry(flow).or_insert_with(|| Sum {
+            facts: Facts::of(row),
+            packets: 0,
+            bytes: 0,
+            tcp_flags: 0,
+            traffic_path: row.number("traffic_path"),
+            start_ms: i64::MAX,
+            end_ms: i64::MIN,
+        });
+        sum.packets += row.count("packets");
+        sum.bytes += row.count("bytes");
+        sum.tcp_flags |= number("tcp_flags");
+        sum.start_ms = sum.start_ms.min(row.start_ms());
+        sum.end_ms = sum.end_ms.max(row.end_ms());
+    }
+
+    /// All records; `idle` are the interfaces that the flow log covers, of which those without packets have
+    /// a record that says so.
+    pub(super) fn records(self, idle: impl IntoIterator<Item = (String, Facts)>) -> Vec<Record> {
+        let (begins_s, ends_s) = (
+            self.begins_ms.div_euclid(1000),
+            (self.ends_ms - 1).div_euclid(1000),
+        );
+        let mut records: Vec<Record> = self
+            .sums
+            .into_iter()
+            .map(|(flow, sum)| Record {
+                eni: flow.eni,
+                facts: sum.facts,
+                status: Status::Ok,
+                start_s: sum.start_ms.div_euclid(1000),
+                end_s: sum.end_ms.div_euclid(1000),
+                packets: Some(Packets {
+                    is_egress: flow.is_egress,
+                    is_accepted: flow.is_accepted,
+                    source: flow.source,
+                    target: flow.target,
+                    packet_source: flow.packet_source,
+                    packet_target: flow.packet_target,
+                    source_port: flow.source_port,
+                    target_port: flow.target_port,
+                    protocol: flow.protocol,
+                    packets: sum.packets,
+                    bytes: sum.bytes,
+                    tcp_flags: sum.tcp_flags,
+                    traffic_path: sum.traffic_path,
+                    own: flow.own,
+                }),
+            })
+            .collect();
+        let nothing = |eni: String, facts: Facts, status| Record {
+            eni,
+            facts,
+            status,
+            packets: None,
+            start_s: begins_s,
+            end_s: ends_s,
+        };
+        for (eni, facts) in idle {
+            if !self.busy.contains(&eni) && !self.skipped.contains_key(&eni) {
+                records.push(nothing(eni, facts, Status::NoData));
+            }
+        }
+        for (eni, facts) in self.skipped {
+            records.push(nothing(eni, facts, Status::SkipData));
+        }
+        records
+    }
+}
+
+/// Whether a format has fields of Enid's own: packets that differ in these are different records then.
+fn has_own(format: &LogFormat) -> bool {
+    let own = [
+        Field::SgRuleId,
+        Field::NaclEntry,
+        Field::Route,
+        Field::DropReason,
+    ];
+    format.fields().iter().any(|field| own.contains(field))
+}

@@ -1,0 +1,244 @@
+//! The host's sweeps and the flow logs: what the kernel counts goes to the collector, what it made of that to
+//! where each flow log says. Both are one thread's work; the agent never waits for it.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
+};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use enid_api::ec2::Deliveries;
+use enid_host::flow_observer::{FlowObserver, SettledEntry, Swept};
+use enid_model::id::FlowLogId;
+use enid_model::state::Revision;
+use enid_model::time::{Clock, SystemClock, Timestamp};
+use enid_store::Store;
+use enid_telemetry::flow::sink::{LogSink, LogSinkError};
+use enid_telemetry::flow::{
+    Collector, Delivery, DeliveryOptions, Failures, Seen, SeenFlow, Settled, Watch,
+};
+use enid_telemetry::store::Store as Telemetry;
+
+/// Sweeps that wait for the thread. What comes when there are more is read again in the next pass.
+const WAITING_MAX: usize = 64;
+
+/// How often is looked whether something is to be delivered.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The flow logs of this host, at work.
+pub(crate) struct FlowLogs {
+    failures: Failures,
+    /// Ends the thread when it goes.
+    _stop: Sender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl FlowLogs {
+    /// Goes on where the last daemon ended. The agent gets the observer.
+    pub(crate) fn start(
+        telemetry: &Telemetry,
+        store: &Store,
+        options: DeliveryOptions,
+        sink: Option<Arc<dyn LogSink>>,
+    ) -> anyhow::Result<(Self, Box<dyn FlowObserver>)> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let window_ms = options.window_ms;
+        let collector = Collector::open(telemetry.clone(), Arc::clone(&clock), window_ms)
+            .context("read the account of flows")?;
+        let delivery = Delivery::open(telemetry.clone(), options, sink)
+            .context("read what was delivered of flow logs")?;
+        let failures = delivery.failures();
+        let watched = Watched::default();
+        let (sweeps, inbox) = sync_channel(WAITING_MAX);
+        let (settled, settling) = channel();
+        let (stop, stopping) = channel();
+        let mut worker = Worker {
+            store: store.clone(),
+            clock,
+            collector,
+            delivery,
+            watched: watched.clone(),
+            inbox,
+            settled,
+            stopping,
+            revision: None,
+        };
+        // Before the agent's first sweep: what ended meanwhile is not to be removed untold.
+        worker.follow();
+        let thread = std::thread::Builder::new()
+            .name("flow-logs".to_owned())
+            .spawn(move || worker.run())
+            .context("start the thread of flow logs")?;
+        let observer = Observer {
+            watched,
+            sweeps,
+            settling,
+            is_pass_whole: true,
+        };
+        let flow_logs = Self {
+            failures,
+            _stop: stop,
+            thread: Some(thread),
+        };
+        Ok((flow_logs, Box::new(observer)))
+    }
+
+    /// What becomes of records, for those who describe flow logs.
+    pub(crate) fn deliveries(&self) -> Arc<dyn Deliveries> {
+        Arc::new(Told(self.failures.clone()))
+    }
+
+    /// Ends the thread. The agent must have ended before: what it says last is still stored.
+    pub(crate) fn stop(mut self) {
+        let thread = self.thread.take();
+        drop(self);
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of flow logs panicked");
+        }
+    }
+}
+
+/// Which interfaces are watched: the thread says so, the agent asks.
+#[derive(Clone, Default)]
+struct Watched(Arc<RwLock<BTreeSet<u64>>>);
+
+/// What the agent's sweep talks to.
+struct Observer {
+    watched: Watched,
+    sweeps: SyncSender<(Swept, Timestamp)>,
+    settling: Receiver<Vec<SettledEntry>>,
+    /// Whether all that was read in this pass was handed on.
+    is_pass_whole: bool,
+}
+
+impl FlowObserver for Observer {
+    fn is_watched(&self, eni: u64) -> bool {
+        let watched = self.watched.0.read();
+        watched
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&eni)
+    }
+
+    fn saw(&mut self, mut swept: Swept) {
+        let ends_pass = swept.pass_began_ns.is_some();
+        if !self.is_pass_whole {
+            swept.pass_began_ns = None;
+        }
+        let sent = self.sweeps.try_send((swept, SystemClock.now()));
+        if let Err(TrySendError::Full(_)) = sent {
+            tracing::debug!("flow logs are behind, the flows are read again");
+            self.is_pass_whole = false;
+        } else if ends_pass {
+            self.is_pass_whole = true;
+        }
+    }
+
+    fn settled(&mut self) -> Vec<SettledEntry> {
+        self.settling.try_iter().flatten().collect()
+    }
+}
+
+/// The thread's state.
+struct Worker {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    collector: Collector,
+    delivery: Delivery,
+    watched: Watched,
+    inbox: Receiver<(Swept, Timestamp)>,
+    settled: Sender<Vec<SettledEntry>>,
+    stopping: Receiver<()>,
+    /// Of the state that was last followed.
+    revision: Option<Revision>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            match self.inbox.recv_timeout(LOOK_EVERY) {
+                Ok((swept, at)) => self.collect(swept, at),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let is_stopping = matches!(
+                self.stopping.try_recv(),
+                Err(std::sync::mpsc::TryRecvError::Disconnected)
+            );
+            if is_stopping {
+                return;
+            }
+            self.follow();
+            let closed = self.collector.closed();
+            self.delivery.deliver(&self.store.state(), closed);
+        }
+    }
+
+    fn collect(&mut self, swept: Swept, at: Timestamp) {
+        self.follow();
+        let behind_ns = |began: u64| swept.now_ns.saturating_sub(began) / 1_000_000;
+        let pass = swept.pass_began_ns.map(|began| {
+            let behind = i64::try_from(behind_ns(began)).unwrap_or(0);
+            Timestamp(at.0 - behind)
+        });
+        // The collector takes the time of its own clock for that of the entries' reading.
+        let late_ms = u64::try_from(self.clock.now().0 - at.0).unwrap_or(0);
+        let seen = Seen {
+            now_ns: swept.now_ns + late_ms * 1_000_000,
+            flows: swept
+                .flows
+                .into_iter()
+                .map(|(key, record, has_ended)| SeenFlow {
+                    key,
+                    record,
+                    has_ended,
+                })
+                .collect(),
+            strays: swept.strays,
+            is_full: swept.is_full,
+            pass,
+        };
+        let settled = self.collector.collect(seen).into_iter();
+        let settled: Vec<SettledEntry> = settled
+            .map(|entry| match entry {
+                Settled::Flow(key, packets) => SettledEntry::Flow(key, packets),
+                Settled::Stray(key, packets) => SettledEntry::Stray(key, packets),
+            })
+            .collect();
+        if !settled.is_empty() {
+            // An agent that has ended removes nothing; the next one does.
+            let _ = self.settled.send(settled);
+        }
+    }
+
+    /// Watches what the flow logs of the present state want to know.
+    fn follow(&mut self) {
+        let state = self.store.state();
+        if self.revision == Some(state.revision) {
+            return;
+        }
+        self.revision = Some(state.revision);
+        self.collector.follow(Watch::of(&state));
+        let watched = self.collector.watched().into_iter().collect();
+        *self
+            .watched
+            .0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = watched;
+    }
+}
+
+/// Tells the API of failures.
+struct Told(Failures);
+
+impl Deliveries for Told {
+    fn failure(&self, id: FlowLogId) -> Option<&'static str> {
+        self.0.of(id).map(|error| match error {
+            LogSinkError::AccessError => "Access error",
+            LogSinkError::RateLimited => "Rate limited",
+            LogSinkError::Unknown => "Unknown error",
+        })
+    }
+}
