@@ -40,6 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "enid-pipeline",
             "enid-plan",
             "enid-store",
+            "enid-telemetry",
         ],
     ),
     ("enid-bench-probe", &[]),

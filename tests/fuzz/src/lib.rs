@@ -10,6 +10,7 @@ mod filter;
 mod form;
 mod front;
 mod id;
+mod logs;
 pub mod mutate;
 mod network;
 pub mod packet;
@@ -23,6 +24,7 @@ pub use filter::filter;
 pub use form::{form, request};
 pub use front::front;
 pub use id::id;
+pub use logs::{log_pattern, log_query};
 pub use packet::packet;
 pub use policy::policy;
 pub use record::{key, record};
@@ -42,6 +44,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("id", id),
     ("imds", imds),
     ("key", key),
+    ("log_pattern", log_pattern),
+    ("log_query", log_query),
     ("packet", packet),
     ("policy", policy),
     ("record", record),

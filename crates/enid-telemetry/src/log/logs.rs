@@ -4,6 +4,7 @@
 //! beside the store is what streams are described with, made from the store when it is first asked
 //! for.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -262,13 +263,19 @@ impl Logs {
         streams: &[LogUid],
     ) -> Result<BTreeMap<LogUid, StreamCounts>, LogsError> {
         let mut groups = self.counts();
-        if !groups.contains_key(&group.uid) {
-            let span = self.span(group, streams.iter().copied(), None, None);
-            groups.insert(group.uid, self.count(&span)?);
-        }
-        let counts = groups.get(&group.uid);
-        let counts = counts.map(|counts| counts.streams.clone());
-        Ok(counts.unwrap_or_default())
+        let counts = match groups.entry(group.uid) {
+            Entry::Occupied(counts) => counts.into_mut(),
+            Entry::Vacant(place) => {
+                let span = self.span(group, streams.iter().copied(), None, None);
+                place.insert(self.count(&span)?)
+            }
+        };
+        // Streams that have been deleted since are not asked for.
+        let known = streams.iter().filter_map(|stream| {
+            let counts = counts.streams.get(stream)?;
+            Some((*stream, *counts))
+        });
+        Ok(known.collect())
     }
 
     /// Forgets what is counted: the store has been emptied.

@@ -42,6 +42,7 @@ fn any(lexer: &mut Lexer<'_>, depth: usize) -> Result<Expr, QueryError> {
     }
     let mut left = all(lexer, depth)?;
     while lexer.eat_word("or")? {
+        lexer.count_operator()?;
         left = Expr::Or(left.into(), all(lexer, depth)?.into());
     }
     Ok(left)
@@ -50,6 +51,7 @@ fn any(lexer: &mut Lexer<'_>, depth: usize) -> Result<Expr, QueryError> {
 fn all(lexer: &mut Lexer<'_>, depth: usize) -> Result<Expr, QueryError> {
     let mut left = inverse(lexer, depth)?;
     while lexer.eat_word("and")? {
+        lexer.count_operator()?;
         left = Expr::And(left.into(), inverse(lexer, depth)?.into());
     }
     Ok(left)
@@ -152,6 +154,7 @@ fn left_to_right(
     'more: loop {
         for (symbol, operator) in operators {
             if lexer.eat(symbol)? {
+                lexer.count_operator()?;
                 let right = part(lexer, depth)?;
                 left = Expr::Arithmetic(*operator, left.into(), right.into());
                 continue 'more;
@@ -382,6 +385,8 @@ mod tests {
         }
         let deep = format!("{}a{}", "(".repeat(200), ")".repeat(200));
         assert!(Lexer::new(&deep).and_then(|mut it| it.aggregate()).is_err());
+        let long = format!("a{}", " + a".repeat(301));
+        assert!(Lexer::new(&long).and_then(|mut it| it.aggregate()).is_err());
         let deep = format!("{}a", "-".repeat(200));
         assert!(Lexer::new(&deep).and_then(|mut it| it.aggregate()).is_err());
         assert!(Lexer::new("sum(a)").and_then(|mut it| it.scalar()).is_err());

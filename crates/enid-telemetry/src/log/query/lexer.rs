@@ -50,7 +50,11 @@ pub(super) struct Lexer<'a> {
     start: usize,
     end: usize,
     before: usize,
+    operators: usize,
 }
+
+/// Operators of a query: each may make an expression deeper, and what is deep takes stack.
+const OPERATORS_MAX: usize = 300;
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(query: &'a str) -> Result<Self, QueryError> {
@@ -60,6 +64,7 @@ impl<'a> Lexer<'a> {
             start: 0,
             end: 0,
             before: 0,
+            operators: 0,
         };
         lexer.advance()?;
         lexer.before = 0;
@@ -111,6 +116,15 @@ impl<'a> Lexer<'a> {
             return false;
         };
         !is_quoted && text.eq_ignore_ascii_case(word)
+    }
+
+    /// Counts an operator that has been taken.
+    pub(super) fn count_operator(&mut self) -> Result<(), QueryError> {
+        self.operators += 1;
+        match self.operators > OPERATORS_MAX {
+            true => Err(self.error(format!("a query has {OPERATORS_MAX} operators at most"))),
+            false => Ok(()),
+        }
     }
 
     /// Takes a symbol that must be next.

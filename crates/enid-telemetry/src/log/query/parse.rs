@@ -11,6 +11,14 @@ use super::plan::{Column, Expr, Parse, Plan, SortKey, Step};
 impl Plan {
     /// Reads a query.
     pub fn parse(query: &str) -> Result<Self, QueryError> {
+        let count = query.chars().count();
+        if count > CHARACTERS_MAX {
+            return Err(QueryError {
+                message: format!("a query has {CHARACTERS_MAX} characters at most"),
+                start: CHARACTERS_MAX,
+                end: count,
+            });
+        }
         let mut lexer = Lexer::new(query)?;
         let mut steps = Vec::new();
         loop {
@@ -23,6 +31,9 @@ impl Plan {
         Ok(Self { steps })
     }
 }
+
+/// Source: CloudWatch Logs API Reference, StartQuery.
+const CHARACTERS_MAX: usize = 10_000;
 
 fn step(lexer: &mut Lexer<'_>) -> Result<Step, QueryError> {
     let start = lexer.start();
