@@ -217,3 +217,23 @@ def test_tags_of_the_template_stay(ec2, papers, template):
     assert {tag["Key"] for tag in instance.describe()["Tags"]} == {
         "aws:ec2launchtemplate:id", "aws:ec2launchtemplate:version"}
     ec2.delete_tags(Resources=[one])
+
+
+def test_options_of_template_and_request_complete_each_other(ec2, papers, template):
+    # Fails if a request that names one option loses the others of its template.
+    _, subnet = papers.network()
+    template({"ImageId": IMAGE, "InstanceType": "t3.micro",
+              "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 5},
+              "PrivateDnsNameOptions": {"HostnameType": "resource-name",
+                                        "EnableResourceNameDnsARecord": True}})
+    [made] = papers.launch_together(
+        subnet, 1, LaunchTemplate={"LaunchTemplateName": "web"},
+        MetadataOptions={"HttpPutResponseHopLimit": 2, "InstanceMetadataTags": "enabled"},
+        PrivateDnsNameOptions={"EnableResourceNameDnsARecord": False})
+    described = made.describe()
+    options = described["MetadataOptions"]
+    assert (options["HttpTokens"], options["HttpPutResponseHopLimit"]) == ("required", 2)
+    assert options["InstanceMetadataTags"] == "enabled"
+    names = described["PrivateDnsNameOptions"]
+    assert names["HostnameType"] == "resource-name"
+    assert names["EnableResourceNameDnsARecord"] is False

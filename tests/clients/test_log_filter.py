@@ -215,3 +215,25 @@ def test_a_group_has_two_subscriptions(logs, group, sink):
     with refused("ResourceNotFoundException",
                  "The specified subscription filter does not exist."):
         logs.delete_subscription_filter(logGroupName=group, filterName="a")
+
+
+def test_matching_events_are_counted_at_once(daemon, logs, group):
+    cloudwatch = daemon.client("cloudwatch")
+    logs.put_metric_filter(logGroupName=group, filterName="f", filterPattern="{ $.ms = * }",
+                           metricTransformations=[transformation(
+                               metricNamespace=group.strip("/"), metricValue="$.ms",
+                               unit="Milliseconds", dimensions={"Host": "$.host"})])
+    at = time.time_ns() // 1_000_000 // 60_000 * 60_000
+    logs.put_log_events(logGroupName=group, logStreamName="s", logEvents=[
+        {"timestamp": at, "message": json.dumps({"ms": ms, "host": host})}
+        for ms, host in [(1, "a"), (3, "a"), (9, "b")]] + [{"timestamp": at, "message": "none"}])
+    metric = {"Namespace": group.strip("/"), "MetricName": "M",
+              "Dimensions": [{"Name": "Host", "Value": "a"}]}
+    [point] = cloudwatch.get_metric_statistics(
+        StartTime=at / 1000, EndTime=at / 1000 + 60, Period=60,
+        Statistics=["SampleCount", "Sum", "Maximum"], **metric)["Datapoints"]
+    assert (point["SampleCount"], point["Sum"], point["Maximum"], point["Unit"]) == (
+        2, 4, 3, "Milliseconds")
+    hosts = [metric["Dimensions"][0]["Value"] for metric in
+             cloudwatch.list_metrics(Namespace=group.strip("/"))["Metrics"]]
+    assert sorted(hosts) == ["a", "b"]

@@ -3,6 +3,7 @@
 import pytest
 
 from support.errors import refused
+from support.until import until
 
 UNKNOWN = "nat-00000000000000001"
 
@@ -121,6 +122,8 @@ def test_secondary_addresses(ec2, papers, place):
     gone = ec2.disassociate_nat_gateway_address(NatGatewayId=gateway,
                                                 AssociationIds=[address["AssociationId"]])
     assert gone["NatGatewayAddresses"][0]["Status"] == "disassociating"
+    # No connection uses it.
+    until(lambda: len(shown(ec2, gateway)["NatGatewayAddresses"]) == 1, "the address is released")
     [primary] = shown(ec2, gateway)["NatGatewayAddresses"]
     with refused("InvalidParameterValue"):
         ec2.disassociate_nat_gateway_address(NatGatewayId=gateway,
@@ -141,8 +144,9 @@ def test_a_private_gateway(ec2, papers):
                                                    PrivateIpAddresses=["10.0.0.99"])
     assert added["NatGatewayAddresses"][0]["PrivateIp"] == "10.0.0.99"
     ec2.unassign_private_nat_gateway_address(NatGatewayId=gateway,
-                                             PrivateIpAddresses=["10.0.0.99"])
-    assert len(shown(ec2, gateway)["NatGatewayAddresses"]) == 3
+                                             PrivateIpAddresses=["10.0.0.99"],
+                                             MaxDrainDurationSeconds=1)
+    until(lambda: len(shown(ec2, gateway)["NatGatewayAddresses"]) == 3, "the address is released")
     ec2.delete_nat_gateway(NatGatewayId=gateway)
 
 

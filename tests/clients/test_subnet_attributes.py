@@ -46,6 +46,12 @@ def test_ipv6_on_creation(ec2, papers, dual):
                                     AssignIpv6AddressOnCreation={"Value": False})
     with refused("UnsupportedOperation", "…EnableDns64"):
         ec2.modify_subnet_attribute(SubnetId=subnet, EnableDns64={"Value": True})
+    ec2.modify_subnet_attribute(SubnetId=subnet, EnableDns64={"Value": False})
+    with refused("MissingParameter", "The request must contain the parameter attribute"):
+        ec2.modify_subnet_attribute(SubnetId=subnet)
+    with refused("InvalidParameterCombination", "…enableDns64, mapPublicIpOnLaunch"):
+        ec2.modify_subnet_attribute(SubnetId=subnet, EnableDns64={"Value": False},
+                                    MapPublicIpOnLaunch={"Value": True})
 
 
 def test_reservations(ec2, papers, dual):

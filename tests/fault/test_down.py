@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -59,4 +60,22 @@ def test_down_after_a_crash(start_daemon):
     lab.instance(lab.network()[1])
     daemon.kill()
     assert daemon.devices()
+    daemon.down()
+
+
+def test_down_that_is_interrupted_and_several_at_once(start_daemon):
+    # Fails if who asks for the daemon is taken for it, or if one that ends meanwhile is missed.
+    daemon = start_daemon("ebpf")
+    lab = Lab(daemon)
+    lab.instance(lab.network()[1])
+    interrupted = subprocess.Popen(daemon.command("down"))
+    # By now it has asked the daemon to end, or is about to: either way the rest is left to others.
+    until(lambda: "enid" in Path(f"/proc/{interrupted.pid}/cmdline").read_text(), "it runs")
+    interrupted.kill()
+    interrupted.wait()
+    rivals = [subprocess.Popen(daemon.command("down"), stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True) for _ in range(8)]
+    said = [rival.communicate()[0] for rival in rivals]
+    assert [rival.returncode for rival in rivals] == [0] * len(rivals), said
+    assert daemon.process.wait(20) == 0
     daemon.down()

@@ -24,6 +24,10 @@ SLICE = [
     # Addresses are translated, by a NAT gateway and one to one; `kill -9` cuts nothing.
     "tests/net/test_nat_gateways.py::test_out_through_one_address_and_not_in",
     "tests/net/test_public_addresses.py::test_a_killed_daemon_cuts_nothing",
+    # Copies go through filters as well, and what stands for several packets arrives as these.
+    "tests/net/test_mirroring.py::test_what_it_sends_and_gets_is_copied",
+    "tests/net/test_mirroring.py::test_bulk_arrives_as_packets_of_the_wire[True]",
+    "tests/net/test_capture.py::test_dropped_packets_say_why_and_where",
     # `down` leaves nothing.
     "tests/fault/test_down.py::test_down_after_a_crash",
 ]

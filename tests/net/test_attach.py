@@ -2,6 +2,7 @@
 
 from support.lab import ANYWHERE
 from support.rules import everything, tcp
+from support.until import until
 
 
 def network(lab):
@@ -9,9 +10,9 @@ def network(lab):
     return vpc, subnet, lab.group(vpc, "open", [everything(ANYWHERE)])
 
 
-def attach(lab, eni, instance, index=1):
+def attach(lab, eni, instance, index=1, card=0):
     answer = lab.ec2.attach_network_interface(NetworkInterfaceId=eni, InstanceId=instance.id,
-                                              DeviceIndex=index)
+                                              DeviceIndex=index, NetworkCardIndex=card)
     return answer["AttachmentId"]
 
 
@@ -30,6 +31,28 @@ def test_hot_attached_interface_works_at_once(lab):
     # Answers of each address leave by its own interface: policy routing.
     assert client.agent.connect(address=server.ip, port=80) == "open"
     assert server.agent.ping(address=client.ip, source=eni["PrivateIpAddress"]) == "open"
+
+
+def test_each_network_card_has_devices_of_its_own(lab):
+    # Fails if devices of one index on two cards have one name, or one table.
+    vpc, subnet, group = network(lab)
+    [server] = lab.launch(subnet, group, InstanceType="c6in.32xlarge")
+    [client] = lab.launch(subnet, group)
+    places = {"eth1": (0, 1), "eth257": (1, 1), "eth99": (0, 99)}
+    for number, (name, (card, index)) in enumerate(places.items(), start=1):
+        own = lab.subnet(vpc, f"10.0.{number}.0/24")
+        eni = lab.interface(own, group)
+        attach(lab, eni["NetworkInterfaceId"], server, index, card)
+        assert server.agent.mac(device=name) == eni["MacAddress"]
+        address = eni["PrivateIpAddress"]
+        assert client.agent.ping(address=address) == "open"
+        assert server.agent.ping(address=client.ip, source=address) == "open"
+    assert server.agent.devices() == sorted(["eth0", "lo", *places])
+    server.forget_agent()
+    lab.ec2.stop_instances(InstanceIds=[server.id])
+    lab.ec2.start_instances(InstanceIds=[server.id])
+    until(lambda: server.describe()["State"]["Name"] == "running", "it runs again")
+    assert server.agent.devices() == sorted(["eth0", "lo", *places])
 
 
 def test_each_interface_has_gates_of_its_own(lab):

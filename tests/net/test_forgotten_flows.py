@@ -1,6 +1,11 @@
 """Flows do not outlive what they are of."""
 
-from support.lab import Lab
+import contextlib
+import threading
+
+import botocore.exceptions
+
+from support.lab import IMAGE, Lab
 from support.rules import icmp, tcp
 from support.until import until
 
@@ -43,3 +48,35 @@ def test_a_reset_forgets_flows_and_counters(start_daemon):
         instance.forget_agent()
     assert daemon.get("/_enid/reset", "POST")[0] == 200
     assert daemon.json("flows") == []
+
+
+def test_a_reset_waits_for_nothing_that_came_after(start_daemon):
+    # Fails if a reset is answered only when other clients have stopped launching.
+    daemon = start_daemon("ebpf", ephemeral=True)
+    lab, other = Lab(daemon), Lab(daemon)
+    launched, is_over = [], threading.Event()
+
+    def launch():
+        while not is_over.is_set():
+            # A reset takes what the next call would need.
+            with contextlib.suppress(botocore.exceptions.ClientError):
+                _, subnet = other.network()
+                made = other.ec2.run_instances(ImageId=IMAGE, MinCount=1, MaxCount=1,
+                                               SubnetId=subnet)
+                launched.append(made["Instances"][0]["InstanceId"])
+
+    thread = threading.Thread(target=launch)
+    thread.start()
+    try:
+        for _ in range(3):
+            before = len(launched)
+            until(lambda known=before: len(launched) > known, "another instance", within=20)
+            assert daemon.get("/_enid/reset", "POST")[0] == 200
+            shown = lab.ec2.describe_instances()["Reservations"]
+            assert launched[before] not in {made["InstanceId"] for reservation in shown
+                                            for made in reservation["Instances"]}
+    finally:
+        is_over.set()
+        thread.join()
+    assert daemon.get("/_enid/reset", "POST")[0] == 200
+    assert daemon.devices() == []

@@ -6,9 +6,10 @@
 import pytest
 
 from support.lab import ANYWHERE
-from support.mirror import VXLAN, Mirror, both, copies, rule
+from support.mirror import VXLAN, Copy, Mirror, both, copies, is_copy, rule
 from support.network import allow, deny
 from support.rules import everything, tcp, udp
+from support.tap import IMAGE, Tap
 from support.until import until
 
 ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
@@ -84,6 +85,8 @@ def test_what_it_sends_and_gets_is_copied(lab, mirror, three):
     ask(source, server)
     seen(monitor, 2)
     assert lab.daemon.json("verify")["agree"]
+    [counted] = lab.daemon.json("counters", source.eni)["interfaces"]
+    assert counted["mirrored_packets"] >= 6 and counted["copies_lost"] == 0
 
 
 def test_ipv6_is_copied_in_ipv4(lab, mirror):
@@ -254,6 +257,26 @@ def test_bulk_arrives_as_packets_of_the_wire(lab, mirror, three, offload):
           all(len(copy.frame) <= 80 for copy in heads), "heads of packets")
 
 
+def test_many_datagrams_in_one_arrive_one_by_one(lab, mirror, three):
+    vpc, source, server, monitor = three
+    mirror.session(source, mirror.target(monitor), mirror.filter(rule(protocol=UDP)))
+    sent = source.agent.pour_udp(address=server.ip, port=7, seconds=0.2, per_second=2_000,
+                                 length=1_200, segments=8)
+    assert sent >= 8
+    found = seen(monitor, sent)
+    assert all(copy.inner.is_whole and len(copy.inner.body) == 1_208 for copy in found)
+
+
+def test_fragments_are_copied_one_by_one(lab, mirror, three):
+    vpc, source, server, monitor = three
+    for guest in (source, server):
+        guest.exec("ip", "link", "set", "eth0", "mtu", "1500")
+    mirror.session(source, mirror.target(monitor), mirror.filter(rule(protocol=UDP)))
+    ask(source, server, length=4_000)
+    found = seen(monitor, 3)
+    assert sum(len(copy.frame) - 34 for copy in found) == 4_008
+
+
 def test_questions_to_the_resolver_only_if_asked_for(lab, mirror, three):
     vpc, source, server, monitor = three
     chosen = mirror.filter(*both())
@@ -284,6 +307,47 @@ def test_what_comes_from_outside_is_copied_as_it_arrives(lab, network, internet,
     arrived, answer = seen(monitor, 2)
     assert (arrived.inner.source, arrived.inner.destination) == (elsewhere, source.ip)
     assert (answer.inner.source, answer.inner.destination) == (source.ip, elsewhere)
+
+
+def test_a_target_behind_a_peering_connection(lab, network, mirror, three):
+    vpc, source, server, _ = three
+    other, subnet = lab.network("10.9.0.0/16")
+    monitor = lab.instance(subnet, lab.group(other, "copies", [udp("10.0.0.0/16", VXLAN)]))
+    listen(monitor)
+    mirror.session(source, mirror.target(monitor), mirror.filter(rule(protocol=UDP)))
+    # No route leads there yet.
+    ask(source, server)
+    until(lambda: reasons(lab, source) == {"no-route": 1}, "the drop is counted")
+    connection = network.peer(vpc, other)
+    table = network.table(vpc, source.describe()["SubnetId"])
+    network.route(table, "10.9.0.0/16", connection)
+    ask(source, server)
+    [copy] = seen(monitor, 1)
+    assert (copy.source, copy.target) == (source.ip, monitor.ip)
+
+
+def test_a_guest_on_a_tap_is_mirrored(lab, mirror):
+    vpc, subnet = lab.network()
+    group = lab.group(vpc, "open", [everything(ANYWHERE)])
+    guest = lab.instance(subnet, group, ImageId=IMAGE)
+    server, monitor = lab.launch(subnet, group, count=2)
+    server.agent.serve_udp(port=7)
+    listen(monitor)
+    of_guest = mirror.session(guest, mirror.target(monitor), mirror.filter(*both(protocol=UDP)))
+    tap = Tap(lab.daemon.json("tap", guest.id)["interfaces"][0])
+    try:
+        assert tap.datagram(server.ip, 7, b"hello") == f"5 {guest.ip}".encode()
+        out, back = seen(monitor, 2)
+        assert (out.inner.source, back.inner.source) == (guest.ip, server.ip)
+        # And gets copies, when it is no source any more.
+        mirror.end(of_guest)
+        to_tap = mirror.session(server, mirror.target(guest), mirror.filter(rule(protocol=ICMP)))
+        assert server.agent.ping(address=monitor.ip) == "open"
+        [copy] = [Copy(frame) for _, frame in tap.frames(0.5) if is_copy(frame)]
+        assert (copy.source, copy.inner.destination) == (server.ip, monitor.ip)
+        mirror.end(to_tap)
+    finally:
+        tap.close()
 
 
 def test_without_a_listener_nothing_goes_round(lab, mirror):

@@ -5,8 +5,11 @@
                                             10.0.0.0/24: a, b (no public address)
 """
 
+import time
+
 import pytest
 
+from support.errors import refused
 from support.lab import ANYWHERE
 from support.network import allow
 from support.rules import everything
@@ -107,6 +110,57 @@ def test_a_connection_that_the_gateway_does_not_know_is_reset(lab, network, inte
     # The packet in the middle, and the reset has no packet after it.
     assert found["PacketsInFromSource"] - found["PacketsOutToDestination"] == 1
     assert found["PacketsDropCount"] == 0
+
+
+def test_an_address_on_its_way_out_keeps_what_it_has(lab, network, internet, ends):
+    # Fails if disassociation cuts connections at once, new ones still get the address, or it never goes.
+    _, _, _, _, nat, public, a, _ = ends
+    me = internet.address(public)
+    internet.agent.serve_tcp(port=8083, address=me)
+    internet.agent.serve_udp(port=5359, address=me)
+    second = lab.address()
+    lab.ec2.associate_nat_gateway_address(NatGatewayId=nat,
+                                          AllocationIds=[second["AllocationId"]])
+
+    def gateway():
+        return lab.ec2.describe_nat_gateways(NatGatewayIds=[nat])["NatGateways"][0]
+
+    def sources():
+        return {flow["translation"]["source"] for flow in lab.daemon.json("flows")
+                if flow["source_eni"] == a.eni and flow["translation"]}
+
+    # Connections until one is through the second address, which has a name then.
+    names = iter(f"tcp{number}" for number in range(40))
+
+    def opened():
+        name = next(names)
+        assert a.agent.connect(address=me, port=8083, name=name) == "open"
+        return name if second["PublicIp"] in sources() else None
+
+    kept = until(opened, "a connection is through the second address")
+    [going] = [address for address in gateway()["NatGatewayAddresses"]
+               if address["PublicIp"] == second["PublicIp"]]
+    told = lab.ec2.disassociate_nat_gateway_address(
+        NatGatewayId=nat, AssociationIds=[going["AssociationId"]], MaxDrainDurationSeconds=6)
+    began = time.monotonic()
+    assert [address["Status"] for address in told["NatGatewayAddresses"]] == ["disassociating"]
+    with refused("OperationInProgress"):
+        lab.ec2.associate_nat_gateway_address(NatGatewayId=nat,
+                                              AllocationIds=[second["AllocationId"]])
+    assert a.agent.exchange(name=kept) == "open"
+    answers = {a.agent.datagram(address=me, port=5359, source_port=port)
+               for port in range(4100, 4120)}
+    assert answers == {f"5 {public}"}
+    assert a.agent.exchange(name=kept) == "open"
+    until(lambda: len(gateway()["NatGatewayAddresses"]) == 1, "its time is up", within=15)
+    assert time.monotonic() - began > 4
+    assert a.agent.exchange(name=kept) == "reset"
+    # It is free again; one that nobody uses goes without its time.
+    [added] = lab.ec2.associate_nat_gateway_address(
+        NatGatewayId=nat, AllocationIds=[lab.address()["AllocationId"]])["NatGatewayAddresses"]
+    lab.ec2.disassociate_nat_gateway_address(NatGatewayId=nat,
+                                             AssociationIds=[added["AssociationId"]])
+    until(lambda: len(gateway()["NatGatewayAddresses"]) == 1, "nobody uses it", within=15)
 
 
 def test_counts_add_up(lab, internet, ends):

@@ -99,16 +99,18 @@ class Inner:
                                              for at in (12, 16))
             total, = struct.unpack("!H", packet[2:4])
             assert _folded(packet[:head]) == 0xFFFF
+            # More fragments, or an offset: the checksum is of all of them.
+            is_cut = struct.unpack("!H", packet[6:8])[0] & 0x3FFF != 0
             pseudo = packet[12:20]
         else:
             self.protocol, head = packet[6], 40
             self.source, self.destination = (str(ipaddress.ip_address(packet[at:at + 16]))
                                              for at in (8, 24))
-            total = 40 + struct.unpack("!H", packet[4:6])[0]
+            total, is_cut = 40 + struct.unpack("!H", packet[4:6])[0], False
             pseudo = packet[8:40]
         self.body, self.is_whole = packet[head:total], total <= len(packet)
         self.source_port, self.port = struct.unpack("!HH", self.body[:4])
-        if self.is_whole:
+        if self.is_whole and not is_cut:
             pseudo = pseudo + struct.pack("!II", len(self.body), self.protocol)
             data = self.body if self.protocol == 1 else pseudo + self.body
             # A receiver that verifies finds it right.

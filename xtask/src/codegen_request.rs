@@ -255,7 +255,8 @@ impl<'a> Requests<'a> {
         table.name.clone()
     }
 
-    /// Whether anything is left for a handler to read: a member with one permitted value is not.
+    /// Whether anything is left for a handler to read: a member with one permitted value is
+    /// not, unless the table says so.
     fn has_fields(&self, reference: &Reference, node: &Node) -> Result<bool> {
         let shape = self.model.shape(&reference.shape)?;
         match shape.kind.as_str() {
@@ -271,7 +272,7 @@ impl<'a> Requests<'a> {
                 }
                 Ok(false)
             }
-            _ => Ok(node.values.len() != 1),
+            _ => Ok(node.is_told || node.values.len() != 1),
         }
     }
 

@@ -20,6 +20,8 @@ pub(crate) enum Class {
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) class: Class,
+    /// Whether a handler gets it although only one value is accepted: that it is named matters.
+    pub(crate) is_told: bool,
     /// The only values that are accepted; empty for any.
     pub(crate) values: Vec<String>,
     pub(crate) children: Nodes,
@@ -186,8 +188,8 @@ fn step(
 
 fn insert(nodes: &mut Nodes, member: &str, class: Class) -> Result<()> {
     let (path, values) = match member.split_once('=') {
-        Some((path, values)) => (path, values.split('|').map(str::to_owned).collect()),
-        None => (member, Vec::new()),
+        Some((path, values)) => (path, Some(values)),
+        None => (member, None),
     };
     let (name, below) = match path.split_once('.') {
         Some((name, below)) => (name, Some(below)),
@@ -195,6 +197,7 @@ fn insert(nodes: &mut Nodes, member: &str, class: Class) -> Result<()> {
     };
     let fresh = Node {
         class,
+        is_told: false,
         values: Vec::new(),
         children: Nodes::new(),
     };
@@ -203,15 +206,19 @@ fn insert(nodes: &mut Nodes, member: &str, class: Class) -> Result<()> {
     match below {
         None => {
             ensure!(!known, "{name} is there twice");
-            node.values = values;
+            if let Some(values) = values {
+                node.is_told = values.ends_with('!');
+                let values = values.trim_end_matches('!').split('|');
+                node.values = values.map(str::to_owned).collect();
+            }
         }
         Some(below) => {
             // A structure with one enforced member is enforced.
             if class == Class::Enforced {
                 node.class = class;
             }
-            let rest = match member.split_once('=') {
-                Some((_, values)) => format!("{below}={values}"),
+            let rest = match values {
+                Some(values) => format!("{below}={values}"),
                 None => below.to_owned(),
             };
             insert(&mut node.children, &rest, class)?;
@@ -227,7 +234,7 @@ mod tests {
     #[test]
     fn a_table_is_read() {
         let services = parse(
-            "service ec2 2016-11-15\nresource vpc\nop CreateVpc\n  enforced A B.C=x|y\n  recorded B.D\n  note Words here.\nanswer Vpc\n  filled one two? three!\n",
+            "service ec2 2016-11-15\nresource vpc\nop CreateVpc\n  enforced A B.C=x|y D=z!\n  recorded B.D\n  note Words here.\nanswer Vpc\n  filled one two? three!\n",
         )
         .unwrap();
         let [service] = services.as_slice() else {
@@ -241,6 +248,8 @@ mod tests {
         let b = &operation.members["B"];
         assert_eq!(b.class, Class::Enforced);
         assert_eq!(b.children["C"].values, ["x", "y"]);
+        let d = &operation.members["D"];
+        assert!(d.is_told && d.values == ["z"] && !b.children["C"].is_told);
         assert_eq!(b.children["D"].class, Class::Recorded);
         assert!(service.answers["Vpc"][1].optional && !service.answers["Vpc"][1].prepared);
         assert!(service.answers["Vpc"][2].prepared && !service.answers["Vpc"][2].optional);

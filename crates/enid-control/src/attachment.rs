@@ -4,7 +4,7 @@
 //! interfaces, so an operation that attaches one writes the instance's record as well: of two
 //! such operations at the same time, one runs again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use enid_model::id::{AttachmentId, EniId, InstanceId};
 use enid_model::instance::{DesiredState, Instance};
@@ -163,13 +163,6 @@ impl<'a> Limits<'a> {
                 return Err(exceeded(count));
             }
         }
-        // Limit: a device is `eth` and its index, so each index can be on one card only.
-        let indexes: BTreeSet<u8> = places.iter().map(|(_, index)| *index).collect();
-        if indexes.len() < places.len() {
-            return Err(Error::Unsupported {
-                what: "the same device index on two network cards",
-            });
-        }
         Ok(())
     }
 
@@ -204,9 +197,8 @@ mod tests {
         assert_eq!(check("c6in.32xlarge", &all), Ok(()));
         let one_card: Vec<_> = on_card(0, 0..9).collect();
         assert!(check("c6in.32xlarge", &one_card).is_err());
-        // Two devices of one name.
-        let twice = check("c6in.32xlarge", &[(0, 0), (0, 1), (1, 1)]);
-        assert!(matches!(twice, Err(Error::Unsupported { .. })));
+        // The same index on two cards is two places.
+        assert_eq!(check("c6in.32xlarge", &[(0, 0), (0, 1), (1, 1)]), Ok(()));
     }
 
     #[test]

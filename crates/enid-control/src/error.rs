@@ -273,6 +273,9 @@ errors! {
         "Interface: [{id}] in use.";
     /// A network interface id names none.
     NetworkInterfaceNotFound { id: Box<str> } => "InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '{id}' does not exist";
+    /// An id names no permission to use an interface.
+    NetworkInterfacePermissionNotFound { id: Box<str> } => "InvalidNetworkInterfacePermissionID.NotFound",
+        "The network interface permission ID '{id}' does not exist";
     /// A group and the subnet of a launch are in different VPCs.
     GroupOfOtherNetwork { group: SecurityGroupId, subnet: SubnetId } => "InvalidParameter",
         "Security group {group} and subnet {subnet} belong to different networks.";
@@ -587,6 +590,9 @@ errors! {
     /// The quota of interfaces in the region.
     InterfaceLimitExceeded => "NetworkInterfaceLimitExceeded",
         "The maximum number of network interfaces has been reached.";
+    /// A gateway's addresses change one after the other.
+    NatGatewayAddressesGoing { doing: &'static str, names: Box<str> } => "OperationInProgress",
+        "Service is currently {doing}: [{names}].";
     /// The primary interface stays attached.
     PrimaryInterfaceDetached => "OperationNotPermitted",
         "The network interface at device index 0 and networkCard index 0 cannot be detached.";
@@ -670,6 +676,7 @@ impl Error {
             "eipassoc" => Self::AssociationNotFound { id },
             "eni" => Self::NetworkInterfaceNotFound { id },
             "eni-attach" => Self::AttachmentNotFound { id },
+            "eni-perm" => Self::NetworkInterfacePermissionNotFound { id },
             "i" => Self::InstanceNotFound { id },
             "key" => Self::KeyPairIdNotFound { id },
             "lt" => Self::TemplateNotFound { id },

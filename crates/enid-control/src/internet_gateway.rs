@@ -21,10 +21,7 @@ impl Control {
     ) -> Result<InternetGateway, Error> {
         let tags = specified(tags, "internet-gateway")?;
         self.transact(caller, |draft| {
-            if draft.region.internet_gateways.len() >= draft.quotas.internet_gateways {
-                return Err(Error::InternetGatewayLimitExceeded);
-            }
-            draft.demand_none_new(Kind::InternetGateway);
+            check_gateway_quota(draft)?;
             let gateway = InternetGateway {
                 id: draft.mint(),
                 vpc: None,
@@ -105,6 +102,15 @@ impl Control {
         })
         .await
     }
+}
+
+/// The region has room for one more internet gateway; also at the commit.
+pub(crate) fn check_gateway_quota(draft: &mut Draft<'_>) -> Result<(), Error> {
+    draft.demand_none_new(Kind::InternetGateway);
+    if draft.region.internet_gateways.len() >= draft.quotas.internet_gateways {
+        return Err(Error::InternetGatewayLimitExceeded);
+    }
+    Ok(())
 }
 
 /// The internet gateway of a VPC, if it has one.

@@ -211,6 +211,7 @@ fn create(
         let private = eni.addresses.iter().map(|private_ip| NatGatewayAddress {
             private_ip: *private_ip,
             public: None,
+            drain_until: None,
         });
         addresses.extend(private);
     }
@@ -321,6 +322,7 @@ pub(crate) fn associated(
             association: association.id,
             public_ip: elastic_ip.public_ip,
         }),
+        drain_until: None,
     })
 }
 

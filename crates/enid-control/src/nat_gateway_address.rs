@@ -1,20 +1,21 @@
-//! Addresses that a NAT gateway gets and loses while it lives. The primary one it keeps.
+//! Addresses that a NAT gateway gets and loses while it lives. The primary one it keeps. One that goes
+//! is drained first (`nat_gateway_drain`), and until it is gone none comes or goes.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use enid_model::address::ElasticIp;
 use enid_model::id::{AllocationId, AssociationId, NatGatewayId};
 use enid_model::nat_gateway::{NatGateway, NatGatewayAddress};
 use enid_model::network_interface::NetworkInterface;
 use enid_model::state::Stored;
 use enid_model::subnet::Subnet;
 
-use crate::address_lease::{Claims, give_back};
+use crate::address_lease::Claims;
 use crate::internet_gateway::depend_on_gateway;
 use crate::nat_gateway::{
     ADDRESSES_MAX, associated, automatic_for, check_allocations, require_available,
 };
+use crate::nat_gateway_drain::{DrainSeconds, begin, require_settled};
 use crate::{Caller, Control, Draft, Error};
 
 /// What AssociateNatGatewayAddress takes.
@@ -70,13 +71,14 @@ impl Control {
         .await
     }
 
-    /// DisassociateNatGatewayAddress. Returns the addresses that are gone, with their Elastic IPs,
-    /// which stay allocated. Connections through them end.
+    /// DisassociateNatGatewayAddress. Returns the addresses that are going, with their Elastic IPs, which
+    /// stay allocated. They keep the connections that they have for so long at most.
     pub async fn disassociate_nat_gateway_address(
         &self,
         caller: &Caller,
         gateway: NatGatewayId,
         associations: &[AssociationId],
+        drain: DrainSeconds,
     ) -> Result<(NatGateway, Vec<NatGatewayAddress>), Error> {
         if associations.is_empty() {
             return Err(Error::MissingParameter {
@@ -92,11 +94,7 @@ impl Control {
                     known.find(|address| address.public.is_some_and(|p| p.association == *id));
                 going.insert(found.ok_or_else(|| Error::not_found(*id))?.private_ip);
             }
-            let gone = shrink(draft, &gateway, &going)?;
-            for public in gone.iter().filter_map(|address| address.public) {
-                let elastic_ip = draft.require::<ElasticIp>(public.allocation)?;
-                draft.edit(&elastic_ip, |elastic_ip| elastic_ip.association = None);
-            }
+            let gone = begin(draft, &gateway, &going, drain)?;
             Ok((NatGateway::clone(&gateway), gone))
         })
         .await
@@ -120,6 +118,7 @@ impl Control {
             let new = private_ips.into_iter().map(|private_ip| NatGatewayAddress {
                 private_ip,
                 public: None,
+                drain_until: None,
             });
             let new: Vec<NatGatewayAddress> = new.collect();
             draft.edit(&gateway, |gateway| gateway.addresses.extend(&new));
@@ -128,13 +127,14 @@ impl Control {
         .await
     }
 
-    /// UnassignPrivateNatGatewayAddress. Returns the addresses that are gone. Connections through
-    /// them end.
+    /// UnassignPrivateNatGatewayAddress. Returns the addresses that are going. They keep the connections
+    /// that they have for so long at most.
     pub async fn unassign_private_nat_gateway_address(
         &self,
         caller: &Caller,
         gateway: NatGatewayId,
         private_ips: &[Ipv4Addr],
+        drain: DrainSeconds,
     ) -> Result<(NatGateway, Vec<NatGatewayAddress>), Error> {
         if private_ips.is_empty() {
             return Err(Error::NoAddressesToUnassign);
@@ -147,7 +147,7 @@ impl Control {
             if !going.iter().all(has) {
                 return Err(Error::AddressesNotAssigned { id: gateway.eni });
             }
-            let gone = shrink(draft, &gateway, &going)?;
+            let gone = begin(draft, &gateway, &going, drain)?;
             Ok((NatGateway::clone(&gateway), gone))
         })
         .await
@@ -163,6 +163,7 @@ fn require_of_type(
 ) -> Result<Stored<NatGateway>, Error> {
     let gateway = require_available(draft, id)?;
     if gateway.is_public == is_public {
+        require_settled(&gateway)?;
         return Ok(gateway);
     }
     let has = if gateway.is_public {
@@ -200,34 +201,13 @@ fn grow(
     Ok(new)
 }
 
-/// Takes private addresses from a gateway and its interface.
-fn shrink(
-    draft: &mut Draft<'_>,
-    gateway: &Stored<NatGateway>,
-    going: &BTreeSet<Ipv4Addr>,
-) -> Result<Vec<NatGatewayAddress>, Error> {
-    let eni = draft.require::<NetworkInterface>(gateway.eni)?;
-    if going.contains(&eni.primary_address()) {
-        return Err(Error::NatGatewayPrimaryAddress);
-    }
-    for address in going {
-        give_back(draft, gateway.subnet, *address);
-    }
-    draft.edit(&eni, |eni| {
-        eni.addresses.retain(|address| !going.contains(address))
-    });
-    let goes = |address: &NatGatewayAddress| going.contains(&address.private_ip);
-    draft.edit(gateway, |gateway| {
-        gateway.addresses.retain(|address| !goes(address))
-    });
-    Ok(gateway.addresses.iter().copied().filter(goes).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture::{Place, caller, control, internet, place};
     use crate::{AllocateAddress, CreateNatGateway, Quotas};
+
+    const DRAIN: DrainSeconds = DrainSeconds::DEFAULT;
 
     fn new(place: &Place, allocation: Option<AllocationId>) -> CreateNatGateway {
         CreateNatGateway {
@@ -311,7 +291,7 @@ mod tests {
             let (control, caller) = (&control, &caller);
             async move {
                 let done = control
-                    .disassociate_nat_gateway_address(caller, gateway, &[id])
+                    .disassociate_nat_gateway_address(caller, gateway, &[id], DRAIN)
                     .await;
                 done.map(|(_, gone)| gone)
             }
@@ -323,7 +303,26 @@ mod tests {
         let primary = region.elastic_ips.get(&one).and_then(|e| e.association);
         let refused = disassociate(primary.expect("it is associated").id).await;
         assert_eq!(refused, Err(Error::NatGatewayPrimaryAddress));
-        assert_eq!(disassociate(public.association).await, Ok(added));
+        let going = disassociate(public.association).await.expect("it goes");
+        assert_eq!(going[0].public, Some(public));
+        let until = going[0].drain_until.expect("it is drained");
+        assert_eq!(until.0 - control.now().0, 350_000);
+        // It is there until somebody says that it is over, and none comes or goes meanwhile.
+        let (addresses, leased) = has(&control, gateway).await;
+        assert_eq!((addresses, leased), (vec![address(9), address(7)], 2));
+        let busy = |doing: &str| format!("Service is currently {doing} the following");
+        for refused in [
+            associate(&[three], &[]).await,
+            disassociate(public.association).await,
+        ] {
+            let error = refused.expect_err("another one goes");
+            assert_eq!(error.code(), "OperationInProgress");
+            let words = format!("{} EIPs: [{two}].", busy("DISASSOCIATING"));
+            assert_eq!(error.to_string(), words);
+        }
+        let over = BTreeSet::from([address(7), address(9)]);
+        let released = control.release_nat_gateway_addresses(&caller, gateway, &over);
+        assert_eq!(released.await, Ok(()));
         let (addresses, leased) = has(&control, gateway).await;
         assert_eq!((addresses, leased), (vec![address(9)], 1));
         // The address is free again.
@@ -361,8 +360,14 @@ mod tests {
             let (control, caller) = (&control, &caller);
             async move {
                 let going = [address(last)];
-                let done = control.unassign_private_nat_gateway_address(caller, gateway, &going);
-                done.await.map(|(_, gone)| gone.len())
+                let gone = control
+                    .unassign_private_nat_gateway_address(caller, gateway, &going, DRAIN)
+                    .await;
+                let gone = gone.map(|(_, gone)| gone.len());
+                let going = BTreeSet::from(going);
+                let released = control.release_nat_gateway_addresses(caller, gateway, &going);
+                assert_eq!(released.await, Ok(()));
+                gone
             }
         };
         assert_eq!(unassign(7).await, Ok(1));
@@ -398,12 +403,12 @@ mod tests {
         let public = control.create_nat_gateway(&caller, input).await;
         let public = public.expect("a gateway").id;
         let refused = control
-            .unassign_private_nat_gateway_address(&caller, public, &[address(7)])
+            .unassign_private_nat_gateway_address(&caller, public, &[address(7)], DRAIN)
             .await;
         assert_eq!(refused.err(), wrong("privateIpAddresses", "public"));
         assert_eq!(control.delete_nat_gateway(&caller, public).await, Ok(()));
         let gone = control
-            .unassign_private_nat_gateway_address(&caller, public, &[address(7)])
+            .unassign_private_nat_gateway_address(&caller, public, &[address(7)], DRAIN)
             .await;
         assert_eq!(gone.err(), Some(Error::not_found(public)));
     }

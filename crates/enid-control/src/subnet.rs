@@ -54,6 +54,11 @@ impl CreateSubnet {
 pub struct ModifySubnetAttribute {
     /// Whether new interfaces get an IPv6 address.
     pub assign_ipv6_address_on_creation: Option<bool>,
+    /// That the resolver makes up no IPv6 addresses: off everywhere, so only whether it is named
+    /// matters.
+    pub enable_dns64: Option<bool>,
+    /// That nobody gets an address of a customer's pool: likewise.
+    pub map_customer_owned_ip_on_launch: Option<bool>,
     /// Whether instances launched here get a public address.
     pub map_public_ip_on_launch: Option<bool>,
     /// What the host names of instances launched here are made from.
@@ -180,11 +185,15 @@ impl Control {
         id: SubnetId,
         input: ModifySubnetAttribute,
     ) -> Result<(), Error> {
-        // None at all is fine: an attribute that has one value only does not come this far.
         let named = [
             (
                 "assignIpv6AddressOnCreation",
                 input.assign_ipv6_address_on_creation.is_some(),
+            ),
+            ("enableDns64", input.enable_dns64.is_some()),
+            (
+                "mapCustomerOwnedIpOnLaunch",
+                input.map_customer_owned_ip_on_launch.is_some(),
             ),
             (
                 "mapPublicIpOnLaunch",
@@ -205,6 +214,9 @@ impl Control {
         ];
         let named = named.into_iter().filter(|(_, is_named)| *is_named);
         let names: Vec<&str> = named.map(|(name, _)| name).collect();
+        if names.is_empty() {
+            return Err(Error::MissingParameter { name: "attribute" });
+        }
         if names.len() > 1 {
             let names = names.join(", ").into();
             return Err(Error::SeveralAttributes { names });
@@ -471,7 +483,7 @@ mod tests {
         let subnet = region.subnets.values().next().expect("a subnet");
         assert!(subnet.attributes.map_public_ip_on_launch, "a default one");
         let mut seen = Vec::new();
-        for map_public_ip_on_launch in [Some(false), Some(true), None] {
+        for map_public_ip_on_launch in [Some(false), Some(true)] {
             let input = ModifySubnetAttribute {
                 map_public_ip_on_launch,
                 ..ModifySubnetAttribute::default()
@@ -482,7 +494,18 @@ mod tests {
             let subnet = region.subnets.get(&subnet.id).expect("the subnet");
             seen.push(subnet.attributes.map_public_ip_on_launch);
         }
-        assert_eq!(seen, [false, true, true]);
+        assert_eq!(seen, [false, true]);
+        let none = ModifySubnetAttribute::default();
+        let done = control.modify_subnet_attribute(&caller, subnet.id, none);
+        let nothing = Error::MissingParameter { name: "attribute" };
+        assert_eq!(done.await, Err(nothing));
+        // What can only be off may be switched off.
+        let off = ModifySubnetAttribute {
+            enable_dns64: Some(false),
+            ..ModifySubnetAttribute::default()
+        };
+        let done = control.modify_subnet_attribute(&caller, subnet.id, off);
+        assert_eq!(done.await, Ok(()));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

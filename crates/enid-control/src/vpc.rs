@@ -12,6 +12,7 @@ use enid_model::vpc::Vpc;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::draft::group_name_key;
+use crate::internet_gateway::check_gateway_quota;
 use crate::region::NewVpc;
 use crate::vpc_cidr_block::WantedIpv6Block;
 use crate::{
@@ -39,6 +40,8 @@ pub struct ModifyVpcAttribute {
     pub enable_dns_hostnames: Option<bool>,
     /// Whether the resolver answers.
     pub enable_dns_support: Option<bool>,
+    /// That nobody counts addresses: off everywhere, so only whether it is named matters.
+    pub enable_network_address_usage_metrics: Option<bool>,
 }
 
 /// The region's default VPC, if it still has one.
@@ -114,6 +117,8 @@ impl Control {
                 return Err(Error::DefaultVpcExists);
             }
             check_quota(draft)?;
+            // It comes with an internet gateway.
+            check_gateway_quota(draft)?;
             let dhcp_options = region::default_dhcp_options(draft)?;
             Ok(region::new_default_vpc(draft, dhcp_options))
         })
@@ -175,20 +180,28 @@ const DEPENDENT_KINDS: [Kind; 6] = [
 
 fn modify(draft: &mut Draft<'_>, id: VpcId, input: ModifyVpcAttribute) -> Result<(), Error> {
     let vpc = draft.require::<Vpc>(id)?;
+    let metrics = input.enable_network_address_usage_metrics;
+    let named = [
+        ("enableDnsHostnames", input.enable_dns_hostnames),
+        ("enableDnsSupport", input.enable_dns_support),
+        ("enableNetworkAddressUsageMetrics", metrics),
+    ];
+    let named = named.into_iter().filter(|(_, flag)| flag.is_some());
+    let names: Vec<&str> = named.map(|(name, _)| name).collect();
+    if names.len() > 1 {
+        let names = names.join(", ").into();
+        return Err(Error::SeveralAttributes { names });
+    }
     match (input.enable_dns_hostnames, input.enable_dns_support) {
-        (None, None) => {
+        (None, None) if metrics.is_none() => {
             return Err(Error::MissingParameter { name: "attribute" });
-        }
-        (Some(_), Some(_)) => {
-            return Err(Error::SeveralAttributes {
-                names: "enableDnsHostnames, enableDnsSupport".into(),
-            });
         }
         (Some(true), None) if !vpc.enable_dns_support => {
             return Err(Error::DnsHostnamesWithoutSupport);
         }
         (Some(hostnames), None) => draft.edit(&vpc, |vpc| vpc.enable_dns_hostnames = hostnames),
-        (None, Some(support)) => draft.edit(&vpc, |vpc| vpc.enable_dns_support = support),
+        (None, None) => {}
+        (_, Some(support)) => draft.edit(&vpc, |vpc| vpc.enable_dns_support = support),
     }
     Ok(())
 }
@@ -391,7 +404,17 @@ mod tests {
         assert!(default_vpc(&region).is_none());
         let subnet = control.create_default_subnet(&caller, "eu-west-1a").await;
         assert_eq!(subnet, Err(Error::DefaultVpcMissing));
-        // Unless it is asked for.
+        // Unless it is asked for, and there is room for its internet gateway.
+        let quota = Quotas::default().internet_gateways;
+        let mut gateways = Vec::new();
+        for _ in 0..quota {
+            let made = control.create_internet_gateway(&caller, &[]).await;
+            gateways.push(made.expect("a gateway").id);
+        }
+        let full = control.create_default_vpc(&caller).await;
+        assert_eq!(full, Err(Error::InternetGatewayLimitExceeded));
+        let gone = control.delete_internet_gateway(&caller, gateways[0]).await;
+        assert_eq!(gone, Ok(()));
         let new = control.create_default_vpc(&caller).await.expect("a VPC");
         let region = control.read(&caller).await.expect("a region");
         assert_eq!(region.subnets_of_vpc(new.id).count(), 3);
@@ -418,15 +441,20 @@ mod tests {
         let (control, caller) = (control(), caller());
         let vpc = control.create_vpc(&caller, &create("10.0.0.0/16")).await;
         let vpc = vpc.expect("a VPC").id;
-        let modify = async |enable_dns_hostnames, enable_dns_support| {
+        let modify_all = async |enable_dns_hostnames, enable_dns_support, metrics| {
             let input = ModifyVpcAttribute {
                 enable_dns_hostnames,
                 enable_dns_support,
+                enable_network_address_usage_metrics: metrics,
             };
             let done = control.modify_vpc_attribute(&caller, vpc, input).await;
             done.map_err(|error| error.code())
         };
+        let modify = async |hostnames, support| modify_all(hostnames, support, None).await;
         assert_eq!(modify(Some(true), None).await, Ok(()));
+        assert_eq!(modify_all(None, None, Some(false)).await, Ok(()));
+        let two = modify_all(None, Some(true), Some(false)).await;
+        assert_eq!(two, Err("InvalidParameterCombination"));
         assert_eq!(modify(None, None).await, Err("MissingParameter"));
         let both = modify(Some(true), Some(true)).await;
         assert_eq!(both, Err("InvalidParameterCombination"));

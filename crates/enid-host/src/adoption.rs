@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use enid_model::network_interface::device_number;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -82,15 +83,15 @@ impl Adoption {
         sandbox::boot_id().is_ok_and(|boot| boot == self.host_boot)
     }
 
-    /// The name of an interface there: the first one's, with its number raised by the device index.
+    /// The name of an interface there: the first one's, with its number raised by the device's.
     #[must_use]
-    pub fn name_of(&self, device_index: u8) -> String {
-        if device_index == 0 {
+    pub fn name_of(&self, device_number: u16) -> String {
+        if device_number == 0 {
             return self.ifname.clone();
         }
         let stem = self.ifname.trim_end_matches(|c: char| c.is_ascii_digit());
         let number: u64 = self.ifname[stem.len()..].parse().unwrap_or(0);
-        let number = number.wrapping_add(device_index.into()).to_string();
+        let number = number.wrapping_add(device_number.into()).to_string();
         // The kernel's limit cuts the stem.
         let room = (libc::IFNAMSIZ - 1).saturating_sub(number.len());
         let stem: String = stem.chars().take(room).collect();
@@ -122,8 +123,9 @@ fn is_link_name(name: &str) -> bool {
         && !matches!(name, "." | "..")
 }
 
-/// The highest device index that any instance type has room for.
-const LAST_DEVICE: u8 = 31;
+/// The highest number of a device: the last index on the last of as many cards as any instance type
+/// has.
+const LAST_DEVICE: u16 = device_number(31, u8::MAX);
 
 /// The name of the file in an instance's directory that says where its interfaces are.
 pub(crate) const ADOPTION_FILE: &str = "adoption.json";

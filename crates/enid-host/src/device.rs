@@ -21,7 +21,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use enid_model::id::EniId;
-use enid_model::network_interface::Mac;
+use enid_model::network_interface::{Mac, device_number};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::Installation;
@@ -33,9 +33,11 @@ use crate::netns::NetNs;
 pub struct EniDevice {
     /// The ENI.
     pub eni: EniId,
-    /// The device index of its attachment: its name in the instance is `eth` and this number.
+    /// The network card of its attachment.
+    pub network_card_index: u8,
+    /// The device index of its attachment.
     pub device_index: u8,
-    /// Its name in the instance, if it is another.
+    /// Its name in the instance, if it is another than `eth` and its number.
     pub name: Option<String>,
     /// Its hardware address.
     pub mac: Mac,
@@ -125,10 +127,16 @@ impl EniDevice {
         Self::host_name_of(self.eni)
     }
 
+    /// Its number in its instance.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        device_number(self.network_card_index, self.device_index)
+    }
+
     /// The name of the device in its instance.
     #[must_use]
     pub fn instance_name(&self) -> String {
-        let usual = || format!("eth{}", self.device_index);
+        let usual = || format!("eth{}", self.number());
         self.name.clone().unwrap_or_else(usual)
     }
 
@@ -277,7 +285,8 @@ impl EniDevice {
         let mut names = vec![self.eni.to_string()];
         // Several instances may be in one adopted namespace, each with a first device.
         if self.name.is_none() {
-            names.push(format!("device-number-{}.0", self.device_index));
+            let (card, index) = (self.network_card_index, self.device_index);
+            names.push(format!("device-number-{index}.{card}"));
         }
         instance
             .add_names(index, names)

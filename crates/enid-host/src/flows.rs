@@ -302,6 +302,12 @@ impl Totals {
 /// What was counted at one interface.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct EniTotals {
+    /// Packets that its mirror sessions sent.
+    pub mirrored_packets: u64,
+    /// Their bytes.
+    pub mirrored_bytes: u64,
+    /// Copies of its packets that could not be made, or told of.
+    pub copies_lost: u64,
     /// Packets that it sent.
     pub packets_out: u64,
     /// Their bytes.
@@ -326,6 +332,9 @@ impl EniTotals {
             counter::PACKETS_IN => self.packets_in += amount,
             counter::BYTES_IN => self.bytes_in += amount,
             counter::FLOWS_OVER => self.over += amount,
+            counter::MIRRORED_PACKETS => self.mirrored_packets += amount,
+            counter::MIRRORED_BYTES => self.mirrored_bytes += amount,
+            counter::COPIES_LOST => self.copies_lost += amount,
             _ => {
                 if let Some(reason) = Reason::from_number(what) {
                     *self.drops.entry(reason).or_default() += amount;

@@ -27,6 +27,7 @@ fn device(host: &Host, device_index: u8) -> EniDevice {
     let bits = host.instance(0).0 & (u64::MAX >> 4) | u64::from(device_index) << 60;
     EniDevice {
         eni: EniId(bits),
+        network_card_index: 0,
         device_index,
         name: None,
         mac: Mac([2, 0, 0, 0, 1, device_index]),

@@ -46,6 +46,9 @@ pub struct NatGatewayAddress {
     pub private_ip: Ipv4Addr,
     /// The Elastic IP that stands for it, and its address; none in a private gateway.
     pub public: Option<NatGatewayPublicAddress>,
+    /// Until when it keeps the connections that it has, if it is on its way out; it gets no new ones.
+    #[serde(default)]
+    pub drain_until: Option<Timestamp>,
 }
 
 /// The Elastic IP of an address of a NAT gateway.

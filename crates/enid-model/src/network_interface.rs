@@ -110,14 +110,22 @@ pub struct Attachment {
     pub id: AttachmentId,
     /// The instance.
     pub instance: InstanceId,
-    /// The device's place in the instance: `eth` and this number.
+    /// The device's place on its card; see [`device_number`].
     pub device_index: u8,
-    /// The network card; the place is (card, index).
+    /// The network card; the place in the instance is (card, index).
     pub network_card_index: u8,
     /// When it was made.
     pub attach_time: Timestamp,
     /// Whether the interface goes when the instance is terminated.
     pub delete_on_termination: bool,
+}
+
+/// The number of a device in its instance: `eth` and this is its name. On the first card it is the
+/// device index; each further card has 256 numbers of its own, so that the same index on two cards is
+/// two devices.
+#[must_use]
+pub const fn device_number(network_card_index: u8, device_index: u8) -> u16 {
+    u16::from_be_bytes([network_card_index, device_index])
 }
 
 /// A MAC address.

@@ -9,8 +9,8 @@
 //! tells whoever captures, [`headers`](crate::mirror::headers) wraps it for a mirror session. The [`Note`]
 //! tells them what they cannot see.
 //!
-//! Limit: questions that the virtual router answers itself, ARP and neighbour discovery, are copied only if
-//! they are dropped.
+//! Limit: what the virtual router answers itself, ARP and neighbour discovery, is copied only if it is dropped,
+//! and its answers are not, "fragmentation needed" among them.
 
 use core::mem::size_of;
 

@@ -103,6 +103,7 @@ pub(crate) fn wide(out: Gate, into: Gate) -> World {
         count: 1,
         private: [NAT_PRIVATE.v4_octets(); 8],
         public: [NAT_PUBLIC.v4_octets(); 8],
+        draining: 0,
     };
     tables.nats.insert(NAT, record);
     world.memory.outside = Outside {

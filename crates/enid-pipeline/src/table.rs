@@ -226,6 +226,9 @@ pub struct NatRecord {
     pub private: [[u8; 4]; NAT_ADDRESSES_MAX],
     /// The public address of each; zeros if the gateway is private.
     pub public: [[u8; 4]; NAT_ADDRESSES_MAX],
+    /// Bit by bit which addresses are on their way out: they keep the connections that they have, and get no
+    /// new ones. Never the first.
+    pub draining: u64,
 }
 
 impl NatRecord {
@@ -673,7 +676,7 @@ const _: () = {
     assert!(size_of::<EndpointKey>() == 24);
     assert!(size_of::<PrefixKey>() == 28);
     assert!(size_of::<SubnetRecord>() == 104);
-    assert!(size_of::<NatRecord>() == 96);
+    assert!(size_of::<NatRecord>() == 104);
     assert!(size_of::<PublicRecord>() == 40);
     assert!(size_of::<PoolKey>() == 20);
     assert!(size_of::<Pool>() == 24);

@@ -7,7 +7,7 @@ use enid_model::dhcp_options::NameServer;
 use enid_model::id::{EniId, InstanceId, ResourceId as _, SubnetId, VpcId};
 use enid_model::image::Driver;
 use enid_model::instance::{DesiredState, Instance};
-use enid_model::network_interface::{Mac, NetworkInterface};
+use enid_model::network_interface::{Mac, NetworkInterface, device_number};
 use enid_model::private_dns_name::host_label;
 use enid_model::state::RegionState;
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -53,7 +53,9 @@ pub struct DeviceSpec {
     pub vpc: VpcId,
     /// What makes that instance on its host.
     pub driver: Driver,
-    /// The number of the device in the instance: `eth` and this.
+    /// The network card of the instance that it is on.
+    pub network_card_index: u8,
+    /// Its place on the card.
     pub device_index: u8,
     /// Its MAC address.
     pub mac: Mac,
@@ -67,6 +69,14 @@ pub struct DeviceSpec {
     pub ipv6_subnet: Option<Ipv6Net>,
     /// Its IPv6 addresses.
     pub ipv6_addresses: Vec<Ipv6Addr>,
+}
+
+impl DeviceSpec {
+    /// The number of the device in the instance: `eth` and this is its name.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        device_number(self.network_card_index, self.device_index)
+    }
 }
 
 /// The MAC address of a subnet's virtual router: locally administered, and a function of the
@@ -123,6 +133,7 @@ pub(crate) fn device_spec(region: &RegionState, eni: &NetworkInterface) -> Optio
         instance: instance.id,
         vpc: eni.vpc,
         driver: Driver::of_image(&instance.image),
+        network_card_index: attachment.network_card_index,
         device_index: attachment.device_index,
         mac: eni.mac,
         router_mac: router_mac(subnet.id),

@@ -16,7 +16,7 @@ use enid_model::id::EniId;
 use enid_model::network_interface::NetworkInterface;
 use enid_model::record::Record;
 use enid_model::state::State;
-use enid_pipeline::table::Route;
+use enid_pipeline::table::{EniRecord, Route};
 use enid_plan::tables::Tables;
 use enid_plan::{Planner, PublicPools};
 use proptest::prelude::*;
@@ -43,7 +43,20 @@ fn take_address(state: &mut State, winner: &NetworkInterface) {
     }
 }
 
-fn take(state: &mut State, bound: &mut BTreeMap<EniId, u32>, step: &Step) {
+/// What a planner is told beside the state, by interface.
+#[derive(Default)]
+struct Told {
+    bound: BTreeMap<EniId, u32>,
+    captured: BTreeMap<EniId, u32>,
+}
+
+fn take(state: &mut State, told: &mut Told, step: &Step) {
+    let keep = |map: &mut BTreeMap<EniId, u32>, eni: u64, value: Option<u32>| {
+        match value {
+            Some(value) => map.insert(EniId(eni), value),
+            None => map.remove(&EniId(eni)),
+        };
+    };
     match step {
         Step::Put(record) => {
             if let Record::NetworkInterface(eni) = &**record {
@@ -52,12 +65,8 @@ fn take(state: &mut State, bound: &mut BTreeMap<EniId, u32>, step: &Step) {
             apply(state, Record::clone(record), true);
         }
         Step::Delete(record) => apply(state, Record::clone(record), false),
-        Step::Bind { eni, ifindex } => {
-            match ifindex {
-                Some(ifindex) => bound.insert(EniId(*eni), *ifindex),
-                None => bound.remove(&EniId(*eni)),
-            };
-        }
+        Step::Bind { eni, ifindex } => keep(&mut told.bound, *eni, *ifindex),
+        Step::Capture { eni, snaplen } => keep(&mut told.captured, *eni, *snaplen),
     }
 }
 
@@ -74,7 +83,7 @@ proptest! {
     #[test]
     fn the_way_does_not_matter(steps in proptest::collection::vec(step(), 1..60)) {
         let mut state = State::default();
-        let mut bound = BTreeMap::new();
+        let mut told = Told::default();
         for record in first() {
             apply(&mut state, record, true);
         }
@@ -82,15 +91,23 @@ proptest! {
         let mut kernel = planner.tables();
         kernel.apply(&planner.advance(Arc::new(state.clone())).tables);
         for step in &steps {
-            take(&mut state, &mut bound, step);
+            take(&mut state, &mut told, step);
             let diff = match step {
                 Step::Bind { eni, ifindex } => planner.bind(EniId(*eni), *ifindex),
+                Step::Capture { eni, snaplen } => planner.capture(EniId(*eni), *snaplen),
                 _ => planner.advance(Arc::new(state.clone())).tables,
             };
             kernel.apply(&diff);
         }
-        let mut fresh = Planner::new(bound).with_outside(&pools());
+        let mut fresh = Planner::new(told.bound).with_outside(&pools());
         fresh.advance(Arc::new(state));
+        for (eni, snaplen) in told.captured {
+            let _ = fresh.capture(eni, Some(snaplen));
+        }
+        let is_watched = |eni: &EniRecord| eni.flags & EniRecord::WATCHED != 0;
+        let is_watching = fresh.tables().enis.values().any(is_watched);
+        prop_assert_eq!(planner.is_watching(), is_watching);
+        prop_assert_eq!(fresh.is_watching(), is_watching);
         prop_assert_eq!(planner.tables(), fresh.tables());
         prop_assert_eq!(&kernel, &fresh.tables());
         prop_assert_eq!(planner.devices(), fresh.devices());
@@ -104,7 +121,7 @@ proptest! {
 fn the_steps_fill_every_table() {
     let mut runner = TestRunner::deterministic();
     let mut state = State::default();
-    let mut bound = BTreeMap::new();
+    let mut told = Told::default();
     for record in first() {
         apply(&mut state, record, true);
     }
@@ -113,7 +130,10 @@ fn the_steps_fill_every_table() {
     let mut kinds = BTreeSet::new();
     for _ in 0..2_000 {
         let tree = step().new_tree(&mut runner).expect("a step");
-        take(&mut state, &mut bound, &tree.current());
+        take(&mut state, &mut told, &tree.current());
+        if let Step::Capture { eni, snaplen } = tree.current() {
+            planner.capture(EniId(eni), snaplen);
+        }
         planner.advance(Arc::new(state.clone()));
         let tables = planner.tables();
         kinds.extend(tables.routes.values().map(|route| route.kind));
@@ -129,6 +149,9 @@ fn the_steps_fill_every_table() {
         seen.pools.len(),
         seen.gate_remotes.len(),
         seen.gate_groups.len(),
+        seen.mirrors.len(),
+        seen.mirror_filters.len(),
+        seen.captures.len(),
     ];
     assert!(!sizes.contains(&0), "{sizes:?}");
     for kind in 0..=Route::EGRESS_ONLY {

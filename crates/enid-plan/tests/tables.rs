@@ -20,6 +20,7 @@ use enid_model::record::Record;
 use enid_model::route_table::{RouteDestination, RouteTarget};
 use enid_model::state::State;
 use enid_pipeline::bytes::Addr;
+use enid_pipeline::mirror::{MirrorFilter, MirrorRule};
 use enid_pipeline::table::{
     EndpointKey, EniRecord, GATE_CLOSED, GATE_OPEN, Pool, PoolKey, Route, RouteKey, TABLE_BITS,
     trie_id,
@@ -310,4 +311,67 @@ fn what_is_in_a_pool_is_known_and_the_host_is_outside() {
     assert_eq!(pool(128, "2001:db8:100::1"), of(0, Pool::HOST));
     assert_eq!(pool(56, "2001:db8:0:100::"), of(1, Pool::INTERNET_GATEWAY));
     assert_eq!(tables.pools.len(), 5);
+}
+
+#[test]
+fn sessions_are_in_the_record_of_their_source_in_their_order() {
+    let eni = |id, instance| Record::NetworkInterface(region::eni(id, instance, 4 + small(id)));
+    let filters = [
+        region::mirror_filter(1, true, &[(true, true, Some(7)), (false, false, None)]),
+        region::mirror_filter(2, false, &[]),
+    ];
+    let records = [
+        region::instance(1, true),
+        eni(1, Some(1)),
+        eni(2, None),
+        region::mirror_target(1, 2),
+        region::mirror_target(2, 4),
+        region::mirror_session(1, 1, 1, 2),
+        region::mirror_session(2, 1, 1, 1),
+        // Its target's interface is gone: it copies nothing, and the next one is asked.
+        region::mirror_session(3, 1, 2, 1),
+    ];
+    let tables = plan(records.into_iter().chain(filters));
+    let record = tables.mirrors[&1];
+    assert_eq!(record.count, 2);
+    let [first, second, none] = record.sessions;
+    assert_eq!(
+        (first.filter, first.vni, first.packet_length),
+        (1, 1002, 80)
+    );
+    assert_eq!(
+        (second.filter, second.vni, second.packet_length),
+        (2, 1001, 0)
+    );
+    assert_eq!(none, Default::default());
+    assert_eq!(first.target, [10, 1, 3, 6]);
+    assert_eq!(record.source, [10, 0, 2, 5]);
+    assert_ne!(tables.enis[&1].flags & EniRecord::MIRRORED, 0);
+    let filter = tables.mirror_filters[&1];
+    assert_eq!((filter.egress_count, filter.ingress_count), (1, 1));
+    assert_eq!(filter.flags, MirrorFilter::AMAZON_DNS);
+    let [udp, any] = [filter.egress[0], filter.ingress[0]];
+    assert_eq!(udp.flags, MirrorRule::ACCEPT | MirrorRule::TARGET_PORTS);
+    assert_eq!((udp.protocol, udp.target_ports), (17, [7, 16]));
+    assert_eq!(any.flags, MirrorRule::ANY_PROTOCOL);
+    assert_eq!(
+        (udp.target, udp.target_mask),
+        (addr("10.0.0.0"), Addr::v6(MASK))
+    );
+    // Without an attachment nothing is copied, and nothing watched.
+    let detached = plan([eni(1, None), eni(2, None), region::mirror_target(1, 2)]);
+    assert!(detached.mirrors.is_empty());
+}
+
+/// Eight bits of an IPv4 address, and all that say that it is one.
+const MASK: [u8; 16] = {
+    let mut mask = [0xff; 16];
+    mask[13] = 0;
+    mask[14] = 0;
+    mask[15] = 0;
+    mask
+};
+
+fn small(id: u64) -> u8 {
+    u8::try_from(id).expect("few ids")
 }

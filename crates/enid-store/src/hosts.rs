@@ -101,10 +101,12 @@ impl Hosts {
         .await;
     }
 
-    /// Waits until no live host has anything of any instance.
-    pub async fn all_gone(&self) {
+    /// Waits until no live host has anything of an instance but those that are known. Who is asked may
+    /// come to know more meanwhile.
+    pub async fn others_gone(&self, is_known: impl Fn(InstanceId) -> bool) {
         self.until(|register| {
-            let gone = register.instances.is_empty() || register.live.is_empty();
+            let mut found = register.instances.keys();
+            let gone = register.live.is_empty() || found.all(|id| is_known(*id));
             gone.then_some(())
         })
         .await;
@@ -239,5 +241,26 @@ mod tests {
         assert!(!waiting.is_finished());
         host.observe(id, running(2));
         assert_eq!(waiting.await.ok().flatten(), Some(Observation::Running));
+    }
+
+    #[tokio::test]
+    async fn what_is_known_is_not_waited_for() {
+        let hosts = Hosts::default();
+        let host = hosts.join("one".into());
+        let running = Observed {
+            boot: 1,
+            state: Observation::Running,
+        };
+        let (old, new) = (InstanceId(1), InstanceId(2));
+        host.observe(old, running.clone());
+        let waiting = tokio::spawn({
+            let hosts = hosts.clone();
+            async move { hosts.others_gone(|id| id == new).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        host.observe(new, running);
+        host.forget(old);
+        assert!(waiting.await.is_ok());
     }
 }

@@ -77,6 +77,10 @@ impl DataDir {
 
     /// Takes the directory for one daemon, until the file is closed. `None` if another has it.
     pub(crate) fn lock(&self) -> anyhow::Result<Option<File>> {
+        self.lock_as(FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn lock_as(&self, operation: FlockOperation) -> anyhow::Result<Option<File>> {
         let path = self.path.join("lock");
         let mut options = File::options();
         let file = options
@@ -85,16 +89,18 @@ impl DataDir {
             .write(true)
             .open(&path)
             .with_context(|| format!("open {}", path.display()))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match flock(&file, operation) {
             Ok(()) => Ok(Some(file)),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("lock {}", path.display())),
         }
     }
 
-    /// Whether a daemon runs on the directory.
+    /// Whether a daemon runs on the directory. Those who ask at the same time do not take one another
+    /// for one.
     pub(crate) fn is_locked(&self) -> anyhow::Result<bool> {
-        Ok(self.path.exists() && self.lock()?.is_none())
+        let lock = || self.lock_as(FlockOperation::NonBlockingLockShared);
+        Ok(self.path.exists() && lock()?.is_none())
     }
 
     /// Where a daemon that forgets everything keeps what it needs meanwhile: below the data

@@ -116,6 +116,7 @@ fn add_beyond(tables: &mut TableSet) {
         count: 1,
         private: [private; 8],
         public: [public; 8],
+        draining: 0,
     };
     tables.nats.insert(0x500, nat);
     let interface = EniRecord {

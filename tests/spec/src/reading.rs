@@ -96,6 +96,11 @@ impl Connection {
         now_ns > self.out.last_ns.max(self.back.last_ns) + u64::from(idle_s) * 1_000_000_000
     }
 
+    /// Whether the interfaces know it no more, or nobody does.
+    fn is_over_at_ends(&self, now_ns: u64) -> bool {
+        self.is_forgotten(now_ns) || self.has_ended(now_ns)
+    }
+
     /// Whether the interfaces know it no more.
     fn is_forgotten(&self, now_ns: u64) -> bool {
         let (out, back) = (&self.out, &self.back);
@@ -470,7 +475,7 @@ impl Reading {
 
     fn is_live(&self, connection: &Connection, flow: Flow, now_ns: u64) -> bool {
         let is_tracked = connection.tracked_by_initiator && connection.tracked_by_responder;
-        (flow.judged == self.version || is_tracked) && !connection.is_forgotten(now_ns)
+        (flow.judged == self.version || is_tracked) && !connection.is_over_at_ends(now_ns)
     }
 
     /// An ICMP error about a packet of a live connection goes to that packet's sender, if it comes from
@@ -517,7 +522,7 @@ impl Reading {
                 } else {
                     return false;
                 };
-                is_tracked && !connection.is_forgotten(case.now_ns)
+                is_tracked && !connection.is_over_at_ends(case.now_ns)
             })
     }
 }

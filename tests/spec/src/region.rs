@@ -466,6 +466,7 @@ impl Region {
             count: u32::try_from(nat.addresses.len()).unwrap_or(0),
             private: [[0; 4]; 8],
             public: [[0; 4]; 8],
+            draining: 0,
         };
         for (number, (private, public)) in nat.addresses.iter().enumerate() {
             record.private[number] = private.v4_octets();

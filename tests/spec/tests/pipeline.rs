@@ -45,9 +45,20 @@ fn carried(memory: &Memory, frame: &mut Vec<u8>, sender: Sender<'_>, now_ns: u64
     }
 }
 
-fn run(seed: u64, counts: &mut BTreeMap<Result<(), Reason>, usize>) {
+/// How packets follow each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// With pauses in which connections end, and of all lengths.
+    Varied,
+    /// As the kernel is shown them: one after the other, short ones.
+    Quick,
+}
+
+fn run(seed: u64, pace: Pace, counts: &mut BTreeMap<Result<(), Reason>, usize>) {
     let mut random = Random::new(seed);
-    random.lengths = &[1500, 1501, 8500, 8501, 9001];
+    if pace == Pace::Varied {
+        random.lengths = &[1500, 1501, 8500, 8501, 9001];
+    }
     let ifindexes = std::array::from_fn(|index| 10 + u32::try_from(index).unwrap_or(0));
     let ifindexes: [u32; ENIS] = ifindexes;
     let mut region = random.region(&ifindexes);
@@ -62,13 +73,20 @@ fn run(seed: u64, counts: &mut BTreeMap<Result<(), Reason>, usize>) {
     for step in 0..PACKETS {
         if random.chance(3) {
             random.change(&mut region);
-            memory.change(region.tables());
-            reading.version += 1;
+            let tables = region.tables();
+            // An agent writes what differs, and nothing has to be judged again where nothing does.
+            if pace == Pace::Varied || memory.tables != tables {
+                memory.change(tables);
+                reading.version += 1;
+            }
         }
-        let pause = match random.below(100) {
-            0 => random.below(700 * SECOND_NS),
-            1..=4 => random.below(40 * SECOND_NS),
-            _ => random.below(SECOND_NS / 100),
+        let pause = match pace {
+            Pace::Quick => SECOND_NS / 10_000,
+            Pace::Varied => match random.below(100) {
+                0 => random.below(700 * SECOND_NS),
+                1..=4 => random.below(40 * SECOND_NS),
+                _ => random.below(SECOND_NS / 100),
+            },
         };
         now_ns += pause;
         let (sender, packet) = random.packet(&region);
@@ -91,6 +109,18 @@ fn run(seed: u64, counts: &mut BTreeMap<Result<(), Reason>, usize>) {
     }
 }
 
+/// Regions in which the kernel program and the reading did not agree once.
+const FOUND_IN_THE_KERNEL: [u64; 1] = [297];
+
+#[test]
+fn what_the_kernel_was_found_with_is_read_the_same() {
+    let mut counts = BTreeMap::new();
+    for seed in FOUND_IN_THE_KERNEL {
+        run(seed, Pace::Quick, &mut counts);
+    }
+    assert!(counts.contains_key(&Ok(())));
+}
+
 #[test]
 fn the_pipeline_agrees_with_the_plain_reading() {
     let mut counts = BTreeMap::new();
@@ -102,7 +132,7 @@ fn the_pipeline_agrees_with_the_plain_reading() {
         Err(_) => 0..regions(REGIONS),
     };
     for seed in seeds {
-        run(seed, &mut counts);
+        run(seed, Pace::Varied, &mut counts);
     }
     println!("{counts:#?}");
     // A run in which hardly anything passes, or everything, shows nothing.

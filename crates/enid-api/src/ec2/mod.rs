@@ -196,6 +196,7 @@ handlers! {
     DescribeNatGateways => nat_gateway::describe_nat_gateways,
     DescribeNetworkAcls => network_acl::describe_network_acls,
     DescribeNetworkInterfaceAttribute => network_interface::describe::describe_network_interface_attribute,
+    DescribeNetworkInterfacePermissions => network_interface::permission::describe_network_interface_permissions,
     DescribeNetworkInterfaces => network_interface::describe::describe_network_interfaces,
     DescribePrefixLists => prefix_list::describe_prefix_lists,
     DescribePublicIpv4Pools => address::describe::describe_public_ipv4_pools,

@@ -1,7 +1,7 @@
 //! NAT gateways.
 
 use enid_control::{
-    AssignPrivateNatGatewayAddress, AssociateNatGatewayAddress, CreateNatGateway,
+    AssignPrivateNatGatewayAddress, AssociateNatGatewayAddress, CreateNatGateway, DrainSeconds,
     nat_gateway_is_visible, parse_address,
 };
 use enid_model::id::NatGatewayId;
@@ -102,14 +102,15 @@ pub(super) async fn disassociate_nat_gateway_address(
 ) -> Result<DisassociateNatGatewayAddressResponse, ApiError> {
     let gateway = id::parse(&request.nat_gateway_id)?;
     let associations = id::parse_all(&request.association_ids)?;
+    let drain = DrainSeconds::new(request.max_drain_duration_seconds)?;
     let caller = context.caller();
     let (gateway, gone) = ec2
         .control
-        .disassociate_nat_gateway_address(&caller, gateway, &associations)
+        .disassociate_nat_gateway_address(&caller, gateway, &associations, drain)
         .await?;
     Ok(DisassociateNatGatewayAddressResponse {
         nat_gateway_id: Some(Text::display(gateway.id)),
-        nat_gateway_addresses: told(&gateway, &gone, "disassociating"),
+        nat_gateway_addresses: told(&gateway, &gone, SUCCEEDED),
     })
 }
 
@@ -143,14 +144,15 @@ pub(super) async fn unassign_private_nat_gateway_address(
 ) -> Result<UnassignPrivateNatGatewayAddressResponse, ApiError> {
     let gateway = id::parse(&request.nat_gateway_id)?;
     let private_ips = addresses(&request.private_ip_addresses)?;
+    let drain = DrainSeconds::new(request.max_drain_duration_seconds)?;
     let caller = context.caller();
     let (gateway, gone) = ec2
         .control
-        .unassign_private_nat_gateway_address(&caller, gateway, &private_ips)
+        .unassign_private_nat_gateway_address(&caller, gateway, &private_ips, drain)
         .await?;
     Ok(UnassignPrivateNatGatewayAddressResponse {
         nat_gateway_id: Some(Text::display(gateway.id)),
-        nat_gateway_addresses: told(&gateway, &gone, "unassigning"),
+        nat_gateway_addresses: told(&gateway, &gone, SUCCEEDED),
     })
 }
 
@@ -255,7 +257,11 @@ fn told(
             .public
             .map(|public| Text::display(public.association)),
         is_primary: Some(Some(address.private_ip) == primary),
-        status: Some(status.into()),
+        status: Some(match address.drain_until {
+            Some(_) if gateway.is_public => "disassociating".into(),
+            Some(_) => "unassigning".into(),
+            None => status.into(),
+        }),
     });
     addresses.collect()
 }

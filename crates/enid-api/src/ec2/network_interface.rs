@@ -4,6 +4,7 @@ mod association;
 pub(super) mod candidates;
 pub(super) mod describe;
 pub(super) mod ipv6;
+pub(super) mod permission;
 mod service;
 pub(super) mod wanted;
 pub(super) mod written;

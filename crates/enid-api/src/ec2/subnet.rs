@@ -91,9 +91,12 @@ pub(super) async fn modify_subnet_attribute(
     let kind = request.private_dns_hostname_type_on_launch;
     let a_record = request.enable_resource_name_dns_a_record_on_launch;
     let aaaa_record = request.enable_resource_name_dns_aaaa_record_on_launch;
+    let customer_owned = request.map_customer_owned_ip_on_launch;
     let input = ModifySubnetAttribute {
         assign_ipv6_address_on_creation: assign_ipv6,
         map_public_ip_on_launch: request.map_public_ip_on_launch.and_then(|map| map.value),
+        map_customer_owned_ip_on_launch: customer_owned.and_then(|flag| flag.value),
+        enable_dns64: request.enable_dns64.and_then(|flag| flag.value),
         hostname_type: hostname_type(kind.as_deref(), "PrivateDnsHostnameTypeOnLaunch")?,
         resource_name_dns_a_record: a_record.and_then(|flag| flag.value),
         resource_name_dns_aaaa_record: aaaa_record.and_then(|flag| flag.value),

@@ -48,8 +48,9 @@ pub(super) async fn modify_traffic_mirror_filter_network_services(
     request: ModifyTrafficMirrorFilterNetworkServicesRequest,
 ) -> Result<ModifyTrafficMirrorFilterNetworkServicesResponse, ApiError> {
     let filter = id::parse(&request.traffic_mirror_filter_id)?;
-    let add = names_dns(&request.add_network_services, "AddNetworkService")?;
-    let remove = names_dns(&request.remove_network_services, "RemoveNetworkService")?;
+    // The only service that the parser lets pass is the resolver.
+    let add = !request.add_network_services.is_empty();
+    let remove = !request.remove_network_services.is_empty();
     let caller = context.caller();
     let filter = ec2
         .control
@@ -58,17 +59,6 @@ pub(super) async fn modify_traffic_mirror_filter_network_services(
     Ok(ModifyTrafficMirrorFilterNetworkServicesResponse {
         traffic_mirror_filter: Some(answer(&filter)),
     })
-}
-
-/// Whether a list of network services has the only one that there is.
-fn names_dns(services: &[String], name: &str) -> Result<bool, ApiError> {
-    match services.iter().find(|service| *service != AMAZON_DNS) {
-        Some(other) => {
-            let hint = "Expecting amazon-dns.";
-            Err(ApiError::invalid_parameter_value(other, name, hint))
-        }
-        None => Ok(!services.is_empty()),
-    }
 }
 
 const AMAZON_DNS: &str = "amazon-dns";

@@ -33,9 +33,9 @@ pub(super) async fn create_traffic_mirror_filter_rule(
 ) -> Result<CreateTrafficMirrorFilterRuleResponse, ApiError> {
     let input = CreateTrafficMirrorFilterRule {
         filter: id::parse(&request.traffic_mirror_filter_id)?,
-        direction: direction(&request.traffic_direction)?,
+        direction: direction(&request.traffic_direction),
         number: request.rule_number,
-        action: action(&request.rule_action)?,
+        action: action(&request.rule_action),
         protocol: request.protocol,
         source_ports: request.source_port_range.map(ports),
         destination_ports: request.destination_port_range.map(ports),
@@ -56,48 +56,33 @@ pub(super) async fn create_traffic_mirror_filter_rule(
     })
 }
 
-fn direction(text: &str) -> Result<Direction, ApiError> {
+// The parser lets only AWS's words pass: here and in the next two functions, the last arm is the
+// last of them.
+fn direction(text: &str) -> Direction {
     match text {
-        EGRESS => Ok(Direction::Egress),
-        INGRESS => Ok(Direction::Ingress),
-        other => {
-            let (name, hint) = ("TrafficDirection", "Expecting ingress or egress.");
-            Err(ApiError::invalid_parameter_value(other, name, hint))
-        }
+        EGRESS => Direction::Egress,
+        _ => Direction::Ingress,
     }
 }
 
-fn action(text: &str) -> Result<MirrorAction, ApiError> {
+fn action(text: &str) -> MirrorAction {
     match text {
-        ACCEPT => Ok(MirrorAction::Accept),
-        REJECT => Ok(MirrorAction::Reject),
-        other => {
-            let (name, hint) = ("RuleAction", "Expecting accept or reject.");
-            Err(ApiError::invalid_parameter_value(other, name, hint))
-        }
+        ACCEPT => MirrorAction::Accept,
+        _ => MirrorAction::Reject,
+    }
+}
+
+fn removed(text: &str) -> MirrorRuleField {
+    match text {
+        "description" => MirrorRuleField::Description,
+        "destination-port-range" => MirrorRuleField::DestinationPorts,
+        "protocol" => MirrorRuleField::Protocol,
+        _ => MirrorRuleField::SourcePorts,
     }
 }
 
 fn ports(range: TrafficMirrorPortRangeRequest) -> (Option<i32>, Option<i32>) {
     (range.from_port, range.to_port)
-}
-
-fn removed(text: &String) -> Result<MirrorRuleField, ApiError> {
-    Ok(match text.as_str() {
-        "description" => MirrorRuleField::Description,
-        "destination-port-range" => MirrorRuleField::DestinationPorts,
-        "protocol" => MirrorRuleField::Protocol,
-        "source-port-range" => MirrorRuleField::SourcePorts,
-        other => {
-            let hint =
-                "Expecting destination-port-range, source-port-range, protocol or description.";
-            return Err(ApiError::invalid_parameter_value(
-                other,
-                "RemoveField",
-                hint,
-            ));
-        }
-    })
 }
 
 /// ModifyTrafficMirrorFilterRule. Its answer is without the rule's tags, as AWS's.
@@ -107,20 +92,20 @@ pub(super) async fn modify_traffic_mirror_filter_rule(
     request: ModifyTrafficMirrorFilterRuleRequest,
 ) -> Result<ModifyTrafficMirrorFilterRuleResponse, ApiError> {
     let rule = id::parse(&request.traffic_mirror_filter_rule_id)?;
-    let remove: Result<_, _> = request.remove_fields.iter().map(removed).collect();
+    let remove = request.remove_fields.iter();
     let new_direction = request.traffic_direction.as_deref();
     let new_action = request.rule_action.as_deref();
     let input = ModifyTrafficMirrorFilterRule {
-        direction: new_direction.map(direction).transpose()?,
+        direction: new_direction.map(direction),
         number: request.rule_number,
-        action: new_action.map(action).transpose()?,
+        action: new_action.map(action),
         protocol: request.protocol,
         source_ports: request.source_port_range.map(ports),
         destination_ports: request.destination_port_range.map(ports),
         source: request.source_cidr_block,
         destination: request.destination_cidr_block,
         description: request.description,
-        remove: remove?,
+        remove: remove.map(|field| removed(field)).collect(),
     };
     let caller = context.caller();
     let (filter, rule) = ec2

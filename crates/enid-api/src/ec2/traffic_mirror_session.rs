@@ -52,7 +52,7 @@ pub(super) async fn modify_traffic_mirror_session(
     request: ModifyTrafficMirrorSessionRequest,
 ) -> Result<ModifyTrafficMirrorSessionResponse, ApiError> {
     let session = id::parse(&request.traffic_mirror_session_id)?;
-    let remove: Result<_, _> = request.remove_fields.iter().map(removed).collect();
+    let remove = request.remove_fields.iter();
     let input = ModifyTrafficMirrorSession {
         target: id::parse_optional(request.traffic_mirror_target_id.as_deref())?,
         filter: id::parse_optional(request.traffic_mirror_filter_id.as_deref())?,
@@ -60,7 +60,7 @@ pub(super) async fn modify_traffic_mirror_session(
         virtual_network_id: request.virtual_network_id,
         packet_length: request.packet_length,
         description: request.description,
-        remove: remove?,
+        remove: remove.map(|field| removed(field)).collect(),
     };
     let caller = context.caller();
     let session = ec2
@@ -72,20 +72,13 @@ pub(super) async fn modify_traffic_mirror_session(
     })
 }
 
-fn removed(text: &String) -> Result<MirrorSessionField, ApiError> {
-    Ok(match text.as_str() {
+fn removed(text: &str) -> MirrorSessionField {
+    match text {
         "description" => MirrorSessionField::Description,
         "packet-length" => MirrorSessionField::PacketLength,
-        "virtual-network-id" => MirrorSessionField::VirtualNetworkId,
-        other => {
-            let hint = "Expecting packet-length, description or virtual-network-id.";
-            return Err(ApiError::invalid_parameter_value(
-                other,
-                "RemoveField",
-                hint,
-            ));
-        }
-    })
+        // The parser lets nothing else pass.
+        _ => MirrorSessionField::VirtualNetworkId,
+    }
 }
 
 /// DeleteTrafficMirrorSession.

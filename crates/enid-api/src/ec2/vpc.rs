@@ -75,9 +75,11 @@ pub(super) async fn modify_vpc_attribute(
     request: ModifyVpcAttributeRequest,
 ) -> Result<ModifyVpcAttributeResponse, ApiError> {
     let vpc = id::parse(&request.vpc_id)?;
+    let metrics = request.enable_network_address_usage_metrics;
     let input = ModifyVpcAttribute {
         enable_dns_hostnames: request.enable_dns_hostnames.and_then(|flag| flag.value),
         enable_dns_support: request.enable_dns_support.and_then(|flag| flag.value),
+        enable_network_address_usage_metrics: metrics.and_then(|flag| flag.value),
     };
     let caller = context.caller();
     ec2.control

@@ -3,6 +3,7 @@
 
 mod log_event;
 mod log_group;
+mod log_query;
 mod log_stream;
 mod metric_filter;
 mod page;
@@ -15,6 +16,7 @@ use enid_control::Control;
 use enid_model::log_group::LogGroup;
 use enid_model::state::{RegionState, Stored};
 use enid_telemetry::log::logs::{Logs as Events, LogsError};
+use enid_telemetry::log::query::registry::Queries;
 use enid_telemetry::log::subscription::Subscriptions;
 
 use crate::context::Context;
@@ -27,6 +29,7 @@ use crate::wire::words::constraint;
 pub struct Logs {
     control: Arc<Control>,
     events: Arc<Events>,
+    queries: Arc<Queries>,
     subscriptions: Subscriptions,
 }
 
@@ -34,10 +37,16 @@ impl Logs {
     /// Logs whose groups are a control plane's, and whose events are in a store. The subscriptions
     /// are those that are told of the events.
     #[must_use]
-    pub fn new(control: Arc<Control>, events: Arc<Events>, subscriptions: Subscriptions) -> Self {
+    pub fn new(
+        control: Arc<Control>,
+        events: Arc<Events>,
+        queries: Arc<Queries>,
+        subscriptions: Subscriptions,
+    ) -> Self {
         Self {
             control,
             events,
+            queries,
             subscriptions,
         }
     }
@@ -84,7 +93,11 @@ impl Logs {
             Request::PutSubscriptionFilter(it) => streams(&it.log_group_name, ""),
             Request::TagLogGroup(it) => Asked::about([group_arn(context, &it.log_group_name)]),
             Request::TagResource(it) => Asked::about([it.resource_arn.clone()]),
-            Request::TestMetricFilter(_) => Asked::default(),
+            Request::StartQuery(it) => Asked::about(log_query::arns(context, it)),
+            Request::DescribeQueries(_)
+            | Request::GetQueryResults(_)
+            | Request::StopQuery(_)
+            | Request::TestMetricFilter(_) => Asked::default(),
             Request::UntagLogGroup(it) => Asked::about([group_arn(context, &it.log_group_name)]),
             Request::UntagResource(it) => Asked::about([it.resource_arn.clone()]),
         }
@@ -195,9 +208,11 @@ handlers! {
         DescribeLogGroups => log_group::describe_log_groups,
         DescribeLogStreams => log_stream::describe_log_streams,
         DescribeMetricFilters => metric_filter::describe_metric_filters,
+        DescribeQueries => log_query::describe_queries,
         DescribeSubscriptionFilters => subscription_filter::describe_subscription_filters,
         FilterLogEvents => log_event::filter_log_events,
         GetLogEvents => log_event::get_log_events,
+        GetQueryResults => log_query::get_query_results,
         ListLogGroups => log_group::list_log_groups,
         ListTagsForResource => tag::list_tags_for_resource,
         ListTagsLogGroup => tag::list_tags_log_group,
@@ -206,6 +221,8 @@ handlers! {
         PutMetricFilter => metric_filter::put_metric_filter,
         PutRetentionPolicy => log_group::put_retention_policy,
         PutSubscriptionFilter => subscription_filter::put_subscription_filter,
+        StartQuery => log_query::start_query,
+        StopQuery => log_query::stop_query,
         TagLogGroup => tag::tag_log_group,
         TagResource => tag::tag_resource,
         TestMetricFilter => metric_filter::test_metric_filter,

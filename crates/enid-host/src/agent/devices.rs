@@ -20,6 +20,7 @@ fn device_named(spec: &DeviceSpec, name: Option<String>) -> EniDevice {
     let mut addresses = spec.addresses.iter().copied();
     EniDevice {
         eni: spec.eni,
+        network_card_index: spec.network_card_index,
         device_index: spec.device_index,
         name,
         mac: spec.mac,
@@ -32,8 +33,14 @@ fn device_named(spec: &DeviceSpec, name: Option<String>) -> EniDevice {
     }
 }
 
-/// Whether both ends of a device are switched on, and the far one is in its instance's namespace.
-fn is_pair_whole(spec: &DeviceSpec, namespace: &NetNs) -> Result<bool, AgentError> {
+/// Whether both ends of a device are switched on, and the far one is in its instance's namespace. On
+/// a further network card it has its name: earlier versions had another one for it.
+fn is_pair_whole(
+    spec: &DeviceSpec,
+    device: &EniDevice,
+    namespace: &NetNs,
+) -> Result<bool, AgentError> {
+    let name = (spec.network_card_index > 0).then(|| device.instance_name());
     let mut instance = match Netlink::open_in(namespace) {
         Ok(instance) => instance,
         Err(OpenInError::NetNs(error)) => return Err(error.into()),
@@ -41,7 +48,10 @@ fn is_pair_whole(spec: &DeviceSpec, namespace: &NetNs) -> Result<bool, AgentErro
     };
     let links = instance.links()?;
     let mut own = links.iter().filter(|link| link.is_veth);
-    let has_peer = own.any(|link| link.mac == Some(spec.mac) && link.is_up);
+    let has_peer = own.any(|link| {
+        let is_named = name.as_ref().is_none_or(|name| *name == link.name);
+        link.mac == Some(spec.mac) && link.is_up && is_named
+    });
     Ok(has_peer && is_up(spec.eni)?)
 }
 
@@ -55,7 +65,7 @@ impl Agent {
     /// The device of a spec.
     pub(super) fn device_of(&self, spec: &DeviceSpec) -> EniDevice {
         let adoption = self.adoptions.get(&spec.instance);
-        device_named(spec, adoption.map(|it| it.name_of(spec.device_index)))
+        device_named(spec, adoption.map(|it| it.name_of(spec.number())))
     }
 
     /// Whether a device is as an agent leaves it, and where it shall be.
@@ -64,7 +74,9 @@ impl Agent {
             return Ok(false);
         }
         match self.place_of(spec) {
-            Ok(Place::Namespace(namespace)) => is_pair_whole(spec, &namespace),
+            Ok(Place::Namespace(namespace)) => {
+                is_pair_whole(spec, &self.device_of(spec), &namespace)
+            }
             Ok(Place::Nowhere) => Ok(false),
             Ok(Place::Tap(_)) => Ok(is_up(spec.eni)?),
             // The namespace lives without its file, or its pair would have gone with it.
@@ -271,7 +283,7 @@ impl Agent {
     }
 
     fn reconcile_device(&mut self, spec: &DeviceSpec) -> Result<(), AgentError> {
-        let place = |spec: &DeviceSpec| (spec.instance, spec.device_index);
+        let place = |spec: &DeviceSpec| (spec.instance, spec.number());
         match self.devices.get(&spec.eni).cloned() {
             None => self.plug(spec),
             Some(old) if old == *spec => Ok(()),

@@ -335,7 +335,7 @@ impl Agent {
         let spec = self.planner.instance(id).ok_or(ForeignError::Unknown(id))?;
         let adoption = self.adoptions.get(&id).cloned();
         let mut devices = self.planned_devices(id);
-        devices.sort_by_key(|spec| spec.device_index);
+        devices.sort_by_key(DeviceSpec::number);
         let interfaces = devices.iter().map(|spec| {
             let device = self.device_of(spec);
             let own = device.all_addresses().into_iter();

@@ -75,7 +75,7 @@ impl Datapath {
         }
     }
 
-    fn set_copies(&mut self, copies: u32) -> Result<(), DatapathError> {
+    fn set_copies(&self, copies: u32) -> Result<(), DatapathError> {
         let config = Config {
             copies,
             ..self.config()?

@@ -64,7 +64,7 @@ impl EniDevice {
     fn rank(&self) -> u32 {
         match &self.name {
             Some(name) => rank_of_name(name),
-            None => self.device_index.into(),
+            None => self.number().into(),
         }
     }
 
@@ -143,7 +143,7 @@ const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0
 const FIRST_TABLE: u32 = 10_000;
 
 /// Names that end with higher numbers than this have the tables and metrics of this one.
-const LAST_RANK: u32 = 999;
+const LAST_RANK: u32 = 9_999;
 
 /// The metric of its routes in the main table is this plus `n`.
 const FIRST_METRIC: u32 = 512;
@@ -158,6 +158,7 @@ mod tests {
     fn device(device_index: u8) -> EniDevice {
         EniDevice {
             eni: EniId(0x0123_4567_89ab_cdef),
+            network_card_index: 0,
             device_index,
             name: None,
             mac: Mac([2, 0, 0, 0, 0, 1]),
@@ -177,6 +178,13 @@ mod tests {
         assert_eq!(routes.len(), 4);
         assert_eq!(routes[3].table, RouteTable(10_001));
         assert_eq!(routes[3].gateway, Some(Ipv4Addr::new(10, 0, 1, 1).into()));
+        // The same index on another card is another device.
+        let beside = EniDevice {
+            network_card_index: 1,
+            ..device(1)
+        };
+        assert_eq!(beside.instance_name(), "eth257");
+        assert_eq!(beside.routes(4)[3].table, RouteTable(10_257));
     }
 
     #[test]
@@ -192,7 +200,7 @@ mod tests {
         assert_eq!(table_of_name("net1"), Some(RouteTable(10_001)));
         assert_eq!(table_of_name("uplink"), None);
         assert_eq!(table_of_name("a99999999999"), None);
-        assert_eq!(table_of_name("a12345"), Some(RouteTable(10_999)));
+        assert_eq!(table_of_name("a12345"), Some(RouteTable(19_999)));
     }
 
     #[test]

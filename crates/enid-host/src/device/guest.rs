@@ -1,5 +1,6 @@
 //! What a device needs in a namespace that is not Enid's: settings of its own, and nothing left behind.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
@@ -44,8 +45,12 @@ impl EniDevice {
         names: impl Iterator<Item = String>,
     ) -> Result<(), OpenInError> {
         let mut instance = Netlink::open_in(namespace)?;
-        for table in names.filter_map(|name| table_of_name(&name)) {
-            for source in instance.rule_sources(table)? {
+        let tables: BTreeSet<u32> = names
+            .filter_map(|name| table_of_name(&name))
+            .map(|table| table.0)
+            .collect();
+        for (source, table) in instance.rule_sources()? {
+            if tables.contains(&table.0) {
                 ignoring(
                     instance.remove_rule(source, table),
                     NetlinkError::is_missing,

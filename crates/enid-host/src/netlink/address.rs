@@ -160,16 +160,20 @@ impl Netlink {
         )
     }
 
-    /// The addresses whose packets use a table.
-    pub fn rule_sources(&mut self, table: RouteTable) -> Result<Vec<IpAddr>, NetlinkError> {
+    /// The addresses whose packets use tables of their own, with those.
+    pub fn rule_sources(&mut self) -> Result<Vec<(IpAddr, RouteTable)>, NetlinkError> {
         let mut sources = Vec::new();
         self.dump_rules(|message| {
-            let uses_table = message.attributes.contains(&RuleAttribute::Table(table.0));
-            let source = message.attributes.iter().find_map(|it| match it {
+            let attributes = || message.attributes.iter();
+            let table = attributes().find_map(|it| match it {
+                RuleAttribute::Table(table) => Some(RouteTable(*table)),
+                _ => None,
+            });
+            let source = attributes().find_map(|it| match it {
                 RuleAttribute::Source(source) => Some(*source),
                 _ => None,
             });
-            sources.extend(source.filter(|_| uses_table));
+            sources.extend(source.zip(table));
         })?;
         Ok(sources)
     }

@@ -69,6 +69,10 @@ impl Report<'_> {
         let same = listed == had && primary == eni.addresses.first().copied();
         let invariant = "its addresses are its interface's";
         self.need(same, id, invariant, &format_args!("{listed:?}, {had:?}"));
+        let first = gateway.addresses.first();
+        let stays = first.is_none_or(|own| own.drain_until.is_none());
+        let invariant = "its primary address is not on its way out";
+        self.need(stays, id, invariant, &gateway.eni);
     }
 
     fn nat_addresses(&mut self, gateway: &NatGateway) {

@@ -287,7 +287,11 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
         // The flow sweep removed it in this moment: the next packet is judged as new.
         return Ok(());
     };
-    // An answer that goes by another way than the question came leaves the question alone.
+    // An answer that goes by another way than the question came leaves the question alone. To who asked it is
+    // none either, and makes no question.
+    let is_of_question = !scratch.carried.is_reply()
+        || entry.target_eni.get() != scratch.journey.eni
+        || connection::leads_back(&scratch.key, &entry, &scratch.answer);
     if !scratch.carried.is_reply() {
         forget_old_way(tables, &scratch.key, &entry, &scratch.answer);
     }
@@ -335,6 +339,9 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
             }
             room::track(tables, &opposite);
         }
+        return Ok(());
+    }
+    if !is_of_question {
         return Ok(());
     }
     // The destination moved to another ENI, or the opposite was lost or ended: made again, to be judged when

@@ -40,8 +40,14 @@ pub(crate) fn choose<T: Tables>(tables: &T, scratch: &Scratch, nat: &NatRecord, 
         return usize::MAX;
     }
     let first = (hash(&scratch.key) >> 32) as u32 % nat.count;
+    // If all are full: any, which then refuses.
+    let mut last = 0;
     for (number, _) in (first..).zip(nat.private) {
         let index = (number % nat.count) as usize;
+        if nat.draining >> (index & 63) & 1 != 0 {
+            continue;
+        }
+        last = index;
         let (Some(private), Some(public)) = (nat.private.get(index), nat.public.get(index)) else {
             break;
         };
@@ -52,7 +58,7 @@ pub(crate) fn choose<T: Tables>(tables: &T, scratch: &Scratch, nat: &NatRecord, 
             return index;
         }
     }
-    first as usize
+    last
 }
 
 /// Whether this many ports are taken. Less than none is none: see [`reserve`].
@@ -391,6 +397,22 @@ mod tests {
         assert!(crate::release::release(&world.memory, &order, 0));
         assert!(take(&world, 60_000, NAT_PUBLIC).is_ok());
         assert!(take(&world, 60_001, NAT_PUBLIC).is_err());
+    }
+
+    #[test]
+    fn an_address_on_its_way_out_gets_no_new_connections() {
+        let mut world = wide(Gate::Everybody, Gate::Closed);
+        let record = world.memory.tables.nats.get_mut(&NAT).expect("the gateway");
+        record.count = 3;
+        record.draining = 0b10;
+        let mut scratch = Scratch::new();
+        let chosen: std::collections::BTreeSet<usize> = (0..50)
+            .map(|port| {
+                scratch.key.source_port = Be16::new(port);
+                choose(&world.memory, &scratch, record_of(&world), NAT)
+            })
+            .collect();
+        assert_eq!(chosen.into_iter().collect::<Vec<_>>(), [0, 2]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ const FRAGMENTATION_NEEDED: [u8; 2] = [3, 4];
 const PACKET_TOO_BIG: [u8; 2] = [2, 0];
 const TTL: u8 = 64;
 
-const _: () = assert!(QUOTED_V4 % 4 == 0 && QUOTED_V6 as u32 == QUOTED_WORDS_MAX * 4);
+const _: () = assert!(QUOTED_V4.is_multiple_of(4) && QUOTED_V6 as u32 == QUOTED_WORDS_MAX * 4);
 
 /// Writes the answer over the packet, if this reason has one. False if there is none, and the frame is
 /// dropped.

@@ -20,10 +20,14 @@ pub(crate) fn of_nat_gateway(gateway: &NatGateway) -> Tables {
         count: 0,
         private: [[0; 4]; NAT_ADDRESSES_MAX],
         public: [[0; 4]; NAT_ADDRESSES_MAX],
+        draining: 0,
     };
     // The control plane allows at most eight addresses, the length of the arrays.
     let slots = record.private.iter_mut().zip(&mut record.public);
     for ((private, public), address) in slots.zip(&gateway.addresses) {
+        if address.drain_until.is_some() {
+            record.draining |= 1 << record.count;
+        }
         *private = address.private_ip.octets();
         if let Some(own) = address.public {
             *public = own.public_ip.octets();

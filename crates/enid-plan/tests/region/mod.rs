@@ -19,8 +19,9 @@ use enid_model::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use enid_model::id::{
     AllocationId, AssociationId, AttachmentId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId,
     InstanceId, InternetGatewayId, NatGatewayId, NetworkAclId, PrefixListId, ReservationId,
-    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VpcCidrAssociationId, VpcId,
-    VpcPeeringConnectionId,
+    RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetId, TrafficMirrorFilterId,
+    TrafficMirrorFilterRuleId, TrafficMirrorSessionId, TrafficMirrorTargetId, VpcCidrAssociationId,
+    VpcId, VpcPeeringConnectionId,
 };
 use enid_model::instance::{DesiredState, Instance, Recorded};
 use enid_model::instance_metadata::MetadataOptions;
@@ -36,6 +37,10 @@ use enid_model::security_group::{Direction, Matcher, Peer, Rule, SecurityGroup, 
 use enid_model::state::{Revision, State};
 use enid_model::subnet::{Subnet, SubnetIpv6Cidr, SubnetNetworkAcl, SubnetRouteTable};
 use enid_model::time::Timestamp;
+use enid_model::traffic_mirror::{
+    MirrorAction, PortRange, TrafficMirrorFilter, TrafficMirrorFilterRule, TrafficMirrorSession,
+    TrafficMirrorTarget,
+};
 use enid_model::vpc::{Vpc, VpcCidr, VpcIpv6Cidr};
 use enid_model::vpc_peering_connection::{PeeredVpc, PeeringStatus, VpcPeeringConnection};
 use ipnet::{IpNet, Ipv4Net};
@@ -309,6 +314,7 @@ pub(crate) fn nat_gateway(id: u64, eni: u64, is_deleted: bool, count: u8) -> Rec
     let address = |host| NatGatewayAddress {
         private_ip: Ipv4Addr::new(10, 0, 1, host),
         public: None,
+        drain_until: None,
     };
     Record::NatGateway(NatGateway {
         id: NatGatewayId(id),
@@ -388,6 +394,64 @@ pub(crate) fn prefix_list(id: u64, blocks: &BTreeSet<u8>) -> Record {
     })
 }
 
+/// A target of mirror sessions.
+pub(crate) fn mirror_target(id: u64, eni: u64) -> Record {
+    Record::TrafficMirrorTarget(TrafficMirrorTarget {
+        id: TrafficMirrorTargetId(id),
+        network_interface: EniId(eni),
+        description: None,
+        tags: Tags::new(),
+    })
+}
+
+/// A filter with rules: for which direction, whether it accepts, and for which port.
+pub(crate) fn mirror_filter(id: u64, dns: bool, rules: &[(bool, bool, Option<u16>)]) -> Record {
+    let rules = (1..).zip(rules).map(|(number, (egress, accepts, port))| {
+        let rule = TrafficMirrorFilterRule {
+            id: TrafficMirrorFilterRuleId(10 * id + u64::from(number)),
+            direction: match egress {
+                true => Direction::Egress,
+                false => Direction::Ingress,
+            },
+            number,
+            action: match accepts {
+                true => MirrorAction::Accept,
+                false => MirrorAction::Reject,
+            },
+            protocol: port.map(|_| 17),
+            source_ports: None,
+            destination_ports: port.map(|from| PortRange { from, to: from + 9 }),
+            source: net("0.0.0.0/0"),
+            destination: net("10.0.0.0/8"),
+            description: None,
+            tags: Tags::new(),
+        };
+        (rule.id, rule)
+    });
+    Record::TrafficMirrorFilter(TrafficMirrorFilter {
+        id: TrafficMirrorFilterId(id),
+        rules: rules.collect(),
+        amazon_dns: dns,
+        description: None,
+        tags: Tags::new(),
+    })
+}
+
+/// A session, which has the number 100 - `id`.
+pub(crate) fn mirror_session(id: u64, eni: u64, target: u64, filter: u64) -> Record {
+    Record::TrafficMirrorSession(TrafficMirrorSession {
+        id: TrafficMirrorSessionId(id),
+        network_interface: EniId(eni),
+        target: TrafficMirrorTargetId(target),
+        filter: TrafficMirrorFilterId(filter),
+        number: 100 - u16::from(small(id)),
+        virtual_network_id: 1000 + u32::from(small(id)),
+        packet_length: (id == 2).then_some(80),
+        description: None,
+        tags: Tags::new(),
+    })
+}
+
 /// Where everything is.
 pub(crate) fn scope() -> Scope {
     Scope {
@@ -421,6 +485,9 @@ fn name(record: &Record) -> String {
         Record::RouteTable(it) => it.id.to_string(),
         Record::SecurityGroup(it) => it.id.to_string(),
         Record::Subnet(it) => it.id.to_string(),
+        Record::TrafficMirrorFilter(it) => it.id.to_string(),
+        Record::TrafficMirrorSession(it) => it.id.to_string(),
+        Record::TrafficMirrorTarget(it) => it.id.to_string(),
         Record::Vpc(it) => it.id.to_string(),
         Record::VpcPeeringConnection(it) => it.id.to_string(),
         other => unreachable!("no step makes {other:?}"),

@@ -16,7 +16,8 @@ use proptest::prelude::*;
 
 use super::{
     acl, dhcp_options, egress_only, elastic_ip, eni, group, instance, internet_gateway,
-    nat_gateway, net, peering, prefix_list, route_table, small, subnet, v4, vpc,
+    mirror_filter, mirror_session, mirror_target, nat_gateway, net, peering, prefix_list,
+    route_table, small, subnet, v4, vpc,
 };
 
 /// One change.
@@ -28,6 +29,13 @@ pub(crate) enum Step {
         eni: u64,
         /// The device's index.
         ifindex: Option<u32>,
+    },
+    /// Somebody captures at an interface (`Some`), or no more.
+    Capture {
+        /// The interface.
+        eni: u64,
+        /// How much of each packet.
+        snaplen: Option<u32>,
     },
     /// The record that this one is a version of goes.
     Delete(Box<Record>),
@@ -46,6 +54,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
             let own = u32::try_from(eni).expect("few interfaces") * 10;
             Step::Bind { eni, ifindex: ifindex.map(|ifindex| own + ifindex) }
         }),
+        1 => (1..5_u64, option::of(60..62_u32))
+            .prop_map(|(eni, snaplen)| Step::Capture { eni, snaplen }),
     ]
 }
 
@@ -76,6 +86,11 @@ fn record() -> impl Strategy<Value = Record> {
             .prop_map(|(id, is_active, turned)| peering(id, is_active, turned)),
         1 => (1..3_u64, btree_set(0..6_u8, 0..4)).prop_map(|(id, blocks)| prefix_list(id, &blocks)),
         1 => (1..3_u64, any::<bool>()).prop_map(|(id, own)| dhcp_options(id, own)),
+        1 => (1..3_u64, 1..5_u64).prop_map(|(id, eni)| mirror_target(id, eni)),
+        1 => (1..3_u64, any::<bool>(), vec((any::<bool>(), any::<bool>(), option::of(1..3_u16)), 0..3))
+            .prop_map(|(id, dns, rules)| mirror_filter(id, dns, &rules)),
+        2 => (1..4_u64, 1..5_u64, 1..3_u64, 1..3_u64)
+            .prop_map(|(id, eni, target, filter)| mirror_session(id, eni, target, filter)),
     ]
 }
 

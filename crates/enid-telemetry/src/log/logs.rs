@@ -15,7 +15,7 @@ use enid_model::log_group::{LogGroup, LogPlace, LogUid};
 use enid_model::time::{Clock, Timestamp};
 
 use super::batch::{AGE_MAX_MS, DAY_MS, InputEvent, size};
-use super::event::{BYTES, Event, INGESTION, KIND, Position, rows};
+use super::event::{BYTES, Event, INGESTION, KIND, Position, Row, rows, rows_of};
 use super::page::{self, Bounds, Page, Span};
 use crate::store::{Keys, Kind, Query, Store, StoreError, Write};
 
@@ -25,6 +25,8 @@ pub struct Logs {
     kind: Kind,
     clock: Arc<dyn Clock>,
     groups: Mutex<HashMap<LogUid, GroupCounts>>,
+    /// The last arrival of streams that services log to that watchers were told of.
+    told: Mutex<HashMap<LogPlace, u64>>,
     watchers: RwLock<Vec<Arc<dyn Watcher>>>,
 }
 
@@ -106,6 +108,7 @@ impl Logs {
             kind: super::kind(),
             clock,
             groups: Mutex::default(),
+            told: Mutex::default(),
             watchers: RwLock::default(),
         }
     }
@@ -151,13 +154,7 @@ impl Logs {
     }
 
     /// Counts events that are in the store, and tells the watchers.
-    pub fn tell(
-        &self,
-        target: Target<'_>,
-        events: &[InputEvent],
-        now: Timestamp,
-        first_arrival: u64,
-    ) {
+    fn tell(&self, target: Target<'_>, events: &[InputEvent], now: Timestamp, first_arrival: u64) {
         let events = events.iter().zip(first_arrival..);
         let events: Vec<Event> = events
             .map(|(event, arrival)| Event {
@@ -170,10 +167,49 @@ impl Logs {
                 message: event.message.clone(),
             })
             .collect();
+        self.tell_events(target, &events, now);
+    }
+
+    /// The same for events of these times that others have appended since a time, and that have not
+    /// been told of. Blocks.
+    pub fn tell_stored(
+        &self,
+        target: Target<'_>,
+        first: Timestamp,
+        last: Timestamp,
+        since: Timestamp,
+    ) -> Result<(), LogsError> {
+        let place = target.place();
+        let told = self.told().get(&place).copied();
+        let query = Query {
+            kind: KIND,
+            from: first,
+            to: Timestamp(last.0.saturating_add(1)),
+            keys: Keys::Only(BTreeSet::from([place.to_string()])),
+            columns: None,
+        };
+        let mut events = Vec::new();
+        for batch in self.store.scan(&query)? {
+            let batch = batch?;
+            let new = rows_of(&batch).filter(|row| {
+                row.ingested >= since && told.is_none_or(|told| row.position.arrival > told)
+            });
+            events.extend(new.map(Row::to_event));
+        }
+        events.sort_unstable_by_key(|event| event.position);
+        let arrivals = events.iter().map(|event| event.position.arrival);
+        if let Some(arrival) = arrivals.max() {
+            self.told().insert(place, arrival);
+            self.tell_events(target, &events, self.now());
+        }
+        Ok(())
+    }
+
+    fn tell_events(&self, target: Target<'_>, events: &[Event], now: Timestamp) {
         if let Some(counts) = self.counts().get_mut(&target.group.uid) {
-            for event in &events {
+            for event in events {
                 let bytes = size(&event.message) as u64;
-                counts.add(target.stream, event.position, now, bytes);
+                counts.add(target.stream, event.position, event.ingested, bytes);
             }
         }
         let stored = Stored {
@@ -181,7 +217,7 @@ impl Logs {
             group_name: target.group_name,
             group: target.group,
             stream_name: target.stream_name,
-            events: &events,
+            events,
             now,
         };
         let watchers = self.watchers.read().unwrap_or_else(PoisonError::into_inner);
@@ -198,6 +234,33 @@ impl Logs {
         accepts: impl Fn(&str) -> bool,
     ) -> Result<Page, LogsError> {
         Ok(page::read(&self.store, span, bounds, accepts)?)
+    }
+
+    /// Shows the events of streams in a span of time, in no order, with the keys of their streams,
+    /// as long as more are wanted. Blocks.
+    pub fn each(
+        &self,
+        keys: &BTreeSet<String>,
+        from: Timestamp,
+        to: Timestamp,
+        mut show: impl FnMut(&str, Event) -> bool,
+    ) -> Result<(), LogsError> {
+        let query = Query {
+            kind: KIND,
+            from,
+            to,
+            keys: Keys::Only(keys.clone()),
+            columns: None,
+        };
+        for batch in self.store.scan(&query)? {
+            let batch = batch?;
+            for row in rows_of(&batch) {
+                if !show(row.key, row.to_event()) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The span of streams of a group in which there may be events, within these times.
@@ -243,6 +306,11 @@ impl Logs {
     /// Forgets what is counted: the store has been emptied.
     pub fn forget(&self) {
         self.counts().clear();
+        self.told().clear();
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashMap<LogPlace, u64>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<LogUid, GroupCounts>> {

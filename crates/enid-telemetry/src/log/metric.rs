@@ -13,6 +13,11 @@ use enid_model::time::Timestamp;
 
 use super::logs::{Stored, Watcher};
 use super::pattern::{FilterPattern, PatternError, Selector, json_of};
+use crate::metric::aggregate::Aggregate;
+use crate::metric::database::Metrics;
+use crate::metric::datum::Sample;
+use crate::metric::identity::Identity;
+use crate::metric::unit::Unit;
 
 /// What a metric filter reports.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +40,38 @@ pub struct Datum {
 pub trait MetricSink: Send + Sync {
     /// Takes datapoints of an account's region.
     fn publish(&self, scope: &Scope, data: Vec<Datum>);
+}
+
+/// Datapoints of one metric and minute are kept as one, so that a minute of events is few rows.
+impl MetricSink for Metrics {
+    fn publish(&self, scope: &Scope, data: Vec<Datum>) {
+        let mut samples: BTreeMap<(Identity, Timestamp, &str), Aggregate> = BTreeMap::new();
+        for datum in &data {
+            let dimensions = datum.dimensions.clone().into_iter().collect();
+            // Names in a map are there once.
+            let Ok(metric) = Identity::new(&*datum.namespace, &*datum.name, dimensions) else {
+                continue;
+            };
+            let unit = datum.unit.as_deref().unwrap_or_default();
+            let value = Aggregate::value(datum.value);
+            samples
+                .entry((metric, minute_of(datum.at), unit))
+                .and_modify(|sum| sum.merge(&value))
+                .or_insert(value);
+        }
+        let samples = samples
+            .into_iter()
+            .map(|((metric, time, unit), aggregate)| Sample {
+                metric,
+                time,
+                unit: Unit::named(unit).unwrap_or(Unit::NONE),
+                aggregate,
+                high_resolution: false,
+            });
+        if let Err(error) = self.put(scope, samples.collect()) {
+            tracing::error!(%error, "datapoints of metric filters are lost");
+        }
+    }
 }
 
 /// Why a filter cannot work.
@@ -171,6 +208,12 @@ impl MetricFilters {
             sink,
             filters: Mutex::default(),
         }
+    }
+
+    /// Forgets how minutes go.
+    pub fn clear(&self) {
+        let mut filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
+        filters.clear();
     }
 
     /// Reports default values for the minutes that are over.

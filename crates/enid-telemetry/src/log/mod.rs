@@ -12,6 +12,7 @@ pub mod metric;
 pub mod page;
 pub mod pattern;
 pub mod query;
+pub mod sink;
 pub mod subscription;
 pub mod token;
 

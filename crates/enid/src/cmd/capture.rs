@@ -78,7 +78,7 @@ pub(crate) fn run(common: &Common, wanted: &Capture) -> anyhow::Result<ExitCode>
         count: wanted.count,
         stop,
     };
-    let is_whole = run.to_end()?;
+    let is_whole = run.until_enough()?;
     let (packets, lost) = (run.packets, run.lost);
     run.sink.end(packets, lost)?;
     let words = match lost {
@@ -109,7 +109,7 @@ struct Run {
 
 impl Run {
     /// Takes packets until it is enough. False if the daemon ended first.
-    fn to_end(&mut self) -> anyhow::Result<bool> {
+    fn until_enough(&mut self) -> anyhow::Result<bool> {
         self.stream.set_read_timeout(Some(LOOK_EVERY))?;
         let mut bytes = [0; 1 << 16];
         loop {
@@ -422,13 +422,13 @@ impl Ends {
                     let head = packet.get(..20)?;
                     let rest = packet.get(usize::from(head[0] & 15) * 4..);
                     let is_first = head[6] & 0x1f == 0 && head[7] == 0;
-                    let address = |at: usize| Some(head.get(at..)?.first_chunk::<4>()?);
+                    let address = |at: usize| head.get(at..)?.first_chunk::<4>();
                     let (source, destination) = (*address(12)?, *address(16)?);
                     (source.into(), destination.into(), head[9], rest, is_first)
                 }
                 [0x86, 0xdd] => {
                     let head = packet.get(..40)?;
-                    let address = |at: usize| Some(head.get(at..)?.first_chunk::<16>()?);
+                    let address = |at: usize| head.get(at..)?.first_chunk::<16>();
                     let (source, destination) = (*address(8)?, *address(24)?);
                     let rest = packet.get(40..);
                     (source.into(), destination.into(), head[6], rest, true)

@@ -37,6 +37,10 @@ struct Interface {
     bytes_in: u64,
     packets_out: u64,
     bytes_out: u64,
+    /// What its mirror sessions sent, and the copies of its packets that could not be made, or told of.
+    mirrored_packets: u64,
+    mirrored_bytes: u64,
+    copies_lost: u64,
     /// Flows of what it sends: all that there were, those that are over, and those in the table.
     flows_new: u64,
     flows_expired: u64,
@@ -140,6 +144,9 @@ fn interface(eni: u64, instance: u64, counted: &EniTotals) -> Interface {
         bytes_in: counted.bytes_in,
         packets_out: counted.packets_out,
         bytes_out: counted.bytes_out,
+        mirrored_packets: counted.mirrored_packets,
+        mirrored_bytes: counted.mirrored_bytes,
+        copies_lost: counted.copies_lost,
         flows_new: counted.over + counted.active,
         flows_expired: counted.over,
         flows_active: counted.active,
@@ -216,6 +223,15 @@ fn words(counters: &Counters) -> String {
                 "\n     conntrack_allowance_available: {available}"
             ));
         }
+        if interface.mirrored_packets > 0 {
+            let (packets, bytes) = (interface.mirrored_packets, interface.mirrored_bytes);
+            text.push_str(&format!(
+                "\n     mirrored: {packets} packets, {bytes} bytes"
+            ));
+        }
+        if interface.copies_lost > 0 {
+            text.push_str(&format!("\n     copies lost: {}", interface.copies_lost));
+        }
         for (reason, packets) in &interface.drops {
             text.push_str(&format!("\n     dropped, {reason}: {packets}"));
         }
@@ -232,6 +248,7 @@ mod tests {
         let mut counted = EniTotals {
             over: 2,
             active: 5,
+            mirrored_packets: 7,
             ..EniTotals::default()
         };
         counted.drops.insert(Reason::BandwidthOutAllowance, 3);
@@ -250,6 +267,8 @@ mod tests {
         });
         assert!(text.contains("bw_out_allowance_exceeded: 3"), "{text}");
         assert!(text.contains("dropped, ingress-rule: 2"), "{text}");
+        assert!(text.contains("mirrored: 7 packets, 0 bytes"), "{text}");
+        assert!(!text.contains("copies lost"), "{text}");
         assert!(!text.contains("conntrack_allowance_available"), "{text}");
     }
 

@@ -2,14 +2,14 @@
 //! What is stored stays: `enid serve` builds everything again.
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enid_host::{Installation, loader};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::Serialize;
 
 use crate::cli::Common;
-use crate::paths::DataDir;
+use crate::paths::{Daemon, DataDir};
 
 #[derive(Serialize)]
 struct Outcome {
@@ -18,6 +18,8 @@ struct Outcome {
 
 /// How long a daemon may take to finish the requests under way.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How often a daemon that starts or ends is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub(crate) fn run(common: &Common) -> anyhow::Result<ExitCode> {
     let data = common.data_dir()?;
@@ -51,20 +53,21 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<ExitCode> {
 
 /// Asks the daemon that holds the data directory to end, and waits until it has.
 fn end_daemon(data: &DataDir) -> anyhow::Result<()> {
-    if !data.is_locked()? {
+    let Some(daemon) = running(data)? else {
         return Ok(());
-    }
-    let Some(daemon) = data.daemon() else {
-        anyhow::bail!(
-            "a daemon is starting on {}; try again when it listens",
-            data.path().display()
-        );
     };
     let Some(pid) = Pid::from_raw(daemon.pid) else {
         return Ok(());
     };
-    let process = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    rustix::process::pidfd_send_signal(&process, Signal::TERM)?;
+    // It may have ended since: another one has asked it to.
+    let asked = rustix::process::pidfd_open(pid, PidfdFlags::empty()).and_then(|process| {
+        rustix::process::pidfd_send_signal(&process, Signal::TERM)?;
+        Ok(process)
+    });
+    let process = match asked {
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        asked => asked?,
+    };
     let mut fds = [rustix::event::PollFd::new(
         &process,
         rustix::event::PollFlags::IN,
@@ -80,4 +83,22 @@ fn end_daemon(data: &DataDir) -> anyhow::Result<()> {
         daemon.pid
     );
     Ok(())
+}
+
+/// The daemon that holds the data directory. One that is starting says so in a moment; one that is
+/// ending, perhaps because an earlier `enid down` asked it to and was interrupted, is waited for.
+fn running(data: &DataDir) -> anyhow::Result<Option<Daemon>> {
+    let deadline = Instant::now() + PATIENCE;
+    while data.is_locked()? {
+        if let Some(daemon) = data.daemon() {
+            return Ok(Some(daemon));
+        }
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "a daemon is starting or ending on {}; try again later",
+            data.path().display()
+        );
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(None)
 }

@@ -144,6 +144,7 @@ mod tests {
             count: 1,
             private: [[10, 0, 1, 5]; 8],
             public: [[198, 18, 0, 7]; 8],
+            draining: 0,
         };
         let counts = NatCountsRecord {
             out_packets: 7,

@@ -17,6 +17,7 @@ use enid_control::{Control, PublicPools};
 use enid_host::{Installation, doctor, loader};
 use enid_model::time::SystemClock;
 use enid_store::Store;
+use enid_telemetry::log::sink::ServiceLogs;
 use rand::Rng as _;
 use rustix::process::{Resource, Rlimit};
 use serde::Serialize;
@@ -31,7 +32,10 @@ use crate::paths::{Daemon, DataDir};
 use crate::wiring::admin::Administration;
 use crate::wiring::alarms;
 use crate::wiring::console::HostConsole;
+use crate::wiring::console_logs::ConsoleLogs;
+use crate::wiring::drain;
 use crate::wiring::host::{self, Host};
+use crate::wiring::log_groups::LogGroups;
 use crate::wiring::socket::AgentSocket;
 use crate::wiring::telemetry::Telemetry;
 
@@ -52,12 +56,15 @@ pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
             data.path().display()
         );
     };
+    // What a daemon that crashed said of itself: its process number may be another's by now.
+    data.forget_daemon();
+    // The telemetry store blocks when it is opened and closed, so its last handle is dropped here,
+    // after the runtime whose tasks have others.
+    let telemetry = OnceLock::new();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("start the runtime")?;
-    // The telemetry store blocks when it is opened and closed, so its last handle is dropped here.
-    let telemetry = OnceLock::new();
     runtime.block_on(daemon(common, serve, &config, &data, &telemetry))
 }
 
@@ -134,11 +141,22 @@ async fn daemon(
     };
     let telemetry = telemetry.get_or_init(|| opened);
     let admin = Administration::new(&store, telemetry, host.as_ref(), &pools, serve.ephemeral);
-    let (events, subscriptions) = (&telemetry.logs, &telemetry.subscriptions);
+    tokio::spawn(telemetry.clone().tend());
+    let groups = LogGroups::new(Arc::clone(&control), tokio::runtime::Handle::current());
+    let service_logs = Arc::new(ServiceLogs::new(
+        Arc::clone(&telemetry.logs),
+        Arc::new(groups),
+    ));
+    if host.is_some() {
+        let rows = telemetry.store.clone();
+        let consoles = ConsoleLogs::new(&own, store.clone(), rows, service_logs)?;
+        tokio::spawn(consoles.run());
+    }
     let logs = Logs::new(
         Arc::clone(&control),
-        Arc::clone(events),
-        subscriptions.clone(),
+        Arc::clone(&telemetry.logs),
+        Arc::clone(&telemetry.queries),
+        telemetry.subscriptions.clone(),
     );
     let mut front = FrontDoor::new(
         front::Config {
@@ -178,6 +196,8 @@ async fn daemon(
         .print(&listening, |listening| listening.words(data.is_default()));
     sweep_now_and_then(Arc::clone(&control));
     alarms::watch(&control, &telemetry.metrics);
+    let installation = host.as_ref().map(|_| Installation::of(own.path()));
+    drain::release_in_time(Arc::clone(&control), installation);
 
     let (stop, stopping) = watch::channel(false);
     let server = tokio::spawn(enid_api::server::serve(listener, Arc::new(front), stopping));

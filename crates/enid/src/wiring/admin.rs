@@ -98,7 +98,7 @@ impl Administration {
         }
     }
 
-    /// Forgets everything; the answer implies that the kernel has as well.
+    /// Forgets everything; the answer implies that the kernel has as well, of all that there was.
     async fn reset(&self) -> AdminResponse {
         if !self.ephemeral {
             let words = "reset exists only under enid serve --ephemeral";
@@ -115,9 +115,15 @@ impl Administration {
         match reset {
             Ok(revision) => {
                 let hosts = self.store.hosts();
+                // What other clients have launched since stays.
+                let is_new = |id| {
+                    let state = self.store.state();
+                    let mut regions = state.regions().values();
+                    regions.any(|region| region.instances.contains_key(&id))
+                };
                 let gone = async {
                     hosts.obeyed(revision).await;
-                    hosts.all_gone().await;
+                    hosts.others_gone(is_new).await;
                 };
                 match tokio::time::timeout(RESET_PATIENCE, gone).await {
                     Ok(()) => answer(&serde_json::json!({ "reset": true })),

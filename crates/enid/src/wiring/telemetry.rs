@@ -1,12 +1,15 @@
 //! The telemetry store of this daemon, and what stands on it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use enid_model::log_group::{LogGroup, LogPlace};
 use enid_model::time::{Clock, SystemClock, Timestamp};
 use enid_telemetry::log;
 use enid_telemetry::log::logs::{Floor as _, Logs};
+use enid_telemetry::log::metric::MetricFilters;
+use enid_telemetry::log::query::registry::Queries;
 use enid_telemetry::log::subscription::Subscriptions;
 use enid_telemetry::metric::database::Metrics;
 use enid_telemetry::metric::stored::Stored;
@@ -19,8 +22,10 @@ use crate::paths::DataDir;
 pub(crate) struct Telemetry {
     pub(crate) store: Store,
     pub(crate) logs: Arc<Logs>,
-    pub(crate) subscriptions: Subscriptions,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) queries: Arc<Queries>,
+    pub(crate) subscriptions: Subscriptions,
+    metric_filters: Arc<MetricFilters>,
 }
 
 impl Telemetry {
@@ -43,24 +48,46 @@ impl Telemetry {
                 });
         let store = Store::open(options, kinds.collect(), Arc::clone(&clock))
             .with_context(|| format!("open the telemetry in {}", own.path().display()))?;
-        let logs = Arc::new(Logs::new(store.clone(), Arc::clone(&clock)));
-        let metrics = Metrics::open(Arc::new(Stored::new(store.clone())), clock)
-            .context("read the metrics")?;
+        let rows = Arc::new(Stored::new(store.clone()));
+        let metrics = Metrics::open(rows, Arc::clone(&clock)).context("open the metrics")?;
         let metrics = Arc::new(metrics);
+        let logs = Arc::new(Logs::new(store.clone(), clock));
+        let metric_filters = Arc::new(MetricFilters::new(Arc::clone(&metrics) as _));
+        logs.watch(Arc::clone(&metric_filters) as _);
         let subscriptions = Subscriptions::default();
         logs.watch(Arc::new(subscriptions.clone()));
         Ok(Self {
             store,
             logs,
-            subscriptions,
             metrics,
+            queries: Arc::default(),
+            subscriptions,
+            metric_filters,
         })
+    }
+
+    /// Does from time to time what is due without a request, until the daemon ends.
+    pub(crate) async fn tend(self) {
+        let mut ticks = tokio::time::interval(TEND_EVERY);
+        loop {
+            ticks.tick().await;
+            let this = self.clone();
+            let tended = tokio::task::spawn_blocking(move || {
+                this.metric_filters.flush(this.logs.now());
+            });
+            if let Err(error) = tended.await {
+                tracing::error!(%error, "the telemetry is not tended any more");
+                return;
+            }
+        }
     }
 
     /// Forgets everything. Blocks.
     pub(crate) fn reset(&self) -> Result<(), enid_telemetry::store::StoreError> {
+        self.queries.clear();
         self.subscriptions.clear();
         self.logs.forget();
+        self.metric_filters.clear();
         self.metrics.clear();
         // Nothing can be in a store to which nothing has been appended, and a test run resets often.
         match self
@@ -75,6 +102,9 @@ impl Telemetry {
         }
     }
 }
+
+/// A minute without a match is reported at most so much later.
+const TEND_EVERY: Duration = Duration::from_secs(5);
 
 /// From when on events of a stream are kept: never if the stream is gone.
 fn kept(

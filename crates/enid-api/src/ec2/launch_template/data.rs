@@ -3,7 +3,9 @@
 use enid_control::LaunchParameters;
 
 use crate::error::ApiError;
-use crate::generated::ec2::request::RunInstancesRequest;
+use crate::generated::ec2::request::{
+    InstanceMetadataOptionsRequest, PrivateDnsNameOptionsRequest, RunInstancesRequest,
+};
 use crate::generated::ec2::response::{
     ConnectionTrackingSpecification, CreditSpecification, InstanceIpv6Address,
     Ipv4PrefixSpecificationResponse, Ipv6PrefixSpecificationResponse,
@@ -61,10 +63,16 @@ pub(super) fn filled(
         client_token: request.client_token,
         network_interfaces: or(request.network_interfaces, template.network_interfaces),
         ebs_optimized: request.ebs_optimized.or(template.ebs_optimized),
-        metadata_options: request.metadata_options.or(template.metadata_options),
-        private_dns_name_options: request
-            .private_dns_name_options
-            .or(template.private_dns_name_options),
+        metadata_options: both(
+            request.metadata_options,
+            template.metadata_options,
+            filled_metadata,
+        ),
+        private_dns_name_options: both(
+            request.private_dns_name_options,
+            template.private_dns_name_options,
+            filled_names,
+        ),
         launch_template: None,
         block_device_mappings: or(
             request.block_device_mappings,
@@ -73,6 +81,47 @@ pub(super) fn filled(
         credit_specification: request
             .credit_specification
             .or(template.credit_specification),
+    }
+}
+
+/// A structure of a request, filled from a template's, if both have it.
+fn both<T>(own: Option<T>, other: Option<T>, filled: fn(T, T) -> T) -> Option<T> {
+    match (own, other) {
+        (Some(own), Some(other)) => Some(filled(own, other)),
+        (own, other) => own.or(other),
+    }
+}
+
+/// Each option is taken from where it is named, the request first: AWS's order of precedence for
+/// metadata options speaks of each of them alone.
+fn filled_metadata(
+    own: InstanceMetadataOptionsRequest,
+    other: InstanceMetadataOptionsRequest,
+) -> InstanceMetadataOptionsRequest {
+    InstanceMetadataOptionsRequest {
+        http_tokens: own.http_tokens.or(other.http_tokens),
+        http_put_response_hop_limit: own
+            .http_put_response_hop_limit
+            .or(other.http_put_response_hop_limit),
+        http_endpoint: own.http_endpoint.or(other.http_endpoint),
+        http_protocol_ipv6: own.http_protocol_ipv6.or(other.http_protocol_ipv6),
+        instance_metadata_tags: own.instance_metadata_tags.or(other.instance_metadata_tags),
+    }
+}
+
+/// The same for the options of private DNS names.
+fn filled_names(
+    own: PrivateDnsNameOptionsRequest,
+    other: PrivateDnsNameOptionsRequest,
+) -> PrivateDnsNameOptionsRequest {
+    PrivateDnsNameOptionsRequest {
+        hostname_type: own.hostname_type.or(other.hostname_type),
+        enable_resource_name_dns_a_record: own
+            .enable_resource_name_dns_a_record
+            .or(other.enable_resource_name_dns_a_record),
+        enable_resource_name_dns_aaaa_record: own
+            .enable_resource_name_dns_aaaa_record
+            .or(other.enable_resource_name_dns_aaaa_record),
     }
 }
 

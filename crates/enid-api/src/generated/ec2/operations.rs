@@ -189,6 +189,8 @@ pub enum Request {
     DescribeNetworkAcls(Box<request::DescribeNetworkAclsRequest>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<request::DescribeNetworkInterfaceAttributeRequest>),
+    /// DescribeNetworkInterfacePermissions.
+    DescribeNetworkInterfacePermissions(Box<request::DescribeNetworkInterfacePermissionsRequest>),
     /// DescribeNetworkInterfaces.
     DescribeNetworkInterfaces(Box<request::DescribeNetworkInterfacesRequest>),
     /// DescribePrefixLists.
@@ -440,6 +442,7 @@ impl Request {
 "DescribeNatGateways" => schema::read("DescribeNatGateways", &request::nat_gateway::DESCRIBE_NAT_GATEWAYS_MEMBERS, params).map(|request| Self::DescribeNatGateways(Box::new(request))),
 "DescribeNetworkAcls" => schema::read("DescribeNetworkAcls", &request::network_acl::DESCRIBE_NETWORK_ACLS_MEMBERS, params).map(|request| Self::DescribeNetworkAcls(Box::new(request))),
 "DescribeNetworkInterfaceAttribute" => schema::read("DescribeNetworkInterfaceAttribute", &request::network_interface::DESCRIBE_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaceAttribute(Box::new(request))),
+"DescribeNetworkInterfacePermissions" => schema::read("DescribeNetworkInterfacePermissions", &request::network_interface::DESCRIBE_NETWORK_INTERFACE_PERMISSIONS_MEMBERS, params).map(|request| Self::DescribeNetworkInterfacePermissions(Box::new(request))),
 "DescribeNetworkInterfaces" => schema::read("DescribeNetworkInterfaces", &request::network_interface::DESCRIBE_NETWORK_INTERFACES_MEMBERS, params).map(|request| Self::DescribeNetworkInterfaces(Box::new(request))),
 "DescribePrefixLists" => schema::read("DescribePrefixLists", &request::prefix_list::DESCRIBE_PREFIX_LISTS_MEMBERS, params).map(|request| Self::DescribePrefixLists(Box::new(request))),
 "DescribePublicIpv4Pools" => schema::read("DescribePublicIpv4Pools", &request::address::DESCRIBE_PUBLIC_IPV4_POOLS_MEMBERS, params).map(|request| Self::DescribePublicIpv4Pools(Box::new(request))),
@@ -615,6 +618,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DescribeNatGateways(_) => "DescribeNatGateways",
             Self::DescribeNetworkAcls(_) => "DescribeNetworkAcls",
             Self::DescribeNetworkInterfaceAttribute(_) => "DescribeNetworkInterfaceAttribute",
+            Self::DescribeNetworkInterfacePermissions(_) => "DescribeNetworkInterfacePermissions",
             Self::DescribeNetworkInterfaces(_) => "DescribeNetworkInterfaces",
             Self::DescribePrefixLists(_) => "DescribePrefixLists",
             Self::DescribePublicIpv4Pools(_) => "DescribePublicIpv4Pools",
@@ -884,6 +888,8 @@ pub enum Response {
     DescribeNetworkAcls(Box<response::DescribeNetworkAclsResponse>),
     /// DescribeNetworkInterfaceAttribute.
     DescribeNetworkInterfaceAttribute(Box<response::DescribeNetworkInterfaceAttributeResponse>),
+    /// DescribeNetworkInterfacePermissions.
+    DescribeNetworkInterfacePermissions(Box<response::DescribeNetworkInterfacePermissionsResponse>),
     /// DescribeNetworkInterfaces.
     DescribeNetworkInterfaces(Box<response::DescribeNetworkInterfacesResponse>),
     /// DescribePrefixLists.
@@ -1137,6 +1143,7 @@ impl ToXml for Response {
             Self::DescribeNatGateways(response) => response.to_xml(xml),
             Self::DescribeNetworkAcls(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaceAttribute(response) => response.to_xml(xml),
+            Self::DescribeNetworkInterfacePermissions(response) => response.to_xml(xml),
             Self::DescribeNetworkInterfaces(response) => response.to_xml(xml),
             Self::DescribePrefixLists(response) => response.to_xml(xml),
             Self::DescribePublicIpv4Pools(response) => response.to_xml(xml),
@@ -1745,6 +1752,12 @@ impl From<response::DescribeNetworkInterfaceAttributeResponse> for Response {
     }
 }
 
+impl From<response::DescribeNetworkInterfacePermissionsResponse> for Response {
+    fn from(response: response::DescribeNetworkInterfacePermissionsResponse) -> Self {
+        Self::DescribeNetworkInterfacePermissions(Box::new(response))
+    }
+}
+
 impl From<response::DescribeNetworkInterfacesResponse> for Response {
     fn from(response: response::DescribeNetworkInterfacesResponse) -> Self {
         Self::DescribeNetworkInterfaces(Box::new(response))
@@ -2291,6 +2304,7 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeNatGateways",
     "DescribeNetworkAcls",
     "DescribeNetworkInterfaceAttribute",
+    "DescribeNetworkInterfacePermissions",
     "DescribeNetworkInterfaces",
     "DescribePrefixLists",
     "DescribePublicIpv4Pools",
@@ -2653,7 +2667,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeNetworkInsightsAccessScopes",
     "DescribeNetworkInsightsAnalyses",
     "DescribeNetworkInsightsPaths",
-    "DescribeNetworkInterfacePermissions",
     "DescribeOutpostLags",
     "DescribePlacementGroups",
     "DescribePrincipalIdFormat",

@@ -30,12 +30,16 @@ pub enum Request {
     DescribeLogStreams(Box<request::DescribeLogStreamsRequest>),
     /// DescribeMetricFilters.
     DescribeMetricFilters(Box<request::DescribeMetricFiltersRequest>),
+    /// DescribeQueries.
+    DescribeQueries(Box<request::DescribeQueriesRequest>),
     /// DescribeSubscriptionFilters.
     DescribeSubscriptionFilters(Box<request::DescribeSubscriptionFiltersRequest>),
     /// FilterLogEvents.
     FilterLogEvents(Box<request::FilterLogEventsRequest>),
     /// GetLogEvents.
     GetLogEvents(Box<request::GetLogEventsRequest>),
+    /// GetQueryResults.
+    GetQueryResults(Box<request::GetQueryResultsRequest>),
     /// ListLogGroups.
     ListLogGroups(Box<request::ListLogGroupsRequest>),
     /// ListTagsForResource.
@@ -52,6 +56,10 @@ pub enum Request {
     PutRetentionPolicy(Box<request::PutRetentionPolicyRequest>),
     /// PutSubscriptionFilter.
     PutSubscriptionFilter(Box<request::PutSubscriptionFilterRequest>),
+    /// StartQuery.
+    StartQuery(Box<request::StartQueryRequest>),
+    /// StopQuery.
+    StopQuery(Box<request::StopQueryRequest>),
     /// TagLogGroup.
     TagLogGroup(Box<request::TagLogGroupRequest>),
     /// TagResource.
@@ -128,6 +136,12 @@ impl Request {
                     &request::metric_filter::DESCRIBE_METRIC_FILTERS_MEMBERS,
                 )
                 .map(|request| Self::DescribeMetricFilters(Box::new(request))),
+            "DescribeQueries" => input
+                .read(
+                    "DescribeQueries",
+                    &request::log_query::DESCRIBE_QUERIES_MEMBERS,
+                )
+                .map(|request| Self::DescribeQueries(Box::new(request))),
             "DescribeSubscriptionFilters" => input
                 .read(
                     "DescribeSubscriptionFilters",
@@ -143,6 +157,12 @@ impl Request {
             "GetLogEvents" => input
                 .read("GetLogEvents", &request::log_event::GET_LOG_EVENTS_MEMBERS)
                 .map(|request| Self::GetLogEvents(Box::new(request))),
+            "GetQueryResults" => input
+                .read(
+                    "GetQueryResults",
+                    &request::log_query::GET_QUERY_RESULTS_MEMBERS,
+                )
+                .map(|request| Self::GetQueryResults(Box::new(request))),
             "ListLogGroups" => input
                 .read(
                     "ListLogGroups",
@@ -188,6 +208,12 @@ impl Request {
                     &request::subscription_filter::PUT_SUBSCRIPTION_FILTER_MEMBERS,
                 )
                 .map(|request| Self::PutSubscriptionFilter(Box::new(request))),
+            "StartQuery" => input
+                .read("StartQuery", &request::log_query::START_QUERY_MEMBERS)
+                .map(|request| Self::StartQuery(Box::new(request))),
+            "StopQuery" => input
+                .read("StopQuery", &request::log_query::STOP_QUERY_MEMBERS)
+                .map(|request| Self::StopQuery(Box::new(request))),
             "TagLogGroup" => input
                 .read("TagLogGroup", &request::log_group::TAG_LOG_GROUP_MEMBERS)
                 .map(|request| Self::TagLogGroup(Box::new(request))),
@@ -231,9 +257,11 @@ impl Request {
             Self::DescribeLogGroups(_) => "DescribeLogGroups",
             Self::DescribeLogStreams(_) => "DescribeLogStreams",
             Self::DescribeMetricFilters(_) => "DescribeMetricFilters",
+            Self::DescribeQueries(_) => "DescribeQueries",
             Self::DescribeSubscriptionFilters(_) => "DescribeSubscriptionFilters",
             Self::FilterLogEvents(_) => "FilterLogEvents",
             Self::GetLogEvents(_) => "GetLogEvents",
+            Self::GetQueryResults(_) => "GetQueryResults",
             Self::ListLogGroups(_) => "ListLogGroups",
             Self::ListTagsForResource(_) => "ListTagsForResource",
             Self::ListTagsLogGroup(_) => "ListTagsLogGroup",
@@ -242,6 +270,8 @@ impl Request {
             Self::PutMetricFilter(_) => "PutMetricFilter",
             Self::PutRetentionPolicy(_) => "PutRetentionPolicy",
             Self::PutSubscriptionFilter(_) => "PutSubscriptionFilter",
+            Self::StartQuery(_) => "StartQuery",
+            Self::StopQuery(_) => "StopQuery",
             Self::TagLogGroup(_) => "TagLogGroup",
             Self::TagResource(_) => "TagResource",
             Self::TestMetricFilter(_) => "TestMetricFilter",
@@ -274,12 +304,16 @@ pub enum Response {
     DescribeLogStreams(Box<response::DescribeLogStreamsResponse>),
     /// DescribeMetricFilters.
     DescribeMetricFilters(Box<response::DescribeMetricFiltersResponse>),
+    /// DescribeQueries.
+    DescribeQueries(Box<response::DescribeQueriesResponse>),
     /// DescribeSubscriptionFilters.
     DescribeSubscriptionFilters(Box<response::DescribeSubscriptionFiltersResponse>),
     /// FilterLogEvents.
     FilterLogEvents(Box<response::FilterLogEventsResponse>),
     /// GetLogEvents.
     GetLogEvents(Box<response::GetLogEventsResponse>),
+    /// GetQueryResults.
+    GetQueryResults(Box<response::GetQueryResultsResponse>),
     /// ListLogGroups.
     ListLogGroups(Box<response::ListLogGroupsResponse>),
     /// ListTagsForResource.
@@ -296,6 +330,10 @@ pub enum Response {
     PutRetentionPolicy(Box<response::PutRetentionPolicyResponse>),
     /// PutSubscriptionFilter.
     PutSubscriptionFilter(Box<response::PutSubscriptionFilterResponse>),
+    /// StartQuery.
+    StartQuery(Box<response::StartQueryResponse>),
+    /// StopQuery.
+    StopQuery(Box<response::StopQueryResponse>),
     /// TagLogGroup.
     TagLogGroup(Box<response::TagLogGroupResponse>),
     /// TagResource.
@@ -321,9 +359,11 @@ impl Encode for Response {
             Self::DescribeLogGroups(response) => response.encode(sink),
             Self::DescribeLogStreams(response) => response.encode(sink),
             Self::DescribeMetricFilters(response) => response.encode(sink),
+            Self::DescribeQueries(response) => response.encode(sink),
             Self::DescribeSubscriptionFilters(response) => response.encode(sink),
             Self::FilterLogEvents(response) => response.encode(sink),
             Self::GetLogEvents(response) => response.encode(sink),
+            Self::GetQueryResults(response) => response.encode(sink),
             Self::ListLogGroups(response) => response.encode(sink),
             Self::ListTagsForResource(response) => response.encode(sink),
             Self::ListTagsLogGroup(response) => response.encode(sink),
@@ -332,6 +372,8 @@ impl Encode for Response {
             Self::PutMetricFilter(response) => response.encode(sink),
             Self::PutRetentionPolicy(response) => response.encode(sink),
             Self::PutSubscriptionFilter(response) => response.encode(sink),
+            Self::StartQuery(response) => response.encode(sink),
+            Self::StopQuery(response) => response.encode(sink),
             Self::TagLogGroup(response) => response.encode(sink),
             Self::TagResource(response) => response.encode(sink),
             Self::TestMetricFilter(response) => response.encode(sink),
@@ -401,6 +443,12 @@ impl From<response::DescribeMetricFiltersResponse> for Response {
     }
 }
 
+impl From<response::DescribeQueriesResponse> for Response {
+    fn from(response: response::DescribeQueriesResponse) -> Self {
+        Self::DescribeQueries(Box::new(response))
+    }
+}
+
 impl From<response::DescribeSubscriptionFiltersResponse> for Response {
     fn from(response: response::DescribeSubscriptionFiltersResponse) -> Self {
         Self::DescribeSubscriptionFilters(Box::new(response))
@@ -416,6 +464,12 @@ impl From<response::FilterLogEventsResponse> for Response {
 impl From<response::GetLogEventsResponse> for Response {
     fn from(response: response::GetLogEventsResponse) -> Self {
         Self::GetLogEvents(Box::new(response))
+    }
+}
+
+impl From<response::GetQueryResultsResponse> for Response {
+    fn from(response: response::GetQueryResultsResponse) -> Self {
+        Self::GetQueryResults(Box::new(response))
     }
 }
 
@@ -467,6 +521,18 @@ impl From<response::PutSubscriptionFilterResponse> for Response {
     }
 }
 
+impl From<response::StartQueryResponse> for Response {
+    fn from(response: response::StartQueryResponse) -> Self {
+        Self::StartQuery(Box::new(response))
+    }
+}
+
+impl From<response::StopQueryResponse> for Response {
+    fn from(response: response::StopQueryResponse) -> Self {
+        Self::StopQuery(Box::new(response))
+    }
+}
+
 impl From<response::TagLogGroupResponse> for Response {
     fn from(response: response::TagLogGroupResponse) -> Self {
         Self::TagLogGroup(Box::new(response))
@@ -509,9 +575,11 @@ pub static OPERATIONS: &[&str] = &[
     "DescribeLogGroups",
     "DescribeLogStreams",
     "DescribeMetricFilters",
+    "DescribeQueries",
     "DescribeSubscriptionFilters",
     "FilterLogEvents",
     "GetLogEvents",
+    "GetQueryResults",
     "ListLogGroups",
     "ListTagsForResource",
     "ListTagsLogGroup",
@@ -520,6 +588,8 @@ pub static OPERATIONS: &[&str] = &[
     "PutMetricFilter",
     "PutRetentionPolicy",
     "PutSubscriptionFilter",
+    "StartQuery",
+    "StopQuery",
     "TagLogGroup",
     "TagResource",
     "TestMetricFilter",
@@ -588,7 +658,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DescribeImportTasks",
     "DescribeIndexPolicies",
     "DescribeLookupTables",
-    "DescribeQueries",
     "DescribeQueryDefinitions",
     "DescribeResourcePolicies",
     "DisassociateKmsKey",
@@ -605,7 +674,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "GetLogObject",
     "GetLogRecord",
     "GetLookupTable",
-    "GetQueryResults",
     "GetScheduledQuery",
     "GetScheduledQueryHistory",
     "GetTransformer",
@@ -630,8 +698,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "PutResourcePolicy",
     "PutTransformer",
     "StartLiveTail",
-    "StartQuery",
-    "StopQuery",
     "TestTransformer",
     "UpdateAnomaly",
     "UpdateDeliveryConfiguration",

@@ -4,12 +4,14 @@
 
 pub(in crate::generated) mod log_event;
 pub(in crate::generated) mod log_group;
+pub(in crate::generated) mod log_query;
 pub(in crate::generated) mod log_stream;
 pub(in crate::generated) mod metric_filter;
 pub(in crate::generated) mod subscription_filter;
 
 pub use log_event::*;
 pub use log_group::*;
+pub use log_query::*;
 pub use log_stream::*;
 pub use metric_filter::*;
 pub use subscription_filter::*;

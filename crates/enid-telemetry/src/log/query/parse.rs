@@ -103,17 +103,14 @@ fn sort_key(lexer: &mut Lexer<'_>) -> Result<SortKey, QueryError> {
     let start = lexer.start();
     // After `stats`, an aggregate is the name of a column.
     let expr = lexer.aggregate()?;
-    let expr = if expr.has_aggregate() {
-        Expr::Field(lexer.text_since(start).trim().to_owned())
-    } else {
-        expr
-    };
+    let name = lexer.text_since(start).trim().to_owned();
     let is_descending = lexer.eat_word("desc")?;
     if !is_descending {
         lexer.eat_word("asc")?;
     }
     Ok(SortKey {
         expr,
+        name,
         is_descending,
     })
 }

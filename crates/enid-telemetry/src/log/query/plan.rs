@@ -51,6 +51,8 @@ pub struct Column {
 pub struct SortKey {
     /// What is compared.
     pub expr: Expr,
+    /// How it is written.
+    pub name: String,
     /// Whether the greatest comes first.
     pub is_descending: bool,
 }

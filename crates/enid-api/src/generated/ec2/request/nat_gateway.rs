@@ -158,6 +158,8 @@ pub struct DisassociateNatGatewayAddressRequest {
     pub nat_gateway_id: String,
     /// `AssociationId`.
     pub association_ids: Vec<String>,
+    /// `MaxDrainDurationSeconds`.
+    pub max_drain_duration_seconds: Option<i32>,
 }
 
 impl Read for DisassociateNatGatewayAddressRequest {
@@ -165,6 +167,7 @@ impl Read for DisassociateNatGatewayAddressRequest {
         Ok(Self {
             nat_gateway_id: params.required("NatGatewayId")?,
             association_ids: params.list("AssociationId")?,
+            max_drain_duration_seconds: params.optional("MaxDrainDurationSeconds")?,
         })
     }
 }
@@ -172,7 +175,7 @@ impl Read for DisassociateNatGatewayAddressRequest {
 /// The members of DisassociateNatGatewayAddress.
 pub(in crate::generated) static DISASSOCIATE_NAT_GATEWAY_ADDRESS_MEMBERS: Shape = Shape::new(&[
     Member::supported("AssociationId", Kind::List(&Kind::Scalar)).required(),
-    Member::refused("MaxDrainDurationSeconds"),
+    Member::supported("MaxDrainDurationSeconds", Kind::Scalar),
     Member::supported("NatGatewayId", Kind::Scalar).required(),
 ]);
 
@@ -211,6 +214,8 @@ pub struct UnassignPrivateNatGatewayAddressRequest {
     pub nat_gateway_id: String,
     /// `PrivateIpAddress`.
     pub private_ip_addresses: Vec<String>,
+    /// `MaxDrainDurationSeconds`.
+    pub max_drain_duration_seconds: Option<i32>,
 }
 
 impl Read for UnassignPrivateNatGatewayAddressRequest {
@@ -218,6 +223,7 @@ impl Read for UnassignPrivateNatGatewayAddressRequest {
         Ok(Self {
             nat_gateway_id: params.required("NatGatewayId")?,
             private_ip_addresses: params.list("PrivateIpAddress")?,
+            max_drain_duration_seconds: params.optional("MaxDrainDurationSeconds")?,
         })
     }
 }
@@ -225,7 +231,7 @@ impl Read for UnassignPrivateNatGatewayAddressRequest {
 /// The members of UnassignPrivateNatGatewayAddress.
 pub(in crate::generated) static UNASSIGN_PRIVATE_NAT_GATEWAY_ADDRESS_MEMBERS: Shape =
     Shape::new(&[
-        Member::refused("MaxDrainDurationSeconds"),
+        Member::supported("MaxDrainDurationSeconds", Kind::Scalar),
         Member::supported("NatGatewayId", Kind::Scalar).required(),
         Member::supported("PrivateIpAddress", Kind::List(&Kind::Scalar)).required(),
     ]);

@@ -288,6 +288,39 @@ pub(in crate::generated) static MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS: Shap
     Member::supported("SourceDestCheck", Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE)),
 ]);
 
+/// What a client asks of DescribeNetworkInterfacePermissions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeNetworkInterfacePermissionsRequest {
+    /// `NetworkInterfacePermissionId`.
+    pub network_interface_permission_ids: Vec<String>,
+    /// `Filter`.
+    pub filters: Vec<Filter>,
+    /// `NextToken`.
+    pub next_token: Option<String>,
+    /// `MaxResults`.
+    pub max_results: Option<i32>,
+}
+
+impl Read for DescribeNetworkInterfacePermissionsRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            network_interface_permission_ids: params.list("NetworkInterfacePermissionId")?,
+            filters: params.list("Filter")?,
+            next_token: params.optional("NextToken")?,
+            max_results: params.optional("MaxResults")?,
+        })
+    }
+}
+
+/// The members of DescribeNetworkInterfacePermissions.
+pub(in crate::generated) static DESCRIBE_NETWORK_INTERFACE_PERMISSIONS_MEMBERS: Shape =
+    Shape::new(&[
+        Member::supported("Filter", Kind::List(&Kind::Structure(&FILTER))),
+        Member::supported("MaxResults", Kind::Scalar),
+        Member::supported("NetworkInterfacePermissionId", Kind::List(&Kind::Scalar)),
+        Member::supported("NextToken", Kind::Scalar),
+    ]);
+
 /// What a client asks of DescribeNetworkInterfaceAttribute.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeNetworkInterfaceAttributeRequest {

@@ -148,6 +148,10 @@ pub struct ModifySubnetAttributeRequest {
     pub map_public_ip_on_launch: Option<AttributeBooleanValue>,
     /// `SubnetId`.
     pub subnet_id: String,
+    /// `MapCustomerOwnedIpOnLaunch`.
+    pub map_customer_owned_ip_on_launch: Option<AttributeBooleanValue>,
+    /// `EnableDns64`.
+    pub enable_dns64: Option<AttributeBooleanValue>,
     /// `PrivateDnsHostnameTypeOnLaunch`.
     pub private_dns_hostname_type_on_launch: Option<String>,
     /// `EnableResourceNameDnsARecordOnLaunch`.
@@ -162,6 +166,8 @@ impl Read for ModifySubnetAttributeRequest {
             assign_ipv6_address_on_creation: params.optional("AssignIpv6AddressOnCreation")?,
             map_public_ip_on_launch: params.optional("MapPublicIpOnLaunch")?,
             subnet_id: params.required("SubnetId")?,
+            map_customer_owned_ip_on_launch: params.optional("MapCustomerOwnedIpOnLaunch")?,
+            enable_dns64: params.optional("EnableDns64")?,
             private_dns_hostname_type_on_launch: params
                 .optional("PrivateDnsHostnameTypeOnLaunch")?,
             enable_resource_name_dns_a_record_on_launch: params

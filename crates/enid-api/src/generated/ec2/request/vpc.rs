@@ -135,6 +135,8 @@ pub struct ModifyVpcAttributeRequest {
     pub enable_dns_support: Option<AttributeBooleanValue>,
     /// `VpcId`.
     pub vpc_id: String,
+    /// `EnableNetworkAddressUsageMetrics`.
+    pub enable_network_address_usage_metrics: Option<AttributeBooleanValue>,
 }
 
 impl Read for ModifyVpcAttributeRequest {
@@ -143,6 +145,8 @@ impl Read for ModifyVpcAttributeRequest {
             enable_dns_hostnames: params.optional("EnableDnsHostnames")?,
             enable_dns_support: params.optional("EnableDnsSupport")?,
             vpc_id: params.required("VpcId")?,
+            enable_network_address_usage_metrics: params
+                .optional("EnableNetworkAddressUsageMetrics")?,
         })
     }
 }

@@ -92,6 +92,26 @@ impl ToXml for ModifyNetworkInterfaceAttributeResponse {
     }
 }
 
+/// The answer of DescribeNetworkInterfacePermissions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DescribeNetworkInterfacePermissionsResponse {
+    /// `networkInterfacePermissions`.
+    pub network_interface_permissions: Vec<NetworkInterfacePermission>,
+    /// `nextToken`.
+    pub next_token: Option<Text>,
+}
+
+impl ToXml for DescribeNetworkInterfacePermissionsResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.list(
+            tag!("networkInterfacePermissions"),
+            tag!("item"),
+            &self.network_interface_permissions,
+        );
+        xml.optional(tag!("nextToken"), &self.next_token);
+    }
+}
+
 /// The answer of DescribeNetworkInterfaceAttribute.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeNetworkInterfaceAttributeResponse {
@@ -448,6 +468,53 @@ impl ToXml for NetworkInterfaceIpv6Address {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("ipv6Address"), &self.ipv6_address);
         xml.optional(tag!("isPrimaryIpv6"), &self.is_primary_ipv6);
+    }
+}
+
+/// The answer structure NetworkInterfacePermission.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NetworkInterfacePermission {
+    /// `networkInterfacePermissionId`.
+    pub network_interface_permission_id: Option<Text>,
+    /// `networkInterfaceId`.
+    pub network_interface_id: Option<Text>,
+    /// `awsAccountId`.
+    pub aws_account_id: Option<Text>,
+    /// `awsService`.
+    pub aws_service: Option<Text>,
+    /// `permission`.
+    pub permission: Option<Text>,
+    /// `permissionState`.
+    pub permission_state: Option<NetworkInterfacePermissionState>,
+}
+
+impl ToXml for NetworkInterfacePermission {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(
+            tag!("networkInterfacePermissionId"),
+            &self.network_interface_permission_id,
+        );
+        xml.optional(tag!("networkInterfaceId"), &self.network_interface_id);
+        xml.optional(tag!("awsAccountId"), &self.aws_account_id);
+        xml.optional(tag!("awsService"), &self.aws_service);
+        xml.optional(tag!("permission"), &self.permission);
+        xml.optional(tag!("permissionState"), &self.permission_state);
+    }
+}
+
+/// The answer structure NetworkInterfacePermissionState.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NetworkInterfacePermissionState {
+    /// `state`.
+    pub state: Option<Text>,
+    /// `statusMessage`.
+    pub status_message: Option<Text>,
+}
+
+impl ToXml for NetworkInterfacePermissionState {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("state"), &self.state);
+        xml.optional(tag!("statusMessage"), &self.status_message);
     }
 }
 
