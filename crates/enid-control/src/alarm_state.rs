@@ -146,12 +146,12 @@ impl<'a, 'b> Edits<'a, 'b> {
     ) {
         let mut now = Alarm::clone(alarm);
         self.change(alarm, |alarm| now = alarm.clone());
-        let item = self.into_state(&mut now, state, reason, reason_data);
+        let item = self.moved(&mut now, state, reason, reason_data);
         self.change(alarm, |alarm| *alarm = now);
         self.history.extend(item);
     }
 
-    fn into_state(
+    fn moved(
         &self,
         alarm: &mut Alarm,
         state: AlarmState,
@@ -255,7 +255,7 @@ impl<'a, 'b> Edits<'a, 'b> {
                 else {
                     continue;
                 };
-                let item = self.into_state(&mut alarm, state, &reason, None);
+                let item = self.moved(&mut alarm, state, &reason, None);
                 self.history.extend(item);
                 self.alarms.insert(name, (read, alarm));
             }
