@@ -166,11 +166,17 @@ fn module(service: &Service, side: &str, name: &str, text: &str, common: &[&str]
     };
     import(&mut out, "params", params);
     import(&mut out, "prepared", &["Prepared"]);
-    let schema: &[&str] = match text.contains("(Scalar::") {
-        true => &["Kind", "Member", "Scalar", "Shape"],
-        false => &["Kind", "Member", "Shape"],
-    };
-    import(&mut out, "schema", schema);
+    let schema = ["Kind", "Member", "Scalar", "Shape"].into_iter();
+    let has_scalars = text.contains("(Scalar::");
+    // In EC2's tables the word is a kind.
+    let schema = schema.filter(|word| match *word {
+        "Scalar" => has_scalars,
+        word => uses(word),
+    });
+    let schema: Vec<&str> = schema.collect();
+    if !schema.is_empty() {
+        let _ = writeln!(out, "use crate::wire::schema::{{{}}};", schema.join(", "));
+    }
     // The type is of answers; in requests it is a kind of scalars.
     if side == "response" {
         import(&mut out, "text", &["Text"]);

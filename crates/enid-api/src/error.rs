@@ -51,6 +51,15 @@ impl ApiError {
         }
     }
 
+    /// The same with the code that a service has for it.
+    #[must_use]
+    pub fn with_code(self, code: &'static str) -> Self {
+        Self {
+            code: code.into(),
+            ..self
+        }
+    }
+
     /// AWS's code.
     #[must_use]
     pub fn code(&self) -> &str {

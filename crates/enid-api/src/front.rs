@@ -15,7 +15,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
-use self::body::{Body, decode, unpacked};
+use self::body::{Body, decode, read_form, unpacked};
 use self::service::{RequestForm, Service};
 use crate::context::{Context, RequestId, RequestIds};
 use crate::ec2::Ec2;
@@ -26,6 +26,8 @@ use crate::policy::authorize;
 use crate::policy::elsewhere::Asked;
 use crate::policy::request::{Origin, Permissions};
 use crate::sigv4::{self, AuthError, Keys, Signed, SigningKeys};
+use crate::sns::Sns;
+use crate::sns::visit::Visit;
 use crate::sts::Sts;
 use crate::throttle::Throttle;
 use crate::wire::envelope::{Dialect, Document, JsonVersion};
@@ -96,6 +98,7 @@ pub struct FrontDoor {
     ec2: Ec2,
     logs: Option<Logs>,
     monitoring: Option<Monitoring>,
+    sns: Option<Sns>,
     sts: Sts,
     signing_keys: SigningKeys,
     request_ids: RequestIds,
@@ -123,6 +126,7 @@ impl FrontDoor {
             ec2,
             logs: None,
             monitoring: None,
+            sns: None,
             sts,
             signing_keys: SigningKeys::default(),
             request_ids,
@@ -153,6 +157,15 @@ impl FrontDoor {
     pub fn with_logs(self, logs: Logs) -> Self {
         Self {
             logs: Some(logs),
+            ..self
+        }
+    }
+
+    /// The same with SNS.
+    #[must_use]
+    pub fn with_sns(self, sns: Sns) -> Self {
+        Self {
+            sns: Some(sns),
             ..self
         }
     }
@@ -206,6 +219,12 @@ impl FrontDoor {
         let claim = sigv4::claim(&signed);
         let form = RequestForm::of(parts);
         let query_mode = parts.headers.contains_key("x-amzn-query-mode");
+        if claim.is_none()
+            && let Some(sns) = &self.sns
+            && let Some(visit) = visit(parts, query.as_bytes(), body)
+        {
+            return self.visited(sns, &visit, request_id).await;
+        }
         let (service, dialect) = match &claim {
             Some(Ok(claim)) => match Service::named(&claim.service) {
                 Some(service) => (service, service.dialect(form, query_mode)),
@@ -249,6 +268,23 @@ impl FrontDoor {
             _ => self.document(service, dialect, context, body).await,
         };
         Ok((dialect, document.map_err(refuse)?))
+    }
+
+    /// What a link in a message asks for: the one kind of request that is not signed.
+    async fn visited(
+        &self,
+        sns: &Sns,
+        visit: &Visit,
+        request_id: RequestId,
+    ) -> Result<(Dialect, Vec<u8>), Refusal> {
+        let dialect = Service::Sns.dialect(RequestForm::Query, false);
+        let response = sns.visit(visit).await;
+        let response = response.map_err(|error| Refusal { dialect, error })?;
+        let operation = visit.operation();
+        tracing::debug!(operation, %request_id, "answered without a signature");
+        let void = generated::sns::operations::VOID.contains(&operation);
+        let id = request_id.to_string();
+        Ok((dialect, dialect.success(operation, &response, void, &id)))
     }
 
     /// An operation of EC2.
@@ -304,7 +340,13 @@ impl FrontDoor {
             match &context.permissions {
                 None => Ok(()),
                 Some(permissions) => {
-                    authorize::elsewhere(permissions, prefix, operation, &asked, dialect)
+                    let allowed =
+                        authorize::elsewhere(permissions, prefix, operation, &asked, dialect);
+                    // SNS has a code of its own for it.
+                    allowed.map_err(|error| match service {
+                        Service::Sns => error.with_code("AuthorizationError"),
+                        _ => error,
+                    })
                 }
             }
         };
@@ -343,6 +385,16 @@ impl FrontDoor {
                     request,
                     Some(monitoring.asked(&context, &request)),
                     monitoring.call(&context, request).await
+                )
+            }
+            Service::Sns => {
+                let sns = self.sns.as_ref();
+                let sns = sns.ok_or_else(|| ApiError::service_not_implemented("sns"))?;
+                answer!(
+                    sns,
+                    request,
+                    Some(sns.asked(&context, &request)),
+                    sns.call(&context, request).await
                 )
             }
             // Whoever has a key may know whose it is, even against an explicit deny.
@@ -469,6 +521,11 @@ fn policy_origin(parts: &Parts) -> Origin<'_> {
     }
 }
 
+/// What a link in a message asks for, if the request is one.
+fn visit(parts: &Parts, query: &[u8], body: &[u8]) -> Option<Visit> {
+    Visit::read(read_form(parts, query, body).ok()?)
+}
+
 /// The operation of a form.
 fn action(service: Service, form: &mut Form<'_>) -> Result<String, ApiError> {
     let action = form.take("Action");
@@ -532,7 +589,7 @@ fn guess(parts: &Parts, query: &[u8], body: &[u8]) -> Service {
         };
         has(query) || has(body)
     };
-    let services = [Service::Sts, Service::Monitoring];
+    let services = [Service::Sts, Service::Monitoring, Service::Sns];
     services.into_iter().find(asks).unwrap_or(Service::Ec2)
 }
 

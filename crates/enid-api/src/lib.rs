@@ -20,6 +20,7 @@ mod origin;
 pub mod policy;
 pub mod server;
 pub mod sigv4;
+pub mod sns;
 pub mod sts;
 pub mod throttle;
 pub mod wire;

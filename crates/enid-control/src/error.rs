@@ -56,6 +56,7 @@ mod flow_log;
 mod instance_metadata;
 mod logs;
 mod mirroring;
+mod notification;
 mod routing;
 
 pub use addressing::AddressingError;
@@ -65,6 +66,7 @@ pub use flow_log::FlowLogError;
 pub use instance_metadata::MetadataError;
 pub use logs::LogsError;
 pub use mirroring::MirroringError;
+pub use notification::NotificationError;
 pub use routing::RoutingError;
 
 // By code, then by name. Messages are AWS's, so they start with a capital and end with a stop
@@ -86,6 +88,8 @@ errors! {
         MetadataError,
         /// What targets, filters and sessions of traffic mirroring say.
         MirroringError,
+        /// What topics and subscriptions say.
+        NotificationError,
         /// What network ACLs, route tables, peering connections and option sets say.
         RoutingError,
     }
@@ -656,6 +660,11 @@ impl Error {
     pub fn status(&self) -> u16 {
         match self.code() {
             "DryRunOperation" => 412,
+            "NotFound" | "ResourceNotFound" => 404,
+            "AuthorizationError"
+            | "FilterPolicyLimitExceeded"
+            | "SubscriptionLimitExceeded"
+            | "TopicLimitExceeded" => 403,
             "InsufficientAddressCapacity" | "InternalError" => 500,
             "InsufficientStorage" => 507,
             _ => 400,

@@ -108,7 +108,7 @@ impl Draft<'_> {
 impl Control {
     /// Removes what is kept for a time only, when that time is over: client tokens after a day,
     /// terminated instances and deleted NAT gateways after an hour, dead peering connections after
-    /// two. To be called now and then for every region.
+    /// two, subscriptions that were not confirmed after two days. To be called now and then for every region.
     pub async fn sweep(&self, caller: &Caller) -> Result<(), Error> {
         let (region, now) = (self.read(caller).await?, self.now());
         let tokens = region.tokens.iter();
@@ -143,6 +143,7 @@ impl Control {
         }
         self.transact(caller, |draft| {
             crate::alarm_state::sweep(draft);
+            crate::subscription::sweep(draft);
             crate::vpc_peering_connection::sweep(draft);
             for gateway in region.nat_gateways.values() {
                 if !crate::nat_gateway_is_visible(gateway, draft.now) {

@@ -18,6 +18,7 @@ mod alarm;
 mod alarm_rule;
 mod alarm_state;
 mod attachment;
+mod delivery_policy;
 mod dhcp_options;
 mod draft;
 mod egress_only_internet_gateway;
@@ -69,9 +70,11 @@ mod security_group_vpc_association;
 mod subnet;
 mod subnet_cidr_block;
 mod subnet_cidr_reservation;
+mod subscription;
 mod subscription_filter;
 mod tag;
 mod taggable;
+mod topic;
 mod traffic_mirror_filter;
 mod traffic_mirror_filter_rule;
 mod traffic_mirror_session;
@@ -98,12 +101,13 @@ pub use alarm::{PutAlarm, alarm_arn, alarm_named_by_arn};
 pub use alarm_rule::{RuleError, alarm_children};
 pub use alarm_state::Judged;
 pub use attachment::AttachNetworkInterface;
+pub use delivery_policy::{subscription_delivery_policy, topic_delivery_policy};
 pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
 pub use egress_only_internet_gateway::CreateEgressOnlyInternetGateway;
 pub use error::{
     AddressingError, AlarmError, ComputingError, Error, FlowLogError, LogsError, MetadataError,
-    MirroringError, RoutingError,
+    MirroringError, NotificationError, RoutingError,
 };
 pub use flow_log::{CreateFlowLogs, FileOptions, FlowLogOutcomes, FlowLogResourceType};
 pub use image::Images;
@@ -150,9 +154,14 @@ pub use security_group_rule::{AuthorizeRules, Authorized, RevokeRules, Revoked};
 pub use security_group_rule_edit::{RuleRequest, UpdateRuleDescriptions};
 pub use subnet::{CreateSubnet, ModifySubnetAttribute, available_addresses};
 pub use subnet_cidr_reservation::CreateSubnetCidrReservation;
+pub use subscription::{
+    CheckedFilterPolicy, Subscribe, Subscribed, SubscriptionAttribute, subscription_arn,
+    subscription_with_token,
+};
 pub use subscription_filter::PutSubscriptionFilter;
 pub use tag::{Tag, TagSelector, TagSpecification};
 pub use taggable::{Taggable, tagged, tagged_others, tags_of};
+pub use topic::{CreateTopic, TopicAttribute, check_owner, topic_arn, topic_named};
 pub use traffic_mirror_filter::CreateTrafficMirrorFilter;
 pub use traffic_mirror_filter_rule::{
     CreateTrafficMirrorFilterRule, MirrorRuleField, ModifyTrafficMirrorFilterRule, WantedPorts,

@@ -140,8 +140,12 @@ pub enum Kind {
     Subnet,
     /// A reservation of a part of a subnet's block.
     SubnetCidrReservation,
+    /// A subscription to a topic.
+    Subscription,
     /// What a client token was used for.
     Token,
+    /// A topic of SNS.
+    Topic,
     /// A filter of mirrored packets, with its rules.
     TrafficMirrorFilter,
     /// A session that mirrors an interface's packets.
@@ -158,7 +162,7 @@ pub enum Kind {
 
 impl Kind {
     /// Each kind with its word.
-    const WORDS: [(Self, &'static str); 34] = [
+    const WORDS: [(Self, &'static str); 36] = [
         (Self::AddressLease, "address-lease"),
         (Self::Alarm, "alarm"),
         (Self::AlarmHistory, "alarm-history"),
@@ -189,7 +193,9 @@ impl Kind {
         (Self::SecurityGroup, "security-group"),
         (Self::Subnet, "subnet"),
         (Self::SubnetCidrReservation, "subnet-cidr-reservation"),
+        (Self::Subscription, "subscription"),
         (Self::Token, "token"),
+        (Self::Topic, "topic"),
         (Self::TrafficMirrorFilter, "traffic-mirror-filter"),
         (Self::TrafficMirrorSession, "traffic-mirror-session"),
         (Self::TrafficMirrorTarget, "traffic-mirror-target"),
@@ -204,7 +210,7 @@ impl Kind {
     }
 
     /// Whether a record of this kind is an interface, is claimed for one, or concerns none: what
-    /// remembers a call, what is logged to, what watches metrics.
+    /// remembers a call, what is logged to or notified, what watches metrics.
     #[must_use]
     pub fn is_interfaces(self) -> bool {
         matches!(
@@ -217,7 +223,9 @@ impl Kind {
                 | Self::LogGroup
                 | Self::LogStream
                 | Self::NetworkInterface
+                | Self::Subscription
                 | Self::Token
+                | Self::Topic
         )
     }
 

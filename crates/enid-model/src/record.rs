@@ -20,6 +20,8 @@ use crate::region::RegionRecord;
 use crate::route_table::RouteTable;
 use crate::security_group::SecurityGroup;
 use crate::subnet::{AddressLease, Ipv6Lease, Ipv6PrefixLease, Subnet, SubnetCidrReservation};
+use crate::subscription::Subscription;
+use crate::topic::Topic;
 use crate::traffic_mirror::{TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget};
 use crate::volume::Volume;
 use crate::vpc::Vpc;
@@ -165,7 +167,9 @@ records! {
     SecurityGroup(SecurityGroup),
     Subnet(Subnet),
     SubnetCidrReservation(SubnetCidrReservation),
+    Subscription(Subscription),
     Token(Token),
+    Topic(Topic),
     TrafficMirrorFilter(TrafficMirrorFilter),
     TrafficMirrorSession(TrafficMirrorSession),
     TrafficMirrorTarget(TrafficMirrorTarget),

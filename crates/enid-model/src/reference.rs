@@ -51,7 +51,9 @@ impl Record {
             | Self::PrefixList(_)
             | Self::PublicAddress(_)
             | Self::Region(_)
+            | Self::Subscription(_)
             | Self::Token(_)
+            | Self::Topic(_)
             | Self::TrafficMirrorFilter(_)
             | Self::Volume(_) => Vec::new(),
             Self::EgressOnlyInternetGateway(gateway) => vec![Reference::to(gateway.vpc)],

@@ -47,7 +47,10 @@ use crate::region::RegionRecord;
 use crate::route_table::RouteTable;
 use crate::security_group::{Peer, SecurityGroup};
 use crate::subnet::{AddressLease, Ipv6Lease, Ipv6PrefixLease, Subnet, SubnetCidrReservation};
+use crate::subscription::Subscription;
+use crate::topic::Topic;
 use crate::traffic_mirror::{TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget};
+use crate::uuid::Uuid;
 use crate::volume::Volume;
 use crate::vpc::Vpc;
 use crate::vpc_peering_connection::VpcPeeringConnection;
@@ -199,8 +202,12 @@ pub struct RegionState {
     pub subnet_cidr_reservations: OrdMap<SubnetCidrReservationId, Stored<SubnetCidrReservation>>,
     /// Subnets.
     pub subnets: OrdMap<SubnetId, Stored<Subnet>>,
+    /// Subscriptions to topics, by key name: the topic's name, a slash, and the id.
+    pub subscriptions: OrdMap<Box<str>, Stored<Subscription>>,
     /// Client tokens, by key name.
     pub tokens: OrdMap<Box<str>, Stored<Token>>,
+    /// Topics by name.
+    pub topics: OrdMap<Box<str>, Stored<Topic>>,
     /// Filters of mirrored packets.
     pub traffic_mirror_filters: OrdMap<TrafficMirrorFilterId, Stored<TrafficMirrorFilter>>,
     /// Sessions that mirror interfaces' packets.
@@ -359,6 +366,20 @@ impl RegionState {
             .map(|((_, name), stream)| (&**name, stream))
     }
 
+    /// The subscriptions to a topic, with their ids.
+    pub fn subscriptions_of_topic<'a>(
+        &'a self,
+        topic: &str,
+    ) -> impl Iterator<Item = (Uuid, &'a Stored<Subscription>)> + use<'a> {
+        let start = format!("{topic}/").into_boxed_str();
+        // No name of a topic has a slash, so that the prefix is the topic's alone.
+        self.subscriptions
+            .range(start.clone()..)
+            .map_while(move |(key, subscription)| {
+                Some((key.strip_prefix(&*start)?.parse().ok()?, subscription))
+            })
+    }
+
     fn put(&mut self, revision: Revision, key: &Key, record: Record) {
         fn stored<T>(revision: Revision, record: T) -> Stored<T> {
             let record = Arc::new(record);
@@ -455,9 +476,17 @@ impl RegionState {
                 links::set(&mut self.links, &subnet, true);
                 self.subnets.insert(subnet.id, stored(revision, subnet));
             }
+            Record::Subscription(subscription) => {
+                self.subscriptions
+                    .insert(key.name.clone(), stored(revision, subscription));
+            }
             Record::Token(token) => {
                 self.tokens
                     .insert(key.name.clone(), stored(revision, token));
+            }
+            Record::Topic(topic) => {
+                self.topics
+                    .insert(key.name.clone(), stored(revision, topic));
             }
             Record::TrafficMirrorFilter(record) => linked!(traffic_mirror_filters, record),
             Record::TrafficMirrorSession(record) => linked!(traffic_mirror_sessions, record),
@@ -563,8 +592,14 @@ impl RegionState {
                     links::set(&mut self.links, &**subnet.record(), false);
                 }
             }
+            Kind::Subscription => {
+                self.subscriptions.remove(name);
+            }
             Kind::Token => {
                 self.tokens.remove(name);
+            }
+            Kind::Topic => {
+                self.topics.remove(name);
             }
             Kind::TrafficMirrorFilter => linked!(traffic_mirror_filters),
             Kind::TrafficMirrorSession => linked!(traffic_mirror_sessions),

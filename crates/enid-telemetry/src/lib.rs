@@ -14,6 +14,7 @@ pub mod flow;
 pub mod log;
 pub mod math;
 pub mod metric;
+pub mod notify;
 pub mod store;
 
 /// Everything that is stored, of all parts.

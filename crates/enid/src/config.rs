@@ -2,6 +2,7 @@
 
 mod allowances;
 mod flow_logs;
+mod notify;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 
 use self::allowances::AllowanceConfig;
 use self::flow_logs::FlowLogConfig;
+use self::notify::NotifyConfig;
 
 /// A configuration. Every key is optional; an unknown one is an error.
 #[derive(Debug, Default, Deserialize)]
@@ -30,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) flow_logs: FlowLogConfig,
     /// Which image ids can be launched.
     pub(crate) images: ImagesConfig,
+    /// Where notifications of SNS may go.
+    pub(crate) notify: NotifyConfig,
     /// Which public addresses lead to instances.
     pub(crate) outside: OutsideConfig,
     /// How many of each resource there may be.
@@ -254,6 +258,7 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {name}"))?;
         let config: Self = toml::from_str(&text).with_context(|| format!("understand {name}"))?;
         config.quotas()?;
+        config.notify.check()?;
         config.outside.check()?;
         config.throttle()?;
         config.allowances(false)?;

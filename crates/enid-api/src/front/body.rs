@@ -33,7 +33,7 @@ pub(super) fn decode<'a>(
     body: &'a [u8],
 ) -> Result<Body<'a>, ApiError> {
     let known = match service {
-        Service::Ec2 | Service::Sts => form == RequestForm::Query,
+        Service::Ec2 | Service::Sns | Service::Sts => form == RequestForm::Query,
         Service::Logs => form == RequestForm::Json,
         Service::Monitoring => true,
     };
@@ -96,7 +96,11 @@ fn no_such_method(words: &str) -> ApiError {
 }
 
 /// The parameters: from the query string, from the body, or from both.
-fn read_form<'a>(parts: &Parts, query: &'a [u8], body: &'a [u8]) -> Result<Form<'a>, ApiError> {
+pub(super) fn read_form<'a>(
+    parts: &Parts,
+    query: &'a [u8],
+    body: &'a [u8],
+) -> Result<Form<'a>, ApiError> {
     if parts.uri.path() != "/" {
         return Err(nothing_here());
     }

@@ -12,6 +12,7 @@ pub(super) enum Service {
     Ec2,
     Logs,
     Monitoring,
+    Sns,
     Sts,
 }
 
@@ -22,6 +23,7 @@ impl Service {
             "ec2" => Some(Self::Ec2),
             "logs" => Some(Self::Logs),
             "monitoring" => Some(Self::Monitoring),
+            "sns" => Some(Self::Sns),
             "sts" => Some(Self::Sts),
             _ => None,
         }
@@ -33,6 +35,7 @@ impl Service {
             Self::Ec2 => "2016-11-15",
             Self::Logs => "2014-03-28",
             Self::Monitoring => "2010-08-01",
+            Self::Sns => "2010-03-31",
             Self::Sts => "2011-06-15",
         }
     }
@@ -43,6 +46,7 @@ impl Service {
             Self::Ec2 => "AmazonEC2",
             Self::Logs => "AmazonCloudWatchLogs",
             Self::Monitoring => "AmazonCloudWatch",
+            Self::Sns => "AmazonSNS",
             Self::Sts => "AWSSecurityTokenService",
         }
     }
@@ -53,6 +57,7 @@ impl Service {
             Self::Ec2 => "ec2",
             Self::Logs => "logs",
             Self::Monitoring => "cloudwatch",
+            Self::Sns => "sns",
             Self::Sts => "sts",
         }
     }
@@ -61,7 +66,7 @@ impl Service {
     /// the paths of CBOR.
     pub(super) fn target(self) -> Option<&'static str> {
         match self {
-            Self::Ec2 | Self::Sts => None,
+            Self::Ec2 | Self::Sns | Self::Sts => None,
             Self::Logs => Some("Logs_20140328"),
             Self::Monitoring => Some("GraniteServiceVersion20100801"),
         }
@@ -70,7 +75,7 @@ impl Service {
     /// How it words what its tables refuse.
     pub(super) fn words(self) -> Words {
         match self {
-            Self::Ec2 | Self::Sts => Words::Query,
+            Self::Ec2 | Self::Sns | Self::Sts => Words::Query,
             Self::Logs => Words::Logs,
             Self::Monitoring => Words::Monitoring,
         }
@@ -81,6 +86,9 @@ impl Service {
     pub(super) fn dialect(self, form: RequestForm, query_mode: bool) -> Dialect {
         match (self, form) {
             (Self::Ec2, _) => Dialect::Ec2,
+            (Self::Sns, _) => Dialect::Query {
+                namespace: "http://sns.amazonaws.com/doc/2010-03-31/",
+            },
             (Self::Sts, _) => Dialect::Query {
                 namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
             },
@@ -134,7 +142,7 @@ mod tests {
 
     #[test]
     fn every_service_answers_in_a_form_that_it_has() {
-        for name in ["ec2", "logs", "monitoring", "sts"] {
+        for name in ["ec2", "logs", "monitoring", "sns", "sts"] {
             let service = Service::named(name).unwrap();
             for form in [RequestForm::Cbor, RequestForm::Json, RequestForm::Query] {
                 let dialect = service.dialect(form, true);

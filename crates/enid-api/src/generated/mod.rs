@@ -3,4 +3,5 @@
 pub mod cloudwatch;
 pub mod ec2;
 pub mod logs;
+pub mod sns;
 pub mod sts;

@@ -28,6 +28,8 @@ const KEYS: &[&str] = &[
     "ec2:Region",
     "ec2:Subnet",
     "ec2:Vpc",
+    "sns:Endpoint",
+    "sns:Protocol",
 ];
 
 /// Keys that go on with a tag's key.

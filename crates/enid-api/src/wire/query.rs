@@ -60,7 +60,7 @@ fn items(kind: Kind, params: Params<'_>) -> Option<Value> {
     Some(Value::List(items.map(|below| value(kind, below)).collect()))
 }
 
-/// `entry.N.key` and `entry.N.value`.
+/// `entry.N.key` and `entry.N.value`; the attributes of a message of SNS have `Name` and `Value`.
 fn entries(kind: Kind, params: Params<'_>) -> Option<Value> {
     let mut entries = Vec::new();
     for (word, below) in params.members() {
@@ -72,8 +72,8 @@ fn entries(kind: Kind, params: Params<'_>) -> Option<Value> {
             let mut found = None;
             for (word, below) in entry.members() {
                 match word {
-                    "key" => key = below.value().map(str::to_owned),
-                    "value" => found = Some(value(kind, below)),
+                    "key" | "Name" => key = below.value().map(str::to_owned),
+                    "value" | "Value" => found = Some(value(kind, below)),
                     _ => return None,
                 }
             }

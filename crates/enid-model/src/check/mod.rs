@@ -16,6 +16,7 @@ mod log;
 mod name;
 mod route;
 mod security;
+mod topic;
 mod traffic_mirror;
 mod volume;
 mod vpc;
@@ -98,8 +99,12 @@ impl<'a> Report<'a> {
             // An option set refers to nothing, what a flow log is of may be gone, and everything about a
             // region's first steps may have gone since. What a client token made may be gone as well.
             // So may what an alarm's history tells of.
-            Kind::AlarmHistory | Kind::DhcpOptions | Kind::FlowLog | Kind::Region | Kind::Token => {
-            }
+            Kind::AlarmHistory
+            | Kind::DhcpOptions
+            | Kind::FlowLog
+            | Kind::Region
+            | Kind::Token
+            | Kind::Topic => {}
             Kind::Alarm => self.alarms(),
             Kind::EgressOnlyInternetGateway => self.egress_only_internet_gateways(),
             Kind::ElasticIp => self.elastic_ips(),
@@ -122,6 +127,7 @@ impl<'a> Report<'a> {
             Kind::SecurityGroup => self.security_groups(),
             Kind::Subnet => self.subnets(),
             Kind::SubnetCidrReservation => self.subnet_cidr_reservations(),
+            Kind::Subscription => self.subscriptions(),
             Kind::TrafficMirrorFilter => self.traffic_mirror_filters(),
             Kind::TrafficMirrorSession => self.traffic_mirror_sessions(),
             Kind::TrafficMirrorTarget => self.traffic_mirror_targets(),

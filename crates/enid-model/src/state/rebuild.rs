@@ -57,7 +57,9 @@ impl RegionState {
             security_groups,
             subnet_cidr_reservations,
             subnets,
+            subscriptions,
             tokens,
+            topics,
             traffic_mirror_filters,
             traffic_mirror_sessions,
             traffic_mirror_targets,
@@ -113,7 +115,9 @@ impl RegionState {
             security_groups: SecurityGroup(text);
             subnet_cidr_reservations: SubnetCidrReservation(text);
             subnets: Subnet(text);
+            subscriptions: Subscription(text);
             tokens: Token(text);
+            topics: Topic(text);
             traffic_mirror_filters: TrafficMirrorFilter(text);
             traffic_mirror_sessions: TrafficMirrorSession(text);
             traffic_mirror_targets: TrafficMirrorTarget(text);

@@ -12,6 +12,7 @@ use enid_api::front::{self, FrontDoor};
 use enid_api::logs::Logs;
 use enid_api::monitoring::Monitoring;
 use enid_api::sigv4::{Key, Keys};
+use enid_api::sns::Sns;
 use enid_api::sts::Sts;
 use enid_control::{Control, PublicPools};
 use enid_host::flow_observer::FlowObserver;
@@ -109,7 +110,8 @@ async fn daemon(
     };
     let opened = {
         let (own, is_ephemeral, store) = (own.clone(), serve.ephemeral, store.clone());
-        let open = move || Telemetry::open(&own, is_ephemeral, &store);
+        let notify = config.notify.notifications(&own, listener.local_addr()?)?;
+        let open = move || Telemetry::open(&own, is_ephemeral, &store, notify);
         tokio::task::spawn_blocking(open)
             .await
             .context("open the telemetry")??
@@ -186,6 +188,7 @@ async fn daemon(
         Sts,
     )
     .with_logs(logs)
+    .with_sns(Sns::new(Arc::clone(&control), telemetry.notify.clone()))
     .with_monitoring(Monitoring::new(
         Arc::clone(&control),
         Arc::clone(&telemetry.metrics),
@@ -211,6 +214,7 @@ async fn daemon(
         .printer()
         .print(&listening, |listening| listening.words(data.is_default()));
     sweep_now_and_then(Arc::clone(&control));
+    let notifying = tokio::spawn(telemetry.notify.clone().run());
     let installation = host.as_ref().map(|_| Installation::of(own.path()));
     drain::release_in_time(Arc::clone(&control), installation);
     alarms::watch(&control, &telemetry.metrics);
@@ -221,6 +225,8 @@ async fn daemon(
     stop.send_replace(true);
     // The server finishes what is under way; that it panicked is a failure of its own.
     server.await.context("the server failed")?;
+    // What is under way is tried again by the next daemon.
+    notifying.abort();
     data.forget_daemon();
     if let Some(host) = host {
         host.stop();

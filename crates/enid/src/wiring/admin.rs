@@ -52,8 +52,24 @@ impl Administration {
             ("GET", "explain") => self.explain(query),
             ("GET", "verify") => self.verify().await,
             ("POST", "reset") => self.reset().await,
+            ("GET", path) => return self.certificate(path.strip_prefix("sns/")?).await,
             _ => return None,
         })
+    }
+
+    /// The certificate of the key that messages are signed with.
+    async fn certificate(&self, name: &str) -> Option<AdminResponse> {
+        match self.telemetry.notify.certificate(name).await {
+            Ok(certificate) => Some(AdminResponse {
+                status: StatusCode::OK,
+                content_type: "application/x-pem-file",
+                body: certificate?.into(),
+            }),
+            Err(error) => {
+                let words = format!("no key to sign with: {error}");
+                Some(refusal(StatusCode::INTERNAL_SERVER_ERROR, words))
+            }
+        }
     }
 
     /// Holds everything that is stored against what must be true of it.

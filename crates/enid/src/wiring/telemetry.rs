@@ -13,6 +13,7 @@ use enid_telemetry::log::query::registry::Queries;
 use enid_telemetry::log::subscription::Subscriptions;
 use enid_telemetry::metric::database::Metrics;
 use enid_telemetry::metric::stored::Stored;
+use enid_telemetry::notify::Notify;
 use enid_telemetry::store::{Options, Store};
 
 use crate::paths::DataDir;
@@ -26,6 +27,7 @@ pub(crate) struct Telemetry {
     pub(crate) queries: Arc<Queries>,
     pub(crate) subscriptions: Subscriptions,
     metric_filters: Arc<MetricFilters>,
+    pub(crate) notify: Notify,
 }
 
 impl Telemetry {
@@ -35,6 +37,7 @@ impl Telemetry {
         own: &DataDir,
         is_ephemeral: bool,
         regions: &enid_store::Store,
+        notify: enid_telemetry::notify::Config,
     ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let root = own.path().join("telemetry");
@@ -58,6 +61,7 @@ impl Telemetry {
         let rows = Arc::new(Stored::new(store.clone()));
         let metrics = Metrics::open(rows, Arc::clone(&clock)).context("open the metrics")?;
         let metrics = Arc::new(metrics);
+        let notify = notifications(&store, regions.clone(), Arc::clone(&clock), notify)?;
         let logs = Arc::new(Logs::new(store.clone(), clock));
         let metric_filters = Arc::new(MetricFilters::new(Arc::clone(&metrics) as _));
         logs.watch(Arc::clone(&metric_filters) as _);
@@ -70,6 +74,7 @@ impl Telemetry {
             queries: Arc::default(),
             subscriptions,
             metric_filters,
+            notify,
         })
     }
 
@@ -108,6 +113,17 @@ impl Telemetry {
             false => self.store.clear(),
         }
     }
+}
+
+/// What is still to be delivered is taken up again.
+fn notifications(
+    store: &Store,
+    regions: enid_store::Store,
+    clock: Arc<dyn Clock>,
+    config: enid_telemetry::notify::Config,
+) -> anyhow::Result<Notify> {
+    let states = Arc::new(move || regions.state());
+    Notify::open(store.clone(), states, clock, config).context("take up messages to deliver")
 }
 
 /// A minute without a match is reported at most so much later.
