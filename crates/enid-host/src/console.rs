@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::FlockOperation;
 
@@ -62,7 +62,8 @@ pub fn read_from(instance_dir: &Path, place: u64) -> io::Result<Part> {
 /// How many bytes have been cut off.
 fn read_cut(instance_dir: &Path) -> io::Result<u64> {
     match fs::read_to_string(instance_dir.join(CUT_FILE_NAME)) {
-        Ok(text) => text.trim().parse().map_err(io::Error::other),
+        Ok(text) if text.is_empty() => Ok(0),
+        Ok(text) => text.parse().map_err(io::Error::other),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(e) => Err(e),
     }
@@ -78,27 +79,30 @@ pub fn written(instance_dir: &Path) -> io::Result<std::time::SystemTime> {
 pub(crate) struct Console {
     file: File,
     length: u64,
-    /// Bytes that were cut off, and where that is kept.
+    /// Bytes that were cut off, and where that is kept. It is open: the writer's root is another one soon.
     cut: u64,
-    cut_file: PathBuf,
+    cut_file: File,
 }
 
 impl Console {
     /// Opens the console in an instance's directory; what it holds stays.
     pub(crate) fn open(instance_dir: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(instance_dir.join(FILE_NAME))?;
+        let open = |name| {
+            OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .mode(0o600)
+                .open(instance_dir.join(name))
+        };
+        let file = open(FILE_NAME)?;
         let length = file.metadata()?.len();
         Ok(Self {
             file,
             length,
             cut: read_cut(instance_dir)?,
-            cut_file: instance_dir.join(CUT_FILE_NAME),
+            cut_file: open(CUT_FILE_NAME)?,
         })
     }
 
@@ -120,7 +124,11 @@ impl Console {
         (&self.file).take(KEPT).read_to_end(&mut tail)?;
         rustix::fs::flock(&self.file, FlockOperation::LockExclusive)?;
         self.cut += self.length - tail.len() as u64;
-        let moved = fs::write(&self.cut_file, self.cut.to_string())
+        // It only grows, so what stands there before is written over.
+        let cut = self.cut.to_string();
+        let moved = self
+            .cut_file
+            .write_all_at(cut.as_bytes(), 0)
             .and_then(|()| self.file.write_all_at(&tail, 0))
             .and_then(|()| self.file.set_len(tail.len() as u64));
         rustix::fs::flock(&self.file, FlockOperation::Unlock)?;
