@@ -573,7 +573,7 @@ fn no_such_version(service: Service, version: &str) -> ApiError {
 /// on it.
 fn guess(parts: &Parts, query: &[u8], body: &[u8]) -> Service {
     let target = parts.headers.get("x-amz-target");
-    let target = target.map_or(parts.uri.path().as_bytes(), HeaderValue::as_bytes);
+    let target = target.map_or_else(|| parts.uri.path().as_bytes(), HeaderValue::as_bytes);
     let names = |service: &Service| {
         let name = service.target().unwrap_or_default().as_bytes();
         target.windows(name.len().max(1)).any(|part| part == name)

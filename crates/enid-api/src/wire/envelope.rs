@@ -168,7 +168,7 @@ impl Document {
         let shape = self.shapes.iter().find(|(code, _)| *code == error.code());
         sink.begin();
         sink.name("__type");
-        sink.text(shape.map_or(error.code(), |(_, name)| name));
+        sink.text(shape.map_or_else(|| error.code(), |(_, name)| name));
         sink.name("message");
         sink.text(error.message());
         sink.end();

@@ -30,9 +30,9 @@ pub enum Value {
     /// A point in time.
     Time(Timestamp),
     /// A list.
-    List(Vec<Value>),
+    List(Vec<Self>),
     /// A structure or a map, in the order of the request.
-    Members(Vec<(String, Value)>),
+    Members(Vec<(String, Self)>),
 }
 
 impl Value {

@@ -35,7 +35,7 @@ impl Courier {
             let open = move || Signer::open(&path, StdRng::seed_from_u64(seed));
             let opened = tokio::task::spawn_blocking(open).await;
             // A thread that panicked has said so itself.
-            let opened = opened.map_err(|gone| std::io::Error::other(gone))?;
+            let opened = opened.map_err(std::io::Error::other)?;
             opened.map(Arc::new)
         };
         self.signer.get_or_try_init(open).await
@@ -119,7 +119,7 @@ impl Courier {
             let (signing, text) = (Arc::clone(signer), letter.canonical());
             let sign = move || signing.sign(version, &text);
             let signature = tokio::task::spawn_blocking(sign).await;
-            let signature = signature.map_err(|gone| std::io::Error::other(gone))??;
+            let signature = signature.map_err(std::io::Error::other)??;
             let url = self.certificate_url(signer);
             Ok::<_, SignError>(letter.document(version.number(), &signature, &url))
         };

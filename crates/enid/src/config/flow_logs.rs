@@ -32,7 +32,7 @@ impl FlowLogConfig {
             "flow_logs.window_s: 1 to {WINDOW_S} seconds are expected"
         );
         ensure!(
-            (window_s..=FILE_S).contains(&file_s) && file_s % window_s == 0,
+            (window_s..=FILE_S).contains(&file_s) && file_s.is_multiple_of(window_s),
             "flow_logs.file_s: a multiple of window_s, at most {FILE_S}, is expected"
         );
         let buckets = self.buckets.clone();
