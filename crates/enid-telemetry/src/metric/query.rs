@@ -479,7 +479,7 @@ mod tests {
         let (a, b) = (stat("a", "a", true), stat("b", "b", false));
         assert_eq!(ask(&[a.clone(), b.clone()]), "a m -2:1 -1:2");
         assert_eq!(
-            ask(&[b.clone(), math("e", "a+b"), a.clone(), math("f", "e*10")]),
+            ask(&[b.clone(), math("e", "a+b"), a, math("f", "e*10")]),
             "e e -2:1 -1:7; a m -2:1 -1:2; f f -2:10 -1:70"
         );
         assert_eq!(
