@@ -182,6 +182,19 @@ class Region:
             links.tune(instance)
         return links.Link(client, server, address)
 
+    def log_flows(self):
+        """Flow logs of everything in the VPC, in a minute's windows."""
+        made = self.ec2.create_flow_logs(
+            ResourceIds=[self.vpc],
+            ResourceType="VPC",
+            TrafficType="ALL",
+            LogDestinationType="s3",
+            LogDestination="arn:aws:s3:::bench",
+            MaxAggregationInterval=60,
+        )
+        if made["Unsuccessful"]:
+            raise Failed(f"flow logs: {made['Unsuccessful']}")
+
     def interface(self, groups):
         made = self.ec2.create_network_interface(SubnetId=self.subnet, Groups=groups)
         return made["NetworkInterface"]["NetworkInterfaceId"]

@@ -77,8 +77,9 @@ PACKETS = [
     ("connections", "per_second", "connect-request-close", "/s", 1, 0.85, 1.3, True),
     ("packets", "arrived_per_second", "64-byte UDP packets", "/s", 1, 0.85, 1.8, True),
 ]
-# With 1,000 rules against one, where more is better; the inverse where less is.
-MANY_RULES = 0.98
+# With 1,000 rules against one, and with flow logs against none, where more is better; the inverse where
+# less is.
+ALL_BUT_AS_GOOD = 0.98
 
 
 def packets(samples):
@@ -98,7 +99,7 @@ def packets(samples):
             rows.append(row(label, f"eni-{rules}", "veth", bare))
             if filtered:
                 rows.append(row(label, f"eni-{rules}", f"nft-{rules}", filtered))
-        bound = MANY_RULES if more else 1 / MANY_RULES
+        bound = ALL_BUT_AS_GOOD if more else 1 / ALL_BUT_AS_GOOD
         rows.append(row(f"{name}, 1,000 rules to 1", "eni-1000", "eni-1", bound))
     return rows
 
@@ -112,14 +113,16 @@ def variants(samples):
     pairs = [
         ("IPv6", "eni-ipv6", "veth-ipv6", "bare"),
         ("MTU 1500", "eni-1500", "veth-1500", "bare"),
+        ("flow logs on", "eni-logged", "eni-1", "alike"),
         ("60 rules", "eni-60", "veth", "bare"),
         ("60 rules", "eni-60", "nft-60", "filtered"),
         *((rule_count(rules), f"eni-{rules}", f"ovs-{rules}", "ovs") for rules in OVS_RULES),
     ]
     rows = []
     for test, figure, name, unit, divisor, bare, filtered, more in PACKETS:
+        as_good = ALL_BUT_AS_GOOD if more else 1 / ALL_BUT_AS_GOOD
         # The design gives Open vSwitch no number: to be no worse is the least.
-        bounds = {"bare": bare, "filtered": filtered, "ovs": 1.0}
+        bounds = {"bare": bare, "filtered": filtered, "ovs": 1.0, "alike": as_good}
         for variant, link, base, which in pairs:
             if bounds[which] is None:
                 continue

@@ -95,7 +95,7 @@ def packets(stack):
 
 
 def variants(stack):
-    """The same with IPv6, a smaller MTU, 60 rules, and beside Open vSwitch in user space."""
+    """The same with IPv6, a smaller MTU, 60 rules, flow logs, and beside Open vSwitch in user space."""
     enid = stack.enter_context(daemon.private())
     region = daemon.Region(enid.endpoint)
     ends = {
@@ -106,6 +106,9 @@ def variants(stack):
         "eni-1500": region.link(region.groups(1), mtu=1500),
         "eni-ipv6": region.link([region.group_for_ipv6()], ipv6=True),
     }
+    logged = daemon.Region(enid.endpoint)
+    logged.log_flows()
+    ends["eni-logged"] = logged.link(logged.groups(1))
     for rules in report.OVS_RULES:
         ends[f"eni-{rules}"] = region.link(region.groups(rules))
         ends[f"ovs-{rules}"] = stack.enter_context(ovs.switch(rules))
