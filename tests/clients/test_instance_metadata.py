@@ -171,6 +171,7 @@ def test_options_in_a_launch_template(ec2, papers):
         assert shown(ec2, instance.id) == OWN | options
         other = papers.instance(subnet, LaunchTemplate={"LaunchTemplateId": template},
                                 MetadataOptions={"HttpTokens": "optional"})
-        assert shown(ec2, other.id) == OWN
+        # What the launch does not say is as the template has it.
+        assert shown(ec2, other.id) == OWN | {"HttpPutResponseHopLimit": 3}
     finally:
         ec2.delete_launch_template(LaunchTemplateId=template)

@@ -178,7 +178,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Packets that wait for a reader at most: of the longest kind, 16 MB.
-const QUEUE_MAX: usize = 1_024;
+pub const QUEUE_MAX: usize = 1_024;
 /// Pages of each CPU's buffer: one megabyte.
 const BUFFER_PAGES: usize = 256;
 /// How long the thread waits for packets before it looks whether it shall end.

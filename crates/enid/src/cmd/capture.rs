@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, Shutdown};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -112,6 +112,8 @@ impl Run {
     fn until_enough(&mut self) -> anyhow::Result<bool> {
         self.stream.set_read_timeout(Some(LOOK_EVERY))?;
         let mut bytes = [0; 1 << 16];
+        // Set once nothing new is wanted: what was captured by then is still on its way.
+        let mut end_by = None;
         loop {
             while let Some(message) = decode(&mut self.read)? {
                 if self.take(message)? {
@@ -120,11 +122,16 @@ impl Run {
             }
             self.sink.flush()?;
             let is_over = self.until.is_some_and(|until| monotonic() >= until);
-            if is_over || self.stop.load(Ordering::Relaxed) {
+            if end_by.is_none() && (is_over || self.stop.load(Ordering::Relaxed)) {
+                // A daemon that has gone is noticed below.
+                let _ = self.stream.shutdown(Shutdown::Write);
+                end_by = Some(monotonic() + END_PATIENCE);
+            }
+            if end_by.is_some_and(|by| monotonic() >= by) {
                 return Ok(true);
             }
             match self.stream.read(&mut bytes) {
-                Ok(0) => return Ok(false),
+                Ok(0) => return Ok(end_by.is_some()),
                 Ok(count) => self.read.extend(&bytes[..count]),
                 Err(error) if is_pause(&error) => {}
                 Err(error) => return Err(error).context("read from the daemon"),
@@ -152,6 +159,9 @@ fn is_pause(error: &io::Error) -> bool {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
     )
 }
+
+/// How long the rest may take at the end.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often is looked whether it is enough, where no packets come.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

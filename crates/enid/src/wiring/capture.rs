@@ -26,7 +26,8 @@ const LOST: u32 = 2;
 /// A longer message is none of these.
 const LENGTH_MAX: usize = 1 << 20;
 
-/// Tells a capture's packets until the other end has gone, or the agent.
+/// Tells a capture's packets until the other end wants no more, or has gone, or the agent. Who only says
+/// that it has nothing to say any more still gets what waits for it, and how many were lost.
 pub(crate) fn tell(stream: &UnixStream, capture: &Capture) -> io::Result<()> {
     let mut out = BufWriter::new(stream);
     let mut told = 0;
@@ -34,11 +35,17 @@ pub(crate) fn tell(stream: &UnixStream, capture: &Capture) -> io::Result<()> {
         let Ok(packet) = capture.next(LOOK_EVERY) else {
             return out.flush();
         };
+        let is_over = is_closed(stream)?;
         let mut next = packet;
+        let mut together = 0;
         while let Some(packet) = next {
             out.write_all(&encode(&Message::Packet(packet.seen, packet.bytes)))?;
+            together += 1;
             // What is there already goes with it.
-            next = capture.next(Duration::ZERO).ok().flatten();
+            next = match together < TOGETHER_MAX {
+                true => capture.next(Duration::ZERO).ok().flatten(),
+                false => None,
+            };
         }
         let lost = capture.lost();
         if lost != told {
@@ -46,11 +53,14 @@ pub(crate) fn tell(stream: &UnixStream, capture: &Capture) -> io::Result<()> {
             out.write_all(&encode(&Message::Lost(lost)))?;
         }
         out.flush()?;
-        if is_closed(stream)? {
+        if is_over {
             return Ok(());
         }
     }
 }
+
+/// Packets between two looks at what was lost and at the other end: as many as can wait.
+const TOGETHER_MAX: usize = enid_host::capture::QUEUE_MAX;
 
 /// How often an end that has gone is noticed where no packets come.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
