@@ -296,6 +296,8 @@ fn start_script(script: &[u8]) -> io::Result<Pid> {
     File::create(USER_DATA_RAN)?;
     let console = OpenOptions::new().write(true).open("/dev/console")?;
     let errors = console.try_clone()?;
+    // The daemon does without huge pages, and what it starts inherits that; an instance's programs need not.
+    rustix::thread::disable_transparent_huge_pages(false)?;
     let child = Command::new(USER_DATA)
         .env_clear()
         .envs(environment())

@@ -46,6 +46,7 @@ use crate::wiring::telemetry::Telemetry;
 pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
     logs();
     raise_descriptor_limit();
+    small_pages();
     let config = Config::read(serve.config.as_deref())?;
     anyhow::ensure!(
         serve.listen.ip().is_loopback(),
@@ -281,6 +282,14 @@ fn sweep_now_and_then(control: Arc<Control>) {
             }
         }
     });
+}
+
+/// Asks the kernel for small pages: the allocator's arenas are wide and thinly used, and with huge ones an idle
+/// daemon holds twice as much (`bench/run.py --only api`). Sandboxes undo it for what runs in them.
+fn small_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay on");
+    }
 }
 
 /// Each instance takes a descriptor to be watched, each connection one: the usual soft limit of
