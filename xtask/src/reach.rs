@@ -2,8 +2,9 @@
 //! that it can say. The coverage page prints both.
 //!
 //! The source is read as text, not compiled, so calls are told apart by name: a method is every
-//! method of that name in the two crates, unless the file itself has one, and words that the
-//! standard library has too count within a file only. A variable is no function of the same name.
+//! method of that name that takes as many arguments in the two crates, unless the file itself has one,
+//! and words that the standard library has too count within a file only. A function of a type that takes no
+//! `self` is no method. A variable is no function of the same name.
 //! What is found is an inventory, not a proof.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,6 +81,8 @@ struct Function {
     file: String,
     /// The type that it is a method of.
     owner: Option<String>,
+    /// How many arguments it takes as a method; `None` if it is none.
+    arguments: Option<usize>,
     mentions: Mentions,
 }
 
@@ -90,7 +93,8 @@ struct Mentions {
     paths: BTreeSet<(Option<String>, String)>,
     /// The variables in scope while the body is visited.
     variables: Vec<String>,
-    methods: BTreeSet<String>,
+    /// Methods that are called, with the number of arguments.
+    methods: BTreeSet<(String, usize)>,
     errors: BTreeSet<String>,
     codes: BTreeSet<String>,
     /// Texts that arms of a `match` and comparisons hold a filter's name against.
@@ -240,10 +244,10 @@ impl Source {
             };
             found.extend(of(name).into_iter().filter(fits));
         }
-        for name in &function.mentions.methods {
+        for (name, arguments) in &function.mentions.methods {
             let methods: Vec<usize> = of(name)
                 .into_iter()
-                .filter(|index| self.functions[*index].owner.is_some())
+                .filter(|index| self.functions[*index].arguments == Some(*arguments))
                 .collect();
             let own: Vec<usize> = methods
                 .iter()
@@ -296,6 +300,9 @@ impl Collector {
             Function {
                 file: self.file.clone(),
                 owner: self.owner.clone(),
+                arguments: signature
+                    .receiver()
+                    .map(|_| signature.inputs.len().saturating_sub(1)),
                 mentions,
             },
         ));
@@ -450,7 +457,8 @@ impl Visit<'_> for Mentions {
     }
 
     fn visit_expr_method_call(&mut self, call: &syn::ExprMethodCall) {
-        self.methods.insert(call.method.to_string());
+        self.methods
+            .insert((call.method.to_string(), call.args.len()));
         visit::visit_expr_method_call(self, call);
     }
 
@@ -631,6 +639,12 @@ mod tests {
                 .contains(of_devices)
         );
         assert!(!route.errors.contains(of_devices));
+        // What checks a launch is called as what checks an interface's addresses is, and is no method.
+        for operation in ["AttachNetworkInterface", "CreateNetworkInterface"] {
+            let reached = source.reached("ec2", operation).errors;
+            assert!(!reached.contains(of_devices), "{operation}");
+            assert!(reached.contains("PrivateIpAddressLimitExceeded"));
+        }
         assert!(source.reached("ec2", "NoSuchOperation").errors.is_empty());
         Ok(())
     }
