@@ -105,21 +105,3 @@ def test_a_key_is_of_its_account(daemon, other):
     assert same.describe_vpcs(VpcIds=[vpc])["Vpcs"]
     same.delete_vpc(VpcId=vpc)
     assert daemon.client("sts", keys=keys).get_caller_identity()["Account"] == OTHER
-
-
-def test_nobody_is_permitted_to_use_an_interface_of_another(ec2, other, made):
-    # A permission that permits nothing would be one in name only.
-    with refused("UnsupportedOperation", "…CreateNetworkInterfacePermission"):
-        ec2.create_network_interface_permission(
-            NetworkInterfaceId=made["eni"], AwsAccountId=OTHER, Permission="INSTANCE-ATTACH")
-    of_eni = [{"Name": "network-interface-permission.network-interface-id",
-               "Values": [made["eni"]]}]
-    for client in (ec2, other):
-        listed = client.describe_network_interface_permissions(Filters=of_eni, MaxResults=5)
-        assert listed["NetworkInterfacePermissions"] == []
-    with refused("InvalidNetworkInterfacePermissionID.NotFound", "The network interface permission "
-                 "ID 'eni-perm-06fd19020ede149ea' does not exist"):
-        ec2.describe_network_interface_permissions(
-            NetworkInterfacePermissionIds=["eni-perm-06fd19020ede149ea"])
-    with refused("InvalidParameterValue"):
-        ec2.describe_network_interface_permissions(Filters=[{"Name": "x", "Values": ["y"]}])

@@ -22,6 +22,7 @@ KILLS = 5
 SUBNETS = 4
 ZONE = "us-east-1a"
 CONFIG = "[quotas]\naddresses = 1000\n"
+BORROWER = "000000000099"
 
 
 def addresses(text):
@@ -77,10 +78,14 @@ class Worker(threading.Thread):
         self.world = world
         self.ledger = world.ledger
         self.wire = Wire(world.daemon)
+        # Of the account that interfaces are lent to.
+        self.theirs = Wire(world.daemon, keys=world.keys)
         # Interface to (subnet, addresses); instance to its primary interface.
         self.enis = {}
         self.instances = {}
         self.attached = set()
+        # Interfaces that the borrower may attach, as far as this client knows.
+        self.permitted = set()
         # Allocation to public address.
         self.elastic = {}
 
@@ -89,7 +94,8 @@ class Worker(threading.Thread):
                       self.delete, self.assign, self.unassign, self.launch, self.terminate,
                       self.attach, self.detach, self.tag, self.group, self.ungroup, self.carry,
                       self.allow, self.subnet, self.unsubnet, self.allocate, self.associate,
-                      self.disassociate, self.free]
+                      self.disassociate, self.free, self.permit, self.forbid, self.borrow,
+                      self.borrow, self.give_back, self.launch_there, self.terminate_there]
         try:
             while self.world.take():
                 operation = self.random.choice(operations)
@@ -275,6 +281,46 @@ class Worker(threading.Thread):
             self.ledger.hold("public", allocation, [address])
             raise
 
+    def permit(self):
+        eni = self.pick(self.enis)
+        self.wire.call("CreateNetworkInterfacePermission", AwsAccountId=BORROWER,
+                       NetworkInterfaceId=eni, Permission="INSTANCE-ATTACH")
+        self.permitted.add(eni)
+
+    def forbid(self):
+        text = self.wire.call(
+            "DescribeNetworkInterfacePermissions", Filter_1_Value_1=self.pick(self.permitted),
+            Filter_1_Name="network-interface-permission.network-interface-id")
+        self.wire.call("DeleteNetworkInterfacePermission",
+                       NetworkInterfacePermissionId=self.pick(ids(text, "eni-perm")),
+                       Force=self.random.choice(("true", "false")))
+
+    def borrow(self):
+        eni = self.pick(self.permitted & set(self.enis))
+        self.theirs.call("AttachNetworkInterface", NetworkInterfaceId=eni, DeviceIndex="1",
+                         InstanceId=self.pick(self.world.borrowers))
+        self.attached.add(eni)
+
+    def give_back(self):
+        eni = self.pick(self.attached & self.permitted & set(self.enis))
+        text = self.theirs.call("DescribeNetworkInterfaces", NetworkInterfaceId_1=eni)
+        self.theirs.call("DetachNetworkInterface",
+                         AttachmentId=self.pick(ids(text, "eni-attach")))
+        self.attached.remove(eni)
+
+    def launch_there(self):
+        if len(self.world.borrowers) > 30:
+            raise Refused("enough")
+        text = self.theirs.call("RunInstances", ImageId="ami-0123456789abcdef0", MinCount="1",
+                                MaxCount="1", InstanceType="t3.micro",
+                                Placement_AvailabilityZone=ZONE)
+        self.world.borrowers.append(ids(text, "i")[0])
+
+    def terminate_there(self):
+        instance = self.pick(self.world.borrowers)
+        self.world.borrowers.remove(instance)
+        self.theirs.call("TerminateInstances", InstanceId_1=instance)
+
 
 class World:
     """What all workers share."""
@@ -290,6 +336,10 @@ class World:
         gateway = ids(wire.call("CreateInternetGateway"), "igw")[0]
         wire.call("AttachInternetGateway", InternetGatewayId=gateway, VpcId=self.vpc)
         self.groups, self.instances, self.subnets = [], [], {}
+        key = daemon.json("key", "create", "--account", BORROWER)
+        self.keys = {"AWS_ACCESS_KEY_ID": key["access_key_id"],
+                     "AWS_SECRET_ACCESS_KEY": key["secret_access_key"]}
+        self.borrowers = []
         for number in range(SUBNETS):
             block = ipaddress.ip_network(f"10.0.{number}.0/25")
             text = wire.call("CreateSubnet", VpcId=self.vpc, CidrBlock=str(block),

@@ -46,8 +46,13 @@ impl Context {
     /// The ARN of one of the caller's resources of EC2, such as a `subnet`.
     #[must_use]
     pub fn arn(&self, resource_type: &str, id: impl fmt::Display) -> Text {
+        self.arn_of(self.account, resource_type, id)
+    }
+
+    /// The ARN of a resource of EC2 of any account.
+    #[must_use]
+    pub fn arn_of(&self, account: AccountId, resource_type: &str, id: impl fmt::Display) -> Text {
         let (partition, region) = (self.region.partition(), self.region.name);
-        let account = self.account;
         Text::display(format_args!(
             "arn:{partition}:ec2:{region}:{account}:{resource_type}/{id}"
         ))

@@ -12,6 +12,7 @@ use enid_model::network_interface::{InterfaceType, NetworkInterface};
 use enid_model::state::Stored;
 
 use crate::address::AddressSelector;
+use crate::attachment::attached;
 use crate::instance::require_visible;
 use crate::instance_state::InstanceState;
 use crate::internet_gateway::depend_on_gateway;
@@ -144,13 +145,8 @@ impl Control {
                 return Err(Error::InstanceNotAssociable { id, state });
             }
         }
-        let attached: Vec<EniId> = draft
-            .region
-            .enis_of_instance(id)
-            .map(|eni| eni.id)
-            .collect();
-        match attached.as_slice() {
-            [only] => draft.require::<NetworkInterface>(*only),
+        match attached(draft, id).as_slice() {
+            [only] => draft.require::<NetworkInterface>(only.id),
             _ => Err(Error::SeveralInterfaces { id }),
         }
     }

@@ -3,7 +3,6 @@
 
 use std::sync::LazyLock;
 
-use enid_model::instance::Instance;
 use enid_model::instance_type::InstanceType;
 use enid_model::network_interface::NetworkInterface;
 use enid_model::subnet::Subnet;
@@ -82,7 +81,7 @@ impl Slots {
         let Some(attachment) = &eni.attachment else {
             return self.check(None);
         };
-        let instance = draft.require::<Instance>(attachment.instance)?;
+        let instance = draft.require_instance_of(attachment)?;
         self.check(Some(Limits::of(&instance.instance_type)?))
     }
 }

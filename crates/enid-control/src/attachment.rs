@@ -2,7 +2,8 @@
 //!
 //! An attachment lives in the interface's record. What an instance may have depends on all its
 //! interfaces, so an operation that attaches one writes the instance's record as well: of two
-//! such operations at the same time, one runs again.
+//! such operations at the same time, one runs again. An interface of another account is attached where its
+//! owner has it; see [`network_interface_permission`](crate::network_interface_permission).
 
 use std::collections::BTreeMap;
 
@@ -10,10 +11,12 @@ use enid_model::id::{AttachmentId, EniId, InstanceId};
 use enid_model::instance::{DesiredState, Instance};
 use enid_model::instance_type::InstanceType;
 use enid_model::network_interface::{Attachment, NetworkInterface};
+use enid_model::state::Stored;
 use enid_model::subnet::Subnet;
 
 use crate::address_limit::Slots;
-use crate::{Caller, Control, Error};
+use crate::network_interface_permission::{lent, lent_to, note_attached, note_detached};
+use crate::{Caller, Control, Draft, Error};
 
 /// The input of AttachNetworkInterface.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +46,15 @@ impl Control {
     ) -> Result<Attachment, Error> {
         let place = place(input.network_card_index, input.device_index)?;
         self.transact(caller, |draft| {
-            let eni = draft.require::<NetworkInterface>(input.eni)?;
+            // An interface of one's own, or one that its owner permits to attach.
+            let borrower = draft.scope().account;
+            let lent = lent(draft, input.eni);
+            let owner = lent.as_ref().map_or(borrower, |lent| lent.owner);
+            let (eni, subnet) = draft.within(owner, |draft| {
+                let eni = draft.require::<NetworkInterface>(input.eni)?;
+                let subnet = draft.require::<Subnet>(eni.subnet)?;
+                Ok::<_, Error>((eni, subnet))
+            })?;
             let instance = crate::instance::require_visible(draft, input.instance)?;
             if eni.is_in_use() {
                 return Err(Error::InterfaceInUse { id: eni.id });
@@ -51,12 +62,11 @@ impl Control {
             if instance.desired == DesiredState::Terminated {
                 return Err(Error::InstanceNotAttachable { id: instance.id });
             }
-            let subnet = draft.require::<Subnet>(eni.subnet)?;
             if subnet.zone != instance.zone {
                 return Err(Error::AttachmentAcrossZones);
             }
             // It may be of another VPC: AWS has had that since 2023. Each interface stays in its own one.
-            let attached: Vec<_> = draft.region.enis_of_instance(instance.id).collect();
+            let attached = attached(draft, instance.id);
             let mut places: Vec<Place> = attached.iter().filter_map(|eni| place_of(eni)).collect();
             if places.contains(&place) {
                 let (_, index) = place;
@@ -70,35 +80,56 @@ impl Control {
             let attachment = Attachment {
                 id: draft.mint(),
                 instance: instance.id,
+                instance_owner: (owner != borrower).then_some(borrower),
                 device_index: place.1,
                 network_card_index: place.0,
                 attach_time: draft.now,
                 delete_on_termination: false,
             };
-            draft.edit(&eni, |eni| eni.attachment = Some(attachment.clone()));
+            draft.within(owner, |draft| {
+                draft.edit(&eni, |eni| eni.attachment = Some(attachment.clone()));
+            });
+            if let Some(lent) = &lent {
+                note_attached(draft, lent, &attachment);
+            }
             draft.update(&instance, Instance::clone(&instance));
             Ok(attachment)
         })
         .await
     }
 
-    /// DetachNetworkInterface.
+    /// DetachNetworkInterface. The interface's owner may, and the instance's.
     pub async fn detach_network_interface(
         &self,
         caller: &Caller,
         attachment: AttachmentId,
     ) -> Result<(), Error> {
         self.transact(caller, |draft| {
-            let eni = draft.region.eni_of_attachment(attachment).cloned();
-            let eni = eni.ok_or_else(|| Error::not_found(attachment))?;
-            if place_of(&eni) == Some(PRIMARY) {
-                return Err(Error::PrimaryInterfaceDetached);
-            }
-            draft.edit(&eni, |eni| eni.attachment = None);
-            Ok(())
+            let lent = draft.region.lent_interfaces.values().find(|lent| {
+                let here = lent.attachment.as_ref();
+                here.is_some_and(|here| here.id == attachment)
+            });
+            let owner = lent.map_or_else(|| draft.scope().account, |lent| lent.owner);
+            draft.within(owner, |draft| {
+                let eni = draft.region.eni_of_attachment(attachment).cloned();
+                let eni = eni.ok_or_else(|| Error::not_found(attachment))?;
+                if place_of(&eni) == Some(PRIMARY) {
+                    return Err(Error::PrimaryInterfaceDetached);
+                }
+                note_detached(draft, &eni);
+                draft.edit(&eni, |eni| eni.attachment = None);
+                Ok(())
+            })
         })
         .await
     }
+}
+
+/// The interfaces of an instance, those of other accounts included.
+pub(crate) fn attached(draft: &Draft<'_>, instance: InstanceId) -> Vec<Stored<NetworkInterface>> {
+    let own = draft.region.enis_of_instance(instance).cloned();
+    let lent = lent_to(draft, instance);
+    own.chain(lent.into_iter().map(|(_, eni)| eni)).collect()
 }
 
 /// The place that a request names.

@@ -15,12 +15,13 @@ use enid_model::flow_log::FlowLog;
 use enid_model::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use enid_model::id::ResourceId;
 use enid_model::instance::Instance;
-use enid_model::key::{Key, Kind, Scope};
+use enid_model::key::{AccountId, Key, Kind, Scope};
 use enid_model::key_pair::KeyPair;
 use enid_model::launch_template::LaunchTemplate;
 use enid_model::nat_gateway::NatGateway;
 use enid_model::network_acl::NetworkAcl;
-use enid_model::network_interface::NetworkInterface;
+use enid_model::network_interface::{Attachment, NetworkInterface};
+use enid_model::network_interface_permission::{LentInterface, NetworkInterfacePermission};
 use enid_model::prefix_list::PrefixList;
 use enid_model::record::{GroupName, Record};
 use enid_model::reference::Reference;
@@ -89,9 +90,11 @@ resources! {
     InternetGateway(InternetGatewayId): internet_gateways;
     KeyPair(KeyPairId): key_pairs;
     LaunchTemplate(LaunchTemplateId): launch_templates;
+    LentInterface(EniId): lent_interfaces;
     NatGateway(NatGatewayId): nat_gateways;
     NetworkAcl(NetworkAclId): network_acls;
     NetworkInterface(EniId): network_interfaces;
+    NetworkInterfacePermission(NetworkInterfacePermissionId): network_interface_permissions;
     PrefixList(PrefixListId): prefix_lists;
     RouteTable(RouteTableId): route_tables;
     SecurityGroup(SecurityGroupId): security_groups;
@@ -109,8 +112,11 @@ resources! {
 pub struct Draft<'a> {
     /// Who calls.
     pub caller: &'a Caller,
-    /// The caller's region as it was when the operation began.
+    /// The caller's region as it was when the operation began; another account's within
+    /// [`Draft::within`].
     pub region: Arc<RegionState>,
+    /// All regions, as they were then.
+    pub state: &'a State,
     /// The revision of that.
     pub revision: Revision,
     /// What is claimed across all accounts and regions, as it was then.
@@ -132,7 +138,7 @@ impl<'a> Draft<'a> {
     pub(crate) fn new(
         control: &'a Control,
         caller: &'a Caller,
-        state: &State,
+        state: &'a State,
         random: &'a mut StdRng,
     ) -> Self {
         let scope = caller.scope();
@@ -140,6 +146,7 @@ impl<'a> Draft<'a> {
         Self {
             caller,
             region: part(&scope),
+            state,
             revision: state.revision,
             everywhere: part(&Scope::everywhere()),
             pools: &control.pools,
@@ -154,6 +161,37 @@ impl<'a> Draft<'a> {
 
     pub(crate) fn into_transaction(self) -> Transaction {
         self.transaction
+    }
+
+    /// Whose region [`Draft::region`] is, and where.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Does a part of the operation in the same region of another account: what it reads, demands and
+    /// changes is of that account, and part of this transaction.
+    pub fn within<T>(&mut self, account: AccountId, act: impl FnOnce(&mut Self) -> T) -> T {
+        let scope = Scope {
+            account,
+            region: self.scope.region.clone(),
+        };
+        let region = self.state.region(&scope).map(Arc::clone);
+        let own_region = std::mem::replace(&mut self.region, region.unwrap_or_default());
+        let own_scope = std::mem::replace(&mut self.scope, scope);
+        let done = act(self);
+        self.region = own_region;
+        self.scope = own_scope;
+        done
+    }
+
+    /// The instance of an attachment, whosever it is; see [`Draft::require`].
+    pub fn require_instance_of(
+        &mut self,
+        attachment: &Attachment,
+    ) -> Result<Stored<Instance>, Error> {
+        let account = attachment.instance_owner.unwrap_or(self.scope.account);
+        self.within(account, |draft| draft.require(attachment.instance))
     }
 
     /// A new id. 64 random bits: that two are equal is not worth a thought, and creating a record

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use enid_model::id::{
     AllocationId, AssociationId, EniId, InstanceId, InternetGatewayId, LaunchTemplateId,
-    PrefixListId, ResourceId, SecurityGroupId, SubnetId, VpcId,
+    NetworkInterfacePermissionId, PrefixListId, ResourceId, SecurityGroupId, SubnetId, VpcId,
 };
+use enid_model::key::AccountId;
 
 macro_rules! errors {
     (
@@ -484,6 +485,9 @@ errors! {
     /// A version that the list does not have.
     PrefixListVersionUnknown { version: i64 } => "InvalidParameterValue",
         "The specified value for version ({version}) is not a version of the prefix list.";
+    /// A permission to attach an interface for the account that owns it.
+    PermissionOfOwner { account: AccountId } => "InvalidParameterValue",
+        "The account {account} owns the network interface and needs no permission to attach it.";
     /// The primary address stays for the life of the interface.
     PrimaryAddressUnassigned => "InvalidParameterValue",
         "The primary IP address of an interface cannot be unassigned.";
@@ -601,6 +605,12 @@ errors! {
     /// A gateway's addresses change one after the other.
     NatGatewayAddressesGoing { doing: &'static str, names: Box<str> } => "OperationInProgress",
         "Service is currently {doing}: [{names}].";
+    /// A permission that its account makes use of.
+    PermissionInUse { id: NetworkInterfacePermissionId, eni: EniId } => "OperationNotPermitted",
+        "The network interface permission '{id}' cannot be deleted while its account has the network interface '{eni}' attached to an instance. Specify force to delete it all the same.";
+    /// An interface that another account is permitted to attach.
+    PermissionOfOther { id: EniId } => "OperationNotPermitted",
+        "Permission to attach the network interface '{id}' can be granted to one account at a time, and another one has it.";
     /// The primary interface stays attached.
     PrimaryInterfaceDetached => "OperationNotPermitted",
         "The network interface at device index 0 and networkCard index 0 cannot be detached.";

@@ -19,6 +19,7 @@ use crate::instance_state::{
     is_visible, reason,
 };
 use crate::network_interface::remove;
+use crate::network_interface_permission::{lent_to, note_detached};
 use crate::{Caller, Control, Draft, Error, public_address, volume};
 
 /// How long a call waits for a host to start or end instances before it answers all the same.
@@ -355,15 +356,10 @@ fn end(
             .collect();
         volume::leave(draft, instance);
         for eni in attached {
-            let goes = eni
-                .attachment
-                .as_ref()
-                .is_some_and(|a| a.delete_on_termination);
-            if goes {
-                remove(draft, &eni);
-            } else {
-                detach(draft, &eni);
-            }
+            leave(draft, &eni);
+        }
+        for (owner, eni) in lent_to(draft, instance.id) {
+            draft.within(owner, |draft| leave(draft, &eni));
         }
     } else {
         public_address::stop(draft, instance);
@@ -379,8 +375,19 @@ fn end(
     });
 }
 
+/// An interface's instance goes: the interface goes with it, or becomes available again.
+fn leave(draft: &mut Draft<'_>, eni: &Stored<NetworkInterface>) {
+    let attachment = eni.attachment.as_ref();
+    if attachment.is_some_and(|attachment| attachment.delete_on_termination) {
+        remove(draft, eni);
+    } else {
+        detach(draft, eni);
+    }
+}
+
 /// Makes an interface available again; what it was given with the instance is taken.
 pub(crate) fn detach(draft: &mut Draft<'_>, read: &Stored<NetworkInterface>) {
+    note_detached(draft, read);
     let mut eni = NetworkInterface::clone(read);
     eni.attachment = None;
     public_address::withdraw(draft, &mut eni);

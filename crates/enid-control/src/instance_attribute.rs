@@ -6,13 +6,14 @@ use enid_model::network_interface::NetworkInterface;
 use enid_model::state::Stored;
 
 use crate::address_limit::Slots;
-use crate::attachment::{Limits, Place, place_of};
+use crate::attachment::{Limits, Place, attached, place_of};
 use crate::error::ComputingError;
 use crate::instance::{require_all, require_changeable, require_visible};
 use crate::instance_specification::check_user_data;
 use crate::instance_state::{InstanceState, is_visible};
 use crate::network_interface::checked_groups;
 use crate::network_interface_attribute::only_one;
+use crate::network_interface_permission::lent_to;
 use crate::volume::check_cpu_credits;
 use crate::{Caller, Control, Draft, Error};
 
@@ -199,8 +200,7 @@ fn only_interface(
     draft: &mut Draft<'_>,
     id: InstanceId,
 ) -> Result<Stored<NetworkInterface>, Error> {
-    let attached: Vec<_> = draft.region.enis_of_instance(id).cloned().collect();
-    match attached.as_slice() {
+    match attached(draft, id).as_slice() {
         [eni] => {
             draft.depend(eni);
             Ok(eni.clone())
@@ -213,13 +213,15 @@ fn only_interface(
 /// The interfaces that an instance has are within the limits of another type.
 fn check_type(draft: &mut Draft<'_>, id: InstanceId, name: &str) -> Result<(), Error> {
     let limits = Limits::of(name)?;
-    let enis: Vec<Stored<NetworkInterface>> = draft.region.enis_of_instance(id).cloned().collect();
+    let enis = attached(draft, id);
     let places: Vec<Place> = enis.iter().filter_map(|eni| place_of(eni)).collect();
     limits.check_places(&places)?;
-    for eni in &enis {
-        Slots::held(eni).check(Some(limits))?;
+    let own = draft.region.enis_of_instance(id).cloned();
+    let own: Vec<_> = own.map(|eni| (draft.scope().account, eni)).collect();
+    for (owner, eni) in own.into_iter().chain(lent_to(draft, id)) {
+        Slots::held(&eni).check(Some(limits))?;
         // An address that is assigned at the same time would not be counted.
-        draft.depend(eni);
+        draft.within(owner, |draft| draft.depend(&eni));
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use crate::instance_metadata;
 use crate::instance_specification::{Interface, RunInstances, check_user_data, interfaces};
 use crate::key_pair::key_pair_named;
 use crate::network_interface::{NewInterface, groups_or_default, remove};
+use crate::network_interface_permission::lent;
 use crate::subnet::available_addresses;
 use crate::tag::specified_by_type;
 use crate::volume::{self, Device, check_cpu_credits};
@@ -326,6 +327,10 @@ impl<'a> Request<'a> {
         draft: &mut Draft<'_>,
         id: EniId,
     ) -> Result<Stored<NetworkInterface>, Error> {
+        if lent(draft, id).is_some() {
+            let what = "launches with an interface of another account: attach it to the instance";
+            return Err(Error::Unsupported { what });
+        }
         let eni = draft.require::<NetworkInterface>(id)?;
         if eni.is_in_use() {
             return Err(Error::InterfaceInUseAtLaunch { id });
@@ -400,6 +405,7 @@ impl<'a> Request<'a> {
         let attachment = Attachment {
             id: draft.mint(),
             instance,
+            instance_owner: None,
             device_index: interface.place.1,
             network_card_index: interface.place.0,
             attach_time: draft.now,

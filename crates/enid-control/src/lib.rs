@@ -51,6 +51,7 @@ mod network_interface;
 mod network_interface_address;
 mod network_interface_attribute;
 mod network_interface_ipv6;
+mod network_interface_permission;
 mod prefix_list;
 mod private_dns_name;
 mod public_address;
@@ -89,7 +90,7 @@ use std::time::Duration;
 
 use enid_model::key::{AccountId, RegionName, Scope};
 use enid_model::region::Region;
-use enid_model::state::{RegionState, Revision};
+use enid_model::state::{RegionState, Revision, State};
 use enid_model::time::{Clock, Timestamp};
 use enid_store::{CommitError, Store};
 use rand::rngs::StdRng;
@@ -202,6 +203,26 @@ impl Caller {
     }
 }
 
+/// A caller's region with all others, at one revision: what is attached across accounts is told by two
+/// of them.
+#[derive(Clone)]
+pub struct Seen {
+    /// All regions.
+    pub state: Arc<State>,
+    /// Whose region it is, and where.
+    pub scope: Scope,
+    /// The region.
+    pub region: Arc<RegionState>,
+}
+
+impl std::ops::Deref for Seen {
+    type Target = RegionState;
+
+    fn deref(&self) -> &RegionState {
+        &self.region
+    }
+}
+
 /// How long a host may take to obey a change. A healthy one takes milliseconds.
 const ENFORCEMENT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -296,11 +317,21 @@ impl Control {
 
     /// The caller's region as it is now. It comes to life here if this is its first use.
     pub async fn read(&self, caller: &Caller) -> Result<Arc<RegionState>, Error> {
+        Ok(self.see(caller).await?.region)
+    }
+
+    /// The same with the regions of other accounts.
+    pub async fn see(&self, caller: &Caller) -> Result<Seen, Error> {
         let scope = caller.scope();
         loop {
             let state = self.store.state();
             if let Some(region) = state.region(&scope).filter(|r| region::is_awake(r)) {
-                return Ok(Arc::clone(region));
+                let region = Arc::clone(region);
+                return Ok(Seen {
+                    state,
+                    scope,
+                    region,
+                });
             }
             let awake = Caller {
                 dry_run: false,

@@ -15,6 +15,7 @@ use crate::address_lease::{Claims, WantedAddresses, Wish, addresses_of, give_bac
 use crate::address_limit::Slots;
 use crate::ipv6_lease::{Ipv6Wish, WantedIpv6Addresses, give_back_ipv6};
 use crate::network_interface_attribute::check_connection_tracking;
+use crate::network_interface_permission::end_permissions;
 use crate::tag::{TagSpecification, specified};
 use crate::traffic_mirror_session::end_sessions;
 use crate::{AddressingError, Caller, Control, Draft, Error, public_address};
@@ -175,8 +176,8 @@ pub(crate) fn require_own(
     Ok(eni)
 }
 
-/// Deletes an interface, gives its addresses back, and ends the sessions that mirror it. Its Elastic
-/// IPs stay allocated.
+/// Deletes an interface, gives its addresses back, and ends the sessions that mirror it and the
+/// permissions to attach it. Its Elastic IPs stay allocated.
 pub(crate) fn remove(draft: &mut Draft<'_>, eni: &Stored<NetworkInterface>) {
     public_address::withdraw(draft, &mut NetworkInterface::clone(eni));
     public_address::end_associations(draft, eni.id, |_| true);
@@ -187,6 +188,7 @@ pub(crate) fn remove(draft: &mut Draft<'_>, eni: &Stored<NetworkInterface>) {
     }
     give_back_ipv6(draft, eni);
     end_sessions(draft, eni.id);
+    end_permissions(draft, eni);
     draft.delete(eni);
 }
 

@@ -18,7 +18,7 @@ use enid_model::instance::{DesiredState, Instance};
 use enid_model::network_interface::NetworkInterface;
 use enid_model::state::{RegionState, Stored};
 
-use crate::attachment::{PRIMARY, place_of};
+use crate::attachment::{PRIMARY, attached, place_of};
 use crate::{Draft, Error};
 
 /// Which private addresses of an interface have an Elastic IP, and which one.
@@ -60,7 +60,7 @@ pub(crate) fn withdraw(draft: &mut Draft<'_>, eni: &mut NetworkInterface) {
 
 /// An instance starts: its interface gets a public address if it shall have one.
 pub(crate) fn start(draft: &mut Draft<'_>, instance: &Instance) -> Result<(), Error> {
-    let only = only_interface(&draft.region, instance);
+    let only = only_interface(draft, instance);
     let Some(read) = only.filter(|eni| eni.associate_public_address) else {
         return Ok(());
     };
@@ -113,15 +113,14 @@ pub(crate) fn may_have_one(draft: &mut Draft<'_>, eni: &NetworkInterface) -> Res
     };
     // Attaching another interface writes the instance, so this depends on there being one only.
     let instance = draft.require::<Instance>(attachment.instance)?;
-    let only = only_interface(&draft.region, &instance);
+    let only = only_interface(draft, &instance);
     Ok(instance.desired == DesiredState::Running && only.is_some())
 }
 
-/// The interface of an instance that has one.
-fn only_interface(region: &RegionState, instance: &Instance) -> Option<Stored<NetworkInterface>> {
-    let mut enis = region.enis_of_instance(instance.id);
-    match (enis.next(), enis.next()) {
-        (Some(only), None) => Some(only.clone()),
+/// The interface of an instance that has one, another account's counted as well.
+fn only_interface(draft: &Draft<'_>, instance: &Instance) -> Option<Stored<NetworkInterface>> {
+    match attached(draft, instance.id).as_slice() {
+        [only] => Some(only.clone()),
         _ => None,
     }
 }

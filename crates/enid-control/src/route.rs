@@ -199,7 +199,7 @@ fn checked(
             list.entries().iter().map(|entry| entry.cidr).collect()
         }
     };
-    let target = target(&region, table, wanted)?;
+    let target = target(draft, table, wanted)?;
     if let RouteDestination::Cidr(cidr) = destination {
         check_destination(&region, vpc, cidr, target)?;
     }
@@ -323,7 +323,7 @@ mod tests {
     }
 
     async fn only_route(control: &Control, table: RouteTableId) -> (Route, bool) {
-        let region = control.read(&caller()).await.expect("a region");
+        let region = control.see(&caller()).await.expect("a region");
         let table = region.route_tables.get(&table).expect("the table");
         let [route] = table.routes.as_slice() else {
             unreachable!("one route: {table:?}")
@@ -415,7 +415,7 @@ mod tests {
             Ok(())
         };
         control.transact(&caller, delete).await.expect("deleted");
-        let region = control.read(&caller).await.expect("a region");
+        let region = control.see(&caller).await.expect("a region");
         let target = RouteTarget::NatGateway(nat);
         assert!(!is_active(&region, vpc, target));
         let again = create("192.168.0.0/16", WantedTarget::NatGateway(nat)).await;

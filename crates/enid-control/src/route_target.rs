@@ -6,11 +6,11 @@ use enid_model::id::{
 };
 use enid_model::instance::DesiredState;
 use enid_model::route_table::{RouteTable, RouteTarget};
-use enid_model::state::RegionState;
 use enid_model::vpc_peering_connection::PeeringStatus;
 use ipnet::IpNet;
 
-use crate::{Error, RoutingError};
+use crate::attachment::attached;
+use crate::{Draft, Error, RoutingError, Seen};
 
 /// A route's target as a client names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,8 @@ pub enum WantedTarget {
 /// Whether a route of a VPC's table leads anywhere. If not, it is a blackhole: packets are dropped,
 /// and no shorter prefix is tried.
 #[must_use]
-pub fn is_active(region: &RegionState, vpc: VpcId, target: RouteTarget) -> bool {
+pub fn is_active(seen: &Seen, vpc: VpcId, target: RouteTarget) -> bool {
+    let region = &seen.region;
     match target {
         RouteTarget::EgressOnlyInternetGateway(id) => {
             region.egress_only_internet_gateways.contains_key(&id)
@@ -49,8 +50,7 @@ pub fn is_active(region: &RegionState, vpc: VpcId, target: RouteTarget) -> bool 
         }
         RouteTarget::NetworkInterface(id) => {
             let eni = region.network_interfaces.get(&id);
-            let attachment = eni.and_then(|eni| eni.attachment.as_ref());
-            let instance = attachment.and_then(|own| region.instances.get(&own.instance));
+            let instance = eni.and_then(|eni| seen.state.instance_of(&seen.scope, eni));
             instance.is_some_and(|instance| instance.desired == DesiredState::Running)
         }
         RouteTarget::VpcPeeringConnection(id) => {
@@ -62,10 +62,11 @@ pub fn is_active(region: &RegionState, vpc: VpcId, target: RouteTarget) -> bool 
 
 /// The target that a client names, of the table's VPC.
 pub(crate) fn target(
-    region: &RegionState,
+    draft: &Draft<'_>,
     table: &RouteTable,
     wanted: WantedTarget,
 ) -> Result<RouteTarget, Error> {
+    let region = &draft.region;
     let check = |vpc: Option<VpcId>, what: String| match vpc == Some(table.vpc) {
         true => Ok(()),
         false => Err(Error::from(RoutingError::table_and(table.id, what))),
@@ -78,10 +79,10 @@ pub(crate) fn target(
             Ok(RouteTarget::EgressOnlyInternetGateway(id))
         }
         WantedTarget::Instance(id) => {
-            let mut enis = region.enis_of_instance(id);
-            let eni = match (region.instances.contains_key(&id), enis.next(), enis.next()) {
-                (true, Some(eni), None) => eni,
-                (true, Some(_), Some(_)) => return Err(Error::SeveralInterfaces { id }),
+            let enis = attached(draft, id);
+            let eni = match (region.instances.contains_key(&id), enis.as_slice()) {
+                (true, [eni]) => eni,
+                (true, [_, _, ..]) => return Err(Error::SeveralInterfaces { id }),
                 _ => return Err(Error::not_found(id)),
             };
             check(Some(eni.vpc), format!("instance {id}"))?;

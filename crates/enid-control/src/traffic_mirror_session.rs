@@ -10,7 +10,6 @@ use enid_model::id::{EniId, TrafficMirrorFilterId, TrafficMirrorSessionId, Traff
 use enid_model::instance_type::InstanceType;
 use enid_model::key::Kind;
 use enid_model::network_interface::{InterfaceType, NetworkInterface};
-use enid_model::state::RegionState;
 use enid_model::traffic_mirror::{
     SESSIONS_PER_SOURCE_MAX, TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget,
 };
@@ -200,7 +199,7 @@ pub(crate) fn end_sessions(draft: &mut Draft<'_>, eni: EniId) {
 /// An interface may be a source: of an instance whose type mirrors, and no target's.
 fn check_source(draft: &mut Draft<'_>, id: EniId) -> Result<(), Error> {
     let eni = draft.require::<NetworkInterface>(id)?;
-    let instance = draft.region.instance_of(&eni);
+    let instance = draft.state.instance_of(draft.scope(), &eni);
     let mirrors = instance.is_some_and(|instance| is_mirroring_type(&instance.instance_type));
     if eni.interface_type != InterfaceType::Interface || !mirrors {
         return Err(MirroringError::MirrorSourceNotSupported { eni: id }.into());
@@ -244,7 +243,7 @@ fn check_target(draft: &mut Draft<'_>, session: &TrafficMirrorSession) -> Result
     let mut sources: BTreeSet<EniId> = others.map(|other| other.network_interface).collect();
     let is_new = sources.insert(session.network_interface);
     // Limit: calls at the very same time can pass the quota by their number.
-    if is_new && sources.len() > sources_max(region, &target) {
+    if is_new && sources.len() > sources_max(draft, &target) {
         let target = target.id;
         return Err(MirroringError::MirrorSourcesPerTargetExceeded { target }.into());
     }
@@ -253,9 +252,12 @@ fn check_target(draft: &mut Draft<'_>, session: &TrafficMirrorSession) -> Result
 
 /// How many sources a target may have: as AWS has it, the largest size of an instance family takes
 /// more than the others.
-fn sources_max(region: &RegionState, target: &TrafficMirrorTarget) -> usize {
-    let eni = region.network_interfaces.get(&target.network_interface);
-    let instance = eni.and_then(|eni| region.instance_of(eni));
+fn sources_max(draft: &Draft<'_>, target: &TrafficMirrorTarget) -> usize {
+    let eni = draft
+        .region
+        .network_interfaces
+        .get(&target.network_interface);
+    let instance = eni.and_then(|eni| draft.state.instance_of(draft.scope(), eni));
     match instance {
         Some(instance) if is_largest_size(&instance.instance_type) => SOURCES_OF_LARGEST_MAX,
         _ => SOURCES_MAX,

@@ -174,6 +174,8 @@ ids! {
     NetworkAclAssociationId = "aclassoc";
     /// A network ACL.
     NetworkAclId = "acl";
+    /// The permission of another account to attach a network interface.
+    NetworkInterfacePermissionId = "eni-perm";
     /// A managed prefix list.
     PrefixListId = "pl";
     /// The reservation under which instances were launched together.

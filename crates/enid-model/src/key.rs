@@ -114,6 +114,8 @@ pub enum Kind {
     KeyPair,
     /// A launch template with its versions.
     LaunchTemplate,
+    /// An interface of another account that may be attached here.
+    LentInterface,
     /// A log group with its filters.
     LogGroup,
     /// A stream of a log group.
@@ -126,6 +128,8 @@ pub enum Kind {
     NetworkAcl,
     /// A network interface.
     NetworkInterface,
+    /// The permission of another account to attach a network interface.
+    NetworkInterfacePermission,
     /// A managed prefix list with its versions.
     PrefixList,
     /// The claim of a public address; see [`Scope::everywhere`].
@@ -162,7 +166,7 @@ pub enum Kind {
 
 impl Kind {
     /// Each kind with its word.
-    const WORDS: [(Self, &'static str); 36] = [
+    const WORDS: [(Self, &'static str); 38] = [
         (Self::AddressLease, "address-lease"),
         (Self::Alarm, "alarm"),
         (Self::AlarmHistory, "alarm-history"),
@@ -180,12 +184,17 @@ impl Kind {
         (Self::Ipv6PrefixLease, "ipv6-prefix-lease"),
         (Self::KeyPair, "key-pair"),
         (Self::LaunchTemplate, "launch-template"),
+        (Self::LentInterface, "lent-interface"),
         (Self::LogGroup, "log-group"),
         (Self::LogStream, "log-stream"),
         (Self::NameClaim, "name"),
         (Self::NatGateway, "nat-gateway"),
         (Self::NetworkAcl, "network-acl"),
         (Self::NetworkInterface, "network-interface"),
+        (
+            Self::NetworkInterfacePermission,
+            "network-interface-permission",
+        ),
         (Self::PrefixList, "prefix-list"),
         (Self::PublicAddress, "public-address"),
         (Self::Region, "region"),
@@ -209,8 +218,8 @@ impl Kind {
         Self::WORDS.iter().map(|(kind, _)| *kind)
     }
 
-    /// Whether a record of this kind is an interface, is claimed for one, or concerns none: what
-    /// remembers a call, what is logged to or notified, what watches metrics.
+    /// Whether a record of this kind is an interface, is claimed for one, or concerns none: who may
+    /// attach it, what remembers a call, what is logged to or notified, what watches metrics.
     #[must_use]
     pub fn is_interfaces(self) -> bool {
         matches!(
@@ -220,9 +229,11 @@ impl Kind {
                 | Self::AlarmHistory
                 | Self::Ipv6Lease
                 | Self::Ipv6PrefixLease
+                | Self::LentInterface
                 | Self::LogGroup
                 | Self::LogStream
                 | Self::NetworkInterface
+                | Self::NetworkInterfacePermission
                 | Self::Subscription
                 | Self::Token
                 | Self::Topic

@@ -25,6 +25,7 @@ pub mod log_group;
 pub mod nat_gateway;
 pub mod network_acl;
 pub mod network_interface;
+pub mod network_interface_permission;
 pub mod prefix_list;
 pub mod private_dns_name;
 pub mod record;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Tags;
 use crate::id::{AttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
+use crate::key::{AccountId, Scope};
 use crate::time::Timestamp;
 
 /// An elastic network interface (ENI).
@@ -110,6 +111,9 @@ pub struct Attachment {
     pub id: AttachmentId,
     /// The instance.
     pub instance: InstanceId,
+    /// Whose instance it is, if not the interface owner's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_owner: Option<AccountId>,
     /// The device's place on its card; see [`device_number`].
     pub device_index: u8,
     /// The network card; the place in the instance is (card, index).
@@ -118,6 +122,24 @@ pub struct Attachment {
     pub attach_time: Timestamp,
     /// Whether the interface goes when the instance is terminated.
     pub delete_on_termination: bool,
+}
+
+impl Attachment {
+    /// Where the instance is, if this is where the interface is.
+    #[must_use]
+    pub fn scope_of_instance(&self, scope: &Scope) -> Scope {
+        Scope {
+            account: self.instance_owner.unwrap_or(scope.account),
+            region: scope.region.clone(),
+        }
+    }
+
+    /// The instance, if it is the interface owner's: of another account's instance, AWS tells the
+    /// owner whose it is and not which.
+    #[must_use]
+    pub fn own_instance(&self) -> Option<InstanceId> {
+        self.instance_owner.is_none().then_some(self.instance)
+    }
 }
 
 /// The number of a device in its instance: `eth` and this is its name. On the first card it is the

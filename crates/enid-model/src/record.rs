@@ -15,6 +15,7 @@ use crate::log_group::{LogGroup, LogStream};
 use crate::nat_gateway::NatGateway;
 use crate::network_acl::NetworkAcl;
 use crate::network_interface::NetworkInterface;
+use crate::network_interface_permission::{LentInterface, NetworkInterfacePermission};
 use crate::prefix_list::PrefixList;
 use crate::region::RegionRecord;
 use crate::route_table::RouteTable;
@@ -154,12 +155,14 @@ records! {
     Ipv6PrefixLease(Ipv6PrefixLease),
     KeyPair(KeyPair),
     LaunchTemplate(LaunchTemplate),
+    LentInterface(LentInterface),
     LogGroup(LogGroup),
     LogStream(LogStream),
     NameClaim(NameClaim),
     NatGateway(NatGateway),
     NetworkAcl(NetworkAcl),
     NetworkInterface(NetworkInterface),
+    NetworkInterfacePermission(NetworkInterfacePermission),
     PrefixList(PrefixList),
     PublicAddress(PublicAddress),
     Region(RegionRecord),

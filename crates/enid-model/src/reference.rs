@@ -32,8 +32,8 @@ impl Record {
     #[must_use]
     pub fn references(&self) -> Vec<Reference> {
         match self {
-            // A lease comes and goes with its interface, whose record names the subnet, and a volume
-            // stays when its instance goes. A key pair or a prefix list names nothing, and what a flow log
+            // A lease comes and goes with its interface, whose record names the subnet, a lent interface
+            // with its permission, and a volume stays when its instance goes. A key pair or a prefix list names nothing, and what a flow log
             // is of may go.
             Self::AddressLease(_)
             | Self::Alarm(_)
@@ -45,6 +45,7 @@ impl Record {
             | Self::Ipv6PrefixLease(_)
             | Self::KeyPair(_)
             | Self::LaunchTemplate(_)
+            | Self::LentInterface(_)
             | Self::LogGroup(_)
             | Self::LogStream(_)
             | Self::NameClaim(_)
@@ -73,6 +74,7 @@ impl Record {
                 Reference::to(gateway.eni),
             ],
             Self::NetworkAcl(acl) => vec![Reference::to(acl.vpc)],
+            Self::NetworkInterfacePermission(permission) => vec![Reference::to(permission.eni)],
             // A target may go: its routes are blackholes from then on.
             Self::RouteTable(table) => {
                 let lists = table

@@ -8,6 +8,7 @@
 //! [`RegionState::delete`] are the only writers.
 
 mod leased;
+mod lent;
 mod links;
 mod located;
 mod rebuild;
@@ -29,9 +30,9 @@ use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use crate::id::{
     AllocationId, AttachmentId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, FlowLogId,
     InstanceId, InternetGatewayId, KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclId,
-    PrefixListId, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SubnetCidrReservationId,
-    SubnetId, TrafficMirrorFilterId, TrafficMirrorFilterRuleId, TrafficMirrorSessionId,
-    TrafficMirrorTargetId, VolumeId, VpcId, VpcPeeringConnectionId,
+    NetworkInterfacePermissionId, PrefixListId, RouteTableId, SecurityGroupId, SecurityGroupRuleId,
+    SubnetCidrReservationId, SubnetId, TrafficMirrorFilterId, TrafficMirrorFilterRuleId,
+    TrafficMirrorSessionId, TrafficMirrorTargetId, VolumeId, VpcId, VpcPeeringConnectionId,
 };
 use crate::instance::Instance;
 use crate::key::{Key, Kind, Scope};
@@ -41,6 +42,7 @@ use crate::log_group::{LogGroup, LogStream, LogUid};
 use crate::nat_gateway::NatGateway;
 use crate::network_acl::NetworkAcl;
 use crate::network_interface::NetworkInterface;
+use crate::network_interface_permission::{LentInterface, NetworkInterfacePermission};
 use crate::prefix_list::PrefixList;
 use crate::record::{GroupName, NameClaim, Record, Token};
 use crate::region::RegionRecord;
@@ -58,6 +60,7 @@ use crate::vpc_peering_connection::VpcPeeringConnection;
 use leased::Leased;
 use term::TermIndex;
 
+pub use lent::Lent;
 pub use term::Term;
 
 /// A map whose copies share what is equal in both.
@@ -173,6 +176,8 @@ pub struct RegionState {
     pub key_pairs: OrdMap<KeyPairId, Stored<KeyPair>>,
     /// Launch templates.
     pub launch_templates: OrdMap<LaunchTemplateId, Stored<LaunchTemplate>>,
+    /// Interfaces of other accounts that may be attached here.
+    pub lent_interfaces: OrdMap<EniId, Stored<LentInterface>>,
     /// Alarms by name.
     pub alarms: OrdMap<Box<str>, Stored<Alarm>>,
     /// What happened to alarms, by time.
@@ -189,6 +194,9 @@ pub struct RegionState {
     pub network_acls: OrdMap<NetworkAclId, Stored<NetworkAcl>>,
     /// Network interfaces.
     pub network_interfaces: OrdMap<EniId, Stored<NetworkInterface>>,
+    /// Permissions of other accounts to attach interfaces.
+    pub network_interface_permissions:
+        OrdMap<NetworkInterfacePermissionId, Stored<NetworkInterfacePermission>>,
     /// Managed prefix lists.
     pub prefix_lists: OrdMap<PrefixListId, Stored<PrefixList>>,
     /// Public addresses claimed, IPv6 blocks by their first one. Only in the state of
@@ -264,7 +272,8 @@ impl RegionState {
         subnets_of_vpc: subnets_by_vpc (VpcId => SubnetId);
     }
 
-    /// The interfaces of an instance, by network card and device index.
+    /// The interfaces of an instance, by network card and device index; those that other accounts lent
+    /// are not among them ([`State::lent_to`]).
     pub fn enis_of_instance(
         &self,
         instance: InstanceId,
@@ -419,6 +428,7 @@ impl RegionState {
             }
             Record::KeyPair(record) => linked!(key_pairs, record),
             Record::LaunchTemplate(record) => linked!(launch_templates, record),
+            Record::LentInterface(record) => linked!(lent_interfaces, record),
             Record::Alarm(alarm) => {
                 self.alarms
                     .insert(key.name.clone(), stored(revision, alarm));
@@ -441,6 +451,9 @@ impl RegionState {
             }
             Record::NatGateway(record) => linked!(nat_gateways, record),
             Record::NetworkAcl(record) => linked!(network_acls, record),
+            Record::NetworkInterfacePermission(record) => {
+                linked!(network_interface_permissions, record);
+            }
             Record::PrefixList(record) => linked!(prefix_lists, record),
             Record::PublicAddress(claim) => {
                 if let Ok(address) = key.name.parse() {
@@ -533,6 +546,7 @@ impl RegionState {
             }
             Kind::KeyPair => linked!(key_pairs),
             Kind::LaunchTemplate => linked!(launch_templates),
+            Kind::LentInterface => linked!(lent_interfaces),
             Kind::Alarm => {
                 self.alarms.remove(name);
             }
@@ -552,6 +566,7 @@ impl RegionState {
             }
             Kind::NatGateway => linked!(nat_gateways),
             Kind::NetworkAcl => linked!(network_acls),
+            Kind::NetworkInterfacePermission => linked!(network_interface_permissions),
             Kind::PrefixList => linked!(prefix_lists),
             Kind::PublicAddress => {
                 if let Ok(address) = name.parse::<IpAddr>() {
@@ -628,9 +643,12 @@ impl RegionState {
             set(&mut self.enis_by_group, (*group, eni.id), present);
         }
         if let Some(attachment) = &eni.attachment {
-            let place = (attachment.network_card_index, attachment.device_index);
-            let member = (attachment.instance, place.0, place.1, eni.id);
-            set(&mut self.enis_by_instance, member, present);
+            // An instance of another account finds it as lent.
+            if let Some(instance) = attachment.own_instance() {
+                let place = (attachment.network_card_index, attachment.device_index);
+                let member = (instance, place.0, place.1, eni.id);
+                set(&mut self.enis_by_instance, member, present);
+            }
             if present {
                 self.attachments.insert(attachment.id, eni.id);
             } else {

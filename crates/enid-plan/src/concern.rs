@@ -32,6 +32,7 @@ pub(crate) struct Concerned {
 impl Concerned {
     /// What differs between two states, and what depends on it.
     pub(crate) fn between(before: &State, after: &State) -> Self {
+        let after_all = after;
         let mut concerned = Self::default();
         let nothing = std::sync::Arc::default();
         let scopes: BTreeSet<&Scope> = before
@@ -45,6 +46,7 @@ impl Concerned {
             if !std::sync::Arc::ptr_eq(before, after) {
                 let mut change = Change {
                     concerned: &mut concerned,
+                    all: after_all,
                     scope,
                     before,
                     after,
@@ -64,6 +66,8 @@ impl Concerned {
 /// Two states of one region, and what their difference concerns so far.
 struct Change<'a> {
     concerned: &'a mut Concerned,
+    /// All regions, as they are now.
+    all: &'a State,
     scope: &'a Scope,
     before: &'a RegionState,
     after: &'a RegionState,
@@ -82,7 +86,8 @@ impl Change<'_> {
             for region in [before, after] {
                 let eni = region.network_interfaces.get(&id);
                 if let Some(attachment) = eni.and_then(|eni| eni.attachment.as_ref()) {
-                    let member = (self.scope.clone(), attachment.instance);
+                    let scope = attachment.scope_of_instance(self.scope);
+                    let member = (scope, attachment.instance);
                     self.concerned.instances.insert(member);
                 }
             }
@@ -93,8 +98,27 @@ impl Change<'_> {
                 for eni in region.enis_of_instance(id) {
                     self.eni(eni.id);
                 }
+                for lent in region.lent_to_instance(id) {
+                    self.lent(region, lent);
+                }
             }
         }
+    }
+
+    /// An interface of another account that an instance has, and the routes to it.
+    fn lent(&mut self, region: &RegionState, id: EniId) {
+        let Some(lent) = region.lent_interfaces.get(&id) else {
+            return;
+        };
+        let owner = Scope {
+            account: lent.owner,
+            region: self.scope.region.clone(),
+        };
+        if let Some(region) = self.all.region(&owner) {
+            let tables = region.tables_to_eni(id).map(|table| (owner.clone(), table));
+            self.concerned.route_tables.extend(tables);
+        }
+        self.concerned.enis.insert((owner, id));
     }
 
     /// Security groups, network ACLs, and the prefix lists that rules and routes name.
@@ -296,7 +320,8 @@ impl Change<'_> {
     fn told(&mut self, vpc: VpcId) {
         let enis = self.after.enis_of_vpc(vpc);
         let enis = enis.filter_map(|id| self.after.network_interfaces.get(&id));
-        let instances = enis.filter_map(|eni| Some(eni.attachment.as_ref()?.instance));
+        // What an instance is told follows from its primary interface, which is its own account's.
+        let instances = enis.filter_map(|eni| eni.attachment.as_ref()?.own_instance());
         let instances = instances.map(|id| (self.scope.clone(), id));
         self.concerned.instances.extend(instances);
     }

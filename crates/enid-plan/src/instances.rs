@@ -7,9 +7,10 @@ use enid_model::dhcp_options::NameServer;
 use enid_model::id::{EniId, InstanceId, ResourceId as _, SubnetId, VpcId};
 use enid_model::image::Driver;
 use enid_model::instance::{DesiredState, Instance};
+use enid_model::key::Scope;
 use enid_model::network_interface::{Mac, NetworkInterface, device_number};
 use enid_model::private_dns_name::host_label;
-use enid_model::state::RegionState;
+use enid_model::state::{RegionState, State};
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::fragment::resolver_of;
@@ -119,15 +120,20 @@ pub(crate) fn instance_spec(region: &RegionState, instance: &Instance) -> Option
     })
 }
 
-/// The spec of an interface's device, if the interface is attached to an instance that shall run.
+/// The spec of the device of an interface of a scope, if the interface is attached to an instance that
+/// shall run. The instance may be another account's.
 #[must_use]
-pub(crate) fn device_spec(region: &RegionState, eni: &NetworkInterface) -> Option<DeviceSpec> {
+pub(crate) fn device_spec(
+    state: &State,
+    scope: &Scope,
+    eni: &NetworkInterface,
+) -> Option<DeviceSpec> {
     let attachment = eni.attachment.as_ref()?;
-    let instance = region.instances.get(&attachment.instance)?;
+    let instance = state.instance_of(scope, eni)?;
     if instance.desired != DesiredState::Running {
         return None;
     }
-    let subnet = region.subnets.get(&eni.subnet)?;
+    let subnet = state.region(scope)?.subnets.get(&eni.subnet)?;
     Some(DeviceSpec {
         eni: eni.id,
         instance: instance.id,

@@ -195,8 +195,7 @@ impl Planner {
             self.set(Owner::Vpc(*id), fragment, &mut before, &mut after);
         }
         for (scope, id) in &concerned.route_tables {
-            let region = self.region(scope);
-            let fragment = region.and_then(|region| fragment::of_route_table(&region, *id));
+            let fragment = fragment::of_route_table(&self.state, scope, *id);
             self.set(Owner::RouteTable(*id), fragment, &mut before, &mut after);
         }
         for (scope, id) in &concerned.nat_gateways {
@@ -218,10 +217,7 @@ impl Planner {
         for (scope, id) in &concerned.enis {
             let region = self.region(scope);
             let eni = region.as_ref().and_then(|r| r.network_interfaces.get(id));
-            let device = region
-                .as_ref()
-                .zip(eni)
-                .and_then(|(region, eni)| device_spec(region, eni));
+            let device = eni.and_then(|eni| device_spec(&self.state, scope, eni));
             if self.devices.get(id) != device.as_ref() {
                 delta.devices.insert(*id);
             }
@@ -234,7 +230,10 @@ impl Planner {
                 let ifindex = self.bound.get(id).copied();
                 let is_metered = self.allowances.is_some();
                 is_known.then(|| {
-                    let mut tables = fragment::of_eni(region, eni, policy, ifindex, is_metered);
+                    let instance = self.state.instance_of(scope, eni);
+                    let instance = instance.map(|instance| &**instance.record());
+                    let mut tables =
+                        fragment::of_eni(region, eni, instance, policy, ifindex, is_metered);
                     fragment::recapture(&mut tables, *id, self.captured.get(id).copied());
                     tables
                 })

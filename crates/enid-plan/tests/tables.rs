@@ -12,10 +12,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use enid_model::id::{
-    EgressOnlyInternetGatewayId, EniId, InternetGatewayId, NatGatewayId, PrefixListId,
-    VpcPeeringConnectionId,
+    AttachmentId, EgressOnlyInternetGatewayId, EniId, InstanceId, InternetGatewayId, NatGatewayId,
+    NetworkInterfacePermissionId, PrefixListId, VpcPeeringConnectionId,
 };
+use enid_model::key::{AccountId, Scope};
 use enid_model::network_interface::InterfaceType;
+use enid_model::network_interface_permission::{LentAttachment, LentInterface};
 use enid_model::record::Record;
 use enid_model::route_table::{RouteDestination, RouteTarget};
 use enid_model::state::State;
@@ -28,7 +30,7 @@ use enid_pipeline::table::{
 use enid_plan::tables::Tables;
 use enid_plan::{Planner, PublicPools};
 
-use self::region::{apply, first, net};
+use self::region::{apply, apply_in, first, net, scope};
 
 fn plan(records: impl IntoIterator<Item = Record>) -> Tables {
     let mut state = State::default();
@@ -374,4 +376,66 @@ const MASK: [u8; 16] = {
 
 fn small(id: u64) -> u8 {
     u8::try_from(id).expect("few ids")
+}
+
+/// An interface that is lent to the instance of another account, which has the id of an instance of the
+/// owner's.
+#[test]
+fn a_lent_interface_follows_the_instance_of_the_borrower() {
+    let borrower = Scope {
+        account: AccountId(2),
+        ..scope()
+    };
+    let mut state = State::default();
+    let own = [table(&[("0.0.0.0/0", TO_ENI)]), region::instance(1, true)];
+    let primary = Record::NetworkInterface(region::eni(4, Some(1), 9));
+    for record in first().into_iter().chain(own).chain([primary]) {
+        apply(&mut state, record, true);
+    }
+    let mut planner = Planner::new(BTreeMap::new());
+    let mut look = |state: &State| {
+        planner.advance(Arc::new(state.clone()));
+        let mut fresh = Planner::new(BTreeMap::new());
+        fresh.advance(Arc::new(state.clone()));
+        assert_eq!(planner.tables(), fresh.tables());
+        assert_eq!(planner.devices(), fresh.devices());
+        assert_eq!(planner.instances(), fresh.instances());
+        let device = planner.device(EniId(3));
+        (
+            device.map(|device| (device.instance, device.vpc)),
+            route(&planner.tables(), 3, "0.0.0.0/0"),
+        )
+    };
+    let mut eni = region::eni(3, Some(7), 7);
+    let vpc = eni.vpc;
+    assert_eq!(look(&state), (None, BLACKHOLE));
+
+    let attachment = eni.attachment.as_mut().expect("it is attached");
+    attachment.instance_owner = Some(borrower.account);
+    let lent = LentInterface {
+        id: eni.id,
+        owner: scope().account,
+        permission: Some(NetworkInterfacePermissionId(1)),
+        attachment: Some(LentAttachment {
+            id: AttachmentId(3),
+            instance: InstanceId(7),
+        }),
+    };
+    apply(&mut state, Record::NetworkInterface(eni.clone()), true);
+    let lent = Record::LentInterface(lent);
+    apply_in(&mut state, borrower.clone(), lent.clone(), true);
+    let stopped = region::instance(7, false);
+    apply_in(&mut state, borrower.clone(), stopped, true);
+    assert_eq!(look(&state), (None, BLACKHOLE));
+    let running = region::instance(7, true);
+    apply_in(&mut state, borrower.clone(), running, true);
+    let there = (Some((InstanceId(7), vpc)), Some((Route::ENI, 3)));
+    assert_eq!(look(&state), there);
+    // An instance of the owner's with the same id is another one.
+    apply(&mut state, region::instance(7, false), true);
+    assert_eq!(look(&state), there);
+    eni.attachment = None;
+    apply(&mut state, Record::NetworkInterface(eni), true);
+    apply_in(&mut state, borrower, lent, false);
+    assert_eq!(look(&state), (None, BLACKHOLE));
 }

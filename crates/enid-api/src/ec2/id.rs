@@ -77,6 +77,7 @@ fn malformed(prefix: &str, text: &str) -> ApiError {
         "eipassoc" => "InvalidAssociationID.Malformed",
         "eni" => "InvalidNetworkInterfaceId.Malformed",
         "eni-attach" => "InvalidNetworkInterfaceAttachmentId.Malformed",
+        "eni-perm" => "InvalidNetworkInterfacePermissionID.Malformed",
         "fl" => "InvalidFlowLogId.Malformed",
         "i" => "InvalidInstanceID.Malformed",
         "igw" => "InvalidInternetGatewayId.Malformed",

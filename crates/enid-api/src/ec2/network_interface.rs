@@ -4,6 +4,7 @@ mod association;
 pub(super) mod candidates;
 pub(super) mod describe;
 pub(super) mod ipv6;
+mod lent;
 pub(super) mod permission;
 mod service;
 pub(super) mod wanted;
@@ -68,7 +69,7 @@ pub(super) async fn create_network_interface(
         tags: tag::specifications(request.tag_specifications),
     };
     let eni = ec2.control.create_network_interface(&caller, input).await?;
-    let region = ec2.control.read(&caller).await?;
+    let region = ec2.control.see(&caller).await?;
     let mut network_interface = answer(&View::new(context, &region), &eni);
     // AWS's answer says so, and every later one what is.
     network_interface.status = Some("pending".into());

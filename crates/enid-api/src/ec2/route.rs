@@ -1,11 +1,10 @@
 //! The routes of route tables.
 
-use enid_control::{Error, RoutingError, WantedDestination, WantedTarget, is_active};
+use enid_control::{Error, RoutingError, Seen, WantedDestination, WantedTarget, is_active};
 use enid_model::id::{
     EgressOnlyInternetGatewayId, InternetGatewayId, NatGatewayId, Parsed, ResourceId,
 };
 use enid_model::route_table::{Route, RouteDestination, RouteTable, RouteTarget};
-use enid_model::state::RegionState;
 
 use super::{Ec2, id};
 use crate::context::Context;
@@ -189,11 +188,7 @@ fn nat_gateway(text: &str) -> Result<WantedTarget, ApiError> {
 }
 
 /// The routes of a table as AWS shows them: the local ones first.
-pub(super) fn routes(
-    context: &Context,
-    region: &RegionState,
-    table: &RouteTable,
-) -> Vec<response::Route> {
+pub(super) fn routes(context: &Context, region: &Seen, table: &RouteTable) -> Vec<response::Route> {
     let vpc = region.vpcs.get(&table.vpc);
     let blocks = vpc.into_iter().flat_map(|vpc| vpc.cidrs());
     let local: Vec<_> = blocks.map(RouteDestination::Cidr).collect();
@@ -223,7 +218,7 @@ const ACTIVE: &str = "active";
 
 fn answer(
     context: &Context,
-    region: &RegionState,
+    region: &Seen,
     table: &RouteTable,
     route: &Route,
     origin: &str,
@@ -247,8 +242,9 @@ fn answer(
             answer.network_interface_id = Some(Text::display(id));
             let eni = region.network_interfaces.get(&id);
             if let Some(own) = eni.and_then(|eni| eni.attachment.as_ref()) {
-                answer.instance_id = Some(Text::display(own.instance));
-                answer.instance_owner_id = Some(Text::display(context.account));
+                let owner = own.instance_owner.unwrap_or(context.account);
+                answer.instance_id = own.own_instance().map(Text::display);
+                answer.instance_owner_id = Some(Text::display(owner));
             }
         }
         RouteTarget::VpcPeeringConnection(id) => {

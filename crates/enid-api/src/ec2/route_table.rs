@@ -1,6 +1,6 @@
 //! Route tables.
 
-use enid_control::{CreateRouteTable, Error, RouteTableUser, RoutingError};
+use enid_control::{CreateRouteTable, Error, RouteTableUser, RoutingError, Seen};
 use enid_model::id::{ResourceId as _, RouteTableId, VpcId};
 use enid_model::route_table::RouteTable;
 use enid_model::state::RegionState;
@@ -35,7 +35,7 @@ pub(super) async fn create_route_table(
     };
     let caller = context.caller();
     let table = ec2.control.create_route_table(&caller, &input).await?;
-    let region = ec2.control.read(&caller).await?;
+    let region = ec2.control.see(&caller).await?;
     Ok(CreateRouteTableResponse {
         route_table: Some(answer(context, &region, &table)),
         client_token: input.client_token.map(Text::from),
@@ -179,7 +179,7 @@ pub(super) async fn describe_route_tables(
     let token = next_token.as_deref();
     let page = Page::read("DescribeRouteTables", PAGES, max_results, token, ids)?;
     let filters = Filters::compile(&filters, field)?;
-    let region = ec2.control.read(&context.caller()).await?;
+    let region = ec2.control.see(&context.caller()).await?;
     let after: Option<RouteTableId> = page.after()?;
     let named = id::find(&route_table_ids, &region.route_tables)?;
     let candidates: Vec<&RouteTable> = if ids.is_some() {
@@ -321,7 +321,7 @@ fn associated() -> Option<RouteTableAssociationState> {
     })
 }
 
-fn answer(context: &Context, region: &RegionState, table: &RouteTable) -> response::RouteTable {
+fn answer(context: &Context, region: &Seen, table: &RouteTable) -> response::RouteTable {
     response::RouteTable {
         associations: associations(region, table),
         propagating_vgws: Vec::new(),

@@ -32,11 +32,24 @@ impl Asked<'_> {
 
     fn by_attachment(&self, id: &str) -> Option<Vec<Target>> {
         let id: AttachmentId = id.parse().ok()?;
-        let eni = self.region.eni_of_attachment(id)?;
-        let instance = eni.attachment.as_ref()?.instance;
+        let own = self.region.eni_of_attachment(id).and_then(|eni| {
+            let attachment = eni.attachment.as_ref()?;
+            Some((eni.id, attachment.instance, attachment.instance_owner))
+        });
+        let lent = || {
+            let mut lent = self.region.lent_interfaces.values();
+            lent.find_map(|lent| {
+                let attachment = lent.attachment.filter(|it| it.id == id)?;
+                Some((lent.id, attachment.instance, None))
+            })
+        };
+        let (eni, instance, owner) = own.or_else(lent)?;
         Some(vec![
-            Target::named("network-interface", eni.id),
-            Target::named("instance", instance),
+            self.owned("network-interface", &eni.to_string()),
+            Target {
+                owner,
+                ..Target::named("instance", instance)
+            },
         ])
     }
 

@@ -26,15 +26,15 @@ pub(crate) fn ec2(
     for target in asked.targets() {
         let mut facts = permissions.facts.clone();
         asked.describe(&target, context, &mut facts);
+        if let Some(owner) = target.owner {
+            facts.set("aws:resourceaccount", owner.to_string());
+        }
         tags.describe(target.kind, &mut facts);
         verdict.ask(&action, Some(&target), &target.arn(context), &facts);
     }
     // Tags of what is made need their own permission, as if they were added afterwards.
     for (kind, _) in &tags.specified {
-        let target = Target {
-            kind: Some(kind),
-            id: None,
-        };
+        let target = Target::any(kind);
         let mut facts = permissions.facts.clone();
         asked.describe(&target, context, &mut facts);
         tags.describe(Some(kind), &mut facts);

@@ -13,7 +13,8 @@
 use std::net::Ipv4Addr;
 
 use enid_control::group_named;
-use enid_model::id::KeyPairId;
+use enid_model::id::{EniId, KeyPairId};
+use enid_model::key::AccountId;
 use enid_model::state::RegionState;
 
 use crate::context::Context;
@@ -25,6 +26,8 @@ pub(super) struct Target {
     pub(super) kind: Option<&'static str>,
     /// Its id; `None`: one that is not there yet, or any.
     pub(super) id: Option<String>,
+    /// Whose it is, if not the caller's: an interface that another account lent.
+    pub(super) owner: Option<AccountId>,
 }
 
 /// A request, as far as resources go.
@@ -140,6 +143,7 @@ impl Target {
         Self {
             kind: Some(kind),
             id: Some(id.to_string()),
+            owner: None,
         }
     }
 
@@ -147,6 +151,7 @@ impl Target {
         Self {
             kind: Some(kind),
             id: None,
+            owner: None,
         }
     }
 
@@ -162,7 +167,10 @@ impl Target {
                 let (partition, region) = (context.region.partition(), context.region.name);
                 format!("arn:{partition}:ec2:{region}::image/{id}")
             }
-            kind => context.arn(kind, id).as_str().to_owned(),
+            kind => {
+                let account = self.owner.unwrap_or(context.account);
+                context.arn_of(account, kind, id).as_str().to_owned()
+            }
         }
     }
 }
@@ -204,6 +212,7 @@ impl<'a> Asked<'a> {
         let everything = vec![Target {
             kind: None,
             id: None,
+            owner: None,
         }];
         if reads.iter().any(|start| self.operation.starts_with(start)) && !reads_one(self.operation)
         {
@@ -285,8 +294,18 @@ impl<'a> Asked<'a> {
                     None => Target::any("key-pair"),
                 }]
             }
-            Some(kind) => vec![Target::named(kind, id)],
+            Some(kind) => vec![self.owned(kind, id)],
             None => self.joined(id),
+        }
+    }
+
+    /// The resource of a kind with an id, with its owner.
+    pub(super) fn owned(&self, kind: &'static str, id: &str) -> Target {
+        let eni: Option<EniId> = id.parse().ok();
+        let lent = eni.and_then(|eni| self.region.lent_interfaces.get(&eni));
+        Target {
+            owner: lent.map(|lent| lent.owner),
+            ..Target::named(kind, id)
         }
     }
 
@@ -315,7 +334,7 @@ pub(super) fn words(name: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use enid_model::key::{AccountId, Key, Kind, RegionName, Scope};
+    use enid_model::key::{Key, Kind, RegionName, Scope};
     use enid_model::record::Record;
     use enid_model::state::{Revision, State};
     use serde_json::json;

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use enid_model::id::{EniId, VpcId};
+use enid_model::id::{EniId, InstanceId, VpcId};
 use enid_model::instance::{DesiredState, Instance};
 use enid_model::key::Scope;
 use enid_model::network_interface::NetworkInterface;
@@ -54,7 +54,28 @@ impl<'a> Asker<'a> {
     /// The instance that the interface is attached to, unless it is terminated.
     #[must_use]
     pub fn instance(&self) -> Option<&'a Instance> {
-        let instance = self.resources.instance_of(self.eni)?;
+        let instance = self.state.instance_of(self.scope, self.eni)?;
         (instance.desired != DesiredState::Terminated).then_some(instance)
+    }
+
+    /// The same instance, asking from its primary interface if this one is another account's: what there
+    /// is to tell of it is in its own account.
+    #[must_use]
+    pub fn at_home(&self) -> Option<Self> {
+        let attachment = self.eni.attachment.as_ref()?;
+        if attachment.instance_owner.is_none() {
+            return Some(*self);
+        }
+        let scope = attachment.scope_of_instance(self.scope);
+        let home = self.state.region(&scope)?;
+        let primary = home.primary_eni(attachment.instance)?.id;
+        Self::of_eni(self.state, &scope, primary)
+    }
+
+    /// The interfaces that other accounts lent to an instance of this one.
+    pub fn lent_to(&self, instance: InstanceId) -> impl Iterator<Item = Self> {
+        let lent = self.state.lent_to(self.scope, instance).into_iter();
+        let state = self.state;
+        lent.filter_map(move |lent| Self::of_eni(state, lent.scope, lent.eni.id))
     }
 }

@@ -45,7 +45,7 @@ pub(super) async fn serve(site: Arc<Site>, socket: UdpSocket) {
 fn answer(site: &Site, frame: &[u8]) -> Option<Vec<u8>> {
     let question = frame::read(frame)?;
     let mac = question.from;
-    let told = site.with_region(|region| Told::to(region, site.vpc, mac))??;
+    let told = site.with_state(|state, scope| Told::to(state, scope, site.vpc, mac))?;
     answer_with(&told, &question)
 }
 
@@ -61,14 +61,15 @@ fn answer_with(told: &Told, question: &Question<'_>) -> Option<Vec<u8>> {
 
 /// Tells each host of the VPC of its router. One that is a sandbox does not listen.
 fn advertise(site: &Site, socket: &UdpSocket) {
-    let frames = site.with_region(|region| {
+    let frames = site.with_state(|state, scope| {
+        let region = state.region(scope)?;
         let enis = region.network_interfaces.values();
         let own = enis.filter(|eni| eni.vpc == site.vpc);
         let frames = own.filter_map(|eni| {
-            let told = Told::of(region, eni)?;
+            let told = Told::of(state, scope, eni)?;
             router::advertisement(&told, eni.mac, router::ALL_HOSTS)
         });
-        frames.collect::<Vec<_>>()
+        Some(frames.collect::<Vec<_>>())
     });
     for frame in frames.into_iter().flatten() {
         // It is told again, and a host that asks is answered.

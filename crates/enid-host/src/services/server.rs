@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use enid_model::id::VpcId;
 use enid_model::key::Scope;
-use enid_model::state::{RegionState, State};
+use enid_model::state::State;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -66,10 +66,10 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// What there is in the region now, if there is anything.
-    pub(super) fn with_region<T>(&self, look: impl FnOnce(&RegionState) -> T) -> Option<T> {
+    /// What there is now, and in which region of it the VPC is.
+    pub(super) fn with_state<T>(&self, look: impl FnOnce(&State, &Scope) -> T) -> T {
         let state = Arc::clone(&self.views.borrow().wanted);
-        state.region(&self.scope).map(|region| look(region))
+        look(&state, &self.scope)
     }
 
     /// What there is to say to who asks from an address; `None` if that is no interface's.

@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use enid_model::dhcp_options::{DhcpOptions, NameServer};
 use enid_model::id::VpcId;
+use enid_model::key::Scope;
 use enid_model::network_interface::{Mac, NetworkInterface};
 use enid_model::private_dns_name::host_label;
-use enid_model::state::RegionState;
+use enid_model::state::{RegionState, State};
 use enid_pipeline::service;
 use enid_plan::{resolver_of, router_mac};
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -43,14 +44,15 @@ pub(super) struct Told {
 
 impl Told {
     /// What the interface of a VPC with this MAC address is told; `None` if it is attached to no instance.
-    pub(super) fn to(region: &RegionState, vpc: VpcId, mac: Mac) -> Option<Self> {
-        Self::of(region, find(region, vpc, mac)?)
+    pub(super) fn to(state: &State, scope: &Scope, vpc: VpcId, mac: Mac) -> Option<Self> {
+        let region = state.region(scope)?;
+        Self::of(state, scope, find(region, vpc, mac)?)
     }
 
     /// What an interface is told; `None` if it is attached to no instance.
-    pub(super) fn of(region: &RegionState, eni: &NetworkInterface) -> Option<Self> {
-        let instance = eni.attachment.as_ref()?.instance;
-        let instance = region.instances.get(&instance)?;
+    pub(super) fn of(state: &State, scope: &Scope, eni: &NetworkInterface) -> Option<Self> {
+        let instance = state.instance_of(scope, eni)?;
+        let region = state.region(scope)?;
         let subnet = region.subnets.get(&eni.subnet)?;
         let vpc = region.vpcs.get(&eni.vpc)?;
         let options = vpc.dhcp_options.and_then(|id| region.dhcp_options.get(&id));

@@ -124,7 +124,18 @@ impl Report<'_> {
 
     fn attachment(&mut self, eni: &NetworkInterface, attachment: &Attachment) {
         let id = &eni.id;
-        match self.region.instances.get(&attachment.instance) {
+        if let Some(account) = attachment.instance_owner {
+            let borrower = self.state.region(&attachment.scope_of_instance(self.scope));
+            let lent = borrower.and_then(|borrower| borrower.lent_interfaces.get(id));
+            let told = lent.and_then(|lent| lent.attachment);
+            let agrees = told.is_some_and(|told| told.id == attachment.id);
+            let invariant = "the account of its instance has it lent";
+            self.need(agrees, id, invariant, &account);
+            let is_primary = (attachment.network_card_index, attachment.device_index) == (0, 0);
+            let invariant = "no other account's instance has it as its primary interface";
+            self.need(!is_primary, id, invariant, &account);
+        }
+        match self.state.instance_of(self.scope, eni) {
             None => self.find(id, "its instance is there", &attachment.instance),
             Some(instance) => {
                 let lives = instance.desired != DesiredState::Terminated;
@@ -142,7 +153,8 @@ impl Report<'_> {
             self.need(*id == instance.id, id, "its key is its id", &instance.id);
             let mut slots = BTreeSet::new();
             let attached: Vec<_> = self.region.enis_of_instance(*id).collect();
-            for eni in &attached {
+            let lent = self.state.lent_to(self.scope, *id);
+            for eni in attached.iter().copied().chain(lent.iter().map(|it| it.eni)) {
                 // What the index says is in the record: anything else is the index's finding.
                 if let Some(attachment) = &eni.attachment {
                     let slot = (attachment.network_card_index, attachment.device_index);

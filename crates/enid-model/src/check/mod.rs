@@ -14,6 +14,7 @@ mod interface;
 mod lease;
 mod log;
 mod name;
+mod permission;
 mod route;
 mod security;
 mod topic;
@@ -115,12 +116,14 @@ impl<'a> Report<'a> {
             Kind::Ipv6PrefixLease => self.ipv6_prefix_leases(),
             Kind::KeyPair => self.key_pairs(),
             Kind::LaunchTemplate => self.launch_templates(),
+            Kind::LentInterface => self.lent_interfaces(),
             Kind::LogGroup => self.log_groups(),
             Kind::LogStream => self.log_streams(),
             Kind::NameClaim => self.names(),
             Kind::NatGateway => self.nat_gateways(),
             Kind::NetworkAcl => self.network_acls(),
             Kind::NetworkInterface => self.network_interfaces(),
+            Kind::NetworkInterfacePermission => self.network_interface_permissions(),
             Kind::PrefixList => self.prefix_lists(),
             Kind::PublicAddress => self.public_addresses(),
             Kind::RouteTable => self.route_tables(),

@@ -7,9 +7,9 @@ use super::*;
 use crate::address::{ElasticIpAssociation, PublicAddress, PublicAddressHolder};
 use crate::id::{
     AllocationId, AssociationId, AttachmentId, DhcpOptionsId, InstanceId, InternetGatewayId,
-    NetworkAclAssociationId, NetworkAclId, ReservationId, RouteTableAssociationId, RouteTableId,
-    SecurityGroupRuleId, SubnetId, TrafficMirrorFilterId, TrafficMirrorFilterRuleId,
-    TrafficMirrorSessionId, TrafficMirrorTargetId, VpcCidrAssociationId,
+    NetworkAclAssociationId, NetworkAclId, NetworkInterfacePermissionId, ReservationId,
+    RouteTableAssociationId, RouteTableId, SecurityGroupRuleId, SubnetId, TrafficMirrorFilterId,
+    TrafficMirrorFilterRuleId, TrafficMirrorSessionId, TrafficMirrorTargetId, VpcCidrAssociationId,
 };
 use crate::key::{AccountId, Key, RegionName};
 use crate::network_interface::{Attachment, Mac};
@@ -35,13 +35,18 @@ fn scope() -> Scope {
     }
 }
 
+/// The account that interfaces are lent to.
+const BORROWER: AccountId = AccountId(2);
+
 fn key(kind: Kind, name: impl ToString) -> Key {
-    let everywhere = kind == Kind::PublicAddress;
     Key {
-        scope: if everywhere {
-            Scope::everywhere()
-        } else {
-            scope()
+        scope: match kind {
+            Kind::PublicAddress => Scope::everywhere(),
+            Kind::LentInterface => Scope {
+                account: BORROWER,
+                ..scope()
+            },
+            _ => scope(),
         },
         kind,
         name: name.to_string().into(),
@@ -157,7 +162,30 @@ fn world() -> World {
     add_mirror_target(&mut world, 1, EniId(100));
     add_mirror_filter(&mut world, 1, &[mirror_rule(1, 1), mirror_rule(2, 2)]);
     add_mirror_session(&mut world, 1, 1);
+    let permission = NetworkInterfacePermissionId(1);
+    world.json(
+        Kind::NetworkInterfacePermission,
+        permission,
+        json!({"id": permission, "eni": EniId(100), "account": BORROWER}),
+    );
+    add_lent(&mut world, &json!({}));
     world
+}
+
+/// What the borrower knows of the interface that it may attach.
+fn add_lent(world: &mut World, changes: &serde_json::Value) {
+    let mut lent = json!({
+        "id": EniId(100), "owner": AccountId::DEFAULT, "attachment": null,
+        "permission": NetworkInterfacePermissionId(1),
+    });
+    for (name, value) in changes.as_object().into_iter().flatten() {
+        lent[name] = value.clone();
+    }
+    world.json(Kind::LentInterface, EniId(100), lent);
+}
+
+fn lent_attachment(id: u64) -> serde_json::Value {
+    json!({"attachment": {"id": AttachmentId(id), "instance": INSTANCE}})
 }
 
 fn add_mirror_target(world: &mut World, id: u64, eni: EniId) {
@@ -202,6 +230,7 @@ fn attachment(id: u64) -> Attachment {
     Attachment {
         id: AttachmentId(id),
         instance: INSTANCE,
+        instance_owner: None,
         device_index: 0,
         network_card_index: 0,
         attach_time: Timestamp(0),
@@ -312,6 +341,44 @@ const CHANGES: &[(&str, Change)] = &[
     ("its instance is there", |world| {
         world.remove(Kind::Instance, INSTANCE);
     }),
+    ("its account has the interface lent by it", |world| {
+        world.remove(Kind::LentInterface, EniId(100));
+    }),
+    ("its account has the interface lent by it", |world| {
+        add_lent(world, &json!({"owner": AccountId(3)}));
+    }),
+    ("its permission is there", |world| {
+        world.remove(
+            Kind::NetworkInterfacePermission,
+            NetworkInterfacePermissionId(1),
+        );
+    }),
+    ("it is permitted or attached", |world| {
+        add_lent(world, &json!({"permission": null}));
+    }),
+    ("its owner has it attached as well", |world| {
+        add_lent(world, &lent_attachment(9));
+    }),
+    ("its instance is there, and not terminated", |world| {
+        add_lent(world, &lent_attachment(9));
+    }),
+    ("the account of its instance has it lent", |world| {
+        world.eni(EniId(100), |eni| {
+            let mut lent = attachment(9);
+            lent.instance_owner = Some(BORROWER);
+            eni.attachment = Some(lent);
+        });
+    }),
+    (
+        "no other account's instance has it as its primary interface",
+        |world| {
+            world.eni(EniId(100), |eni| {
+                let mut lent = attachment(9);
+                lent.instance_owner = Some(BORROWER);
+                eni.attachment = Some(lent);
+            });
+        },
+    ),
     ("it has a primary interface", |world| {
         world.eni(ENI, |eni| eni.attachment = None);
     }),

@@ -10,15 +10,17 @@ use crate::dhcp_options::DhcpOptions;
 use crate::flow_log::FlowLog;
 use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use crate::id::{
-    AllocationId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InternetGatewayId,
-    NatGatewayId, NetworkAclId, PrefixListId, ResourceId, RouteTableId, SecurityGroupId,
-    SubnetCidrReservationId, SubnetId, TrafficMirrorFilterId, TrafficMirrorFilterRuleId,
-    TrafficMirrorSessionId, TrafficMirrorTargetId, VpcId, VpcPeeringConnectionId,
+    AllocationId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InstanceId, InternetGatewayId,
+    NatGatewayId, NetworkAclId, NetworkInterfacePermissionId, PrefixListId, ResourceId,
+    RouteTableId, SecurityGroupId, SubnetCidrReservationId, SubnetId, TrafficMirrorFilterId,
+    TrafficMirrorFilterRuleId, TrafficMirrorSessionId, TrafficMirrorTargetId, VpcId,
+    VpcPeeringConnectionId,
 };
 use crate::key_pair::KeyPair;
 use crate::launch_template::LaunchTemplate;
 use crate::nat_gateway::NatGateway;
 use crate::network_acl::NetworkAcl;
+use crate::network_interface_permission::{LentInterface, NetworkInterfacePermission};
 use crate::prefix_list::PrefixList;
 use crate::route_table::{RouteDestination, RouteTable, RouteTarget};
 use crate::security_group::{Peer, SecurityGroup};
@@ -113,6 +115,10 @@ relations! {
     internet_gateways_of_vpc: InternetGatewayOfVpc (VpcId => InternetGatewayId);
     /// The internet gateways that use a route table for what comes in.
     internet_gateways_of_table: InternetGatewayOfTable (RouteTableId => InternetGatewayId);
+    /// The interfaces of other accounts that are attached to an instance.
+    lent_to_instance: LentToInstance (InstanceId => EniId);
+    /// The permissions of other accounts to attach an interface.
+    permissions_of_eni: PermissionOfEni (EniId => NetworkInterfacePermissionId);
     /// The NAT gateways of a subnet, deleted ones that are still visible included.
     nat_gateways_of_subnet: NatGatewayOfSubnet (SubnetId => NatGatewayId);
     /// The NAT gateways of a VPC, likewise.
@@ -184,6 +190,14 @@ impl Linked for LaunchTemplate {
     fn links(&self, _link: &mut dyn FnMut(Link)) {}
 }
 
+impl Linked for LentInterface {
+    fn links(&self, link: &mut dyn FnMut(Link)) {
+        if let Some(attachment) = &self.attachment {
+            link(LentToInstance::link(attachment.instance, self.id));
+        }
+    }
+}
+
 impl Linked for NatGateway {
     fn links(&self, link: &mut dyn FnMut(Link)) {
         link(NatGatewayOfVpc::link(self.vpc, self.id));
@@ -195,6 +209,12 @@ impl Linked for NatGateway {
 impl Linked for NetworkAcl {
     fn links(&self, link: &mut dyn FnMut(Link)) {
         link(AclOfVpc::link(self.vpc, self.id));
+    }
+}
+
+impl Linked for NetworkInterfacePermission {
+    fn links(&self, link: &mut dyn FnMut(Link)) {
+        link(PermissionOfEni::link(self.eni, self.id));
     }
 }
 

@@ -43,6 +43,7 @@ impl RegionState {
             internet_gateways,
             key_pairs,
             launch_templates,
+            lent_interfaces,
             alarms,
             alarm_history,
             log_groups,
@@ -51,6 +52,7 @@ impl RegionState {
             nat_gateways,
             network_acls,
             network_interfaces,
+            network_interface_permissions,
             prefix_lists,
             public_addresses,
             route_tables,
@@ -101,6 +103,7 @@ impl RegionState {
             internet_gateways: InternetGateway(text);
             key_pairs: KeyPair(text);
             launch_templates: LaunchTemplate(text);
+            lent_interfaces: LentInterface(text);
             alarms: Alarm(text);
             alarm_history: AlarmHistory(text);
             log_groups: LogGroup(text);
@@ -109,6 +112,7 @@ impl RegionState {
             nat_gateways: NatGateway(text);
             network_acls: NetworkAcl(text);
             network_interfaces: NetworkInterface(text);
+            network_interface_permissions: NetworkInterfacePermission(text);
             prefix_lists: PrefixList(text);
             public_addresses: PublicAddress(text);
             route_tables: RouteTable(text);

@@ -20,6 +20,7 @@ fn eni(groups: &[u64], instance: Option<u64>) -> (Key, Record) {
     let attachment = instance.map(|instance| Attachment {
         id: AttachmentId(instance + 100),
         instance: InstanceId(instance),
+        instance_owner: None,
         device_index: 0,
         network_card_index: 0,
         attach_time: Timestamp(0),

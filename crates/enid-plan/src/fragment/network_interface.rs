@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use enid_model::id::{EniId, InstanceId, ResourceId as _};
+use enid_model::id::{EniId, ResourceId as _};
+use enid_model::instance::Instance;
 use enid_model::instance_type::InstanceType;
 use enid_model::network_interface::{InterfaceType, NetworkInterface};
 use enid_model::state::RegionState;
@@ -21,16 +22,18 @@ use crate::tables::Tables;
 /// UDP, UDP stream. Source: EC2 User Guide, connection tracking.
 const TIMEOUTS_S: [u32; 3] = [432_000, 30, 180];
 
-/// An interface: its record and its addresses. Without a device it is known, but not reached.
+/// An interface: its record and its addresses. Without a device it is known, but not reached. Its
+/// instance may be of another region than its owner's.
 pub(crate) fn of_eni(
     region: &RegionState,
     eni: &NetworkInterface,
+    instance: Option<&Instance>,
     policy: u64,
     ifindex: Option<u32>,
     is_metered: bool,
 ) -> Tables {
     let mut tables = Tables::default();
-    let mut record = record_of(region, eni, policy);
+    let mut record = record_of(eni, instance, policy);
     if eni.interface_type == InterfaceType::NatGateway {
         // It has no security groups; packets that come to it count for its gateway.
         let mut gateways = region.nat_gateways_of_eni(eni.id);
@@ -115,7 +118,7 @@ pub(crate) fn rebind(tables: &mut Tables, eni: EniId, ifindex: Option<u32>) {
     }
 }
 
-fn record_of(region: &RegionState, eni: &NetworkInterface, policy: u64) -> EniRecord {
+fn record_of(eni: &NetworkInterface, instance: Option<&Instance>, policy: u64) -> EniRecord {
     let mut groups = [0; GROUPS_MAX];
     for (slot, group) in groups.iter_mut().zip(&eni.groups) {
         *slot = group.bits();
@@ -128,8 +131,8 @@ fn record_of(region: &RegionState, eni: &NetworkInterface, policy: u64) -> EniRe
         flags |= EniRecord::NAT_GATEWAY;
     }
     let tracking = &eni.connection_tracking;
+    let [tcp_established_s, udp_s, udp_stream_s] = timeouts_of(instance);
     let instance = eni.attachment.as_ref().map(|it| it.instance);
-    let [tcp_established_s, udp_s, udp_stream_s] = timeouts_of(region, instance);
     EniRecord {
         vpc: eni.vpc.bits(),
         subnet: eni.subnet.bits(),
@@ -150,8 +153,7 @@ fn record_of(region: &RegionState, eni: &NetworkInterface, policy: u64) -> EniRe
 }
 
 /// The idle timeouts of an instance's type: 350 seconds for TCP on the newest ones.
-fn timeouts_of(region: &RegionState, instance: Option<InstanceId>) -> [u32; 3] {
-    let instance = instance.and_then(|id| region.instances.get(&id));
+fn timeouts_of(instance: Option<&Instance>) -> [u32; 3] {
     let known = instance.and_then(|instance| InstanceType::named(&instance.instance_type));
     known
         .and_then(|known| known.conntrack_defaults_s)

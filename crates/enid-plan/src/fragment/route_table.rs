@@ -3,8 +3,9 @@
 use std::net::Ipv6Addr;
 
 use enid_model::id::{ResourceId as _, RouteTableId, VpcId};
+use enid_model::key::Scope;
 use enid_model::route_table::{RouteDestination, RouteTarget};
-use enid_model::state::RegionState;
+use enid_model::state::State;
 use enid_model::vpc::Vpc;
 use enid_model::vpc_peering_connection::PeeringStatus;
 use enid_pipeline::bytes::Addr;
@@ -17,7 +18,8 @@ use crate::tables::Tables;
 
 /// A route table with all its routes. A VPC of the first version has a main table without a record: it
 /// has the local routes.
-pub(crate) fn of_route_table(region: &RegionState, id: RouteTableId) -> Option<Tables> {
+pub(crate) fn of_route_table(state: &State, scope: &Scope, id: RouteTableId) -> Option<Tables> {
+    let region = state.region(scope)?;
     let record = region.route_tables.get(&id);
     let vpc = match record {
         Some(record) => region.vpcs.get(&record.vpc)?,
@@ -51,7 +53,7 @@ pub(crate) fn of_route_table(region: &RegionState, id: RouteTableId) -> Option<T
     let mut of_lists = Vec::new();
     let mut of_blocks = Vec::new();
     for route in own {
-        let to = target(region, vpc, route.target);
+        let to = target(state, scope, vpc, route.target);
         match route.destination {
             RouteDestination::Cidr(block) => of_blocks.push((block, to)),
             RouteDestination::PrefixList(list) => {
@@ -82,7 +84,10 @@ pub(crate) fn of_route_table(region: &RegionState, id: RouteTableId) -> Option<T
 const MAPPED: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0);
 
 /// Where a route leads at present.
-fn target(region: &RegionState, vpc: &Vpc, target: RouteTarget) -> (u32, u64) {
+fn target(state: &State, scope: &Scope, vpc: &Vpc, target: RouteTarget) -> (u32, u64) {
+    let Some(region) = state.region(scope) else {
+        return (Route::BLACKHOLE, 0);
+    };
     let way = match target {
         RouteTarget::EgressOnlyInternetGateway(id) => {
             let gateway = region.egress_only_internet_gateways.get(&id);
@@ -101,7 +106,7 @@ fn target(region: &RegionState, vpc: &Vpc, target: RouteTarget) -> (u32, u64) {
         }
         RouteTarget::NetworkInterface(id) => {
             let eni = region.network_interfaces.get(&id);
-            let runs = eni.is_some_and(|eni| device_spec(region, eni).is_some());
+            let runs = eni.is_some_and(|eni| device_spec(state, scope, eni).is_some());
             runs.then_some((Route::ENI, id.bits()))
         }
         RouteTarget::VpcPeeringConnection(id) => {

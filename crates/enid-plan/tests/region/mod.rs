@@ -168,6 +168,7 @@ pub(crate) fn eni(id: u64, instance: Option<u64>, host: u8) -> NetworkInterface 
         attachment: instance.map(|instance| Attachment {
             id: AttachmentId(id),
             instance: InstanceId(instance),
+            instance_owner: None,
             device_index: small(id),
             network_card_index: 0,
             attach_time: Timestamp(0),
@@ -462,8 +463,13 @@ pub(crate) fn scope() -> Scope {
 
 /// Puts a record into the state, or deletes it.
 pub(crate) fn apply(state: &mut State, record: Record, is_there: bool) {
+    apply_in(state, scope(), record, is_there);
+}
+
+/// The same in another account's region.
+pub(crate) fn apply_in(state: &mut State, scope: Scope, record: Record, is_there: bool) {
     let key = Key {
-        scope: scope(),
+        scope,
         kind: record.kind(),
         name: name(&record).into(),
     };
@@ -478,6 +484,7 @@ fn name(record: &Record) -> String {
         Record::ElasticIp(it) => it.id.to_string(),
         Record::Instance(it) => it.id.to_string(),
         Record::InternetGateway(it) => it.id.to_string(),
+        Record::LentInterface(it) => it.id.to_string(),
         Record::NatGateway(it) => it.id.to_string(),
         Record::NetworkAcl(it) => it.id.to_string(),
         Record::NetworkInterface(it) => it.id.to_string(),

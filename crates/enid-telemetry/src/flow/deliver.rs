@@ -294,7 +294,11 @@ fn facts(scope: &Scope, region: &RegionState, eni: &NetworkInterface) -> Facts {
         region: scope.region.to_string(),
         vpc: eni.vpc.to_string(),
         subnet: eni.subnet.to_string(),
-        instance: eni.attachment.as_ref().map(|it| it.instance.to_string()),
+        instance: eni
+            .attachment
+            .as_ref()
+            .and_then(|it| it.own_instance())
+            .map(|instance| instance.to_string()),
         zone_id: subnet.map(|it| it.zone_id.clone()).unwrap_or_default(),
     }
 }

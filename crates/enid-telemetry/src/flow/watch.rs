@@ -26,7 +26,7 @@ pub struct EniFacts {
     pub subnet: SubnetId,
     /// The id of the subnet's zone.
     pub zone_id: String,
-    /// The instance that it is attached to.
+    /// The instance that it is attached to, if that is the owner's as well.
     pub instance: Option<InstanceId>,
     /// Its private addresses, the primary one first.
     pub addresses: Vec<IpAddr>,
@@ -129,14 +129,10 @@ fn facts(
         zone_id: subnet
             .map(|subnet| subnet.zone_id.clone())
             .unwrap_or_default(),
-        instance: eni.attachment.as_ref().map(instance_of),
+        instance: eni.attachment.as_ref().and_then(Attachment::own_instance),
         addresses: v4.chain(v6).collect(),
         since,
     }
-}
-
-fn instance_of(attachment: &Attachment) -> InstanceId {
-    attachment.instance
 }
 
 #[cfg(test)]

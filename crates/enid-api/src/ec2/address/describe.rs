@@ -128,7 +128,7 @@ fn tell(
 fn instance_of(region: &RegionState, elastic_ip: &ElasticIp) -> Option<InstanceId> {
     let association = elastic_ip.association.as_ref()?;
     let eni = region.network_interfaces.get(&association.eni)?;
-    Some(eni.attachment.as_ref()?.instance)
+    eni.attachment.as_ref()?.own_instance()
 }
 
 fn answer(context: &Context, region: &RegionState, elastic_ip: &Stored<ElasticIp>) -> Address {

@@ -33,7 +33,7 @@ pub(in crate::ec2) async fn describe_instance_attribute(
     let id: InstanceId = id::parse(&request.instance_id)?;
     let caller = context.caller();
     let instance = ec2.control.instance(&caller, id).await?;
-    let region = ec2.control.read(&caller).await?;
+    let region = ec2.control.see(&caller).await?;
     let view = View::new(context, &region);
     let primary = region.enis_of_instance(id).next();
     let flag = |value| Some(AttributeBooleanValue { value: Some(value) });

@@ -47,7 +47,7 @@ pub(in crate::ec2) async fn describe_instances(
         request.next_token.as_deref(),
         (!ids.is_empty()).then_some("instanceIds"),
     )?;
-    let region = ec2.control.read(&context.caller()).await?;
+    let region = ec2.control.see(&context.caller()).await?;
     let view = View::new(context, &region);
     let after = page.after()?;
     let candidates: Box<dyn Iterator<Item = _>> = match narrowed(&region, &filters) {
@@ -103,6 +103,10 @@ fn narrowed(region: &RegionState, filters: &Filters<Field>) -> Option<BTreeSet<I
             let attachment = eni.and_then(|eni| eni.attachment.as_ref());
             instances.extend(attachment.map(|attachment| attachment.instance));
         }
+        // No index of this region knows what other accounts lent.
+        let lent = region.lent_interfaces.values();
+        let lent = lent.filter_map(|lent| lent.attachment.as_ref());
+        instances.extend(lent.map(|attachment| attachment.instance));
         enis.next().is_none().then_some(instances)
     })
 }
@@ -170,6 +174,8 @@ pub(super) fn answer(
 ) -> response::Instance {
     let enis: Vec<_> = view.region.enis_of_instance(instance.id).collect();
     let primary = enis.first();
+    let lent = view.lent_to(instance.id);
+    let lent = lent.iter().map(|(view, eni)| interface(view, eni));
     let subnet = view.region.subnets.get(&instance.subnet);
     let zone_id = subnet.map(|subnet| subnet.zone_id.as_str().into());
     let address = primary.map(|eni| eni.primary_address());
@@ -188,7 +194,11 @@ pub(super) fn answer(
         ebs_optimized: Some(instance.recorded.ebs_optimized),
         ena_support: Some(ENA_SUPPORT),
         hypervisor: Some(HYPERVISOR.into()),
-        network_interfaces: enis.iter().map(|eni| interface(view, eni)).collect(),
+        network_interfaces: enis
+            .iter()
+            .map(|eni| interface(view, eni))
+            .chain(lent)
+            .collect(),
         root_device_name: Some(ROOT_DEVICE.into()),
         root_device_type: Some(ROOT_DEVICE_TYPE.into()),
         security_groups: primary.map_or_else(Vec::new, |eni| view.groups(eni)),

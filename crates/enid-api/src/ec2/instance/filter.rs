@@ -206,7 +206,12 @@ impl Subject<'_> {
                 let public = enis.next().and_then(|eni| self.view.primary_public(eni));
                 public.iter().for_each(|(_, name)| test.text(name));
             }
-            Field::Eni(field) => enis.for_each(|eni| self.view.test(eni, field, test)),
+            Field::Eni(field) => {
+                enis.for_each(|eni| self.view.test(eni, field, test));
+                for (view, eni) in self.view.lent_to(instance.id) {
+                    view.test(eni, field, test);
+                }
+            }
             Field::HostnameType => test.text(names.hostname_type.word()),
             Field::Hypervisor => test.text(HYPERVISOR),
             Field::Id => test.display(instance.id),

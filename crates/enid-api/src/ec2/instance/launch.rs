@@ -31,7 +31,7 @@ pub(in crate::ec2) async fn run_instances(
         ..input(request)?
     };
     let reservation = ec2.control.run_instances(&caller, input).await?;
-    let region = ec2.control.read(&caller).await?;
+    let region = ec2.control.see(&caller).await?;
     let view = View::new(context, &region);
     // What runs when this is answered is told by the next description, as in AWS.
     let instances = reservation.instances.iter();

@@ -67,7 +67,7 @@ pub(in crate::ec2) async fn describe_instance_status(
         (!ids.is_empty()).then_some("instanceIds"),
     )?;
     let all = request.include_all_instances.unwrap_or(false);
-    let region = ec2.control.read(&context.caller()).await?;
+    let region = ec2.control.see(&context.caller()).await?;
     let view = View::new(context, &region);
     let subjects = candidates(ec2, &region, ids, page.after()?)?;
     let subjects = subjects.into_iter().map(|instance| Subject {

@@ -6,8 +6,11 @@
 use std::net::Ipv4Addr;
 use std::ops::Bound;
 
-use enid_model::id::{EniId, ResourceId};
+use enid_control::Seen;
+use enid_model::Tags;
+use enid_model::id::{EniId, InstanceId, ResourceId};
 use enid_model::instance::Instance;
+use enid_model::key::AccountId;
 use enid_model::network_interface::{
     Attachment, ConnectionTracking, InterfaceType, NetworkInterface,
 };
@@ -17,7 +20,7 @@ use enid_model::subnet::Subnet;
 
 use super::association::AssociationField;
 use super::candidates::candidates;
-use super::service;
+use super::{lent, service};
 use crate::context::Context;
 use crate::ec2::filter::{Filters, Test};
 use crate::ec2::page::{Page, USUAL};
@@ -32,6 +35,7 @@ use crate::generated::ec2::response::{
     Ipv4PrefixSpecification, Ipv6PrefixSpecification, NetworkInterfaceAttachment,
     NetworkInterfaceIpv6Address, NetworkInterfacePrivateIpAddress,
 };
+use crate::wire::prepared::Prepared;
 use crate::wire::text::Text;
 
 /// What network interfaces can be filtered by.
@@ -121,9 +125,17 @@ pub(in crate::ec2) async fn describe_network_interfaces(
         request.next_token.as_deref(),
         by_ids.then_some("networkInterfaceIds"),
     )?;
-    let region = ec2.control.read(&context.caller()).await?;
+    let region = ec2.control.see(&context.caller()).await?;
     let view = View::new(context, &region);
     let after: Option<EniId> = page.after()?;
+    if !region.lent_interfaces.is_empty() {
+        let ids = by_ids.then_some(&*request.network_interface_ids);
+        let (enis, next_token) = lent::described(&view, &filters, &page, ids)?;
+        return Ok(DescribeNetworkInterfacesResponse {
+            network_interfaces: enis.into_iter().map(Prepared::Made).collect(),
+            next_token,
+        });
+    }
     let candidates = if by_ids {
         let named = id::find(&request.network_interface_ids, &region.network_interfaces)?;
         Box::new(named.into_values())
@@ -155,10 +167,10 @@ pub(in crate::ec2) async fn describe_network_interface_attribute(
     let eni: EniId = id::parse(&request.network_interface_id)?;
     let attribute = request.attribute.as_deref();
     let attribute = attribute.ok_or_else(|| ApiError::missing_parameter("Attribute"))?;
-    let region = ec2.control.read(&context.caller()).await?;
+    let region = ec2.control.see(&context.caller()).await?;
     let view = View::new(context, &region);
     let unknown = || enid_control::Error::not_found_text(EniId::PREFIX, &eni.to_string());
-    let eni = region.network_interfaces.get(&eni).ok_or_else(unknown)?;
+    let (view, eni) = view.eni(eni).ok_or_else(unknown)?;
     let mut response = DescribeNetworkInterfaceAttributeResponse {
         network_interface_id: Some(Text::display(eni.id)),
         ..DescribeNetworkInterfaceAttributeResponse::default()
@@ -181,20 +193,45 @@ pub(in crate::ec2) async fn describe_network_interface_attribute(
     Ok(response)
 }
 
-/// A region as one caller sees it.
+/// A region as one caller sees it: the caller's own, or that of somebody who lent an interface.
+#[derive(Clone)]
 pub(in crate::ec2) struct View<'a> {
     pub(in crate::ec2) region: &'a RegionState,
+    /// Whose region it is.
+    pub(super) owner: AccountId,
+    /// The same as text.
     pub(in crate::ec2) account: Text,
     pub(super) place: &'static Region,
+    /// What the caller sees.
+    pub(super) seen: &'a Seen,
 }
 
 impl<'a> View<'a> {
-    pub(in crate::ec2) fn new(context: &Context, region: &'a RegionState) -> Self {
+    pub(in crate::ec2) fn new(context: &Context, seen: &'a Seen) -> Self {
         Self {
-            region,
+            region: &seen.region,
+            owner: context.account,
             account: Text::display(context.account),
             place: context.region,
+            seen,
         }
+    }
+
+    /// The tags of an interface: its owner's only.
+    fn tags<'b>(&self, eni: &'b NetworkInterface) -> &'b Tags {
+        static NONE: Tags = Tags::new();
+        if self.owner == self.seen.scope.account {
+            &eni.tags
+        } else {
+            &NONE
+        }
+    }
+
+    /// Whose the instance of an attachment is, and which: that is told to its own account only.
+    fn instance_of(&self, attachment: &Attachment) -> (AccountId, Option<InstanceId>) {
+        let owner = attachment.instance_owner.unwrap_or(self.owner);
+        let is_callers = owner == self.seen.scope.account;
+        (owner, is_callers.then_some(attachment.instance))
     }
 
     /// The private DNS name of an address.
@@ -228,20 +265,21 @@ impl<'a> View<'a> {
             return Some(service::attachment(eni));
         }
         let attachment = eni.attachment.as_ref()?;
+        let (owner, instance) = self.instance_of(attachment);
         Some(NetworkInterfaceAttachment {
             attach_time: Some(attachment.attach_time),
             attachment_id: Some(Text::display(attachment.id)),
             delete_on_termination: Some(attachment.delete_on_termination),
             device_index: Some(attachment.device_index.into()),
             network_card_index: Some(attachment.network_card_index.into()),
-            instance_id: Some(Text::display(attachment.instance)),
-            instance_owner_id: Some(self.account.clone()),
+            instance_id: instance.map(Text::display),
+            instance_owner_id: Some(Text::display(owner)),
             status: Some("attached".into()),
         })
     }
 
-    fn matches(&self, filters: &Filters<Field>, eni: &NetworkInterface) -> bool {
-        filters.match_resource(&eni.tags, |field, test| self.test(eni, field, test))
+    pub(super) fn matches(&self, filters: &Filters<Field>, eni: &NetworkInterface) -> bool {
+        filters.match_resource(self.tags(eni), |field, test| self.test(eni, field, test))
     }
 
     /// Tells the values that an interface has under a filter's name.
@@ -257,8 +295,13 @@ impl<'a> View<'a> {
         match field {
             Field::AttachTime => attached(&mut |a, test| test.display(a.attach_time)),
             Field::AttachmentId => attached(&mut |a, test| test.display(a.id)),
-            Field::AttachmentInstance => attached(&mut |a, test| test.display(a.instance)),
-            Field::AttachmentOwner => attached(&mut |_, test| test.text(&self.account)),
+            Field::AttachmentInstance => attached(&mut |a, test| {
+                let (_, instance) = self.instance_of(a);
+                instance.iter().for_each(|id| test.display(id));
+            }),
+            Field::AttachmentOwner => {
+                attached(&mut |a, test| test.display(self.instance_of(a).0));
+            }
             Field::AttachmentStatus => attached(&mut |_, test| test.text("attached")),
             Field::DeleteOnTermination => {
                 attached(&mut |a, test| test.flag(a.delete_on_termination));
@@ -340,7 +383,7 @@ pub(in crate::ec2) fn answer(
         source_dest_check: Some(eni.source_dest_check),
         status: Some(status(eni).into()),
         subnet_id: Some(Text::display(eni.subnet)),
-        tag_set: tag::answer(&eni.tags),
+        tag_set: tag::answer(view.tags(eni)),
         vpc_id: Some(Text::display(eni.vpc)),
         availability_zone_id: subnet.map(|subnet| subnet.zone_id.as_str().into()),
         connection_tracking_configuration: timeouts(eni),

@@ -71,6 +71,8 @@ pub enum Request {
     CreateNetworkAclEntry(Box<request::CreateNetworkAclEntryRequest>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<request::CreateNetworkInterfaceRequest>),
+    /// CreateNetworkInterfacePermission.
+    CreateNetworkInterfacePermission(Box<request::CreateNetworkInterfacePermissionRequest>),
     /// CreateRoute.
     CreateRoute(Box<request::CreateRouteRequest>),
     /// CreateRouteTable.
@@ -119,6 +121,8 @@ pub enum Request {
     DeleteNetworkAclEntry(Box<request::DeleteNetworkAclEntryRequest>),
     /// DeleteNetworkInterface.
     DeleteNetworkInterface(Box<request::DeleteNetworkInterfaceRequest>),
+    /// DeleteNetworkInterfacePermission.
+    DeleteNetworkInterfacePermission(Box<request::DeleteNetworkInterfacePermissionRequest>),
     /// DeleteRoute.
     DeleteRoute(Box<request::DeleteRouteRequest>),
     /// DeleteRouteTable.
@@ -390,6 +394,7 @@ impl Request {
 "CreateNetworkAcl" => schema::read("CreateNetworkAcl", &request::network_acl::CREATE_NETWORK_ACL_MEMBERS, params).map(|request| Self::CreateNetworkAcl(Box::new(request))),
 "CreateNetworkAclEntry" => schema::read("CreateNetworkAclEntry", &request::network_acl::CREATE_NETWORK_ACL_ENTRY_MEMBERS, params).map(|request| Self::CreateNetworkAclEntry(Box::new(request))),
 "CreateNetworkInterface" => schema::read("CreateNetworkInterface", &request::network_interface::CREATE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::CreateNetworkInterface(Box::new(request))),
+"CreateNetworkInterfacePermission" => schema::read("CreateNetworkInterfacePermission", &request::network_interface::CREATE_NETWORK_INTERFACE_PERMISSION_MEMBERS, params).map(|request| Self::CreateNetworkInterfacePermission(Box::new(request))),
 "CreateRoute" => schema::read("CreateRoute", &request::route_table::CREATE_ROUTE_MEMBERS, params).map(|request| Self::CreateRoute(Box::new(request))),
 "CreateRouteTable" => schema::read("CreateRouteTable", &request::route_table::CREATE_ROUTE_TABLE_MEMBERS, params).map(|request| Self::CreateRouteTable(Box::new(request))),
 "CreateSecurityGroup" => schema::read("CreateSecurityGroup", &request::security_group::CREATE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::CreateSecurityGroup(Box::new(request))),
@@ -414,6 +419,7 @@ impl Request {
 "DeleteNetworkAcl" => schema::read("DeleteNetworkAcl", &request::network_acl::DELETE_NETWORK_ACL_MEMBERS, params).map(|request| Self::DeleteNetworkAcl(Box::new(request))),
 "DeleteNetworkAclEntry" => schema::read("DeleteNetworkAclEntry", &request::network_acl::DELETE_NETWORK_ACL_ENTRY_MEMBERS, params).map(|request| Self::DeleteNetworkAclEntry(Box::new(request))),
 "DeleteNetworkInterface" => schema::read("DeleteNetworkInterface", &request::network_interface::DELETE_NETWORK_INTERFACE_MEMBERS, params).map(|request| Self::DeleteNetworkInterface(Box::new(request))),
+"DeleteNetworkInterfacePermission" => schema::read("DeleteNetworkInterfacePermission", &request::network_interface::DELETE_NETWORK_INTERFACE_PERMISSION_MEMBERS, params).map(|request| Self::DeleteNetworkInterfacePermission(Box::new(request))),
 "DeleteRoute" => schema::read("DeleteRoute", &request::route_table::DELETE_ROUTE_MEMBERS, params).map(|request| Self::DeleteRoute(Box::new(request))),
 "DeleteRouteTable" => schema::read("DeleteRouteTable", &request::route_table::DELETE_ROUTE_TABLE_MEMBERS, params).map(|request| Self::DeleteRouteTable(Box::new(request))),
 "DeleteSecurityGroup" => schema::read("DeleteSecurityGroup", &request::security_group::DELETE_SECURITY_GROUP_MEMBERS, params).map(|request| Self::DeleteSecurityGroup(Box::new(request))),
@@ -567,6 +573,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::CreateNetworkAcl(_) => "CreateNetworkAcl",
             Self::CreateNetworkAclEntry(_) => "CreateNetworkAclEntry",
             Self::CreateNetworkInterface(_) => "CreateNetworkInterface",
+            Self::CreateNetworkInterfacePermission(_) => "CreateNetworkInterfacePermission",
             Self::CreateRoute(_) => "CreateRoute",
             Self::CreateRouteTable(_) => "CreateRouteTable",
             Self::CreateSecurityGroup(_) => "CreateSecurityGroup",
@@ -591,6 +598,7 @@ other => Err(ApiError::invalid_action(other)), }
             Self::DeleteNetworkAcl(_) => "DeleteNetworkAcl",
             Self::DeleteNetworkAclEntry(_) => "DeleteNetworkAclEntry",
             Self::DeleteNetworkInterface(_) => "DeleteNetworkInterface",
+            Self::DeleteNetworkInterfacePermission(_) => "DeleteNetworkInterfacePermission",
             Self::DeleteRoute(_) => "DeleteRoute",
             Self::DeleteRouteTable(_) => "DeleteRouteTable",
             Self::DeleteSecurityGroup(_) => "DeleteSecurityGroup",
@@ -780,6 +788,8 @@ pub enum Response {
     CreateNetworkAclEntry(Box<response::CreateNetworkAclEntryResponse>),
     /// CreateNetworkInterface.
     CreateNetworkInterface(Box<response::CreateNetworkInterfaceResponse>),
+    /// CreateNetworkInterfacePermission.
+    CreateNetworkInterfacePermission(Box<response::CreateNetworkInterfacePermissionResponse>),
     /// CreateRoute.
     CreateRoute(Box<response::CreateRouteResponse>),
     /// CreateRouteTable.
@@ -828,6 +838,8 @@ pub enum Response {
     DeleteNetworkAclEntry(Box<response::DeleteNetworkAclEntryResponse>),
     /// DeleteNetworkInterface.
     DeleteNetworkInterface(Box<response::DeleteNetworkInterfaceResponse>),
+    /// DeleteNetworkInterfacePermission.
+    DeleteNetworkInterfacePermission(Box<response::DeleteNetworkInterfacePermissionResponse>),
     /// DeleteRoute.
     DeleteRoute(Box<response::DeleteRouteResponse>),
     /// DeleteRouteTable.
@@ -1103,6 +1115,7 @@ impl ToXml for Response {
             Self::CreateNetworkAcl(response) => response.to_xml(xml),
             Self::CreateNetworkAclEntry(response) => response.to_xml(xml),
             Self::CreateNetworkInterface(response) => response.to_xml(xml),
+            Self::CreateNetworkInterfacePermission(response) => response.to_xml(xml),
             Self::CreateRoute(response) => response.to_xml(xml),
             Self::CreateRouteTable(response) => response.to_xml(xml),
             Self::CreateSecurityGroup(response) => response.to_xml(xml),
@@ -1127,6 +1140,7 @@ impl ToXml for Response {
             Self::DeleteNetworkAcl(response) => response.to_xml(xml),
             Self::DeleteNetworkAclEntry(response) => response.to_xml(xml),
             Self::DeleteNetworkInterface(response) => response.to_xml(xml),
+            Self::DeleteNetworkInterfacePermission(response) => response.to_xml(xml),
             Self::DeleteRoute(response) => response.to_xml(xml),
             Self::DeleteRouteTable(response) => response.to_xml(xml),
             Self::DeleteSecurityGroup(response) => response.to_xml(xml),
@@ -1425,6 +1439,12 @@ impl From<response::CreateNetworkInterfaceResponse> for Response {
     }
 }
 
+impl From<response::CreateNetworkInterfacePermissionResponse> for Response {
+    fn from(response: response::CreateNetworkInterfacePermissionResponse) -> Self {
+        Self::CreateNetworkInterfacePermission(Box::new(response))
+    }
+}
+
 impl From<response::CreateRouteResponse> for Response {
     fn from(response: response::CreateRouteResponse) -> Self {
         Self::CreateRoute(Box::new(response))
@@ -1566,6 +1586,12 @@ impl From<response::DeleteNetworkAclEntryResponse> for Response {
 impl From<response::DeleteNetworkInterfaceResponse> for Response {
     fn from(response: response::DeleteNetworkInterfaceResponse) -> Self {
         Self::DeleteNetworkInterface(Box::new(response))
+    }
+}
+
+impl From<response::DeleteNetworkInterfacePermissionResponse> for Response {
+    fn from(response: response::DeleteNetworkInterfacePermissionResponse) -> Self {
+        Self::DeleteNetworkInterfacePermission(Box::new(response))
     }
 }
 
@@ -2285,6 +2311,7 @@ pub static OPERATIONS: &[&str] = &[
     "CreateNetworkAcl",
     "CreateNetworkAclEntry",
     "CreateNetworkInterface",
+    "CreateNetworkInterfacePermission",
     "CreateRoute",
     "CreateRouteTable",
     "CreateSecurityGroup",
@@ -2309,6 +2336,7 @@ pub static OPERATIONS: &[&str] = &[
     "DeleteNetworkAcl",
     "DeleteNetworkAclEntry",
     "DeleteNetworkInterface",
+    "DeleteNetworkInterfacePermission",
     "DeleteRoute",
     "DeleteRouteTable",
     "DeleteSecurityGroup",
@@ -2509,7 +2537,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "CreateMacSystemIntegrityProtectionModificationTask",
     "CreateNetworkInsightsAccessScope",
     "CreateNetworkInsightsPath",
-    "CreateNetworkInterfacePermission",
     "CreatePlacementGroup",
     "CreatePublicIpv4Pool",
     "CreateReplaceRootVolumeTask",
@@ -2581,7 +2608,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteNetworkInsightsAccessScopeAnalysis",
     "DeleteNetworkInsightsAnalysis",
     "DeleteNetworkInsightsPath",
-    "DeleteNetworkInterfacePermission",
     "DeletePlacementGroup",
     "DeletePublicIpv4Pool",
     "DeleteQueuedReservedInstances",

@@ -70,6 +70,7 @@ impl Tree {
         options: MetadataOptions,
         version: Option<&str>,
     ) -> Option<Self> {
+        let asker = &asker.at_home()?;
         let instance = asker.instance()?;
         let mut tree = Self {
             values: BTreeMap::new(),
@@ -81,6 +82,9 @@ impl Tree {
         tree.add_network(asker, primary);
         for eni in asker.resources.enis_of_instance(instance.id) {
             tree.add_eni(asker, eni);
+        }
+        for lent in asker.lent_to(instance.id) {
+            tree.add_eni(&lent, lent.eni);
         }
         if options.tags_enabled {
             for (key, value) in &instance.tags {

@@ -288,6 +288,59 @@ pub(in crate::generated) static MODIFY_NETWORK_INTERFACE_ATTRIBUTE_MEMBERS: Shap
     Member::supported("SourceDestCheck", Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE)),
 ]);
 
+/// What a client asks of CreateNetworkInterfacePermission.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateNetworkInterfacePermissionRequest {
+    /// `NetworkInterfaceId`.
+    pub network_interface_id: String,
+    /// `AwsAccountId`.
+    pub aws_account_id: Option<String>,
+}
+
+impl Read for CreateNetworkInterfacePermissionRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            network_interface_id: params.required("NetworkInterfaceId")?,
+            aws_account_id: params.optional("AwsAccountId")?,
+        })
+    }
+}
+
+/// The members of CreateNetworkInterfacePermission.
+pub(in crate::generated) static CREATE_NETWORK_INTERFACE_PERMISSION_MEMBERS: Shape = Shape::new(&[
+    Member::supported("AwsAccountId", Kind::Scalar),
+    Member::refused("AwsService"),
+    Member::supported("NetworkInterfaceId", Kind::Scalar).required(),
+    Member::supported("Permission", Kind::Scalar)
+        .required()
+        .only(&["INSTANCE-ATTACH"])
+        .of(&["INSTANCE-ATTACH", "EIP-ASSOCIATE"]),
+]);
+
+/// What a client asks of DeleteNetworkInterfacePermission.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteNetworkInterfacePermissionRequest {
+    /// `NetworkInterfacePermissionId`.
+    pub network_interface_permission_id: String,
+    /// `Force`.
+    pub force: Option<bool>,
+}
+
+impl Read for DeleteNetworkInterfacePermissionRequest {
+    fn read(params: Params<'_>) -> Result<Self, ApiError> {
+        Ok(Self {
+            network_interface_permission_id: params.required("NetworkInterfacePermissionId")?,
+            force: params.optional("Force")?,
+        })
+    }
+}
+
+/// The members of DeleteNetworkInterfacePermission.
+pub(in crate::generated) static DELETE_NETWORK_INTERFACE_PERMISSION_MEMBERS: Shape = Shape::new(&[
+    Member::supported("Force", Kind::Scalar),
+    Member::supported("NetworkInterfacePermissionId", Kind::Scalar).required(),
+]);
+
 /// What a client asks of DescribeNetworkInterfacePermissions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeNetworkInterfacePermissionsRequest {

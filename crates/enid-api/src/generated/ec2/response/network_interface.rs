@@ -92,6 +92,32 @@ impl ToXml for ModifyNetworkInterfaceAttributeResponse {
     }
 }
 
+/// The answer of CreateNetworkInterfacePermission.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CreateNetworkInterfacePermissionResponse {
+    /// `interfacePermission`.
+    pub interface_permission: Option<NetworkInterfacePermission>,
+}
+
+impl ToXml for CreateNetworkInterfacePermissionResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("interfacePermission"), &self.interface_permission);
+    }
+}
+
+/// The answer of DeleteNetworkInterfacePermission.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeleteNetworkInterfacePermissionResponse {
+    /// `return`.
+    pub r#return: Option<bool>,
+}
+
+impl ToXml for DeleteNetworkInterfacePermissionResponse {
+    fn to_xml(&self, xml: &mut Xml) {
+        xml.optional(tag!("return"), &self.r#return);
+    }
+}
+
 /// The answer of DescribeNetworkInterfacePermissions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DescribeNetworkInterfacePermissionsResponse {
@@ -480,8 +506,6 @@ pub struct NetworkInterfacePermission {
     pub network_interface_id: Option<Text>,
     /// `awsAccountId`.
     pub aws_account_id: Option<Text>,
-    /// `awsService`.
-    pub aws_service: Option<Text>,
     /// `permission`.
     pub permission: Option<Text>,
     /// `permissionState`.
@@ -496,7 +520,6 @@ impl ToXml for NetworkInterfacePermission {
         );
         xml.optional(tag!("networkInterfaceId"), &self.network_interface_id);
         xml.optional(tag!("awsAccountId"), &self.aws_account_id);
-        xml.optional(tag!("awsService"), &self.aws_service);
         xml.optional(tag!("permission"), &self.permission);
         xml.optional(tag!("permissionState"), &self.permission_state);
     }
@@ -507,14 +530,11 @@ impl ToXml for NetworkInterfacePermission {
 pub struct NetworkInterfacePermissionState {
     /// `state`.
     pub state: Option<Text>,
-    /// `statusMessage`.
-    pub status_message: Option<Text>,
 }
 
 impl ToXml for NetworkInterfacePermissionState {
     fn to_xml(&self, xml: &mut Xml) {
         xml.optional(tag!("state"), &self.state);
-        xml.optional(tag!("statusMessage"), &self.status_message);
     }
 }
 
