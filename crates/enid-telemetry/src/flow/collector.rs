@@ -1,56 +1,27 @@
 //! From the kernel's entries to rows of the store.
 
+mod seen;
+mod telling;
+mod words;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use enid_model::id::SecurityGroupRuleId;
 use enid_model::time::{Clock, Timestamp};
 use enid_pipeline::Reason;
-use enid_pipeline::bytes::Addr;
-use enid_pipeline::flow::{FlowKey, FlowRecord, Translation, flag, tcp};
+use enid_pipeline::flow::{Translation, flag};
 use enid_pipeline::strays::{PASSED, Refusal, StrayKey, StrayRecord};
-use enid_pipeline::table::{OUTSIDE, Route, protocol};
+use enid_pipeline::table::OUTSIDE;
 
+use self::telling::{Telling, row, window_of};
+use self::words::{acl_entry, has_ports, ip, ports, route, rule, tcp_flags_of, traffic_path};
 use super::account::{Account, Counted, Delta, EntryKey, NOTE_BYTES, Seen as Told};
 use super::row::{KIND, Row, batch};
 use super::watch::{EniFacts, Watch};
 use crate::store::{Store, StoreError, Write};
 
-/// A part of the kernel's tables as somebody read it.
-#[derive(Debug, Default)]
-pub struct Seen {
-    /// The clock of the entries' times, when they were read.
-    pub now_ns: u64,
-    /// Flows.
-    pub flows: Vec<SeenFlow>,
-    /// Packets without a flow.
-    pub strays: Vec<(StrayKey, StrayRecord)>,
-    /// Whether there was no room for another count of packets without a flow.
-    pub is_full: bool,
-    /// Whether these are the last of a pass over all entries, and when that began.
-    pub pass: Option<Timestamp>,
-}
-
-/// A flow's entry.
-#[derive(Debug, Clone, Copy)]
-pub struct SeenFlow {
-    /// Its key.
-    pub key: FlowKey,
-    /// What it counts.
-    pub record: FlowRecord,
-    /// Whether it is to be removed as soon as it is accounted for.
-    pub has_ended: bool,
-}
-
-/// An entry of which everything has been told: it may be removed, as long as it counts no more than this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
-    /// A flow's.
-    Flow(FlowKey, u64),
-    /// One of packets without a flow.
-    Stray(StrayKey, u64),
-}
+pub use self::seen::{Seen, SeenFlow, Settled};
 
 /// Makes rows of what the kernel counts for watched interfaces.
 pub struct Collector {
@@ -487,152 +458,6 @@ impl Collector {
                 "that flow logs skip packets could not be stored"
             ),
         }
-    }
-}
-
-/// What is being told.
-struct Telling {
-    now: i64,
-    /// From the entries' clock to the wall's.
-    offset_ns: i64,
-    window: i64,
-    rows: Vec<Row>,
-    notes: Vec<(EntryKey, Counted, i64)>,
-    settled: Vec<Settled>,
-}
-
-impl Telling {
-    fn wall_ms(&self, at_ns: u64) -> i64 {
-        let at = i64::try_from(at_ns).unwrap_or(i64::MAX);
-        at.saturating_add(self.offset_ns).div_euclid(1_000_000)
-    }
-
-    fn note(&mut self, entry: EntryKey, counted: Counted, end_ms: i64) {
-        self.notes.push((entry, counted, end_ms));
-    }
-}
-
-/// The number of a time's window.
-fn window_of(time_ms: i64, window_ms: i64) -> i64 {
-    time_ms.div_euclid(window_ms.max(1))
-}
-
-/// A row whose addresses are still to be said.
-fn row(
-    eni: &Arc<EniFacts>,
-    is_egress: bool,
-    delta: &Delta,
-    (time_ms, end_ms, start_ms): (i64, i64, i64),
-    (source_port, target_port): (u16, u16),
-    protocol: u8,
-) -> Row {
-    let nobody = IpAddr::from([0; 4]);
-    Row {
-        time_ms,
-        eni: Arc::clone(eni),
-        is_egress,
-        is_accepted: false,
-        is_skipped: false,
-        source: nobody,
-        target: nobody,
-        packet_source: nobody,
-        packet_target: nobody,
-        source_port,
-        target_port,
-        protocol,
-        packets: delta.packets,
-        bytes: delta.bytes,
-        start_ms,
-        end_ms,
-        tcp_flags: delta.tcp_flags,
-        traffic_path: None,
-        sg_rule: None,
-        nacl_entry: None,
-        route: None,
-        drop_reason: None,
-    }
-}
-
-fn ip(address: &Addr) -> IpAddr {
-    IpAddr::from(address.octets()).to_canonical()
-}
-
-const fn has_ports(number: u8) -> bool {
-    matches!(number, protocol::TCP | protocol::UDP)
-}
-
-/// The ports of a key, of protocols that have any.
-fn ports(key: &FlowKey) -> (u16, u16) {
-    match has_ports(key.protocol) {
-        true => (key.source_port.value(), key.target_port.value()),
-        false => (0, 0),
-    }
-}
-
-/// The flags that flow logs tell of a flow's packets: an ACK only with a SYN in the same packet, which only
-/// who answers sends.
-fn tcp_flags_of(record: &FlowRecord) -> u8 {
-    let [_, seen, ..] = record.flags.to_le_bytes();
-    let told = seen & (tcp::FIN | tcp::SYN | tcp::RST);
-    if record.flags & flag::REPLY != 0 && seen & tcp::SYN != 0 {
-        told | tcp::ACK & seen
-    } else {
-        told
-    }
-}
-
-fn rule(bits: u64) -> Option<String> {
-    (bits != 0).then(|| SecurityGroupRuleId(bits).to_string())
-}
-
-/// The entry of the network ACL at an edge of a subnet on a flow's way, by the edge's place on it. None if
-/// it was not crossed, or its ACL lets everything pass.
-fn acl_entry(word: u64, edge: usize) -> Option<u16> {
-    let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
-    let entries = [[a, b], [c, d], [e, f], [g, h]];
-    let entry = entries.get(edge).copied().map(u16::from_le_bytes);
-    entry.filter(|entry| *entry != 0)
-}
-
-/// Kind and prefix length of a route's word.
-fn parts_of_route(word: u64) -> (u32, u32) {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the two halves of the word"
-    )]
-    let parts = (word as u32, (word >> 32) as u32);
-    parts
-}
-
-/// The route that decided, in words.
-fn route(word: u64, is_ipv4: bool) -> Option<String> {
-    let (kind, prefix) = parts_of_route(word);
-    let name = match kind {
-        Route::LOCAL => "local",
-        Route::BLACKHOLE => "blackhole",
-        Route::ENI => "network-interface",
-        Route::INTERNET_GATEWAY => "internet-gateway",
-        Route::NAT_GATEWAY => "nat-gateway",
-        Route::PEERING => "peering",
-        Route::EGRESS_ONLY => "egress-only-gateway",
-        _ => return None,
-    };
-    // IPv4 lies in the last 32 of 128 bits.
-    let prefix = if is_ipv4 {
-        prefix.saturating_sub(96)
-    } else {
-        prefix
-    };
-    Some(format!("{name}/{prefix}"))
-}
-
-/// VPC User Guide, "Flow log records": the numbers of `traffic-path`.
-fn traffic_path(word: u64) -> Option<u8> {
-    match parts_of_route(word).0 {
-        Route::NONE | Route::LOCAL | Route::ENI | Route::NAT_GATEWAY => Some(1),
-        Route::PEERING => Some(4),
-        Route::INTERNET_GATEWAY => Some(8),
-        _ => None,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use enid_pipeline::bytes::Be16;
+use enid_pipeline::bytes::{Addr, Be16};
+use enid_pipeline::flow::{FlowKey, FlowRecord, tcp};
+use enid_pipeline::table::protocol;
 
 use super::*;
 use crate::flow::row::rows;
@@ -279,42 +281,4 @@ fn what_could_not_be_counted_is_told_as_skipped() {
     let next = world.seen();
     let _ = world.collector.collect(next);
     assert_eq!(world.told().len(), 2);
-}
-
-#[test]
-fn flags_are_those_that_flow_logs_tell() {
-    let of = |seen: u8, more: u64| {
-        tcp_flags_of(&FlowRecord {
-            flags: u64::from(seen) << flag::TCP_SHIFT | more,
-            ..FlowRecord::default()
-        })
-    };
-    let (fin, syn, rst, ack) = (tcp::FIN, tcp::SYN, tcp::RST, tcp::ACK);
-    assert_eq!(of(syn | ack | fin, 0), 3);
-    assert_eq!(of(syn | ack | fin, flag::REPLY), 19);
-    assert_eq!(of(ack | 0x08, flag::REPLY), 0);
-    assert_eq!(of(syn | rst | ack, flag::REPLY), 22);
-}
-
-#[test]
-fn routes_have_words_and_ways_their_numbers() {
-    let word = |kind: u32, prefix: u64| u64::from(kind) | prefix << 32;
-    assert_eq!(
-        route(word(Route::LOCAL, 112), true).as_deref(),
-        Some("local/16")
-    );
-    let gateway = word(Route::INTERNET_GATEWAY, 96);
-    assert_eq!(route(gateway, true).as_deref(), Some("internet-gateway/0"));
-    assert_eq!(traffic_path(gateway), Some(8));
-    assert_eq!((route(0, true), traffic_path(0)), (None, Some(1)));
-    assert_eq!(traffic_path(word(Route::PEERING, 112)), Some(4));
-    let entries = 100 | 200 << 32;
-    assert_eq!(
-        (acl_entry(entries, 0), acl_entry(entries, 1)),
-        (Some(100), None)
-    );
-    assert_eq!(
-        (acl_entry(entries, 2), acl_entry(entries, 4)),
-        (Some(200), None)
-    );
 }
