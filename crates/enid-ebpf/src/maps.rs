@@ -280,6 +280,12 @@ impl Tables for KernelTables {
     type Use<'a> = &'a UseEntry;
 
     #[inline(always)]
+    fn exact_ns(&self, _tick_ns: u64) -> u64 {
+        // SAFETY: the helper has no arguments and only reads the clock.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
     fn generation(&self) -> u64 {
         // SAFETY: key and value are those of the map's definition above, as in all functions below.
         match unsafe { lookup::<u32, Config>(handle!(CONFIG), &0) } {

@@ -47,6 +47,7 @@ pub mod packet_builder;
 mod reason;
 pub mod release;
 pub mod room;
+pub mod sequence;
 pub mod service;
 mod stage;
 pub mod strays;

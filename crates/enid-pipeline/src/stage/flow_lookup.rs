@@ -12,6 +12,7 @@ use crate::{
     connection,
     copy::WATCHED,
     flow::{Age, FlowEntry, SECOND_NS, SHORTEST_S, Translation, flag},
+    sequence,
     stage::{gate::Pass, nat},
     table::{OUTSIDE, Route, protocol},
     tables::Tables,
@@ -280,6 +281,10 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
     if entry.generation.get() != *generation || entry.arrives() != packet.macs || is_refused {
         carried.load(&entry, is_forgotten);
         return Lookup::Stale;
+    }
+    // Before the allowances: what they drop is sent again, and counts as such.
+    if packet.sequenced != 0 {
+        sequence::note(tables, &entry, packet);
     }
     if is_special {
         carried.source_eni = entry.source_eni.get();

@@ -41,8 +41,11 @@ pub struct Collector {
     is_skipping: bool,
 }
 
-/// The owner of the notes.
-const OWNER: &str = "flow-account";
+/// The owner of the notes: their form has changed once.
+const OWNER: &str = "flow-account-2";
+/// The owner of notes in the first form. They tell of entries that are not there any more, because those have
+/// changed as well, and of what is closed.
+const FIRST_OWNER: &str = "flow-account";
 
 /// How long interfaces that are gone are remembered.
 const GONE_MS: i64 = 300_000;
@@ -70,6 +73,16 @@ impl Collector {
     ) -> Result<Self, StoreError> {
         let mut account = Account::default();
         let mut closed_ms = delivered.0;
+        let first_notes = store.notes(FIRST_OWNER)?;
+        for note in &first_notes {
+            if let Some(head) = note.first_chunk::<8>() {
+                closed_ms = closed_ms.max(i64::from_le_bytes(*head));
+            }
+        }
+        if first_notes.iter().any(|note| note.len() > 8) {
+            let closed = closed_ms.to_le_bytes().to_vec();
+            store.append(Write::new().note(FIRST_OWNER, true, closed))?;
+        }
         let notes = store.notes(OWNER)?;
         let window = window_of(clock.now().0, window_ms);
         for note in &notes {
@@ -178,6 +191,7 @@ impl Collector {
             first_seen_ns: record.first_seen_ns,
             packets: record.packets,
             bytes: record.bytes,
+            retransmits: record.retransmits(),
             tcp_flags: tcp_flags_of(record),
         };
         let entry = EntryKey::flow(*key);
@@ -194,8 +208,11 @@ impl Collector {
         let times = self.times(telling, &delta, first_ms, last_ms, *has_ended);
         let (source, target) = (ip(&key.source), ip(&key.target));
         let ports = ports(key);
+        let is_tcp = key.protocol == protocol::TCP;
         let common = |eni: &Arc<EniFacts>, is_egress| Row {
             is_accepted: true,
+            rtt_us: record.round_trip_us().filter(|_| is_tcp),
+            retransmits: is_tcp.then_some(delta.retransmits),
             ..row(eni, is_egress, &delta, times, ports, key.protocol)
         };
         if let Some(eni) = self.facts(record.source_eni) {
@@ -259,6 +276,7 @@ impl Collector {
             first_seen_ns: record.first_seen_ns,
             packets: record.packets,
             bytes: record.bytes,
+            retransmits: 0,
             tcp_flags: record.tcp_flags as u8,
         };
         let entry = EntryKey::stray(*key);
@@ -437,6 +455,7 @@ impl Collector {
         let nothing = Delta {
             packets: 0,
             bytes: 0,
+            retransmits: 0,
             tcp_flags: 0,
             before_ms: None,
         };

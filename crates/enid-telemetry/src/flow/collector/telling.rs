@@ -68,5 +68,7 @@ pub(super) fn row(
         nacl_entry: None,
         route: None,
         drop_reason: None,
+        rtt_us: None,
+        retransmits: None,
     }
 }
