@@ -74,7 +74,7 @@ fn out_of_order<T: Tables>(tables: &T, entry: &FlowEntry, packet: &Packet) {
     let is_probe = known == 1 && packet.tcp_flags & (tcp::SYN | tcp::FIN) == 0;
     if !is_late && !is_probe {
         // Of a frame that stands for several packets, those that have old numbers.
-        let length = u64::from(packet.sequenced);
+        let length = u64::from(packet.sequenced.max(1));
         let again = (u64::from(known) * u64::from(packet.segments)).div_ceil(length);
         tables.add(&entry.troubles, again * RETRANSMIT);
     }
