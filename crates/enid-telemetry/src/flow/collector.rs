@@ -12,7 +12,7 @@ use enid_model::time::{Clock, Timestamp};
 use enid_pipeline::Reason;
 use enid_pipeline::flow::{Translation, flag};
 use enid_pipeline::strays::{PASSED, Refusal, StrayKey, StrayRecord};
-use enid_pipeline::table::OUTSIDE;
+use enid_pipeline::table::{OUTSIDE, protocol};
 
 use self::telling::{Telling, row, window_of};
 use self::words::{acl_entry, has_ports, ip, ports, route, rule, tcp_flags_of, traffic_path};
