@@ -221,6 +221,7 @@ static NO_STRAY: StrayRecord = StrayRecord {
     tcp_flags: 0,
     acl: 0,
     acl_entry: 0,
+    via: 0,
 };
 
 /// # Safety

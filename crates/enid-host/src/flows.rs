@@ -187,7 +187,7 @@ impl FlowTables {
                 let is_lost = has_lost_device(&key, &entry, sweeper.devices);
                 // Of nearly all that goes on its own entry says so.
                 let has_ended = is_lost || !entry.is_settled(key.protocol, now_ns);
-                let ends = [entry.source_eni, entry.target_eni];
+                let ends = [entry.source_eni, entry.target_eni, entry.via];
                 if sweeper.is_watched(ends) {
                     seen.flows.push((key, entry, has_ended));
                     continue;
@@ -246,7 +246,7 @@ impl FlowTables {
         let strays: Vec<(StrayKey, StrayRecord)> = self.strays()?;
         seen.is_full = strays.len() >= self.strays.entries_max as usize;
         for (key, entry) in strays {
-            if sweeper.is_watched([entry.source_eni, entry.target_eni]) {
+            if sweeper.is_watched([entry.source_eni, entry.target_eni, entry.via]) {
                 seen.strays.push((key, entry));
             } else if is_quiet(&entry, seen.now_ns) || seen.is_full {
                 let deleted = self.strays.delete(&key);
@@ -463,8 +463,9 @@ impl EniTotals {
 }
 
 impl Sweeper<'_> {
-    /// Whether somebody wants to know what one of these interfaces sends or gets.
-    fn is_watched(&self, ends: [u64; 2]) -> bool {
+    /// Whether somebody wants to know what one of these sends or gets: the interfaces at the ends, and the NAT
+    /// gateway between them.
+    fn is_watched(&self, ends: [u64; 3]) -> bool {
         let observer = self.observer.as_ref();
         observer.is_some_and(|it| ends.into_iter().any(|eni| it.is_watched(eni)))
     }

@@ -143,7 +143,9 @@ pub struct Flow<W> {
     pub via: W,
     /// The entries of network ACLs that let its latest judged packet pass: see [`AclEntries`].
     pub acl_entries: W,
-    /// The route that decided first: its kind, and its prefix length from bit 32 on; 0 inside a subnet.
+    /// The route that decided first: its kind, and its prefix length from bit 32 on; 0 inside a subnet. From
+    /// [`GATEWAY_EDGE_SHIFT`] on, if it passes a NAT gateway, how many edges of subnets lie before that, and one
+    /// more.
     pub route: W,
     /// The instance that it is counted for, 0 if none: see [`room`](crate::room).
     pub holder: W,
@@ -196,6 +198,9 @@ pub mod flag {
     /// From this bit on: the longest packet that its way takes; 0 is any.
     pub const MTU_SHIFT: u32 = 48;
 }
+
+/// From which bit on [`Flow::route`] says where on its way the NAT gateway is.
+pub const GATEWAY_EDGE_SHIFT: u32 = 40;
 
 /// One packet of TCP that was sent again, as [`Flow::troubles`] counts it.
 pub const RETRANSMIT: u64 = 1 << 32;
@@ -519,6 +524,15 @@ impl FlowRecord {
     /// TCP's packets that were sent again: see [`sequence`](crate::sequence).
     pub const fn retransmits(&self) -> u32 {
         high(self.troubles)
+    }
+
+    /// How many edges of subnets its packets cross before they come to the interface of the NAT gateway that they
+    /// pass.
+    pub const fn edges_before_gateway(&self) -> Option<usize> {
+        match self.route >> GATEWAY_EDGE_SHIFT & 0xff {
+            0 => None,
+            place => Some(place as usize - 1),
+        }
     }
 
     /// ICMP errors that came back about this flow's packets.

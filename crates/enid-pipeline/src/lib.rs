@@ -127,6 +127,8 @@ pub struct Scratch {
     owns_address: bool,
     is_quoting: bool,
     is_related: bool,
+    /// Whether the ACL that refused it was asked at a NAT gateway's own edge.
+    is_refused_at_gateway: bool,
     /// Whether the packet passes as an error about a live flow, whatever the gates say.
     is_passed: bool,
     /// Whether it passes as an answer that the receiver knows by a flow of its own, whose entries stay as
@@ -191,6 +193,7 @@ impl Scratch {
             owns_address: false,
             is_quoting: false,
             is_related: false,
+            is_refused_at_gateway: false,
             is_passed: false,
             is_answer: false,
         }
@@ -203,6 +206,7 @@ impl Scratch {
     fn known(&mut self) {
         self.source_eni = 0;
         self.target_eni = 0;
+        self.journey.nat = 0;
         self.has_key = true;
     }
 
@@ -397,6 +401,7 @@ fn carry<T: Tables, F: Frame>(
         }
         Lookup::Refused => {
             scratch.has_key = true;
+            scratch.journey.nat = 0;
             return Err(scratch.refused);
         }
         Lookup::Stale => {}

@@ -188,7 +188,7 @@ fn own_record(scratch: &mut Scratch) {
     record.new_addresses = new.addresses();
     record.new_ports = new.ports();
     record.acl_entries = scratch.acl_entries;
-    record.route = journey.route;
+    record.route = journey.route_word();
     record.holder = holder;
 }
 
@@ -430,7 +430,7 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
     entry.new_ports.set(new.ports());
     entry.via.set(journey.via);
     entry.acl_entries.set(scratch.acl_entries);
-    entry.route.set(journey.route);
+    entry.route.set(journey.route_word());
     entry.timeouts.set(scratch.timeouts);
     tables.set(&entry.flags, tracked | way);
     room::track(tables, entry);

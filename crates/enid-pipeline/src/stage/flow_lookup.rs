@@ -11,7 +11,7 @@ use crate::{
     bytes::{Be16, MacPair},
     connection,
     copy::WATCHED,
-    flow::{Age, FlowEntry, SECOND_NS, SHORTEST_S, Translation, flag},
+    flow::{Age, FlowEntry, GATEWAY_EDGE_SHIFT, SECOND_NS, SHORTEST_S, Translation, flag},
     sequence,
     stage::{gate::Pass, nat},
     table::{OUTSIDE, Route, protocol},
@@ -188,7 +188,7 @@ impl Carried {
     pub(crate) fn load_way(&mut self, entry: &FlowEntry) {
         self.target_eni = entry.target_eni.get();
         self.via = entry.via.get();
-        self.route = entry.route.get();
+        self.route = entry.route.get() & ((1 << GATEWAY_EDGE_SHIFT) - 1);
         self.translation = entry.translation();
     }
 

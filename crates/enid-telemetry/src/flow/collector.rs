@@ -1,5 +1,6 @@
 //! From the kernel's entries to rows of the store.
 
+mod gateway;
 mod seen;
 mod telling;
 mod words;
@@ -11,11 +12,12 @@ use std::sync::Arc;
 use enid_model::time::{Clock, Timestamp};
 use enid_pipeline::Reason;
 use enid_pipeline::flow::{Translation, flag};
-use enid_pipeline::strays::{PASSED, Refusal, StrayKey, StrayRecord};
+use enid_pipeline::strays::{Refusal, StrayKey, StrayRecord};
 use enid_pipeline::table::{OUTSIDE, protocol};
 
-use self::telling::{Telling, row, window_of};
-use self::words::{acl_entry, has_ports, ip, ports, route, rule, tcp_flags_of, traffic_path};
+use self::gateway::{Ends, Station};
+use self::telling::{Telling, at_gateway, row, window_of};
+use self::words::{Edges, acl_entry, has_ports, ip, ports, route, rule, tcp_flags_of, traffic_path};
 use super::account::{Account, Counted, Delta, EntryKey, NOTE_BYTES, Seen as Told};
 use super::row::{KIND, Row, batch};
 use super::watch::{EniFacts, Watch};
@@ -118,17 +120,23 @@ impl Collector {
         self.watch = watch;
     }
 
-    /// Whether anybody wants to know of an interface's packets, or did until a moment ago.
+    /// Whether anybody wants to know of the packets of an interface, or of a NAT gateway's by the gateway's id,
+    /// or did until a moment ago.
     #[must_use]
     pub fn is_watched(&self, eni: u64) -> bool {
-        self.watch.eni(eni).is_some() || self.gone.contains_key(&eni)
+        let is_watched = |eni| self.watch.eni(eni).is_some() || self.gone.contains_key(&eni);
+        let gateway = || self.watch.gateway(eni);
+        is_watched(eni) || gateway().is_some_and(|gateway| is_watched(gateway.eni))
     }
 
-    /// The interfaces that are watched.
+    /// The interfaces that are watched, and the NAT gateways that have one of them.
     #[must_use]
     pub fn watched(&self) -> Vec<u64> {
         let watched = self.watch.all().map(|facts| facts.eni.0);
-        watched.chain(self.gone.keys().copied()).collect()
+        let gateways = self.watch.gateways().map(|(id, _)| id);
+        let gateways = gateways.filter(|id| self.is_watched(*id));
+        let gone = self.gone.keys().copied();
+        watched.chain(gone).chain(gateways).collect()
     }
 
     /// No row is added to windows that end before.
@@ -183,7 +191,9 @@ impl Collector {
             record,
             has_ended,
         } = seen;
-        let ends = [record.source_eni, record.target_eni];
+        let gateway = self.watch.gateway(record.via);
+        let via = gateway.map_or(0, |gateway| gateway.eni);
+        let ends = [record.source_eni, record.target_eni, via];
         if !ends.iter().any(|eni| self.is_watched(*eni)) {
             return;
         }
@@ -215,6 +225,8 @@ impl Collector {
             retransmits: is_tcp.then_some(delta.retransmits),
             ..row(eni, is_egress, &delta, times, ports, key.protocol)
         };
+        let edges = Edges::of(record);
+        let acl = |edge: Option<usize>| edge.and_then(|edge| acl_entry(record.acl_entries, edge));
         if let Some(eni) = self.facts(record.source_eni) {
             telling.rows.push(Row {
                 source: eni.own(source),
@@ -223,9 +235,26 @@ impl Collector {
                 packet_target: target,
                 traffic_path: traffic_path(record.route),
                 sg_rule: rule(record.egress_rule),
-                nacl_entry: acl_entry(record.acl_entries, 0),
+                nacl_entry: acl(edges.source),
                 route: route(record.route, source.is_ipv4()),
                 ..common(eni, true)
+            });
+        }
+        if let (Some(gateway), Some(eni)) = (self.watch.gateway(record.via), self.facts(via)) {
+            let key_ends = Ends {
+                source,
+                target,
+                ports,
+            };
+            let (came, left) = gateway::of_flow(gateway, record, key.protocol, key_ends);
+            telling.rows.push(Row {
+                nacl_entry: acl(edges.gateway_in),
+                ..at_gateway(common(eni, false), came)
+            });
+            telling.rows.push(Row {
+                traffic_path: Some(gateway::traffic_path(record, key_ends)),
+                nacl_entry: acl(edges.gateway_out),
+                ..at_gateway(common(eni, true), left)
             });
         }
         if let Some(eni) = self.facts(record.target_eni) {
@@ -238,9 +267,6 @@ impl Collector {
                     ports = (new.source_port.value(), new.target_port.value());
                 }
             }
-            // The edge of its own subnet is the second on the way from another one, the first from the
-            // outside. Limit: behind a NAT gateway it is not known which.
-            let edge = usize::from(record.source_eni != OUTSIDE);
             telling.rows.push(Row {
                 source,
                 target: eni.own(target),
@@ -249,7 +275,7 @@ impl Collector {
                 source_port: ports.0,
                 target_port: ports.1,
                 sg_rule: rule(record.ingress_rule),
-                nacl_entry: acl_entry(record.acl_entries, edge).filter(|_| record.via == 0),
+                nacl_entry: acl(edges.target),
                 ..common(eni, false)
             });
         }
@@ -263,7 +289,9 @@ impl Collector {
         let is_quiet = now_ns.saturating_sub(record.last_seen_ns) > QUIET_NS;
         let reason = Reason::from_number(key.reason);
         let refusal = reason.map(Refusal::of);
-        let ends = [record.source_eni, record.target_eni];
+        let gateway = self.watch.gateway(record.via);
+        let via = gateway.map_or(0, |gateway| gateway.eni);
+        let ends = [record.source_eni, record.target_eni, via];
         let is_watched = ends.iter().any(|eni| self.is_watched(*eni));
         if !is_watched || refusal == Some(Refusal::Unjudged) {
             if is_quiet {
@@ -293,36 +321,48 @@ impl Collector {
         let times = self.times(telling, &delta, first_ms, last_ms, is_quiet);
         let (source, target) = (ip(&key.flow.source), ip(&key.flow.target));
         let ports = ports(&key.flow);
-        let refused_entry = u16::try_from(record.acl_entry).ok();
-        let refused_entry = refused_entry.filter(|_| record.acl != 0);
         let drop_reason = reason.map(Reason::label);
-        let common = |eni: &Arc<EniFacts>, is_egress| Row {
+        let (reached, refused) = gateway::reached(key.reason, record);
+        // What was refused or lost on its way came to no interface behind.
+        let at = |station: Station, eni: &Arc<EniFacts>, is_egress| Row {
+            is_accepted: refused != Some(station),
+            nacl_entry: record.acl_entry_number().filter(|_| refused == Some(station)),
             drop_reason,
             ..row(eni, is_egress, &delta, times, ports, key.flow.protocol)
         };
         if let Some(eni) = self.facts(record.source_eni) {
-            let is_refused = refusal == Some(Refusal::AtSource);
             telling.rows.push(Row {
-                is_accepted: !is_refused,
                 source: eni.own(source),
                 target,
                 packet_source: source,
                 packet_target: target,
-                nacl_entry: refused_entry.filter(|_| is_refused),
-                ..common(eni, true)
+                ..at(Station::Source, eni, true)
             });
         }
-        // What was lost on its way came to no other interface.
-        let came = key.reason == PASSED || refusal == Some(Refusal::AtTarget);
-        if let Some(eni) = self.facts(record.target_eni).filter(|_| came) {
+        if let (Some(gateway), Some(eni)) = (self.watch.gateway(record.via), self.facts(via)) {
+            let receiver = self.facts(record.target_eni).map(|facts| &**facts);
+            let key_ends = Ends {
+                source,
+                target,
+                ports,
+            };
+            let (came, left) = gateway::of_stray(gateway, eni, receiver, key_ends);
+            if reached >= Station::GatewayIn {
+                let row = at(Station::GatewayIn, eni, false);
+                telling.rows.push(at_gateway(row, came));
+            }
+            if reached >= Station::GatewayOut {
+                let row = at(Station::GatewayOut, eni, true);
+                telling.rows.push(at_gateway(row, left));
+            }
+        }
+        if let Some(eni) = self.facts(record.target_eni).filter(|_| reached == Station::Target) {
             telling.rows.push(Row {
-                is_accepted: key.reason == PASSED,
                 source,
                 target: eni.own(target),
                 packet_source: source,
                 packet_target: eni.own_of_packet(target),
-                nacl_entry: refused_entry,
-                ..common(eni, false)
+                ..at(Station::Target, eni, false)
             });
         }
         telling.note(entry, counted, times.1);
@@ -358,7 +398,7 @@ impl Collector {
     }
 
     /// Since when somebody wants to know of an entry with these ends.
-    fn since(&self, ends: [u64; 2]) -> i64 {
+    fn since(&self, ends: [u64; 3]) -> i64 {
         let facts = ends.into_iter().filter_map(|eni| self.facts(eni));
         facts.map(|facts| facts.since.0).min().unwrap_or(i64::MAX)
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Settled;
+use super::gateway::Ends;
 use crate::flow::account::{Counted, Delta, EntryKey};
 use crate::flow::row::Row;
 use crate::flow::watch::EniFacts;
@@ -70,5 +71,22 @@ pub(super) fn row(
         drop_reason: None,
         rtt_us: None,
         retransmits: None,
+    }
+}
+
+/// A row of a NAT gateway's interface with these addresses: its own side is shown as its own.
+pub(super) fn at_gateway(row: Row, ends: Ends) -> Row {
+    let (source, target) = match row.is_egress {
+        true => (row.eni.own(ends.source), ends.target),
+        false => (ends.source, row.eni.own(ends.target)),
+    };
+    Row {
+        source,
+        target,
+        packet_source: ends.source,
+        packet_target: ends.target,
+        source_port: ends.ports.0,
+        target_port: ends.ports.1,
+        ..row
     }
 }

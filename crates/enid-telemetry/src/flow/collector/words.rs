@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use enid_model::id::SecurityGroupRuleId;
 use enid_pipeline::bytes::Addr;
 use enid_pipeline::flow::{FlowKey, FlowRecord, flag, tcp};
-use enid_pipeline::table::{Route, protocol};
+use enid_pipeline::table::{OUTSIDE, Route, protocol};
 
 pub(super) fn ip(address: &Addr) -> IpAddr {
     IpAddr::from(address.octets()).to_canonical()
@@ -48,13 +48,44 @@ pub(super) fn acl_entry(word: u64, edge: usize) -> Option<u16> {
     entry.filter(|entry| *entry != 0)
 }
 
+/// The places of the edges of subnets on a flow's way that belong to the interfaces which it passes: out of
+/// the sender's subnet, into and out of a NAT gateway's, into the receiver's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Edges {
+    pub(super) source: Option<usize>,
+    pub(super) gateway_in: Option<usize>,
+    pub(super) gateway_out: Option<usize>,
+    pub(super) target: Option<usize>,
+}
+
+impl Edges {
+    pub(super) fn of(record: &FlowRecord) -> Self {
+        let is_inside = record.source_eni != OUTSIDE;
+        let Some(before) = record.edges_before_gateway().filter(|_| record.via != 0) else {
+            return Self {
+                source: is_inside.then_some(0),
+                gateway_in: None,
+                gateway_out: None,
+                target: Some(usize::from(is_inside)),
+            };
+        };
+        Self {
+            // Within the gateway's subnet none is crossed.
+            source: (is_inside && before > 0).then_some(0),
+            gateway_in: before.checked_sub(1),
+            gateway_out: Some(before),
+            target: Some(before + 1),
+        }
+    }
+}
+
 /// Kind and prefix length of a route's word.
 fn parts_of_route(word: u64) -> (u32, u32) {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the two halves of the word"
     )]
-    let parts = (word as u32, (word >> 32) as u32);
+    let parts = (word as u32, (word >> 32) as u32 & 0xff);
     parts
 }
 
