@@ -283,9 +283,7 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         return Lookup::Stale;
     }
     // Before the allowances: what they drop is sent again, and counts as such.
-    if packet.sequenced != 0 {
-        sequence::note(tables, &entry, packet);
-    }
+    sequence::note(tables, &entry, packet);
     if is_special {
         carried.source_eni = entry.source_eni.get();
         carried.flags = flags;
