@@ -51,12 +51,7 @@ pub(crate) fn judge<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
 
 /// Counts a refusal at a NAT gateway's interface if it was at that one's own edge, into its subnet or out of it.
 #[inline(never)]
-fn blame_gateway<T: Tables>(
-    tables: &T,
-    index: usize,
-    direction: Direction,
-    scratch: &mut Scratch,
-) {
+fn blame_gateway<T: Tables>(tables: &T, index: usize, direction: Direction, scratch: &mut Scratch) {
     let journey = &scratch.journey;
     scratch.is_refused_at_gateway = journey.nat != 0 && journey.is_at_gateway(index, direction);
     if scratch.is_refused_at_gateway

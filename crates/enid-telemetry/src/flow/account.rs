@@ -123,9 +123,7 @@ impl Account {
             delta: Delta {
                 packets,
                 bytes,
-                retransmits: counted
-                    .retransmits
-                    .wrapping_sub(told.counted.retransmits),
+                retransmits: counted.retransmits.wrapping_sub(told.counted.retransmits),
                 tcp_flags: counted.tcp_flags & !told.counted.tcp_flags,
                 before_ms: (told.end_ms != i64::MIN).then_some(told.end_ms),
             },

@@ -17,7 +17,9 @@ use enid_pipeline::table::{OUTSIDE, protocol};
 
 use self::gateway::{Ends, Station};
 use self::telling::{Telling, at_gateway, row, window_of};
-use self::words::{Edges, acl_entry, has_ports, ip, ports, route, rule, tcp_flags_of, traffic_path};
+use self::words::{
+    Edges, acl_entry, has_ports, ip, ports, route, rule, tcp_flags_of, traffic_path,
+};
 use super::account::{Account, Counted, Delta, EntryKey, NOTE_BYTES, Seen as Told};
 use super::row::{KIND, Row, batch};
 use super::watch::{EniFacts, Watch};
@@ -326,7 +328,9 @@ impl Collector {
         // What was refused or lost on its way came to no interface behind.
         let at = |station: Station, eni: &Arc<EniFacts>, is_egress| Row {
             is_accepted: refused != Some(station),
-            nacl_entry: record.acl_entry_number().filter(|_| refused == Some(station)),
+            nacl_entry: record
+                .acl_entry_number()
+                .filter(|_| refused == Some(station)),
             drop_reason,
             ..row(eni, is_egress, &delta, times, ports, key.flow.protocol)
         };
@@ -356,7 +360,10 @@ impl Collector {
                 telling.rows.push(at_gateway(row, left));
             }
         }
-        if let Some(eni) = self.facts(record.target_eni).filter(|_| reached == Station::Target) {
+        if let Some(eni) = self
+            .facts(record.target_eni)
+            .filter(|_| reached == Station::Target)
+        {
             telling.rows.push(Row {
                 source,
                 target: eni.own(target),

@@ -212,7 +212,10 @@ mod tests {
         let line = line(&record(), &format);
         assert_eq!(line.split(' ').count(), Field::ALL.len());
         assert!(line.starts_with("8 123456789010 "));
-        assert!(line.ends_with("- egress 8 - - 100 - acl-egress 412 -"), "{line}");
+        assert!(
+            line.ends_with("- egress 8 - - 100 - acl-egress 412 -"),
+            "{line}"
+        );
         assert_eq!(header(&format).split(' ').count(), Field::ALL.len());
     }
 

@@ -222,10 +222,7 @@ mod tests {
         );
         assert_eq!(at(Reason::AclIngress, 7, 100), refused(Station::Target));
         assert_eq!(at(Reason::EgressRule, 7, 100), refused(Station::Source));
-        assert_eq!(
-            at(Reason::NatUnsolicited, 7, 0),
-            (Station::GatewayIn, None)
-        );
+        assert_eq!(at(Reason::NatUnsolicited, 7, 0), (Station::GatewayIn, None));
         assert_eq!(at(Reason::NoRoute, 0, 0), (Station::Source, None));
         assert_eq!(at(Reason::PacketAllowance, 7, 0), (Station::Source, None));
         let passed = reached(PASSED, &StrayRecord::default());
