@@ -12,7 +12,7 @@
 use core::{cell::Cell, mem::size_of};
 
 use crate::{
-    bytes::{Addr, Be16, MacPair},
+    bytes::{Addr, Be16, MacPair, first_tail, second_tail},
     table::protocol,
 };
 
@@ -107,7 +107,7 @@ pub struct Flow<W> {
     pub arrives_head: W,
     /// MAC addresses of the frame as it goes on.
     pub leaves_head: W,
-    /// The rest of both: see [`tails`].
+    /// The rest of both: see [`tails`](crate::bytes::tails).
     pub tails: W,
     /// When its last packet came.
     pub last_seen_ns: W,
@@ -115,7 +115,7 @@ pub struct Flow<W> {
     pub packets: W,
     /// Bytes from the IP header on.
     pub bytes: W,
-    /// TCP: how far the connection's sequence numbers have come: see [`Sent`].
+    /// TCP: how far the connection's sequence numbers have come: see [`Sent`](crate::sequence::Sent).
     pub sent: W,
     /// When the entry was made.
     pub first_seen_ns: W,
@@ -205,62 +205,14 @@ pub const GATEWAY_EDGE_SHIFT: u32 = 40;
 /// One packet of TCP that was sent again, as [`Flow::troubles`] counts it.
 pub const RETRANSMIT: u64 = 1 << 32;
 
-/// TCP's sequence numbers as one word of a flow's entry, 0 if none is known: see
-/// [`sequence`](crate::sequence).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sent {
-    /// The number that follows the highest one that came.
-    pub next: u32,
-    /// How many numbers below it have not come.
-    pub missing: u32,
-}
-
-impl Sent {
-    /// As one word.
-    #[inline(always)]
-    pub const fn word(self) -> u64 {
-        (self.missing as u64) << 32 | self.next as u64
-    }
-
-    /// From the word.
-    #[inline(always)]
-    pub const fn from_word(word: u64) -> Self {
-        Self {
-            next: low(word),
-            missing: high(word),
-        }
-    }
-}
-
-/// The ends of the MAC addresses with which a frame comes and goes on, as the word [`Flow::tails`].
-#[inline(always)]
-pub const fn tails(arrives: MacPair, leaves: MacPair) -> u64 {
-    let (a, l) = (arrives.tail.to_ne_bytes(), leaves.tail.to_ne_bytes());
-    u64::from_ne_bytes([a[0], a[1], a[2], a[3], l[0], l[1], l[2], l[3]])
-}
-
-/// The first of the two of [`tails`], as a [`MacPair`] has it.
-#[inline(always)]
-const fn arriving_tail(word: u64) -> u64 {
-    let w = word.to_ne_bytes();
-    u64::from_ne_bytes([w[0], w[1], w[2], w[3], 0, 0, 0, 0])
-}
-
-/// The second.
-#[inline(always)]
-const fn leaving_tail(word: u64) -> u64 {
-    let w = word.to_ne_bytes();
-    u64::from_ne_bytes([w[4], w[5], w[6], w[7], 0, 0, 0, 0])
-}
-
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
-const fn low(word: u64) -> u32 {
+pub(crate) const fn low(word: u64) -> u32 {
     word as u32
 }
 
 #[inline(always)]
-const fn high(word: u64) -> u32 {
+pub(crate) const fn high(word: u64) -> u32 {
     (word >> 32) as u32
 }
 
@@ -429,7 +381,7 @@ impl FlowEntry {
     pub const fn arrives(&self) -> MacPair {
         MacPair {
             head: self.arrives_head.get(),
-            tail: arriving_tail(self.tails.get()),
+            tail: first_tail(self.tails.get()),
         }
     }
 
@@ -463,7 +415,7 @@ impl FlowEntry {
     pub const fn leaves(&self) -> MacPair {
         MacPair {
             head: self.leaves_head.get(),
-            tail: leaving_tail(self.tails.get()),
+            tail: second_tail(self.tails.get()),
         }
     }
 }
@@ -531,7 +483,7 @@ impl FlowRecord {
     pub const fn edges_before_gateway(&self) -> Option<usize> {
         match self.route >> GATEWAY_EDGE_SHIFT & 0xff {
             0 => None,
-            place => Some(place as usize - 1),
+            place => Some(low(place) as usize - 1),
         }
     }
 

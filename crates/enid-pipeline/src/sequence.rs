@@ -15,10 +15,36 @@
 
 use crate::{
     counter,
-    flow::{FlowEntry, FlowRecord, RETRANSMIT, Sent, flag, tcp},
+    flow::{FlowEntry, FlowRecord, RETRANSMIT, flag, high, low, tcp},
     packet::Packet,
     tables::Tables,
 };
+
+/// TCP's sequence numbers as one word of a flow's entry, which is 0 if none is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sent {
+    /// The number that follows the highest one that came.
+    pub next: u32,
+    /// How many numbers below it have not come.
+    pub missing: u32,
+}
+
+impl Sent {
+    /// As one word.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        (self.missing as u64) << 32 | self.next as u64
+    }
+
+    /// From the word.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            next: low(word),
+            missing: high(word),
+        }
+    }
+}
 
 /// What an entry knows after its first packet.
 #[inline(always)]

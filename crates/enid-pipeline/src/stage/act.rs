@@ -2,9 +2,9 @@
 
 use crate::{
     Scratch, allowance,
-    bytes::MacPair,
+    bytes::{MacPair, tails},
     connection, copy,
-    flow::{FlowEntry, FlowKey, FlowRecord, Timeouts, Translation, flag, tails},
+    flow::{FlowEntry, FlowKey, FlowRecord, Timeouts, Translation, flag},
     frame::Frame,
     packet::Packet,
     reason::Reason,
