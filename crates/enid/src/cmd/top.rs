@@ -2,6 +2,7 @@
 //! needs no daemon.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,6 +34,9 @@ struct Row {
     reason: Option<&'static str>,
 }
 
+/// What clears a terminal (ECMA-48: erase the page, go to its beginning).
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
 /// Prints tables for ever, or so many of them.
 pub(crate) fn run(
     common: &Common,
@@ -56,7 +60,13 @@ pub(crate) fn run(
         #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
         let seconds = (now.0.saturating_sub(before.0) as f64 / 1e9).max(f64::MIN_POSITIVE);
         let rows = rows(&before.1, &now.1, &instances, seconds);
-        common.printer().print(&rows, |rows| words(rows, lines))?;
+        // On a terminal each table takes the last one's place.
+        let place = match std::io::stdout().is_terminal() {
+            true => CLEAR,
+            false => "",
+        };
+        let table = |rows: &Vec<Row>| format!("{place}{}", words(rows, lines));
+        common.printer().print(&rows, table)?;
         before = now;
         left = left.map(|left| left - 1);
     }
