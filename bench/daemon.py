@@ -182,8 +182,16 @@ class Region:
             links.tune(instance)
         return links.Link(client, server, address)
 
+    def log_no_flows(self):
+        """No flow logs any more."""
+        there = self.ec2.describe_flow_logs()["FlowLogs"]
+        own = [one["FlowLogId"] for one in there if one["ResourceId"] == self.vpc]
+        if own:
+            self.ec2.delete_flow_logs(FlowLogIds=own)
+
     def log_flows(self):
         """Flow logs of everything in the VPC, in a minute's windows."""
+        self.log_no_flows()
         made = self.ec2.create_flow_logs(
             ResourceIds=[self.vpc],
             ResourceType="VPC",

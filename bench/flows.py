@@ -16,6 +16,9 @@ UDP_TIMEOUT_S = 60
 # Each connection has two entries, and a pair of instances gets two thirds of the table at most.
 TABLE_PER_CONNECTION = 4
 SETTLE_S = 3
+IDLE_S = 5
+# The longest that a record of a flow log tells of.
+WINDOW_S = 60
 # Of the connections that were sent, so many are at least in the table when it is measured.
 KEPT = 0.98
 
@@ -52,20 +55,24 @@ def map_bytes(pid, entries_max):
     return max(found)
 
 
-def sweep(enid, connections, seconds):
+def sweep(enid, connections, seconds, is_logged=False):
     """The share of a core that the daemon takes while so many connections stand and nothing is sent."""
     region = daemon.Region(enid.endpoint)
+    timeout_s = UDP_TIMEOUT_S
+    if is_logged:
+        region.log_flows()
+        timeout_s += WINDOW_S
     link = region.link(region.groups(1))
     for interface in region.ec2.describe_network_interfaces()["NetworkInterfaces"]:
         region.ec2.modify_network_interface_attribute(
             NetworkInterfaceId=interface["NetworkInterfaceId"],
-            ConnectionTrackingSpecification={"UdpTimeout": UDP_TIMEOUT_S},
+            ConnectionTrackingSpecification={"UdpTimeout": timeout_s},
         )
     time.sleep(SETTLE_S)
     pid = enid.child.pid
-    start = cpu_seconds(pid)
-    time.sleep(seconds)
-    idle = (cpu_seconds(pid) - start) / seconds
+    start, at = cpu_seconds(pid), time.monotonic()
+    time.sleep(IDLE_S)
+    idle = (cpu_seconds(pid) - start) / (time.monotonic() - at)
 
     began = time.monotonic()
     command = probe.argv(
@@ -78,7 +85,7 @@ def sweep(enid, connections, seconds):
     busy = (cpu_seconds(pid) - start) / (time.monotonic() - at)
     # Read afterwards: reading them costs more than a sweep.
     entries, entries_max = flow_table(enid)
-    if time.monotonic() - began > UDP_TIMEOUT_S:
+    if time.monotonic() - began > timeout_s:
         raise Failed("the first connections have expired before the measurement was over")
     if entries < KEPT * 2 * connections:
         raise Failed(f"{entries} entries for {connections} connections")

@@ -8,6 +8,7 @@ Open vSwitch has a file of its own: `ovs.py`.
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 
 from shell import quiet, sh, unique
 
@@ -23,6 +24,8 @@ class Link:
     client: str
     server: str
     server_address: str
+    # What is done before each measurement.
+    before: Callable[[], None] = lambda: None
 
 
 @dataclasses.dataclass(frozen=True)

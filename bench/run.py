@@ -7,6 +7,7 @@ exit code 1.
 
 import argparse
 import contextlib
+import dataclasses
 import datetime
 import json
 import os
@@ -106,9 +107,11 @@ def variants(stack):
         "eni-1500": region.link(region.groups(1), mtu=1500),
         "eni-ipv6": region.link([region.group_for_ipv6()], ipv6=True),
     }
+    # One and the same link, on which flow logs are switched on and off: no luck of a pair's own.
     logged = daemon.Region(enid.endpoint)
-    logged.log_flows()
-    ends["eni-logged"] = logged.link(logged.groups(1))
+    link = logged.link(logged.groups(1))
+    ends["eni-logged"] = dataclasses.replace(link, before=logged.log_flows)
+    ends["eni-unlogged"] = dataclasses.replace(link, before=logged.log_no_flows)
     for rules in report.OVS_RULES:
         ends[f"eni-{rules}"] = region.link(region.groups(rules))
         ends[f"ovs-{rules}"] = stack.enter_context(ovs.switch(rules))
@@ -125,7 +128,7 @@ def traffic_over(make, rounds, plan):
     for part in range(plan.builds):
         with contextlib.ExitStack() as stack:
             ends = make(stack)
-            for link in ends.values():
+            for link in {link.server: link for link in ends.values()}.values():
                 stack.enter_context(probe.server(link))
             its_rounds = len(range(part, rounds, plan.builds))
             parts.append(traffic.run(ends, its_rounds, plan.seconds, say=say))
@@ -165,6 +168,9 @@ def measure(part, plan):
             settings = flows.configuration(plan.connections)
             enid = stack.enter_context(daemon.private(configuration=settings))
             seen = flows.sweep(enid, plan.connections, plan.sweep_seconds)
+            stack.close()
+            enid = stack.enter_context(daemon.private(configuration=settings))
+            seen["logged"] = flows.sweep(enid, plan.connections, flows.WINDOW_S, is_logged=True)
             return report.flows(seen), seen
         if part == "scale":
             enid = scale.enid_figures(plan.interfaces, plan.api_seconds / 5, plan.starts, say)

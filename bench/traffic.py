@@ -50,6 +50,7 @@ def run(links, rounds, seconds, tests=TESTS, say=lambda line: None):
             mode, figures = TESTS[test]
             extra = {"payload": PAYLOAD} if mode == "udp-pps" else {}
             for name in names:
+                links[name].before()
                 seen = probe.measure(links[name], mode, seconds, **extra)
                 for figure in figures:
                     values.setdefault((test, figure, name), []).append(seen[figure])

@@ -112,8 +112,8 @@ def test_what_is_refused(ec2, vpc):
          {"LogGroupName": "group"}),
         ("LogDestination: arn:aws:s3:::a-bucket/AWSLogs/ is invalid",
          {"LogDestination": "arn:aws:s3:::a-bucket/AWSLogs/"}),
-        ("Unknown fields provided: ecs-task-id, rtt-us",
-         {"LogFormat": "${ecs-task-id} ${srcaddr} ${rtt-us}"}),
+        ("Unknown fields provided: ecs-task-id, resource-id",
+         {"LogFormat": "${ecs-task-id} ${srcaddr} ${rtt-us} ${resource-id}"}),
         ("Invalid LogFormat: srcaddr", {"LogFormat": "srcaddr"}),
     ]:
         with refused(invalid, message):

@@ -276,6 +276,66 @@ def test_records_come_to_a_log_group_with_a_stream_for_each_interface(daemon, la
     assert len({event["eventId"] for event in events}) == len(events) == 4
 
 
+def sent_again(instance):
+    """What an instance's own kernel says that it sent again."""
+    text = instance.exec("grep", "^Tcp:", "/proc/net/snmp").stdout
+    names, values = (line.split() for line in text.splitlines())
+    return int(values[names.index("RetransSegs")])
+
+
+def test_round_trips_and_what_was_sent_again_are_told(daemon, lab, network):
+    # Fails if what the sender's kernel repeats is not counted, or what it sends once is.
+    vpc, near = lab.network()
+    far = lab.subnet(vpc, "10.0.1.0/24")
+    group = lab.group(vpc, "server", [tcp(ANYWHERE, 80), udp(ANYWHERE, 53)])
+    client, server = lab.instance(near, lab.group(vpc, "client")), lab.instance(far, group)
+    acl = network.acl(vpc, allow(100), allow(100, out=True))
+    network.use_acl(acl, far)
+    flow_logs.create(lab.ec2, vpc)
+    server.agent.serve_tcp(port=80)
+    server.agent.serve_udp(port=53)
+    client.agent.datagram(address=server.ip, port=53, source_port=5353)
+    assert client.agent.connect(address=server.ip, port=80, name="both",
+                                source_port=50_001) == "open"
+    before = sent_again(client)
+    assert client.agent.exchange(name="both", length=200_000) == "open"
+    assert sent_again(client) == before
+    # Acknowledgements and answers no longer come back: the client asks again and again.
+    network.entry(acl, deny(70, out=True))
+    assert client.agent.exchange(name="both", timeout=1.5) == "timeout"
+    assert client.agent.connect(address=server.ip, port=80, source_port=50_002,
+                                timeout=1.5) == "timeout"
+    client.agent.start("close", name="both").result(5)
+    repeated = sent_again(client) - before
+    assert repeated >= 3
+
+    def told(direction, end, **wanted):
+        return of(records(daemon), end.eni, flow_direction=direction, protocol=6, **wanted)
+
+    def sums():
+        return [sum(record["retransmits"] for record in told(direction, end, srcaddr=client.ip))
+                for direction, end in (("egress", client), ("ingress", server))]
+
+    # The connection that is given up goes on for a while; count when the same was told twice.
+    until(lambda: sums() == [sent_again(client) - before] * 2, "what was sent again is told",
+          within=2 * PATIENCE)
+    for port, is_timed in ((50_001, True), (50_002, False)):
+        timed = {record["rtt-us"] for record in told("egress", client, srcport=port)}
+        assert timed and all((rtt != "-") == is_timed for rtt in timed), (port, timed)
+        assert not is_timed or all(0 < rtt < 1_000_000 for rtt in timed)
+    # The server answered once, and refused answers are no record of a flow.
+    assert {record["retransmits"] for record in told("egress", server, dstport=50_001,
+                                                     action="ACCEPT")} == {0}
+    for record in of(records(daemon), client.eni, protocol=17):
+        assert (record["rtt-us"], record["retransmits"]) == ("-", "-")
+    shown = [flow for flow in daemon.json("flows") if flow["verdict"] == "forward"
+             and flow["source_eni"] == client.eni and flow["source_port"] == 50_001]
+    assert shown[0]["rtt_us"] > 0 and shown[0]["retransmits"] > 0
+    [counted] = [one for one in daemon.json("counters")["interfaces"] if one["eni"] == client.eni]
+    assert counted["tcp_retransmits"] == sent_again(client) - before
+    assert counted["tcp_handshakes"] == 1 and counted["tcp_handshake_us"] == shown[0]["rtt_us"]
+
+
 def test_a_deleted_flow_log_tells_no_more(daemon, lab):
     vpc, subnet = lab.network()
     flow_log = flow_logs.create(lab.ec2, vpc)

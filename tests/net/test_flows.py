@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 
 from support.lab import ANYWHERE
 from support.rules import tcp, udp
@@ -104,3 +105,60 @@ def test_flows_need_no_daemon_and_follow(lab):
             process.kill()
     shown = lab.daemon.run("flows").stdout
     assert f"{client.ip}:" in shown and f"-> {server.ip}:80" in shown
+
+
+def test_top_shows_who_sends_who_drops_and_how_far_it_is(lab):
+    # Fails if a rate is another interface's, or a refused packet or a handshake is not seen.
+    vpc, subnet = lab.network()
+    group = lab.group(vpc, "server", [tcp(ANYWHERE, 80)])
+    client, server = lab.instance(subnet, lab.group(vpc, "client")), lab.instance(subnet, group)
+    lab.instance(subnet, group)
+    server.agent.serve_tcp(port=80)
+    command = lab.daemon.command("--json", "top", "--every", "2", "--count", "1")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for _ in range(30):
+            client.agent.connect(address=server.ip, port=80)
+            client.agent.datagram(address=server.ip, port=53, wait=False)
+            if process.poll() is not None:
+                break
+            time.sleep(0.1)
+        rows = {row["eni"]: row for row in json.loads(process.stdout.read())}
+    assert list(rows)[:2] != [] and set(list(rows)[:2]) == {client.eni, server.eni}
+    sent, got = rows[client.eni], rows[server.eni]
+    assert (sent["instance"], got["instance"]) == (client.id, server.id)
+    assert sent["packets_out_per_s"] > 0 and got["bytes_in_per_s"] > 0
+    assert got["reason"] == "ingress-rule" and got["drops_per_s"] > 0
+    assert sent["reason"] is None and sent["drops_per_s"] == 0
+    assert 0 < sent["rtt_us"] < 1_000_000 and sent["retransmits_per_s"] == 0
+    [idle] = [row for eni, row in rows.items() if eni not in (client.eni, server.eni)]
+    assert (idle["bytes_out_per_s"], idle["rtt_us"], idle["flows"]) == (0, None, 0)
+    text = lab.daemon.run("top", "--every", "0.1", "--count", "1").stdout
+    assert text.startswith("interface ") and client.eni in text and " rtt " in text
+
+
+def test_flows_are_chosen_by_what_is_asked_for(lab):
+    # Fails if a filter shows what it should not, or hides what it should show.
+    vpc, subnet = lab.network()
+    group = lab.group(vpc, "server", [tcp(ANYWHERE, 80)])
+    client, server = lab.instance(subnet, lab.group(vpc, "client")), lab.instance(subnet, group)
+    other = lab.instance(subnet, group)
+    server.agent.serve_tcp(port=80)
+    assert client.agent.connect(address=server.ip, port=80) == "open"
+    client.agent.datagram(address=server.ip, port=53, wait=False)
+
+    def chosen(*words):
+        return {(flow["verdict"], flow["reason"], flow["protocol"], flow["reply"])
+                for flow in lab.daemon.json("flows", *words)}
+
+    there, back = ("forward", None, 6, False), ("forward", None, 6, True)
+    refused = ("drop", "ingress-rule", 17, False)
+    for who in (("--eni", client.eni), ("--instance", server.id)):
+        assert chosen(*who) == {there, back, refused}
+        assert chosen(*who, "--port", "80") == {there, back}
+        assert chosen(*who, "--verdict", "drop") == {refused}
+        assert chosen(*who, "--reason", "ingress-rule") == {refused}
+        assert chosen(*who, "--reason", "egress-rule") == set()
+        assert chosen(*who, "--port", "80", "--verdict", "drop") == set()
+    assert chosen("--eni", other.eni) == chosen("--instance", other.id) == set()
+    wrong = lab.daemon.run("flows", "--reason", "because", check=False)
+    assert wrong.returncode == 1 and "there is no such reason" in wrong.stderr

@@ -16,12 +16,13 @@ window_s = 1
 file_s = 1
 """
 
-OWN = ("sg-rule-id", "nacl-entry", "route", "drop-reason")
+OWN = ("sg-rule-id", "nacl-entry", "route", "drop-reason", "rtt-us", "retransmits")
 FIELDS = ("version", "account-id", "interface-id", "srcaddr", "dstaddr", "srcport", "dstport",
           "protocol", "packets", "bytes", "start", "end", "action", "log-status", "vpc-id",
           "subnet-id", "instance-id", "tcp-flags", "type", "pkt-srcaddr", "pkt-dstaddr", "region",
           "az-id", "flow-direction", "traffic-path") + OWN
-NUMBERS = ("srcport", "dstport", "protocol", "packets", "bytes", "start", "end", "tcp-flags")
+NUMBERS = ("srcport", "dstport", "protocol", "packets", "bytes", "start", "end", "tcp-flags",
+           "rtt-us", "retransmits")
 
 
 def format_of(*fields):

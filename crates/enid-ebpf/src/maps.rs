@@ -221,6 +221,7 @@ static NO_STRAY: StrayRecord = StrayRecord {
     tcp_flags: 0,
     acl: 0,
     acl_entry: 0,
+    via: 0,
 };
 
 /// # Safety
@@ -278,6 +279,12 @@ impl Tables for KernelTables {
     type Ports<'a> = &'a NatPortsEntry;
     type Counts<'a> = &'a NatCountsEntry;
     type Use<'a> = &'a UseEntry;
+
+    #[inline(always)]
+    fn exact_ns(&self, _tick_ns: u64) -> u64 {
+        // SAFETY: the helper has no arguments and only reads the clock.
+        unsafe { bpf_ktime_get_ns() }
+    }
 
     #[inline(always)]
     fn generation(&self) -> u64 {

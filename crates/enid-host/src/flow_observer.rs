@@ -9,7 +9,8 @@ use enid_pipeline::strays::{StrayKey, StrayRecord};
 
 /// Accounts for what flows carry. Nothing here may wait: the agent does nothing else meanwhile.
 pub trait FlowObserver: Send {
-    /// Whether somebody wants to know what an interface sends and gets.
+    /// Whether somebody wants to know what an interface, or a NAT gateway's interface by the gateway's id,
+    /// sends and gets.
     fn is_watched(&self, eni: u64) -> bool;
 
     /// Takes what a sweep has read of watched interfaces.

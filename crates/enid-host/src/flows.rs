@@ -14,7 +14,7 @@ use enid_pipeline::fragments::{FragmentKey, FragmentRecord};
 use enid_pipeline::release::ReleaseOrder;
 use enid_pipeline::room::{UseRecord, WHOLE};
 use enid_pipeline::strays::{StrayKey, StrayRecord};
-use enid_pipeline::table::{EniRecord, OUTSIDE};
+use enid_pipeline::table::{EniRecord, OUTSIDE, protocol};
 use enid_pipeline::{Reason, counter};
 
 use crate::Installation;
@@ -187,7 +187,7 @@ impl FlowTables {
                 let is_lost = has_lost_device(&key, &entry, sweeper.devices);
                 // Of nearly all that goes on its own entry says so.
                 let has_ended = is_lost || !entry.is_settled(key.protocol, now_ns);
-                let ends = [entry.source_eni, entry.target_eni];
+                let ends = [entry.source_eni, entry.target_eni, entry.via];
                 if sweeper.is_watched(ends) {
                     seen.flows.push((key, entry, has_ended));
                     continue;
@@ -246,7 +246,7 @@ impl FlowTables {
         let strays: Vec<(StrayKey, StrayRecord)> = self.strays()?;
         seen.is_full = strays.len() >= self.strays.entries_max as usize;
         for (key, entry) in strays {
-            if sweeper.is_watched([entry.source_eni, entry.target_eni]) {
+            if sweeper.is_watched([entry.source_eni, entry.target_eni, entry.via]) {
                 seen.strays.push((key, entry));
             } else if is_quiet(&entry, seen.now_ns) || seen.is_full {
                 let deleted = self.strays.delete(&key);
@@ -312,15 +312,15 @@ impl FlowTables {
             if before != after {
                 continue;
             }
-            for (_, entry) in flows {
-                totals.add(&entry);
+            for (key, entry) in flows {
+                totals.add(key.protocol, &entry);
             }
             return Ok(totals);
         }
         Err(FlowError::Busy)
     }
 
-    /// How many flows are over, and everything that is counted at interfaces.
+    /// How many flows, and connections within them, are over, and everything that is counted at interfaces.
     fn counted(&self) -> Result<(u64, Totals), FlowError> {
         let mut totals = Totals::default();
         let counters: Vec<(CounterKey, u64)> = self
@@ -329,7 +329,7 @@ impl FlowTables {
             .map_err(failed("read", "eni_counters"))?;
         let mut over = 0_u64;
         for (key, amount) in counters {
-            if key.what == counter::FLOWS_OVER {
+            if matches!(key.what, counter::FLOWS_OVER | counter::HANDSHAKES) {
                 over = over.wrapping_add(amount);
             }
             let counted = totals.enis.entry(key.eni).or_default();
@@ -376,12 +376,20 @@ pub struct Totals {
 
 impl Totals {
     /// Adds what a flow that goes on has counted.
-    fn add(&mut self, flow: &FlowRecord) {
+    fn add(&mut self, number: u8, flow: &FlowRecord) {
         if flow.source_eni != OUTSIDE {
             let source = self.enis.entry(flow.source_eni).or_default();
             source.packets_out += flow.packets;
             source.bytes_out += flow.bytes;
             source.active += 1;
+            if number == protocol::TCP {
+                source.tcp_packets_out += flow.packets;
+                source.retransmits += u64::from(flow.retransmits());
+            }
+            if let Some(microseconds) = flow.round_trip_us() {
+                source.handshakes += 1;
+                source.handshake_us += u64::from(microseconds);
+            }
         }
         if flow.target_eni != OUTSIDE {
             let target = self.enis.entry(flow.target_eni).or_default();
@@ -404,6 +412,14 @@ pub struct EniTotals {
     pub packets_out: u64,
     /// Their bytes.
     pub bytes_out: u64,
+    /// Packets of TCP among those that it sent.
+    pub tcp_packets_out: u64,
+    /// Those of them that it sent again.
+    pub retransmits: u64,
+    /// Handshakes in which the answer to what it sent was timed, begun by it or accepted.
+    pub handshakes: u64,
+    /// The microseconds that these answers took.
+    pub handshake_us: u64,
     /// Packets that it got.
     pub packets_in: u64,
     /// Their bytes.
@@ -427,6 +443,10 @@ impl EniTotals {
             counter::MIRRORED_PACKETS => self.mirrored_packets += amount,
             counter::MIRRORED_BYTES => self.mirrored_bytes += amount,
             counter::COPIES_LOST => self.copies_lost += amount,
+            counter::TCP_PACKETS_OUT => self.tcp_packets_out += amount,
+            counter::RETRANSMITS => self.retransmits += amount,
+            counter::HANDSHAKES => self.handshakes += amount,
+            counter::HANDSHAKE_US => self.handshake_us += amount,
             _ => {
                 if let Some(reason) = Reason::from_number(what) {
                     *self.drops.entry(reason).or_default() += amount;
@@ -443,8 +463,9 @@ impl EniTotals {
 }
 
 impl Sweeper<'_> {
-    /// Whether somebody wants to know what one of these interfaces sends or gets.
-    fn is_watched(&self, ends: [u64; 2]) -> bool {
+    /// Whether somebody wants to know what one of these sends or gets: the interfaces at the ends, and the NAT
+    /// gateway between them.
+    fn is_watched(&self, ends: [u64; 3]) -> bool {
         let observer = self.observer.as_ref();
         observer.is_some_and(|it| ends.into_iter().any(|eni| it.is_watched(eni)))
     }
@@ -489,6 +510,8 @@ pub fn monotonic_ns() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use enid_pipeline::flow::RETRANSMIT;
+
     use super::*;
 
     #[test]
@@ -496,18 +519,23 @@ mod tests {
         let flow = |source_eni, target_eni| FlowRecord {
             packets: 3,
             bytes: 300,
+            begun: 40 << 32,
+            troubles: RETRANSMIT,
             source_eni,
             target_eni,
             ..FlowRecord::default()
         };
         let mut totals = Totals::default();
-        totals.add(&flow(1, 2));
-        totals.add(&flow(1, OUTSIDE));
-        totals.add(&flow(OUTSIDE, 2));
+        totals.add(protocol::TCP, &flow(1, 2));
+        totals.add(protocol::UDP, &flow(1, OUTSIDE));
+        totals.add(protocol::TCP, &flow(OUTSIDE, 2));
         assert_eq!(totals.enis.len(), 2);
         let (one, two) = (&totals.enis[&1], &totals.enis[&2]);
         assert_eq!((one.packets_out, one.bytes_in, one.active), (6, 0, 2));
         assert_eq!((two.packets_in, two.bytes_out, two.active), (6, 0, 0));
+        assert_eq!((one.tcp_packets_out, one.retransmits), (3, 1));
+        assert_eq!((one.handshakes, one.handshake_us), (2, 80));
+        assert_eq!((two.tcp_packets_out, two.handshakes), (0, 0));
     }
 
     #[test]

@@ -432,7 +432,7 @@ fn large_packets_are_fragmented_and_pass() {
     });
     assert_eq!(refused.unwrap(), std::io::ErrorKind::ConnectionRefused);
     let flows = datapath.flows().flows().unwrap();
-    assert!(flows.iter().any(|(_, flow)| flow.related_packets == 1));
+    assert!(flows.iter().any(|(_, flow)| flow.related_packets() == 1));
 }
 
 #[test]

@@ -302,6 +302,10 @@ fields! {
     Route "route" 0 Text;
     /// Enid's own: why it was dropped.
     DropReason "drop-reason" 0 Text;
+    /// Enid's own: how long the other side took to answer in the connection's handshake, in microseconds.
+    RttUs "rtt-us" 0 Int32;
+    /// Enid's own: packets of TCP that were sent again.
+    Retransmits "retransmits" 0 Int64;
 }
 
 /// What type a field has in Parquet.

@@ -334,6 +334,27 @@ impl MacPair {
     }
 }
 
+/// The ends of the MAC addresses with which a frame comes and goes on, as one word.
+#[inline(always)]
+pub const fn tails(arrives: MacPair, leaves: MacPair) -> u64 {
+    let (a, l) = (arrives.tail.to_ne_bytes(), leaves.tail.to_ne_bytes());
+    u64::from_ne_bytes([a[0], a[1], a[2], a[3], l[0], l[1], l[2], l[3]])
+}
+
+/// The first of the two of [`tails`], as a [`MacPair`] has it.
+#[inline(always)]
+pub(crate) const fn first_tail(word: u64) -> u64 {
+    let w = word.to_ne_bytes();
+    u64::from_ne_bytes([w[0], w[1], w[2], w[3], 0, 0, 0, 0])
+}
+
+/// The second.
+#[inline(always)]
+pub(crate) const fn second_tail(word: u64) -> u64 {
+    let w = word.to_ne_bytes();
+    u64::from_ne_bytes([w[4], w[5], w[6], w[7], 0, 0, 0, 0])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -377,6 +398,12 @@ mod tests {
         assert_eq!(pair.destination(), to);
         assert_eq!(pair.source(), from);
         assert_eq!(pair.bytes(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+        let back = MacPair::new(from, to);
+        let word = tails(pair, back);
+        assert_eq!(
+            (first_tail(word), second_tail(word)),
+            (pair.tail, back.tail)
+        );
     }
 
     #[test]

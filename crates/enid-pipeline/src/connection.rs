@@ -2,6 +2,7 @@
 
 use crate::{
     flow::{self, Activity, Age, FlowEntry, FlowKey, Timeouts, flag, tcp},
+    sequence,
     stage::nat_count,
     tables::Tables,
 };
@@ -52,7 +53,7 @@ pub(crate) fn note_tcp_flags<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowE
             nat_count::add_established(tables, entry.via.get());
         }
         if flags & tcp::ACK != 0 && seen & flag::ESTABLISHED == 0 {
-            establish(tables, key, entry);
+            establish(tables, key, entry, flags);
         }
     }
     if flags & (tcp::FIN | tcp::RST) != 0 && seen & flag::CLOSING == 0 {
@@ -60,12 +61,14 @@ pub(crate) fn note_tcp_flags<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowE
     }
 }
 
-/// Both entries of a connection are established when both sides have acknowledged.
+/// Both entries of a connection are established when both sides have acknowledged. With the first packet of a
+/// direction that acknowledges, a round trip of the handshake ends.
 #[inline(never)]
-fn establish<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry) {
+fn establish<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, flags: u8) {
     let Some(opposite) = opposite(tables, key, entry) else {
         return;
     };
+    sequence::end_round_trip(tables, entry, &opposite, flags);
     if opposite.flags.get() & (tcp::ACK as u64) << flag::TCP_SHIFT != 0 {
         tables.set(&entry.flags, flag::ESTABLISHED);
         tables.set(&opposite.flags, flag::ESTABLISHED);

@@ -8,7 +8,12 @@
 
 use core::mem::size_of;
 
-use crate::{flow::FlowEntry, reason::REASON_COUNTERS, table::OUTSIDE, tables::Tables};
+use crate::{
+    flow::{FlowEntry, RETRANSMIT},
+    reason::REASON_COUNTERS,
+    table::{OUTSIDE, protocol},
+    tables::Tables,
+};
 
 /// Key of `eni_counters`.
 #[repr(C)]
@@ -40,6 +45,14 @@ pub const MIRRORED_PACKETS: u32 = REASON_COUNTERS + 5;
 pub const MIRRORED_BYTES: u32 = REASON_COUNTERS + 6;
 /// Copies of its packets that could not be made, or told of.
 pub const COPIES_LOST: u32 = REASON_COUNTERS + 7;
+/// Of flows that are over: TCP's packets that left the ENI.
+pub const TCP_PACKETS_OUT: u32 = REASON_COUNTERS + 8;
+/// Those of them that were sent again.
+pub const RETRANSMITS: u32 = REASON_COUNTERS + 9;
+/// Handshakes of connections that are over in which the other side's answer to the ENI was timed.
+pub const HANDSHAKES: u32 = REASON_COUNTERS + 10;
+/// The microseconds that they took.
+pub const HANDSHAKE_US: u32 = REASON_COUNTERS + 11;
 
 /// Counts packets that go from one ENI to another, except at the outside.
 #[inline(never)]
@@ -56,16 +69,36 @@ pub(crate) fn carried<T: Tables>(tables: &T, source: u64, target: u64, packets: 
 
 /// Keeps what the entry of a flow that is over has counted.
 #[inline(always)]
-pub(crate) fn over<T: Tables>(tables: &T, entry: &FlowEntry) {
+pub(crate) fn over<T: Tables>(tables: &T, protocol: u8, entry: &FlowEntry) {
     let source = entry.source_eni.get();
+    let packets = entry.packets.get();
     carried(
         tables,
         source,
         entry.target_eni.get(),
-        entry.packets.get(),
+        packets,
         entry.bytes.get(),
     );
-    if source != OUTSIDE {
-        tables.count_at(source, FLOWS_OVER, 1);
+    if source == OUTSIDE {
+        return;
+    }
+    if protocol == protocol::TCP {
+        tables.count_at(source, TCP_PACKETS_OUT, packets);
+        let again = entry.troubles.get() / RETRANSMIT;
+        if again != 0 {
+            tables.count_at(source, RETRANSMITS, again);
+        }
+        handshake_over(tables, entry);
+    }
+    tables.count_at(source, FLOWS_OVER, 1);
+}
+
+/// Keeps how long the handshake of a connection took that is over, if that is known.
+#[inline(never)]
+pub(crate) fn handshake_over<T: Tables>(tables: &T, entry: &FlowEntry) {
+    let (source, microseconds) = (entry.source_eni.get(), entry.round_trip_us());
+    if source != OUTSIDE && microseconds != 0 {
+        tables.count_at(source, HANDSHAKES, 1);
+        tables.count_at(source, HANDSHAKE_US, u64::from(microseconds));
     }
 }

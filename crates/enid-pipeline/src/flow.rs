@@ -12,7 +12,7 @@
 use core::{cell::Cell, mem::size_of};
 
 use crate::{
-    bytes::{Addr, Be16, MacPair},
+    bytes::{Addr, Be16, MacPair, first_tail, second_tail},
     table::protocol,
 };
 
@@ -105,22 +105,23 @@ pub struct Flow<W> {
     pub target_ifindex: W,
     /// MAC addresses of the frame as it comes, as [`MacPair`] has them.
     pub arrives_head: W,
-    /// The rest of them.
-    pub arrives_tail: W,
     /// MAC addresses of the frame as it goes on.
     pub leaves_head: W,
-    /// The rest of them.
-    pub leaves_tail: W,
+    /// The rest of both: see [`tails`](crate::bytes::tails).
+    pub tails: W,
     /// When its last packet came.
     pub last_seen_ns: W,
     /// Packets of the wire.
     pub packets: W,
     /// Bytes from the IP header on.
     pub bytes: W,
+    /// TCP: how far the connection's sequence numbers have come: see [`Sent`](crate::sequence::Sent).
+    pub sent: W,
     /// When the entry was made.
     pub first_seen_ns: W,
-    /// `packets` when the present connection on this 5-tuple began.
-    pub packets_before: W,
+    /// Of the present connection on this 5-tuple: `packets` when it began, in the lower half, and its
+    /// handshake's round trip in microseconds, 0 if that is unknown.
+    pub begun: W,
     /// The rule that admitted it at the source ENI.
     pub egress_rule: W,
     /// The rule that admitted it at the target ENI.
@@ -129,8 +130,9 @@ pub struct Flow<W> {
     pub source_eni: W,
     /// The ENI that receives.
     pub target_eni: W,
-    /// ICMP errors that came back about this flow's packets.
-    pub related_packets: W,
+    /// ICMP errors that came back about this flow's packets, in the lower half, and TCP's packets that were
+    /// sent again.
+    pub troubles: W,
     /// Idle timeouts: see [`Timeouts`].
     pub timeouts: W,
     /// The addresses and ports that a packet of a [`flag::TRANSLATED`] flow goes on with.
@@ -141,7 +143,9 @@ pub struct Flow<W> {
     pub via: W,
     /// The entries of network ACLs that let its latest judged packet pass: see [`AclEntries`].
     pub acl_entries: W,
-    /// The route that decided first: its kind, and its prefix length from bit 32 on; 0 inside a subnet.
+    /// The route that decided first: its kind, and its prefix length from bit 32 on; 0 inside a subnet. From
+    /// [`GATEWAY_EDGE_SHIFT`] on, if it passes a NAT gateway, how many edges of subnets lie before that, and one
+    /// more.
     pub route: W,
     /// The instance that it is counted for, 0 if none: see [`room`](crate::room).
     pub holder: W,
@@ -193,6 +197,30 @@ pub mod flag {
     pub const WATCHED: u64 = WATCHED_AT_SOURCE | WATCHED_AT_TARGET;
     /// From this bit on: the longest packet that its way takes; 0 is any.
     pub const MTU_SHIFT: u32 = 48;
+}
+
+/// From which bit on [`Flow::route`] says where on its way the NAT gateway is.
+pub const GATEWAY_EDGE_SHIFT: u32 = 40;
+
+/// One packet of TCP that was sent again, as [`Flow::troubles`] counts it.
+pub const RETRANSMIT: u64 = 1 << 32;
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+pub(crate) const fn low(word: u64) -> u32 {
+    word as u32
+}
+
+#[inline(always)]
+pub(crate) const fn high(word: u64) -> u32 {
+    (word >> 32) as u32
+}
+
+/// Packets of the present connection, of what an entry's words say. Beyond 2^32 they begin anew, which only
+/// asks whether there were two or more.
+#[inline(always)]
+const fn packets_of_connection(packets: u64, begun: u64) -> u64 {
+    low(packets).wrapping_sub(low(begun)) as u64
 }
 
 /// TCP header flags.
@@ -353,8 +381,33 @@ impl FlowEntry {
     pub const fn arrives(&self) -> MacPair {
         MacPair {
             head: self.arrives_head.get(),
-            tail: self.arrives_tail.get(),
+            tail: first_tail(self.tails.get()),
         }
+    }
+
+    /// Packets of the present connection.
+    #[inline(always)]
+    pub const fn packets_of_connection(&self) -> u64 {
+        packets_of_connection(self.packets.get(), self.begun.get())
+    }
+
+    /// Notes that a connection begins with the next packet.
+    #[inline(always)]
+    pub(crate) fn begin(&self) {
+        self.begun.set(u64::from(low(self.packets.get())));
+    }
+
+    /// Notes how long the other side took to answer in the handshake.
+    #[inline(always)]
+    pub(crate) fn note_round_trip(&self, microseconds: u32) {
+        let begun = u64::from(low(self.begun.get()));
+        self.begun.set(u64::from(microseconds) << 32 | begun);
+    }
+
+    /// The round trip of the present connection's handshake in microseconds, 0 if it is unknown.
+    #[inline(always)]
+    pub(crate) const fn round_trip_us(&self) -> u32 {
+        high(self.begun.get())
     }
 
     /// The MAC addresses that its frames go on with.
@@ -362,7 +415,7 @@ impl FlowEntry {
     pub const fn leaves(&self) -> MacPair {
         MacPair {
             head: self.leaves_head.get(),
-            tail: self.leaves_tail.get(),
+            tail: second_tail(self.tails.get()),
         }
     }
 }
@@ -375,18 +428,18 @@ impl<W> Flow<W> {
             bytes: f(&self.bytes),
             first_seen_ns: f(&self.first_seen_ns),
             last_seen_ns: f(&self.last_seen_ns),
-            packets_before: f(&self.packets_before),
+            sent: f(&self.sent),
+            begun: f(&self.begun),
             egress_rule: f(&self.egress_rule),
             ingress_rule: f(&self.ingress_rule),
             source_eni: f(&self.source_eni),
             target_eni: f(&self.target_eni),
-            related_packets: f(&self.related_packets),
+            troubles: f(&self.troubles),
             generation: f(&self.generation),
             target_ifindex: f(&self.target_ifindex),
             arrives_head: f(&self.arrives_head),
-            arrives_tail: f(&self.arrives_tail),
             leaves_head: f(&self.leaves_head),
-            leaves_tail: f(&self.leaves_tail),
+            tails: f(&self.tails),
             flags: f(&self.flags),
             timeouts: f(&self.timeouts),
             new_addresses: f(&self.new_addresses),
@@ -411,6 +464,34 @@ impl FlowRecord {
         )
     }
 
+    /// How long the other side took to answer in the handshake of the present connection, in microseconds:
+    /// from this direction's packet to the first one that acknowledged it. None if that is unknown.
+    pub const fn round_trip_us(&self) -> Option<u32> {
+        match high(self.begun) {
+            0 => None,
+            microseconds => Some(microseconds),
+        }
+    }
+
+    /// TCP's packets that were sent again: see [`sequence`](crate::sequence).
+    pub const fn retransmits(&self) -> u32 {
+        high(self.troubles)
+    }
+
+    /// How many edges of subnets its packets cross before they come to the interface of the NAT gateway that they
+    /// pass.
+    pub const fn edges_before_gateway(&self) -> Option<usize> {
+        match self.route >> GATEWAY_EDGE_SHIFT & 0xff {
+            0 => None,
+            place => Some(low(place) as usize - 1),
+        }
+    }
+
+    /// ICMP errors that came back about this flow's packets.
+    pub const fn related_packets(&self) -> u32 {
+        low(self.troubles)
+    }
+
     /// As the tables hold it.
     pub fn entry(&self) -> FlowEntry {
         self.map(|word| Cell::new(*word))
@@ -423,7 +504,7 @@ impl FlowRecord {
         let timeouts = Timeouts::from_word(self.timeouts);
         let own = Activity {
             last_seen_ns: self.last_seen_ns,
-            packets: self.packets.wrapping_sub(self.packets_before),
+            packets: packets_of_connection(self.packets, self.begun),
             flags: self.flags,
         };
         match age(protocol, timeouts, own, Activity::NONE, now_ns) {
@@ -458,7 +539,7 @@ impl Activity {
     pub const fn of(entry: &FlowEntry) -> Self {
         Self {
             last_seen_ns: entry.last_seen_ns.get(),
-            packets: entry.packets.get().wrapping_sub(entry.packets_before.get()),
+            packets: entry.packets_of_connection(),
             flags: entry.flags.get(),
         }
     }

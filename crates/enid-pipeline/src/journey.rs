@@ -3,6 +3,7 @@
 
 use crate::{
     bytes::{Addr, Be16, MacPair},
+    flow::GATEWAY_EDGE_SHIFT,
     packet::Packet,
     reason::Reason,
     table::{Direction, GATE_OPEN, SubnetRecord},
@@ -78,6 +79,9 @@ pub(crate) struct Journey {
     /// The longest packet that its way takes; 0 is any.
     pub(crate) mtu: u32,
     edge_count: u32,
+    /// How many edges it had crossed when it came to the interface of a NAT gateway, and one more; 0 if it has
+    /// not.
+    gateway_edge: u32,
     pub(crate) hop: Hop,
     /// Whether the sender's security groups count at the receiver's ingress gate.
     pub(crate) is_member: bool,
@@ -116,6 +120,7 @@ impl Journey {
         ifindex: 0,
         mtu: 0,
         edge_count: 0,
+        gateway_edge: 0,
         hop: Hop {
             leaves: MacPair { head: 0, tail: 0 },
             answer_arrives: MacPair { head: 0, tail: 0 },
@@ -151,6 +156,7 @@ impl Journey {
         self.ifindex = 0;
         self.mtu = 0;
         self.edge_count = 0;
+        self.gateway_edge = 0;
         self.is_member = false;
         self.needs_port = false;
         self.is_both_ways = false;
@@ -186,6 +192,33 @@ impl Journey {
             || self.target != packet.target
             || self.source_port != packet.source_port
             || self.target_port != packet.target_port
+    }
+
+    /// Notes that the packet has come to the interface of a NAT gateway.
+    #[inline(always)]
+    pub(crate) fn come_to_gateway(&mut self) {
+        self.gateway_edge = self.edge_count + 1;
+    }
+
+    /// Whether an edge is the gateway's own: the last one before it, into its subnet, or the first one behind,
+    /// out of it.
+    #[inline(always)]
+    pub(crate) const fn is_at_gateway(&self, index: usize, direction: Direction) -> bool {
+        let place = match direction {
+            Direction::Egress => index + 1,
+            Direction::Ingress => index + 2,
+        };
+        place == self.gateway_edge as usize
+    }
+
+    /// What a flow's entry says of the way: see [`Flow::route`](crate::flow::Flow::route).
+    #[inline(always)]
+    pub(crate) const fn route_word(&self) -> u64 {
+        if self.via == 0 {
+            self.route
+        } else {
+            self.route | (self.gateway_edge as u64) << GATEWAY_EDGE_SHIFT
+        }
     }
 
     /// Notes that the packet leaves a subnet.

@@ -418,7 +418,10 @@ impl World {
             flows: signed(flows.len()),
             packets: flows.values().map(|flow| flow.packets).sum(),
             bytes: flows.values().map(|flow| flow.bytes).sum(),
-            related: flows.values().map(|flow| flow.related_packets).sum(),
+            related: flows
+                .values()
+                .map(|flow| u64::from(flow.related_packets()))
+                .sum(),
             drops: signed(self.memory.drops().len()),
             reasons: Reason::ALL
                 .iter()

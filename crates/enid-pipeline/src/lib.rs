@@ -47,6 +47,7 @@ pub mod packet_builder;
 mod reason;
 pub mod release;
 pub mod room;
+pub mod sequence;
 pub mod service;
 mod stage;
 pub mod strays;
@@ -126,6 +127,8 @@ pub struct Scratch {
     owns_address: bool,
     is_quoting: bool,
     is_related: bool,
+    /// Whether the ACL that refused it was asked at a NAT gateway's own edge.
+    is_refused_at_gateway: bool,
     /// Whether the packet passes as an error about a live flow, whatever the gates say.
     is_passed: bool,
     /// Whether it passes as an answer that the receiver knows by a flow of its own, whose entries stay as
@@ -190,6 +193,7 @@ impl Scratch {
             owns_address: false,
             is_quoting: false,
             is_related: false,
+            is_refused_at_gateway: false,
             is_passed: false,
             is_answer: false,
         }
@@ -202,6 +206,7 @@ impl Scratch {
     fn known(&mut self) {
         self.source_eni = 0;
         self.target_eni = 0;
+        self.journey.nat = 0;
         self.has_key = true;
     }
 
@@ -396,6 +401,7 @@ fn carry<T: Tables, F: Frame>(
         }
         Lookup::Refused => {
             scratch.has_key = true;
+            scratch.journey.nat = 0;
             return Err(scratch.refused);
         }
         Lookup::Stale => {}

@@ -171,6 +171,10 @@ fn longest<K: Ord, V>(
 }
 
 impl Tables for Memory {
+    fn exact_ns(&self, tick_ns: u64) -> u64 {
+        tick_ns
+    }
+
     type Flow<'a> = Rc<FlowEntry>;
     type Drop<'a> = Rc<DropEntry>;
     type Stray<'a> = Rc<StrayEntry>;

@@ -52,6 +52,11 @@ pub(crate) struct Packet {
     pub(crate) longest: u32,
     /// Offset of the transport header in the frame.
     pub(crate) transport: u32,
+    /// TCP: the sequence number.
+    pub(crate) sequence: u32,
+    /// How many sequence numbers it takes: its bytes, and one for each SYN and FIN. 0 for what has none, and
+    /// for what is not measured: resets and fragments.
+    pub(crate) sequenced: u32,
     /// As in [`FlowKey`].
     pub(crate) source_port: Be16,
     /// As in [`FlowKey`].

@@ -34,7 +34,7 @@ pub fn release<T: Tables>(tables: &T, order: &ReleaseOrder, now_ns: u64) -> bool
     nat_port::let_go(tables, &order.key, &entry, !order.is_lost);
     room::remove(tables, &order.key);
     // Counted when it is out of the table: nobody finds it there and here.
-    counter::over(tables, &entry);
+    counter::over(tables, order.key.protocol, &entry);
     true
 }
 

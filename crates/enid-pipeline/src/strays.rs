@@ -47,8 +47,11 @@ pub struct Stray<W> {
     pub tcp_flags: W,
     /// The network ACL that refused it, if that is the reason.
     pub acl: W,
-    /// The number of its entry, likewise; 32767 if no entry matched.
+    /// The number of its entry, likewise, in the lower half; 32767 if no entry matched. In the upper half 1 if
+    /// that was at the edge of a NAT gateway's subnet, on the gateway's own side of the way.
     pub acl_entry: W,
+    /// The NAT gateway that it came to, 0 if none.
+    pub via: W,
 }
 
 /// As the tables hold it.
@@ -57,7 +60,7 @@ pub type StrayEntry = Stray<Cell<u64>>;
 pub type StrayRecord = Stray<u64>;
 
 const _: () = assert!(size_of::<StrayKey>() == 48);
-const _: () = assert!(size_of::<StrayRecord>() == 72);
+const _: () = assert!(size_of::<StrayRecord>() == 80);
 
 /// What stands for no reason in [`StrayKey::reason`].
 pub const PASSED: u32 = 0;
@@ -133,6 +136,7 @@ pub(crate) fn note<T: Tables>(tables: &T, reason: u32, scratch: &mut Scratch) {
     }
     entry.source_eni.set(source);
     entry.target_eni.set(target);
+    entry.via.set(scratch.journey.nat);
     let flags = scratch.packet.tcp_flags;
     let mask = if flags & tcp::SYN == 0 { !tcp::ACK } else { !0 };
     let flags = u64::from(flags & mask);
@@ -141,7 +145,9 @@ pub(crate) fn note<T: Tables>(tables: &T, reason: u32, scratch: &mut Scratch) {
     }
     if reason == Reason::AclEgress as u32 || reason == Reason::AclIngress as u32 {
         entry.acl.set(scratch.refused_acl);
-        entry.acl_entry.set(scratch.refused_entry);
+        entry
+            .acl_entry
+            .set(u64::from(scratch.is_refused_at_gateway) << 32 | scratch.refused_entry);
     }
     // The counts before the time: what was quiet for long is counted whole.
     tables.add(&entry.packets, u64::from(scratch.packet.segments));
@@ -162,7 +168,21 @@ impl<W> Stray<W> {
             tcp_flags: f(&self.tcp_flags),
             acl: f(&self.acl),
             acl_entry: f(&self.acl_entry),
+            via: f(&self.via),
         }
+    }
+}
+
+impl StrayRecord {
+    /// The number of the entry of the network ACL that refused it, if that is the reason.
+    pub fn acl_entry_number(&self) -> Option<u16> {
+        let [a, b, ..] = self.acl_entry.to_le_bytes();
+        (self.acl != 0).then(|| u16::from_le_bytes([a, b]))
+    }
+
+    /// Whether a network ACL refused it where it was about to come to the gateway's interface, or had left it.
+    pub fn is_refused_at_gateway(&self) -> bool {
+        self.acl != 0 && self.acl_entry >> 32 != 0
     }
 }
 

@@ -58,6 +58,8 @@ pub trait Tables {
 
     /// The present generation.
     fn generation(&self) -> u64;
+    /// The time to the microsecond, of which the caller knows what it was at the last tick of the clock.
+    fn exact_ns(&self, tick_ns: u64) -> u64;
     /// The way to the outside, if this host has one.
     fn outside(&self) -> Option<&Outside>;
     /// The ENI of a host-side device.

@@ -38,13 +38,27 @@ pub(crate) fn judge<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
         if !is_allowed {
             scratch.refused_acl = edge.acl;
             scratch.refused_entry = entry;
-            return Err(refusal(edge.direction));
+            let direction = edge.direction;
+            blame_gateway(tables, index, direction, scratch);
+            return Err(refusal(direction));
         }
         if index < 4 {
             scratch.acl_entries |= (entry & 0xffff) << (16 * index);
         }
     }
     Ok(())
+}
+
+/// Counts a refusal at a NAT gateway's interface if it was at that one's own edge, into its subnet or out of it.
+#[inline(never)]
+fn blame_gateway<T: Tables>(tables: &T, index: usize, direction: Direction, scratch: &mut Scratch) {
+    let journey = &scratch.journey;
+    scratch.is_refused_at_gateway = journey.nat != 0 && journey.is_at_gateway(index, direction);
+    if scratch.is_refused_at_gateway
+        && let Some(nat) = tables.nat(journey.nat)
+    {
+        scratch.blamed_eni = nat.eni;
+    }
 }
 
 /// Asks at one edge. The question's answer is the entry that decided.

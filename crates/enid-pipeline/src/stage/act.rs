@@ -2,13 +2,13 @@
 
 use crate::{
     Scratch, allowance,
-    bytes::MacPair,
+    bytes::{MacPair, tails},
     connection, copy,
     flow::{FlowEntry, FlowKey, FlowRecord, Timeouts, Translation, flag},
     frame::Frame,
     packet::Packet,
     reason::Reason,
-    room,
+    room, sequence,
     stage::{flow_lookup::is_by_egress_only, gate::Pass, nat, nat_port, translate},
     table::{OUTSIDE, protocol},
     tables::Tables,
@@ -78,18 +78,18 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
         bytes: 0,
         first_seen_ns: scratch.now_ns,
         last_seen_ns: scratch.now_ns,
-        packets_before: 0,
+        sent: 0,
+        begun: 0,
         egress_rule: scratch.ingress.rule,
         ingress_rule: scratch.egress.rule,
         source_eni: journey.eni,
         target_eni: scratch.source_eni,
-        related_packets: 0,
+        troubles: 0,
         generation: if is_known { scratch.generation } else { 0 },
         target_ifindex: u64::from(key.ifindex),
         arrives_head: journey.hop.answer_arrives.head,
-        arrives_tail: journey.hop.answer_arrives.tail,
         leaves_head: journey.hop.answer_leaves.head,
-        leaves_tail: journey.hop.answer_leaves.tail,
+        tails: tails(journey.hop.answer_arrives, journey.hop.answer_leaves),
         flags: flag::REPLY | flags,
         timeouts: scratch.timeouts,
         new_addresses: new.addresses(),
@@ -137,6 +137,10 @@ pub(crate) fn open<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
             Put::Full => return Err(Reason::FlowTableFull),
         }
     }
+    if scratch.packet.opens_tcp() {
+        // From here on its round trip is measured.
+        scratch.now_ns = tables.exact_ns(scratch.now_ns);
+    }
     own_record(scratch);
     if put(tables, &scratch.key, &scratch.record, &scratch.answer) == Put::Full {
         if is_made && scratch.has_answer {
@@ -169,6 +173,7 @@ fn own_record(scratch: &mut Scratch) {
     } = scratch;
     record.packets = u64::from(packet.segments);
     record.bytes = u64::from(packet.bytes);
+    record.last_seen_ns = scratch.now_ns;
     record.egress_rule = scratch.egress.rule;
     record.ingress_rule = scratch.ingress.rule;
     record.source_eni = scratch.source_eni;
@@ -176,14 +181,14 @@ fn own_record(scratch: &mut Scratch) {
     record.generation = scratch.generation;
     record.target_ifindex = u64::from(journey.ifindex);
     record.arrives_head = packet.macs.head;
-    record.arrives_tail = packet.macs.tail;
     record.leaves_head = journey.hop.leaves.head;
-    record.leaves_tail = journey.hop.leaves.tail;
+    record.tails = tails(packet.macs, journey.hop.leaves);
+    record.sent = sequence::first(packet);
     record.flags = flags | u64::from(packet.tcp_flags) << flag::TCP_SHIFT;
     record.new_addresses = new.addresses();
     record.new_ports = new.ports();
     record.acl_entries = scratch.acl_entries;
-    record.route = journey.route;
+    record.route = journey.route_word();
     record.holder = holder;
 }
 
@@ -238,7 +243,7 @@ fn put<T: Tables>(tables: &T, key: &FlowKey, record: &FlowRecord, opposite: &Flo
         nat_port::let_go(tables, key, &entry, false);
     }
     room::change(tables, &entry, record);
-    entry.packets_before.set(entry.packets.get());
+    sequence::begin_anew(tables, &entry, record);
     entry.last_seen_ns.set(record.last_seen_ns);
     entry.egress_rule.set(record.egress_rule);
     entry.ingress_rule.set(record.ingress_rule);
@@ -246,9 +251,8 @@ fn put<T: Tables>(tables: &T, key: &FlowKey, record: &FlowRecord, opposite: &Flo
     entry.target_eni.set(record.target_eni);
     entry.target_ifindex.set(record.target_ifindex);
     entry.arrives_head.set(record.arrives_head);
-    entry.arrives_tail.set(record.arrives_tail);
     entry.leaves_head.set(record.leaves_head);
-    entry.leaves_tail.set(record.leaves_tail);
+    entry.tails.set(record.tails);
     entry.timeouts.set(record.timeouts);
     entry.new_addresses.set(record.new_addresses);
     entry.new_ports.set(record.new_ports);
@@ -297,6 +301,7 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     }
     let tracked = stamp(tables, scratch, &entry);
     if scratch.packet.protocol == protocol::TCP {
+        sequence::note(tables, &entry, &scratch.packet);
         connection::note_tcp_flags(tables, &scratch.key, &entry, scratch.packet.tcp_flags);
     }
     if !scratch.key.asks() && !scratch.carried.is_reply() {
@@ -419,14 +424,13 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
     entry.target_eni.set(journey.eni);
     entry.target_ifindex.set(u64::from(journey.ifindex));
     entry.arrives_head.set(packet.macs.head);
-    entry.arrives_tail.set(packet.macs.tail);
     entry.leaves_head.set(journey.hop.leaves.head);
-    entry.leaves_tail.set(journey.hop.leaves.tail);
+    entry.tails.set(tails(packet.macs, journey.hop.leaves));
     entry.new_addresses.set(new.addresses());
     entry.new_ports.set(new.ports());
     entry.via.set(journey.via);
     entry.acl_entries.set(scratch.acl_entries);
-    entry.route.set(journey.route);
+    entry.route.set(journey.route_word());
     entry.timeouts.set(scratch.timeouts);
     tables.set(&entry.flags, tracked | way);
     room::track(tables, entry);
@@ -568,12 +572,11 @@ mod tests {
     fn a_connection_that_begins_anew_keeps_the_counts() {
         let world = World::new(Gate::Everybody, Gate::Neighbours);
         world.passes(A, B, Transport::syn(1, 2), 2);
-        world.passes(A, B, Transport::syn(1, 2), 0);
+        let mut other = packet(A, B, Transport::syn(1, 2)).frame();
+        other[38..42].copy_from_slice(&77_u32.to_be_bytes());
+        let _ = world.send(A, &mut other, &Change::opened(0, 40));
         let flows = world.memory.flows();
-        let counts: Vec<_> = flows
-            .values()
-            .map(|f| (f.packets, f.packets_before))
-            .collect();
+        let counts: Vec<_> = flows.values().map(|f| (f.packets, f.begun)).collect();
         assert_eq!(counts, [(2, 1), (0, 0)]);
     }
 

@@ -11,7 +11,8 @@ use crate::{
     bytes::{Be16, MacPair},
     connection,
     copy::WATCHED,
-    flow::{Age, FlowEntry, SECOND_NS, SHORTEST_S, Translation, flag},
+    flow::{Age, FlowEntry, GATEWAY_EDGE_SHIFT, SECOND_NS, SHORTEST_S, Translation, flag},
+    sequence,
     stage::{gate::Pass, nat},
     table::{OUTSIDE, Route, protocol},
     tables::Tables,
@@ -187,7 +188,7 @@ impl Carried {
     pub(crate) fn load_way(&mut self, entry: &FlowEntry) {
         self.target_eni = entry.target_eni.get();
         self.via = entry.via.get();
-        self.route = entry.route.get();
+        self.route = entry.route.get() & ((1 << GATEWAY_EDGE_SHIFT) - 1);
         self.translation = entry.translation();
     }
 
@@ -281,6 +282,8 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         carried.load(&entry, is_forgotten);
         return Lookup::Stale;
     }
+    // Before the allowances: what they drop is sent again, and counts as such.
+    sequence::note(tables, &entry, packet);
     if is_special {
         carried.source_eni = entry.source_eni.get();
         carried.flags = flags;

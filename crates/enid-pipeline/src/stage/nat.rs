@@ -40,6 +40,7 @@ pub(crate) fn out<T: Tables>(
         let inner = tables.subnet(nat.subnet).ok_or(Reason::Incomplete)?;
         journey.enter(inner)?;
     }
+    journey.come_to_gateway();
     if journey.via != 0 {
         return Err(Reason::NatRoute);
     }
@@ -147,6 +148,7 @@ pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
     if nat.subnet != journey.subnet {
         journey.enter(inner)?;
     }
+    journey.come_to_gateway();
     if is_cut(&scratch.packet) {
         return Err(Reason::NatFragment);
     }

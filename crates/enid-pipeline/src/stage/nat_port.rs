@@ -231,7 +231,7 @@ pub(crate) fn let_go<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, is
 /// Counts a TCP connection that was open, and that nobody closed.
 #[inline(always)]
 fn note_idle<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry) {
-    let was_open = entry.packets.get() != entry.packets_before.get()
+    let was_open = entry.packets_of_connection() != 0
         && entry.flags.get() & (flag::CLOSING | flag::ENDED) == 0;
     if key.protocol == protocol::TCP && was_open {
         nat_count::add_idle(tables, entry.via.get());
@@ -308,7 +308,7 @@ fn has_port_before<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
     }
     // Otherwise the packet that opens it is sent again, as nothing has answered yet.
     scratch.record.flags |= answers.flags.get() & flag::UNCOUNTED_PORT;
-    if is_over || answers.packets.get() != answers.packets_before.get() {
+    if is_over || answers.packets_of_connection() != 0 {
         note_attempt(tables, scratch);
     }
     true

@@ -5,6 +5,7 @@
 
 use crate::{
     bytes::{Addr, Be16, MacPair},
+    flow::tcp,
     frame::{Aligned, Frame},
     packet::{Asks, Fragment, Packet},
     reason::Reason,
@@ -118,6 +119,7 @@ pub(crate) fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reas
     packet.fragment = Fragment::None;
     packet.fragment_id = 0;
     packet.tcp_flags = 0;
+    packet.sequenced = 0;
     packet.asks = Asks::Nothing;
     match head.bytes::<{ at::ETHERTYPE }, 2>() {
         IPV4 => ipv4(frame, &mut head, is_near, packet),
@@ -266,6 +268,12 @@ fn transport<F: Frame>(
                 packet.source_port = Be16::from_bytes([place[0], place[1]]);
                 packet.target_port = Be16::from_bytes([place[2], place[3]]);
                 packet.tcp_flags = place[13];
+                packet.sequence = u32::from_be_bytes([place[4], place[5], place[6], place[7]]);
+                if packet.tcp_flags & tcp::RST == 0 && packet.fragment == Fragment::None {
+                    let ends = packet.tcp_flags & tcp::FIN;
+                    let opens = (packet.tcp_flags & tcp::SYN) / tcp::SYN;
+                    packet.sequenced = length - header + u32::from(ends + opens);
+                }
             }
             protocol::UDP => {
                 fetch::<F, 8>(frame, packet, place, is_there)?;

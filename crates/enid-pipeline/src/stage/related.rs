@@ -114,7 +114,7 @@ pub(crate) fn count<T: Tables>(tables: &T, scratch: &Scratch) {
         key = own;
     }
     if let Some(entry) = tables.flow(&key) {
-        tables.add(&entry.related_packets, 1);
+        tables.add(&entry.troubles, 1);
     }
 }
 

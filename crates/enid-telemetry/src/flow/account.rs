@@ -38,6 +38,8 @@ pub(super) struct Counted {
     pub(super) first_seen_ns: u64,
     pub(super) packets: u64,
     pub(super) bytes: u64,
+    /// Those of the packets that were sent again. It begins anew after 2^32.
+    pub(super) retransmits: u32,
     pub(super) tcp_flags: u8,
 }
 
@@ -58,6 +60,7 @@ struct Told {
 pub(super) struct Delta {
     pub(super) packets: u64,
     pub(super) bytes: u64,
+    pub(super) retransmits: u32,
     pub(super) tcp_flags: u8,
     /// When the last packet came that was told of before; `None` if none was.
     pub(super) before_ms: Option<i64>,
@@ -120,6 +123,7 @@ impl Account {
             delta: Delta {
                 packets,
                 bytes,
+                retransmits: counted.retransmits.wrapping_sub(told.counted.retransmits),
                 tcp_flags: counted.tcp_flags & !told.counted.tcp_flags,
                 before_ms: (told.end_ms != i64::MIN).then_some(told.end_ms),
             },
@@ -168,6 +172,7 @@ impl Account {
         into.extend(counted.first_seen_ns.to_le_bytes());
         into.extend(counted.packets.to_le_bytes());
         into.extend(counted.bytes.to_le_bytes());
+        into.extend(counted.retransmits.to_le_bytes());
         into.extend(end_ms.to_le_bytes());
     }
 
@@ -209,6 +214,7 @@ impl Account {
                 first_seen_ns: u64::from_le_bytes(take(&mut rest)),
                 packets: u64::from_le_bytes(take(&mut rest)),
                 bytes: u64::from_le_bytes(take(&mut rest)),
+                retransmits: u32::from_le_bytes(take(&mut rest)),
             };
             let end_ms = i64::from_le_bytes(take(&mut rest));
             self.tell(key, counted, end_ms, window);
@@ -220,7 +226,7 @@ impl Account {
 const SMALL: usize = 16_384;
 
 /// Bytes of one entry's note.
-pub(super) const NOTE_BYTES: usize = 4 + 1 + 1 + 4 + 16 + 16 + 2 + 2 + 1 + 8 + 8 + 8 + 8;
+pub(super) const NOTE_BYTES: usize = 4 + 1 + 1 + 4 + 16 + 16 + 2 + 2 + 1 + 8 + 8 + 8 + 4 + 8;
 
 /// What comes of seeing an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -269,6 +275,7 @@ mod tests {
             first_seen_ns: 5,
             packets,
             bytes: packets * 100,
+            retransmits: u32::from(packets > 5),
             tcp_flags: if packets > 3 { 3 } else { 2 },
         }
     }
@@ -341,6 +348,7 @@ mod tests {
         let expected = Delta {
             packets: 2,
             bytes: 200,
+            retransmits: 1,
             tcp_flags: 0,
             before_ms: Some(77),
         };

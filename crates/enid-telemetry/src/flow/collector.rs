@@ -1,56 +1,31 @@
 //! From the kernel's entries to rows of the store.
 
+mod gateway;
+mod seen;
+mod telling;
+mod words;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use enid_model::id::SecurityGroupRuleId;
 use enid_model::time::{Clock, Timestamp};
 use enid_pipeline::Reason;
-use enid_pipeline::bytes::Addr;
-use enid_pipeline::flow::{FlowKey, FlowRecord, Translation, flag, tcp};
-use enid_pipeline::strays::{PASSED, Refusal, StrayKey, StrayRecord};
-use enid_pipeline::table::{OUTSIDE, Route, protocol};
+use enid_pipeline::flow::{Translation, flag};
+use enid_pipeline::strays::{Refusal, StrayKey, StrayRecord};
+use enid_pipeline::table::{OUTSIDE, protocol};
 
+use self::gateway::{Ends, Station};
+use self::telling::{Telling, at_gateway, row, window_of};
+use self::words::{
+    Edges, acl_entry, has_ports, ip, ports, route, rule, tcp_flags_of, traffic_path,
+};
 use super::account::{Account, Counted, Delta, EntryKey, NOTE_BYTES, Seen as Told};
 use super::row::{KIND, Row, batch};
 use super::watch::{EniFacts, Watch};
 use crate::store::{Store, StoreError, Write};
 
-/// A part of the kernel's tables as somebody read it.
-#[derive(Debug, Default)]
-pub struct Seen {
-    /// The clock of the entries' times, when they were read.
-    pub now_ns: u64,
-    /// Flows.
-    pub flows: Vec<SeenFlow>,
-    /// Packets without a flow.
-    pub strays: Vec<(StrayKey, StrayRecord)>,
-    /// Whether there was no room for another count of packets without a flow.
-    pub is_full: bool,
-    /// Whether these are the last of a pass over all entries, and when that began.
-    pub pass: Option<Timestamp>,
-}
-
-/// A flow's entry.
-#[derive(Debug, Clone, Copy)]
-pub struct SeenFlow {
-    /// Its key.
-    pub key: FlowKey,
-    /// What it counts.
-    pub record: FlowRecord,
-    /// Whether it is to be removed as soon as it is accounted for.
-    pub has_ended: bool,
-}
-
-/// An entry of which everything has been told: it may be removed, as long as it counts no more than this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
-    /// A flow's.
-    Flow(FlowKey, u64),
-    /// One of packets without a flow.
-    Stray(StrayKey, u64),
-}
+pub use self::seen::{Seen, SeenFlow, Settled};
 
 /// Makes rows of what the kernel counts for watched interfaces.
 pub struct Collector {
@@ -70,8 +45,11 @@ pub struct Collector {
     is_skipping: bool,
 }
 
-/// The owner of the notes.
-const OWNER: &str = "flow-account";
+/// The owner of the notes: their form has changed once.
+const OWNER: &str = "flow-account-2";
+/// The owner of notes in the first form. They tell of entries that are not there any more, because those have
+/// changed as well, and of what is closed.
+const FIRST_OWNER: &str = "flow-account";
 
 /// How long interfaces that are gone are remembered.
 const GONE_MS: i64 = 300_000;
@@ -99,6 +77,16 @@ impl Collector {
     ) -> Result<Self, StoreError> {
         let mut account = Account::default();
         let mut closed_ms = delivered.0;
+        let first_notes = store.notes(FIRST_OWNER)?;
+        for note in &first_notes {
+            if let Some(head) = note.first_chunk::<8>() {
+                closed_ms = closed_ms.max(i64::from_le_bytes(*head));
+            }
+        }
+        if first_notes.iter().any(|note| note.len() > 8) {
+            let closed = closed_ms.to_le_bytes().to_vec();
+            store.append(Write::new().note(FIRST_OWNER, true, closed))?;
+        }
         let notes = store.notes(OWNER)?;
         let window = window_of(clock.now().0, window_ms);
         for note in &notes {
@@ -134,17 +122,23 @@ impl Collector {
         self.watch = watch;
     }
 
-    /// Whether anybody wants to know of an interface's packets, or did until a moment ago.
+    /// Whether anybody wants to know of the packets of an interface, or of a NAT gateway's by the gateway's id,
+    /// or did until a moment ago.
     #[must_use]
     pub fn is_watched(&self, eni: u64) -> bool {
-        self.watch.eni(eni).is_some() || self.gone.contains_key(&eni)
+        let is_watched = |eni| self.watch.eni(eni).is_some() || self.gone.contains_key(&eni);
+        let gateway = || self.watch.gateway(eni);
+        is_watched(eni) || gateway().is_some_and(|gateway| is_watched(gateway.eni))
     }
 
-    /// The interfaces that are watched.
+    /// The interfaces that are watched, and the NAT gateways that have one of them.
     #[must_use]
     pub fn watched(&self) -> Vec<u64> {
         let watched = self.watch.all().map(|facts| facts.eni.0);
-        watched.chain(self.gone.keys().copied()).collect()
+        let gateways = self.watch.gateways().map(|(id, _)| id);
+        let gateways = gateways.filter(|id| self.is_watched(*id));
+        let gone = self.gone.keys().copied();
+        watched.chain(gone).chain(gateways).collect()
     }
 
     /// No row is added to windows that end before.
@@ -199,7 +193,9 @@ impl Collector {
             record,
             has_ended,
         } = seen;
-        let ends = [record.source_eni, record.target_eni];
+        let gateway = self.watch.gateway(record.via);
+        let via = gateway.map_or(0, |gateway| gateway.eni);
+        let ends = [record.source_eni, record.target_eni, via];
         if !ends.iter().any(|eni| self.is_watched(*eni)) {
             return;
         }
@@ -207,6 +203,7 @@ impl Collector {
             first_seen_ns: record.first_seen_ns,
             packets: record.packets,
             bytes: record.bytes,
+            retransmits: record.retransmits(),
             tcp_flags: tcp_flags_of(record),
         };
         let entry = EntryKey::flow(*key);
@@ -223,10 +220,15 @@ impl Collector {
         let times = self.times(telling, &delta, first_ms, last_ms, *has_ended);
         let (source, target) = (ip(&key.source), ip(&key.target));
         let ports = ports(key);
+        let is_tcp = key.protocol == protocol::TCP;
         let common = |eni: &Arc<EniFacts>, is_egress| Row {
             is_accepted: true,
+            rtt_us: record.round_trip_us().filter(|_| is_tcp),
+            retransmits: is_tcp.then_some(delta.retransmits),
             ..row(eni, is_egress, &delta, times, ports, key.protocol)
         };
+        let edges = Edges::of(record);
+        let acl = |edge: Option<usize>| edge.and_then(|edge| acl_entry(record.acl_entries, edge));
         if let Some(eni) = self.facts(record.source_eni) {
             telling.rows.push(Row {
                 source: eni.own(source),
@@ -235,9 +237,26 @@ impl Collector {
                 packet_target: target,
                 traffic_path: traffic_path(record.route),
                 sg_rule: rule(record.egress_rule),
-                nacl_entry: acl_entry(record.acl_entries, 0),
+                nacl_entry: acl(edges.source),
                 route: route(record.route, source.is_ipv4()),
                 ..common(eni, true)
+            });
+        }
+        if let (Some(gateway), Some(eni)) = (self.watch.gateway(record.via), self.facts(via)) {
+            let key_ends = Ends {
+                source,
+                target,
+                ports,
+            };
+            let (came, left) = gateway::of_flow(gateway, record, key.protocol, key_ends);
+            telling.rows.push(Row {
+                nacl_entry: acl(edges.gateway_in),
+                ..at_gateway(common(eni, false), came)
+            });
+            telling.rows.push(Row {
+                traffic_path: Some(gateway::traffic_path(record, key_ends)),
+                nacl_entry: acl(edges.gateway_out),
+                ..at_gateway(common(eni, true), left)
             });
         }
         if let Some(eni) = self.facts(record.target_eni) {
@@ -250,9 +269,6 @@ impl Collector {
                     ports = (new.source_port.value(), new.target_port.value());
                 }
             }
-            // The edge of its own subnet is the second on the way from another one, the first from the
-            // outside. Limit: behind a NAT gateway it is not known which.
-            let edge = usize::from(record.source_eni != OUTSIDE);
             telling.rows.push(Row {
                 source,
                 target: eni.own(target),
@@ -261,7 +277,7 @@ impl Collector {
                 source_port: ports.0,
                 target_port: ports.1,
                 sg_rule: rule(record.ingress_rule),
-                nacl_entry: acl_entry(record.acl_entries, edge).filter(|_| record.via == 0),
+                nacl_entry: acl(edges.target),
                 ..common(eni, false)
             });
         }
@@ -275,7 +291,9 @@ impl Collector {
         let is_quiet = now_ns.saturating_sub(record.last_seen_ns) > QUIET_NS;
         let reason = Reason::from_number(key.reason);
         let refusal = reason.map(Refusal::of);
-        let ends = [record.source_eni, record.target_eni];
+        let gateway = self.watch.gateway(record.via);
+        let via = gateway.map_or(0, |gateway| gateway.eni);
+        let ends = [record.source_eni, record.target_eni, via];
         let is_watched = ends.iter().any(|eni| self.is_watched(*eni));
         if !is_watched || refusal == Some(Refusal::Unjudged) {
             if is_quiet {
@@ -288,6 +306,7 @@ impl Collector {
             first_seen_ns: record.first_seen_ns,
             packets: record.packets,
             bytes: record.bytes,
+            retransmits: 0,
             tcp_flags: record.tcp_flags as u8,
         };
         let entry = EntryKey::stray(*key);
@@ -304,36 +323,53 @@ impl Collector {
         let times = self.times(telling, &delta, first_ms, last_ms, is_quiet);
         let (source, target) = (ip(&key.flow.source), ip(&key.flow.target));
         let ports = ports(&key.flow);
-        let refused_entry = u16::try_from(record.acl_entry).ok();
-        let refused_entry = refused_entry.filter(|_| record.acl != 0);
         let drop_reason = reason.map(Reason::label);
-        let common = |eni: &Arc<EniFacts>, is_egress| Row {
+        let (reached, refused) = gateway::reached(key.reason, record);
+        // What was refused or lost on its way came to no interface behind.
+        let at = |station: Station, eni: &Arc<EniFacts>, is_egress| Row {
+            is_accepted: refused != Some(station),
+            nacl_entry: record
+                .acl_entry_number()
+                .filter(|_| refused == Some(station)),
             drop_reason,
             ..row(eni, is_egress, &delta, times, ports, key.flow.protocol)
         };
         if let Some(eni) = self.facts(record.source_eni) {
-            let is_refused = refusal == Some(Refusal::AtSource);
             telling.rows.push(Row {
-                is_accepted: !is_refused,
                 source: eni.own(source),
                 target,
                 packet_source: source,
                 packet_target: target,
-                nacl_entry: refused_entry.filter(|_| is_refused),
-                ..common(eni, true)
+                ..at(Station::Source, eni, true)
             });
         }
-        // What was lost on its way came to no other interface.
-        let came = key.reason == PASSED || refusal == Some(Refusal::AtTarget);
-        if let Some(eni) = self.facts(record.target_eni).filter(|_| came) {
+        if let (Some(gateway), Some(eni)) = (self.watch.gateway(record.via), self.facts(via)) {
+            let receiver = self.facts(record.target_eni).map(|facts| &**facts);
+            let key_ends = Ends {
+                source,
+                target,
+                ports,
+            };
+            let (came, left) = gateway::of_stray(gateway, eni, receiver, key_ends);
+            if reached >= Station::GatewayIn {
+                let row = at(Station::GatewayIn, eni, false);
+                telling.rows.push(at_gateway(row, came));
+            }
+            if reached >= Station::GatewayOut {
+                let row = at(Station::GatewayOut, eni, true);
+                telling.rows.push(at_gateway(row, left));
+            }
+        }
+        if let Some(eni) = self
+            .facts(record.target_eni)
+            .filter(|_| reached == Station::Target)
+        {
             telling.rows.push(Row {
-                is_accepted: key.reason == PASSED,
                 source,
                 target: eni.own(target),
                 packet_source: source,
                 packet_target: eni.own_of_packet(target),
-                nacl_entry: refused_entry,
-                ..common(eni, false)
+                ..at(Station::Target, eni, false)
             });
         }
         telling.note(entry, counted, times.1);
@@ -369,7 +405,7 @@ impl Collector {
     }
 
     /// Since when somebody wants to know of an entry with these ends.
-    fn since(&self, ends: [u64; 2]) -> i64 {
+    fn since(&self, ends: [u64; 3]) -> i64 {
         let facts = ends.into_iter().filter_map(|eni| self.facts(eni));
         facts.map(|facts| facts.since.0).min().unwrap_or(i64::MAX)
     }
@@ -466,6 +502,7 @@ impl Collector {
         let nothing = Delta {
             packets: 0,
             bytes: 0,
+            retransmits: 0,
             tcp_flags: 0,
             before_ms: None,
         };
@@ -487,152 +524,6 @@ impl Collector {
                 "that flow logs skip packets could not be stored"
             ),
         }
-    }
-}
-
-/// What is being told.
-struct Telling {
-    now: i64,
-    /// From the entries' clock to the wall's.
-    offset_ns: i64,
-    window: i64,
-    rows: Vec<Row>,
-    notes: Vec<(EntryKey, Counted, i64)>,
-    settled: Vec<Settled>,
-}
-
-impl Telling {
-    fn wall_ms(&self, at_ns: u64) -> i64 {
-        let at = i64::try_from(at_ns).unwrap_or(i64::MAX);
-        at.saturating_add(self.offset_ns).div_euclid(1_000_000)
-    }
-
-    fn note(&mut self, entry: EntryKey, counted: Counted, end_ms: i64) {
-        self.notes.push((entry, counted, end_ms));
-    }
-}
-
-/// The number of a time's window.
-fn window_of(time_ms: i64, window_ms: i64) -> i64 {
-    time_ms.div_euclid(window_ms.max(1))
-}
-
-/// A row whose addresses are still to be said.
-fn row(
-    eni: &Arc<EniFacts>,
-    is_egress: bool,
-    delta: &Delta,
-    (time_ms, end_ms, start_ms): (i64, i64, i64),
-    (source_port, target_port): (u16, u16),
-    protocol: u8,
-) -> Row {
-    let nobody = IpAddr::from([0; 4]);
-    Row {
-        time_ms,
-        eni: Arc::clone(eni),
-        is_egress,
-        is_accepted: false,
-        is_skipped: false,
-        source: nobody,
-        target: nobody,
-        packet_source: nobody,
-        packet_target: nobody,
-        source_port,
-        target_port,
-        protocol,
-        packets: delta.packets,
-        bytes: delta.bytes,
-        start_ms,
-        end_ms,
-        tcp_flags: delta.tcp_flags,
-        traffic_path: None,
-        sg_rule: None,
-        nacl_entry: None,
-        route: None,
-        drop_reason: None,
-    }
-}
-
-fn ip(address: &Addr) -> IpAddr {
-    IpAddr::from(address.octets()).to_canonical()
-}
-
-const fn has_ports(number: u8) -> bool {
-    matches!(number, protocol::TCP | protocol::UDP)
-}
-
-/// The ports of a key, of protocols that have any.
-fn ports(key: &FlowKey) -> (u16, u16) {
-    match has_ports(key.protocol) {
-        true => (key.source_port.value(), key.target_port.value()),
-        false => (0, 0),
-    }
-}
-
-/// The flags that flow logs tell of a flow's packets: an ACK only with a SYN in the same packet, which only
-/// who answers sends.
-fn tcp_flags_of(record: &FlowRecord) -> u8 {
-    let [_, seen, ..] = record.flags.to_le_bytes();
-    let told = seen & (tcp::FIN | tcp::SYN | tcp::RST);
-    if record.flags & flag::REPLY != 0 && seen & tcp::SYN != 0 {
-        told | tcp::ACK & seen
-    } else {
-        told
-    }
-}
-
-fn rule(bits: u64) -> Option<String> {
-    (bits != 0).then(|| SecurityGroupRuleId(bits).to_string())
-}
-
-/// The entry of the network ACL at an edge of a subnet on a flow's way, by the edge's place on it. None if
-/// it was not crossed, or its ACL lets everything pass.
-fn acl_entry(word: u64, edge: usize) -> Option<u16> {
-    let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
-    let entries = [[a, b], [c, d], [e, f], [g, h]];
-    let entry = entries.get(edge).copied().map(u16::from_le_bytes);
-    entry.filter(|entry| *entry != 0)
-}
-
-/// Kind and prefix length of a route's word.
-fn parts_of_route(word: u64) -> (u32, u32) {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the two halves of the word"
-    )]
-    let parts = (word as u32, (word >> 32) as u32);
-    parts
-}
-
-/// The route that decided, in words.
-fn route(word: u64, is_ipv4: bool) -> Option<String> {
-    let (kind, prefix) = parts_of_route(word);
-    let name = match kind {
-        Route::LOCAL => "local",
-        Route::BLACKHOLE => "blackhole",
-        Route::ENI => "network-interface",
-        Route::INTERNET_GATEWAY => "internet-gateway",
-        Route::NAT_GATEWAY => "nat-gateway",
-        Route::PEERING => "peering",
-        Route::EGRESS_ONLY => "egress-only-gateway",
-        _ => return None,
-    };
-    // IPv4 lies in the last 32 of 128 bits.
-    let prefix = if is_ipv4 {
-        prefix.saturating_sub(96)
-    } else {
-        prefix
-    };
-    Some(format!("{name}/{prefix}"))
-}
-
-/// VPC User Guide, "Flow log records": the numbers of `traffic-path`.
-fn traffic_path(word: u64) -> Option<u8> {
-    match parts_of_route(word).0 {
-        Route::NONE | Route::LOCAL | Route::ENI | Route::NAT_GATEWAY => Some(1),
-        Route::PEERING => Some(4),
-        Route::INTERNET_GATEWAY => Some(8),
-        _ => None,
     }
 }
 

@@ -96,6 +96,8 @@ pub(super) struct Packets {
     pub(super) traffic_path: Option<i32>,
     /// The rule of a security group, the entry of a network ACL, the route, and why it was dropped.
     pub(super) own: [Option<String>; 4],
+    pub(super) rtt_us: Option<i32>,
+    pub(super) retransmits: Option<i64>,
 }
 
 /// What rows of one flow add up to.
@@ -106,6 +108,8 @@ struct Sum {
     bytes: u64,
     tcp_flags: i32,
     traffic_path: Option<i32>,
+    rtt_us: Option<i32>,
+    retransmits: Option<i64>,
     start_ms: i64,
     end_ms: i64,
 }
@@ -179,12 +183,19 @@ impl<'a> Window<'a> {
             bytes: 0,
             tcp_flags: 0,
             traffic_path: row.number("traffic_path"),
+            rtt_us: None,
+            retransmits: None,
             start_ms: i64::MAX,
             end_ms: i64::MIN,
         });
         sum.packets += row.count("packets");
         sum.bytes += row.count("bytes");
         sum.tcp_flags |= number("tcp_flags");
+        // Of two connections on the same ports in one window the later one's.
+        sum.rtt_us = row.number("rtt_us").or(sum.rtt_us);
+        if let Some(retransmits) = row.number("retransmits") {
+            *sum.retransmits.get_or_insert(0) += i64::from(retransmits);
+        }
         sum.start_ms = sum.start_ms.min(row.start_ms());
         sum.end_ms = sum.end_ms.max(row.end_ms());
     }
@@ -220,6 +231,8 @@ impl<'a> Window<'a> {
                     tcp_flags: sum.tcp_flags,
                     traffic_path: sum.traffic_path,
                     own: flow.own,
+                    rtt_us: sum.rtt_us,
+                    retransmits: sum.retransmits,
                 }),
             })
             .collect();

@@ -90,6 +90,8 @@ fn value(record: &Record, field: Field, format: &LogFormat) -> Option<String> {
         Field::NaclEntry => of(&|it| it.own[1].clone()),
         Field::Route => of(&|it| it.own[2].clone()),
         Field::DropReason => of(&|it| it.own[3].clone()),
+        Field::RttUs => of(&|it| it.rtt_us.map(|rtt| rtt.to_string())),
+        Field::Retransmits => of(&|it| it.retransmits.map(|count| count.to_string())),
     }
 }
 
@@ -173,6 +175,8 @@ mod tests {
                     None,
                     Some("acl-egress".to_owned()),
                 ],
+                rtt_us: Some(412),
+                retransmits: None,
             }),
             start_s: 1_432_917_094,
             end_s: 1_432_917_142,
@@ -208,7 +212,10 @@ mod tests {
         let line = line(&record(), &format);
         assert_eq!(line.split(' ').count(), Field::ALL.len());
         assert!(line.starts_with("8 123456789010 "));
-        assert!(line.ends_with("- egress 8 - - 100 - acl-egress"), "{line}");
+        assert!(
+            line.ends_with("- egress 8 - - 100 - acl-egress 412 -"),
+            "{line}"
+        );
         assert_eq!(header(&format).split(' ').count(), Field::ALL.len());
     }
 

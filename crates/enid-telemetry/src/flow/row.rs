@@ -51,6 +51,9 @@ pub(super) struct Row {
     pub(super) nacl_entry: Option<u16>,
     pub(super) route: Option<String>,
     pub(super) drop_reason: Option<&'static str>,
+    /// Of TCP.
+    pub(super) rtt_us: Option<u32>,
+    pub(super) retransmits: Option<u32>,
 }
 
 /// Text, which may be missing.
@@ -89,6 +92,8 @@ pub(super) fn kind() -> Kind {
         number("nacl_entry"),
         text("route"),
         text("drop_reason"),
+        number("rtt_us"),
+        number("retransmits"),
     ];
     Kind::new(KIND, columns, RETENTION)
 }
@@ -150,8 +155,15 @@ pub(super) fn batch(rows: &[Row]) -> Result<RecordBatch, ArrowError> {
         numbers(&|row| row.nacl_entry.map(Into::into)),
         texts(&|row| row.route.clone()),
         texts(&|row| row.drop_reason.map(str::to_owned)),
+        numbers(&|row| row.rtt_us.map(saturated)),
+        numbers(&|row| row.retransmits.map(saturated)),
     ];
     RecordBatch::try_new(kind().schema(), columns)
+}
+
+/// As large a number as the column has.
+fn saturated(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// A stored row, as it is read: what it says of the interface is as it was then.

@@ -1,12 +1,13 @@
 //! Which interfaces are watched, and what flow logs say of them.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use enid_model::flow_log::{FlowLog, FlowLogResource};
 use enid_model::id::{EniId, InstanceId, SubnetId, VpcId};
 use enid_model::key::{AccountId, RegionName, Scope};
+use enid_model::nat_gateway::NatGateway;
 use enid_model::network_interface::{Attachment, NetworkInterface};
 use enid_model::state::{RegionState, State};
 use enid_model::time::Timestamp;
@@ -58,10 +59,48 @@ impl EniFacts {
     }
 }
 
+/// A NAT gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Gateway {
+    /// Its interface, by its id's bits.
+    pub(super) eni: u64,
+    /// Its private addresses, each with the public one that stands for it.
+    addresses: Vec<(Ipv4Addr, Option<Ipv4Addr>)>,
+}
+
+impl Gateway {
+    fn of(gateway: &NatGateway) -> Self {
+        let addresses = gateway.addresses.iter();
+        Self {
+            eni: gateway.eni.0,
+            addresses: addresses
+                .map(|it| (it.private_ip, it.public.map(|public| public.public_ip)))
+                .collect(),
+        }
+    }
+
+    /// Whether an address is the gateway's, a private or a public one.
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        let is_own = |(private, public): &(Ipv4Addr, Option<Ipv4Addr>)| {
+            address == *private || public.is_some_and(|public| address == public)
+        };
+        self.addresses.iter().any(is_own)
+    }
+
+    /// The private address that a public one of the gateway's stands for; any other one as it is.
+    pub(super) fn private(&self, address: IpAddr) -> IpAddr {
+        let mut own = self.addresses.iter();
+        let own = own.find(|(_, public)| public.is_some_and(|public| address == public));
+        own.map_or(address, |(private, _)| IpAddr::V4(*private))
+    }
+}
+
 /// The interfaces that flow logs tell of, by their ids' bits.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
     enis: BTreeMap<u64, Arc<EniFacts>>,
+    /// The NAT gateways of their regions, likewise.
+    gateways: BTreeMap<u64, Gateway>,
 }
 
 impl Watch {
@@ -69,10 +108,13 @@ impl Watch {
     #[must_use]
     pub fn of(state: &State) -> Self {
         let mut enis = BTreeMap::new();
+        let mut gateways = BTreeMap::new();
         for (scope, region) in state.regions() {
             if region.flow_logs.is_empty() {
                 continue;
             }
+            let own = region.nat_gateways.values();
+            gateways.extend(own.map(|gateway| (gateway.id.0, Gateway::of(gateway))));
             for eni in region.network_interfaces.values() {
                 let watching = region.flow_logs.values();
                 let watching = watching.filter(|it| covers(it, eni)).map(|it| it.created);
@@ -81,7 +123,7 @@ impl Watch {
                 }
             }
         }
-        Self { enis }
+        Self { enis, gateways }
     }
 
     /// Whether nothing is watched.
@@ -94,6 +136,16 @@ impl Watch {
     #[must_use]
     pub fn eni(&self, bits: u64) -> Option<&Arc<EniFacts>> {
         self.enis.get(&bits)
+    }
+
+    /// A NAT gateway of a region in which something is watched.
+    pub(super) fn gateway(&self, bits: u64) -> Option<&Gateway> {
+        self.gateways.get(&bits)
+    }
+
+    /// All of these, with their ids' bits.
+    pub(super) fn gateways(&self) -> impl Iterator<Item = (u64, &Gateway)> {
+        self.gateways.iter().map(|(bits, gateway)| (*bits, gateway))
     }
 
     /// All of them.
@@ -159,6 +211,28 @@ pub(super) mod fixture {
         let enis = enis.into_iter();
         Watch {
             enis: enis.map(|eni| (eni.eni.0, Arc::new(eni))).collect(),
+            gateways: BTreeMap::new(),
+        }
+    }
+
+    /// A NAT gateway with this interface, and one address.
+    pub(crate) fn gateway(eni: u64, private: [u8; 4], public: [u8; 4]) -> Gateway {
+        Gateway {
+            eni,
+            addresses: vec![(private.into(), Some(public.into()))],
+        }
+    }
+
+    /// The same, with a gateway.
+    pub(crate) fn watch_with(
+        enis: impl IntoIterator<Item = EniFacts>,
+        id: u64,
+        gateway: Gateway,
+    ) -> Watch {
+        let gateways = BTreeMap::from([(id, gateway)]);
+        Watch {
+            gateways,
+            ..watch(enis)
         }
     }
 }

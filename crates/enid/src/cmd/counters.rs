@@ -37,6 +37,12 @@ struct Interface {
     bytes_in: u64,
     packets_out: u64,
     bytes_out: u64,
+    /// Of TCP: packets that it sent, those of them that it sent again, and of how many handshakes the answer
+    /// to it was timed, with the sum of these times.
+    tcp_packets_out: u64,
+    tcp_retransmits: u64,
+    tcp_handshakes: u64,
+    tcp_handshake_us: u64,
     /// What its mirror sessions sent, and the copies of its packets that could not be made, or told of.
     mirrored_packets: u64,
     mirrored_bytes: u64,
@@ -144,6 +150,10 @@ fn interface(eni: u64, instance: u64, counted: &EniTotals) -> Interface {
         bytes_in: counted.bytes_in,
         packets_out: counted.packets_out,
         bytes_out: counted.bytes_out,
+        tcp_packets_out: counted.tcp_packets_out,
+        tcp_retransmits: counted.retransmits,
+        tcp_handshakes: counted.handshakes,
+        tcp_handshake_us: counted.handshake_us,
         mirrored_packets: counted.mirrored_packets,
         mirrored_bytes: counted.mirrored_bytes,
         copies_lost: counted.copies_lost,
@@ -183,15 +193,22 @@ fn words(counters: &Counters) -> String {
             flows_new,
             flows_expired,
             flows_active,
+            tcp_packets_out,
+            tcp_retransmits,
+            tcp_handshakes,
             conntrack_connections,
             flow_entries,
             ..
         } = interface;
         let instance = instance.as_deref().unwrap_or("no instance");
+        let rtt = interface.tcp_handshake_us.checked_div(*tcp_handshakes);
+        let rtt = rtt.map_or_else(String::new, |mean| format!(", {mean} us on average"));
         text.push_str(&format!(
             "\n{eni} ({instance})\
              \n     in: {packets_in} packets, {bytes_in} bytes\
              \n     out: {packets_out} packets, {bytes_out} bytes\
+             \n     tcp: {tcp_packets_out} packets out, {tcp_retransmits} of them again, {tcp_handshakes} timed \
+             handshakes{rtt}\
              \n     flows: {flows_active} active, {flows_new} new, {flows_expired} expired\
              \n     instance: {conntrack_connections} tracked connections, {flow_entries} flow entries"
         ));
@@ -248,6 +265,8 @@ mod tests {
         let mut counted = EniTotals {
             over: 2,
             active: 5,
+            handshakes: 2,
+            handshake_us: 300,
             mirrored_packets: 7,
             ..EniTotals::default()
         };
@@ -269,6 +288,7 @@ mod tests {
         assert!(text.contains("dropped, ingress-rule: 2"), "{text}");
         assert!(text.contains("mirrored: 7 packets, 0 bytes"), "{text}");
         assert!(!text.contains("copies lost"), "{text}");
+        assert!(text.contains("2 timed handshakes, 150 us on"), "{text}");
         assert!(!text.contains("conntrack_allowance_available"), "{text}");
     }
 

@@ -51,6 +51,10 @@ struct Flow {
     tracked_at_destination: bool,
     packets: u64,
     bytes: u64,
+    /// How long the other side took to answer in the connection's handshake; TCP alone, if it was seen.
+    rtt_us: Option<u32>,
+    /// Those of the packets that were sent again; TCP alone.
+    retransmits: Option<u32>,
     age_ms: u64,
     idle_ms: u64,
 }
@@ -159,9 +163,12 @@ fn forward(key: &FlowKey, record: &FlowRecord, now: u64) -> Flow {
         true => (record.ingress_rule, record.egress_rule),
         false => (record.egress_rule, record.ingress_rule),
     };
+    let is_tcp = key.protocol == protocol::TCP;
     Flow {
         verdict: "forward",
         reason: None,
+        rtt_us: record.round_trip_us().filter(|_| is_tcp),
+        retransmits: is_tcp.then(|| record.retransmits()),
         egress_rule: rule(egress),
         ingress_rule: rule(ingress),
         acl_entries: acl_entries(record.acl_entries),
@@ -218,6 +225,8 @@ fn ends(key: &FlowKey, source_eni: u64, target_eni: u64) -> Flow {
         tracked_at_destination: false,
         packets: 0,
         bytes: 0,
+        rtt_us: None,
+        retransmits: None,
         age_ms: 0,
         idle_ms: 0,
     }
@@ -301,8 +310,15 @@ fn words(flow: &Flow) -> String {
             format!("egress {} ingress {}", or_none(egress), or_none(ingress))
         }
     };
+    let mut quality = String::new();
+    if let Some(microseconds) = flow.rtt_us {
+        quality.push_str(&format!(" rtt {microseconds} us"));
+    }
+    if let Some(again @ 1..) = flow.retransmits {
+        quality.push_str(&format!(" retransmits {again}"));
+    }
     format!(
-        "{:7} {protocol} {ends} packets {} bytes {} idle {} ms {why}{}",
+        "{:7} {protocol} {ends} packets {} bytes {}{quality} idle {} ms {why}{}",
         flow.verdict,
         flow.packets,
         flow.bytes,
@@ -314,6 +330,7 @@ fn words(flow: &Flow) -> String {
 #[cfg(test)]
 mod tests {
     use enid_pipeline::bytes::{Addr, Be16};
+    use enid_pipeline::flow::RETRANSMIT;
 
     use super::*;
 
@@ -375,6 +392,8 @@ mod tests {
             flags: flag::TRANSLATED,
             new_addresses: new.addresses(),
             new_ports: new.ports(),
+            begun: 412 << 32,
+            troubles: 2 * RETRANSMIT,
             via: 9,
             acl_entries: 100 | 32_766 << 16,
             ..FlowRecord::default()
@@ -386,14 +405,21 @@ mod tests {
         let ends = "10.0.0.5:40000 -> 203.0.113.9:443 as 198.18.0.7:1025 -> 203.0.113.9:443";
         assert!(line.contains(ends), "{line}");
         assert!(line.contains("through nat-00000000000000009"), "{line}");
+        assert!(line.contains(" rtt 412 us retransmits 2 idle "), "{line}");
         let plain = FlowRecord {
             flags: 0,
+            begun: 0,
+            troubles: 7,
             via: 0,
             ..record
         };
         let line = words(&forward(&key, &plain, 0));
         assert!(
             !line.contains(" as ") && !line.contains("through"),
+            "{line}"
+        );
+        assert!(
+            !line.contains("rtt") && !line.contains("retransmits"),
             "{line}"
         );
     }

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use enid_pipeline::bytes::Be16;
+use enid_pipeline::bytes::{Addr, Be16};
+use enid_pipeline::flow::{FlowKey, FlowRecord, GATEWAY_EDGE_SHIFT, RETRANSMIT, tcp};
+use enid_pipeline::table::protocol;
 
 use super::*;
 use crate::flow::row::rows;
@@ -81,14 +83,7 @@ impl World {
 
     /// Interface, direction, whether accepted, packets.
     fn told(&self) -> Vec<(String, bool, bool, u64)> {
-        let query = Query {
-            kind: KIND,
-            from: Timestamp(i64::MIN),
-            to: Timestamp(i64::MAX),
-            keys: Keys::All,
-            columns: None,
-        };
-        let batch = self.store.scan_sorted(&query).unwrap();
+        let batch = self.store.scan_sorted(&everything()).unwrap();
         rows(&batch)
             .map(|row| {
                 let eni = row.eni().trim_start_matches("eni-").trim_start_matches('0');
@@ -282,39 +277,76 @@ fn what_could_not_be_counted_is_told_as_skipped() {
 }
 
 #[test]
-fn flags_are_those_that_flow_logs_tell() {
-    let of = |seen: u8, more: u64| {
-        tcp_flags_of(&FlowRecord {
-            flags: u64::from(seen) << flag::TCP_SHIFT | more,
-            ..FlowRecord::default()
-        })
+fn what_passes_a_nat_gateway_is_told_at_its_interface_both_ways() {
+    // The gateway's interface is B's, 10.0.0.6.
+    const NAT: u64 = 0xf;
+    const FAR: [u8; 4] = [203, 0, 113, 5];
+    let mut world = World::new();
+    let enis = [(A, [10, 0, 0, 5]), (B, [10, 0, 0, 6])];
+    let enis = enis.map(|(bits, address)| fixture::eni(bits, address));
+    let gateway = fixture::gateway(B, [10, 0, 0, 6], [198, 18, 0, 9]);
+    world
+        .collector
+        .follow(fixture::watch_with(enis, NAT, gateway));
+    assert!(world.collector.watched().contains(&NAT));
+    let new = Translation {
+        source: [198, 18, 0, 9],
+        target: FAR,
+        source_port: Be16::new(1_024),
+        target_port: Be16::new(80),
     };
-    let (fin, syn, rst, ack) = (tcp::FIN, tcp::SYN, tcp::RST, tcp::ACK);
-    assert_eq!(of(syn | ack | fin, 0), 3);
-    assert_eq!(of(syn | ack | fin, flag::REPLY), 19);
-    assert_eq!(of(ack | 0x08, flag::REPLY), 0);
-    assert_eq!(of(syn | rst | ack, flag::REPLY), 22);
+    let mut out = flow(4, 10_400, true);
+    out.key.target = Addr::v4(FAR);
+    out.record = FlowRecord {
+        target_eni: OUTSIDE,
+        via: NAT,
+        flags: out.record.flags | flag::TRANSLATED | flag::TO_OUTSIDE,
+        new_addresses: new.addresses(),
+        new_ports: new.ports(),
+        // Out of A's subnet, into the gateway's and out of it.
+        acl_entries: 10 | 20 << 16 | 30 << 32,
+        route: 3 << GATEWAY_EDGE_SHIFT,
+        begun: 250 << 32,
+        troubles: RETRANSMIT,
+        ..out.record
+    };
+    let _ = world.see(out);
+    let mut told = world.told();
+    told.sort();
+    let expected = [
+        self::told("a", true, true, 4),
+        self::told("b", false, true, 4),
+        self::told("b", true, true, 4),
+    ];
+    assert_eq!(told, expected);
+    let batch = world.store.scan_sorted(&everything()).unwrap();
+    let of = |is_own: &dyn Fn(&crate::flow::row::Told<'_>) -> bool| {
+        let row = rows(&batch).find(|row| is_own(row)).expect("a row");
+        let text = |column| row.text(column).unwrap_or("-").to_owned();
+        let number = |column| row.number(column).unwrap_or(-1);
+        (
+            [text("source"), text("target"), text("packet_target")],
+            [number("source_port"), number("nacl_entry")],
+            [number("rtt_us"), number("retransmits")],
+        )
+    };
+    let is_gateways = |row: &crate::flow::row::Told<'_>| row.eni().ends_with('b');
+    let came = of(&|row| is_gateways(row) && !row.flag("is_egress"));
+    assert_eq!(came.0, ["10.0.0.5", "10.0.0.6", "203.0.113.5"]);
+    assert_eq!((came.1, came.2), ([40_000, 20], [250, 1]));
+    let left = of(&|row| is_gateways(row) && row.flag("is_egress"));
+    assert_eq!(left.0, ["10.0.0.6", "203.0.113.5", "203.0.113.5"]);
+    assert_eq!((left.1, left.2), ([1_024, 30], [250, 1]));
+    let own = of(&|row| row.eni().ends_with('a'));
+    assert_eq!((own.1, own.2), ([40_000, 10], [250, 1]));
 }
 
-#[test]
-fn routes_have_words_and_ways_their_numbers() {
-    let word = |kind: u32, prefix: u64| u64::from(kind) | prefix << 32;
-    assert_eq!(
-        route(word(Route::LOCAL, 112), true).as_deref(),
-        Some("local/16")
-    );
-    let gateway = word(Route::INTERNET_GATEWAY, 96);
-    assert_eq!(route(gateway, true).as_deref(), Some("internet-gateway/0"));
-    assert_eq!(traffic_path(gateway), Some(8));
-    assert_eq!((route(0, true), traffic_path(0)), (None, Some(1)));
-    assert_eq!(traffic_path(word(Route::PEERING, 112)), Some(4));
-    let entries = 100 | 200 << 32;
-    assert_eq!(
-        (acl_entry(entries, 0), acl_entry(entries, 1)),
-        (Some(100), None)
-    );
-    assert_eq!(
-        (acl_entry(entries, 2), acl_entry(entries, 4)),
-        (Some(200), None)
-    );
+fn everything() -> Query {
+    Query {
+        kind: KIND,
+        from: Timestamp(i64::MIN),
+        to: Timestamp(i64::MAX),
+        keys: Keys::All,
+        columns: None,
+    }
 }
