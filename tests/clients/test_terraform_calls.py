@@ -55,7 +55,7 @@ def test_vpc(ec2):
             ("enableNetworkAddressUsageMetrics", "EnableNetworkAddressUsageMetrics", False)):
         told = ec2.describe_vpc_attribute(VpcId=vpc, Attribute=attribute)
         assert told[member] == {"Value": value}
-    # What can only be off may be switched off.
+    # What is off may be switched off.
     ec2.modify_vpc_attribute(VpcId=vpc, EnableNetworkAddressUsageMetrics={"Value": False})
     one(ec2.describe_network_acls(Filters=by(default="true", vpc_id=vpc))["NetworkAcls"])
     main = by(vpc_id=vpc) + [{"Name": "association.main", "Values": ["true"]}]

@@ -1,5 +1,6 @@
-//! Pure questions about a region: why a packet passes or not.
+//! Pure questions about a region: why a packet passes or not, how large a VPC is.
 
 #![forbid(unsafe_code)]
 
 pub mod explain;
+pub mod network_address_usage;

@@ -40,7 +40,7 @@ pub struct ModifyVpcAttribute {
     pub enable_dns_hostnames: Option<bool>,
     /// Whether the resolver answers.
     pub enable_dns_support: Option<bool>,
-    /// That nobody counts addresses: off everywhere, so only whether it is named matters.
+    /// Whether the use of its addresses is measured.
     pub enable_network_address_usage_metrics: Option<bool>,
 }
 
@@ -200,7 +200,9 @@ fn modify(draft: &mut Draft<'_>, id: VpcId, input: ModifyVpcAttribute) -> Result
             return Err(Error::DnsHostnamesWithoutSupport);
         }
         (Some(hostnames), None) => draft.edit(&vpc, |vpc| vpc.enable_dns_hostnames = hostnames),
-        (None, None) => {}
+        (None, None) => draft.edit(&vpc, |vpc| {
+            vpc.network_address_usage_metrics = metrics.unwrap_or(false);
+        }),
         (_, Some(support)) => draft.edit(&vpc, |vpc| vpc.enable_dns_support = support),
     }
     Ok(())
@@ -452,7 +454,7 @@ mod tests {
         };
         let modify = async |hostnames, support| modify_all(hostnames, support, None).await;
         assert_eq!(modify(Some(true), None).await, Ok(()));
-        assert_eq!(modify_all(None, None, Some(false)).await, Ok(()));
+        assert_eq!(modify_all(None, None, Some(true)).await, Ok(()));
         let two = modify_all(None, Some(true), Some(false)).await;
         assert_eq!(two, Err("InvalidParameterCombination"));
         assert_eq!(modify(None, None).await, Err("MissingParameter"));
@@ -465,6 +467,7 @@ mod tests {
         let region = control.read(&caller).await.expect("a region");
         let vpc = region.vpcs.get(&vpc).expect("the VPC");
         assert!(!vpc.enable_dns_hostnames && !vpc.enable_dns_support);
+        assert!(vpc.network_address_usage_metrics);
     }
 
     #[tokio::test]

@@ -106,8 +106,11 @@ pub(super) async fn describe_vpc_attribute(
     match &*request.attribute {
         "enableDnsHostnames" => response.enable_dns_hostnames = flag(vpc.enable_dns_hostnames),
         "enableDnsSupport" => response.enable_dns_support = flag(vpc.enable_dns_support),
-        // The support table lets no other attribute pass; this one is off everywhere.
-        _ => response.enable_network_address_usage_metrics = flag(false),
+        // The support table lets no other attribute pass.
+        _ => {
+            let metrics = flag(vpc.network_address_usage_metrics);
+            response.enable_network_address_usage_metrics = metrics;
+        }
     }
     Ok(response)
 }

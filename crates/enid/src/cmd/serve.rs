@@ -32,6 +32,7 @@ use crate::cli::{Common, DatapathChoice, Serve};
 use crate::config::Config;
 use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
+use crate::wiring::address_usage;
 use crate::wiring::admin::Administration;
 use crate::wiring::alarms;
 use crate::wiring::console::HostConsole;
@@ -219,6 +220,7 @@ async fn daemon(
     let installation = host.as_ref().map(|_| Installation::of(own.path()));
     drain::release_in_time(Arc::clone(&control), installation);
     alarms::watch(&control, &telemetry.metrics);
+    address_usage::publish(&store, &telemetry.metrics);
 
     let (stop, stopping) = watch::channel(false);
     let server = tokio::spawn(enid_api::server::serve(listener, Arc::new(front), stopping));

@@ -196,12 +196,6 @@ impl Read for TagSpecification {
 pub(super) static ATTRIBUTE_BOOLEAN_VALUE: Shape =
     Shape::new(&[Member::supported("Value", Kind::Scalar)]);
 
-/// The members of AttributeBooleanValue.
-pub(super) static ATTRIBUTE_BOOLEAN_VALUE_2: Shape =
-    Shape::new(&[Member::supported("Value", Kind::Scalar)
-        .only(&["false"])
-        .of(&["false", "true"])]);
-
 /// The members of AttributeValue.
 pub(super) static ATTRIBUTE_VALUE: Shape = Shape::new(&[Member::supported("Value", Kind::Scalar)]);
 

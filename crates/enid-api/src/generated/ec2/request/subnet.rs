@@ -3,8 +3,8 @@
 //! Requests: subnet.
 
 use super::common::{
-    ATTRIBUTE_BOOLEAN_VALUE, ATTRIBUTE_BOOLEAN_VALUE_2, AttributeBooleanValue, FILTER, Filter,
-    TAG_SPECIFICATION, TagSpecification,
+    ATTRIBUTE_BOOLEAN_VALUE, AttributeBooleanValue, FILTER, Filter, TAG_SPECIFICATION,
+    TagSpecification,
 };
 use crate::error::ApiError;
 use crate::wire::params::{Params, Read};
@@ -209,3 +209,9 @@ pub(in crate::generated) static MODIFY_SUBNET_ATTRIBUTE_MEMBERS: Shape = Shape::
         .of(&["ip-name", "resource-name"]),
     Member::supported("SubnetId", Kind::Scalar).required(),
 ]);
+
+/// The members of AttributeBooleanValue.
+pub(super) static ATTRIBUTE_BOOLEAN_VALUE_2: Shape =
+    Shape::new(&[Member::supported("Value", Kind::Scalar)
+        .only(&["false"])
+        .of(&["false", "true"])]);

@@ -3,8 +3,8 @@
 //! Requests: vpc.
 
 use super::common::{
-    ATTRIBUTE_BOOLEAN_VALUE, ATTRIBUTE_BOOLEAN_VALUE_2, AttributeBooleanValue, FILTER, Filter,
-    TAG_SPECIFICATION, TagSpecification,
+    ATTRIBUTE_BOOLEAN_VALUE, AttributeBooleanValue, FILTER, Filter, TAG_SPECIFICATION,
+    TagSpecification,
 };
 use crate::error::ApiError;
 use crate::wire::params::{Params, Read};
@@ -163,7 +163,7 @@ pub(in crate::generated) static MODIFY_VPC_ATTRIBUTE_MEMBERS: Shape = Shape::new
     ),
     Member::supported(
         "EnableNetworkAddressUsageMetrics",
-        Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE_2),
+        Kind::Structure(&ATTRIBUTE_BOOLEAN_VALUE),
     ),
     Member::supported("VpcId", Kind::Scalar).required(),
 ]);
