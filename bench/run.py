@@ -25,6 +25,7 @@ import links
 import ovs
 import probe
 import promises
+import records
 import report
 import resets
 import scale
@@ -37,6 +38,7 @@ PARTS = (
     "launch",
     "enforced",
     "flows",
+    "records",
     "survival",
     "api",
     "scale",
@@ -65,6 +67,7 @@ class Plan:
         self.kills = 1 if quick else 3
         self.connections = 100_000 if quick else 1_000_000
         self.sweep_seconds = 5 if quick else 15
+        self.record_seconds = 30 if quick else 120
         self.interfaces = 20_000 if quick else 100_000
         self.moto_seconds = 5 if quick else 30
         self.resets = 100 if quick else 500
@@ -172,6 +175,10 @@ def measure(part, plan):
             enid = stack.enter_context(daemon.private(configuration=settings))
             seen["logged"] = flows.sweep(enid, plan.connections, flows.WINDOW_S, is_logged=True)
             return report.flows(seen), seen
+        if part == "records":
+            enid = stack.enter_context(daemon.private(configuration=records.CONFIGURATION))
+            seen = records.figures(enid, plan.record_seconds)
+            return report.records(seen), seen
         if part == "scale":
             enid = scale.enid_figures(plan.interfaces, plan.api_seconds / 5, plan.starts, say)
             moto = scale.moto_figures(plan.moto_seconds, say)

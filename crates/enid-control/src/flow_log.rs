@@ -43,6 +43,28 @@ pub struct CreateFlowLogs {
     pub client_token: Option<String>,
     /// Tags for all of them.
     pub tags: Vec<TagSpecification>,
+    /// Why the bucket takes nothing, if it was asked and said so.
+    pub refused: Option<BucketRefusal>,
+}
+
+impl CreateFlowLogs {
+    /// The bucket that records are to go to, if it is one.
+    #[must_use]
+    pub fn bucket(&self) -> Option<String> {
+        match destination(self, true) {
+            Ok(FlowLogDestination::Bucket { bucket, .. }) => Some(bucket),
+            _ => None,
+        }
+    }
+}
+
+/// Why a bucket takes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BucketRefusal {
+    /// It is for others.
+    Denied,
+    /// There is none.
+    Missing,
 }
 
 /// Of what type the resources of a call are.
@@ -104,6 +126,8 @@ impl Control {
         let (token, parameters) = {
             let mut rest = input.clone();
             let token = rest.client_token.take();
+            // A repetition is one whatever the bucket says by then.
+            rest.refused = None;
             (token, format!("{rest:?}"))
         };
         self.transact(caller, |draft| {
@@ -137,6 +161,7 @@ impl Control {
                         &flow_log,
                         draft.quotas.flow_logs_per_resource,
                     )?;
+                    takes(&flow_log.destination, input.refused)?;
                     Ok(flow_log)
                 });
                 match made {
@@ -237,6 +262,19 @@ fn admit(
         return Err(FlowLogError::LimitExceeded.into());
     }
     Ok(())
+}
+
+/// Whether a destination takes records.
+fn takes(destination: &FlowLogDestination, refused: Option<BucketRefusal>) -> Result<(), Error> {
+    let (FlowLogDestination::Bucket { bucket, .. }, Some(refused)) = (destination, refused) else {
+        return Ok(());
+    };
+    let bucket = bucket.as_str().into();
+    Err(match refused {
+        BucketRefusal::Denied => FlowLogError::BucketDenied { bucket },
+        BucketRefusal::Missing => FlowLogError::BucketMissing { bucket },
+    }
+    .into())
 }
 
 /// Whether two destinations are one, however files are written there.
@@ -390,7 +428,35 @@ mod tests {
             options: None,
             client_token: None,
             tags: Vec::new(),
+            refused: None,
         }
+    }
+
+    #[tokio::test]
+    async fn a_bucket_that_refuses_makes_no_flow_log_and_a_log_group_is_not_asked() {
+        let (control, caller) = (control(), caller());
+        let region = control.read(&caller).await.expect("a region");
+        let vpc = crate::default_vpc(&region).expect("a default VPC").id;
+        let mut input = to_bucket(vpc);
+        assert_eq!(input.bucket().as_deref(), Some("my-bucket"));
+        for (refused, code) in [
+            (BucketRefusal::Missing, "LogDestinationNotFound"),
+            (BucketRefusal::Denied, "LogDestinationPermissionIssue"),
+        ] {
+            input.refused = Some(refused);
+            let outcomes = control.create_flow_logs(&caller, &input).await;
+            let outcomes = outcomes.expect("outcomes");
+            let codes: Vec<_> = outcomes.failed.iter().map(|it| it.1.code()).collect();
+            assert_eq!((outcomes.done.len(), codes), (0, vec![code]));
+        }
+        let other = FlowLogDestination::LogGroup {
+            name: "g".to_owned(),
+            as_arn: false,
+            role: "r".to_owned(),
+        };
+        assert_eq!(takes(&other, Some(BucketRefusal::Missing)), Ok(()));
+        input.destination = Some("arn:aws:s3:::Up".to_owned());
+        assert_eq!(input.bucket(), None);
     }
 
     #[tokio::test]

@@ -110,7 +110,9 @@ pub use error::{
     AddressingError, AlarmError, ComputingError, Error, FlowLogError, LogsError, MetadataError,
     MirroringError, NotificationError, RoutingError,
 };
-pub use flow_log::{CreateFlowLogs, FileOptions, FlowLogOutcomes, FlowLogResourceType};
+pub use flow_log::{
+    BucketRefusal, CreateFlowLogs, FileOptions, FlowLogOutcomes, FlowLogResourceType,
+};
 pub use image::Images;
 
 pub use instance_attribute::{CreditOutcomes, ModifyInstance};

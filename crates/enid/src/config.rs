@@ -258,6 +258,7 @@ impl Config {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {name}"))?;
         let config: Self = toml::from_str(&text).with_context(|| format!("understand {name}"))?;
         config.quotas()?;
+        config.flow_logs.endpoints()?;
         config.notify.check()?;
         config.outside.check()?;
         config.throttle()?;

@@ -7,6 +7,7 @@
 
 mod authorization;
 mod filter;
+mod filter_policy;
 mod form;
 mod front;
 mod id;
@@ -21,6 +22,7 @@ mod session;
 
 pub use authorization::authorization;
 pub use filter::filter;
+pub use filter_policy::filter_policy;
 pub use form::{form, request};
 pub use front::front;
 pub use id::id;
@@ -39,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("authorization", authorization),
     ("dns", dns),
     ("filter", filter),
+    ("filter_policy", filter_policy),
     ("form", form),
     ("front", front),
     ("id", id),

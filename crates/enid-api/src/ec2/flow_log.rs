@@ -1,6 +1,11 @@
 //! Flow logs.
 
-use enid_control::{CreateFlowLogs, Error, FileOptions, FlowLogOutcomes, FlowLogResourceType};
+use std::future::{Future, ready};
+use std::pin::Pin;
+
+use enid_control::{
+    BucketRefusal, CreateFlowLogs, Error, FileOptions, FlowLogOutcomes, FlowLogResourceType,
+};
 use enid_model::flow_log::{FlowLog, FlowLogDestination, TrafficType};
 use enid_model::id::FlowLogId;
 
@@ -23,7 +28,15 @@ use crate::wire::text::Text;
 pub trait Deliveries: Send + Sync {
     /// Why the latest records of a flow log did not, in AWS's words; `None` if they did.
     fn failure(&self, id: FlowLogId) -> Option<&'static str>;
+
+    /// Asks whether a bucket takes files, as far as it can be asked.
+    fn refusal<'a>(&'a self, _bucket: &'a str) -> Asking<'a> {
+        Box::pin(ready(None))
+    }
 }
+
+/// Why a bucket takes nothing, when it has been asked; `None` if it does, or does not say.
+pub type Asking<'a> = Pin<Box<dyn Future<Output = Option<BucketRefusal>> + Send + 'a>>;
 
 /// Where nothing is delivered, nothing fails.
 pub(in crate::ec2) struct NoDeliveries;
@@ -50,7 +63,7 @@ pub(super) async fn create_flow_logs(
             return Err(Error::MissingParameter { name }.into());
         }
     };
-    let input = CreateFlowLogs {
+    let mut input = CreateFlowLogs {
         resources: request.resource_ids,
         // The parser lets no other words pass, here and below.
         resource_type: match &*request.resource_type {
@@ -68,8 +81,14 @@ pub(super) async fn create_flow_logs(
         options: request.destination_options.as_ref().map(options),
         client_token: request.client_token,
         tags: tag::specifications(request.tag_specifications),
+        refused: None,
     };
     let caller = context.caller();
+    if let Some(bucket) = input.bucket()
+        && !caller.dry_run
+    {
+        input.refused = ec2.deliveries.refusal(&bucket).await;
+    }
     let outcomes = ec2.control.create_flow_logs(&caller, &input).await?;
     let ids = outcomes.done.iter().map(Text::display).collect();
     Ok(CreateFlowLogsResponse {

@@ -52,7 +52,7 @@ use crate::context::Context;
 use crate::error::ApiError;
 use crate::generated::ec2::operations::{Request, Response};
 
-pub use flow_log::Deliveries;
+pub use flow_log::{Asking, Deliveries};
 pub use instance::console::{Console, ConsoleOutput};
 
 /// The operations of EC2.

@@ -62,6 +62,11 @@ pub(crate) fn elsewhere(
     dialect: Dialect,
 ) -> Result<(), ApiError> {
     let mut verdict = Verdict::new(permissions);
+    let operation = match (service, operation) {
+        // Source: the SNS Developer Guide, "Amazon SNS API permissions": one action for both.
+        ("sns", "PublishBatch") => "Publish",
+        _ => operation,
+    };
     let action = format!("{service}:{operation}");
     let mut facts = permissions.facts.clone();
     for (key, value) in &asked.facts {

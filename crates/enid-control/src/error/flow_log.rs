@@ -38,6 +38,11 @@ errors! {
     FormatInvalid { text: Box<str> } => "InvalidParameter", "Invalid LogFormat: {text}";
     /// Fields that there are not.
     FieldsUnknown { fields: Box<str> } => "InvalidParameter", "Unknown fields provided: {fields}";
+    /// A bucket that there is not.
+    BucketMissing { bucket: Box<str> } => "LogDestinationNotFound", "LogDestination: {bucket} does not exist";
+    /// A bucket that takes nothing from here.
+    BucketDenied { bucket: Box<str> } => "LogDestinationPermissionIssue",
+        "Access Denied for LogDestination: {bucket}. Please check LogDestination permission";
 }
 
 impl FlowLogError {

@@ -29,6 +29,17 @@ impl EntryKey {
             reason: Some(key.reason),
         }
     }
+
+    /// The part of the account's notes that it belongs to: one of [`PARTS`].
+    pub(super) fn part(&self) -> usize {
+        let flow = &self.flow;
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&flow.source.octets());
+        hasher.update(&flow.target.octets());
+        hasher.update(&flow.source_port.bytes());
+        hasher.update(&flow.target_port.bytes());
+        hasher.finalize() as usize % PARTS
+    }
 }
 
 /// What an entry counts.
@@ -176,11 +187,11 @@ impl Account {
         into.extend(end_ms.to_le_bytes());
     }
 
-    /// The notes of all entries of which something was told.
-    pub(super) fn notes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.told.len() * NOTE_BYTES);
+    /// The notes of all entries of a part of which something was told.
+    pub(super) fn notes(&self, part: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.told.len() * NOTE_BYTES / PARTS);
         for (key, told) in &self.told {
-            if told.counted.packets > 0 {
+            if told.counted.packets > 0 && key.part() == part {
                 Self::note(key, told.counted, told.end_ms, &mut bytes);
             }
         }
@@ -221,6 +232,9 @@ impl Account {
         }
     }
 }
+
+/// Notes are written again part by part: those of millions of entries are never in memory all at once.
+pub(super) const PARTS: usize = 16;
 
 /// An account of fewer entries keeps its memory.
 const SMALL: usize = 16_384;
@@ -339,7 +353,7 @@ mod tests {
             ..key(2)
         };
         account.tell(stray, counted(2), 78, 1);
-        let notes = account.notes();
+        let notes: Vec<u8> = (0..PARTS).flat_map(|part| account.notes(part)).collect();
         assert_eq!(notes.len(), 2 * NOTE_BYTES);
         let mut again = Account::default();
         again.recall(&notes, 9);

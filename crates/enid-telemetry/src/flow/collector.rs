@@ -2,7 +2,7 @@
 
 mod gateway;
 mod seen;
-mod telling;
+pub(super) mod telling;
 mod words;
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use self::telling::{Telling, at_gateway, row, window_of};
 use self::words::{
     Edges, acl_entry, has_ports, ip, ports, route, rule, tcp_flags_of, traffic_path,
 };
-use super::account::{Account, Counted, Delta, EntryKey, NOTE_BYTES, Seen as Told};
+use super::account::{Account, Counted, Delta, EntryKey, PARTS, Seen as Told};
 use super::row::{KIND, Row, batch};
 use super::watch::{EniFacts, Watch};
 use crate::store::{Store, StoreError, Write};
@@ -39,16 +39,33 @@ pub struct Collector {
     gone: BTreeMap<u64, (Arc<EniFacts>, i64)>,
     /// No row is added before this time any more.
     closed_ms: i64,
-    /// Bytes of notes since the last full one, and of that one.
-    noted: (usize, usize),
+    /// Bytes of each part's notes since the last full one, and of that one.
+    noted: [(usize, usize); PARTS],
     /// The windows in which packets were not told by 5-tuple.
     is_skipping: bool,
 }
 
-/// The owner of the notes: their form has changed once.
-const OWNER: &str = "flow-account-2";
-/// The owner of notes in the first form. They tell of entries that are not there any more, because those have
-/// changed as well, and of what is closed.
+/// The owners of the notes of each part of the account.
+const OWNERS: [&str; PARTS] = [
+    "flow-accounts-0",
+    "flow-accounts-1",
+    "flow-accounts-2",
+    "flow-accounts-3",
+    "flow-accounts-4",
+    "flow-accounts-5",
+    "flow-accounts-6",
+    "flow-accounts-7",
+    "flow-accounts-8",
+    "flow-accounts-9",
+    "flow-accounts-a",
+    "flow-accounts-b",
+    "flow-accounts-c",
+    "flow-accounts-d",
+    "flow-accounts-e",
+    "flow-accounts-f",
+];
+/// The owner of notes in the first form, when there was one for all. They tell of entries that are not there
+/// any more, because those have changed as well, and of what is closed.
 const FIRST_OWNER: &str = "flow-account";
 
 /// How long interfaces that are gone are remembered.
@@ -60,11 +77,14 @@ const QUIET_NS: u64 = 10_000_000_000;
 /// How far the clock of the entries may be behind: it is read as of the last tick.
 const COARSE_MS: i64 = 20;
 
+/// Of how many windows in a row is said that packets were skipped: of those before them nothing is told.
+const SKIPPED_WINDOWS_MAX: i64 = 1_440;
+
 /// Rows that are stored at once.
 const ROWS_AT_ONCE: usize = 16_384;
 
-/// Notes of fewer bytes are not worth a full one.
-const NOTED_MIN: usize = 1 << 20;
+/// Notes of fewer bytes of one part are not worth a full one.
+const NOTED_MIN: usize = 1 << 16;
 
 impl Collector {
     /// A collector that goes on where the store says that the last one ended. What ends before `delivered`
@@ -87,13 +107,16 @@ impl Collector {
             let closed = closed_ms.to_le_bytes().to_vec();
             store.append(Write::new().note(FIRST_OWNER, true, closed))?;
         }
-        let notes = store.notes(OWNER)?;
+        let mut noted = [(0, 0); PARTS];
         let window = window_of(clock.now().0, window_ms);
-        for note in &notes {
-            if let Some((head, entries)) = note.split_first_chunk::<8>() {
-                closed_ms = closed_ms.max(i64::from_le_bytes(*head));
-                // Those that are gone are told of in the next window: the present one may be closed.
-                account.recall(entries, window - 1);
+        for (owner, noted) in OWNERS.iter().zip(&mut noted) {
+            for note in store.notes(owner)? {
+                if let Some((head, entries)) = note.split_first_chunk::<8>() {
+                    closed_ms = closed_ms.max(i64::from_le_bytes(*head));
+                    // Those that are gone are told of in the next window: the present one may be closed.
+                    account.recall(entries, window - 1);
+                    noted.0 += note.len();
+                }
             }
         }
         Ok(Self {
@@ -104,7 +127,7 @@ impl Collector {
             watch: Watch::default(),
             gone: BTreeMap::new(),
             closed_ms,
-            noted: (notes.iter().map(Vec::len).sum(), 0),
+            noted,
             is_skipping: false,
         })
     }
@@ -456,22 +479,29 @@ impl Collector {
         }
         let rows = std::mem::take(&mut telling.rows);
         let notes = std::mem::take(&mut telling.notes);
-        let mut bytes = self.closed_ms.to_le_bytes().to_vec();
+        let closed = self.closed_ms.to_le_bytes();
+        let mut parts: [Vec<u8>; PARTS] = Default::default();
         for (entry, counted, end_ms) in &notes {
-            Account::note(entry, *counted, *end_ms, &mut bytes);
+            Account::note(entry, *counted, *end_ms, &mut parts[entry.part()]);
             self.account.tell(*entry, *counted, *end_ms, telling.window);
         }
-        self.noted.0 += bytes.len();
-        let is_full = self.noted.0 > NOTED_MIN.max(2 * self.noted.1);
-        if is_full {
-            bytes.truncate(8);
-            bytes.append(&mut self.account.notes());
-            self.noted = (bytes.len(), self.account.len() * NOTE_BYTES);
+        let mut write = Write::new();
+        let parts = parts.into_iter().enumerate().zip(&mut self.noted);
+        for (((part, mut noted), sums), owner) in parts.zip(OWNERS) {
+            if noted.is_empty() {
+                continue;
+            }
+            sums.0 += noted.len();
+            let is_full = sums.0 > NOTED_MIN.max(2 * sums.1);
+            if is_full {
+                noted = self.account.notes(part);
+                *sums = (noted.len(), noted.len());
+            }
+            noted.splice(0..0, closed);
+            write = write.note(owner, is_full, noted);
         }
-        let stored = batch(&rows).map_err(StoreError::from).and_then(|batch| {
-            let write = Write::new().note(OWNER, is_full, bytes);
-            self.store.append(write.batch(KIND, batch))
-        });
+        let stored = batch(&rows).map_err(StoreError::from);
+        let stored = stored.and_then(|batch| self.store.append(write.batch(KIND, batch)));
         if let Err(error) = stored {
             self.is_skipping = true;
             tracing::warn!(
@@ -490,15 +520,16 @@ impl Collector {
         if closed <= self.closed_ms {
             return;
         }
-        if self.is_skipping {
-            self.skip(closed - 1, now);
+        // A window whose packets were given up is not closed before it says so.
+        if self.is_skipping && !self.skip(closed, now) {
+            return;
         }
         self.closed_ms = closed;
     }
 
-    /// Says in the window that ends that packets of watched interfaces may not have been told.
-    fn skip(&mut self, time: i64, now: i64) {
-        let begins = window_of(time, self.window_ms) * self.window_ms;
+    /// Says in the windows that end that packets of watched interfaces may not have been told. False if that
+    /// could not be stored.
+    fn skip(&mut self, closed: i64, now: i64) -> bool {
         let nothing = Delta {
             packets: 0,
             bytes: 0,
@@ -506,24 +537,36 @@ impl Collector {
             tcp_flags: 0,
             before_ms: None,
         };
-        let rows: Vec<Row> = self
-            .watch
-            .all()
-            .map(|eni| Row {
-                is_skipped: true,
-                ..row(eni, false, &nothing, (time, time, begins), (0, 0), 0)
-            })
-            .collect();
-        let stored = batch(&rows).map_err(StoreError::from);
-        let stored = stored.and_then(|batch| self.store.append(Write::new().batch(KIND, batch)));
-        match stored {
-            Ok(_) => self.is_skipping = false,
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                now,
-                "that flow logs skip packets could not be stored"
-            ),
+        let window_ms = self.window_ms.max(1);
+        let windows = closed.saturating_sub(self.closed_ms) / window_ms;
+        // Nothing is known of what was before the first pass.
+        let windows = match self.closed_ms {
+            i64::MIN => 1,
+            _ => windows.clamp(1, SKIPPED_WINDOWS_MAX),
+        };
+        for back in (1..=windows).rev() {
+            let begins = closed - back * window_ms;
+            let time = begins + window_ms - 1;
+            let enis = self.watch.all();
+            let rows: Vec<Row> = enis
+                .map(|eni| Row {
+                    is_skipped: true,
+                    ..row(eni, false, &nothing, (time, time, begins), (0, 0), 0)
+                })
+                .collect();
+            let stored = batch(&rows).map_err(StoreError::from);
+            let stored = stored.and_then(|rows| self.store.append(Write::new().batch(KIND, rows)));
+            if let Err(error) = stored {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    now,
+                    "that flow logs skip packets could not be stored, their windows stay open"
+                );
+                return false;
+            }
         }
+        self.is_skipping = false;
+        true
     }
 }
 

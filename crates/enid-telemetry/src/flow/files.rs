@@ -1,22 +1,31 @@
-//! Files of flow logs in buckets: their names, and how they are written.
+//! Files of flow logs: their names, and what is in them.
 //!
-//! A bucket is a directory. A file has the same name and content whenever it is written, so that one that is
-//! written again after a crash replaces itself.
+//! A file has the same name and content whenever it is made, so that one that is written again after a crash
+//! replaces itself.
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
 
 use enid_model::flow_log::{FlowLog, FlowLogDestination};
 use enid_model::key::Scope;
 use enid_model::time::Timestamp;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::GzipLevel;
+use parquet::file::properties::WriterProperties;
 
 use super::record::Record;
-use super::render::{header, line, parquet};
+use super::render::{batch, header, line};
 
-/// The most bytes of a compressed text file, about.
-const FILE_BYTES_MAX: usize = 75 << 20;
+/// The most bytes of a file, about: a period that takes more has several. AWS's have 75 MB at most; a file is
+/// in memory until it is written.
+const FILE_BYTES_MAX: usize = 32 << 20;
+
+/// Records that become a part of a Parquet file at once.
+const RECORDS_AT_ONCE: usize = 8_192;
+
+/// Rows of a Parquet file's groups: what is in memory without being compressed.
+const GROUP_ROWS: usize = 65_536;
 
 /// A file as it is to be written: its path in the bucket, and its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,41 +42,104 @@ pub(super) struct Period<'a> {
     pub(super) begins_ms: i64,
 }
 
-/// The files of some records: one, unless they are too many. None if there are no records.
-pub(super) fn objects(period: Period<'_>, records: &[Record]) -> io::Result<Vec<Object>> {
-    let FlowLogDestination::Bucket { is_parquet, .. } = &period.flow_log.destination else {
-        return Ok(Vec::new());
-    };
-    let format = &period.flow_log.format;
-    let mut objects = Vec::new();
-    let put = |bytes, objects: &mut Vec<Object>| {
-        let path = path(period, objects.len());
-        objects.push(Object { path, bytes });
-    };
-    if records.is_empty() {
-        return Ok(objects);
-    }
-    if *is_parquet {
-        let bytes = parquet(records, format).map_err(io::Error::other)?;
-        put(bytes, &mut objects);
-        return Ok(objects);
-    }
-    let begin = || {
-        let mut file = GzEncoder::new(Vec::new(), Compression::default());
-        writeln!(file, "{}", header(format)).map(|()| file)
-    };
-    let mut file = begin()?;
-    for record in records {
-        if file.get_ref().len() > FILE_BYTES_MAX {
-            put(
-                std::mem::replace(&mut file, begin()?).finish()?,
-                &mut objects,
-            );
+/// The files of a period as they come to be: one, unless they are too many bytes. None if there are no
+/// records.
+pub(super) struct Files<'a> {
+    period: Period<'a>,
+    /// How many are whole.
+    whole: usize,
+    open: Option<Open>,
+    /// Records that are to become a part of a Parquet file.
+    waiting: Vec<Record>,
+}
+
+/// A file that is being written.
+enum Open {
+    Parquet(Box<ArrowWriter<Vec<u8>>>),
+    Text(GzEncoder<Vec<u8>>),
+}
+
+impl<'a> Files<'a> {
+    pub(super) fn new(period: Period<'a>) -> Self {
+        Self {
+            period,
+            whole: 0,
+            open: None,
+            waiting: Vec::new(),
         }
-        writeln!(file, "{}", line(record, format))?;
     }
-    put(file.finish()?, &mut objects);
-    Ok(objects)
+
+    /// Adds a record. Returns the file that is whole with it, if one is.
+    pub(super) fn add(&mut self, record: Record) -> io::Result<Option<Object>> {
+        let format = &self.period.flow_log.format;
+        if self.is_parquet() {
+            self.waiting.push(record);
+            if self.waiting.len() < RECORDS_AT_ONCE {
+                return Ok(None);
+            }
+            self.write_waiting()?;
+        } else {
+            if self.open.is_none() {
+                let mut file = GzEncoder::new(Vec::new(), Compression::default());
+                writeln!(file, "{}", header(format))?;
+                self.open = Some(Open::Text(file));
+            }
+            if let Some(Open::Text(file)) = &mut self.open {
+                writeln!(file, "{}", line(&record, format))?;
+            }
+        }
+        let bytes = match &self.open {
+            Some(Open::Text(file)) => file.get_ref().len(),
+            Some(Open::Parquet(file)) => file.bytes_written() + file.in_progress_size(),
+            None => 0,
+        };
+        match bytes > FILE_BYTES_MAX {
+            true => self.end(),
+            false => Ok(None),
+        }
+    }
+
+    /// The last file, if there is another one.
+    pub(super) fn finish(mut self) -> io::Result<Option<Object>> {
+        self.write_waiting()?;
+        self.end()
+    }
+
+    fn is_parquet(&self) -> bool {
+        let destination = &self.period.flow_log.destination;
+        matches!(destination, FlowLogDestination::Bucket { is_parquet, .. } if *is_parquet)
+    }
+
+    fn write_waiting(&mut self) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let records = std::mem::take(&mut self.waiting);
+        let batch = batch(&records, &self.period.flow_log.format).map_err(io::Error::other)?;
+        if self.open.is_none() {
+            let properties = WriterProperties::builder()
+                .set_compression(parquet::basic::Compression::GZIP(GzipLevel::default()))
+                .set_max_row_group_row_count(Some(GROUP_ROWS))
+                .build();
+            let file = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties))?;
+            self.open = Some(Open::Parquet(Box::new(file)));
+        }
+        if let Some(Open::Parquet(file)) = &mut self.open {
+            file.write(&batch)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<Option<Object>> {
+        let bytes = match self.open.take() {
+            Some(Open::Text(file)) => file.finish()?,
+            Some(Open::Parquet(file)) => (*file).into_inner()?,
+            None => return Ok(None),
+        };
+        let path = path(self.period, self.whole);
+        self.whole += 1;
+        Ok(Some(Object { path, bytes }))
+    }
 }
 
 /// Where a file is in its bucket. VPC User Guide, "Flow log files".
@@ -109,33 +181,18 @@ fn path(period: Period<'_>, part: usize) -> String {
     )
 }
 
-/// Writes a file into the directory of a bucket, whole or not at all.
-pub(super) fn write(bucket: &Path, object: &Object) -> io::Result<()> {
-    let path = bucket.join(&object.path);
-    let directory = path.parent().unwrap_or(bucket);
-    std::fs::create_dir_all(directory)?;
-    let unfinished = unfinished(&path);
-    let mut file = std::fs::File::create(&unfinished)?;
-    file.write_all(&object.bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, &path)?;
-    std::fs::File::open(directory)?.sync_all()
-}
-
-/// Where a file is while it is written: readers take a name with a dot before it for hidden.
-fn unfinished(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.part"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
+    use std::sync::Arc;
 
+    use arrow_array::{Array as _, RecordBatch};
+    use arrow_schema::DataType;
     use enid_model::flow_log::{FlowLogResource, LogFormat, TrafficType};
     use enid_model::id::{FlowLogId, VpcId};
     use enid_model::key::{AccountId, RegionName};
     use flate2::read::GzDecoder;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
     use crate::flow::record::{Facts, Status};
@@ -163,6 +220,17 @@ mod tests {
         Scope {
             account: AccountId::DEFAULT,
             region: RegionName::new("us-east-1"),
+        }
+    }
+
+    fn record() -> Record {
+        Record {
+            eni: "eni-1".to_owned(),
+            facts: Arc::new(Facts::default()),
+            status: Status::NoData,
+            packets: None,
+            start_s: 1,
+            end_s: 2,
         }
     }
 
@@ -206,28 +274,50 @@ mod tests {
             flow_log: &flow_log,
             begins_ms: 0,
         };
-        let record = Record {
-            eni: "eni-1".to_owned(),
-            facts: Facts::default(),
-            status: Status::NoData,
-            packets: None,
-            start_s: 1,
-            end_s: 2,
-        };
-        assert!(objects(period, &[]).unwrap().is_empty());
-        let objects = objects(period, &[record]).unwrap();
-        let bucket = tempfile::tempdir().unwrap();
-        for object in &objects {
-            write(bucket.path(), object).unwrap();
-            write(bucket.path(), object).unwrap();
-        }
-        let path = bucket.path().join(&objects[0].path);
+        let record = record();
+        assert_eq!(Files::new(period).finish().unwrap(), None);
+        let mut files = Files::new(period);
+        assert_eq!(files.add(record).unwrap(), None);
+        let object = files.finish().unwrap().unwrap();
+        assert_eq!(object.path, path(period, 0));
         let mut text = String::new();
-        let file = std::fs::File::open(&path).unwrap();
-        GzDecoder::new(file).read_to_string(&mut text).unwrap();
+        let mut file = GzDecoder::new(&*object.bytes);
+        file.read_to_string(&mut text).unwrap();
         let expected = "version account-id interface-id srcaddr dstaddr srcport dstport protocol \
                         packets bytes start end action log-status\n2 - eni-1 - - - - - - - 1 2 - NODATA\n";
         assert_eq!(text, expected);
-        assert_eq!(path.parent().unwrap().read_dir().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_parquet_file_has_typed_columns_and_all_records() {
+        let scope = scope();
+        let mut flow_log = flow_log(false, false, true);
+        let format = LogFormat::parse("${interface-id} ${packets} ${start} ${packets}");
+        flow_log.format = format.unwrap();
+        let period = Period {
+            scope: &scope,
+            flow_log: &flow_log,
+            begins_ms: 0,
+        };
+        let count = RECORDS_AT_ONCE + 1;
+        let mut files = Files::new(period);
+        for start_s in 0..count {
+            let record = Record {
+                start_s: i64::try_from(start_s).unwrap(),
+                ..record()
+            };
+            assert_eq!(files.add(record).unwrap(), None);
+        }
+        let object = files.finish().unwrap().unwrap();
+        let bytes = bytes::Bytes::from(object.bytes);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+        let batches: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
+        let schema = batches[0].schema();
+        let names: Vec<_> = schema.fields().iter().map(|field| field.name()).collect();
+        assert_eq!(names, ["interface_id", "packets", "start"]);
+        assert_eq!(schema.field(1).data_type(), &DataType::Int64);
+        assert_eq!(batches[0].column(1).null_count(), batches[0].num_rows());
+        let rows = batches.iter().map(RecordBatch::num_rows);
+        assert_eq!(rows.sum::<usize>(), count);
     }
 }

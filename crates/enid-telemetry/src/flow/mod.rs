@@ -12,12 +12,17 @@
 //!   tell it. An entry is removed from the kernel's tables only after that.
 //! - A row belongs to the window of its time. When a window is closed no row is added to it any more, and
 //!   what is delivered of it is the same whenever it is read.
-//! - No record is invented: what was not counted by 5-tuple, because a table was full, is told as skipped.
+//! - No record is invented: what was not counted by 5-tuple, because a table was full, could not be stored,
+//!   or was removed for want of space before it was delivered, is told as skipped.
 
 mod account;
 mod collector;
 mod deliver;
+mod directory;
+pub mod endpoint;
 mod files;
+mod part;
+mod progress;
 mod record;
 mod render;
 mod row;
@@ -25,7 +30,7 @@ pub mod sink;
 mod watch;
 
 pub use collector::{Collector, Seen, SeenFlow, Settled};
-pub use deliver::{Delivery, DeliveryOptions, Failures};
+pub use deliver::{Delivery, DeliveryOptions, Failures, Reach};
 pub use watch::{EniFacts, Watch};
 
 use crate::store::Kind;

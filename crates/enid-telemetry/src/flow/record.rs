@@ -1,6 +1,7 @@
 //! Records: rows of one window put together, as a flow log tells them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use enid_model::flow_log::{Field, FlowLog, LogFormat};
 
@@ -64,13 +65,23 @@ impl Facts {
             zone_id: text("zone_id"),
         }
     }
+
+    fn are_of(&self, row: &Told<'_>) -> bool {
+        let is = |own: &str, column| row.text(column).unwrap_or("-") == own;
+        self.instance.as_deref() == row.text("instance")
+            && is(&self.account, "account")
+            && is(&self.region, "region")
+            && is(&self.vpc, "vpc")
+            && is(&self.subnet, "subnet")
+            && is(&self.zone_id, "zone_id")
+    }
 }
 
 /// A record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) eni: String,
-    pub(super) facts: Facts,
+    pub(super) facts: Arc<Facts>,
     pub(super) status: Status,
     /// What of the packets it tells, if it tells of any.
     pub(super) packets: Option<Packets>,
@@ -103,7 +114,7 @@ pub(super) struct Packets {
 /// What rows of one flow add up to.
 #[derive(Debug)]
 struct Sum {
-    facts: Facts,
+    facts: Arc<Facts>,
     packets: u64,
     bytes: u64,
     tcp_flags: i32,
@@ -121,9 +132,9 @@ pub(super) struct Window<'a> {
     begins_ms: i64,
     ends_ms: i64,
     sums: BTreeMap<Flow, Sum>,
-    /// Interfaces that had packets, whether the flow log tells of them or not.
-    busy: BTreeSet<String>,
-    skipped: BTreeMap<String, Facts>,
+    skipped: BTreeMap<String, Arc<Facts>>,
+    /// What was said of the interface of the last row: rows of one often follow each other.
+    latest: Arc<Facts>,
 }
 
 impl<'a> Window<'a> {
@@ -134,8 +145,8 @@ impl<'a> Window<'a> {
             begins_ms,
             ends_ms,
             sums: BTreeMap::new(),
-            busy: BTreeSet::new(),
             skipped: BTreeMap::new(),
+            latest: Arc::default(),
         }
     }
 
@@ -143,11 +154,9 @@ impl<'a> Window<'a> {
     pub(super) fn add(&mut self, row: &Told<'_>) {
         let eni = row.eni();
         if row.flag("is_skipped") {
-            self.skipped.insert(eni.to_owned(), Facts::of(row));
+            self.skipped
+                .insert(eni.to_owned(), Arc::new(Facts::of(row)));
             return;
-        }
-        if !self.busy.contains(eni) {
-            self.busy.insert(eni.to_owned());
         }
         let is_accepted = row.flag("is_accepted");
         if !self.flow_log.traffic.tells(is_accepted) {
@@ -177,8 +186,11 @@ impl<'a> Window<'a> {
             protocol: number("protocol"),
             own,
         };
+        if !self.latest.are_of(row) {
+            self.latest = Arc::new(Facts::of(row));
+        }
         let sum = self.sums.entry(flow).or_insert_with(|| Sum {
-            facts: Facts::of(row),
+            facts: Arc::clone(&self.latest),
             packets: 0,
             bytes: 0,
             tcp_flags: 0,
@@ -200,15 +212,25 @@ impl<'a> Window<'a> {
         sum.end_ms = sum.end_ms.max(row.end_ms());
     }
 
-    /// All records; `idle` are the interfaces that the flow log covers, of which those without packets have
-    /// a record that says so.
-    pub(super) fn records(self, idle: impl IntoIterator<Item = (String, Facts)>) -> Vec<Record> {
-        let (begins_s, ends_s) = (
-            self.begins_ms.div_euclid(1000),
-            (self.ends_ms - 1).div_euclid(1000),
-        );
-        let mut records: Vec<Record> = self
-            .sums
+    /// The record of an interface that tells of no packets.
+    pub(super) fn without_packets(&self, eni: String, facts: Arc<Facts>, status: Status) -> Record {
+        Record {
+            eni,
+            facts,
+            status,
+            packets: None,
+            start_s: self.begins_ms.div_euclid(1000),
+            end_s: (self.ends_ms - 1).div_euclid(1000),
+        }
+    }
+
+    /// The records of all rows that were added.
+    pub(super) fn records(mut self) -> impl Iterator<Item = Record> {
+        let skipped = std::mem::take(&mut self.skipped).into_iter();
+        let skipped: Vec<Record> = skipped
+            .map(|(eni, facts)| self.without_packets(eni, facts, Status::SkipData))
+            .collect();
+        self.sums
             .into_iter()
             .map(|(flow, sum)| Record {
                 eni: flow.eni,
@@ -235,24 +257,7 @@ impl<'a> Window<'a> {
                     retransmits: sum.retransmits,
                 }),
             })
-            .collect();
-        let nothing = |eni: String, facts: Facts, status| Record {
-            eni,
-            facts,
-            status,
-            packets: None,
-            start_s: begins_s,
-            end_s: ends_s,
-        };
-        for (eni, facts) in idle {
-            if !self.busy.contains(&eni) && !self.skipped.contains_key(&eni) {
-                records.push(nothing(eni, facts, Status::NoData));
-            }
-        }
-        for (eni, facts) in self.skipped {
-            records.push(nothing(eni, facts, Status::SkipData));
-        }
-        records
+            .chain(skipped)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Records as text and as Parquet.
+//! Records as text and as columns.
 
 use std::sync::Arc;
 
@@ -6,10 +6,6 @@ use arrow_array::builder::{Int32Builder, Int64Builder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Schema};
 use enid_model::flow_log::{Field, FieldKind, LogFormat};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, GzipLevel};
-use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
 
 use super::record::{Packets, Record};
 
@@ -95,18 +91,8 @@ fn value(record: &Record, field: Field, format: &LogFormat) -> Option<String> {
     }
 }
 
-/// Records as a Parquet file. A number that there is not is null, a text a dash.
-pub(super) fn parquet(records: &[Record], format: &LogFormat) -> Result<Vec<u8>, ParquetError> {
-    let batch = batch(records, format)?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::GZIP(GzipLevel::default()))
-        .build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties))?;
-    writer.write(&batch)?;
-    writer.into_inner()
-}
-
-fn batch(records: &[Record], format: &LogFormat) -> Result<RecordBatch, ArrowError> {
+/// Records as columns: a number that there is not is null, a text a dash.
+pub(super) fn batch(records: &[Record], format: &LogFormat) -> Result<RecordBatch, ArrowError> {
     let mut fields = Vec::new();
     let mut columns: Vec<ArrayRef> = Vec::new();
     for (position, field) in format.fields().iter().enumerate() {
@@ -141,19 +127,17 @@ fn batch(records: &[Record], format: &LogFormat) -> Result<RecordBatch, ArrowErr
 
 #[cfg(test)]
 mod tests {
-    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-
     use super::*;
     use crate::flow::record::{Facts, Status};
 
     fn record() -> Record {
         Record {
             eni: "eni-0123456789abcdef0".to_owned(),
-            facts: Facts {
+            facts: Arc::new(Facts {
                 account: "123456789010".to_owned(),
                 vpc: "vpc-1".to_owned(),
                 ..Facts::default()
-            },
+            }),
             status: Status::Ok,
             packets: Some(Packets {
                 is_egress: true,
@@ -217,23 +201,5 @@ mod tests {
             "{line}"
         );
         assert_eq!(header(&format).split(' ').count(), Field::ALL.len());
-    }
-
-    #[test]
-    fn a_parquet_file_has_typed_columns() {
-        let format = LogFormat::parse("${interface-id} ${packets} ${traffic-path} ${packets}");
-        let format = format.unwrap();
-        let nothing = Record {
-            packets: None,
-            ..record()
-        };
-        let bytes = parquet(&[record(), nothing], &format).unwrap();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap();
-        let batches: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
-        let schema = batches[0].schema();
-        let names: Vec<_> = schema.fields().iter().map(|field| field.name()).collect();
-        assert_eq!(names, ["interface_id", "packets", "traffic_path"]);
-        assert_eq!(schema.field(1).data_type(), &DataType::Int64);
-        assert_eq!(batches[0].column(1).null_count(), 1);
     }
 }

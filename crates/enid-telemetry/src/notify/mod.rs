@@ -405,6 +405,7 @@ impl Notify {
             self.give_up(&delivery, why);
             return self.finish(&delivery);
         };
+        let delay = jittered(delay, lock(&inner.random).next_u64());
         inner.counters.retried.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(subscription = %delivery.subscription, why, delay, "a delivery is tried again");
         let at = Timestamp(inner.clock.now().0.saturating_add(delay));
@@ -544,4 +545,14 @@ fn wants(subscription: &Subscription, content: &Content) -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A delay from its half on: what failed together is not all tried again in the same moment. SNS applies
+/// jitter as the AWS Architecture Blog has it ("Exponential Backoff And Jitter") and does not say which; this is
+/// the blog's "equal jitter", which never adds to what a policy may take in all.
+/// Source: the SNS Developer Guide, "Amazon SNS message delivery retries".
+fn jittered(delay_ms: i64, random: u64) -> i64 {
+    let half = delay_ms.max(0) / 2;
+    let less = random % (half.unsigned_abs() + 1);
+    delay_ms - i64::try_from(less).unwrap_or(half)
 }

@@ -181,18 +181,29 @@ async fn retries_go_by_the_clock() {
     let publish = move || publishing.publish(TOPIC, None, "m").map(|_id| ());
     tokio::task::spawn_blocking(publish).await.unwrap().unwrap();
     told.recv().await.unwrap();
-    for round in 1..=3_i64 {
+    let mut last = Timestamp(0);
+    for round in 1..=3 {
         // Until the failure has been taken in, the next try is not known.
-        while lock(&notify.0.outbox).next_due() != Some(Timestamp(round * 20_000)) {
+        let due = loop {
+            let due = lock(&notify.0.outbox).next_due();
+            if let Some(due) = due.filter(|due| *due > last) {
+                break due;
+            }
             tokio::task::yield_now().await;
-        }
-        clock.0.store(round * 20_000 - 1, Ordering::Relaxed);
+        };
+        let delay = due.0 - last.0;
+        assert!(
+            (10_000..=20_000).contains(&delay),
+            "{delay} in round {round}"
+        );
+        clock.0.store(due.0 - 1, Ordering::Relaxed);
         notify.0.work.notify_one();
         tokio::task::yield_now().await;
         assert!(told.try_recv().is_err(), "too early in round {round}");
-        clock.0.store(round * 20_000, Ordering::Relaxed);
+        clock.0.store(due.0, Ordering::Relaxed);
         notify.0.work.notify_one();
         told.recv().await.unwrap();
+        last = due;
     }
     // Three retries are all that AWS's own policy has.
     while waiting(&notify) > 0 {
@@ -201,4 +212,16 @@ async fn retries_go_by_the_clock() {
     let stats = notify.stats();
     assert_eq!((stats.retried, stats.failed, stats.delivered), (3, 1, 0));
     running.abort();
+}
+
+#[test]
+fn delays_are_spread_over_their_second_half() {
+    assert_eq!((jittered(0, 7), jittered(1, 7)), (0, 1));
+    assert_eq!(
+        (jittered(20_000, 0), jittered(20_000, 10_000)),
+        (20_000, 10_000)
+    );
+    for random in [1, 77, u64::MAX] {
+        assert!((10_000..=20_000).contains(&jittered(20_000, random)));
+    }
 }

@@ -109,10 +109,9 @@ impl Files {
         Ok(())
     }
 
-    /// Bytes that are free on the disk.
-    pub(super) fn free(&self) -> std::io::Result<u64> {
-        let disk = rustix::fs::statvfs(&self.directory)?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    /// Where they are.
+    pub(super) fn directory(&self) -> &std::path::Path {
+        &self.directory
     }
 }
 
@@ -155,19 +154,50 @@ pub(super) fn sort_by(batch: &RecordBatch, columns: &[&str]) -> Result<RecordBat
     Ok(take_record_batch(batch, &order)?)
 }
 
-/// Sorted batches as a Parquet file.
-pub(super) fn encode(schema: SchemaRef, batches: &[RecordBatch]) -> Result<Vec<u8>, ParquetError> {
-    let level = ZstdLevel::try_new(ZSTD_LEVEL)?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
-        .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))?;
-    for batch in batches {
-        writer.write(batch)?;
+/// Sorted batches on their way to be a Parquet file.
+pub(super) struct Encoder {
+    writer: ArrowWriter<Vec<u8>>,
+    rows: u64,
+}
+
+impl Encoder {
+    pub(super) fn new(schema: SchemaRef) -> Result<Self, ParquetError> {
+        let level = ZstdLevel::try_new(ZSTD_LEVEL)?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(level))
+            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .build();
+        Ok(Self {
+            writer: ArrowWriter::try_new(Vec::new(), schema, Some(properties))?,
+            rows: 0,
+        })
     }
-    writer.into_inner()
+
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        self.rows += batch.num_rows() as u64;
+        self.writer.write(batch)
+    }
+
+    /// How many rows were written.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The file.
+    pub(super) fn finish(self) -> Result<Vec<u8>, ParquetError> {
+        self.writer.into_inner()
+    }
+}
+
+/// Sorted batches as a Parquet file.
+#[cfg(test)]
+pub(super) fn encode(schema: SchemaRef, batches: &[RecordBatch]) -> Result<Vec<u8>, ParquetError> {
+    let mut encoder = Encoder::new(schema)?;
+    for batch in batches {
+        encoder.write(batch)?;
+    }
+    encoder.finish()
 }
 
 /// The fastest that still gives most: flow records shrink to a fifth.

@@ -8,10 +8,10 @@ use std::time::Duration;
 use arrow_array::{Array as _, BooleanArray, RecordBatch};
 use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::files::{Contents, encode, sort};
-use super::kind::{Kind, conform};
+use super::files::{Encoder, sort};
+use super::kind::Kind;
+use super::merge::Merge;
 use super::partition::{HOUR_MS, Place, hour_of};
 use super::scan::keys_of;
 use super::tables::{Stored, Tables, frames, times};
@@ -21,8 +21,9 @@ use super::{Shared, StoreError, is_full};
 pub(super) enum Task {
     /// Write all that is to be flushed to files.
     Flush,
-    /// Remove the oldest rows that there are, and say whether there were any.
-    MakeRoom(Sender<bool>),
+    /// Remove the oldest rows as far as the disk lacks what is left free, and of so many bytes at least; say
+    /// whether there is more room now.
+    MakeRoom(u64, Sender<bool>),
     /// Remove everything.
     Clear(Sender<Result<(), StoreError>>),
 }
@@ -39,12 +40,12 @@ const SETTLED_MS: i64 = 10 * 60_000;
 /// An hour that still goes on has at most this many files.
 const OPEN_FILES_MAX: usize = 16;
 
-/// What is put together at once: as much as fits into memory.
+/// What is put together at most: the file that comes of it is in memory until it is written.
 const MERGE_BYTES_MAX: u64 = 32 << 20;
 const MERGE_ROWS_MAX: u64 = 1 << 20;
 
-/// What room is made at once.
-const ROOM: u64 = 16 << 20;
+/// What room is made when it is not known how much is missing.
+pub(super) const ROOM: u64 = 16 << 20;
 
 /// The thread's state.
 pub(super) struct Keeper {
@@ -78,9 +79,13 @@ impl Keeper {
                     let done = self.flush();
                     let _ = self.done.send(done);
                 }
-                Ok(Task::MakeRoom(answer)) => {
-                    let _ = answer.send(self.evict(ROOM) > 0);
+                Ok(Task::MakeRoom(least, answer)) => {
+                    // What was missing when this was asked for may have been found since.
+                    let wanted = self.shared.missing_bytes().max(least);
+                    let has_more = wanted == 0 || self.evict(wanted) > 0;
+                    // The room is there when the files are gone.
                     self.remove_retired();
+                    let _ = answer.send(has_more);
                 }
                 Ok(Task::Clear(answer)) => {
                     let _ = answer.send(self.clear());
@@ -163,26 +168,28 @@ impl Keeper {
                 filter_record_batch(&whole, &is_in)?
             };
             let (first, last) = frames(&part);
-            written.push(self.write(kind, *hour, (first, last), &part)?);
+            let mut rows = Encoder::new(kind.stored_schema())?;
+            rows.write(&part)?;
+            written.push(self.put(kind, *hour, (first, last), rows)?);
         }
         Ok(())
     }
 
-    fn write(
+    fn put(
         &self,
         kind: &Kind,
         hour: i64,
         (first, last): (u64, u64),
-        rows: &RecordBatch,
+        rows: Encoder,
     ) -> Result<Stored, StoreError> {
         let place = Place {
             kind: kind.name().to_owned(),
             hour,
             first,
             last,
-            rows: rows.num_rows() as u64,
+            rows: rows.rows(),
         };
-        let bytes = encode(kind.stored_schema(), std::slice::from_ref(rows))?;
+        let bytes = rows.finish()?;
         let length = bytes.len() as u64;
         self.shared.files.write(&place.path(), bytes)?;
         Ok(Stored {
@@ -199,12 +206,10 @@ impl Keeper {
         if used > options.disk_max {
             self.evict(used - options.disk_max);
         }
-        match self.shared.files.free() {
-            Ok(free) if free < self.shared.options.disk_reserve => {
-                self.evict(self.shared.options.disk_reserve - free);
-            }
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "the free space of the disk is not known"),
+        let missing = self.shared.missing_bytes();
+        if missing > 0 {
+            self.evict(missing);
+            self.remove_retired();
         }
     }
 
@@ -243,33 +248,19 @@ impl Keeper {
     /// Removes the oldest files until so many bytes are free. Returns how many bytes they had.
     fn evict(&mut self, bytes: u64) -> u64 {
         let mut freed = 0;
+        let mut gone: BTreeMap<String, i64> = BTreeMap::new();
         while freed < bytes {
-            let oldest = self.shared.change(|tables| {
-                let tables = tables.0.values_mut();
-                let with_files = tables.filter(|table| !table.files.is_empty());
-                let oldest = |files: &[Arc<Stored>]| {
-                    let hours = files.iter().map(|file| (file.place.hour, file.place.first));
-                    hours.min()
-                };
-                let table = with_files.min_by_key(|table| oldest(&table.files))?;
-                let first = oldest(&table.files)?;
-                let files = table.files.iter();
-                let at = files
-                    .map(|file| (file.place.hour, file.place.first))
-                    .position(|place| place == first)?;
-                Some(table.files.remove(at))
-            });
+            let oldest = self.shared.change(Tables::take_oldest);
             let Some(file) = oldest else { break };
             freed += file.bytes;
             self.shared.count(|it| &it.evicted_rows, file.place.rows);
-            tracing::warn!(
-                kind = file.place.kind,
-                path = file.place.path().as_ref(),
-                rows = file.place.rows,
-                bytes = file.bytes,
-                "no space: removed the oldest telemetry"
-            );
+            say_evicted(&file);
+            let hour = gone.entry(file.place.kind.clone()).or_insert(i64::MIN);
+            *hour = file.place.hour.max(*hour);
             self.retired.push(file);
+        }
+        for (kind, hour) in gone {
+            self.shared.evicted.note(&kind, hour);
         }
         freed
     }
@@ -342,18 +333,17 @@ impl Keeper {
         let Some(kind) = self.shared.kinds.get(first.place.kind.as_str()) else {
             return Ok(());
         };
-        let mut batches = Vec::new();
-        for file in files {
-            for batch in self.read(file)? {
-                let batch = conform(batch, &kind.stored_schema())?;
-                batches.push(above_floor(kind, batch)?);
-            }
+        let contents = files.iter();
+        let contents = contents.map(|file| self.shared.files.read(&file.place.path()));
+        let contents = contents.collect::<Result<Vec<_>, _>>()?;
+        let mut rows = Merge::new(kind.stored_schema(), contents)?;
+        let mut encoder = Encoder::new(kind.stored_schema())?;
+        while let Some(batch) = rows.next_rows()? {
+            encoder.write(&above_floor(kind, batch)?)?;
         }
-        let rows = sort(&concat_batches(&kind.stored_schema(), &batches)?)?;
-        drop(batches);
         let last = files.iter().map(|file| file.place.last).max();
         let range = (first.place.first, last.unwrap_or(first.place.last));
-        let merged = self.write(kind, first.place.hour, range, &rows)?;
+        let merged = self.put(kind, first.place.hour, range, encoder)?;
         self.shared.change(|tables| {
             if let Some(table) = tables.0.get_mut(kind.name()) {
                 table.files.retain(|file| !files.contains(file));
@@ -361,18 +351,6 @@ impl Keeper {
             add(tables, &self.shared.kinds, merged);
         });
         Ok(())
-    }
-
-    fn read(&self, file: &Stored) -> Result<Vec<RecordBatch>, StoreError> {
-        let batches = match self.shared.files.read(&file.place.path())? {
-            Contents::File(file) => ParquetRecordBatchReaderBuilder::try_new(file)?
-                .build()?
-                .collect::<Result<Vec<_>, _>>(),
-            Contents::Bytes(bytes) => ParquetRecordBatchReaderBuilder::try_new(bytes)?
-                .build()?
-                .collect::<Result<Vec<_>, _>>(),
-        };
-        Ok(batches?)
     }
 
     /// Removes files that nobody reads any more.
@@ -412,8 +390,20 @@ impl Keeper {
             self.shared.files.remove(&file.place.path())?;
         }
         self.retired.clear();
+        self.shared.evicted.clear()?;
         Ok(())
     }
+}
+
+/// Says that a file goes, or went, before its time.
+pub(super) fn say_evicted(file: &Stored) {
+    tracing::warn!(
+        kind = file.place.kind,
+        path = file.place.path().as_ref(),
+        rows = file.place.rows,
+        bytes = file.bytes,
+        "no space: removed the oldest telemetry"
+    );
 }
 
 /// Adds a file to the table of its kind.

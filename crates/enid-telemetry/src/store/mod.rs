@@ -8,14 +8,17 @@
 //! - A write that was answered survives any crash, whole; one that was not may survive, also whole.
 //! - A scan finds each row once, also while rows move from memory to files and files are put together.
 //! - Memory, log and files have bounds. When the disk is full or the bound on files is reached the oldest
-//!   hour goes first, which is counted and told; when memory is full and cannot be written, appends are
-//!   refused.
+//!   hour goes first, which is counted and told. When nothing more can go, or memory is full and cannot be
+//!   written, appends are refused: what is left of the disk is for others, the region's state above all.
 //!
 //! All calls block: from async code they belong on a thread for blocking work.
 
+mod disk;
 mod files;
 mod keeper;
 mod kind;
+mod merge;
+mod notes;
 mod partition;
 mod recovery;
 mod scan;
@@ -38,15 +41,18 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_schema::ArrowError;
 use arrow_select::concat::concat_batches;
-use enid_model::time::Clock;
+use enid_model::time::{Clock, Timestamp};
 use parquet::errors::ParquetError;
 
+pub use disk::{Disk, Space};
 pub use kind::{ARRIVAL, Floor, KEY, Kind, TIME};
 pub use scan::{Keys, Query, Scan};
 pub use stats::{KindStats, Stats};
 pub use write::Write;
 
+use disk::Evicted;
 use files::Files;
+use partition::HOUR_MS;
 use stats::Counters;
 use tables::{ROWS_MAX, Tables};
 use writer::{Job, Writer};
@@ -56,12 +62,15 @@ use writer::{Job, Writer};
 pub struct Options {
     /// The directory of everything.
     pub root: PathBuf,
-    /// Bytes of rows in memory.
+    /// Bytes of rows in memory; on a small disk a sixteenth of it, as rows are on it twice while they are
+    /// written to files.
     pub memory_max: usize,
     /// Bytes of files and the log.
     pub disk_max: u64,
-    /// Bytes of the disk that are left free for others.
+    /// Bytes of the disk that are left free for others; of a small one an eighth.
     pub disk_reserve: u64,
+    /// What says how much room there is.
+    pub disk: Disk,
     /// How long rows stay in memory and the log only.
     pub flush_after: Duration,
     /// Whether an answered write survives a loss of power, or only the end of the process.
@@ -77,6 +86,7 @@ impl Options {
             memory_max: 64 << 20,
             disk_max: 8 << 30,
             disk_reserve: 512 << 20,
+            disk: Disk::default(),
             flush_after: Duration::from_secs(300),
             is_durable: true,
         }
@@ -140,6 +150,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     tables: RwLock<Tables>,
     files: Arc<Files>,
+    evicted: Evicted,
     counters: Counters,
 }
 
@@ -156,13 +167,19 @@ impl Store {
         let kinds: BTreeMap<&'static str, Kind> =
             kinds.into_iter().map(|kind| (kind.name(), kind)).collect();
         let files = Files::local(options.root.join("files"), options.is_durable)?;
-        let recovered = recovery::recover(&options, &kinds, &files)?;
+        let mut options = options;
+        let space = options.disk.space(files.directory())?;
+        let memory = usize::try_from(space.total / 16).unwrap_or(usize::MAX);
+        options.memory_max = options.memory_max.min(memory);
+        let evicted = Evicted::open(&options.root)?;
+        let recovered = recovery::recover(&options, &kinds, &files, &evicted)?;
         let shared = Arc::new(Shared {
             options,
             kinds,
             clock,
             tables: RwLock::new(recovered.tables),
             files: Arc::new(files),
+            evicted,
             counters: Counters::default(),
         });
         let (jobs, inbox) = sync_channel(JOBS_MAX);
@@ -245,6 +262,14 @@ impl Store {
         self.ask(Job::Clear)
     }
 
+    /// The time before which rows of a kind may have been removed for want of space, before they were old;
+    /// `Timestamp(i64::MIN)` if none were.
+    #[must_use]
+    pub fn evicted_until(&self, kind: &str) -> Timestamp {
+        let hour = self.0.shared.evicted.hour(kind);
+        Timestamp(hour.map_or(i64::MIN, |hour| (hour + 1).saturating_mul(HOUR_MS)))
+    }
+
     /// What there is, and what became of the rest.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -286,6 +311,27 @@ impl Shared {
     fn memory_bytes(&self) -> usize {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         tables.memory_bytes()
+    }
+
+    /// What is missing of the bytes that are left free for others.
+    fn missing_bytes(&self) -> u64 {
+        let options = &self.options;
+        match options.disk.space(self.files.directory()) {
+            Ok(space) => {
+                let reserve = space.reserve(options.disk_reserve);
+                self.counters
+                    .free_bytes
+                    .store(space.free, Ordering::Relaxed);
+                self.counters
+                    .reserve_bytes
+                    .store(reserve, Ordering::Relaxed);
+                reserve.saturating_sub(space.free)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the free space of the disk is not known");
+                0
+            }
+        }
     }
 
     fn count(&self, counter: impl Fn(&Counters) -> &std::sync::atomic::AtomicU64, amount: u64) {

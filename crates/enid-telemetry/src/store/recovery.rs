@@ -12,13 +12,15 @@ use arrow_array::types::UInt64Type;
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
 use arrow_select::filter::filter_record_batch;
 
+use super::disk::Evicted;
 use super::files::Files;
+use super::keeper::say_evicted;
 use super::kind::{ARRIVAL, Kind, conform};
+use super::notes::Notes;
 use super::partition::{Place, hour_of};
 use super::tables::{ROW_BITS, Stored, Tables, times};
 use super::wal::{self, Frame, Wal};
 use super::write::{Part, decode, rows};
-use super::writer::Notes;
 use super::{Options, StoreError};
 
 /// What was found.
@@ -34,6 +36,7 @@ pub(super) fn recover(
     options: &Options,
     kinds: &BTreeMap<&'static str, Kind>,
     files: &Files,
+    evicted: &Evicted,
 ) -> Result<Recovered, StoreError> {
     let mut tables = Tables::default();
     for kind in kinds.keys() {
@@ -54,6 +57,7 @@ pub(super) fn recover(
             table.files.push(Arc::new(stored));
         }
     }
+    make_room(options, files, evicted, &mut tables)?;
     let log = options.root.join("log");
     let mut flushed = 0;
     wal::look_through(&log, |frame, payload| {
@@ -86,6 +90,28 @@ pub(super) fn recover(
         sequence,
         notes,
     })
+}
+
+/// Removes the oldest files as long as the disk lacks what is left free: a full one must not keep a daemon
+/// from starting.
+fn make_room(
+    options: &Options,
+    files: &Files,
+    evicted: &Evicted,
+    tables: &mut Tables,
+) -> Result<(), StoreError> {
+    loop {
+        let space = options.disk.space(files.directory())?;
+        if space.free >= space.reserve(options.disk_reserve) {
+            return Ok(());
+        }
+        let Some(file) = tables.take_oldest() else {
+            return Ok(());
+        };
+        files.remove(&file.place.path())?;
+        say_evicted(&file);
+        evicted.note(&file.place.kind, file.place.hour);
+    }
 }
 
 /// The files that there are. Those that others cover are removed.

@@ -1,7 +1,7 @@
 //! What the store holds, and what became of the rest.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::tables::Tables;
 
@@ -26,6 +26,13 @@ pub struct Stats {
     pub flushes: u64,
     /// Times that this failed.
     pub failed_flushes: u64,
+    /// Bytes that the disk has left, when it was looked at last.
+    pub free_bytes: u64,
+    /// Those of them that are left to others.
+    pub reserve_bytes: u64,
+    /// Whether nothing is stored any more, because the disk has no more than these and there is nothing
+    /// that could be removed.
+    pub is_short_of_space: bool,
 }
 
 /// What there is of one kind.
@@ -54,6 +61,9 @@ pub(super) struct Counters {
     pub(super) merged_files: AtomicU64,
     pub(super) flushes: AtomicU64,
     pub(super) failed_flushes: AtomicU64,
+    pub(super) free_bytes: AtomicU64,
+    pub(super) reserve_bytes: AtomicU64,
+    pub(super) is_short_of_space: AtomicBool,
 }
 
 impl Counters {
@@ -80,6 +90,9 @@ impl Counters {
             merged_files: of(&self.merged_files),
             flushes: of(&self.flushes),
             failed_flushes: of(&self.failed_flushes),
+            free_bytes: of(&self.free_bytes),
+            reserve_bytes: of(&self.reserve_bytes),
+            is_short_of_space: self.is_short_of_space.load(Ordering::Relaxed),
         }
     }
 }

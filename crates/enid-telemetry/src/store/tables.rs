@@ -128,6 +128,18 @@ impl Tables {
         self.0.values().map(Table::memory_bytes).sum()
     }
 
+    /// Takes the oldest file of all kinds out.
+    pub(super) fn take_oldest(&mut self) -> Option<Arc<Stored>> {
+        let age = |file: &Arc<Stored>| (file.place.hour, file.place.first);
+        let oldest = |table: &Table| table.files.iter().map(age).min();
+        let tables = self.0.values_mut();
+        let with_files = tables.filter(|table| !table.files.is_empty());
+        let table = with_files.min_by_key(|table| oldest(table))?;
+        let first = oldest(table)?;
+        let at = table.files.iter().position(|file| age(file) == first)?;
+        Some(table.files.remove(at))
+    }
+
     pub(super) fn file_bytes(&self) -> u64 {
         let files = self.0.values().flat_map(|table| &table.files);
         files.map(|file| file.bytes).sum()

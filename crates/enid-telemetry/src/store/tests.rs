@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow_array::cast::AsArray as _;
@@ -408,6 +408,79 @@ fn appends_are_refused_when_memory_is_full_and_cannot_be_written() {
     let store = open(root.path());
     assert_eq!(values(&store, &all()).len(), stored);
     store.flush().unwrap();
+}
+
+/// A disk of a megabyte on which files take ten times what they are, and others as much as is said.
+fn small_disk(others: &Arc<AtomicU64>) -> Disk {
+    let others = Arc::clone(others);
+    Disk::new(move |directory| {
+        let mut used = others.load(Ordering::Relaxed);
+        let mut directories = vec![directory.to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory)? {
+                let entry = entry?;
+                match entry.file_type()?.is_dir() {
+                    true => directories.push(entry.path()),
+                    false => used += 10 * entry.metadata()?.len(),
+                }
+            }
+        }
+        let total = 1 << 20;
+        Ok(Space {
+            free: total - used.min(total),
+            total,
+        })
+    })
+}
+
+#[test]
+fn a_full_disk_takes_the_oldest_then_all_and_is_used_again_when_it_has_room() {
+    let root = tempfile::tempdir().unwrap();
+    let (clock, others) = (clock(), Arc::new(AtomicU64::new(0)));
+    let options = Options {
+        disk_reserve: 1 << 30,
+        disk: small_disk(&others),
+        ..options(root.path())
+    };
+    let store = Store::open(options.clone(), vec![kind()], clock.clone()).unwrap();
+    for hour in 0..4 {
+        let value = u64::try_from(hour).unwrap();
+        store
+            .append(rows(&[(NOON + hour * HOUR, "a", value)]))
+            .unwrap();
+        store.flush().unwrap();
+    }
+    let is_short = || store.stats().is_short_of_space;
+    let later = || clock.0.fetch_add(1_000, Ordering::Relaxed);
+    // An eighth of a megabyte is left free: now a little of it is missing.
+    let files = store.stats().kinds["it"].file_bytes;
+    others.store((1 << 20) - (1 << 17) - 10 * files + 1, Ordering::Relaxed);
+    later();
+    store.append(rows(&[(NOON + 4 * HOUR, "a", 4)])).unwrap();
+    assert_eq!(values(&store, &all()), [1, 2, 3, 4]);
+    assert_eq!(store.evicted_until("it"), Timestamp(NOON + HOUR));
+    assert!(!is_short());
+    // Nothing that goes will do: what is in memory stays, and nothing is added.
+    others.store(1 << 20, Ordering::Relaxed);
+    later();
+    let refused = store.append(rows(&[(NOON + 5 * HOUR, "a", 5)]));
+    assert!(matches!(refused, Err(StoreError::Full)));
+    assert_eq!(values(&store, &all()), [4]);
+    let stats = store.stats();
+    assert!(is_short() && stats.free_bytes == 0 && stats.refused_writes == 1);
+    assert_eq!(stats.evicted_rows, 4);
+    others.store(0, Ordering::Relaxed);
+    later();
+    store.append(rows(&[(NOON + 6 * HOUR, "a", 6)])).unwrap();
+    assert!(!is_short());
+    assert_eq!(values(&store, &all()), [4, 6]);
+    store.flush().unwrap();
+    drop(store);
+    // A start makes room as well, and knows what went before.
+    others.store(1 << 20, Ordering::Relaxed);
+    let store = Store::open(options, vec![kind()], clock).unwrap();
+    assert!(values(&store, &all()).is_empty());
+    assert_eq!(store.evicted_until("it"), Timestamp(NOON + 7 * HOUR));
 }
 
 #[test]

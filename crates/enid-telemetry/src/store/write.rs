@@ -68,6 +68,13 @@ impl Write {
         self.batches.is_empty() && self.notes.is_empty()
     }
 
+    /// What the notes say.
+    #[cfg(test)]
+    pub(crate) fn notes(&self) -> Vec<Vec<u8>> {
+        let notes = self.notes.iter();
+        notes.map(|note| note.bytes.clone()).collect()
+    }
+
     /// As the log keeps it.
     pub(super) fn encode(&self) -> Result<Vec<u8>, ArrowError> {
         let mut payload = Vec::new();

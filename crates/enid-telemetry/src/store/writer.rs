@@ -4,15 +4,16 @@
 //! which writes files, and the log goes on in a new segment. When the files are there the old segments go,
 //! but for those that hold notes: few of these are written again in the new segment, many keep theirs.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use enid_model::time::Timestamp;
 
-use super::keeper::{Keeper, Task};
+use super::keeper::{Keeper, ROOM, Task};
+use super::notes::Notes;
 use super::recovery::arrived;
 use super::tables::ROW_BITS;
 use super::wal::{CommitError, Frame, Wal};
@@ -42,30 +43,6 @@ struct Pending {
     answer: Sender<Result<Appended, StoreError>>,
 }
 
-/// Where the notes are that count, by their owners.
-#[derive(Debug, Default)]
-pub(super) struct Notes(BTreeMap<String, Vec<(Frame, usize)>>);
-
-impl Notes {
-    /// Adds a note of a frame.
-    pub(super) fn add(&mut self, note: &Note, frame: Frame) {
-        let of = match self.0.get_mut(&note.owner) {
-            Some(of) => of,
-            None => self.0.entry(note.owner.clone()).or_default(),
-        };
-        if note.is_full {
-            of.clear();
-        }
-        of.push((frame, note.bytes.len()));
-    }
-
-    /// The oldest segment that is needed.
-    fn first_segment(&self) -> Option<u64> {
-        let frames = self.0.values().filter_map(|of| of.first());
-        frames.map(|(frame, _)| frame.segment).min()
-    }
-}
-
 /// A flush that is under way.
 struct Flushing {
     /// The last frame whose rows it writes.
@@ -77,7 +54,7 @@ struct Flushing {
 /// How often the thread looks around when nobody asks for anything.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Notes of this many bytes are written again so that their segments can go.
+/// Notes of this many bytes in all are written again so that their segments can go.
 const CARRIED_MAX: usize = 8 << 20;
 
 /// With a log of this many bytes all notes are.
@@ -88,6 +65,13 @@ const GROUP_MAX: usize = 256;
 
 /// How long after a failed flush the next one is tried.
 const RETRY_MS: i64 = 5_000;
+
+/// The space of the disk is looked at so often, and after so many bytes.
+const LOOK_MS: i64 = 500;
+const LOOK_BYTES: u64 = 4 << 20;
+
+/// Writing files for want of space is worth it with a log of this many bytes.
+const LOG_WORTH_A_FLUSH: u64 = 1 << 20;
 
 /// The thread's state.
 pub(super) struct Writer {
@@ -105,6 +89,10 @@ pub(super) struct Writer {
     since: Option<Timestamp>,
     /// No flush is tried before.
     retry_at: Timestamp,
+    /// When the space of the disk was looked at last, and what was written since.
+    looked: (Timestamp, u64),
+    /// Whether the log must become short now, whatever it costs.
+    is_urgent: bool,
     /// What is durable is not known any more.
     is_stopped: bool,
 }
@@ -137,6 +125,8 @@ impl Writer {
             flushing: None,
             since,
             retry_at: Timestamp(i64::MIN),
+            looked: (Timestamp(i64::MIN), 0),
+            is_urgent: false,
         }
     }
 
@@ -216,7 +206,7 @@ impl Writer {
             refuse(group, || StoreError::Stopped);
             return;
         }
-        if !self.has_room() {
+        if !self.has_space() || !self.has_room() {
             self.shared
                 .count(|it| &it.refused_writes, group.len() as u64);
             refuse(group, || StoreError::Full);
@@ -225,7 +215,7 @@ impl Writer {
         let mut committed = self.commit(&group);
         if let Err(CommitError::NotWritten(error)) = &committed
             && super::is_full(error)
-            && self.make_room()
+            && self.make_room(ROOM)
         {
             committed = self.commit(&group);
         }
@@ -263,6 +253,8 @@ impl Writer {
     }
 
     fn commit(&mut self, group: &[Pending]) -> Result<Vec<Frame>, CommitError> {
+        let bytes = group.iter().map(|pending| pending.payload.len() as u64);
+        self.looked.1 += bytes.sum::<u64>();
         let first = self.sequence;
         let frames: Vec<Frame> = group
             .iter()
@@ -312,8 +304,46 @@ impl Writer {
         !is_over(self)
     }
 
-    /// Has the keeper remove what is oldest. False if there is nothing to remove.
-    fn make_room(&mut self) -> bool {
+    /// Whether the disk has room for a write beside what is left to others. When it has not, the oldest
+    /// files go, then what is in the log only becomes files, which take a small part of it.
+    fn has_space(&mut self) -> bool {
+        let (now, shared) = (self.shared.clock.now(), Arc::clone(&self.shared));
+        let was_short = shared.counters.is_short_of_space.load(Relaxed);
+        let (looked_at, written) = self.looked;
+        if now.0.saturating_sub(looked_at.0) < LOOK_MS && written < LOOK_BYTES {
+            return !was_short;
+        }
+        self.looked = (now, 0);
+        let mut missing = shared.missing_bytes();
+        if missing > 0 && self.make_room(0) {
+            missing = shared.missing_bytes();
+        }
+        if missing > 0 && self.wal.bytes() > LOG_WORTH_A_FLUSH && self.retry_at <= now {
+            self.is_urgent = true;
+            self.begin_flush();
+            if self.flushing.is_some() {
+                self.wait_for_flush();
+            }
+            self.is_urgent = false;
+            missing = shared.missing_bytes();
+        }
+        let is_short = missing > 0;
+        if is_short != was_short {
+            shared.counters.is_short_of_space.store(is_short, Relaxed);
+            match is_short {
+                true => tracing::error!(
+                    missing,
+                    "the disk is full: no telemetry is stored until there is room again"
+                ),
+                false => tracing::warn!("the disk has room again: telemetry is stored"),
+            }
+        }
+        !is_short
+    }
+
+    /// Has the keeper remove what is oldest, so many bytes of it at least. False if there is nothing to
+    /// remove.
+    fn make_room(&mut self, least: u64) -> bool {
         if self.flushing.is_some() {
             self.wait_for_flush();
         }
@@ -321,7 +351,7 @@ impl Writer {
         let asked = self
             .keeper
             .as_ref()
-            .map(|it| it.send(Task::MakeRoom(answer)));
+            .map(|it| it.send(Task::MakeRoom(least, answer)));
         matches!(asked, Some(Ok(()))) && answered.recv().unwrap_or(false)
     }
 
@@ -332,7 +362,7 @@ impl Writer {
         self.shared
             .counters
             .log_bytes
-            .store(self.wal.bytes(), std::sync::atomic::Ordering::Relaxed);
+            .store(self.wal.bytes(), Relaxed);
         if self.flushing.is_some() || self.is_stopped {
             return;
         }
@@ -419,14 +449,13 @@ impl Writer {
 
     /// Writes notes again in the open segment, so that those that hold them can go.
     fn carry_notes(&mut self) {
-        let is_long = self.wal.bytes() > LOG_MAX;
-        let owners: Vec<String> = self.notes.0.keys().cloned().collect();
-        for owner in owners {
-            let of = &self.notes.0[&owner];
-            let bytes: usize = of.iter().map(|(_, bytes)| bytes).sum();
-            if bytes > CARRIED_MAX && !is_long {
+        let is_long = self.wal.bytes() > LOG_MAX || self.is_urgent;
+        let mut left = CARRIED_MAX;
+        for (bytes, owner) in self.notes.by_size() {
+            if bytes > left && !is_long {
                 continue;
             }
+            left = left.saturating_sub(bytes);
             let notes = match self.read_notes(&owner) {
                 Ok(notes) => notes,
                 Err(error) => {
@@ -460,7 +489,7 @@ impl Writer {
     fn read_notes(&self, owner: &str) -> Result<Vec<Vec<u8>>, StoreError> {
         let mut notes = Vec::new();
         let mut last = None;
-        for (frame, _) in self.notes.0.get(owner).into_iter().flatten() {
+        for (frame, _) in self.notes.of(owner) {
             // Several of one frame are read at once.
             if last.replace(*frame) == Some(*frame) {
                 continue;
@@ -489,7 +518,7 @@ impl Writer {
         }
         let failed = |it: &Self| {
             let failed = &it.shared.counters.failed_flushes;
-            failed.load(std::sync::atomic::Ordering::Relaxed)
+            failed.load(Relaxed)
         };
         let before = failed(self);
         self.begin_flush();

@@ -1,5 +1,7 @@
 //! `enid doctor`: can this host run it, and what is missing.
 
+pub(crate) mod telemetry;
+
 use std::process::ExitCode;
 
 use enid_host::doctor::{self, State};
@@ -27,7 +29,11 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<ExitCode> {
     found.push(doctor::public_pools(&OutsideConfig::default().wanted()));
     let examination = Examination {
         fit: doctor::is_fit(&found),
-        findings: found.into_iter().map(finding).collect(),
+        findings: found
+            .into_iter()
+            .map(finding)
+            .chain(telemetry::finding(common))
+            .collect(),
     };
     let fit = examination.fit;
     common.printer().print(&examination, words)?;

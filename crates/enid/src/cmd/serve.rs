@@ -19,6 +19,7 @@ use enid_host::flow_observer::FlowObserver;
 use enid_host::{Installation, doctor, loader};
 use enid_model::time::SystemClock;
 use enid_store::Store;
+use enid_telemetry::flow::endpoint::Endpoints;
 use enid_telemetry::flow::sink::LogSink;
 use enid_telemetry::log::sink::ServiceLogs;
 use rand::Rng as _;
@@ -133,7 +134,14 @@ async fn daemon(
     let mut flow_logs = None;
     let mut observer: Option<Box<dyn FlowObserver>> = None;
     if gateway.is_some() {
-        let options = config.flow_logs.options(own.path())?;
+        let mut options = config.flow_logs.options(own.path())?;
+        let endpoints = config.flow_logs.endpoints()?;
+        if !endpoints.is_empty() {
+            let runtime = tokio::runtime::Handle::current();
+            let endpoints = Endpoints::new(endpoints, runtime);
+            let endpoints = endpoints.context("prepare the S3 endpoints of flow logs")?;
+            options.endpoints = Some(Arc::new(endpoints));
+        }
         let sink: Option<Arc<dyn LogSink>> = Some(Arc::clone(&service_logs) as _);
         let (started, observing) = FlowLogs::start(&telemetry.store, &store, options, sink)?;
         (flow_logs, observer) = (Some(started), Some(observing));

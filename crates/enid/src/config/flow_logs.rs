@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{Context as _, bail, ensure};
 use enid_telemetry::flow::DeliveryOptions;
+use enid_telemetry::flow::endpoint::Endpoint;
 use serde::Deserialize;
 
 /// How flow logs are kept and delivered: as AWS does, unless it is said.
@@ -14,8 +15,49 @@ pub(crate) struct FlowLogConfig {
     window_s: Option<u32>,
     /// The seconds that a file in a bucket tells of.
     file_s: Option<u32>,
-    /// The directory whose directories are buckets.
+    /// The directory whose directories are the buckets that no endpoint has.
     buckets: Option<PathBuf>,
+    /// S3 endpoints; the first that has a bucket is where it is.
+    endpoints: Vec<EndpointConfig>,
+}
+
+/// An S3 endpoint.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EndpointConfig {
+    /// Such as `https://s3.example.com`.
+    url: String,
+    /// What requests are signed for.
+    #[serde(default = "region")]
+    region: String,
+    /// Names of buckets, with a `*` at the end for all that begin so; all of them if it does not say.
+    #[serde(default = "all")]
+    buckets: Vec<String>,
+    access_key_id: String,
+    /// The secret key, or a file with nothing else in it.
+    secret_access_key: Option<String>,
+    secret_access_key_file: Option<PathBuf>,
+    /// A file of certificates that are trusted beside those of the system, in PEM.
+    certificates: Option<PathBuf>,
+}
+
+/// Without the secret.
+impl std::fmt::Debug for EndpointConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndpointConfig")
+            .field("url", &self.url)
+            .field("buckets", &self.buckets)
+            .field("access_key_id", &self.access_key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+fn region() -> String {
+    "us-east-1".to_owned()
+}
+
+fn all() -> Vec<String> {
+    vec!["*".to_owned()]
 }
 
 /// AWS's: a minute, as on all instances of today, and five.
@@ -40,6 +82,60 @@ impl FlowLogConfig {
             window_ms: i64::from(window_s) * 1000,
             file_ms: i64::from(file_s) * 1000,
             buckets: buckets.unwrap_or_else(|| data.join("buckets")),
+            endpoints: None,
+        })
+    }
+
+    /// The endpoints, with their secrets.
+    pub(crate) fn endpoints(&self) -> anyhow::Result<Vec<Endpoint>> {
+        self.endpoints.iter().map(EndpointConfig::read).collect()
+    }
+}
+
+impl EndpointConfig {
+    fn read(&self) -> anyhow::Result<Endpoint> {
+        let url = &self.url;
+        let host = url
+            .strip_prefix("https://")
+            .or_else(|| url.strip_prefix("http://"));
+        let is_host = |host: &str| {
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+            !host.is_empty() && host.bytes().all(is_plain)
+        };
+        ensure!(
+            host.map(|host| host.trim_end_matches('/'))
+                .is_some_and(is_host),
+            "flow_logs.endpoints.url: http:// or https:// and a host are expected, unlike {url}"
+        );
+        for name in &self.buckets {
+            let plain = name.strip_suffix('*').unwrap_or(name);
+            ensure!(
+                !plain.contains('*') && !name.is_empty(),
+                "flow_logs.endpoints.buckets: a * is at the end of a name only, unlike {name}"
+            );
+        }
+        let read = |path: &Path| {
+            let name = path.display();
+            std::fs::read(path).with_context(|| format!("read {name} for flow_logs.endpoints"))
+        };
+        let secret_access_key = match (&self.secret_access_key, &self.secret_access_key_file) {
+            (Some(secret), None) => secret.clone(),
+            (None, Some(path)) => String::from_utf8(read(path)?)
+                .with_context(|| format!("understand {}", path.display()))?
+                .trim()
+                .to_owned(),
+            _ => bail!(
+                "flow_logs.endpoints: either secret_access_key or secret_access_key_file is expected"
+            ),
+        };
+        let certificates = self.certificates.as_deref().map(read).transpose()?;
+        Ok(Endpoint {
+            url: url.clone(),
+            region: self.region.clone(),
+            buckets: self.buckets.clone(),
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key,
+            certificates: certificates.unwrap_or_default(),
         })
     }
 }
@@ -67,5 +163,38 @@ mod tests {
         ] {
             assert!(options(text).is_err(), "{text}");
         }
+    }
+    #[test]
+    fn endpoints_have_a_place_buckets_and_one_secret() -> anyhow::Result<()> {
+        let read = |text: &str| {
+            let text = format!("[[endpoints]]\naccess_key_id = \"A\"\n{text}");
+            toml::from_str::<FlowLogConfig>(&text)?.endpoints()
+        };
+        let secret = tempfile::NamedTempFile::new()?;
+        std::fs::write(&secret, "word\n")?;
+        let path = secret.path().display();
+        let url = "url = \"https://s3.example.com:9000/\"";
+        let [endpoint] = &read(&format!("{url}\nsecret_access_key_file = \"{path}\""))?[..] else {
+            bail!("one endpoint");
+        };
+        assert_eq!(
+            (&*endpoint.secret_access_key, &*endpoint.region),
+            ("word", "us-east-1")
+        );
+        assert_eq!(endpoint.buckets, ["*"]);
+        let known = "secret_access_key = \"s\"";
+        assert!(read(&format!("{url}\n{known}\nbuckets = [\"a\", \"b-*\"]")).is_ok());
+        for wrong in [
+            url.to_owned(),
+            format!("url = \"s3.example.com\"\n{known}"),
+            format!("url = \"https://a/path\"\n{known}"),
+            format!("{url}\n{known}\nbuckets = [\"*a\"]"),
+            format!("{url}\n{known}\nsecret_access_key_file = \"{path}\""),
+            format!("{url}\nsecret_access_key_file = \"/nowhere/at/all\""),
+            format!("{url}\n{known}\nother = 1"),
+        ] {
+            assert!(read(&wrong).is_err(), "{wrong}");
+        }
+        Ok(())
     }
 }

@@ -10,6 +10,7 @@ use hyper::StatusCode;
 use serde::Serialize;
 
 use crate::cmd::check::Checked;
+use crate::cmd::doctor::telemetry::Kept;
 use crate::cmd::verify::Verified;
 use crate::wiring::host::{Host, Inquiry};
 use crate::wiring::telemetry::Telemetry;
@@ -51,6 +52,7 @@ impl Administration {
             ("GET", "check") => self.check().await,
             ("GET", "explain") => self.explain(query),
             ("GET", "verify") => self.verify().await,
+            ("GET", "telemetry") => answer(&Kept::from(self.telemetry.store.stats())),
             ("POST", "reset") => self.reset().await,
             ("GET", path) => return self.certificate(path.strip_prefix("sns/")?).await,
             _ => return None,

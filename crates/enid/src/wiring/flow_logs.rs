@@ -1,7 +1,9 @@
 //! The host's sweeps and the flow logs: what the kernel counts goes to the collector, what it made of that to
-//! where each flow log says. Both are one thread's work; the agent never waits for it.
+//! where each flow log says. Collecting is one thread's work, delivering on this machine another's, and
+//! delivering to S3 endpoints that of a third: none waits for another, and the agent for none of them.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
 };
@@ -10,30 +12,33 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use enid_api::ec2::Deliveries;
+use enid_api::ec2::{Asking, Deliveries};
+use enid_control::BucketRefusal;
 use enid_host::flow_observer::{FlowObserver, SettledEntry, Swept};
 use enid_model::id::FlowLogId;
 use enid_model::state::Revision;
 use enid_model::time::{Clock, SystemClock, Timestamp};
 use enid_store::Store;
+use enid_telemetry::flow::endpoint::{Endpoints, Refusal};
 use enid_telemetry::flow::sink::{LogSink, LogSinkError};
 use enid_telemetry::flow::{
-    Collector, Delivery, DeliveryOptions, Failures, Seen, SeenFlow, Settled, Watch,
+    Collector, Delivery, DeliveryOptions, Failures, Reach, Seen, SeenFlow, Settled, Watch,
 };
 use enid_telemetry::store::Store as Telemetry;
 
 /// Sweeps that wait for the thread. What comes when there are more is read again in the next pass.
 const WAITING_MAX: usize = 64;
 
-/// How often is looked whether something is to be delivered.
+/// How often is looked whether something is to be delivered, and what is watched.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The flow logs of this host, at work.
 pub(crate) struct FlowLogs {
     failures: Failures,
-    /// Ends the thread when it goes.
-    _stop: Sender<()>,
-    thread: Option<JoinHandle<()>>,
+    endpoints: Option<Arc<Endpoints>>,
+    /// Ends the threads when it goes.
+    stop: Vec<Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl FlowLogs {
@@ -46,8 +51,13 @@ impl FlowLogs {
     ) -> anyhow::Result<(Self, Box<dyn FlowObserver>)> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let window_ms = options.window_ms;
-        let delivery = Delivery::open(telemetry.clone(), options, sink)
-            .context("read what was delivered of flow logs")?;
+        let endpoints = options.endpoints.clone();
+        let open = |reach| {
+            let (rows, time) = (telemetry.clone(), Arc::clone(&clock));
+            Delivery::open(rows, time, options.clone(), sink.clone(), reach)
+                .context("read what was delivered of flow logs")
+        };
+        let delivery = open(Reach::Near)?;
         let delivered = delivery.delivered();
         let (rows, time) = (telemetry.clone(), Arc::clone(&clock));
         let collector = Collector::open(rows, time, window_ms, delivered)
@@ -57,15 +67,27 @@ impl FlowLogs {
         let (sweeps, inbox) = sync_channel(WAITING_MAX);
         let (settled, settling) = channel();
         let (stop, stopping) = channel();
+        let closed = Arc::new(AtomicI64::new(i64::MIN));
+        let mut flow_logs = Self {
+            failures: failures.clone(),
+            endpoints,
+            stop: vec![stop],
+            threads: Vec::new(),
+        };
+        if flow_logs.endpoints.is_some() {
+            let delivery = open(Reach::Far)?.with_failures(failures);
+            flow_logs.start_courier("flow-far", store, &closed, delivery)?;
+        }
+        flow_logs.start_courier("flow-near", store, &closed, delivery)?;
         let mut worker = Worker {
             store: store.clone(),
             clock,
             collector,
-            delivery,
             watched: watched.clone(),
             inbox,
             settled,
             stopping,
+            closed,
             revision: None,
         };
         // Before the agent's first sweep: what ended meanwhile is not to be removed untold.
@@ -80,25 +102,49 @@ impl FlowLogs {
             settling,
             is_pass_whole: true,
         };
-        let flow_logs = Self {
-            failures,
-            _stop: stop,
-            thread: Some(thread),
-        };
+        flow_logs.threads.push(thread);
         Ok((flow_logs, Box::new(observer)))
+    }
+
+    /// Starts a thread that delivers what is closed.
+    fn start_courier(
+        &mut self,
+        name: &str,
+        store: &Store,
+        closed: &Arc<AtomicI64>,
+        mut delivery: Delivery,
+    ) -> anyhow::Result<()> {
+        let (stop, stopping) = channel::<()>();
+        let (store, closed) = (store.clone(), Arc::clone(closed));
+        let work = move || {
+            while let Err(RecvTimeoutError::Timeout) = stopping.recv_timeout(LOOK_EVERY) {
+                let closed = Timestamp(closed.load(Ordering::Relaxed));
+                delivery.deliver(&store.state(), closed);
+            }
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        let thread = thread.spawn(work);
+        self.threads
+            .push(thread.context("start the thread that delivers flow logs")?);
+        self.stop.push(stop);
+        Ok(())
     }
 
     /// What becomes of records, for those who describe flow logs.
     pub(crate) fn deliveries(&self) -> Arc<dyn Deliveries> {
-        Arc::new(Told(self.failures.clone()))
+        Arc::new(Told(self.failures.clone(), self.endpoints.clone()))
     }
 
-    /// Ends the thread. The agent must have ended before: what it says last is still stored.
-    pub(crate) fn stop(mut self) {
-        let thread = self.thread.take();
-        drop(self);
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread of flow logs panicked");
+    /// Ends the threads. The agent must have ended before: what it says last is still stored.
+    pub(crate) fn stop(self) {
+        drop(self.stop);
+        if let Some(endpoints) = &self.endpoints {
+            endpoints.stop();
+        }
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of flow logs panicked");
+            }
         }
     }
 }
@@ -148,11 +194,12 @@ struct Worker {
     store: Store,
     clock: Arc<dyn Clock>,
     collector: Collector,
-    delivery: Delivery,
     watched: Watched,
     inbox: Receiver<(Swept, Timestamp)>,
     settled: Sender<Vec<SettledEntry>>,
     stopping: Receiver<()>,
+    /// Up to when windows are closed, for the other threads.
+    closed: Arc<AtomicI64>,
     /// Of the state that was last followed.
     revision: Option<Revision>,
 }
@@ -174,7 +221,7 @@ impl Worker {
             }
             self.follow();
             let closed = self.collector.closed();
-            self.delivery.deliver(&self.store.state(), closed);
+            self.closed.store(closed.0, Ordering::Relaxed);
         }
     }
 
@@ -232,8 +279,8 @@ impl Worker {
     }
 }
 
-/// Tells the API of failures.
-struct Told(Failures);
+/// Tells the API of failures, and what endpoints say when they are asked.
+struct Told(Failures, Option<Arc<Endpoints>>);
 
 impl Deliveries for Told {
     fn failure(&self, id: FlowLogId) -> Option<&'static str> {
@@ -241,6 +288,16 @@ impl Deliveries for Told {
             LogSinkError::AccessError => "Access error",
             LogSinkError::RateLimited => "Rate limited",
             LogSinkError::Unknown => "Unknown error",
+        })
+    }
+    fn refusal<'a>(&'a self, bucket: &'a str) -> Asking<'a> {
+        Box::pin(async move {
+            let endpoints = self.1.as_ref()?;
+            endpoints.of(bucket)?;
+            Some(match endpoints.ask(bucket).await? {
+                Refusal::Denied => BucketRefusal::Denied,
+                Refusal::Missing => BucketRefusal::Missing,
+            })
         })
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn window_of(time_ms: i64, window_ms: i64) -> i64 {
 }
 
 /// A row whose addresses are still to be said.
-pub(super) fn row(
+pub(in crate::flow) fn row(
     eni: &Arc<EniFacts>,
     is_egress: bool,
     delta: &Delta,

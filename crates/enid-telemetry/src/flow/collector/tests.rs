@@ -1,6 +1,6 @@
 //! The collector on entries that tests make up, with a clock that they set.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use enid_pipeline::bytes::{Addr, Be16};
 use enid_pipeline::flow::{FlowKey, FlowRecord, GATEWAY_EDGE_SHIFT, RETRANSMIT, tcp};
@@ -9,7 +9,7 @@ use enid_pipeline::table::protocol;
 use super::*;
 use crate::flow::row::rows;
 use crate::flow::watch::fixture;
-use crate::store::{Keys, Options, Query};
+use crate::store::{Disk, Keys, Options, Query, Space};
 
 struct Set(AtomicI64);
 
@@ -349,4 +349,58 @@ fn everything() -> Query {
         keys: Keys::All,
         columns: None,
     }
+}
+
+#[test]
+fn windows_whose_rows_could_not_be_stored_are_closed_when_they_can_say_so() {
+    let root = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Set(AtomicI64::new(10_500)));
+    let is_full = Arc::new(AtomicBool::new(false));
+    let options = Options {
+        is_durable: false,
+        disk_reserve: 1 << 20,
+        disk: disk(&is_full),
+        ..Options::new(root.path().to_owned())
+    };
+    let store = Store::open(options, crate::kinds(), clock.clone()).unwrap();
+    let (rows, time) = (store.clone(), clock.clone());
+    let mut collector = Collector::open(rows, time, 1_000, Timestamp(i64::MIN)).unwrap();
+    collector.follow(fixture::watch([fixture::eni(A, [10, 0, 0, 5])]));
+    let mut world = World {
+        root,
+        clock,
+        store,
+        collector,
+    };
+    let _ = world.see(flow(3, 10_400, false));
+    assert_eq!(world.collector.closed(), Timestamp(10_000));
+    is_full.store(true, Ordering::Relaxed);
+    for (at, packets) in [(11_200, 5), (12_200, 7)] {
+        world.at(at);
+        let _ = world.see(flow(packets, at - 100, false));
+        assert_eq!(world.collector.closed(), Timestamp(10_000));
+    }
+    is_full.store(false, Ordering::Relaxed);
+    world.at(13_200);
+    let _ = world.see(flow(9, 13_100, false));
+    assert_eq!(world.collector.closed(), Timestamp(13_000));
+    let told = world.told();
+    let skipped = told.iter().filter(|row| row.3 == 0).count();
+    assert_eq!(skipped, 3, "one for each window: {told:?}");
+    // What was given up is not told later.
+    assert_eq!(told.iter().map(|row| row.3).sum::<u64>(), 2);
+}
+
+/// A disk that is full as long as that is said.
+fn disk(is_full: &Arc<AtomicBool>) -> Disk {
+    let is_full = Arc::clone(is_full);
+    Disk::new(move |_| {
+        let total = 1 << 30;
+        let free = if is_full.load(Ordering::Relaxed) {
+            0
+        } else {
+            total
+        };
+        Ok(Space { free, total })
+    })
 }
