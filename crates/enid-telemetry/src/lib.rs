@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alarm;
+pub mod anomaly;
 pub mod flow;
 pub mod log;
 pub mod math;

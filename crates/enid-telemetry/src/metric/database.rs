@@ -18,6 +18,7 @@ use super::identity::Identity;
 use super::level::{self, Level};
 use super::rows::{Append, Row, Rows, RowsError};
 use super::unit::Unit;
+use crate::anomaly::Models;
 
 /// How many metrics there may be, over all accounts and regions: a bound of memory.
 const METRICS_MAX: usize = 500_000;
@@ -31,6 +32,8 @@ pub struct Metrics {
     /// Held for reading while rows are appended and added up, for writing while what was added up is kept.
     gate: RwLock<()>,
     state: Mutex<State>,
+    /// What is normal for metrics, as it was learned lately.
+    models: Models,
 }
 
 #[derive(Default)]
@@ -116,6 +119,7 @@ impl Metrics {
             clock,
             gate: RwLock::new(()),
             state: Mutex::new(state),
+            models: Models::default(),
         })
     }
 
@@ -227,6 +231,12 @@ impl Metrics {
             next: state.next,
             ..State::default()
         };
+        self.models.clear();
+    }
+
+    /// What is normal for metrics, as it was learned lately.
+    pub(crate) fn models(&self) -> &Models {
+        &self.models
     }
 
     /// The metrics of an account and region that a selection fits, in order.

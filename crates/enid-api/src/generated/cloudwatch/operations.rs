@@ -12,12 +12,16 @@ use crate::wire::input::Input;
 pub enum Request {
     /// DeleteAlarms.
     DeleteAlarms(Box<request::DeleteAlarmsRequest>),
+    /// DeleteAnomalyDetector.
+    DeleteAnomalyDetector(Box<request::DeleteAnomalyDetectorRequest>),
     /// DescribeAlarmHistory.
     DescribeAlarmHistory(Box<request::DescribeAlarmHistoryRequest>),
     /// DescribeAlarms.
     DescribeAlarms(Box<request::DescribeAlarmsRequest>),
     /// DescribeAlarmsForMetric.
     DescribeAlarmsForMetric(Box<request::DescribeAlarmsForMetricRequest>),
+    /// DescribeAnomalyDetectors.
+    DescribeAnomalyDetectors(Box<request::DescribeAnomalyDetectorsRequest>),
     /// DisableAlarmActions.
     DisableAlarmActions(Box<request::DisableAlarmActionsRequest>),
     /// EnableAlarmActions.
@@ -30,6 +34,8 @@ pub enum Request {
     ListMetrics(Box<request::ListMetricsRequest>),
     /// ListTagsForResource.
     ListTagsForResource(Box<request::ListTagsForResourceRequest>),
+    /// PutAnomalyDetector.
+    PutAnomalyDetector(Box<request::PutAnomalyDetectorRequest>),
     /// PutCompositeAlarm.
     PutCompositeAlarm(Box<request::PutCompositeAlarmRequest>),
     /// PutMetricAlarm.
@@ -51,6 +57,12 @@ impl Request {
             "DeleteAlarms" => input
                 .read("DeleteAlarms", &request::alarm::DELETE_ALARMS_MEMBERS)
                 .map(|request| Self::DeleteAlarms(Box::new(request))),
+            "DeleteAnomalyDetector" => input
+                .read(
+                    "DeleteAnomalyDetector",
+                    &request::anomaly_detector::DELETE_ANOMALY_DETECTOR_MEMBERS,
+                )
+                .map(|request| Self::DeleteAnomalyDetector(Box::new(request))),
             "DescribeAlarmHistory" => input
                 .read(
                     "DescribeAlarmHistory",
@@ -66,6 +78,12 @@ impl Request {
                     &request::alarm::DESCRIBE_ALARMS_FOR_METRIC_MEMBERS,
                 )
                 .map(|request| Self::DescribeAlarmsForMetric(Box::new(request))),
+            "DescribeAnomalyDetectors" => input
+                .read(
+                    "DescribeAnomalyDetectors",
+                    &request::anomaly_detector::DESCRIBE_ANOMALY_DETECTORS_MEMBERS,
+                )
+                .map(|request| Self::DescribeAnomalyDetectors(Box::new(request))),
             "DisableAlarmActions" => input
                 .read(
                     "DisableAlarmActions",
@@ -96,6 +114,12 @@ impl Request {
                     &request::tag::LIST_TAGS_FOR_RESOURCE_MEMBERS,
                 )
                 .map(|request| Self::ListTagsForResource(Box::new(request))),
+            "PutAnomalyDetector" => input
+                .read(
+                    "PutAnomalyDetector",
+                    &request::anomaly_detector::PUT_ANOMALY_DETECTOR_MEMBERS,
+                )
+                .map(|request| Self::PutAnomalyDetector(Box::new(request))),
             "PutCompositeAlarm" => input
                 .read(
                     "PutCompositeAlarm",
@@ -130,15 +154,18 @@ impl Request {
     pub fn operation(&self) -> &'static str {
         match self {
             Self::DeleteAlarms(_) => "DeleteAlarms",
+            Self::DeleteAnomalyDetector(_) => "DeleteAnomalyDetector",
             Self::DescribeAlarmHistory(_) => "DescribeAlarmHistory",
             Self::DescribeAlarms(_) => "DescribeAlarms",
             Self::DescribeAlarmsForMetric(_) => "DescribeAlarmsForMetric",
+            Self::DescribeAnomalyDetectors(_) => "DescribeAnomalyDetectors",
             Self::DisableAlarmActions(_) => "DisableAlarmActions",
             Self::EnableAlarmActions(_) => "EnableAlarmActions",
             Self::GetMetricData(_) => "GetMetricData",
             Self::GetMetricStatistics(_) => "GetMetricStatistics",
             Self::ListMetrics(_) => "ListMetrics",
             Self::ListTagsForResource(_) => "ListTagsForResource",
+            Self::PutAnomalyDetector(_) => "PutAnomalyDetector",
             Self::PutCompositeAlarm(_) => "PutCompositeAlarm",
             Self::PutMetricAlarm(_) => "PutMetricAlarm",
             Self::PutMetricData(_) => "PutMetricData",
@@ -154,12 +181,16 @@ impl Request {
 pub enum Response {
     /// DeleteAlarms.
     DeleteAlarms(Box<response::DeleteAlarmsResponse>),
+    /// DeleteAnomalyDetector.
+    DeleteAnomalyDetector(Box<response::DeleteAnomalyDetectorResponse>),
     /// DescribeAlarmHistory.
     DescribeAlarmHistory(Box<response::DescribeAlarmHistoryResponse>),
     /// DescribeAlarms.
     DescribeAlarms(Box<response::DescribeAlarmsResponse>),
     /// DescribeAlarmsForMetric.
     DescribeAlarmsForMetric(Box<response::DescribeAlarmsForMetricResponse>),
+    /// DescribeAnomalyDetectors.
+    DescribeAnomalyDetectors(Box<response::DescribeAnomalyDetectorsResponse>),
     /// DisableAlarmActions.
     DisableAlarmActions(Box<response::DisableAlarmActionsResponse>),
     /// EnableAlarmActions.
@@ -172,6 +203,8 @@ pub enum Response {
     ListMetrics(Box<response::ListMetricsResponse>),
     /// ListTagsForResource.
     ListTagsForResource(Box<response::ListTagsForResourceResponse>),
+    /// PutAnomalyDetector.
+    PutAnomalyDetector(Box<response::PutAnomalyDetectorResponse>),
     /// PutCompositeAlarm.
     PutCompositeAlarm(Box<response::PutCompositeAlarmResponse>),
     /// PutMetricAlarm.
@@ -190,15 +223,18 @@ impl Encode for Response {
     fn encode(&self, sink: &mut dyn Sink) {
         match self {
             Self::DeleteAlarms(response) => response.encode(sink),
+            Self::DeleteAnomalyDetector(response) => response.encode(sink),
             Self::DescribeAlarmHistory(response) => response.encode(sink),
             Self::DescribeAlarms(response) => response.encode(sink),
             Self::DescribeAlarmsForMetric(response) => response.encode(sink),
+            Self::DescribeAnomalyDetectors(response) => response.encode(sink),
             Self::DisableAlarmActions(response) => response.encode(sink),
             Self::EnableAlarmActions(response) => response.encode(sink),
             Self::GetMetricData(response) => response.encode(sink),
             Self::GetMetricStatistics(response) => response.encode(sink),
             Self::ListMetrics(response) => response.encode(sink),
             Self::ListTagsForResource(response) => response.encode(sink),
+            Self::PutAnomalyDetector(response) => response.encode(sink),
             Self::PutCompositeAlarm(response) => response.encode(sink),
             Self::PutMetricAlarm(response) => response.encode(sink),
             Self::PutMetricData(response) => response.encode(sink),
@@ -212,6 +248,12 @@ impl Encode for Response {
 impl From<response::DeleteAlarmsResponse> for Response {
     fn from(response: response::DeleteAlarmsResponse) -> Self {
         Self::DeleteAlarms(Box::new(response))
+    }
+}
+
+impl From<response::DeleteAnomalyDetectorResponse> for Response {
+    fn from(response: response::DeleteAnomalyDetectorResponse) -> Self {
+        Self::DeleteAnomalyDetector(Box::new(response))
     }
 }
 
@@ -230,6 +272,12 @@ impl From<response::DescribeAlarmsResponse> for Response {
 impl From<response::DescribeAlarmsForMetricResponse> for Response {
     fn from(response: response::DescribeAlarmsForMetricResponse) -> Self {
         Self::DescribeAlarmsForMetric(Box::new(response))
+    }
+}
+
+impl From<response::DescribeAnomalyDetectorsResponse> for Response {
+    fn from(response: response::DescribeAnomalyDetectorsResponse) -> Self {
+        Self::DescribeAnomalyDetectors(Box::new(response))
     }
 }
 
@@ -266,6 +314,12 @@ impl From<response::ListMetricsResponse> for Response {
 impl From<response::ListTagsForResourceResponse> for Response {
     fn from(response: response::ListTagsForResourceResponse) -> Self {
         Self::ListTagsForResource(Box::new(response))
+    }
+}
+
+impl From<response::PutAnomalyDetectorResponse> for Response {
+    fn from(response: response::PutAnomalyDetectorResponse) -> Self {
+        Self::PutAnomalyDetector(Box::new(response))
     }
 }
 
@@ -308,15 +362,18 @@ impl From<response::UntagResourceResponse> for Response {
 /// The operations, by name.
 pub static OPERATIONS: &[&str] = &[
     "DeleteAlarms",
+    "DeleteAnomalyDetector",
     "DescribeAlarmHistory",
     "DescribeAlarms",
     "DescribeAlarmsForMetric",
+    "DescribeAnomalyDetectors",
     "DisableAlarmActions",
     "EnableAlarmActions",
     "GetMetricData",
     "GetMetricStatistics",
     "ListMetrics",
     "ListTagsForResource",
+    "PutAnomalyDetector",
     "PutCompositeAlarm",
     "PutMetricAlarm",
     "PutMetricData",
@@ -354,12 +411,10 @@ pub static SHAPES: &[(&str, &str)] = &[
 /// AWS's other operations, by name.
 static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteAlarmMuteRule",
-    "DeleteAnomalyDetector",
     "DeleteDashboards",
     "DeleteInsightRules",
     "DeleteMetricStream",
     "DescribeAlarmContributors",
-    "DescribeAnomalyDetectors",
     "DescribeInsightRules",
     "DisableInsightRules",
     "EnableInsightRules",
@@ -374,7 +429,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ListManagedInsightRules",
     "ListMetricStreams",
     "PutAlarmMuteRule",
-    "PutAnomalyDetector",
     "PutDashboard",
     "PutInsightRule",
     "PutManagedInsightRules",
