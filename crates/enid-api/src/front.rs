@@ -25,6 +25,7 @@ use crate::monitoring::Monitoring;
 use crate::policy::authorize;
 use crate::policy::elsewhere::Asked;
 use crate::policy::request::{Origin, Permissions};
+use crate::reply::Reply;
 use crate::sigv4::{self, AuthError, Keys, Signed, SigningKeys};
 use crate::sns::Sns;
 use crate::sns::visit::Visit;
@@ -172,7 +173,7 @@ impl FrontDoor {
 
     /// Answers a request. Its extensions may hold the client's address, a [`SocketAddr`], for
     /// policies that ask for it.
-    pub async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
+    pub async fn answer(&self, request: Request<Bytes>) -> Response<Reply> {
         let request_id = self.request_ids.next();
         let (parts, body) = request.into_parts();
         if let Some(path) = parts.uri.path().strip_prefix("/_enid/") {
@@ -181,7 +182,7 @@ impl FrontDoor {
                 request_id,
                 response.status,
                 response.content_type,
-                response.body,
+                Reply::whole(response.body),
             );
         }
         match self.api(&parts, &body, request_id).await {
@@ -193,7 +194,7 @@ impl FrontDoor {
     }
 
     /// The answer to a request that could not be received whole.
-    pub fn unreadable(&self, error: ApiError) -> Response<Bytes> {
+    pub fn unreadable(&self, error: ApiError) -> Response<Reply> {
         self.refuse(
             self.request_ids.next(),
             &Refusal {
@@ -450,7 +451,7 @@ impl FrontDoor {
         }
     }
 
-    fn refuse(&self, request_id: RequestId, refusal: &Refusal) -> Response<Bytes> {
+    fn refuse(&self, request_id: RequestId, refusal: &Refusal) -> Response<Reply> {
         let Refusal { dialect, error } = refusal;
         if error.status() >= 500 && error.code() != "RequestLimitExceeded" {
             tracing::error!(
@@ -475,9 +476,10 @@ impl FrontDoor {
         dialect: Dialect,
         document: Vec<u8>,
         error: Option<&ApiError>,
-    ) -> Response<Bytes> {
+    ) -> Response<Reply> {
         let content_type = dialect.content_type();
-        let mut response = self.respond(request_id, status, content_type, Bytes::from(document));
+        let body = Reply::whole(Bytes::from(document));
+        let mut response = self.respond(request_id, status, content_type, body);
         let headers = response.headers_mut();
         if let Dialect::Cbor(_) = dialect {
             headers.insert(&SMITHY_PROTOCOL, HeaderValue::from_static("rpc-v2-cbor"));
@@ -494,8 +496,8 @@ impl FrontDoor {
         request_id: RequestId,
         status: StatusCode,
         content_type: &'static str,
-        body: Bytes,
-    ) -> Response<Bytes> {
+        body: Reply,
+    ) -> Response<Reply> {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         let headers = response.headers_mut();
