@@ -32,6 +32,7 @@ use crate::sns::visit::Visit;
 use crate::sts::Sts;
 use crate::throttle::Throttle;
 use crate::wire::envelope::{Dialect, Document, JsonVersion};
+use crate::wire::event_stream::{self, EventStream};
 use crate::wire::form::Form;
 use crate::wire::input::Input;
 use crate::{generated, origin};
@@ -104,6 +105,12 @@ pub struct FrontDoor {
     signing_keys: SigningKeys,
     request_ids: RequestIds,
     throttle: Option<Throttle>,
+}
+
+/// What is told of a success.
+enum Told {
+    Document(Vec<u8>),
+    Events(EventStream),
 }
 
 /// An error, and the protocol to say it in.
@@ -186,8 +193,15 @@ impl FrontDoor {
             );
         }
         match self.api(&parts, &body, request_id).await {
-            Ok((dialect, document)) => {
+            Ok((dialect, Told::Document(document))) => {
                 self.tell(request_id, StatusCode::OK, dialect, document, None)
+            }
+            Ok((_, Told::Events(events))) => {
+                let body = match events.take() {
+                    Some(events) => Reply::stream(events),
+                    None => Reply::whole(Bytes::new()),
+                };
+                self.respond(request_id, StatusCode::OK, event_stream::CONTENT_TYPE, body)
             }
             Err(refusal) => self.refuse(request_id, &refusal),
         }
@@ -209,7 +223,7 @@ impl FrontDoor {
         parts: &Parts,
         body: &[u8],
         request_id: RequestId,
-    ) -> Result<(Dialect, Vec<u8>), Refusal> {
+    ) -> Result<(Dialect, Told), Refusal> {
         let query = parts.uri.query().unwrap_or_default();
         let signed = Signed {
             method: parts.method.as_str(),
@@ -224,7 +238,8 @@ impl FrontDoor {
             && let Some(sns) = &self.sns
             && let Some(visit) = visit(parts, query.as_bytes(), body)
         {
-            return self.visited(sns, &visit, request_id).await;
+            let (dialect, document) = self.visited(sns, &visit, request_id).await?;
+            return Ok((dialect, Told::Document(document)));
         }
         let (service, dialect) = match &claim {
             Some(Ok(claim)) => match Service::named(&claim.service) {
@@ -264,11 +279,11 @@ impl FrontDoor {
         };
         let body = unpacked(parts, body).map_err(refuse)?;
         let body = decode(service, form, parts, query.as_bytes(), &body).map_err(refuse)?;
-        let document = match service {
-            Service::Ec2 => self.ec2(context, body).await,
+        let told = match service {
+            Service::Ec2 => self.ec2(context, body).await.map(Told::Document),
             _ => self.document(service, dialect, context, body).await,
         };
-        Ok((dialect, document.map_err(refuse)?))
+        Ok((dialect, told.map_err(refuse)?))
     }
 
     /// What a link in a message asks for: the one kind of request that is not signed.
@@ -324,7 +339,7 @@ impl FrontDoor {
         dialect: Dialect,
         context: Context,
         body: Body<'_>,
-    ) -> Result<Vec<u8>, ApiError> {
+    ) -> Result<Told, ApiError> {
         let form;
         let words = service.words();
         let (action, input) = match body {
@@ -362,7 +377,9 @@ impl FrontDoor {
                 let response: operations::Response = $call?;
                 answered(&context, operation);
                 let void = operations::VOID.contains(&operation);
-                Ok(dialect.success(operation, &response, void, &id))
+                Ok(Told::Document(
+                    dialect.success(operation, &response, void, &id),
+                ))
             }};
         }
         match service {
@@ -370,12 +387,21 @@ impl FrontDoor {
             Service::Logs => {
                 let logs = self.logs.as_ref();
                 let logs = logs.ok_or_else(|| ApiError::service_not_implemented("logs"))?;
-                answer!(
+                let mut events = None;
+                let told = answer!(
                     logs,
                     request,
                     Some(logs.asked(&context, &request)),
-                    logs.call(&context, request).await
-                )
+                    logs.call(&context, request).await.inspect(|response| {
+                        if let operations::Response::StartLiveTail(response) = response {
+                            events = Some(response.response_stream.clone());
+                        }
+                    })
+                );
+                match events {
+                    Some(events) => Ok(Told::Events(events)),
+                    None => told,
+                }
             }
             Service::Monitoring => {
                 let monitoring = self.monitoring.as_ref();
