@@ -8,6 +8,9 @@ mod describe;
 mod metric;
 mod page;
 mod tag;
+mod widget;
+mod widget_image;
+mod widget_time;
 
 use std::sync::Arc;
 
@@ -61,6 +64,7 @@ impl Monitoring {
             | Request::DescribeAnomalyDetectors(_)
             | Request::GetMetricData(_)
             | Request::GetMetricStatistics(_)
+            | Request::GetMetricWidgetImage(_)
             | Request::ListMetrics(_)
             | Request::PutAnomalyDetector(_) => Asked::default(),
         }
@@ -104,6 +108,7 @@ handlers! {
         EnableAlarmActions => alarm::enable_alarm_actions,
         GetMetricData => data::get_metric_data,
         GetMetricStatistics => metric::get_metric_statistics,
+        GetMetricWidgetImage => widget_image::get_metric_widget_image,
         ListMetrics => metric::list_metrics,
         ListTagsForResource => tag::list_tags_for_resource,
         PutAnomalyDetector => anomaly_detector::put_anomaly_detector,

@@ -213,7 +213,8 @@ pub(crate) fn value(
 
 /// The period of what an expression is about: that of the first metric that it refers to, by whatever
 /// way, else the shortest of the request.
-pub(crate) fn period_for(queries: &[Query], expression: &Expression) -> i64 {
+#[must_use]
+pub fn period_for(queries: &[Query], expression: &Expression) -> i64 {
     let period = |query: &Query| match &query.of {
         Of::Metric(stat) => Some(stat.period_s),
         Of::Expression(_, period_s) => *period_s,

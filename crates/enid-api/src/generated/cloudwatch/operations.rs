@@ -30,6 +30,8 @@ pub enum Request {
     GetMetricData(Box<request::GetMetricDataRequest>),
     /// GetMetricStatistics.
     GetMetricStatistics(Box<request::GetMetricStatisticsRequest>),
+    /// GetMetricWidgetImage.
+    GetMetricWidgetImage(Box<request::GetMetricWidgetImageRequest>),
     /// ListMetrics.
     ListMetrics(Box<request::ListMetricsRequest>),
     /// ListTagsForResource.
@@ -105,6 +107,12 @@ impl Request {
                     &request::metric::GET_METRIC_STATISTICS_MEMBERS,
                 )
                 .map(|request| Self::GetMetricStatistics(Box::new(request))),
+            "GetMetricWidgetImage" => input
+                .read(
+                    "GetMetricWidgetImage",
+                    &request::widget_image::GET_METRIC_WIDGET_IMAGE_MEMBERS,
+                )
+                .map(|request| Self::GetMetricWidgetImage(Box::new(request))),
             "ListMetrics" => input
                 .read("ListMetrics", &request::metric::LIST_METRICS_MEMBERS)
                 .map(|request| Self::ListMetrics(Box::new(request))),
@@ -163,6 +171,7 @@ impl Request {
             Self::EnableAlarmActions(_) => "EnableAlarmActions",
             Self::GetMetricData(_) => "GetMetricData",
             Self::GetMetricStatistics(_) => "GetMetricStatistics",
+            Self::GetMetricWidgetImage(_) => "GetMetricWidgetImage",
             Self::ListMetrics(_) => "ListMetrics",
             Self::ListTagsForResource(_) => "ListTagsForResource",
             Self::PutAnomalyDetector(_) => "PutAnomalyDetector",
@@ -199,6 +208,8 @@ pub enum Response {
     GetMetricData(Box<response::GetMetricDataResponse>),
     /// GetMetricStatistics.
     GetMetricStatistics(Box<response::GetMetricStatisticsResponse>),
+    /// GetMetricWidgetImage.
+    GetMetricWidgetImage(Box<response::GetMetricWidgetImageResponse>),
     /// ListMetrics.
     ListMetrics(Box<response::ListMetricsResponse>),
     /// ListTagsForResource.
@@ -232,6 +243,7 @@ impl Encode for Response {
             Self::EnableAlarmActions(response) => response.encode(sink),
             Self::GetMetricData(response) => response.encode(sink),
             Self::GetMetricStatistics(response) => response.encode(sink),
+            Self::GetMetricWidgetImage(response) => response.encode(sink),
             Self::ListMetrics(response) => response.encode(sink),
             Self::ListTagsForResource(response) => response.encode(sink),
             Self::PutAnomalyDetector(response) => response.encode(sink),
@@ -305,6 +317,12 @@ impl From<response::GetMetricStatisticsResponse> for Response {
     }
 }
 
+impl From<response::GetMetricWidgetImageResponse> for Response {
+    fn from(response: response::GetMetricWidgetImageResponse) -> Self {
+        Self::GetMetricWidgetImage(Box::new(response))
+    }
+}
+
 impl From<response::ListMetricsResponse> for Response {
     fn from(response: response::ListMetricsResponse) -> Self {
         Self::ListMetrics(Box::new(response))
@@ -371,6 +389,7 @@ pub static OPERATIONS: &[&str] = &[
     "EnableAlarmActions",
     "GetMetricData",
     "GetMetricStatistics",
+    "GetMetricWidgetImage",
     "ListMetrics",
     "ListTagsForResource",
     "PutAnomalyDetector",
@@ -422,7 +441,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "GetDashboard",
     "GetInsightRuleReport",
     "GetMetricStream",
-    "GetMetricWidgetImage",
     "GetOTelEnrichment",
     "ListAlarmMuteRules",
     "ListDashboards",
