@@ -2,7 +2,7 @@
 //!
 //! A model is a function of the metric's datapoints and of its detector's settings, nothing else: the
 //! same data give the same band. What is kept of it is a cache. How it is made and why so:
-//! `docs/decisions/0020-what-is-normal-for-a-metric.md`.
+//! `docs/decisions/0026-what-is-normal-for-a-metric.md`.
 
 mod band;
 mod knots;

@@ -464,7 +464,7 @@ mod tests {
 
     #[test]
     fn seconds_are_kept_of_metrics_of_high_resolution() {
-        let (metrics, _) = open(&Arc::default());
+        let (metrics, clock) = open(&Arc::default());
         let fine = Sample {
             high_resolution: true,
             ..sample("m", NOW - 50_500, 1.0)
@@ -476,6 +476,14 @@ mod tests {
         );
         assert_eq!(
             sums(&metrics, "m", NOW - 60_000, NOW, 60),
+            [(NOW - 60_000, 2.0)]
+        );
+        // Seconds are kept for three hours; then its minute is what there is.
+        clock
+            .0
+            .store(NOW + 3 * 3_600_000 + 60_000, Ordering::Relaxed);
+        assert_eq!(
+            sums(&metrics, "m", NOW - 60_000, NOW, 1),
             [(NOW - 60_000, 2.0)]
         );
     }
