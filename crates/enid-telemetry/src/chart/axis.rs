@@ -35,10 +35,10 @@ impl Scale {
         let high = if high > low { high } else { low + 1.0 };
         let step = step((high - low) / TICKS);
         let mut scale = Self {
-            least: least.unwrap_or((low / step).floor() * step),
+            least: least.unwrap_or_else(|| (low / step).floor() * step),
             greatest: greatest
                 .filter(|greatest| *greatest > low)
-                .unwrap_or((high / step).ceil() * step),
+                .unwrap_or_else(|| (high / step).ceil() * step),
             ticks: Vec::new(),
         };
         let mut tick = (scale.least / step).ceil() * step;
@@ -108,7 +108,7 @@ pub(super) fn times(
     let steps = STEPS.map(|minutes| minutes * MINUTE);
     let mut steps = steps.into_iter();
     let step = steps.find(|step| span / step < most.max(1));
-    let step = step.unwrap_or(span.max(1));
+    let step = step.unwrap_or_else(|| span.max(1));
     let first = (start.0 + offset_ms).div_euclid(step) * step + step - offset_ms;
     let mut told = Vec::new();
     let mut time = first;

@@ -375,7 +375,7 @@ impl Drawing<'_> {
             return;
         }
         for tick in self.left.ticks.clone() {
-            let y = self.y(tick, Side::Left);
+            let y = crisp(self.y(tick, Side::Left));
             let (from, to) = (f64::from(plot.left), f64::from(plot.right));
             let within = Area {
                 bottom: plot.bottom + 1,
@@ -524,7 +524,7 @@ impl Drawing<'_> {
                 _ => [Some(level.value), None],
             };
             for value in both.into_iter().flatten() {
-                let y = self.y(value, level.side);
+                let y = crisp(self.y(value, level.side));
                 self.canvas
                     .line(plot, (left, y), (right, y), THIN, level.color);
             }
@@ -536,7 +536,7 @@ impl Drawing<'_> {
         }
         for moment in &self.chart.moments {
             for at in [Some(moment.at), moment.until].into_iter().flatten() {
-                let x = self.x(at.0);
+                let x = crisp(self.x(at.0));
                 self.canvas
                     .line(plot, (x, top), (x, bottom), THIN, moment.color);
             }
@@ -595,6 +595,11 @@ fn runs(points: &BTreeMap<i64, (f64, f64)>, period_ms: i64) -> Vec<[Bounds; 2]> 
         }
     }
     runs
+}
+
+/// The middle of the pixel that a place lies in: a thin line there has sharp edges.
+fn crisp(place: f64) -> f64 {
+    f64::from(canvas::pixel(place)) + 0.5
 }
 
 #[expect(clippy::cast_precision_loss, reason = "spans of a few years")]
