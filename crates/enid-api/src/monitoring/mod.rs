@@ -10,6 +10,7 @@ mod page;
 mod tag;
 mod widget;
 mod widget_image;
+mod widget_members;
 mod widget_time;
 
 use std::sync::Arc;
