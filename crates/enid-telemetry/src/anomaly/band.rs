@@ -125,8 +125,6 @@ pub(crate) struct Asked<'a> {
     pub queries: &'a [Query],
     pub argument: &'a Expression,
     pub settings: &'a dyn super::Detectors,
-    /// A time at which a period starts.
-    pub start: Timestamp,
     pub period_s: i64,
 }
 
@@ -165,7 +163,6 @@ pub fn training(
         queries,
         argument: &argument,
         settings,
-        start: Timestamp(0),
         period_s: query::period_for(queries, &argument),
     };
     Ok(model(&asked)?.training())
@@ -186,7 +183,6 @@ fn model(asked: &Asked<'_>) -> Result<Arc<Model>, QueryError> {
         name: subject.name,
         settings: settings.clone(),
         period_s: asked.period_s,
-        phase_ms: asked.start.0.rem_euclid(period_ms),
     };
     let now = asked.metrics.now();
     let seldom = level::floor(now, SELDOM_S).0;
@@ -200,8 +196,8 @@ fn model(asked: &Asked<'_>) -> Result<Arc<Model>, QueryError> {
     if let Some(model) = models.get(&key, often) {
         return Ok(model);
     }
-    // Whole periods, counted from where the request counts them.
-    let end = asked.start.0 + (often - asked.start.0).div_euclid(period_ms) * period_ms;
+    // Whole periods, wherever the request's start: what is learned goes by the middle of each.
+    let end = often.div_euclid(period_ms) * period_ms;
     let count = PAST_MS / period_ms;
     let start = end - count * period_ms;
     let mut points = past(asked, start, end)?;

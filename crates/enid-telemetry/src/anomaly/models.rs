@@ -17,8 +17,6 @@ pub(super) struct Of {
     pub name: String,
     pub settings: Settings,
     pub period_s: i64,
-    /// Where periods start, counted from whole ones.
-    pub phase_ms: i64,
 }
 
 /// Trained models, each with the time up to which it has learned.
@@ -62,7 +60,6 @@ mod tests {
             name: name.to_string(),
             settings: Settings::default(),
             period_s: 60,
-            phase_ms: 0,
         };
         let settings = Settings::default();
         let model = Arc::new(Model::train(&BTreeMap::new(), 60, &settings));

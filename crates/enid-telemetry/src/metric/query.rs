@@ -412,14 +412,12 @@ impl Source for Part<'_> {
 
     fn band(&self, of: &Expression, deviations: f64) -> Result<[Series; 2], MathError> {
         let times = self.times();
-        let start = times.first().copied().unwrap_or(self.run.start.0);
         let asked = anomaly::Asked {
             metrics: self.run.metrics,
             scope: self.run.scope,
             queries: self.run.queries,
             argument: of,
             settings: self.run.detectors,
-            start: Timestamp(start),
             period_s: self.period_s,
         };
         anomaly::band(&asked, deviations, &times).map_err(|error| match error {
