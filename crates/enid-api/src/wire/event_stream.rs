@@ -134,6 +134,8 @@ mod tests {
     fn a_stream_is_taken_once() {
         let (_sender, receiver) = mpsc::channel(1);
         let stream = EventStream::new(receiver);
-        assert!(stream.clone().take().is_some() && stream.take().is_none());
+        let other = stream.clone();
+        assert_eq!(stream, other);
+        assert!(other.take().is_some() && stream.take().is_none());
     }
 }
