@@ -27,7 +27,8 @@ def test_env_is_all_that_a_client_needs(daemon):
     assert (done.returncode, done.stdout) == (0, "123456789012\n"), done.stderr
     names = {line.split("=")[0] for line in daemon.run("env").stdout.splitlines()}
     assert names == {"export AWS_ENDPOINT_URL", "export AWS_ACCESS_KEY_ID",
-                     "export AWS_SECRET_ACCESS_KEY", "export AWS_DEFAULT_REGION"}
+                     "export AWS_SECRET_ACCESS_KEY", "export AWS_DEFAULT_REGION",
+                     "export AWS_DISABLE_HOST_PREFIX_INJECTION"}
     assert daemon.environment()["AWS_ENDPOINT_URL"] == daemon.url
 
 

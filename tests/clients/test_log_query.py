@@ -73,6 +73,22 @@ def test_events_are_shown_the_latest_first(logs, group, start):
      [["b", "10"], ["a", "10"]]),
     ("fields ms | dedup host | sort host | display host, ms", [["a", "9"], ["b", "9"]]),
     ("filter host = 'nobody'", []),
+    # As the pages of the language write them, and a little odder.
+    ("fields 10 % 3 as r, 2 ^ 3 as p | limit 1 | display r, p", [["1", "8"]]),
+    ("# all of them\nstats count(*) as n # rows", [["20"]]),
+    ("STATS COUNT(*) AS n BY host | SORT host DESC | LIMIT 1", [["b", "10"]]),
+    ("stats max(ms) as m by host | stats sum(m) as s", [["18"]]),
+    ("filter level not in ['INFO'] | stats count() as n", [["4"]]),
+    ("filter @message =~ /(?i)error/ | stats count(*) as n", [["4"]]),
+    ("filter not ispresent(nothing) and (ms >= 8) | sort ms desc, host asc | display ms, host",
+     [["9", "a"], ["9", "b"], ["8", "a"], ["8", "b"]]),
+    ("parse @message /\"host\": \"(?<who>[^\"]+)\"/ | stats count(*) as n by who | sort who | limit 1",
+     [["a", "10"]]),
+    ("stats count(nothing) as n, sum(nothing) as s", [["0"]]),
+    ("filter ms > \"8\" | stats count(*) as n", [["2"]]),
+    ("fields strlen(host) as l, concat(host, '-', ms) as c | filter c like 'a-7' | display l, c", [["1", "a-7"]]),
+    ("stats count(*) as n by host, level | sort n desc, host | limit 1", [["a", "INFO", "8"]]),
+    ("fields `ms` as `odd name` | sort `odd name` desc | limit 1 | display `odd name`", [["9"]]),
 ])
 def test_queries_are_answered(logs, group, start, query, expected):
     assert rows(ask(logs, group, start, query)) == expected

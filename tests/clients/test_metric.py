@@ -166,7 +166,7 @@ def test_questions_that_are_refused(cloudwatch, namespace):
     with refused("ValidationError", "Error in expression 'e': the id 'm1' is not found."):
         math("m1")
     with refused("UnsupportedOperation"):
-        math("ANOMALY_DETECTION_BAND(m1)")
+        math("SERVICE_QUOTA(m1)")
 
 
 def test_the_query_protocol(daemon, cloudwatch, namespace):

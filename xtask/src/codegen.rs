@@ -160,6 +160,7 @@ fn module(service: &Service, side: &str, name: &str, text: &str, common: &[&str]
         out.push_str("use crate::wire::answer;\n");
     }
     import(&mut out, "answer", &["Encode", "Sink"]);
+    import(&mut out, "event_stream", &["EventStream"]);
     let params: &[&str] = match uses("Blob") {
         true => &["Blob", "Params", "Read", "Sent"],
         false => &["Params", "Read", "Sent"],

@@ -58,6 +58,9 @@ pub(crate) struct Shape {
     #[serde(default)]
     pub(crate) exception: bool,
     pub(crate) error: Option<Fault>,
+    /// Whether the members of the structure are events that are told one by one.
+    #[serde(default)]
+    pub(crate) eventstream: bool,
     #[serde(default, rename = "enum")]
     pub(crate) values: Vec<String>,
 }

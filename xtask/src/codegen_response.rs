@@ -63,7 +63,17 @@ impl<'a> Responses<'a> {
                 };
                 name = &item.shape;
             }
-            if self.model.shape(name)?.kind == "structure" {
+            let shape = self.model.shape(name)?;
+            if shape.eventstream {
+                // The stream is no structure; its events are.
+                for (_, event) in &shape.members.0 {
+                    if !self.model.shape(&event.shape)?.exception {
+                        let users = self.structures.entry(event.shape.clone()).or_default();
+                        users.insert(resource.to_owned());
+                        self.walk(&event.shape, resource)?;
+                    }
+                }
+            } else if shape.kind == "structure" {
                 let users = self.structures.entry(name.clone()).or_default();
                 if users.insert(resource.to_owned()) {
                     self.walk(name, resource)?;
@@ -221,6 +231,11 @@ impl<'a> Responses<'a> {
     ) -> Result<()> {
         let (field, element) = (field(member.name), member.element);
         let shape = self.model.shape(&member.reference.shape)?;
+        if shape.eventstream {
+            // Told after the answer, by whoever sends it.
+            writeln!(fields, "pub {field}: EventStream,")?;
+            return Ok(());
+        }
         let (rust, call) = if let Some(item) = &shape.member {
             let inner = item.location_name.as_deref().unwrap_or("member");
             let rust = format!("Vec<{}>", self.rust_type(&item.shape)?);

@@ -25,12 +25,14 @@ use crate::monitoring::Monitoring;
 use crate::policy::authorize;
 use crate::policy::elsewhere::Asked;
 use crate::policy::request::{Origin, Permissions};
+use crate::reply::Reply;
 use crate::sigv4::{self, AuthError, Keys, Signed, SigningKeys};
 use crate::sns::Sns;
 use crate::sns::visit::Visit;
 use crate::sts::Sts;
 use crate::throttle::Throttle;
 use crate::wire::envelope::{Dialect, Document, JsonVersion};
+use crate::wire::event_stream::{self, EventStream};
 use crate::wire::form::Form;
 use crate::wire::input::Input;
 use crate::{generated, origin};
@@ -105,6 +107,12 @@ pub struct FrontDoor {
     throttle: Option<Throttle>,
 }
 
+/// What is told of a success.
+enum Told {
+    Document(Vec<u8>),
+    Events(EventStream),
+}
+
 /// An error, and the protocol to say it in.
 struct Refusal {
     dialect: Dialect,
@@ -172,7 +180,7 @@ impl FrontDoor {
 
     /// Answers a request. Its extensions may hold the client's address, a [`SocketAddr`], for
     /// policies that ask for it.
-    pub async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
+    pub async fn answer(&self, request: Request<Bytes>) -> Response<Reply> {
         let request_id = self.request_ids.next();
         let (parts, body) = request.into_parts();
         if let Some(path) = parts.uri.path().strip_prefix("/_enid/") {
@@ -181,19 +189,26 @@ impl FrontDoor {
                 request_id,
                 response.status,
                 response.content_type,
-                response.body,
+                Reply::whole(response.body),
             );
         }
         match self.api(&parts, &body, request_id).await {
-            Ok((dialect, document)) => {
+            Ok((dialect, Told::Document(document))) => {
                 self.tell(request_id, StatusCode::OK, dialect, document, None)
+            }
+            Ok((_, Told::Events(events))) => {
+                let body = match events.take() {
+                    Some(events) => Reply::stream(events),
+                    None => Reply::whole(Bytes::new()),
+                };
+                self.respond(request_id, StatusCode::OK, event_stream::CONTENT_TYPE, body)
             }
             Err(refusal) => self.refuse(request_id, &refusal),
         }
     }
 
     /// The answer to a request that could not be received whole.
-    pub fn unreadable(&self, error: ApiError) -> Response<Bytes> {
+    pub fn unreadable(&self, error: ApiError) -> Response<Reply> {
         self.refuse(
             self.request_ids.next(),
             &Refusal {
@@ -208,7 +223,7 @@ impl FrontDoor {
         parts: &Parts,
         body: &[u8],
         request_id: RequestId,
-    ) -> Result<(Dialect, Vec<u8>), Refusal> {
+    ) -> Result<(Dialect, Told), Refusal> {
         let query = parts.uri.query().unwrap_or_default();
         let signed = Signed {
             method: parts.method.as_str(),
@@ -223,7 +238,8 @@ impl FrontDoor {
             && let Some(sns) = &self.sns
             && let Some(visit) = visit(parts, query.as_bytes(), body)
         {
-            return self.visited(sns, &visit, request_id).await;
+            let (dialect, document) = self.visited(sns, &visit, request_id).await?;
+            return Ok((dialect, Told::Document(document)));
         }
         let (service, dialect) = match &claim {
             Some(Ok(claim)) => match Service::named(&claim.service) {
@@ -263,11 +279,11 @@ impl FrontDoor {
         };
         let body = unpacked(parts, body).map_err(refuse)?;
         let body = decode(service, form, parts, query.as_bytes(), &body).map_err(refuse)?;
-        let document = match service {
-            Service::Ec2 => self.ec2(context, body).await,
+        let told = match service {
+            Service::Ec2 => self.ec2(context, body).await.map(Told::Document),
             _ => self.document(service, dialect, context, body).await,
         };
-        Ok((dialect, document.map_err(refuse)?))
+        Ok((dialect, told.map_err(refuse)?))
     }
 
     /// What a link in a message asks for: the one kind of request that is not signed.
@@ -323,7 +339,7 @@ impl FrontDoor {
         dialect: Dialect,
         context: Context,
         body: Body<'_>,
-    ) -> Result<Vec<u8>, ApiError> {
+    ) -> Result<Told, ApiError> {
         let form;
         let words = service.words();
         let (action, input) = match body {
@@ -361,7 +377,9 @@ impl FrontDoor {
                 let response: operations::Response = $call?;
                 answered(&context, operation);
                 let void = operations::VOID.contains(&operation);
-                Ok(dialect.success(operation, &response, void, &id))
+                Ok(Told::Document(
+                    dialect.success(operation, &response, void, &id),
+                ))
             }};
         }
         match service {
@@ -369,12 +387,21 @@ impl FrontDoor {
             Service::Logs => {
                 let logs = self.logs.as_ref();
                 let logs = logs.ok_or_else(|| ApiError::service_not_implemented("logs"))?;
-                answer!(
+                let mut events = None;
+                let told = answer!(
                     logs,
                     request,
                     Some(logs.asked(&context, &request)),
-                    logs.call(&context, request).await
-                )
+                    logs.call(&context, request).await.inspect(|response| {
+                        if let operations::Response::StartLiveTail(response) = response {
+                            events = Some(response.response_stream.clone());
+                        }
+                    })
+                );
+                match events {
+                    Some(events) => Ok(Told::Events(events)),
+                    None => told,
+                }
             }
             Service::Monitoring => {
                 let monitoring = self.monitoring.as_ref();
@@ -450,7 +477,7 @@ impl FrontDoor {
         }
     }
 
-    fn refuse(&self, request_id: RequestId, refusal: &Refusal) -> Response<Bytes> {
+    fn refuse(&self, request_id: RequestId, refusal: &Refusal) -> Response<Reply> {
         let Refusal { dialect, error } = refusal;
         if error.status() >= 500 && error.code() != "RequestLimitExceeded" {
             tracing::error!(
@@ -475,9 +502,10 @@ impl FrontDoor {
         dialect: Dialect,
         document: Vec<u8>,
         error: Option<&ApiError>,
-    ) -> Response<Bytes> {
+    ) -> Response<Reply> {
         let content_type = dialect.content_type();
-        let mut response = self.respond(request_id, status, content_type, Bytes::from(document));
+        let body = Reply::whole(Bytes::from(document));
+        let mut response = self.respond(request_id, status, content_type, body);
         let headers = response.headers_mut();
         if let Dialect::Cbor(_) = dialect {
             headers.insert(&SMITHY_PROTOCOL, HeaderValue::from_static("rpc-v2-cbor"));
@@ -494,8 +522,8 @@ impl FrontDoor {
         request_id: RequestId,
         status: StatusCode,
         content_type: &'static str,
-        body: Bytes,
-    ) -> Response<Bytes> {
+        body: Reply,
+    ) -> Response<Reply> {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         let headers = response.headers_mut();

@@ -18,6 +18,7 @@ pub mod logs;
 pub mod monitoring;
 mod origin;
 pub mod policy;
+pub mod reply;
 pub mod server;
 pub mod sigv4;
 pub mod sns;

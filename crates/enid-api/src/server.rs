@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::error::ApiError;
 use crate::front::FrontDoor;
+use crate::reply::Reply;
 
 /// The longest body. AWS's own limit is of this order; user data is 16 KiB.
 const BODY_MAX: usize = 1024 * 1024;
@@ -87,10 +88,15 @@ async fn connection(
 ) {
     // Answers are written whole: waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
+    let stopping = stop.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        let front = Arc::clone(&front);
-        async move { Ok::<_, Infallible>(receive(&front, request).await) }
+        let (front, stop) = (Arc::clone(&front), stopping.clone());
+        async move {
+            let response = receive(&front, request).await;
+            // What would go on for hours ends with the server.
+            Ok::<_, Infallible>(response.map(|body| body.until(stop)))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -120,7 +126,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn receive(front: &Arc<FrontDoor>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn receive(front: &Arc<FrontDoor>, request: Request<Incoming>) -> Response<Reply> {
     let (parts, body) = request.into_parts();
     let is_document = ["x-amz-target", "smithy-protocol"]
         .iter()
@@ -130,7 +136,7 @@ async fn receive(front: &Arc<FrontDoor>, request: Request<Incoming>) -> Response
         false => BODY_MAX,
     };
     let whole = timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await;
-    let response = match whole {
+    match whole {
         Ok(Ok(body)) => {
             // A task of its own: an operation that has begun ends, whether or not its client waits.
             let request = Request::from_parts(parts, body.to_bytes());
@@ -156,6 +162,5 @@ async fn receive(front: &Arc<FrontDoor>, request: Request<Incoming>) -> Response
             408,
             "The body did not arrive in time.".to_owned(),
         )),
-    };
-    response.map(Full::new)
+    }
 }

@@ -295,6 +295,7 @@ pub(crate) mod tests {
                 evaluation_periods: 1,
                 datapoints_to_alarm: None,
                 threshold: 1.0,
+                threshold_metric: None,
                 comparison: Comparison::GreaterThanThreshold,
                 missing: MissingData::Missing,
                 ignores_low_samples: None,

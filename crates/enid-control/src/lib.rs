@@ -17,6 +17,7 @@ mod address_limit;
 mod alarm;
 mod alarm_rule;
 mod alarm_state;
+mod anomaly_detector;
 mod attachment;
 mod delivery_policy;
 mod dhcp_options;

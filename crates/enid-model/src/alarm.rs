@@ -64,8 +64,11 @@ pub struct MetricRule {
     pub evaluation_periods: u32,
     /// So many must breach; all, if it does not say.
     pub datapoints_to_alarm: Option<u32>,
-    /// What the values are compared with.
+    /// What the values are compared with; nothing, if it is a band.
     pub threshold: f64,
+    /// The id of the query whose band the values are compared with instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold_metric: Option<String>,
     /// How.
     pub comparison: Comparison,
     /// What a period without a value counts as.
@@ -75,7 +78,7 @@ pub struct MetricRule {
 }
 
 /// Where the values of an alarm come from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Watched {
     /// Queries, of which one is watched.
@@ -123,6 +126,12 @@ pub enum Comparison {
     GreaterThanOrEqualToThreshold,
     /// `>`
     GreaterThanThreshold,
+    /// Above a band.
+    GreaterThanUpperThreshold,
+    /// Outside a band.
+    LessThanLowerOrGreaterThanUpperThreshold,
+    /// Below a band.
+    LessThanLowerThreshold,
     /// `<=`
     LessThanOrEqualToThreshold,
     /// `<`
@@ -231,6 +240,9 @@ names! {
     Comparison {
         GreaterThanOrEqualToThreshold => "GreaterThanOrEqualToThreshold",
         GreaterThanThreshold => "GreaterThanThreshold",
+        GreaterThanUpperThreshold => "GreaterThanUpperThreshold",
+        LessThanLowerOrGreaterThanUpperThreshold => "LessThanLowerOrGreaterThanUpperThreshold",
+        LessThanLowerThreshold => "LessThanLowerThreshold",
         LessThanOrEqualToThreshold => "LessThanOrEqualToThreshold",
         LessThanThreshold => "LessThanThreshold",
     }
@@ -248,14 +260,26 @@ names! {
 }
 
 impl Comparison {
-    /// Whether a value breaches a threshold.
+    /// Whether values are compared with a band.
     #[must_use]
-    pub fn is_breached(self, value: f64, threshold: f64) -> bool {
+    pub fn is_of_band(self) -> bool {
+        matches!(
+            self,
+            Self::GreaterThanUpperThreshold
+                | Self::LessThanLowerOrGreaterThanUpperThreshold
+                | Self::LessThanLowerThreshold
+        )
+    }
+
+    /// Whether a value breaches what it is compared with: a threshold, which is both bounds, or a band.
+    #[must_use]
+    pub fn is_breached(self, value: f64, (lower, upper): (f64, f64)) -> bool {
         match self {
-            Self::GreaterThanOrEqualToThreshold => value >= threshold,
-            Self::GreaterThanThreshold => value > threshold,
-            Self::LessThanOrEqualToThreshold => value <= threshold,
-            Self::LessThanThreshold => value < threshold,
+            Self::GreaterThanOrEqualToThreshold => value >= upper,
+            Self::GreaterThanThreshold | Self::GreaterThanUpperThreshold => value > upper,
+            Self::LessThanOrEqualToThreshold => value <= lower,
+            Self::LessThanLowerThreshold | Self::LessThanThreshold => value < lower,
+            Self::LessThanLowerOrGreaterThanUpperThreshold => value < lower || value > upper,
         }
     }
 
@@ -263,6 +287,9 @@ impl Comparison {
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
+            Self::GreaterThanUpperThreshold
+            | Self::LessThanLowerOrGreaterThanUpperThreshold
+            | Self::LessThanLowerThreshold => "outside",
             Self::GreaterThanOrEqualToThreshold => "greater than or equal to",
             Self::GreaterThanThreshold => "greater than",
             Self::LessThanOrEqualToThreshold => "less than or equal to",
@@ -300,8 +327,27 @@ mod tests {
             (LessThanThreshold, true, false, false),
             (LessThanOrEqualToThreshold, true, true, false),
         ] {
-            let found = [0.0, 1.0, 2.0].map(|value| comparison.is_breached(value, 1.0));
+            let found = [0.0, 1.0, 2.0].map(|value| comparison.is_breached(value, (1.0, 1.0)));
             assert_eq!(found, [below, at, above], "{comparison}");
+            assert!(!comparison.is_of_band());
+        }
+    }
+
+    #[test]
+    fn a_band_has_two_sides() {
+        use Comparison::*;
+        for (comparison, wanted) in [
+            (GreaterThanUpperThreshold, [false, false, false, true]),
+            (
+                LessThanLowerOrGreaterThanUpperThreshold,
+                [true, false, false, true],
+            ),
+            (LessThanLowerThreshold, [true, false, false, false]),
+        ] {
+            let values = [0.0, 1.0, 2.0, 3.0];
+            let found = values.map(|value| comparison.is_breached(value, (1.0, 2.0)));
+            assert_eq!(found, wanted, "{comparison}");
+            assert!(comparison.is_of_band());
         }
     }
 }

@@ -92,6 +92,8 @@ pub enum Kind {
     Alarm,
     /// What happened to an alarm.
     AlarmHistory,
+    /// An anomaly detector of CloudWatch.
+    AnomalyDetector,
     /// A DHCP option set.
     DhcpOptions,
     /// An egress-only internet gateway.
@@ -166,10 +168,11 @@ pub enum Kind {
 
 impl Kind {
     /// Each kind with its word.
-    const WORDS: [(Self, &'static str); 38] = [
+    const WORDS: [(Self, &'static str); 39] = [
         (Self::AddressLease, "address-lease"),
         (Self::Alarm, "alarm"),
         (Self::AlarmHistory, "alarm-history"),
+        (Self::AnomalyDetector, "anomaly-detector"),
         (Self::DhcpOptions, "dhcp-options"),
         (
             Self::EgressOnlyInternetGateway,
@@ -227,6 +230,7 @@ impl Kind {
             Self::AddressLease
                 | Self::Alarm
                 | Self::AlarmHistory
+                | Self::AnomalyDetector
                 | Self::Ipv6Lease
                 | Self::Ipv6PrefixLease
                 | Self::LentInterface

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{ElasticIp, PublicAddress};
 use crate::alarm::{Alarm, AlarmHistory};
+use crate::anomaly_detector::AnomalyDetector;
 use crate::dhcp_options::DhcpOptions;
 use crate::flow_log::FlowLog;
 use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
@@ -144,6 +145,7 @@ records! {
     AddressLease(AddressLease),
     Alarm(Alarm),
     AlarmHistory(AlarmHistory),
+    AnomalyDetector(AnomalyDetector),
     DhcpOptions(DhcpOptions),
     EgressOnlyInternetGateway(EgressOnlyInternetGateway),
     ElasticIp(ElasticIp),

@@ -38,6 +38,7 @@ impl Record {
             Self::AddressLease(_)
             | Self::Alarm(_)
             | Self::AlarmHistory(_)
+            | Self::AnomalyDetector(_)
             | Self::DhcpOptions(_)
             | Self::FlowLog(_)
             | Self::GroupName(_)

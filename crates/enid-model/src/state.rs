@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{ElasticIp, PublicAddress};
 use crate::alarm::{Alarm, AlarmHistory};
+use crate::anomaly_detector::AnomalyDetector;
 use crate::dhcp_options::DhcpOptions;
 use crate::flow_log::FlowLog;
 use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
@@ -182,6 +183,8 @@ pub struct RegionState {
     pub alarms: OrdMap<Box<str>, Stored<Alarm>>,
     /// What happened to alarms, by time.
     pub alarm_history: OrdMap<Box<str>, Stored<AlarmHistory>>,
+    /// Anomaly detectors, by what names their model.
+    pub anomaly_detectors: OrdMap<Box<str>, Stored<AnomalyDetector>>,
     /// Log groups by name.
     pub log_groups: OrdMap<Box<str>, Stored<LogGroup>>,
     /// Streams of log groups, by group and name.
@@ -437,6 +440,10 @@ impl RegionState {
                 self.alarm_history
                     .insert(key.name.clone(), stored(revision, item));
             }
+            Record::AnomalyDetector(detector) => {
+                self.anomaly_detectors
+                    .insert(key.name.clone(), stored(revision, detector));
+            }
             Record::LogGroup(group) => {
                 self.log_groups
                     .insert(key.name.clone(), stored(revision, group));
@@ -552,6 +559,9 @@ impl RegionState {
             }
             Kind::AlarmHistory => {
                 self.alarm_history.remove(name);
+            }
+            Kind::AnomalyDetector => {
+                self.anomaly_detectors.remove(name);
             }
             Kind::LogGroup => {
                 self.log_groups.remove(name);

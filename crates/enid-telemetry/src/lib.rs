@@ -10,6 +10,8 @@
 #![forbid(unsafe_code)]
 
 pub mod alarm;
+pub mod anomaly;
+pub mod chart;
 pub mod flow;
 pub mod log;
 pub mod math;

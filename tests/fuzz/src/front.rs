@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use enid_api::ec2::Ec2;
 use enid_api::front::{Config, FrontDoor, NoAdmin};
+use enid_api::reply::Reply;
 use enid_api::sigv4::{Key, Keys};
 use enid_api::sts::Sts;
 use enid_control::Control;
@@ -123,6 +124,7 @@ impl Door {
     fn answer(&self, request: Request<Bytes>) -> String {
         let own = request.uri().path().starts_with("/_enid/");
         let response = self.runtime.block_on(self.front.answer(request));
+        let response = response.map(Reply::into_bytes);
         let text = std::str::from_utf8(response.body()).expect("an answer is text");
         check(&response, text, own);
         text.to_owned()

@@ -1,6 +1,7 @@
 //! CloudWatch Logs: each operation's request becomes a call of the control plane or of the telemetry
 //! store, and what that returns its answer. One file per resource.
 
+mod live_tail;
 mod log_event;
 mod log_group;
 mod log_query;
@@ -18,6 +19,7 @@ use enid_model::state::{RegionState, Stored};
 use enid_telemetry::log::logs::{Logs as Events, LogsError};
 use enid_telemetry::log::query::registry::Queries;
 use enid_telemetry::log::subscription::Subscriptions;
+use enid_telemetry::log::tail::Tails;
 
 use crate::context::Context;
 use crate::error::ApiError;
@@ -31,6 +33,7 @@ pub struct Logs {
     events: Arc<Events>,
     queries: Arc<Queries>,
     subscriptions: Subscriptions,
+    tails: Arc<Tails>,
 }
 
 impl Logs {
@@ -43,11 +46,14 @@ impl Logs {
         queries: Arc<Queries>,
         subscriptions: Subscriptions,
     ) -> Self {
+        let tails = Arc::new(Tails::default());
+        events.watch(Arc::clone(&tails) as _);
         Self {
             control,
             events,
             queries,
             subscriptions,
+            tails,
         }
     }
 
@@ -93,6 +99,10 @@ impl Logs {
             Request::PutSubscriptionFilter(it) => streams(&it.log_group_name, ""),
             Request::TagLogGroup(it) => Asked::about([group_arn(context, &it.log_group_name)]),
             Request::TagResource(it) => Asked::about([it.resource_arn.clone()]),
+            Request::StartLiveTail(it) => {
+                let arns = it.log_group_identifiers.iter();
+                Asked::about(arns.map(|arn| format!("{arn}:log-stream:")))
+            }
             Request::StartQuery(it) => Asked::about(log_query::arns(context, it)),
             Request::DescribeQueries(_)
             | Request::GetQueryResults(_)
@@ -221,6 +231,7 @@ handlers! {
         PutMetricFilter => metric_filter::put_metric_filter,
         PutRetentionPolicy => log_group::put_retention_policy,
         PutSubscriptionFilter => subscription_filter::put_subscription_filter,
+        StartLiveTail => live_tail::start_live_tail,
         StartQuery => log_query::start_query,
         StopQuery => log_query::stop_query,
         TagLogGroup => tag::tag_log_group,

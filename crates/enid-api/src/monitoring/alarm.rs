@@ -6,13 +6,14 @@ use enid_control::PutAlarm;
 use enid_model::alarm::{
     AlarmQuery, AlarmRule, AlarmStat, AlarmState, Comparison, MetricRule, MissingData, Watched,
 };
+use enid_model::anomaly_detector::AnomalyDetector;
 use enid_telemetry::metric::level::is_period;
 use enid_telemetry::metric::query::{self, Of};
 use enid_telemetry::metric::statistic::Statistic;
 
 use super::data::{self, validation};
 use super::metric::{bad_value, identity, unit};
-use super::{Monitoring, failed, tag};
+use super::{Monitoring, anomaly_detector, failed, tag};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::generated::cloudwatch::request::{
@@ -40,18 +41,27 @@ pub(super) async fn put_metric_alarm(
     request: PutMetricAlarmRequest,
 ) -> Result<PutMetricAlarmResponse, ApiError> {
     let description = description(request.alarm_description.clone())?;
+    let actions_enabled = request.actions_enabled.unwrap_or(true);
     let tags = tag::tags(request.tags.clone())?;
+    let name = request.alarm_name.clone();
+    let (rule, detector) = rule(request)?;
+    let caller = context.caller();
+    if let Some((name, detector)) = &detector {
+        let needed = monitoring
+            .control
+            .need_anomaly_detector(&caller, name, detector);
+        needed.await.map_err(failed)?;
+    }
     let input = PutAlarm {
-        name: request.alarm_name.clone(),
+        name,
         description,
-        actions_enabled: request.actions_enabled.unwrap_or(true),
+        actions_enabled,
         ok_actions: Vec::new(),
         alarm_actions: Vec::new(),
         insufficient_data_actions: Vec::new(),
-        rule: AlarmRule::Metric(rule(request)?),
+        rule: AlarmRule::Metric(rule),
         tags,
     };
-    let caller = context.caller();
     let put = monitoring.control.put_alarm(&caller, &input);
     put.await.map_err(failed)?;
     Ok(PutMetricAlarmResponse {})
@@ -88,8 +98,11 @@ fn description(text: Option<String>) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// What a metric alarm watches.
-fn rule(request: PutMetricAlarmRequest) -> Result<MetricRule, ApiError> {
+/// The detector of an alarm's band, with what it is kept under.
+type Detector = (String, AnomalyDetector);
+
+/// What a metric alarm watches, and the detector that it needs.
+fn rule(request: PutMetricAlarmRequest) -> Result<(MetricRule, Option<Detector>), ApiError> {
     let missing = |name: &str| {
         let message = format!("The parameter {name} is required.");
         ApiError::new("MissingParameter", 400, message)
@@ -98,10 +111,31 @@ fn rule(request: PutMetricAlarmRequest) -> Result<MetricRule, ApiError> {
     let comparison = comparison.ok_or_else(|| missing("ComparisonOperator"))?;
     let comparison =
         Comparison::named(comparison).ok_or_else(|| bad_value(comparison, "ComparisonOperator"))?;
-    let threshold = request.threshold.ok_or_else(|| missing("Threshold"))?;
-    if !threshold.is_finite() {
-        return Err(bad_value(&threshold.to_string(), "Threshold"));
-    }
+    let (threshold, threshold_metric) = match (request.threshold, request.threshold_metric_id) {
+        (Some(_), Some(_)) => {
+            return Err(validation(
+                "The parameters Threshold and ThresholdMetricId are mutually exclusive and you have specified both."
+                    .to_owned(),
+            ));
+        }
+        (_, None) if comparison.is_of_band() => {
+            return Err(validation(
+                "ComparisonOperators for ranges require ThresholdMetricId to be set".to_owned(),
+            ));
+        }
+        (None, None) => return Err(missing("Threshold")),
+        (None, Some(_)) if !comparison.is_of_band() => {
+            return Err(validation(
+                "ThresholdMetricId requires a ComparisonOperator for ranges".to_owned(),
+            ));
+        }
+        (None, Some(id)) => (0.0, Some(id)),
+        (Some(threshold), None) if !threshold.is_finite() => {
+            return Err(bad_value(&threshold.to_string(), "Threshold"));
+        }
+        (Some(threshold), None) => (threshold, None),
+    };
+    let mut detector = None;
     let treat_missing = match request.treat_missing_data.as_deref() {
         None => MissingData::Missing,
         Some(name) => {
@@ -139,8 +173,12 @@ fn rule(request: PutMetricAlarmRequest) -> Result<MetricRule, ApiError> {
                     "The parameters Metrics and {name} are mutually exclusive and you have specified both."
                 )));
             }
-            queries(request.metrics)?
+            let band = threshold_metric.as_deref();
+            let (watched, period_s, needed) = queries(request.metrics, band)?;
+            detector = needed;
+            (watched, period_s)
         }
+        true if threshold_metric.is_some() => return Err(missing("Metrics")),
         true => {
             let namespace = request.namespace.ok_or_else(|| missing("Namespace"))?;
             let name = request.metric_name.ok_or_else(|| missing("MetricName"))?;
@@ -178,16 +216,18 @@ fn rule(request: PutMetricAlarmRequest) -> Result<MetricRule, ApiError> {
             "Metrics cannot be checked across more than {most} seconds: EvaluationPeriods * Period must be <= {most}."
         )));
     }
-    Ok(MetricRule {
+    let rule = MetricRule {
         watched,
         period_s,
         evaluation_periods,
         datapoints_to_alarm,
         threshold,
+        threshold_metric,
         comparison,
         missing: treat_missing,
         ignores_low_samples,
-    })
+    };
+    Ok((rule, detector))
 }
 
 /// A number of periods, which is at least one.
@@ -201,7 +241,8 @@ fn count(number: Option<i32>, name: &str) -> Result<Option<u32>, ApiError> {
     }
 }
 
-fn stat(
+/// A statistic of a metric as it is kept.
+pub(super) fn stat(
     namespace: String,
     name: String,
     dimensions: Vec<crate::generated::cloudwatch::request::Dimension>,
@@ -219,8 +260,11 @@ fn stat(
     })
 }
 
-/// The queries of an alarm, and their period.
-fn queries(queries: Vec<MetricDataQuery>) -> Result<(Watched, i64), ApiError> {
+/// The queries of an alarm, their period, and the detector of the band that one of them may be.
+fn queries(
+    queries: Vec<MetricDataQuery>,
+    band: Option<&str>,
+) -> Result<(Watched, i64, Option<Detector>), ApiError> {
     let read: Vec<query::Query> = queries
         .iter()
         .cloned()
@@ -248,7 +292,34 @@ fn queries(queries: Vec<MetricDataQuery>) -> Result<(Watched, i64), ApiError> {
         let message = format!("An alarm has at most {METRICS_MAX} metrics.");
         return Err(validation(message));
     }
-    let kept = queries.into_iter().zip(&read).map(|(query, read)| {
+    let kept = kept(queries, &read)?;
+    let detector = match band {
+        Some(band) => Some(anomaly_detector::of_band(band, &kept, &read)?),
+        None => None,
+    };
+    // What is returned beside a band is what is compared with it.
+    let returned = kept.iter().filter(|query| Some(query.id.as_str()) != band);
+    let returned = returned.filter(|query| query.return_data.unwrap_or(kept.len() == 1));
+    if returned.count() != 1 {
+        return Err(validation(
+            "Exactly one of the metrics must return data: ReturnData.".to_owned(),
+        ));
+    }
+    let mut periods = periods.into_iter();
+    match (periods.next(), periods.next()) {
+        (Some(period_s), None) => Ok((Watched::Queries(kept), period_s, detector)),
+        _ => Err(validation(
+            "The metrics of an alarm must all have the same period.".to_owned(),
+        )),
+    }
+}
+
+/// Queries as they are kept, beside what was read of them.
+pub(super) fn kept(
+    queries: Vec<MetricDataQuery>,
+    read: &[query::Query],
+) -> Result<Vec<AlarmQuery>, ApiError> {
+    let kept = queries.into_iter().zip(read).map(|(query, read)| {
         let stat = match query.metric_stat {
             Some(stat) => Some(self::stat(
                 stat.metric.namespace.unwrap_or_default(),
@@ -272,21 +343,7 @@ fn queries(queries: Vec<MetricDataQuery>) -> Result<(Watched, i64), ApiError> {
             stat,
         })
     });
-    let kept: Vec<AlarmQuery> = kept.collect::<Result<_, ApiError>>()?;
-    let returned = kept.iter();
-    let returned = returned.filter(|query| query.return_data.unwrap_or(kept.len() == 1));
-    if returned.count() != 1 {
-        return Err(validation(
-            "Exactly one of the metrics must return data: ReturnData.".to_owned(),
-        ));
-    }
-    let mut periods = periods.into_iter();
-    match (periods.next(), periods.next()) {
-        (Some(period_s), None) => Ok((Watched::Queries(kept), period_s)),
-        _ => Err(validation(
-            "The metrics of an alarm must all have the same period.".to_owned(),
-        )),
-    }
+    kept.collect()
 }
 
 /// DeleteAlarms.
@@ -426,9 +483,89 @@ mod tests {
     fn what_is_taken_can_be_evaluated() {
         let both = vec![query("m", None, false), query("e", Some("m*2"), true)];
         for request in [request(), math(both)] {
-            let rule = rule(request).unwrap();
+            let (rule, detector) = rule(request).unwrap();
+            assert_eq!(detector, None);
             assert_eq!(rule.period_s, 60);
             assert!(watch::queries(&rule).is_ok());
+        }
+    }
+
+    fn band(comparison: &str, expression: &str) -> PutMetricAlarmRequest {
+        let band = query("b", Some(expression), true);
+        PutMetricAlarmRequest {
+            threshold: None,
+            threshold_metric_id: Some("b".to_owned()),
+            comparison_operator: Some(comparison.to_owned()),
+            ..math(vec![query("m", None, true), band])
+        }
+    }
+
+    #[test]
+    fn a_band_has_a_detector() {
+        let made = |expression: &str| {
+            let (rule, detector) = rule(band("GreaterThanUpperThreshold", expression)).unwrap();
+            assert_eq!(rule.threshold_metric.as_deref(), Some("b"));
+            detector.unwrap()
+        };
+        let (name, detector) = made("ANOMALY_DETECTION_BAND(m, 3)");
+        assert_eq!(name, r#"["N","m","Sum"]"#);
+        assert!(matches!(detector.of, Watched::Stat(_)));
+        let (name, detector) = made("ANOMALY_DETECTION_BAND(m*2)");
+        let Watched::Queries(queries) = detector.of else {
+            panic!("{name}");
+        };
+        let told = queries.iter().map(|query| {
+            let expression = query.expression.as_deref().unwrap_or_default();
+            format!("{} {expression} {:?}", query.id, query.return_data)
+        });
+        let told: Vec<String> = told.collect();
+        assert_eq!(told, ["m  Some(false)", "e1 (m*2) Some(true)"]);
+        // The same by other ids is the same.
+        assert_eq!(made("ANOMALY_DETECTION_BAND(m * 2, 1)").0, name);
+        assert_ne!(made("ANOMALY_DETECTION_BAND(m * 3)").0, name);
+    }
+
+    #[test]
+    fn what_is_no_alarm_of_a_band() {
+        const BAND: &str = "ANOMALY_DETECTION_BAND(m)";
+        type Change = fn(&mut PutMetricAlarmRequest);
+        let changes: [(&str, Change, &str); 6] = [
+            (
+                BAND,
+                |it| it.threshold_metric_id = None,
+                "ValidationError: ComparisonOperators for ranges require ThresholdMetricId to be set",
+            ),
+            (
+                BAND,
+                |it| it.comparison_operator = Some("LessThanThreshold".to_owned()),
+                "ValidationError: ThresholdMetricId requires",
+            ),
+            (
+                BAND,
+                |it| it.threshold = Some(1.0),
+                "ValidationError: The parameters Threshold and ThresholdMetricId are mutually",
+            ),
+            (
+                BAND,
+                |it| it.threshold_metric_id = Some("m".to_owned()),
+                "ValidationError: ThresholdMetricId must be the id of",
+            ),
+            (
+                BAND,
+                |it| it.metrics = Vec::new(),
+                "MissingParameter: The parameter Metrics is required.",
+            ),
+            (
+                "ANOMALY_DETECTION_BAND(METRICS())",
+                |_| (),
+                "ValidationError: Error in expression 'b'",
+            ),
+        ];
+        for (expression, change, wanted) in changes {
+            let mut changed = band("LessThanLowerThreshold", expression);
+            change(&mut changed);
+            let error = rule(changed).unwrap_err().to_string();
+            assert!(error.starts_with(wanted), "{error}");
         }
     }
 

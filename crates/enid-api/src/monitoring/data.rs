@@ -6,7 +6,7 @@ use enid_telemetry::metric::query::{self, Answer, MetricStat, Of, Query, QueryEr
 use enid_telemetry::metric::statistic::Statistic;
 
 use super::metric::{bad_value, check_times, identity, unit};
-use super::{Monitoring, internal, page};
+use super::{Monitoring, failed, internal, page};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::generated::cloudwatch::request::{GetMetricDataRequest, MetricDataQuery};
@@ -47,8 +47,11 @@ pub(super) async fn get_metric_data(
     }
     query::check(&queries).map_err(refused)?;
     let scope = context.caller().scope();
-    let (from, to) = (request.start_time, request.end_time);
-    let ran = monitoring.blocking(move |metrics| query::run(metrics, &scope, &queries, from, to));
+    let window = request.start_time..request.end_time;
+    let caller = context.caller();
+    let region = monitoring.control.read(&caller).await.map_err(failed)?;
+    let ran =
+        monitoring.blocking(move |metrics| query::run(metrics, &scope, &*region, &queries, window));
     let mut answers = ran.await?.map_err(refused)?;
     if request.scan_by.as_deref() != Some("TimestampAscending") {
         for answer in &mut answers {

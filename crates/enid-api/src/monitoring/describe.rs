@@ -212,10 +212,10 @@ fn metric_alarm(context: &Context, alarm: &Alarm, rule: &MetricRule) -> MetricAl
     let integer = |number: i64| i32::try_from(number).ok();
     let (stat, metrics) = match &rule.watched {
         Watched::Stat(stat) => (Some(stat), None),
-        Watched::Queries(queries) => (None, Some(queries.iter().map(query).collect())),
+        Watched::Queries(queries) => (None, Some(queries.iter().map(alarm_query).collect())),
     };
     let statistic = stat.map(|stat| stat.statistic.as_str());
-    let dimensions = stat.map(|stat| dimensions(&stat.dimensions));
+    let dimensions = stat.map(|stat| alarm_dimensions(&stat.dimensions));
     MetricAlarm {
         alarm_name: Some(alarm.name.as_str().into()),
         alarm_arn: Some(alarm_arn(&context.caller(), &alarm.name).into()),
@@ -240,7 +240,8 @@ fn metric_alarm(context: &Context, alarm: &Alarm, rule: &MetricRule) -> MetricAl
         datapoints_to_alarm: rule
             .datapoints_to_alarm
             .and_then(|count| integer(count.into())),
-        threshold: Some(rule.threshold),
+        threshold: rule.threshold_metric.is_none().then_some(rule.threshold),
+        threshold_metric_id: rule.threshold_metric.as_deref().map(Text::from),
         comparison_operator: Some(rule.comparison.as_str().into()),
         treat_missing_data: Some(rule.missing.as_str().into()),
         evaluate_low_sample_count_percentile: rule
@@ -251,7 +252,8 @@ fn metric_alarm(context: &Context, alarm: &Alarm, rule: &MetricRule) -> MetricAl
     }
 }
 
-fn dimensions(pairs: &[(String, String)]) -> Vec<response::Dimension> {
+/// Dimensions of a record in an answer.
+pub(super) fn alarm_dimensions(pairs: &[(String, String)]) -> Vec<response::Dimension> {
     let pairs = pairs.iter();
     pairs
         .map(|(name, value)| response::Dimension {
@@ -261,13 +263,14 @@ fn dimensions(pairs: &[(String, String)]) -> Vec<response::Dimension> {
         .collect()
 }
 
-fn query(query: &AlarmQuery) -> response::MetricDataQuery {
+/// A query of a record in an answer.
+pub(super) fn alarm_query(query: &AlarmQuery) -> response::MetricDataQuery {
     let period = query.period_s.and_then(|period| i32::try_from(period).ok());
     let stat = |stat: &AlarmStat| response::MetricStat {
         metric: Some(response::Metric {
             namespace: Some(stat.namespace.as_str().into()),
             metric_name: Some(stat.name.as_str().into()),
-            dimensions: dimensions(&stat.dimensions),
+            dimensions: alarm_dimensions(&stat.dimensions),
         }),
         period,
         stat: Some(stat.statistic.as_str().into()),

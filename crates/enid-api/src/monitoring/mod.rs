@@ -2,11 +2,16 @@
 //! store, and what that returns its answer. One file per resource.
 
 mod alarm;
+mod anomaly_detector;
 mod data;
 mod describe;
 mod metric;
 mod page;
 mod tag;
+mod widget;
+mod widget_image;
+mod widget_members;
+mod widget_time;
 
 use std::sync::Arc;
 
@@ -55,10 +60,14 @@ impl Monitoring {
             Request::SetAlarmState(request) => Asked::about([alarm(&request.alarm_name)]),
             Request::TagResource(request) => Asked::about([request.resource_arn.clone()]),
             Request::UntagResource(request) => Asked::about([request.resource_arn.clone()]),
-            Request::DescribeAlarmsForMetric(_)
+            Request::DeleteAnomalyDetector(_)
+            | Request::DescribeAlarmsForMetric(_)
+            | Request::DescribeAnomalyDetectors(_)
             | Request::GetMetricData(_)
             | Request::GetMetricStatistics(_)
-            | Request::ListMetrics(_) => Asked::default(),
+            | Request::GetMetricWidgetImage(_)
+            | Request::ListMetrics(_)
+            | Request::PutAnomalyDetector(_) => Asked::default(),
         }
     }
 
@@ -91,15 +100,19 @@ fn internal(cause: impl std::error::Error + Send + Sync + 'static) -> ApiError {
 handlers! {
     Monitoring in crate::generated::cloudwatch::operations {
         DeleteAlarms => alarm::delete_alarms,
+        DeleteAnomalyDetector => anomaly_detector::delete_anomaly_detector,
         DescribeAlarmHistory => describe::describe_alarm_history,
         DescribeAlarms => describe::describe_alarms,
         DescribeAlarmsForMetric => describe::describe_alarms_for_metric,
+        DescribeAnomalyDetectors => anomaly_detector::describe_anomaly_detectors,
         DisableAlarmActions => alarm::disable_alarm_actions,
         EnableAlarmActions => alarm::enable_alarm_actions,
         GetMetricData => data::get_metric_data,
         GetMetricStatistics => metric::get_metric_statistics,
+        GetMetricWidgetImage => widget_image::get_metric_widget_image,
         ListMetrics => metric::list_metrics,
         ListTagsForResource => tag::list_tags_for_resource,
+        PutAnomalyDetector => anomaly_detector::put_anomaly_detector,
         PutCompositeAlarm => alarm::put_composite_alarm,
         PutMetricAlarm => alarm::put_metric_alarm,
         PutMetricData => metric::put_metric_data,

@@ -9,6 +9,7 @@ pub mod answer;
 pub mod cbor;
 pub mod conform;
 pub mod envelope;
+pub mod event_stream;
 pub mod form;
 pub mod input;
 pub mod instant;

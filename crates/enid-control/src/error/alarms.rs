@@ -17,8 +17,12 @@ errors! {
     Tags => "InvalidParameterValue", "An alarm has at most 50 tags, none of whose keys starts with aws:.";
     /// The quota of alarms in the region.
     TooMany => "LimitExceeded", "The maximum limit for alarms has been reached.";
+    /// More detectors than a region may have.
+    TooManyDetectors => "LimitExceededException", "The maximum limit for anomaly detectors has been reached.";
     /// There are no such alarms.
     NotFound { names: Box<str> } => "ResourceNotFound", "Alarms not found: {names}";
+    /// There is no detector that learns this.
+    DetectorNotFound => "ResourceNotFoundException", "The anomaly detector does not exist.";
     /// There is no alarm of this ARN.
     ArnNotFound { arn: Box<str> } => "ResourceNotFoundException", "The resource {arn} does not exist.";
 }

@@ -46,6 +46,7 @@ impl RegionState {
             lent_interfaces,
             alarms,
             alarm_history,
+            anomaly_detectors,
             log_groups,
             log_streams,
             names,
@@ -106,6 +107,7 @@ impl RegionState {
             lent_interfaces: LentInterface(text);
             alarms: Alarm(text);
             alarm_history: AlarmHistory(text);
+            anomaly_detectors: AnomalyDetector(text);
             log_groups: LogGroup(text);
             log_streams: LogStream(|(group, name): &(LogUid, Box<str>)| log_stream_key(*group, name).into());
             names: NameClaim(text);

@@ -2,4 +2,5 @@
 //! are, is told.
 
 pub mod evaluate;
+mod reason;
 pub mod watch;

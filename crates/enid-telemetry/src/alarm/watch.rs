@@ -3,13 +3,14 @@
 use enid_model::alarm::{Alarm, AlarmQuery, AlarmStat, AlarmState, MetricRule, Watched};
 use enid_model::key::Scope;
 use enid_model::time::Timestamp;
-use serde_json::json;
 
 use super::evaluate::{BEYOND, Quorum, state};
+use super::reason::{self, Seen};
+use crate::anomaly::Detectors;
 use crate::metric::database::Metrics;
 use crate::metric::identity::Identity;
 use crate::metric::level;
-use crate::metric::query::{self, MetricStat, Of, Query, QueryError};
+use crate::metric::query::{self, Answer, MetricStat, Of, Query, QueryError};
 use crate::metric::statistic::Statistic;
 use crate::metric::unit::Unit;
 
@@ -28,6 +29,7 @@ pub struct Verdict {
 pub fn look(
     metrics: &Metrics,
     scope: &Scope,
+    detectors: &dyn Detectors,
     alarm: &Alarm,
     rule: &MetricRule,
 ) -> Result<Option<Verdict>, QueryError> {
@@ -37,16 +39,37 @@ pub fn look(
     let of = rule.evaluation_periods;
     let count = i64::from(of + BEYOND);
     let start = Timestamp(end.0 - count * rule.period_s * 1000);
-    let queries = queries(rule)?;
+    let mut queries = queries(rule)?;
+    let band = rule.threshold_metric.as_deref();
+    for query in &mut queries {
+        query.return_data |= Some(query.id.as_str()) == band;
+    }
     query::check(&queries)?;
-    let answers = query::run(metrics, scope, &queries, start, end)?;
-    let points = answers.into_iter().next().map(|answer| answer.points);
-    let points = points.unwrap_or_default();
-    let periods: Vec<(Timestamp, Option<f64>)> = (0..count)
+    let answers = query::run(metrics, scope, detectors, &queries, start..end)?;
+    let (bounds, watched): (Vec<Answer>, Vec<Answer>) = answers
+        .into_iter()
+        .partition(|answer| Some(answer.id.as_str()) == band);
+    let watched = watched.into_iter().next().map(|answer| answer.points);
+    let watched = watched.unwrap_or_default();
+    let at = |points: &[(Timestamp, f64)], time: Timestamp| {
+        let found = points.iter().find(|(at, _)| *at == time);
+        found.map(|(_, value)| *value)
+    };
+    let periods: Vec<Option<Seen>> = (0..count)
         .map(|number| {
             let time = Timestamp(start.0 + number * rule.period_s * 1000);
-            let value = points.iter().find(|(at, _)| *at == time);
-            (time, value.map(|(_, value)| *value))
+            let bounds = match (band, bounds.as_slice()) {
+                (None, _) => (rule.threshold, rule.threshold),
+                (Some(_), [upper, lower]) => (at(&lower.points, time)?, at(&upper.points, time)?),
+                // A value is nothing where nothing is expected.
+                (Some(_), _) => return None,
+            };
+            let value = at(&watched, time)?;
+            Some(Seen {
+                time,
+                value,
+                bounds,
+            })
         })
         .collect();
     if rule.ignores_low_samples == Some(true)
@@ -57,11 +80,11 @@ pub fn look(
     Ok(judge(alarm, rule, &periods, now))
 }
 
-/// What the values of periods make of an alarm.
+/// What periods, the oldest first, make of an alarm.
 fn judge(
     alarm: &Alarm,
     rule: &MetricRule,
-    periods: &[(Timestamp, Option<f64>)],
+    periods: &[Option<Seen>],
     now: Timestamp,
 ) -> Option<Verdict> {
     let of = usize::try_from(rule.evaluation_periods).unwrap_or(1);
@@ -72,106 +95,16 @@ fn judge(
     };
     let breaches: Vec<Option<bool>> = periods
         .iter()
-        .map(|(_, value)| value.map(|value| rule.comparison.is_breached(value, rule.threshold)))
+        .map(|period| period.map(|seen| seen.is_breaching(rule)))
         .collect();
     let state = state(&breaches, quorum, rule.missing)?;
-    let real = periods.iter().rev().filter(|(_, value)| value.is_some());
-    let newest: Vec<(Timestamp, f64)> = real
-        .take(of)
-        .filter_map(|(time, value)| Some((*time, (*value)?)))
-        .collect();
-    let statistic = match &rule.watched {
-        Watched::Stat(stat) => Some(stat.statistic.as_str()),
-        Watched::Queries(_) => None,
-    };
-    let reason_data = json!({
-        "version": "1.0",
-        "queryDate": iso(now),
-        "startDate": newest.last().map(|(time, _)| iso(*time)),
-        "statistic": statistic,
-        "period": rule.period_s,
-        "recentDatapoints": newest.iter().rev().map(|(_, value)| *value).collect::<Vec<f64>>(),
-        "threshold": rule.threshold,
-        "evaluatedDatapoints": newest
-            .iter()
-            .map(|(time, value)| json!({"timestamp": iso(*time), "value": value}))
-            .collect::<Vec<_>>(),
-    });
+    let real = periods.iter().rev().flatten().copied();
+    let newest: Vec<Seen> = real.take(of).collect();
     Some(Verdict {
         state,
-        reason: reason(alarm.state, state, rule, quorum, &newest),
-        reason_data: reason_data.to_string(),
+        reason: reason::words(alarm.state, state, rule, quorum, &newest),
+        reason_data: reason::data(rule, &newest, now),
     })
-}
-
-/// Why, in AWS's words.
-fn reason(
-    from: AlarmState,
-    to: AlarmState,
-    rule: &MetricRule,
-    quorum: Quorum,
-    newest: &[(Timestamp, f64)],
-) -> String {
-    let plural = |count: usize| if count == 1 { "" } else { "s" };
-    let unknown = quorum.of.saturating_sub(newest.len());
-    if to == AlarmState::InsufficientData {
-        return format!(
-            "Insufficient Data: {unknown} datapoint{} {} unknown.",
-            plural(unknown),
-            if unknown == 1 { "was" } else { "were" }
-        );
-    }
-    let breaches = |value: f64| rule.comparison.is_breached(value, rule.threshold);
-    let is_alarm = to == AlarmState::Alarm;
-    let told: Vec<String> = newest
-        .iter()
-        .filter(|(_, value)| breaches(*value) == is_alarm)
-        .map(|(time, value)| format!("{value:?} ({})", stamp(*time)))
-        .collect();
-    let transition = match is_alarm {
-        true => format!(
-            " (minimum {} datapoint{} for OK -> ALARM transition)",
-            quorum.breaching,
-            plural(quorum.breaching)
-        ),
-        false => {
-            let least = quorum.of - quorum.breaching + 1;
-            format!(
-                " (minimum {least} datapoint{} for ALARM -> OK transition)",
-                plural(least)
-            )
-        }
-    };
-    if told.is_empty() {
-        let kind = match is_alarm {
-            true => "Breaching",
-            false => "NonBreaching",
-        };
-        return format!(
-            "Threshold Crossed: no datapoints were received for {} period{} and {unknown} missing datapoint{} {} treated as [{kind}].",
-            quorum.of,
-            plural(quorum.of),
-            plural(unknown),
-            if unknown == 1 { "was" } else { "were" },
-        );
-    }
-    // An alarm that was never OK has nothing to go back to; its transition is told all the same.
-    let transition = if from == to {
-        String::new()
-    } else {
-        transition
-    };
-    format!(
-        "Threshold Crossed: {} out of the last {} datapoint{} [{}] {} {}{} the threshold ({:?}){transition}.",
-        told.len(),
-        quorum.of,
-        plural(quorum.of),
-        told.join(", "),
-        if told.len() == 1 { "was" } else { "were" },
-        if is_alarm { "" } else { "not " },
-        rule.comparison.words(),
-        rule.threshold,
-    )
 }
 
 /// Whether one of the values that would decide is a percentile of too few.
@@ -179,7 +112,7 @@ fn has_low_samples(
     metrics: &Metrics,
     scope: &Scope,
     rule: &MetricRule,
-    periods: &[(Timestamp, Option<f64>)],
+    periods: &[Option<Seen>],
     start: Timestamp,
     end: Timestamp,
 ) -> Result<bool, QueryError> {
@@ -194,23 +127,28 @@ fn has_low_samples(
     let mut counted = metric_stat(stat, rule.period_s)?;
     counted.statistic = Statistic::SampleCount;
     let counts = query::series(metrics, scope, &counted, start, end).map_err(QueryError::Rows)?;
-    let deciding = periods.iter().rev().filter(|(_, value)| value.is_some());
+    let deciding = periods.iter().rev().flatten();
     let of = usize::try_from(rule.evaluation_periods).unwrap_or(1);
     let mut deciding = deciding.take(of);
-    Ok(deciding.any(|(time, _)| {
-        let count = counts.points.get(&time.0);
+    Ok(deciding.any(|seen| {
+        let count = counts.points.get(&seen.time.0);
         count.is_some_and(|count| *count < enough)
     }))
 }
 
 /// The queries of an alarm; only one of them returns data.
 pub fn queries(rule: &MetricRule) -> Result<Vec<Query>, QueryError> {
-    match &rule.watched {
+    queries_of(&rule.watched, rule.period_s)
+}
+
+/// The queries of what is watched; a statistic of a metric becomes one, `m1`, of this period.
+pub fn queries_of(watched: &Watched, period_s: i64) -> Result<Vec<Query>, QueryError> {
+    match watched {
         Watched::Stat(stat) => Ok(vec![Query {
             id: "m1".to_owned(),
             label: None,
             return_data: true,
-            of: Of::Metric(metric_stat(stat, rule.period_s)?),
+            of: Of::Metric(metric_stat(stat, period_s)?),
         }]),
         Watched::Queries(queries) => queries
             .iter()
@@ -249,20 +187,6 @@ fn metric_stat(stat: &AlarmStat, period_s: i64) -> Result<MetricStat, QueryError
     })
 }
 
-/// `2026-01-02T03:04:05.000+0000`
-fn iso(time: Timestamp) -> String {
-    time.to_string().replace('Z', "+0000")
-}
-
-/// `02/01/26 03:04:05`
-fn stamp(time: Timestamp) -> String {
-    let (year, month, day, hour, minute, second) = time.civil();
-    format!(
-        "{day:02}/{month:02}/{:02} {hour:02}:{minute:02}:{second:02}",
-        year % 100
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -270,8 +194,10 @@ mod tests {
     use enid_model::alarm::{AlarmRule, Comparison, MissingData};
     use enid_model::key::{AccountId, RegionName};
     use enid_model::time::Clock;
+    use serde_json::json;
 
     use super::*;
+    use crate::anomaly::NoDetectors;
     use crate::metric::aggregate::Aggregate;
     use crate::metric::datum::Sample;
     use crate::metric::rows::Memory;
@@ -306,6 +232,7 @@ mod tests {
             evaluation_periods: 2,
             datapoints_to_alarm: None,
             threshold: 5.0,
+            threshold_metric: None,
             comparison: Comparison::GreaterThanThreshold,
             missing: MissingData::Missing,
             ignores_low_samples: None,
@@ -338,7 +265,7 @@ mod tests {
             configured: NOW,
             tags: enid_model::Tags::default(),
         };
-        look(&metrics, &scope(), &alarm, rule).unwrap()
+        look(&metrics, &scope(), &NoDetectors, &alarm, rule).unwrap()
     }
 
     #[test]
@@ -413,5 +340,64 @@ mod tests {
             ..rule("p90")
         };
         assert_eq!(looked(&careful, &values), None);
+    }
+
+    #[test]
+    fn a_band_is_a_threshold() {
+        let query = |id: &str, expression: Option<&str>| AlarmQuery {
+            id: id.to_owned(),
+            label: None,
+            return_data: Some(true),
+            period_s: expression.is_none().then_some(60),
+            expression: expression.map(str::to_owned),
+            stat: expression.is_none().then(|| AlarmStat {
+                namespace: "N".to_owned(),
+                name: "m".to_owned(),
+                dimensions: Vec::new(),
+                statistic: "Sum".to_owned(),
+                unit: None,
+            }),
+        };
+        let of = |comparison| MetricRule {
+            watched: Watched::Queries(vec![
+                query("m", None),
+                query("b", Some("ANOMALY_DETECTION_BAND(m, 2)")),
+            ]),
+            threshold_metric: Some("b".to_owned()),
+            comparison,
+            evaluation_periods: 1,
+            ..rule("Sum")
+        };
+        let past: Vec<(i64, f64)> = (2..=60).map(|ago| (ago, 100.0)).collect();
+        for (last, above, either, below) in [
+            (100.0, false, false, false),
+            (103.0, true, true, false),
+            (97.0, false, true, true),
+        ] {
+            let mut minutes = past.clone();
+            minutes.push((1, last));
+            for (comparison, wanted) in [
+                (Comparison::GreaterThanUpperThreshold, above),
+                (Comparison::LessThanLowerOrGreaterThanUpperThreshold, either),
+                (Comparison::LessThanLowerThreshold, below),
+            ] {
+                let found = looked(&of(comparison), &minutes).unwrap();
+                let is_alarm = found.state == AlarmState::Alarm;
+                assert_eq!(is_alarm, wanted, "{last} {comparison}: {}", found.reason);
+            }
+        }
+        let mut minutes = past.clone();
+        minutes.push((1, 103.0));
+        let found = looked(&of(Comparison::GreaterThanUpperThreshold), &minutes).unwrap();
+        assert_eq!(
+            found.reason,
+            "Thresholds Crossed: 1 out of the last 1 datapoint [103.0 (02/01/26 03:03:00)] was greater than the upper thresholds [102.0] (minimum 1 datapoint for OK -> ALARM transition)."
+        );
+        let data: serde_json::Value = serde_json::from_str(&found.reason_data).unwrap();
+        assert_eq!(data["recentLowerThresholds"], json!([98.0]));
+        assert_eq!(data["threshold"], json!(null));
+        // Of a metric that is hardly known nothing is expected.
+        let few = looked(&of(Comparison::GreaterThanUpperThreshold), &[(1, 103.0)]).unwrap();
+        assert_eq!(few.state, AlarmState::InsufficientData);
     }
 }

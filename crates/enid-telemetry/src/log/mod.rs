@@ -14,6 +14,7 @@ pub mod pattern;
 pub mod query;
 pub mod sink;
 pub mod subscription;
+pub mod tail;
 pub mod token;
 
 use crate::store::Kind;

@@ -19,6 +19,10 @@ pub trait Source {
     fn search(&self, terms: &str, statistic: &str, period_s: i64)
     -> Result<Vec<Series>, MathError>;
 
+    /// The upper and the lower bound that an expression is expected between, so many standard
+    /// deviations from what it is expected to be.
+    fn band(&self, of: &Expression, deviations: f64) -> Result<[Series; 2], MathError>;
+
     /// The times of all periods.
     fn times(&self) -> Vec<i64>;
 
@@ -135,6 +139,15 @@ mod tests {
             Ok(vec![self.metrics().remove(0).1])
         }
 
+        fn band(&self, of: &Expression, deviations: f64) -> Result<[Series; 2], MathError> {
+            assert_eq!(*of, Expression::Name("m1".to_owned()));
+            let bound = |bound: f64| Series {
+                label: String::new(),
+                points: [(0, bound)].into(),
+            };
+            Ok([bound(deviations), bound(-deviations)])
+        }
+
         fn times(&self) -> Vec<i64> {
             (0..4).map(|minute| minute * 60_000).collect()
         }
@@ -220,6 +233,11 @@ mod tests {
             ("SLICE([m1,m2,none],1,2)", "m2=0:10 3:0"),
             ("SLICE([m1,m2],1)", "m2=0:10 3:0"),
             ("SEARCH('{N} x','Sum',300)", "m1=0:1 1:2 2:4 3:8"),
+            (
+                "ANOMALY_DETECTION_BAND(m1,3)",
+                "m1 upper=0:3; m1 lower=0:-3",
+            ),
+            ("FIRST(ANOMALY_DETECTION_BAND(m1))", "0:2"),
         ] {
             assert_eq!(value(text), wanted, "{text}");
         }
@@ -237,6 +255,14 @@ mod tests {
             ("AVG()", "the arguments of AVG are not what it takes"),
             ("AVG(1)", "the arguments of AVG are not what it takes"),
             ("FIRST(m1)", "the arguments of FIRST are not what it takes"),
+            (
+                "ANOMALY_DETECTION_BAND(5)",
+                "the arguments of ANOMALY_DETECTION_BAND are not what it takes",
+            ),
+            (
+                "ANOMALY_DETECTION_BAND(m1,0)",
+                "the arguments of ANOMALY_DETECTION_BAND are not what it takes",
+            ),
             (
                 "SORT([m1],TOP,ASC)",
                 "the arguments of SORT are not what it takes",

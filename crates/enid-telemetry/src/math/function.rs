@@ -9,8 +9,9 @@ use super::parse::Expression;
 use super::value::{Series, Value, finite};
 
 /// All functions, sorted.
-const FUNCTIONS: [&str; 34] = [
+const FUNCTIONS: [&str; 35] = [
     "ABS",
+    "ANOMALY_DETECTION_BAND",
     "AVG",
     "CEIL",
     "DATAPOINT_COUNT",
@@ -64,6 +65,7 @@ pub(super) fn call(
     };
     match name {
         "ABS" => call.each(|_, value| Some(value.abs())),
+        "ANOMALY_DETECTION_BAND" => call.band(),
         "CEIL" => call.each(|_, value| Some(value.ceil())),
         "FLOOR" => call.each(|_, value| Some(value.floor())),
         "LOG" => call.each(|_, value| Some(value.ln())),
@@ -239,6 +241,27 @@ impl Call<'_> {
             series.with(points)
         };
         self.over(sum, |_| None)
+    }
+
+    /// The upper and the lower bound, in this order; of two standard deviations if it is not said.
+    fn band(&self) -> Result<Value, MathError> {
+        let deviations = match self.arguments.len() {
+            1 => 2.0,
+            2 => self.number(1)?,
+            _ => return Err(self.wrong()),
+        };
+        if deviations <= 0.0 || !deviations.is_finite() {
+            return Err(self.wrong());
+        }
+        let argument = self.arguments.first().ok_or_else(|| self.wrong())?;
+        // Of what has no band, such as a number, the argument's own error is told.
+        let Value::Series(of) = evaluate(argument, self.source)? else {
+            return Err(self.wrong());
+        };
+        let [mut upper, mut lower] = self.source.band(argument, deviations)?;
+        upper.label = format!("{} upper", of.label);
+        lower.label = format!("{} lower", of.label);
+        Ok(Value::Array(vec![upper, lower]))
     }
 
     fn fill(&self) -> Result<Value, MathError> {

@@ -73,8 +73,7 @@ pub enum ParseError {
 }
 
 /// Functions that AWS has and Enid has not.
-const NOT_IMPLEMENTED: [&str; 5] = [
-    "ANOMALY_DETECTION_BAND",
+const NOT_IMPLEMENTED: [&str; 4] = [
     "DB_PERF_INSIGHTS",
     "INSIGHT_RULE_METRIC",
     "LAMBDA",
@@ -127,6 +126,52 @@ impl Expression {
             Self::Binary(_, left, right) => left.calls(name) || right.calls(name),
             Self::Negative(inner) => inner.calls(name),
             Self::Name(_) | Self::Number(_) | Self::Text(_) => false,
+        }
+    }
+}
+
+impl Expression {
+    /// The text of an expression, with what names stand for instead of them. Each operator has its
+    /// parentheses, so that the same tree has the same text.
+    #[must_use]
+    pub fn shown(&self, name: &dyn Fn(&str) -> String) -> String {
+        let list = |parts: &[Self]| {
+            let parts = parts.iter().map(|part| part.shown(name));
+            parts.collect::<Vec<_>>().join(",")
+        };
+        match self {
+            Self::Array(parts) => format!("[{}]", list(parts)),
+            Self::Binary(operator, left, right) => {
+                let (left, right) = (left.shown(name), right.shown(name));
+                format!("({left}{}{right})", operator.sign())
+            }
+            Self::Call(function, parts) => format!("{function}({})", list(parts)),
+            Self::Name(id) => name(id),
+            Self::Negative(inner) => format!("(-{})", inner.shown(name)),
+            Self::Number(number) => number.to_string(),
+            // A text in quotes of one kind has none of them inside.
+            Self::Text(text) if text.contains('\'') => format!("\"{text}\""),
+            Self::Text(text) => format!("'{text}'"),
+        }
+    }
+}
+
+impl Operator {
+    fn sign(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::And => "&&",
+            Self::Divide => "/",
+            Self::Equal => "==",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Multiply => "*",
+            Self::NotEqual => "!=",
+            Self::Or => "||",
+            Self::Power => "^",
+            Self::Subtract => "-",
         }
     }
 }
@@ -419,8 +464,8 @@ mod tests {
             ("NOPE(m1)", "unknown function 'NOPE'"),
             ("avg(m1)", "unknown function 'avg'"),
             (
-                "ANOMALY_DETECTION_BAND(m1)",
-                "Enid does not implement the function ANOMALY_DETECTION_BAND",
+                "SERVICE_QUOTA(m1)",
+                "Enid does not implement the function SERVICE_QUOTA",
             ),
             ("AND", "unexpected 'AND'"),
             ("1.2.3", "unexpected '0.3'"),

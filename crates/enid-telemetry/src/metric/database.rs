@@ -18,6 +18,7 @@ use super::identity::Identity;
 use super::level::{self, Level};
 use super::rows::{Append, Row, Rows, RowsError};
 use super::unit::Unit;
+use crate::anomaly::Models;
 
 /// How many metrics there may be, over all accounts and regions: a bound of memory.
 const METRICS_MAX: usize = 500_000;
@@ -31,6 +32,8 @@ pub struct Metrics {
     /// Held for reading while rows are appended and added up, for writing while what was added up is kept.
     gate: RwLock<()>,
     state: Mutex<State>,
+    /// What is normal for metrics, as it was learned lately.
+    models: Models,
 }
 
 #[derive(Default)]
@@ -116,6 +119,7 @@ impl Metrics {
             clock,
             gate: RwLock::new(()),
             state: Mutex::new(state),
+            models: Models::default(),
         })
     }
 
@@ -227,6 +231,12 @@ impl Metrics {
             next: state.next,
             ..State::default()
         };
+        self.models.clear();
+    }
+
+    /// What is normal for metrics, as it was learned lately.
+    pub(crate) fn models(&self) -> &Models {
+        &self.models
     }
 
     /// The metrics of an account and region that a selection fits, in order.
@@ -454,7 +464,7 @@ mod tests {
 
     #[test]
     fn seconds_are_kept_of_metrics_of_high_resolution() {
-        let (metrics, _) = open(&Arc::default());
+        let (metrics, clock) = open(&Arc::default());
         let fine = Sample {
             high_resolution: true,
             ..sample("m", NOW - 50_500, 1.0)
@@ -466,6 +476,14 @@ mod tests {
         );
         assert_eq!(
             sums(&metrics, "m", NOW - 60_000, NOW, 60),
+            [(NOW - 60_000, 2.0)]
+        );
+        // Seconds are kept for three hours; then its minute is what there is.
+        clock
+            .0
+            .store(NOW + 3 * 3_600_000 + 60_000, Ordering::Relaxed);
+        assert_eq!(
+            sums(&metrics, "m", NOW - 60_000, NOW, 1),
             [(NOW - 60_000, 2.0)]
         );
     }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 use enid_model::key::Scope;
 use enid_model::time::Timestamp;
@@ -12,6 +13,7 @@ use super::identity::Identity;
 use super::level;
 use super::statistic::Statistic;
 use super::unit::Unit;
+use crate::anomaly::{self, Detectors, NoDetectors};
 use crate::math::evaluate::{MathError, Source, evaluate};
 use crate::math::parse::{Expression, ParseError, is_id, parse};
 use crate::math::search::Search;
@@ -150,26 +152,14 @@ fn reaches(queries: &[Query], from: &str, to: &str) -> bool {
 pub fn run(
     metrics: &Metrics,
     scope: &Scope,
+    detectors: &dyn Detectors,
     queries: &[Query],
-    start: Timestamp,
-    end: Timestamp,
+    window: Range<Timestamp>,
 ) -> Result<Vec<Answer>, QueryError> {
-    let run = Run {
-        metrics,
-        scope,
-        queries,
-        start,
-        end,
-        known: RefCell::new(HashMap::new()),
-        failed: RefCell::new(None),
-    };
+    let run = Run::new(metrics, scope, detectors, queries, window);
     let mut answers = Vec::new();
     for query in queries.iter().filter(|query| query.return_data) {
-        let value = run.answer(query);
-        if let Some(error) = run.failed.borrow_mut().take() {
-            return Err(QueryError::Rows(error));
-        }
-        let value = value.map_err(|error| QueryError::Math(query.id.clone(), error))?;
+        let value = run.checked(&query.id, run.answer(query))?;
         let made = |series: Series, label: String| Answer {
             id: query.id.clone(),
             label,
@@ -201,6 +191,56 @@ pub fn run(
         }
     }
     Ok(answers)
+}
+
+/// The value of an expression over queries, which have been held against [`check`]. It has no bands.
+/// Blocks.
+pub(crate) fn value(
+    metrics: &Metrics,
+    scope: &Scope,
+    queries: &[Query],
+    expression: &Expression,
+    period_s: i64,
+    window: Range<Timestamp>,
+) -> Result<Value, QueryError> {
+    let run = Run::new(metrics, scope, &NoDetectors, queries, window);
+    let part = Part {
+        run: &run,
+        period_s,
+    };
+    run.checked("", evaluate(expression, &part))
+}
+
+/// The period of what an expression is about: that of the first metric that it refers to, by whatever
+/// way, else the shortest of the request.
+#[must_use]
+pub fn period_for(queries: &[Query], expression: &Expression) -> i64 {
+    let period = |query: &Query| match &query.of {
+        Of::Metric(stat) => Some(stat.period_s),
+        Of::Expression(_, period_s) => *period_s,
+    };
+    let mut seen = BTreeSet::new();
+    let mut open = vec![expression];
+    while let Some(expression) = open.pop() {
+        for name in expression.references() {
+            let Some(query) = queries.iter().find(|query| query.id == name) else {
+                continue;
+            };
+            if let Some(period_s) = period(query) {
+                return period_s;
+            }
+            if let Of::Expression(inner, _) = &query.of
+                && seen.insert(name)
+            {
+                open.push(inner);
+            }
+        }
+    }
+    let all = queries.iter().filter_map(|query| match &query.of {
+        Of::Metric(stat) => Some(stat.period_s),
+        Of::Expression(..) => None,
+    });
+    all.min().unwrap_or(300)
 }
 
 /// The points of a statistic of a metric. Blocks.
@@ -236,6 +276,7 @@ pub fn series(
 struct Run<'a> {
     metrics: &'a Metrics,
     scope: &'a Scope,
+    detectors: &'a dyn Detectors,
     queries: &'a [Query],
     start: Timestamp,
     end: Timestamp,
@@ -245,7 +286,36 @@ struct Run<'a> {
     failed: RefCell<Option<super::rows::RowsError>>,
 }
 
+impl<'a> Run<'a> {
+    fn new(
+        metrics: &'a Metrics,
+        scope: &'a Scope,
+        detectors: &'a dyn Detectors,
+        queries: &'a [Query],
+        window: Range<Timestamp>,
+    ) -> Self {
+        Self {
+            metrics,
+            scope,
+            detectors,
+            queries,
+            start: window.start,
+            end: window.end,
+            known: RefCell::new(HashMap::new()),
+            failed: RefCell::new(None),
+        }
+    }
+}
+
 impl Run<'_> {
+    /// What was evaluated, or the error that is behind its failure.
+    fn checked(&self, id: &str, value: Result<Value, MathError>) -> Result<Value, QueryError> {
+        match self.failed.borrow_mut().take() {
+            Some(error) => Err(QueryError::Rows(error)),
+            None => value.map_err(|error| QueryError::Math(id.to_owned(), error)),
+        }
+    }
+
     fn answer(&self, query: &Query) -> Result<Value, MathError> {
         if let Some(known) = self.known.borrow().get(&query.id) {
             return Ok(known.clone());
@@ -255,7 +325,7 @@ impl Run<'_> {
             Of::Expression(expression, period_s) => {
                 let part = Part {
                     run: self,
-                    period_s: period_s.unwrap_or_else(|| self.period_for(expression)),
+                    period_s: period_s.unwrap_or_else(|| period_for(self.queries, expression)),
                 };
                 evaluate(expression, &part)?
             }
@@ -274,19 +344,6 @@ impl Run<'_> {
 
     fn find(&self, id: &str) -> Option<&Query> {
         self.queries.iter().find(|query| query.id == id)
-    }
-
-    /// The period of what an expression is about: that of the first metric that it refers to, else the
-    /// shortest of the request.
-    fn period_for(&self, expression: &Expression) -> i64 {
-        let names = expression.references().into_iter();
-        let mut queries = names.filter_map(|name| self.find(name));
-        let referred = queries.find_map(|query| self.period(query));
-        let all = self.queries.iter().filter_map(|query| match &query.of {
-            Of::Metric(stat) => Some(stat.period_s),
-            Of::Expression(..) => None,
-        });
-        referred.or_else(|| all.min()).unwrap_or(300)
     }
 
     fn period(&self, query: &Query) -> Option<i64> {
@@ -351,6 +408,26 @@ impl Source for Part<'_> {
             Ok(series)
         });
         series.collect()
+    }
+
+    fn band(&self, of: &Expression, deviations: f64) -> Result<[Series; 2], MathError> {
+        let times = self.times();
+        let asked = anomaly::Asked {
+            metrics: self.run.metrics,
+            scope: self.run.scope,
+            queries: self.run.queries,
+            argument: of,
+            settings: self.run.detectors,
+            period_s: self.period_s,
+        };
+        anomaly::band(&asked, deviations, &times).map_err(|error| match error {
+            QueryError::Math(_, error) => error,
+            QueryError::Rows(error) => {
+                self.run.failed.replace(Some(error));
+                MathError::Read
+            }
+            _ => MathError::Read,
+        })
     }
 
     fn times(&self) -> Vec<i64> {
@@ -458,7 +535,8 @@ mod tests {
 
     fn ask(queries: &[Query]) -> String {
         let start = Timestamp(NOW.0 - 180_000);
-        let answered = check(queries).and_then(|()| run(&metrics(), &scope(), queries, start, NOW));
+        let answered = check(queries)
+            .and_then(|()| run(&metrics(), &scope(), &NoDetectors, queries, start..NOW));
         match answered {
             Ok(answers) => {
                 let shown = answers.iter().map(|answer| {

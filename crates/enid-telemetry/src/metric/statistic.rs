@@ -1,6 +1,8 @@
 //! Statistics, by the names that requests have for them.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Statistics-definitions.html>
 
+use std::fmt;
+
 use super::aggregate::Aggregate;
 
 /// A statistic of the values of a period.
@@ -114,6 +116,38 @@ impl Statistic {
                 part_of(part, range, aggregate.values.as_deref()?, aggregate.count)?
             }
         })
+    }
+}
+
+/// The name that says the same: detectors of anomalies are stored under it.
+impl fmt::Display for Statistic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (part, range) = match self {
+            Self::SampleCount => return f.write_str("SampleCount"),
+            Self::Average => return f.write_str("Average"),
+            Self::Sum => return f.write_str("Sum"),
+            Self::Minimum => return f.write_str("Minimum"),
+            Self::Maximum => return f.write_str("Maximum"),
+            Self::Percentile(percent) => return write!(f, "p{percent}"),
+            Self::Part(part, range) => (part, range),
+        };
+        let word = match part {
+            Part::Count => "TC",
+            Part::Mean => "TM",
+            Part::Rank => "PR",
+            Part::Sum => "TS",
+            Part::Winsorized => "WM",
+        };
+        match range {
+            Range::Percent(lower, upper) => write!(f, "{word}({lower}%:{upper}%)"),
+            Range::Values(lower, upper) => {
+                let bound = |bound: f64| match bound.is_finite() {
+                    true => bound.to_string(),
+                    false => String::new(),
+                };
+                write!(f, "{word}({}:{})", bound(*lower), bound(*upper))
+            }
+        }
     }
 }
 
@@ -248,6 +282,23 @@ mod tests {
         ] {
             let found = Statistic::parse(name).unwrap().of(&ten()).unwrap();
             assert!((found - wanted).abs() < 1e-9, "{name}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_read_as_it_is_written() {
+        for (name, wanted) in [
+            ("Sum", "Sum"),
+            ("p99.0", "p99"),
+            ("p99.9", "p99.9"),
+            ("tm90", "TM(0%:90%)"),
+            ("IQM", "TM(25%:75%)"),
+            ("PR(:300)", "PR(:300)"),
+            ("TC(0.5:)", "TC(0.5:)"),
+        ] {
+            let statistic = Statistic::parse(name).unwrap();
+            assert_eq!(statistic.to_string(), wanted, "{name}");
+            assert_eq!(Statistic::parse(wanted), Some(statistic), "{name}");
         }
     }
 

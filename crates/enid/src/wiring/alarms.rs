@@ -71,14 +71,17 @@ async fn look_at_region(
             AlarmRule::Metric(rule) if is_minute || rule.period_s < 60 => Some((alarm, rule)),
             _ => None,
         });
-        let judged = due.filter_map(|(alarm, rule)| match look(&metrics, &scope, alarm, rule) {
-            Ok(verdict) => verdict.map(|verdict| judged(alarm, verdict)),
-            Err(error) => {
-                let error = enid_host::chain(&error);
-                tracing::warn!(alarm = alarm.name, error, "an alarm was not evaluated");
-                None
-            }
-        });
+        let judged =
+            due.filter_map(
+                |(alarm, rule)| match look(&metrics, &scope, &*region, alarm, rule) {
+                    Ok(verdict) => verdict.map(|verdict| judged(alarm, verdict)),
+                    Err(error) => {
+                        let error = enid_host::chain(&error);
+                        tracing::warn!(alarm = alarm.name, error, "an alarm was not evaluated");
+                        None
+                    }
+                },
+            );
         judged.collect::<Vec<Judged>>()
     });
     let judged = looked.await.unwrap_or_default();

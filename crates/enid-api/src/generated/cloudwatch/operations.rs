@@ -12,12 +12,16 @@ use crate::wire::input::Input;
 pub enum Request {
     /// DeleteAlarms.
     DeleteAlarms(Box<request::DeleteAlarmsRequest>),
+    /// DeleteAnomalyDetector.
+    DeleteAnomalyDetector(Box<request::DeleteAnomalyDetectorRequest>),
     /// DescribeAlarmHistory.
     DescribeAlarmHistory(Box<request::DescribeAlarmHistoryRequest>),
     /// DescribeAlarms.
     DescribeAlarms(Box<request::DescribeAlarmsRequest>),
     /// DescribeAlarmsForMetric.
     DescribeAlarmsForMetric(Box<request::DescribeAlarmsForMetricRequest>),
+    /// DescribeAnomalyDetectors.
+    DescribeAnomalyDetectors(Box<request::DescribeAnomalyDetectorsRequest>),
     /// DisableAlarmActions.
     DisableAlarmActions(Box<request::DisableAlarmActionsRequest>),
     /// EnableAlarmActions.
@@ -26,10 +30,14 @@ pub enum Request {
     GetMetricData(Box<request::GetMetricDataRequest>),
     /// GetMetricStatistics.
     GetMetricStatistics(Box<request::GetMetricStatisticsRequest>),
+    /// GetMetricWidgetImage.
+    GetMetricWidgetImage(Box<request::GetMetricWidgetImageRequest>),
     /// ListMetrics.
     ListMetrics(Box<request::ListMetricsRequest>),
     /// ListTagsForResource.
     ListTagsForResource(Box<request::ListTagsForResourceRequest>),
+    /// PutAnomalyDetector.
+    PutAnomalyDetector(Box<request::PutAnomalyDetectorRequest>),
     /// PutCompositeAlarm.
     PutCompositeAlarm(Box<request::PutCompositeAlarmRequest>),
     /// PutMetricAlarm.
@@ -51,6 +59,12 @@ impl Request {
             "DeleteAlarms" => input
                 .read("DeleteAlarms", &request::alarm::DELETE_ALARMS_MEMBERS)
                 .map(|request| Self::DeleteAlarms(Box::new(request))),
+            "DeleteAnomalyDetector" => input
+                .read(
+                    "DeleteAnomalyDetector",
+                    &request::anomaly_detector::DELETE_ANOMALY_DETECTOR_MEMBERS,
+                )
+                .map(|request| Self::DeleteAnomalyDetector(Box::new(request))),
             "DescribeAlarmHistory" => input
                 .read(
                     "DescribeAlarmHistory",
@@ -66,6 +80,12 @@ impl Request {
                     &request::alarm::DESCRIBE_ALARMS_FOR_METRIC_MEMBERS,
                 )
                 .map(|request| Self::DescribeAlarmsForMetric(Box::new(request))),
+            "DescribeAnomalyDetectors" => input
+                .read(
+                    "DescribeAnomalyDetectors",
+                    &request::anomaly_detector::DESCRIBE_ANOMALY_DETECTORS_MEMBERS,
+                )
+                .map(|request| Self::DescribeAnomalyDetectors(Box::new(request))),
             "DisableAlarmActions" => input
                 .read(
                     "DisableAlarmActions",
@@ -87,6 +107,12 @@ impl Request {
                     &request::metric::GET_METRIC_STATISTICS_MEMBERS,
                 )
                 .map(|request| Self::GetMetricStatistics(Box::new(request))),
+            "GetMetricWidgetImage" => input
+                .read(
+                    "GetMetricWidgetImage",
+                    &request::widget_image::GET_METRIC_WIDGET_IMAGE_MEMBERS,
+                )
+                .map(|request| Self::GetMetricWidgetImage(Box::new(request))),
             "ListMetrics" => input
                 .read("ListMetrics", &request::metric::LIST_METRICS_MEMBERS)
                 .map(|request| Self::ListMetrics(Box::new(request))),
@@ -96,6 +122,12 @@ impl Request {
                     &request::tag::LIST_TAGS_FOR_RESOURCE_MEMBERS,
                 )
                 .map(|request| Self::ListTagsForResource(Box::new(request))),
+            "PutAnomalyDetector" => input
+                .read(
+                    "PutAnomalyDetector",
+                    &request::anomaly_detector::PUT_ANOMALY_DETECTOR_MEMBERS,
+                )
+                .map(|request| Self::PutAnomalyDetector(Box::new(request))),
             "PutCompositeAlarm" => input
                 .read(
                     "PutCompositeAlarm",
@@ -130,15 +162,19 @@ impl Request {
     pub fn operation(&self) -> &'static str {
         match self {
             Self::DeleteAlarms(_) => "DeleteAlarms",
+            Self::DeleteAnomalyDetector(_) => "DeleteAnomalyDetector",
             Self::DescribeAlarmHistory(_) => "DescribeAlarmHistory",
             Self::DescribeAlarms(_) => "DescribeAlarms",
             Self::DescribeAlarmsForMetric(_) => "DescribeAlarmsForMetric",
+            Self::DescribeAnomalyDetectors(_) => "DescribeAnomalyDetectors",
             Self::DisableAlarmActions(_) => "DisableAlarmActions",
             Self::EnableAlarmActions(_) => "EnableAlarmActions",
             Self::GetMetricData(_) => "GetMetricData",
             Self::GetMetricStatistics(_) => "GetMetricStatistics",
+            Self::GetMetricWidgetImage(_) => "GetMetricWidgetImage",
             Self::ListMetrics(_) => "ListMetrics",
             Self::ListTagsForResource(_) => "ListTagsForResource",
+            Self::PutAnomalyDetector(_) => "PutAnomalyDetector",
             Self::PutCompositeAlarm(_) => "PutCompositeAlarm",
             Self::PutMetricAlarm(_) => "PutMetricAlarm",
             Self::PutMetricData(_) => "PutMetricData",
@@ -154,12 +190,16 @@ impl Request {
 pub enum Response {
     /// DeleteAlarms.
     DeleteAlarms(Box<response::DeleteAlarmsResponse>),
+    /// DeleteAnomalyDetector.
+    DeleteAnomalyDetector(Box<response::DeleteAnomalyDetectorResponse>),
     /// DescribeAlarmHistory.
     DescribeAlarmHistory(Box<response::DescribeAlarmHistoryResponse>),
     /// DescribeAlarms.
     DescribeAlarms(Box<response::DescribeAlarmsResponse>),
     /// DescribeAlarmsForMetric.
     DescribeAlarmsForMetric(Box<response::DescribeAlarmsForMetricResponse>),
+    /// DescribeAnomalyDetectors.
+    DescribeAnomalyDetectors(Box<response::DescribeAnomalyDetectorsResponse>),
     /// DisableAlarmActions.
     DisableAlarmActions(Box<response::DisableAlarmActionsResponse>),
     /// EnableAlarmActions.
@@ -168,10 +208,14 @@ pub enum Response {
     GetMetricData(Box<response::GetMetricDataResponse>),
     /// GetMetricStatistics.
     GetMetricStatistics(Box<response::GetMetricStatisticsResponse>),
+    /// GetMetricWidgetImage.
+    GetMetricWidgetImage(Box<response::GetMetricWidgetImageResponse>),
     /// ListMetrics.
     ListMetrics(Box<response::ListMetricsResponse>),
     /// ListTagsForResource.
     ListTagsForResource(Box<response::ListTagsForResourceResponse>),
+    /// PutAnomalyDetector.
+    PutAnomalyDetector(Box<response::PutAnomalyDetectorResponse>),
     /// PutCompositeAlarm.
     PutCompositeAlarm(Box<response::PutCompositeAlarmResponse>),
     /// PutMetricAlarm.
@@ -190,15 +234,19 @@ impl Encode for Response {
     fn encode(&self, sink: &mut dyn Sink) {
         match self {
             Self::DeleteAlarms(response) => response.encode(sink),
+            Self::DeleteAnomalyDetector(response) => response.encode(sink),
             Self::DescribeAlarmHistory(response) => response.encode(sink),
             Self::DescribeAlarms(response) => response.encode(sink),
             Self::DescribeAlarmsForMetric(response) => response.encode(sink),
+            Self::DescribeAnomalyDetectors(response) => response.encode(sink),
             Self::DisableAlarmActions(response) => response.encode(sink),
             Self::EnableAlarmActions(response) => response.encode(sink),
             Self::GetMetricData(response) => response.encode(sink),
             Self::GetMetricStatistics(response) => response.encode(sink),
+            Self::GetMetricWidgetImage(response) => response.encode(sink),
             Self::ListMetrics(response) => response.encode(sink),
             Self::ListTagsForResource(response) => response.encode(sink),
+            Self::PutAnomalyDetector(response) => response.encode(sink),
             Self::PutCompositeAlarm(response) => response.encode(sink),
             Self::PutMetricAlarm(response) => response.encode(sink),
             Self::PutMetricData(response) => response.encode(sink),
@@ -212,6 +260,12 @@ impl Encode for Response {
 impl From<response::DeleteAlarmsResponse> for Response {
     fn from(response: response::DeleteAlarmsResponse) -> Self {
         Self::DeleteAlarms(Box::new(response))
+    }
+}
+
+impl From<response::DeleteAnomalyDetectorResponse> for Response {
+    fn from(response: response::DeleteAnomalyDetectorResponse) -> Self {
+        Self::DeleteAnomalyDetector(Box::new(response))
     }
 }
 
@@ -230,6 +284,12 @@ impl From<response::DescribeAlarmsResponse> for Response {
 impl From<response::DescribeAlarmsForMetricResponse> for Response {
     fn from(response: response::DescribeAlarmsForMetricResponse) -> Self {
         Self::DescribeAlarmsForMetric(Box::new(response))
+    }
+}
+
+impl From<response::DescribeAnomalyDetectorsResponse> for Response {
+    fn from(response: response::DescribeAnomalyDetectorsResponse) -> Self {
+        Self::DescribeAnomalyDetectors(Box::new(response))
     }
 }
 
@@ -257,6 +317,12 @@ impl From<response::GetMetricStatisticsResponse> for Response {
     }
 }
 
+impl From<response::GetMetricWidgetImageResponse> for Response {
+    fn from(response: response::GetMetricWidgetImageResponse) -> Self {
+        Self::GetMetricWidgetImage(Box::new(response))
+    }
+}
+
 impl From<response::ListMetricsResponse> for Response {
     fn from(response: response::ListMetricsResponse) -> Self {
         Self::ListMetrics(Box::new(response))
@@ -266,6 +332,12 @@ impl From<response::ListMetricsResponse> for Response {
 impl From<response::ListTagsForResourceResponse> for Response {
     fn from(response: response::ListTagsForResourceResponse) -> Self {
         Self::ListTagsForResource(Box::new(response))
+    }
+}
+
+impl From<response::PutAnomalyDetectorResponse> for Response {
+    fn from(response: response::PutAnomalyDetectorResponse) -> Self {
+        Self::PutAnomalyDetector(Box::new(response))
     }
 }
 
@@ -308,15 +380,19 @@ impl From<response::UntagResourceResponse> for Response {
 /// The operations, by name.
 pub static OPERATIONS: &[&str] = &[
     "DeleteAlarms",
+    "DeleteAnomalyDetector",
     "DescribeAlarmHistory",
     "DescribeAlarms",
     "DescribeAlarmsForMetric",
+    "DescribeAnomalyDetectors",
     "DisableAlarmActions",
     "EnableAlarmActions",
     "GetMetricData",
     "GetMetricStatistics",
+    "GetMetricWidgetImage",
     "ListMetrics",
     "ListTagsForResource",
+    "PutAnomalyDetector",
     "PutCompositeAlarm",
     "PutMetricAlarm",
     "PutMetricData",
@@ -354,12 +430,10 @@ pub static SHAPES: &[(&str, &str)] = &[
 /// AWS's other operations, by name.
 static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteAlarmMuteRule",
-    "DeleteAnomalyDetector",
     "DeleteDashboards",
     "DeleteInsightRules",
     "DeleteMetricStream",
     "DescribeAlarmContributors",
-    "DescribeAnomalyDetectors",
     "DescribeInsightRules",
     "DisableInsightRules",
     "EnableInsightRules",
@@ -367,14 +441,12 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "GetDashboard",
     "GetInsightRuleReport",
     "GetMetricStream",
-    "GetMetricWidgetImage",
     "GetOTelEnrichment",
     "ListAlarmMuteRules",
     "ListDashboards",
     "ListManagedInsightRules",
     "ListMetricStreams",
     "PutAlarmMuteRule",
-    "PutAnomalyDetector",
     "PutDashboard",
     "PutInsightRule",
     "PutManagedInsightRules",

@@ -3,11 +3,15 @@
 //! Requests, one file per resource.
 
 pub(in crate::generated) mod alarm;
+pub(in crate::generated) mod anomaly_detector;
 pub(in crate::generated) mod common;
 pub(in crate::generated) mod metric;
 pub(in crate::generated) mod tag;
+pub(in crate::generated) mod widget_image;
 
 pub use alarm::*;
+pub use anomaly_detector::*;
 pub use common::*;
 pub use metric::*;
 pub use tag::*;
+pub use widget_image::*;

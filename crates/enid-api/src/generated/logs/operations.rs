@@ -56,6 +56,8 @@ pub enum Request {
     PutRetentionPolicy(Box<request::PutRetentionPolicyRequest>),
     /// PutSubscriptionFilter.
     PutSubscriptionFilter(Box<request::PutSubscriptionFilterRequest>),
+    /// StartLiveTail.
+    StartLiveTail(Box<request::StartLiveTailRequest>),
     /// StartQuery.
     StartQuery(Box<request::StartQueryRequest>),
     /// StopQuery.
@@ -208,6 +210,12 @@ impl Request {
                     &request::subscription_filter::PUT_SUBSCRIPTION_FILTER_MEMBERS,
                 )
                 .map(|request| Self::PutSubscriptionFilter(Box::new(request))),
+            "StartLiveTail" => input
+                .read(
+                    "StartLiveTail",
+                    &request::live_tail::START_LIVE_TAIL_MEMBERS,
+                )
+                .map(|request| Self::StartLiveTail(Box::new(request))),
             "StartQuery" => input
                 .read("StartQuery", &request::log_query::START_QUERY_MEMBERS)
                 .map(|request| Self::StartQuery(Box::new(request))),
@@ -270,6 +278,7 @@ impl Request {
             Self::PutMetricFilter(_) => "PutMetricFilter",
             Self::PutRetentionPolicy(_) => "PutRetentionPolicy",
             Self::PutSubscriptionFilter(_) => "PutSubscriptionFilter",
+            Self::StartLiveTail(_) => "StartLiveTail",
             Self::StartQuery(_) => "StartQuery",
             Self::StopQuery(_) => "StopQuery",
             Self::TagLogGroup(_) => "TagLogGroup",
@@ -330,6 +339,8 @@ pub enum Response {
     PutRetentionPolicy(Box<response::PutRetentionPolicyResponse>),
     /// PutSubscriptionFilter.
     PutSubscriptionFilter(Box<response::PutSubscriptionFilterResponse>),
+    /// StartLiveTail.
+    StartLiveTail(Box<response::StartLiveTailResponse>),
     /// StartQuery.
     StartQuery(Box<response::StartQueryResponse>),
     /// StopQuery.
@@ -372,6 +383,7 @@ impl Encode for Response {
             Self::PutMetricFilter(response) => response.encode(sink),
             Self::PutRetentionPolicy(response) => response.encode(sink),
             Self::PutSubscriptionFilter(response) => response.encode(sink),
+            Self::StartLiveTail(response) => response.encode(sink),
             Self::StartQuery(response) => response.encode(sink),
             Self::StopQuery(response) => response.encode(sink),
             Self::TagLogGroup(response) => response.encode(sink),
@@ -521,6 +533,12 @@ impl From<response::PutSubscriptionFilterResponse> for Response {
     }
 }
 
+impl From<response::StartLiveTailResponse> for Response {
+    fn from(response: response::StartLiveTailResponse) -> Self {
+        Self::StartLiveTail(Box::new(response))
+    }
+}
+
 impl From<response::StartQueryResponse> for Response {
     fn from(response: response::StartQueryResponse) -> Self {
         Self::StartQuery(Box::new(response))
@@ -588,6 +606,7 @@ pub static OPERATIONS: &[&str] = &[
     "PutMetricFilter",
     "PutRetentionPolicy",
     "PutSubscriptionFilter",
+    "StartLiveTail",
     "StartQuery",
     "StopQuery",
     "TagLogGroup",
@@ -697,7 +716,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "PutQueryDefinition",
     "PutResourcePolicy",
     "PutTransformer",
-    "StartLiveTail",
     "TestTransformer",
     "UpdateAnomaly",
     "UpdateDeliveryConfiguration",

@@ -2,6 +2,7 @@
 
 //! Requests, one file per resource.
 
+pub(in crate::generated) mod live_tail;
 pub(in crate::generated) mod log_event;
 pub(in crate::generated) mod log_group;
 pub(in crate::generated) mod log_query;
@@ -9,6 +10,7 @@ pub(in crate::generated) mod log_stream;
 pub(in crate::generated) mod metric_filter;
 pub(in crate::generated) mod subscription_filter;
 
+pub use live_tail::*;
 pub use log_event::*;
 pub use log_group::*;
 pub use log_query::*;

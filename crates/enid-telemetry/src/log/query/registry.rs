@@ -107,7 +107,7 @@ impl Query {
 
     /// Answers it. Blocks.
     pub fn run(&self, logs: &Logs) {
-        let answered = self.answer(logs);
+        let answered = self.answer(logs, WINDOW_EVENTS_MAX);
         let mut progress = self.lock();
         progress.duration_ms = logs.now().0 - self.started_at.0;
         if progress.status != Status::Running {
@@ -126,8 +126,8 @@ impl Query {
         }
     }
 
-    /// The outcome; none if it would have to keep too much.
-    fn answer(&self, logs: &Logs) -> Result<Option<Outcome>, LogsError> {
+    /// The outcome; none if it would have to keep too much. So many events are put into order at once.
+    fn answer(&self, logs: &Logs, most: usize) -> Result<Option<Outcome>, LogsError> {
         let Question {
             plan,
             streams,
@@ -141,12 +141,13 @@ impl Query {
         let keys: BTreeSet<String> = streams.keys().cloned().collect();
         let mut end = to.0;
         let mut is_open = !keys.is_empty();
+        let mut length = WINDOW_MS;
         // The latest hours first: a query that wants few rows does not read what is older.
         while is_open && from.0 < end && !self.is_stopped.load(Ordering::Relaxed) {
-            let start = from.0.max(end.saturating_sub(WINDOW_MS));
+            let start = from.0.max(end.saturating_sub(length));
             let mut events = Vec::new();
             let (mut scanned, mut bytes) = (0, 0);
-            let mut fails = false;
+            let (mut fails, mut is_full) = (false, false);
             logs.each(&keys, Timestamp(start), Timestamp(end), |key, event| {
                 scanned += 1;
                 bytes += event.message.len() as u64;
@@ -164,15 +165,26 @@ impl Query {
                 };
                 if is_ordered {
                     events.push((position, source));
-                    fails = events.len() > WINDOW_EVENTS_MAX;
+                    is_full = events.len() > most;
                 } else {
                     match pipeline.push(source) {
                         Ok(goes_on) => is_open = goes_on,
                         Err(_too_much) => fails = true,
                     }
                 }
-                is_open && !fails && !self.is_stopped.load(Ordering::Relaxed)
+                is_open && !fails && !is_full && !self.is_stopped.load(Ordering::Relaxed)
             })?;
+            if is_full {
+                // Too many for one window: the later half of it alone, then the rest.
+                if end - start <= 1 {
+                    return Ok(None);
+                }
+                length = (end - start) / 2;
+                continue;
+            }
+            if events.len() < most / 4 {
+                length = (length * 2).min(WINDOW_MS);
+            }
             events.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
             for (_, source) in events {
                 match pipeline.push(source) {
@@ -272,4 +284,132 @@ const KEPT_MAX: usize = 100;
 
 /// How many hours are read at once, and how many events of them are put into order.
 const WINDOW_MS: i64 = 6 * 3_600_000;
-const WINDOW_EVENTS_MAX: usize = 2_000_000;
+const WINDOW_EVENTS_MAX: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use enid_model::key::{AccountId, RegionName};
+    use enid_model::log_group::{LogGroup, LogPlace, LogUid};
+    use enid_model::time::Clock;
+
+    use super::*;
+    use crate::log::batch::InputEvent;
+    use crate::log::logs::Target;
+    use crate::store::{Options, Store};
+
+    const NOW: Timestamp = Timestamp(1_767_323_045_000);
+
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn now(&self) -> Timestamp {
+            NOW
+        }
+    }
+
+    fn scope() -> Scope {
+        Scope {
+            account: AccountId::DEFAULT,
+            region: RegionName::new("eu-west-1"),
+        }
+    }
+
+    /// A thousand events of three hours, `n` from 0 on, in three calls that overlap in time.
+    fn logs(directory: &std::path::Path) -> Logs {
+        let clock: Arc<dyn Clock> = Arc::new(Stopped);
+        let options = Options::new(directory.to_owned());
+        let store = Store::open(options, crate::kinds(), Arc::clone(&clock)).unwrap();
+        let logs = Logs::new(store, clock);
+        let group = LogGroup {
+            uid: LogUid(1),
+            created_at: NOW,
+            retention_days: None,
+            is_protected: false,
+            metric_filters: BTreeMap::new(),
+            subscription_filters: BTreeMap::new(),
+            tags: enid_model::Tags::new(),
+        };
+        for part in 0..3 {
+            let numbers = (0..1000).filter(|number| number % 3 == part);
+            let events = numbers.map(|number| InputEvent {
+                at: Timestamp(NOW.0 - 3 * 3_600_000 + number * 10_000),
+                message: format!("{{\"n\": {number}}}"),
+            });
+            let events: Vec<InputEvent> = events.collect();
+            let target = Target {
+                scope: &scope(),
+                group_name: "g",
+                group: &group,
+                stream_name: "s",
+                stream: LogUid(2),
+            };
+            logs.put(target, &events).unwrap();
+        }
+        logs
+    }
+
+    fn query(text: &str) -> Query {
+        let place = LogPlace {
+            group: LogUid(1),
+            stream: LogUid(2),
+        };
+        let named = ("s".to_owned(), "123456789012:g".to_owned());
+        let question = Question {
+            scope: scope(),
+            text: text.to_owned(),
+            plan: Plan::parse(text).unwrap(),
+            groups: vec!["g".to_owned()],
+            streams: HashMap::from([(place.to_string(), named)]),
+            from: Timestamp(NOW.0 - 4 * 3_600_000),
+            to: NOW,
+            limit: None,
+        };
+        let queries = Queries::default();
+        let query = queries.start("q".to_owned(), question, NOW).unwrap();
+        drop(queries);
+        Arc::into_inner(query).unwrap()
+    }
+
+    fn numbers(outcome: &Outcome) -> Vec<String> {
+        let rows = outcome.rows.iter();
+        let values = rows.map(|row| row[0].1.clone());
+        values.collect()
+    }
+
+    #[test]
+    fn few_events_are_kept_at_once_whatever_their_number() {
+        let directory = tempfile::tempdir().unwrap();
+        let logs = logs(directory.path());
+        for (text, wanted) in [
+            ("fields n | limit 3", ["999", "998", "997"]),
+            ("fields n | filter n < 500 | limit 3", ["499", "498", "497"]),
+            ("fields n | sort n asc | limit 3", ["0", "1", "2"]),
+        ] {
+            for most in [5, 100, 10_000] {
+                let query = query(text);
+                let outcome = query.answer(&logs, most).unwrap().unwrap();
+                assert_eq!(numbers(&outcome), wanted, "{text}, {most} at once");
+            }
+        }
+        let all = query("stats count(*) as c, sum(n) as s");
+        let outcome = all.answer(&logs, 5).unwrap().unwrap();
+        let row: Vec<&str> = outcome.rows[0].iter().map(|(_, it)| it.as_str()).collect();
+        assert_eq!(row, ["1000", "499500"]);
+        assert_eq!(all.progress().scanned, 1000);
+        // Events of one moment cannot be told apart by time.
+        let crowded = query("fields n | limit 3");
+        assert!(crowded.answer(&logs, 0).unwrap().is_none());
+    }
+
+    #[test]
+    fn each_event_is_counted_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let logs = logs(directory.path());
+        for most in [7, 64, 10_000] {
+            let query = query("fields n | sort n desc");
+            let outcome = query.answer(&logs, most).unwrap().unwrap();
+            assert_eq!(outcome.rows.len(), 1000, "{most} at once");
+            assert_eq!(query.progress().scanned, 1000, "{most} at once");
+        }
+    }
+}

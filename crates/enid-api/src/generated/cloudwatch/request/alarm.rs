@@ -48,6 +48,8 @@ pub struct PutMetricAlarmRequest {
     pub metrics: Vec<MetricDataQuery>,
     /// `Tags`.
     pub tags: Vec<Tag>,
+    /// `ThresholdMetricId`.
+    pub threshold_metric_id: Option<String>,
 }
 
 impl FromValue for PutMetricAlarmRequest {
@@ -73,6 +75,7 @@ impl FromValue for PutMetricAlarmRequest {
                 .optional("EvaluateLowSampleCountPercentile")?,
             metrics: members.list("Metrics")?,
             tags: members.list("Tags")?,
+            threshold_metric_id: members.optional("ThresholdMetricId")?,
         })
     }
 }
@@ -83,22 +86,15 @@ pub(in crate::generated) static PUT_METRIC_ALARM_MEMBERS: Shape = Shape::new(&[
     Member::refused("AlarmActions"),
     Member::supported("AlarmDescription", Kind::Of(Scalar::Text)),
     Member::supported("AlarmName", Kind::Of(Scalar::Text)).required(),
-    Member::supported("ComparisonOperator", Kind::Of(Scalar::Text))
-        .only(&[
-            "GreaterThanOrEqualToThreshold",
-            "GreaterThanThreshold",
-            "LessThanThreshold",
-            "LessThanOrEqualToThreshold",
-        ])
-        .of(&[
-            "GreaterThanOrEqualToThreshold",
-            "GreaterThanThreshold",
-            "LessThanThreshold",
-            "LessThanOrEqualToThreshold",
-            "LessThanLowerOrGreaterThanUpperThreshold",
-            "LessThanLowerThreshold",
-            "GreaterThanUpperThreshold",
-        ]),
+    Member::supported("ComparisonOperator", Kind::Of(Scalar::Text)).of(&[
+        "GreaterThanOrEqualToThreshold",
+        "GreaterThanThreshold",
+        "LessThanThreshold",
+        "LessThanOrEqualToThreshold",
+        "LessThanLowerOrGreaterThanUpperThreshold",
+        "LessThanLowerThreshold",
+        "GreaterThanUpperThreshold",
+    ]),
     Member::supported("DatapointsToAlarm", Kind::Of(Scalar::Integer)),
     Member::supported(
         "Dimensions",
@@ -127,7 +123,7 @@ pub(in crate::generated) static PUT_METRIC_ALARM_MEMBERS: Shape = Shape::new(&[
     ]),
     Member::supported("Tags", Kind::MemberList("member", &Kind::Structure(&TAG))),
     Member::supported("Threshold", Kind::Of(Scalar::Number)),
-    Member::refused("ThresholdMetricId"),
+    Member::supported("ThresholdMetricId", Kind::Of(Scalar::Text)),
     Member::supported("TreatMissingData", Kind::Of(Scalar::Text)),
     Member::supported("Unit", Kind::Of(Scalar::Text)),
 ]);

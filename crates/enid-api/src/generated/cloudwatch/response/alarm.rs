@@ -4,7 +4,7 @@
 
 use enid_model::time::Timestamp;
 
-use super::common::{Dimension, Metric};
+use super::common::{Dimension, MetricDataQuery};
 use crate::wire::answer;
 use crate::wire::answer::{Encode, Sink};
 use crate::wire::text::Text;
@@ -286,6 +286,8 @@ pub struct MetricAlarm {
     pub evaluate_low_sample_count_percentile: Option<Text>,
     /// `Metrics`.
     pub metrics: Option<Vec<MetricDataQuery>>,
+    /// `ThresholdMetricId`.
+    pub threshold_metric_id: Option<Text>,
     /// `StateTransitionedTimestamp`.
     pub state_transitioned_timestamp: Option<Timestamp>,
 }
@@ -332,65 +334,12 @@ impl Encode for MetricAlarm {
             &self.evaluate_low_sample_count_percentile,
         );
         answer::optional(sink, "Metrics", &self.metrics);
+        answer::optional(sink, "ThresholdMetricId", &self.threshold_metric_id);
         answer::optional(
             sink,
             "StateTransitionedTimestamp",
             &self.state_transitioned_timestamp,
         );
-        sink.end();
-    }
-}
-
-/// The answer structure MetricDataQuery.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MetricDataQuery {
-    /// `Id`.
-    pub id: Option<Text>,
-    /// `MetricStat`.
-    pub metric_stat: Option<MetricStat>,
-    /// `Expression`.
-    pub expression: Option<Text>,
-    /// `Label`.
-    pub label: Option<Text>,
-    /// `ReturnData`.
-    pub return_data: Option<bool>,
-    /// `Period`.
-    pub period: Option<i32>,
-}
-
-impl Encode for MetricDataQuery {
-    fn encode(&self, sink: &mut dyn Sink) {
-        sink.begin();
-        answer::optional(sink, "Id", &self.id);
-        answer::optional(sink, "MetricStat", &self.metric_stat);
-        answer::optional(sink, "Expression", &self.expression);
-        answer::optional(sink, "Label", &self.label);
-        answer::optional(sink, "ReturnData", &self.return_data);
-        answer::optional(sink, "Period", &self.period);
-        sink.end();
-    }
-}
-
-/// The answer structure MetricStat.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MetricStat {
-    /// `Metric`.
-    pub metric: Option<Metric>,
-    /// `Period`.
-    pub period: Option<i32>,
-    /// `Stat`.
-    pub stat: Option<Text>,
-    /// `Unit`.
-    pub unit: Option<Text>,
-}
-
-impl Encode for MetricStat {
-    fn encode(&self, sink: &mut dyn Sink) {
-        sink.begin();
-        answer::optional(sink, "Metric", &self.metric);
-        answer::optional(sink, "Period", &self.period);
-        answer::optional(sink, "Stat", &self.stat);
-        answer::optional(sink, "Unit", &self.unit);
         sink.end();
     }
 }

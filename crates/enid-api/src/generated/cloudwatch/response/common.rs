@@ -44,3 +44,57 @@ impl Encode for Metric {
         sink.end();
     }
 }
+
+/// The answer structure MetricDataQuery.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MetricDataQuery {
+    /// `Id`.
+    pub id: Option<Text>,
+    /// `MetricStat`.
+    pub metric_stat: Option<MetricStat>,
+    /// `Expression`.
+    pub expression: Option<Text>,
+    /// `Label`.
+    pub label: Option<Text>,
+    /// `ReturnData`.
+    pub return_data: Option<bool>,
+    /// `Period`.
+    pub period: Option<i32>,
+}
+
+impl Encode for MetricDataQuery {
+    fn encode(&self, sink: &mut dyn Sink) {
+        sink.begin();
+        answer::optional(sink, "Id", &self.id);
+        answer::optional(sink, "MetricStat", &self.metric_stat);
+        answer::optional(sink, "Expression", &self.expression);
+        answer::optional(sink, "Label", &self.label);
+        answer::optional(sink, "ReturnData", &self.return_data);
+        answer::optional(sink, "Period", &self.period);
+        sink.end();
+    }
+}
+
+/// The answer structure MetricStat.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MetricStat {
+    /// `Metric`.
+    pub metric: Option<Metric>,
+    /// `Period`.
+    pub period: Option<i32>,
+    /// `Stat`.
+    pub stat: Option<Text>,
+    /// `Unit`.
+    pub unit: Option<Text>,
+}
+
+impl Encode for MetricStat {
+    fn encode(&self, sink: &mut dyn Sink) {
+        sink.begin();
+        answer::optional(sink, "Metric", &self.metric);
+        answer::optional(sink, "Period", &self.period);
+        answer::optional(sink, "Stat", &self.stat);
+        answer::optional(sink, "Unit", &self.unit);
+        sink.end();
+    }
+}
