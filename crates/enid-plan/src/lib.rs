@@ -12,6 +12,7 @@ pub mod gate;
 mod instances;
 mod planner;
 pub mod tables;
+pub mod target_health;
 
 pub use fragment::{PublicPools, resolver_of};
 pub use instances::{DeviceSpec, InstanceSpec, router_mac};
