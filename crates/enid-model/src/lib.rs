@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod alarm;
+pub mod balancer_arn;
 pub mod check;
 pub mod delivery_policy;
 pub mod dhcp_options;

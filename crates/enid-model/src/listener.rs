@@ -22,6 +22,9 @@ pub struct Listener {
     pub port: u16,
     /// Where new flows go: at least one target group, each once.
     pub forward: Vec<Forward>,
+    /// The action's place among others, if it was said: there are none.
+    #[serde(default)]
+    pub order: Option<u16>,
     /// After how long without a packet a TCP connection is forgotten, 60 to 6,000 s.
     #[serde(default = "usual_idle_timeout_s")]
     pub tcp_idle_timeout_s: u16,

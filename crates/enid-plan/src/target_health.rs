@@ -43,7 +43,10 @@ pub fn considered<'a>(
         .filter(|target| target.health.state == HealthState::Healthy)
         .collect();
     let counts = (healthy.len(), all.len());
-    let is_enough = group.attributes.unhealthy_routing.is_met(counts.0, counts.1);
+    let is_enough = group
+        .attributes
+        .unhealthy_routing
+        .is_met(counts.0, counts.1);
     let is_fail_open = !is_enough && counts.0 < counts.1;
     Considered {
         taken: if is_enough { healthy } else { all },
