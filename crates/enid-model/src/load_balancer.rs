@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Tags;
 use crate::id::{AllocationId, EniId, LoadBalancerId, SecurityGroupId, SubnetId, VpcId};
+use crate::region::Region;
 use crate::time::Timestamp;
 
 /// A network load balancer: new flows to an address of one of its nodes go to targets.
@@ -37,6 +38,14 @@ impl LoadBalancer {
     #[must_use]
     pub fn path(&self) -> String {
         format!("net/{}/{}", self.name, self.id)
+    }
+
+    /// Its name in the DNS, which leads to the nodes of its healthy zones. With a zone's name and a dot
+    /// before it, it leads to the node there.
+    #[must_use]
+    pub fn dns_name(&self, region: &Region) -> String {
+        let (name, suffix) = (region.name, region.dns_suffix());
+        format!("{}-{}.elb.{name}.{suffix}", self.name, self.id)
     }
 
     /// Its node in a zone.
