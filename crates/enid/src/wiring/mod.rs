@@ -11,4 +11,5 @@ pub(crate) mod flow_logs;
 pub(crate) mod host;
 pub(crate) mod log_groups;
 pub(crate) mod socket;
+pub(crate) mod targets;
 pub(crate) mod telemetry;
