@@ -56,15 +56,18 @@ pub fn considered<'a>(
     }
 }
 
-/// The zones that a load balancer's name leads to.
+/// The zones that a load balancer's name leads to; not `failing` ones, whose nodes an injected fault has
+/// stopped.
 #[must_use]
 pub fn answering_zones<'a>(
     region: &RegionState,
     balancer: &'a LoadBalancer,
+    failing: &[String],
 ) -> Vec<&'a LoadBalancerZone> {
     let answering: Vec<_> = balancer
         .zones
         .iter()
+        .filter(|own| !failing.contains(&own.zone))
         .filter(|own| is_answering(region, balancer, &own.zone))
         .collect();
     if answering.is_empty() {

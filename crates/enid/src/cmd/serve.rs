@@ -153,6 +153,7 @@ async fn daemon(
     };
     if let Some(host) = &host {
         host.report_exits(&control);
+        host.report_health(&control);
     }
     let mut ec2 = Ec2::new(Arc::clone(&control));
     if host.is_some() {

@@ -7,6 +7,7 @@ pub(crate) mod capture;
 pub(crate) mod console;
 pub(crate) mod console_logs;
 pub(crate) mod drain;
+pub(crate) mod faults;
 pub(crate) mod flow_logs;
 pub(crate) mod host;
 pub(crate) mod log_groups;

@@ -69,7 +69,7 @@ fn nodes(
         Some(public) => public.public_ip,
         None => own.private_ip,
     };
-    let answering = answering_zones(resources, balancer);
+    let answering = answering_zones(resources, balancer, asker.failing);
     let of = |name: &str| answering.iter().find(|own| own.zone == name);
     if let Some(zone) = zone {
         return of(zone).map(|own| address(own)).into_iter().collect();
