@@ -49,6 +49,20 @@ def test_the_other_modules(daemon):
     assert leftovers(ec2) == before
 
 
+def test_a_load_balancer(daemon):
+    ec2, elbv2 = daemon.client(), daemon.client("elbv2")
+    before = leftovers(ec2)
+    made, log = play(daemon, "present", "load_balancer.yml")
+    assert made["failed"] == 0 and made["changed"] >= 4, log
+    again, log = play(daemon, "present", "load_balancer.yml")
+    assert (again["failed"], again["changed"]) == (0, 0), log
+    gone, log = play(daemon, "absent", "load_balancer.yml")
+    assert gone["failed"] == 0, log
+    assert leftovers(ec2) == before
+    assert elbv2.describe_load_balancers()["LoadBalancers"] == []
+    assert elbv2.describe_target_groups()["TargetGroups"] == []
+
+
 def leftovers(ec2):
     """What the playbook makes, counted."""
     of = {"describe_vpcs": "Vpcs", "describe_subnets": "Subnets", "describe_addresses": "Addresses",

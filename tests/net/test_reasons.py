@@ -400,15 +400,24 @@ def _(place, family):
 
 # Reasons that a test of its own provokes, because the place would have to be another one.
 ELSEWHERE = {
+    "balancer-egress-rule": "test_load_balancers.py",
+    "balancer-hairpin": "test_load_balancers.py",
+    "balancer-ingress-rule": "test_load_balancers.py",
+    "balancer-protocol": "test_load_balancers.py",
+    "balancer-reset": "test_load_balancers.py",
+    "balancer-target": "test_load_balancers.py",
     "bandwidth-in-allowance": "test_allowances.py",
     "bandwidth-out-allowance": "test_allowances.py",
     "checksum-place": "test_tap.py",
     "conntrack-allowance": "test_allowances.py",
+    "fault": "test_faults.py",
     "flow-allowance": "test_allowances.py",
     "flow-share": "test_flow_table.py",
     "flow-table-full": "test_flow_table.py",
     "middlebox-address": "test_ingress_routing.py",
+    "nat-port-allocation": "test_faults.py",
     "nat-reset": "test_nat_gateways.py",
+    "no-listener": "test_load_balancers.py",
     "packet-allowance": "test_allowances.py",
 }
 
@@ -420,7 +429,7 @@ OUT_OF_REACH = {
     "rewrite": "the kernel would have to refuse a write that it has promised",
     "no-outside": "a daemon makes its way to the outside before it carries anything",
     "scratch": "the kernel would have to lack a map that the programs were loaded with",
-    "nat-port-allocation": "takes 55,000 connections; the pipeline's unit tests make them",
+    "balancer-route": "a target in a peered VPC that no route leads to; the pipeline's unit tests make one",
     "service-down": "for the moment between an interface's record and the place for the services",
     "service-source": "nothing but the daemon's own services sends there",
 }

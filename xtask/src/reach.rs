@@ -15,29 +15,35 @@ use anyhow::{Context as _, Result};
 use syn::visit::{self, Visit};
 
 /// Where handlers and operations are.
-const CRATES: [&str; 4] = [
+const CRATES: [&str; 5] = [
     "crates/enid-api/src/ec2",
+    "crates/enid-api/src/elbv2",
     "crates/enid-api/src/logs",
     "crates/enid-api/src/monitoring",
     "crates/enid-control/src",
 ];
 /// Where the operations of each service of botocore have their handlers.
-const HANDLERS: [(&str, &str, &str); 3] = [
+const HANDLERS: [(&str, &str, &str); 4] = [
     (
         "cloudwatch",
         "monitoring",
         "crates/enid-api/src/monitoring/mod.rs",
     ),
     ("ec2", "ec2", "crates/enid-api/src/ec2/mod.rs"),
+    ("elbv2", "elbv2", "crates/enid-api/src/elbv2/mod.rs"),
     ("logs", "logs", "crates/enid-api/src/logs/mod.rs"),
 ];
 /// The errors of the control plane, and where each has its code.
-const ERRORS: [(&str, &str); 7] = [
+const ERRORS: [(&str, &str); 8] = [
     ("Error", "crates/enid-control/src/error.rs"),
     ("AlarmError", "crates/enid-control/src/error/alarms.rs"),
     (
         "AddressingError",
         "crates/enid-control/src/error/addressing.rs",
+    ),
+    (
+        "BalancingError",
+        "crates/enid-control/src/error/balancing.rs",
     ),
     (
         "ComputingError",

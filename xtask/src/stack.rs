@@ -1,4 +1,5 @@
-//! The stack of the kernel programs: what the deepest chain of calls takes of the 512 bytes that there are.
+//! The stack of the kernel programs: what the deepest chain of calls takes of the 512 bytes that there are, and
+//! how many functions are in it.
 //!
 //! Before Linux 6.8 the verifier rounds the frame of each function up to 32 bytes, later to 16: a program that
 //! loads here may not load there. The object tells beforehand.
@@ -9,6 +10,8 @@ use anyhow::{Context as _, Result, bail};
 
 /// What all frames of a chain of calls may take, `MAX_BPF_STACK`.
 const STACK_MAX: u32 = 512;
+/// How many functions may be in a chain of calls, `MAX_CALL_FRAMES`.
+const CHAIN_MAX: usize = 8;
 /// What older kernels round a frame up to.
 const FRAME_ALIGNMENT: u32 = 32;
 
@@ -27,6 +30,14 @@ pub(crate) fn check(object: &[u8]) -> Result<()> {
     let functions = functions(object).context("read the kernel program's object")?;
     for place in functions.keys() {
         let (bytes, chain) = deepest(&functions, *place);
+        let longest = longest(&functions, *place);
+        if longest.len() > CHAIN_MAX {
+            bail!(
+                "a chain of calls has {} functions, of {CHAIN_MAX} that Linux allows: {}",
+                longest.len(),
+                longest.join(" -> ")
+            );
+        }
         if bytes > STACK_MAX {
             bail!(
                 "a chain of calls takes {bytes} bytes of stack, of {STACK_MAX} that Linux before 6.8 gives: \
@@ -52,6 +63,18 @@ fn deepest(functions: &BTreeMap<Place, Function>, place: Place) -> (u32, Vec<Str
     let mut names = vec![format!("{} ({})", function.name, function.frame)];
     names.extend(chain);
     (own + bytes, names)
+}
+
+/// The longest chain of calls from a function on.
+fn longest(functions: &BTreeMap<Place, Function>, place: Place) -> Vec<String> {
+    let Some(function) = functions.get(&place) else {
+        return Vec::new();
+    };
+    let below = function.calls.iter().filter(|call| **call != place);
+    let chains = below.map(|call| longest(functions, *call));
+    let mut names = vec![function.name.clone()];
+    names.extend(chains.max_by_key(Vec::len).unwrap_or_default());
+    names
 }
 
 /// Little-endian numbers of an object.

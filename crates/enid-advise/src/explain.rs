@@ -271,7 +271,12 @@ fn hops(
         target: story.route.map(|route| route_word(route.kind)),
         ..plain("route", way)
     });
-    if story.via != 0 {
+    if story.via != 0 && story.is_balanced {
+        hops.push(Hop {
+            eni: Some(EniId(story.via).to_string()),
+            ..plain("load-balancer", Ok(()))
+        });
+    } else if story.via != 0 {
         hops.push(Hop {
             resource: Some(NatGatewayId(story.via).to_string()),
             ..plain("nat-gateway", Ok(()))

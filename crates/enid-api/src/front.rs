@@ -19,6 +19,7 @@ use self::body::{Body, decode, read_form, unpacked};
 use self::service::{RequestForm, Service};
 use crate::context::{Context, RequestId, RequestIds};
 use crate::ec2::Ec2;
+use crate::elbv2::Elbv2;
 use crate::error::ApiError;
 use crate::logs::Logs;
 use crate::monitoring::Monitoring;
@@ -98,6 +99,7 @@ impl Admin for NoAdmin {
 pub struct FrontDoor {
     config: Config,
     ec2: Ec2,
+    elbv2: Option<Elbv2>,
     logs: Option<Logs>,
     monitoring: Option<Monitoring>,
     sns: Option<Sns>,
@@ -132,6 +134,7 @@ impl FrontDoor {
         Self {
             config,
             ec2,
+            elbv2: None,
             logs: None,
             monitoring: None,
             sns: None,
@@ -147,6 +150,15 @@ impl FrontDoor {
     pub fn with_throttle(self, throttle: Throttle) -> Self {
         Self {
             throttle: Some(throttle),
+            ..self
+        }
+    }
+
+    /// The same with Elastic Load Balancing.
+    #[must_use]
+    pub fn with_elbv2(self, elbv2: Elbv2) -> Self {
+        Self {
+            elbv2: Some(elbv2),
             ..self
         }
     }
@@ -384,6 +396,17 @@ impl FrontDoor {
         }
         match service {
             Service::Ec2 => Err(ApiError::unknown_operation()),
+            Service::Elbv2 => {
+                let elbv2 = self.elbv2.as_ref();
+                let elbv2 = elbv2
+                    .ok_or_else(|| ApiError::service_not_implemented("elasticloadbalancing"))?;
+                answer!(
+                    elbv2,
+                    request,
+                    Some(elbv2.asked(&context, &request)),
+                    elbv2.call(&context, request).await
+                )
+            }
             Service::Logs => {
                 let logs = self.logs.as_ref();
                 let logs = logs.ok_or_else(|| ApiError::service_not_implemented("logs"))?;
@@ -617,7 +640,12 @@ fn guess(parts: &Parts, query: &[u8], body: &[u8]) -> Service {
         };
         has(query) || has(body)
     };
-    let services = [Service::Sts, Service::Monitoring, Service::Sns];
+    let services = [
+        Service::Sts,
+        Service::Monitoring,
+        Service::Sns,
+        Service::Elbv2,
+    ];
     services.into_iter().find(asks).unwrap_or(Service::Ec2)
 }
 

@@ -10,6 +10,7 @@
 
 pub mod context;
 pub mod ec2;
+pub mod elbv2;
 pub mod error;
 pub mod front;
 pub mod generated;

@@ -52,6 +52,7 @@ macro_rules! errors {
 
 mod addressing;
 mod alarms;
+mod balancing;
 mod computing;
 mod flow_log;
 mod instance_metadata;
@@ -62,6 +63,7 @@ mod routing;
 
 pub use addressing::AddressingError;
 pub use alarms::AlarmError;
+pub use balancing::BalancingError;
 pub use computing::ComputingError;
 pub use flow_log::FlowLogError;
 pub use instance_metadata::MetadataError;
@@ -79,6 +81,8 @@ errors! {
         AddressingError,
         /// What alarms say.
         AlarmError,
+        /// What load balancers, target groups, targets and listeners say.
+        BalancingError,
         /// What volumes and other recorded parts of instances say.
         ComputingError,
         /// What flow logs say.
@@ -691,6 +695,9 @@ impl Error {
     pub fn not_found_text(prefix: &str, text: &str) -> Self {
         let id = text.into();
         match prefix {
+            "listener" => BalancingError::ListenerNotFound.into(),
+            "loadbalancer" => BalancingError::LoadBalancerNotFound { arn: id }.into(),
+            "targetgroup" => BalancingError::TargetGroupNotFound { arn: id }.into(),
             "eigw" => Self::GatewayNotFound { id },
             "eipalloc" => Self::AllocationNotFound { id },
             "eipassoc" => Self::AssociationNotFound { id },

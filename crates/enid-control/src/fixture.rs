@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use enid_model::Tags;
 use enid_model::id::{
-    EniId, InternetGatewayId, SecurityGroupId, SubnetId, TrafficMirrorFilterId,
-    TrafficMirrorSessionId, TrafficMirrorTargetId,
+    EniId, InternetGatewayId, LoadBalancerId, SecurityGroupId, SubnetId, TargetGroupId,
+    TrafficMirrorFilterId, TrafficMirrorSessionId, TrafficMirrorTargetId, VpcId,
 };
 use enid_model::key::AccountId;
+use enid_model::listener::Forward;
+use enid_model::load_balancer::{LoadBalancer, Scheme};
 use enid_model::network_interface::ConnectionTracking;
 use enid_model::region::Region;
 use enid_model::security_group::SecurityGroup;
 use enid_model::subnet::{Subnet, SubnetAttributes};
+use enid_model::target_group::{BalancedProtocol, TargetGroup, TargetType};
 use enid_model::time::{Clock, Timestamp};
 use enid_model::vpc::Vpc;
 use enid_store::Store;
@@ -23,8 +26,9 @@ use crate::address_lease::WantedAddresses;
 use crate::ipv6_lease::WantedIpv6Addresses;
 use crate::region::{NewVpc, new_acl_association};
 use crate::{
-    Caller, Control, CreateNetworkInterface, CreateTrafficMirrorFilter, CreateTrafficMirrorSession,
-    CreateTrafficMirrorTarget, Draft, InterfaceSpecification, RunInstances,
+    Caller, Control, CreateListener, CreateLoadBalancer, CreateNetworkInterface, CreateTargetGroup,
+    CreateTrafficMirrorFilter, CreateTrafficMirrorSession, CreateTrafficMirrorTarget, Draft,
+    ForwardAction, InterfaceSpecification, RunInstances, SubnetMapping, WantedHealthCheck,
 };
 
 struct Frozen;
@@ -192,6 +196,85 @@ pub(crate) async fn internet(control: &Control, place: &Place) -> InternetGatewa
     let attached = control.attach_internet_gateway(&caller, id, vpc).await;
     assert_eq!(attached, Ok(()));
     id
+}
+
+/// What is not as it must be, apart from the names of a place's groups, which nobody claims.
+pub(crate) fn findings(control: &Control) -> Vec<enid_model::check::Finding> {
+    let mut findings = enid_model::check::check(&control.store().state());
+    findings.retain(|finding| finding.kind != "security-group");
+    findings
+}
+
+/// The VPC of a place.
+pub(crate) async fn vpc_of(control: &Control, place: &Place) -> VpcId {
+    let region = control.read(&caller()).await.expect("the region is alive");
+    let subnet = region.subnets.get(&place.subnet);
+    subnet.expect("the place has a subnet").vpc
+}
+
+/// What makes an internal load balancer in both zones of a place.
+pub(crate) fn new_balancer(place: &Place, name: &str) -> CreateLoadBalancer {
+    CreateLoadBalancer {
+        name: name.to_owned(),
+        scheme: Scheme::Internal,
+        subnets: [place.subnet, place.far_subnet].map(mapping).to_vec(),
+        security_groups: Vec::new(),
+        tags: Vec::new(),
+    }
+}
+
+/// A subnet with any address.
+pub(crate) fn mapping(subnet: SubnetId) -> SubnetMapping {
+    SubnetMapping {
+        subnet,
+        allocation: None,
+        private_ip: None,
+    }
+}
+
+/// Makes such a load balancer.
+pub(crate) async fn balancer(control: &Control, place: &Place, name: &str) -> LoadBalancer {
+    let input = new_balancer(place, name);
+    let made = control.create_load_balancer(&caller(), &input).await;
+    made.expect("a load balancer")
+}
+
+/// A target group of instances at port 80.
+pub(crate) async fn target_group(
+    control: &Control,
+    place: &Place,
+    name: &str,
+    protocol: BalancedProtocol,
+) -> TargetGroup {
+    let input = CreateTargetGroup {
+        name: name.to_owned(),
+        protocol: Some(protocol),
+        port: Some(80),
+        vpc: Some(vpc_of(control, place).await),
+        target_type: TargetType::Instance,
+        health_check: WantedHealthCheck::default(),
+        tags: Vec::new(),
+    };
+    let made = control.create_target_group(&caller(), &input).await;
+    made.expect("a target group")
+}
+
+/// A TCP listener that leads to a group.
+pub(crate) fn new_listener(
+    load_balancer: LoadBalancerId,
+    port: i32,
+    group: TargetGroupId,
+) -> CreateListener {
+    CreateListener {
+        load_balancer,
+        protocol: Some(BalancedProtocol::Tcp),
+        port: Some(port),
+        action: ForwardAction {
+            groups: vec![Forward { group, weight: 1 }],
+            order: None,
+        },
+        tags: Vec::new(),
+    }
 }
 
 /// Something that can be mirrored: an instance's primary interface, a free one that is a target, and

@@ -19,6 +19,7 @@ mod alarm_rule;
 mod alarm_state;
 mod anomaly_detector;
 mod attachment;
+mod balancer_tag;
 mod delivery_policy;
 mod dhcp_options;
 mod draft;
@@ -40,6 +41,10 @@ mod ipv6_lease;
 mod key_material;
 mod key_pair;
 mod launch_template;
+mod listener;
+mod load_balancer;
+mod load_balancer_attribute;
+mod load_balancer_node;
 mod log_group;
 mod log_stream;
 mod metric_filter;
@@ -76,6 +81,9 @@ mod subscription;
 mod subscription_filter;
 mod tag;
 mod taggable;
+mod target;
+mod target_group;
+mod target_group_attribute;
 mod topic;
 mod traffic_mirror_filter;
 mod traffic_mirror_filter_rule;
@@ -103,13 +111,14 @@ pub use alarm::{PutAlarm, alarm_arn, alarm_named_by_arn};
 pub use alarm_rule::{RuleError, alarm_children};
 pub use alarm_state::Judged;
 pub use attachment::AttachNetworkInterface;
+pub use balancer_tag::balancer_tags;
 pub use delivery_policy::{subscription_delivery_policy, topic_delivery_policy};
 pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
 pub use egress_only_internet_gateway::CreateEgressOnlyInternetGateway;
 pub use error::{
-    AddressingError, AlarmError, ComputingError, Error, FlowLogError, LogsError, MetadataError,
-    MirroringError, NotificationError, RoutingError,
+    AddressingError, AlarmError, BalancingError, ComputingError, Error, FlowLogError, LogsError,
+    MetadataError, MirroringError, NotificationError, RoutingError,
 };
 pub use flow_log::{
     BucketRefusal, CreateFlowLogs, FileOptions, FlowLogOutcomes, FlowLogResourceType,
@@ -129,6 +138,12 @@ pub use launch_template::{
     NewVersion, TemplateSelector, VersionKept, VersionSelector, template_selected,
     template_version,
 };
+pub use listener::{
+    CreateListener, ForwardAction, LISTENERS_MAX, ModifyListener, listener_attributes,
+};
+pub use load_balancer::{CreateLoadBalancer, load_balancer_arn, load_balancer_named};
+pub use load_balancer_attribute::{Attribute, load_balancer_attributes};
+pub use load_balancer_node::SubnetMapping;
 pub use log_group::{CreateLogGroup, check_group_name, log_group_named};
 pub use log_stream::{check_stream_name, log_stream_named};
 pub use metric_filter::PutMetricFilter;
@@ -165,6 +180,14 @@ pub use subscription::{
 pub use subscription_filter::PutSubscriptionFilter;
 pub use tag::{Tag, TagSelector, TagSpecification};
 pub use taggable::{Taggable, tagged, tagged_others, tags_of};
+pub use target::{
+    ALL_ZONES, NOT_REGISTERED, NamedTarget, TARGETS_PER_BALANCER_MAX, TARGETS_PER_GROUP_MAX,
+    TargetCondition, is_over, target_key,
+};
+pub use target_group::{
+    CreateTargetGroup, TRAFFIC_PORT, WantedHealthCheck, target_group_arn, target_group_named,
+};
+pub use target_group_attribute::target_group_attributes;
 pub use topic::{CreateTopic, TopicAttribute, check_owner, topic_arn, topic_named};
 pub use traffic_mirror_filter::CreateTrafficMirrorFilter;
 pub use traffic_mirror_filter_rule::{

@@ -22,6 +22,8 @@ pub struct Quotas {
     pub internet_gateways: usize,
     /// NAT gateways per zone.
     pub nat_gateways_per_zone: usize,
+    /// Network load balancers per region.
+    pub network_load_balancers: usize,
     /// Network interfaces per region.
     pub network_interfaces: usize,
     /// Managed prefix lists per region.
@@ -44,6 +46,8 @@ pub struct Quotas {
     pub security_groups: usize,
     /// Subnets per VPC.
     pub subnets_per_vpc: usize,
+    /// Target groups per region.
+    pub target_groups: usize,
     /// Filters of mirrored packets per region.
     pub traffic_mirror_filters: usize,
     /// Sessions that mirror packets per region.
@@ -66,6 +70,7 @@ impl Default for Quotas {
             flow_logs_per_resource: 250,
             internet_gateways: 5,
             nat_gateways_per_zone: 5,
+            network_load_balancers: 50,
             network_interfaces: 5_000,
             prefix_lists: 100,
             entries_per_network_acl: 20,
@@ -77,6 +82,7 @@ impl Default for Quotas {
             rules_per_group: 60,
             security_groups: 2_500,
             subnets_per_vpc: 200,
+            target_groups: 3_000,
             traffic_mirror_filters: 10_000,
             traffic_mirror_sessions: 10_000,
             traffic_mirror_targets: 10_000,

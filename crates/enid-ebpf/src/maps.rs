@@ -23,6 +23,9 @@ use aya_ebpf::{
 use enid_pipeline::{
     REASON_COUNTERS, Reason, Scratch, Tables,
     allowance::Allowance,
+    balancer::{
+        ListenerKey, ListenerRecord, Member, MemberKey, Slots, SlotsKey, TargetKey, TargetRecord,
+    },
     bytes::Addr,
     capture::{Capture, Seen, seen},
     copy::Note,
@@ -120,6 +123,18 @@ static MIRROR_FILTERS: HashMap<u64, MirrorFilter> =
     HashMap::pinned(limit::MIRRORS, BPF_F_NO_PREALLOC);
 #[map(name = "captures")]
 static CAPTURES: HashMap<u64, Capture> = HashMap::pinned(limit::CAPTURES, BPF_F_NO_PREALLOC);
+#[map(name = "listeners")]
+static LISTENERS: HashMap<ListenerKey, ListenerRecord> =
+    HashMap::pinned(limit::LISTENERS, BPF_F_NO_PREALLOC);
+#[map(name = "balancer_slots")]
+static BALANCER_SLOTS: HashMap<SlotsKey, Slots> =
+    HashMap::pinned(limit::BALANCER_SLOTS, BPF_F_NO_PREALLOC);
+#[map(name = "balancer_targets")]
+static BALANCER_TARGETS: HashMap<TargetKey, TargetRecord> =
+    HashMap::pinned(limit::BALANCER_TARGETS, BPF_F_NO_PREALLOC);
+#[map(name = "balancer_members")]
+static BALANCER_MEMBERS: HashMap<MemberKey, Member> =
+    HashMap::pinned(limit::BALANCER_MEMBERS, BPF_F_NO_PREALLOC);
 #[map(name = "captured")]
 static CAPTURED: PerfEventArray<Seen> = PerfEventArray::pinned(0);
 #[map(name = "copying")]
@@ -208,6 +223,9 @@ static NO_COUNTS: NatCountsRecord = NatCountsRecord {
     established: 0,
     port_errors: 0,
     idle: 0,
+    out_resets: 0,
+    back_resets: 0,
+    fail_open: 0,
 };
 
 /// What a count of packets without a flow's entry begins with. Not on the stack.
@@ -427,6 +445,30 @@ impl Tables for KernelTables {
     fn gate_rule(&self, key: &GateRuleKey) -> Option<&GateRule> {
         // SAFETY: see `generation`.
         unsafe { lookup(handle!(GATE_RULES), key) }
+    }
+
+    #[inline(always)]
+    fn listener(&self, key: &ListenerKey) -> Option<&ListenerRecord> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(LISTENERS), key) }
+    }
+
+    #[inline(always)]
+    fn balancer_slots(&self, key: &SlotsKey) -> Option<&Slots> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(BALANCER_SLOTS), key) }
+    }
+
+    #[inline(always)]
+    fn balancer_target(&self, key: &TargetKey) -> Option<&TargetRecord> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(BALANCER_TARGETS), key) }
+    }
+
+    #[inline(always)]
+    fn balancer_member(&self, key: &MemberKey) -> Option<&Member> {
+        // SAFETY: see `generation`.
+        unsafe { lookup(handle!(BALANCER_MEMBERS), key) }
     }
 
     #[inline(always)]

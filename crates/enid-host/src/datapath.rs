@@ -22,6 +22,9 @@ use std::time::Duration;
 
 use enid_model::id::EniId;
 use enid_pipeline::allowance::Allowance;
+use enid_pipeline::balancer::{
+    ListenerKey, ListenerRecord, Member, MemberKey, Slots, SlotsKey, TargetKey, TargetRecord,
+};
 use enid_pipeline::bytes::Addr;
 use enid_pipeline::capture::Capture;
 use enid_pipeline::mirror::{MirrorFilter, MirrorRecord};
@@ -240,6 +243,10 @@ pub struct Datapath {
     service_devices: Table<u32, u64>,
     macs: Table<MacKey, Endpoint>,
     allowances: Table<u64, Allowance>,
+    listeners: Table<ListenerKey, ListenerRecord>,
+    balancer_slots: Table<SlotsKey, Slots>,
+    balancer_targets: Table<TargetKey, TargetRecord>,
+    balancer_members: Table<MemberKey, Member>,
     mirrors: Table<u64, MirrorRecord>,
     mirror_filters: Table<u64, MirrorFilter>,
     captures: Table<u64, Capture>,
@@ -284,6 +291,10 @@ impl Datapath {
             service_devices: Table::open(&pins, "service_devices")?,
             macs: Table::open(&pins, "macs")?,
             allowances: Table::open(&pins, "allowances")?,
+            listeners: Table::open(&pins, "listeners")?,
+            balancer_slots: Table::open(&pins, "balancer_slots")?,
+            balancer_targets: Table::open(&pins, "balancer_targets")?,
+            balancer_members: Table::open(&pins, "balancer_members")?,
             mirrors: Table::open(&pins, "mirrors")?,
             mirror_filters: Table::open(&pins, "mirror_filters")?,
             captures: Table::open(&pins, "captures")?,
@@ -342,6 +353,10 @@ impl Datapath {
             service_devices: self.service_devices.read()?,
             macs: self.macs.read()?,
             allowances: self.allowances.read()?,
+            listeners: self.listeners.read()?,
+            balancer_slots: self.balancer_slots.read()?,
+            balancer_targets: self.balancer_targets.read()?,
+            balancer_members: self.balancer_members.read()?,
             mirrors: self.mirrors.read()?,
             mirror_filters: self.mirror_filters.read()?,
             captures: self.captures.read()?,
@@ -378,6 +393,10 @@ impl Datapath {
             self.service_devices.put(&diff.service_devices),
             policies.and_then(|policies| self.policies.put(&policies)),
             self.allowances.put(&diff.allowances),
+            self.balancer_targets.put(&diff.balancer_targets),
+            self.balancer_slots.put(&diff.balancer_slots),
+            self.balancer_members.put(&diff.balancer_members),
+            self.listeners.put(&diff.listeners),
             self.mirror_filters.put(&diff.mirror_filters),
             self.mirrors.put(&diff.mirrors),
             self.captures.put(&diff.captures),
@@ -394,6 +413,10 @@ impl Datapath {
             self.captures.delete(&diff.captures.delete),
             self.mirrors.delete(&diff.mirrors.delete),
             self.mirror_filters.delete(&diff.mirror_filters.delete),
+            self.listeners.delete(&diff.listeners.delete),
+            self.balancer_members.delete(&diff.balancer_members.delete),
+            self.balancer_slots.delete(&diff.balancer_slots.delete),
+            self.balancer_targets.delete(&diff.balancer_targets.delete),
             self.allowances.delete(&diff.allowances.delete),
             self.policies.delete(&diff.policies.delete),
             self.service_devices.delete(&diff.service_devices.delete),

@@ -20,6 +20,7 @@ pub mod doctor;
 pub mod exec;
 pub mod flow_observer;
 pub mod flows;
+pub mod health;
 mod installation;
 pub mod loader;
 mod maps;

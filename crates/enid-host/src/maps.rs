@@ -16,6 +16,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use enid_pipeline::allowance::Allowance;
+use enid_pipeline::balancer::{
+    ListenerKey, ListenerRecord, Member, MemberKey, Slots, SlotsKey, TargetKey, TargetRecord,
+};
 use enid_pipeline::bytes::Addr;
 use enid_pipeline::capture::Capture;
 use enid_pipeline::counter::CounterKey;
@@ -51,7 +54,8 @@ plain! {
     FragmentRecord GateGroupKey GateRemoteKey GateRule GateRuleKey GateServiceKey MacKey
     MirrorFilter MirrorRecord NatCountsRecord NatPortsKey NatPortsRecord NatRecord
     PolicyRecord Pool PoolKey PrefixKey PublicOf PublicRecord Route RouteKey RuleBits ServiceRecord
-    StrayKey StrayRecord SubnetRecord UseRecord
+    ListenerKey ListenerRecord Member MemberKey Slots SlotsKey StrayKey StrayRecord SubnetRecord TargetKey
+    TargetRecord UseRecord
 }
 
 /// Commands of `bpf(2)` (`enum bpf_cmd`).

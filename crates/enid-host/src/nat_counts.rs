@@ -1,7 +1,8 @@
 //! What NAT gateways count: read from the pins, with or without an agent, and kept small by the agent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use enid_pipeline::balancer::{ListenerKey, ListenerRecord};
 use enid_pipeline::flow::SECOND_NS;
 use enid_pipeline::nat_counts::{NatCountsRecord, NatPortsKey, NatPortsRecord};
 use enid_pipeline::table::NatRecord;
@@ -17,6 +18,7 @@ pub struct NatTables {
     nats: Map<u64, NatRecord>,
     ports: Map<NatPortsKey, NatPortsRecord>,
     counts: Map<u64, NatCountsRecord>,
+    listeners: Map<ListenerKey, ListenerRecord>,
     swept_ns: u64,
 }
 
@@ -31,6 +33,7 @@ impl NatTables {
             nats: Map::open(&pins.map("nats")).map_err(failed("open", "nats"))?,
             ports: Map::open(&pins.map("nat_ports")).map_err(failed("open", "nat_ports"))?,
             counts: Map::open(&pins.map("nat_counts")).map_err(failed("open", "nat_counts"))?,
+            listeners: Map::open(&pins.map("listeners")).map_err(failed("open", "listeners"))?,
             swept_ns: 0,
         })
     }
@@ -46,12 +49,32 @@ impl NatTables {
         with_counts.collect()
     }
 
+    /// What the nodes of load balancers have counted, by interface: of all that have a listener.
+    pub fn node_counts(&self) -> Result<BTreeMap<u64, NatCountsRecord>, FlowError> {
+        let nodes = self.nodes()?.into_iter();
+        let with_counts = nodes.map(|node| {
+            let counts = self.counts.lookup(&node);
+            let counts = counts.map_err(failed("read", "nat_counts"))?;
+            Ok((node, counts.unwrap_or_default()))
+        });
+        with_counts.collect()
+    }
+
+    /// The nodes that have a listener.
+    fn nodes(&self) -> Result<BTreeSet<u64>, FlowError> {
+        let listeners: Vec<(ListenerKey, ListenerRecord)> = self
+            .listeners
+            .read_all()
+            .map_err(failed("read", "listeners"))?;
+        Ok(listeners.into_iter().map(|(key, _)| key.node).collect())
+    }
+
     /// The ports that are taken, by address and destination.
     pub fn ports(&self) -> Result<Vec<(NatPortsKey, NatPortsRecord)>, FlowError> {
         self.ports.read_all().map_err(failed("read", "nat_ports"))
     }
 
-    /// Removes counts of no ports, and those of gateways that are gone, if the last time was a while ago.
+    /// Removes counts of no ports, and those of gateways and nodes that are gone, if the last time was a while ago.
     pub(crate) fn sweep(&mut self, now_ns: u64) -> Result<(), FlowError> {
         if now_ns.saturating_sub(self.swept_ns) < UNUSED_NS {
             return Ok(());
@@ -64,7 +87,8 @@ impl NatTables {
             }
         }
         let nats: Vec<(u64, NatRecord)> = self.nats.read_all().map_err(failed("read", "nats"))?;
-        let nats: BTreeSet<u64> = nats.into_iter().map(|(id, _)| id).collect();
+        let mut nats: BTreeSet<u64> = nats.into_iter().map(|(id, _)| id).collect();
+        nats.extend(self.nodes()?);
         let counts: Vec<(u64, NatCountsRecord)> = self
             .counts
             .read_all()

@@ -4,12 +4,18 @@
 //! so 64 bits hold one: an id here is a `u64` that is `Copy`, cheap to compare, and fit to be the
 //! key of a kernel map as it stands. An id of the right shape that Enid cannot have minted
 //! ([`Parsed::Foreign`]: eight digits, or a first digit other than `0`) names nothing.
+//!
+//! Those of load balancers are sixteen digits and nothing else (`bare`).
+
+mod bare;
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
+
+pub use bare::{ListenerId, LoadBalancerId, MalformedBareId, TargetGroupId, TargetUid};
 
 /// What a client's text says about an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

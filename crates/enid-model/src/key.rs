@@ -118,6 +118,10 @@ pub enum Kind {
     LaunchTemplate,
     /// An interface of another account that may be attached here.
     LentInterface,
+    /// A listener of a load balancer.
+    Listener,
+    /// A load balancer.
+    LoadBalancer,
     /// A log group with its filters.
     LogGroup,
     /// A stream of a log group.
@@ -148,6 +152,10 @@ pub enum Kind {
     SubnetCidrReservation,
     /// A subscription to a topic.
     Subscription,
+    /// A target of a target group.
+    Target,
+    /// A target group.
+    TargetGroup,
     /// What a client token was used for.
     Token,
     /// A topic of SNS.
@@ -168,7 +176,7 @@ pub enum Kind {
 
 impl Kind {
     /// Each kind with its word.
-    const WORDS: [(Self, &'static str); 39] = [
+    const WORDS: [(Self, &'static str); 41] = [
         (Self::AddressLease, "address-lease"),
         (Self::Alarm, "alarm"),
         (Self::AlarmHistory, "alarm-history"),
@@ -188,6 +196,8 @@ impl Kind {
         (Self::KeyPair, "key-pair"),
         (Self::LaunchTemplate, "launch-template"),
         (Self::LentInterface, "lent-interface"),
+        (Self::Listener, "listener"),
+        (Self::LoadBalancer, "load-balancer"),
         (Self::LogGroup, "log-group"),
         (Self::LogStream, "log-stream"),
         (Self::NameClaim, "name"),
@@ -206,6 +216,8 @@ impl Kind {
         (Self::Subnet, "subnet"),
         (Self::SubnetCidrReservation, "subnet-cidr-reservation"),
         (Self::Subscription, "subscription"),
+        (Self::Target, "target"),
+        (Self::TargetGroup, "target-group"),
         (Self::Token, "token"),
         (Self::Topic, "topic"),
         (Self::TrafficMirrorFilter, "traffic-mirror-filter"),
@@ -222,7 +234,8 @@ impl Kind {
     }
 
     /// Whether a record of this kind is an interface, is claimed for one, or concerns none: who may
-    /// attach it, what remembers a call, what is logged to or notified, what watches metrics.
+    /// attach it, what remembers a call, what is logged to or notified, what watches metrics, what load
+    /// balancers do with the interfaces that they have.
     #[must_use]
     pub fn is_interfaces(self) -> bool {
         matches!(
@@ -234,11 +247,15 @@ impl Kind {
                 | Self::Ipv6Lease
                 | Self::Ipv6PrefixLease
                 | Self::LentInterface
+                | Self::Listener
+                | Self::LoadBalancer
                 | Self::LogGroup
                 | Self::LogStream
                 | Self::NetworkInterface
                 | Self::NetworkInterfacePermission
                 | Self::Subscription
+                | Self::Target
+                | Self::TargetGroup
                 | Self::Token
                 | Self::Topic
         )

@@ -26,7 +26,7 @@ pub struct NetworkInterface {
     /// Free text.
     pub description: String,
     /// Its security groups, each once, in the order given: at least one, unless it is a NAT
-    /// gateway's, which has none.
+    /// gateway's, which has none, or a load balancer's, which may have none.
     pub groups: Vec<SecurityGroupId>,
     /// Its private addresses, each once; the first is the primary one, for life.
     pub addresses: Vec<Ipv4Addr>,
@@ -90,6 +90,8 @@ pub enum InterfaceType {
     Interface,
     /// A NAT gateway's.
     NatGateway,
+    /// A node's of a network load balancer.
+    NetworkLoadBalancer,
 }
 
 /// Idle timeouts of tracked flows in seconds; `None` is the default of the instance's type.

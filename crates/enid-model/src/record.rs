@@ -12,6 +12,8 @@ use crate::instance::Instance;
 use crate::key::Kind;
 use crate::key_pair::KeyPair;
 use crate::launch_template::LaunchTemplate;
+use crate::listener::Listener;
+use crate::load_balancer::LoadBalancer;
 use crate::log_group::{LogGroup, LogStream};
 use crate::nat_gateway::NatGateway;
 use crate::network_acl::NetworkAcl;
@@ -23,6 +25,8 @@ use crate::route_table::RouteTable;
 use crate::security_group::SecurityGroup;
 use crate::subnet::{AddressLease, Ipv6Lease, Ipv6PrefixLease, Subnet, SubnetCidrReservation};
 use crate::subscription::Subscription;
+use crate::target::Target;
+use crate::target_group::TargetGroup;
 use crate::topic::Topic;
 use crate::traffic_mirror::{TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget};
 use crate::volume::Volume;
@@ -158,6 +162,8 @@ records! {
     KeyPair(KeyPair),
     LaunchTemplate(LaunchTemplate),
     LentInterface(LentInterface),
+    Listener(Listener),
+    LoadBalancer(LoadBalancer),
     LogGroup(LogGroup),
     LogStream(LogStream),
     NameClaim(NameClaim),
@@ -173,6 +179,8 @@ records! {
     Subnet(Subnet),
     SubnetCidrReservation(SubnetCidrReservation),
     Subscription(Subscription),
+    Target(Target),
+    TargetGroup(TargetGroup),
     Token(Token),
     Topic(Topic),
     TrafficMirrorFilter(TrafficMirrorFilter),

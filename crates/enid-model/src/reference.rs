@@ -34,7 +34,7 @@ impl Record {
         match self {
             // A lease comes and goes with its interface, whose record names the subnet, a lent interface
             // with its permission, and a volume stays when its instance goes. A key pair or a prefix list names nothing, and what a flow log
-            // is of may go.
+            // is of may go. So may the VPC of a target group.
             Self::AddressLease(_)
             | Self::Alarm(_)
             | Self::AlarmHistory(_)
@@ -54,6 +54,7 @@ impl Record {
             | Self::PublicAddress(_)
             | Self::Region(_)
             | Self::Subscription(_)
+            | Self::TargetGroup(_)
             | Self::Token(_)
             | Self::Topic(_)
             | Self::TrafficMirrorFilter(_)
@@ -67,6 +68,21 @@ impl Record {
                 let vpc = gateway.vpc.iter().map(|vpc| Reference::to(*vpc));
                 let table = gateway.route_table.iter();
                 vpc.chain(table.map(|own| Reference::to(own.table)))
+                    .collect()
+            }
+            Self::Listener(listener) => {
+                let groups = listener.forward.iter();
+                let groups = groups.map(|forward| Reference::to(forward.group));
+                std::iter::once(Reference::to(listener.load_balancer))
+                    .chain(groups)
+                    .collect()
+            }
+            Self::LoadBalancer(balancer) => {
+                let zones = balancer.zones.iter();
+                let zones =
+                    zones.flat_map(|own| [Reference::to(own.subnet), Reference::to(own.eni)]);
+                std::iter::once(Reference::to(balancer.vpc))
+                    .chain(zones)
                     .collect()
             }
             Self::NatGateway(gateway) => vec![
@@ -90,6 +106,8 @@ impl Record {
                     .collect()
             }
             Self::SubnetCidrReservation(reservation) => vec![Reference::to(reservation.subnet)],
+            // Its instance may go: it is of no use from then on.
+            Self::Target(target) => vec![Reference::to(target.key.group)],
             Self::TrafficMirrorSession(session) => vec![
                 Reference::to(session.network_interface),
                 Reference::to(session.target),

@@ -7,6 +7,7 @@
 //! Invariant: an index holds exactly what the records say. [`RegionState::put`] and
 //! [`RegionState::delete`] are the only writers.
 
+mod balanced;
 mod leased;
 mod lent;
 mod links;
@@ -30,15 +31,18 @@ use crate::flow_log::FlowLog;
 use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use crate::id::{
     AllocationId, AttachmentId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, FlowLogId,
-    InstanceId, InternetGatewayId, KeyPairId, LaunchTemplateId, NatGatewayId, NetworkAclId,
-    NetworkInterfacePermissionId, PrefixListId, RouteTableId, SecurityGroupId, SecurityGroupRuleId,
-    SubnetCidrReservationId, SubnetId, TrafficMirrorFilterId, TrafficMirrorFilterRuleId,
-    TrafficMirrorSessionId, TrafficMirrorTargetId, VolumeId, VpcId, VpcPeeringConnectionId,
+    InstanceId, InternetGatewayId, KeyPairId, LaunchTemplateId, ListenerId, LoadBalancerId,
+    NatGatewayId, NetworkAclId, NetworkInterfacePermissionId, PrefixListId, RouteTableId,
+    SecurityGroupId, SecurityGroupRuleId, SubnetCidrReservationId, SubnetId, TargetGroupId,
+    TrafficMirrorFilterId, TrafficMirrorFilterRuleId, TrafficMirrorSessionId,
+    TrafficMirrorTargetId, VolumeId, VpcId, VpcPeeringConnectionId,
 };
 use crate::instance::Instance;
 use crate::key::{Key, Kind, Scope};
 use crate::key_pair::KeyPair;
 use crate::launch_template::LaunchTemplate;
+use crate::listener::Listener;
+use crate::load_balancer::LoadBalancer;
 use crate::log_group::{LogGroup, LogStream, LogUid};
 use crate::nat_gateway::NatGateway;
 use crate::network_acl::NetworkAcl;
@@ -51,6 +55,8 @@ use crate::route_table::RouteTable;
 use crate::security_group::{Peer, SecurityGroup};
 use crate::subnet::{AddressLease, Ipv6Lease, Ipv6PrefixLease, Subnet, SubnetCidrReservation};
 use crate::subscription::Subscription;
+use crate::target::{Target, TargetKey};
+use crate::target_group::TargetGroup;
 use crate::topic::Topic;
 use crate::traffic_mirror::{TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget};
 use crate::uuid::Uuid;
@@ -61,6 +67,7 @@ use crate::vpc_peering_connection::VpcPeeringConnection;
 use leased::Leased;
 use term::TermIndex;
 
+pub use balanced::Unused;
 pub use lent::Lent;
 pub use term::Term;
 
@@ -185,6 +192,10 @@ pub struct RegionState {
     pub alarm_history: OrdMap<Box<str>, Stored<AlarmHistory>>,
     /// Anomaly detectors, by what names their model.
     pub anomaly_detectors: OrdMap<Box<str>, Stored<AnomalyDetector>>,
+    /// Listeners of load balancers.
+    pub listeners: OrdMap<ListenerId, Stored<Listener>>,
+    /// Load balancers.
+    pub load_balancers: OrdMap<LoadBalancerId, Stored<LoadBalancer>>,
     /// Log groups by name.
     pub log_groups: OrdMap<Box<str>, Stored<LogGroup>>,
     /// Streams of log groups, by group and name.
@@ -215,6 +226,10 @@ pub struct RegionState {
     pub subnets: OrdMap<SubnetId, Stored<Subnet>>,
     /// Subscriptions to topics, by key name: the topic's name, a slash, and the id.
     pub subscriptions: OrdMap<Box<str>, Stored<Subscription>>,
+    /// Target groups.
+    pub target_groups: OrdMap<TargetGroupId, Stored<TargetGroup>>,
+    /// Targets of all groups, those on their way out included.
+    pub targets: OrdMap<TargetKey, Stored<Target>>,
     /// Client tokens, by key name.
     pub tokens: OrdMap<Box<str>, Stored<Token>>,
     /// Topics by name.
@@ -244,6 +259,7 @@ pub struct RegionState {
     referencing_groups: OrdSet<(SecurityGroupId, SecurityGroupId)>,
     rules: OrdMap<SecurityGroupRuleId, SecurityGroupId>,
     subnets_by_vpc: OrdSet<(VpcId, SubnetId)>,
+    targets_by_address: balanced::TargetsByAddress,
 }
 
 macro_rules! members {
@@ -444,6 +460,8 @@ impl RegionState {
                 self.anomaly_detectors
                     .insert(key.name.clone(), stored(revision, detector));
             }
+            Record::Listener(record) => linked!(listeners, record),
+            Record::LoadBalancer(record) => linked!(load_balancers, record),
             Record::LogGroup(group) => {
                 self.log_groups
                     .insert(key.name.clone(), stored(revision, group));
@@ -500,6 +518,12 @@ impl RegionState {
                 self.subscriptions
                     .insert(key.name.clone(), stored(revision, subscription));
             }
+            Record::Target(target) => {
+                if let Ok(at) = key.name.parse() {
+                    self.put_target(revision, at, target);
+                }
+            }
+            Record::TargetGroup(record) => linked!(target_groups, record),
             Record::Token(token) => {
                 self.tokens
                     .insert(key.name.clone(), stored(revision, token));
@@ -563,6 +587,8 @@ impl RegionState {
             Kind::AnomalyDetector => {
                 self.anomaly_detectors.remove(name);
             }
+            Kind::Listener => linked!(listeners),
+            Kind::LoadBalancer => linked!(load_balancers),
             Kind::LogGroup => {
                 self.log_groups.remove(name);
             }
@@ -620,6 +646,12 @@ impl RegionState {
             Kind::Subscription => {
                 self.subscriptions.remove(name);
             }
+            Kind::Target => {
+                if let Ok(at) = name.parse() {
+                    self.delete_target(at);
+                }
+            }
+            Kind::TargetGroup => linked!(target_groups),
             Kind::Token => {
                 self.tokens.remove(name);
             }

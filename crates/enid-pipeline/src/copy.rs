@@ -45,7 +45,7 @@ pub struct Note {
     pub acl_entries: u64,
     /// The route that decided, as [`Flow::route`](crate::flow::Flow).
     pub route: u64,
-    /// The NAT gateway that it passes; 0 if none.
+    /// The NAT gateway that it passes, or if it is [`kind::BALANCED`] the node of a load balancer; 0 if none.
     pub via: u64,
     /// The network ACL that refused it, and the number of its entry; zeros if none did.
     pub acl: u64,
@@ -71,6 +71,8 @@ pub mod kind {
     pub const MIRRORED: u32 = 8;
     /// It goes to the outside, or would have.
     pub const TO_OUTSIDE: u32 = 16;
+    /// It passes the node of a load balancer.
+    pub const BALANCED: u32 = 32;
 }
 
 impl Note {
@@ -225,6 +227,9 @@ fn note_carried<T: Tables>(tables: &T, scratch: &mut Scratch, eni: u64, kind: u3
         if entry.flags.get() & flag::TO_OUTSIDE != 0 {
             note.kind |= kind::TO_OUTSIDE;
         }
+        if entry.flags.get() & flag::BALANCED != 0 {
+            note.kind |= kind::BALANCED;
+        }
         return;
     }
     note.source_eni = scratch.source_eni;
@@ -232,6 +237,9 @@ fn note_carried<T: Tables>(tables: &T, scratch: &mut Scratch, eni: u64, kind: u3
     note.acl_entries = scratch.acl_entries;
     note.route = scratch.journey.route;
     note.via = scratch.journey.via;
+    if scratch.journey.is_balanced {
+        note.kind |= kind::BALANCED;
+    }
     if scratch.journey.is_to_outside {
         note.kind |= kind::TO_OUTSIDE;
     }

@@ -6,16 +6,18 @@
 use crate::{
     Course, Scratch,
     bytes::{Addr, Be16, MacPair},
+    flow::tcp,
     journey::{EDGES_MAX, Journey},
     owner::owner,
     packet::Packet,
+    pass_node,
     reason::Reason,
     stage::{
         acl,
         gate::{self, Pass},
         route, service,
     },
-    table::{Direction, EniRecord, GATE_OPEN, Route},
+    table::{Direction, EniRecord, GATE_OPEN, Route, protocol},
     tables::Tables,
 };
 
@@ -47,8 +49,11 @@ pub struct Story {
     pub edges: Vec<EdgeStory>,
     /// The route of the sender's subnet that decided; `None` inside a subnet, or if there is none.
     pub route: Option<RouteStory>,
-    /// The NAT gateway on the way; 0 if there is none.
+    /// The NAT gateway on the way, or the interface of a load balancer's node; 0 if there is none.
     pub via: u64,
+    /// Whether it is a load balancer's node. Which of its targets gets a connection depends on its first
+    /// sequence number as well; this is one of them.
+    pub is_balanced: bool,
     /// The source address that the packet arrives with.
     pub source: Addr,
     /// The destination address that it arrives with.
@@ -94,6 +99,7 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
         edges: Vec::new(),
         route: None,
         via: 0,
+        is_balanced: false,
         source: probe.source,
         target: probe.target,
         way: Err(reason),
@@ -115,6 +121,10 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
         source_port: Be16::new(probe.source_port),
         target_port: Be16::new(probe.target_port),
         protocol: probe.protocol,
+        tcp_flags: match probe.protocol {
+            protocol::TCP => tcp::SYN,
+            _ => 0,
+        },
         segments: 1,
         ..Packet::default()
     };
@@ -123,7 +133,11 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
     scratch.owns_address = owner(tables, record.vpc, &probe.source) == probe.source_eni;
     let may_send = scratch.owns_address
         || record.flags & EniRecord::SOURCE_DEST_CHECK == 0 && !probe.source.is_no_source();
-    let spoof_guard = if probe.target.is_multicast() {
+    let is_faulty =
+        |eni: Option<&EniRecord>| eni.is_some_and(|eni| eni.flags & EniRecord::FAULTY != 0);
+    let spoof_guard = if is_faulty(Some(record)) {
+        Err(Reason::Fault)
+    } else if probe.target.is_multicast() {
         Err(Reason::Multicast)
     } else if may_send {
         Ok(())
@@ -141,7 +155,12 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
             ..refused(Reason::Incomplete)
         };
     }
-    let way = route::from_eni(tables, &mut scratch);
+    scratch.way = route::from_eni(tables, &mut scratch);
+    pass_node(tables, &mut scratch);
+    let way = match scratch.way {
+        Ok(()) if is_faulty(tables.eni(scratch.journey.eni)) => Err(Reason::Fault),
+        way => way,
+    };
     let remote = tables.eni(scratch.journey.remote);
     let egress = gate::judge(tables, Direction::Egress, record, remote, &mut scratch);
     let edges = edges(tables, &mut scratch);
@@ -152,9 +171,12 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
     };
     let ingress = tables
         .eni(receiver)
-        .filter(|target| target.flags & EniRecord::NAT_GATEWAY == 0);
+        .filter(|target| target.flags & (EniRecord::NAT_GATEWAY | EniRecord::BALANCER) == 0);
     let ingress = ingress.map(|target| {
-        let member = scratch.journey.is_member.then_some(record);
+        let member = match scratch.journey.is_balanced {
+            true => tables.eni(scratch.journey.via),
+            false => scratch.journey.is_member.then_some(record),
+        };
         gate::judge(tables, Direction::Ingress, target, member, &mut scratch)
     });
     let verdict = spoof_guard
@@ -162,7 +184,12 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
         .and_then(|()| edges.iter().try_for_each(|edge| edge.outcome))
         .and(way)
         .and_then(|()| ingress.map_or(Ok(()), |ingress| ingress.map(|_| ())));
-    let Journey { route, via, .. } = scratch.journey;
+    let Journey {
+        route,
+        via,
+        is_balanced,
+        ..
+    } = scratch.journey;
     Story {
         spoof_guard,
         egress,
@@ -172,6 +199,7 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
             prefix_len: u32::try_from(route >> 32).unwrap_or(0),
         }),
         via,
+        is_balanced,
         source: scratch.journey.source,
         target: scratch.journey.target,
         way: way.map(|()| scratch.journey.eni),
@@ -228,7 +256,6 @@ fn edges<T: Tables>(tables: &T, scratch: &mut Scratch) -> Vec<EdgeStory> {
 mod tests {
     use super::*;
     use crate::ledger::{A, B, D, Gate, World, addr};
-    use crate::table::protocol;
 
     fn probe(source_eni: u64, target: Addr) -> Probe {
         Probe {

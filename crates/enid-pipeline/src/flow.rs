@@ -139,7 +139,7 @@ pub struct Flow<W> {
     pub new_addresses: W,
     /// The rest of them; see [`Translation`].
     pub new_ports: W,
-    /// The NAT gateway that it passes; 0 if none.
+    /// The NAT gateway that it passes, or if it is [`flag::BALANCED`] the node of a load balancer; 0 if none.
     pub via: W,
     /// The entries of network ACLs that let its latest judged packet pass: see [`AclEntries`].
     pub acl_entries: W,
@@ -195,6 +195,8 @@ pub mod flag {
     pub const WATCHED_AT_TARGET: u64 = 1 << 22;
     /// Both.
     pub const WATCHED: u64 = WATCHED_AT_SOURCE | WATCHED_AT_TARGET;
+    /// It passes the node of a load balancer, [`Flow::via`](super::Flow::via).
+    pub const BALANCED: u64 = 1 << 24;
     /// From this bit on: the longest packet that its way takes; 0 is any.
     pub const MTU_SHIFT: u32 = 48;
 }

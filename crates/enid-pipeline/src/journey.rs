@@ -59,8 +59,10 @@ pub(crate) struct Journey {
     pub(crate) eni: u64,
     /// The ENI whose security groups count at the sender's egress gate; 0 if none.
     pub(crate) remote: u64,
-    /// The NAT gateway that it passes; 0 if none.
+    /// The NAT gateway, or the node of a load balancer, that it passes; 0 if none.
     pub(crate) via: u64,
+    /// The node of a load balancer that it has come to, whether it passes or not; 0 if none.
+    pub(crate) balancer: u64,
     /// The route table of the internet gateway that it comes in by; 0 if that has none.
     pub(crate) edge: u64,
     /// The first route that was asked, as [`Flow::route`](crate::flow::Flow::route) has it.
@@ -78,6 +80,8 @@ pub(crate) struct Journey {
     pub(crate) ifindex: u32,
     /// The longest packet that its way takes; 0 is any.
     pub(crate) mtu: u32,
+    /// After how long without a packet a load balancer forgets the connection.
+    pub(crate) idle_s: u32,
     edge_count: u32,
     /// How many edges it had crossed when it came to the interface of a NAT gateway, and one more; 0 if it has
     /// not.
@@ -85,7 +89,13 @@ pub(crate) struct Journey {
     pub(crate) hop: Hop,
     /// Whether the sender's security groups count at the receiver's ingress gate.
     pub(crate) is_member: bool,
-    /// Whether the NAT gateway has yet to find a port for it.
+    /// Whether it has come to the node of a load balancer, and is to go on from there.
+    pub(crate) is_at_node: bool,
+    /// Whether `via` is the node of a load balancer.
+    pub(crate) is_balanced: bool,
+    /// Whether the load balancer chose among unhealthy targets.
+    pub(crate) is_fail_open: bool,
+    /// Whether the NAT gateway, or the node, has yet to find a port for it.
     pub(crate) needs_port: bool,
     /// Whether answers take the same way back, and nothing on it asks a network ACL.
     pub(crate) is_both_ways: bool,
@@ -109,6 +119,7 @@ impl Journey {
         eni: 0,
         remote: 0,
         via: 0,
+        balancer: 0,
         edge: 0,
         route: 0,
         source: Addr::UNSPECIFIED,
@@ -119,6 +130,7 @@ impl Journey {
         target_port: Be16::from_bytes([0; 2]),
         ifindex: 0,
         mtu: 0,
+        idle_s: 0,
         edge_count: 0,
         gateway_edge: 0,
         hop: Hop {
@@ -127,6 +139,9 @@ impl Journey {
             answer_leaves: MacPair { head: 0, tail: 0 },
         },
         is_member: false,
+        is_at_node: false,
+        is_balanced: false,
+        is_fail_open: false,
         needs_port: false,
         is_both_ways: false,
         is_to_outside: false,
@@ -145,6 +160,7 @@ impl Journey {
         self.eni = 0;
         self.remote = 0;
         self.via = 0;
+        self.balancer = 0;
         self.edge = 0;
         self.route = 0;
         self.source = packet.source;
@@ -155,9 +171,13 @@ impl Journey {
         self.target_port = packet.target_port;
         self.ifindex = 0;
         self.mtu = 0;
+        self.idle_s = 0;
         self.edge_count = 0;
         self.gateway_edge = 0;
         self.is_member = false;
+        self.is_at_node = false;
+        self.is_balanced = false;
+        self.is_fail_open = false;
         self.needs_port = false;
         self.is_both_ways = false;
         self.is_to_outside = false;

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod allowance;
+pub mod balancer;
 pub mod bucket;
 pub mod bytes;
 pub mod capture;
@@ -32,6 +33,8 @@ pub mod frame;
 mod journey;
 #[cfg(test)]
 mod ledger;
+#[cfg(test)]
+mod ledger_balance;
 #[cfg(test)]
 mod ledger_nat;
 #[cfg(test)]
@@ -69,7 +72,7 @@ use frame::Frame;
 use journey::Journey;
 use packet::{Asks, Packet};
 use stage::{
-    acl, act, arp,
+    acl, act, arp, balance,
     flow_lookup::{self, Carried, Lookup},
     fragment,
     gate::{self, Question},
@@ -114,6 +117,8 @@ pub struct Scratch {
     refused_entry: u64,
     ifindex: u32,
     quoted_transport: u32,
+    /// The number that a new TCP connection begins with.
+    sequence: u32,
     /// What stands in the way, to be reported after the gates that lie before. Kept in memory: the kernel's
     /// verifier would follow each reason through the gates on its own.
     way: Result<(), Reason>,
@@ -184,6 +189,7 @@ impl Scratch {
             refused_entry: 0,
             ifindex: 0,
             quoted_transport: 0,
+            sequence: 0,
             way: Ok(()),
             course: Course::Open,
             refused: Reason::Incomplete,
@@ -281,7 +287,11 @@ pub fn outside<T: Tables, F: Frame>(
             record_drop(tables, reason, scratch);
             copy::dropped(tables, frame, reason, scratch);
             nat_count::refused(tables, reason, false, scratch);
-            Verdict::Drop(reason)
+            if reason == Reason::BalancerReset && reply::answer(tables, frame, reason, scratch) {
+                Verdict::Reply
+            } else {
+                Verdict::Drop(reason)
+            }
         }
     }
 }
@@ -451,7 +461,13 @@ fn judge<T: Tables, F: Frame>(tables: &T, frame: &F, scratch: &mut Scratch) -> R
     }
     scratch.carried.keep_for_source(scratch.source_eni);
     related::prepare(tables, frame, scratch);
-    scratch.way = route::from_eni(tables, scratch);
+    balance::prepare(frame, scratch);
+    scratch.way = if scratch.carried.is_from_target {
+        route::from_target(tables, scratch)
+    } else {
+        route::from_eni(tables, scratch)
+    };
+    pass_node(tables, scratch);
     arrive(tables, scratch);
     if !scratch.is_passed {
         scratch.egress = match scratch.carried.egress() {
@@ -475,11 +491,21 @@ fn judge_outside<T: Tables, F: Frame>(
     scratch.owns_address = true;
     scratch.carried.keep_for_source(OUTSIDE);
     related::prepare(tables, frame, scratch);
+    balance::prepare(frame, scratch);
     scratch.way = gateway::from_outside(tables, scratch);
+    pass_node(tables, scratch);
     arrive(tables, scratch);
     scratch.egress = Pass::OUTSIDE;
     acl::judge(tables, scratch)?;
     scratch.way
+}
+
+/// Goes on from the node of a load balancer, if the way has come to one.
+#[inline(always)]
+fn pass_node<T: Tables>(tables: &T, scratch: &mut Scratch) {
+    if scratch.way.is_ok() && scratch.journey.is_at_node {
+        scratch.way = balance::arrive(tables, scratch);
+    }
 }
 
 /// Notes who gets the packet, as far as that is known, and whether it is an error about a live flow.
@@ -509,7 +535,10 @@ fn gate_of_source<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<Pass, 
 #[inline(always)]
 fn gate_of_target<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<Pass, Reason> {
     let target = tables.eni(scratch.journey.eni).ok_or(Reason::Incomplete)?;
-    let member = if scratch.journey.is_member {
+    // Behind a load balancer it is the balancer's groups that a rule may name.
+    let member = if scratch.journey.is_balanced {
+        tables.eni(scratch.journey.via)
+    } else if scratch.journey.is_member {
         tables.eni(scratch.source_eni)
     } else {
         None
@@ -529,7 +558,7 @@ fn admit<T: Tables, F: Frame>(
     frame: &mut F,
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
-    act::meet_ends(tables, scratch);
+    act::meet_ends(tables, scratch)?;
     if scratch.is_passed {
         limit(tables, scratch)?;
         related::count(tables, scratch);
@@ -552,6 +581,9 @@ fn admit<T: Tables, F: Frame>(
         if scratch.carried.is_something() {
             act::renew(tables, scratch)?;
         } else if is_new {
+            if scratch.journey.is_balanced {
+                balance::note_new(tables, scratch);
+            }
             act::open(tables, scratch)?;
         } else {
             count_carried(tables, scratch);
@@ -631,6 +663,8 @@ fn dropped_at(reason: Reason, scratch: &Scratch) -> u64 {
     let is_at_target = matches!(reason, Reason::IngressRule | Reason::AclIngress);
     if scratch.blamed_eni != 0 {
         scratch.blamed_eni
+    } else if reason.is_of_balancer() {
+        scratch.journey.balancer
     } else if is_at_target || scratch.source_eni == OUTSIDE {
         scratch.target_eni
     } else {

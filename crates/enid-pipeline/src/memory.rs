@@ -8,6 +8,9 @@ use std::{
 
 use crate::{
     allowance::Allowance,
+    balancer::{
+        ListenerKey, ListenerRecord, Member, MemberKey, Slots, SlotsKey, TargetKey, TargetRecord,
+    },
     bytes::Addr,
     capture::Capture,
     copy::Note,
@@ -306,6 +309,22 @@ impl Tables for Memory {
 
     fn gate_rule(&self, key: &GateRuleKey) -> Option<&GateRule> {
         self.tables.gate_rules.get(key)
+    }
+
+    fn listener(&self, key: &ListenerKey) -> Option<&ListenerRecord> {
+        self.tables.listeners.get(key)
+    }
+
+    fn balancer_slots(&self, key: &SlotsKey) -> Option<&Slots> {
+        self.tables.balancer_slots.get(key)
+    }
+
+    fn balancer_target(&self, key: &TargetKey) -> Option<&TargetRecord> {
+        self.tables.balancer_targets.get(key)
+    }
+
+    fn balancer_member(&self, key: &MemberKey) -> Option<&Member> {
+        self.tables.balancer_members.get(key)
     }
 
     fn mirror(&self, eni: u64) -> Option<&MirrorRecord> {

@@ -1,5 +1,6 @@
 //! What NAT gateways count: the ports that are taken towards each destination, and what AWS's metrics of a
-//! gateway say.
+//! gateway say. The nodes of load balancers count the same: the source is the client, the destination the
+//! target.
 //!
 //! The programs alone write both tables, in the same run that adds or removes the flow entry that a port
 //! belongs to: no crash of the agent comes between. See [`crate::release`].
@@ -80,6 +81,12 @@ pub struct NatCounts<W> {
     pub port_errors: W,
     /// TCP connections that were forgotten because they were idle.
     pub idle: W,
+    /// TCP resets from the source, carried; of load balancers.
+    pub out_resets: W,
+    /// TCP resets from the destination likewise.
+    pub back_resets: W,
+    /// Flows that began while too few targets were healthy; of load balancers.
+    pub fail_open: W,
 }
 
 /// As the tables hold it.
@@ -89,7 +96,7 @@ pub type NatCountsRecord = NatCounts<u64>;
 
 const _: () = assert!(size_of::<NatPortsKey>() == 24);
 const _: () = assert!(size_of::<NatPortsEntry>() == 16);
-const _: () = assert!(size_of::<NatCountsEntry>() == 112);
+const _: () = assert!(size_of::<NatCountsEntry>() == 136);
 
 impl<W> NatPorts<W> {
     /// The same with each word changed by `f`.
@@ -119,6 +126,9 @@ impl<W> NatCounts<W> {
             established: f(&self.established),
             port_errors: f(&self.port_errors),
             idle: f(&self.idle),
+            out_resets: f(&self.out_resets),
+            back_resets: f(&self.back_resets),
+            fail_open: f(&self.fail_open),
         }
     }
 }

@@ -92,10 +92,28 @@ reasons! {
     54 ConntrackAllowance "conntrack-allowance" "an instance at one end tracks as many connections as its allowance";
     55 FlowAllowance "flow-allowance" "the flow is faster than a single flow may be";
     56 ChecksumPlace "checksum-place" "a checksum that is left to be filled in has its place where something else was judged";
+    57 NoListener "no-listener" "the load balancer has no listener at this port for this protocol";
+    58 BalancerProtocol "balancer-protocol" "a load balancer carries TCP and UDP, fragments of UDP only, and of ICMP only errors about its flows";
+    59 BalancerIngressRule "balancer-ingress-rule" "no ingress rule of the load balancer's security groups allows it";
+    60 BalancerEgressRule "balancer-egress-rule" "no egress rule of the load balancer's security groups allows it to the target";
+    61 BalancerTarget "balancer-target" "the load balancer's node has no target for the flow";
+    62 BalancerReset "balancer-reset" "the load balancer has no such connection, or was rid of it: it resets it";
+    63 BalancerHairpin "balancer-hairpin" "the load balancer would send the client's packet back to the client, under its own address";
+    64 BalancerRoute "balancer-route" "no way leads from the load balancer's node to the target, or from the client to the node";
+    65 Fault "fault" "an injected fault stops all traffic of a network interface on the way";
+}
+
+impl Reason {
+    /// Whether it is the node of a load balancer that drops.
+    #[inline(always)]
+    pub(crate) const fn is_of_balancer(self) -> bool {
+        let number = self as u32;
+        number >= Self::NoListener as u32 && number <= Self::BalancerRoute as u32
+    }
 }
 
 /// Entries of the counter table: one per reason number, and number zero, which is never counted.
-pub const REASON_COUNTERS: u32 = 64;
+pub const REASON_COUNTERS: u32 = 128;
 
 const _: () = assert!(Reason::ALL.len() < REASON_COUNTERS as usize);
 

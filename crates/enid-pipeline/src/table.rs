@@ -15,6 +15,8 @@
 //! - `allowances`: instance → what it may use, if that is enforced.
 //! - `mirrors`: ENI → its mirror sessions, with their `mirror_filters`. `captures`: ENI → how much of each
 //!   packet somebody captures there.
+//! - `listeners`, `balancer_*`: where flows to the nodes of load balancers go, see
+//!   [`balancer`](crate::balancer).
 //! - `gate_*`: compiled rule sets. A *gate* is one direction of a policy; its id is a hash of its
 //!   content, so a gate never changes, it is replaced. Each rule of a gate is a bit.
 
@@ -66,7 +68,8 @@ pub struct EniRecord {
     /// The MAC address of the instance's end.
     pub mac: Mac,
     /// [`EniRecord::SOURCE_DEST_CHECK`], [`EniRecord::NAT_GATEWAY`], [`EniRecord::PUBLIC`],
-    /// [`EniRecord::MIRRORED`], [`EniRecord::CAPTURED`], [`EniRecord::METERED`].
+    /// [`EniRecord::BALANCER`], [`EniRecord::MIRRORED`], [`EniRecord::CAPTURED`], [`EniRecord::FAULTY`],
+    /// [`EniRecord::METERED`].
     pub flags: u8,
     /// How many of `groups` count.
     pub group_count: u8,
@@ -80,12 +83,16 @@ impl EniRecord {
     /// A public IPv4 address stands for one of its private ones: an internet gateway's own route table can
     /// lead to it.
     pub const PUBLIC: u8 = 4;
+    /// The interface of a load balancer's node: new flows to it go to targets.
+    pub const BALANCER: u8 = 8;
     /// It has mirror sessions.
     pub const MIRRORED: u8 = 16;
     /// Somebody captures at it.
     pub const CAPTURED: u8 = 32;
     /// Copies of its packets are wanted.
     pub const WATCHED: u8 = Self::MIRRORED | Self::CAPTURED;
+    /// An injected fault stops all its traffic.
+    pub const FAULTY: u8 = 64;
     /// Its instance has an entry in `allowances`.
     pub const METERED: u8 = 128;
 }
@@ -218,7 +225,7 @@ pub struct NatRecord {
     pub subnet: u64,
     /// Its interface, a key of `enis`.
     pub eni: u64,
-    /// [`NatRecord::PUBLIC`].
+    /// [`NatRecord::PUBLIC`], [`NatRecord::EXHAUSTED`].
     pub flags: u32,
     /// How many of the addresses count.
     pub count: u32,
@@ -234,6 +241,8 @@ pub struct NatRecord {
 impl NatRecord {
     /// It has public addresses, and what leaves through an internet gateway carries one of them.
     pub const PUBLIC: u32 = 1;
+    /// An injected fault: it has no port for a new connection.
+    pub const EXHAUSTED: u32 = 2;
 }
 
 /// The most addresses of one NAT gateway.
@@ -601,11 +610,19 @@ pub mod limit {
     pub const MIRRORS: u32 = 16_384;
     /// ENIs that somebody captures at.
     pub const CAPTURES: u32 = 1_024;
+    /// Listeners of all nodes of load balancers.
+    pub const LISTENERS: u32 = 16_384;
+    /// Chunks of all Maglev tables.
+    pub const BALANCER_SLOTS: u32 = 131_072;
+    /// Targets of all Maglev tables.
+    pub const BALANCER_TARGETS: u32 = 262_144;
+    /// Targets of all target groups.
+    pub const BALANCER_MEMBERS: u32 = 262_144;
 }
 
 /// Sizes of all keys and values, and the limits: part of the path of a pin. The number of flows is not,
 /// it is the agent's choice.
-pub const LAYOUT: [usize; 66] = [
+pub const LAYOUT: [usize; 77] = [
     size_of::<EniRecord>(),
     size_of::<EndpointKey>(),
     size_of::<Endpoint>(),
@@ -671,6 +688,17 @@ pub const LAYOUT: [usize; 66] = [
     size_of::<crate::strays::StrayKey>(),
     size_of::<crate::strays::StrayRecord>(),
     limit::STRAYS as usize,
+    size_of::<crate::balancer::ListenerKey>(),
+    size_of::<crate::balancer::ListenerRecord>(),
+    size_of::<crate::balancer::Slots>(),
+    size_of::<crate::balancer::TargetKey>(),
+    size_of::<crate::balancer::TargetRecord>(),
+    size_of::<crate::balancer::MemberKey>(),
+    crate::balancer::SLOTS as usize,
+    limit::LISTENERS as usize,
+    limit::BALANCER_SLOTS as usize,
+    limit::BALANCER_TARGETS as usize,
+    limit::BALANCER_MEMBERS as usize,
     // Raised by hand when fields change their meaning, or maps their flags, and no size tells.
     4,
 ];

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::allowance::Allowance;
+use crate::balancer::{
+    ListenerKey, ListenerRecord, Member, MemberKey, Slots, SlotsKey, TargetKey, TargetRecord,
+};
 use crate::bytes::Addr;
 use crate::capture::Capture;
 use crate::mirror::{MirrorFilter, MirrorRecord};
@@ -169,6 +172,14 @@ tables! {
     macs: MacKey => Endpoint;
     /// Instances → what they may use.
     allowances: u64 => Allowance;
+    /// Ports of load balancers' nodes → where flows go.
+    listeners: ListenerKey => ListenerRecord;
+    /// Maglev tables.
+    balancer_slots: SlotsKey => Slots;
+    /// The targets that they name.
+    balancer_targets: TargetKey => TargetRecord;
+    /// Targets → what becomes of their flows.
+    balancer_members: MemberKey => Member;
     /// ENIs → their mirror sessions.
     mirrors: u64 => MirrorRecord;
     /// Filters of mirror sessions.

@@ -4,6 +4,9 @@ use core::{cell::Cell, ops::Deref};
 
 use crate::{
     allowance::Allowance,
+    balancer::{
+        ListenerKey, ListenerRecord, Member, MemberKey, Slots, SlotsKey, TargetKey, TargetRecord,
+    },
     bytes::Addr,
     capture::Capture,
     copy::Note,
@@ -101,6 +104,15 @@ pub trait Tables {
     fn gate_service(&self, key: &GateServiceKey) -> Option<&RuleBits>;
     /// What a bit of a gate stands for.
     fn gate_rule(&self, key: &GateRuleKey) -> Option<&GateRule>;
+
+    /// A listener of a load balancer's node.
+    fn listener(&self, key: &ListenerKey) -> Option<&ListenerRecord>;
+    /// Slots of a Maglev table.
+    fn balancer_slots(&self, key: &SlotsKey) -> Option<&Slots>;
+    /// A target that such slots name.
+    fn balancer_target(&self, key: &TargetKey) -> Option<&TargetRecord>;
+    /// What becomes of the flows of a target.
+    fn balancer_member(&self, key: &MemberKey) -> Option<&Member>;
 
     /// The mirror sessions of an ENI.
     fn mirror(&self, eni: u64) -> Option<&MirrorRecord>;

@@ -8,11 +8,12 @@
 use std::collections::BTreeSet;
 
 use enid_model::id::{
-    EniId, InstanceId, NatGatewayId, NetworkAclId, RouteTableId, SecurityGroupId, SubnetId,
-    TrafficMirrorFilterId, TrafficMirrorTargetId, VpcId,
+    EniId, InstanceId, LoadBalancerId, NatGatewayId, NetworkAclId, RouteTableId, SecurityGroupId,
+    SubnetId, TargetGroupId, TrafficMirrorFilterId, TrafficMirrorTargetId, VpcId,
 };
 use enid_model::key::Scope;
 use enid_model::state::{Map, RegionState, State, Stored};
+use enid_model::target::{TargetId, TargetKey};
 use imbl::ordmap::DiffItem;
 
 /// What a new state concerns.
@@ -21,6 +22,7 @@ pub(crate) struct Concerned {
     pub(crate) enis: BTreeSet<(Scope, EniId)>,
     pub(crate) groups: BTreeSet<SecurityGroupId>,
     pub(crate) instances: BTreeSet<(Scope, InstanceId)>,
+    pub(crate) load_balancers: BTreeSet<(Scope, LoadBalancerId)>,
     pub(crate) mirror_filters: BTreeSet<(Scope, TrafficMirrorFilterId)>,
     pub(crate) nat_gateways: BTreeSet<(Scope, NatGatewayId)>,
     pub(crate) network_acls: BTreeSet<(Scope, NetworkAclId)>,
@@ -57,6 +59,7 @@ impl Concerned {
                 change.gateways();
                 change.public_addresses();
                 change.mirroring();
+                change.balancing();
             }
         }
         concerned
@@ -246,6 +249,67 @@ impl Change<'_> {
         for id in targets {
             self.sources_of(id);
         }
+    }
+
+    /// Load balancers: their listeners, target groups and targets, and the instances and interfaces that
+    /// these are.
+    fn balancing(&mut self) {
+        let (before, after) = (self.before, self.after);
+        let own = changed(&before.load_balancers, &after.load_balancers);
+        self.balancers(own);
+        for id in changed(&before.listeners, &after.listeners) {
+            for region in [before, after] {
+                let listener = region.listeners.get(&id);
+                let balancer = listener.map(|listener| listener.load_balancer);
+                self.balancers(balancer);
+            }
+        }
+        let mut groups: BTreeSet<TargetGroupId> =
+            changed(&before.target_groups, &after.target_groups)
+                .into_iter()
+                .collect();
+        let targets = changed(&before.targets, &after.targets);
+        groups.extend(targets.into_iter().map(|key| key.group));
+        let instances = changed(&before.instances, &after.instances);
+        let mut instances: BTreeSet<InstanceId> = instances.into_iter().collect();
+        for id in changed(&before.network_interfaces, &after.network_interfaces) {
+            for region in [before, after] {
+                let Some(eni) = region.network_interfaces.get(&id) else {
+                    continue;
+                };
+                instances.extend(eni.attachment.as_ref().map(|it| it.instance));
+                for address in &eni.addresses {
+                    groups.extend(after.targets_at(*address).map(|target| target.key.group));
+                }
+            }
+        }
+        if !instances.is_empty() {
+            let is_one = |key: &&TargetKey| match key.id {
+                TargetId::Instance(id) => instances.contains(&id),
+                TargetId::Ip(_) => false,
+            };
+            groups.extend(after.targets.keys().filter(is_one).map(|key| key.group));
+        }
+        let peerings = changed(
+            &before.vpc_peering_connections,
+            &after.vpc_peering_connections,
+        );
+        if !peerings.is_empty() {
+            // An address may be another interface's from now on. Rare, so all of them are looked at.
+            groups.extend(after.target_groups.keys().copied());
+        }
+        for id in groups {
+            for region in [before, after] {
+                let balancers = region.load_balancers_of_group(id);
+                let balancers: Vec<_> = balancers.map(|balancer| balancer.id).collect();
+                self.balancers(balancers);
+            }
+        }
+    }
+
+    fn balancers(&mut self, ids: impl IntoIterator<Item = LoadBalancerId>) {
+        let ids = ids.into_iter().map(|id| (self.scope.clone(), id));
+        self.concerned.load_balancers.extend(ids);
     }
 
     /// The sources whose sessions have a target.

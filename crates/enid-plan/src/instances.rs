@@ -8,7 +8,7 @@ use enid_model::id::{EniId, InstanceId, ResourceId as _, SubnetId, VpcId};
 use enid_model::image::Driver;
 use enid_model::instance::{DesiredState, Instance};
 use enid_model::key::Scope;
-use enid_model::network_interface::{Mac, NetworkInterface, device_number};
+use enid_model::network_interface::{InterfaceType, Mac, NetworkInterface, device_number};
 use enid_model::private_dns_name::host_label;
 use enid_model::state::{RegionState, State};
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -117,6 +117,40 @@ pub(crate) fn instance_spec(region: &RegionState, instance: &Instance) -> Option
         resolvers: resolvers.collect(),
         authorized_key: instance.recorded.public_key.as_deref().map(Arc::from),
         user_data: instance.user_data.as_deref().map(Arc::from),
+    })
+}
+
+/// The device of the node of a load balancer, which is in no instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSpec {
+    /// Its interface.
+    pub eni: EniId,
+    /// Its VPC.
+    pub vpc: VpcId,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// The MAC address of its subnet's router.
+    pub router_mac: Mac,
+    /// Its subnet's block.
+    pub subnet: Ipv4Net,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
+/// The spec of a node's device, if the interface is one's.
+#[must_use]
+pub(crate) fn node_spec(region: &RegionState, eni: &NetworkInterface) -> Option<NodeSpec> {
+    if eni.interface_type != InterfaceType::NetworkLoadBalancer {
+        return None;
+    }
+    let subnet = region.subnets.get(&eni.subnet)?;
+    Some(NodeSpec {
+        eni: eni.id,
+        vpc: eni.vpc,
+        mac: eni.mac,
+        router_mac: router_mac(subnet.id),
+        subnet: subnet.cidr,
+        address: eni.primary_address(),
     })
 }
 

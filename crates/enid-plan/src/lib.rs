@@ -7,12 +7,15 @@
 
 pub mod allowance;
 mod concern;
+pub mod fault;
 mod fragment;
 pub mod gate;
 mod instances;
+pub mod maglev;
 mod planner;
 pub mod tables;
+pub mod target_health;
 
 pub use fragment::{PublicPools, resolver_of};
-pub use instances::{DeviceSpec, InstanceSpec, router_mac};
+pub use instances::{DeviceSpec, InstanceSpec, NodeSpec, router_mac};
 pub use planner::{Delta, Planner};

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use enid_model::id::{
-    EniId, InstanceId, NatGatewayId, NetworkAclId, ResourceId as _, RouteTableId, SecurityGroupId,
-    SubnetId, TrafficMirrorFilterId, VpcId,
+    EniId, InstanceId, LoadBalancerId, NatGatewayId, NetworkAclId, ResourceId as _, RouteTableId,
+    SecurityGroupId, SubnetId, TrafficMirrorFilterId, VpcId,
 };
 use enid_model::key::Scope;
 use enid_model::network_interface::NetworkInterface;
@@ -22,8 +22,9 @@ use enid_pipeline::table::EniRecord;
 
 use crate::allowance::Allowances;
 use crate::concern::Concerned;
+use crate::fault::Fault;
 use crate::fragment::{self, AclGates, Policy, PublicPools};
-use crate::instances::{DeviceSpec, InstanceSpec, device_spec, instance_spec};
+use crate::instances::{DeviceSpec, InstanceSpec, NodeSpec, device_spec, instance_spec, node_spec};
 use crate::tables::{TableDiff, Tables};
 
 /// Who writes a fragment of the tables.
@@ -31,6 +32,7 @@ use crate::tables::{TableDiff, Tables};
 enum Owner {
     Eni(EniId),
     Instance(InstanceId),
+    LoadBalancer(LoadBalancerId),
     MirrorFilter(TrafficMirrorFilterId),
     NatGateway(NatGatewayId),
     NetworkAcl(NetworkAclId),
@@ -51,6 +53,8 @@ pub struct Delta {
     pub devices: BTreeSet<EniId>,
     /// Instances that have come, changed or gone; see [`Planner::instance`].
     pub instances: BTreeSet<InstanceId>,
+    /// Nodes of load balancers that have come, changed or gone; see [`Planner::node`].
+    pub nodes: BTreeSet<EniId>,
     /// VPCs whose first device has come, or whose last one has gone; see [`Planner::vpc_in_use`].
     pub vpcs: BTreeSet<VpcId>,
 }
@@ -67,6 +71,8 @@ pub struct Planner {
     policy_of_eni: BTreeMap<EniId, u64>,
     enis_of_policy: BTreeMap<u64, BTreeSet<EniId>>,
     devices: BTreeMap<EniId, DeviceSpec>,
+    /// The nodes of load balancers.
+    nodes: BTreeMap<EniId, NodeSpec>,
     /// The VPCs of the devices, and how many of them each has.
     vpcs_in_use: BTreeMap<VpcId, (Scope, usize)>,
     instances: BTreeMap<InstanceId, InstanceSpec>,
@@ -78,6 +84,8 @@ pub struct Planner {
     watched: BTreeSet<EniId>,
     /// What instances may use, if that is enforced.
     allowances: Option<Allowances>,
+    /// What fails because somebody wants it to.
+    faults: BTreeSet<Fault>,
 }
 
 impl Planner {
@@ -115,6 +123,18 @@ impl Planner {
     #[must_use]
     pub fn devices(&self) -> &BTreeMap<EniId, DeviceSpec> {
         &self.devices
+    }
+
+    /// The device that a node of a load balancer shall have.
+    #[must_use]
+    pub fn node(&self, eni: EniId) -> Option<&NodeSpec> {
+        self.nodes.get(&eni)
+    }
+
+    /// All nodes, by interface.
+    #[must_use]
+    pub fn nodes(&self) -> &BTreeMap<EniId, NodeSpec> {
+        &self.nodes
     }
 
     /// The account and region of a VPC that a device is in; `None` if none is.
@@ -202,9 +222,18 @@ impl Planner {
             let fragment = self.region(scope).and_then(|region| {
                 let gateway = region.nat_gateways.get(id)?;
                 let is_available = gateway.is_available();
-                is_available.then(|| fragment::of_nat_gateway(gateway))
+                let is_exhausted = self.faults.contains(&Fault::NatPorts(*id));
+                is_available.then(|| fragment::of_nat_gateway(gateway, is_exhausted))
             });
             self.set(Owner::NatGateway(*id), fragment, &mut before, &mut after);
+        }
+        for (scope, id) in &concerned.load_balancers {
+            let fragment = self.region(scope).and_then(|region| {
+                let balancer = region.load_balancers.get(id)?;
+                let before = self.fragments.get(&Owner::LoadBalancer(*id));
+                Some(fragment::of_load_balancer(&region, balancer, before))
+            });
+            self.set(Owner::LoadBalancer(*id), fragment, &mut before, &mut after);
         }
         for (scope, id) in &concerned.mirror_filters {
             let region = self.region(scope);
@@ -221,25 +250,40 @@ impl Planner {
             if self.devices.get(id) != device.as_ref() {
                 delta.devices.insert(*id);
             }
+            let node = region
+                .as_ref()
+                .zip(eni)
+                .and_then(|(region, eni)| node_spec(region, eni));
+            let is_node = node.is_some();
             // A NAT gateway's interface has no device and no security groups.
-            let member = eni.filter(|_| device.is_some());
+            let member = eni.filter(|_| device.is_some() || is_node);
             policies.extend(self.join_policy(scope, *id, member.map(|eni| &**eni)));
             let fragment = region.as_ref().zip(eni).and_then(|(region, eni)| {
-                let is_known = device.is_some() || fragment::is_of_nat_gateway(region, eni);
+                let is_known =
+                    device.is_some() || is_node || fragment::is_of_nat_gateway(region, eni);
                 let policy = self.policy_of_eni.get(id).copied().unwrap_or(0);
                 let ifindex = self.bound.get(id).copied();
                 let is_metered = self.allowances.is_some();
+                let is_faulty = self.is_faulty(region, eni);
                 is_known.then(|| {
                     let instance = self.state.instance_of(scope, eni);
                     let instance = instance.map(|instance| &**instance.record());
                     let mut tables =
                         fragment::of_eni(region, eni, instance, policy, ifindex, is_metered);
+                    fragment::set_faulty(&mut tables, *id, is_faulty);
                     fragment::recapture(&mut tables, *id, self.captured.get(id).copied());
                     tables
                 })
             });
             self.note_watched(*id, fragment.as_ref());
             self.set(Owner::Eni(*id), fragment, &mut before, &mut after);
+            if self.nodes.get(id) != node.as_ref() {
+                delta.nodes.insert(*id);
+            }
+            match node {
+                Some(node) => self.nodes.insert(*id, node),
+                None => self.nodes.remove(id),
+            };
             let vpc = device.as_ref().map(|device| device.vpc);
             let old = match device {
                 Some(device) => self.devices.insert(*id, device),
@@ -313,6 +357,36 @@ impl Planner {
         self.note_watched(eni, Some(&after));
         self.fragments.insert(owner, after);
         diff
+    }
+
+    /// Says what fails from now on, and nothing else does.
+    pub fn set_faults(&mut self, faults: BTreeSet<Fault>) -> TableDiff {
+        self.faults = faults;
+        let (mut before, mut after) = (Tables::default(), Tables::default());
+        let state = Arc::clone(&self.state);
+        for region in state.regions().values() {
+            for eni in region.network_interfaces.values() {
+                let is_faulty = self.is_faulty(region, eni);
+                let owner = Owner::Eni(eni.id);
+                if let Some(mut fragment) = self.fragments.get(&owner).cloned() {
+                    fragment::set_faulty(&mut fragment, eni.id, is_faulty);
+                    self.set(owner, Some(fragment), &mut before, &mut after);
+                }
+            }
+            for gateway in region.nat_gateways.values() {
+                let is_exhausted = self.faults.contains(&Fault::NatPorts(gateway.id));
+                let owner = Owner::NatGateway(gateway.id);
+                if self.fragments.contains_key(&owner) {
+                    let fragment = fragment::of_nat_gateway(gateway, is_exhausted);
+                    self.set(owner, Some(fragment), &mut before, &mut after);
+                }
+            }
+        }
+        before.diff(&after)
+    }
+
+    fn is_faulty(&self, region: &RegionState, eni: &NetworkInterface) -> bool {
+        self.faults.iter().any(|fault| fault.stops(region, eni))
     }
 
     /// Whether copies are wanted of packets of any interface.

@@ -77,11 +77,10 @@ enum Command {
     },
     /// Does a packet pass, hop by hop, with the deciding rules
     Explain(cmd::explain::Question),
-    /// Inject and lift real faults (not in this version)
-    #[command(hide = true)]
+    /// Inject real faults into the datapath, and lift them
     Fault {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<OsString>,
+        #[command(subcommand)]
+        command: cmd::fault::FaultCommand,
     },
     /// Live flows with verdicts, dropped ones too
     Flows {
@@ -248,7 +247,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Env => cmd::env::run(&common),
         Command::Exec { instance, command } => cmd::exec::run(&common, &instance, &command),
         Command::Explain(question) => cmd::explain::run(&common, &question),
-        Command::Fault { .. } => cmd::missing("fault"),
+        Command::Fault { command } => cmd::fault::run(&common, command),
         Command::Flows { follow, wanted } => cmd::flows::run(&common, follow, &wanted),
         Command::Key { command } => match command {
             KeyCommand::Create { account, policy } => {

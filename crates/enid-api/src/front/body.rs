@@ -33,7 +33,7 @@ pub(super) fn decode<'a>(
     body: &'a [u8],
 ) -> Result<Body<'a>, ApiError> {
     let known = match service {
-        Service::Ec2 | Service::Sns | Service::Sts => form == RequestForm::Query,
+        Service::Ec2 | Service::Elbv2 | Service::Sns | Service::Sts => form == RequestForm::Query,
         Service::Logs => form == RequestForm::Json,
         Service::Monitoring => true,
     };

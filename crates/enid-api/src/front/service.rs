@@ -10,6 +10,7 @@ use crate::wire::words::Words;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Service {
     Ec2,
+    Elbv2,
     Logs,
     Monitoring,
     Sns,
@@ -21,6 +22,7 @@ impl Service {
     pub(super) fn named(name: &str) -> Option<Self> {
         match name {
             "ec2" => Some(Self::Ec2),
+            "elasticloadbalancing" => Some(Self::Elbv2),
             "logs" => Some(Self::Logs),
             "monitoring" => Some(Self::Monitoring),
             "sns" => Some(Self::Sns),
@@ -33,6 +35,7 @@ impl Service {
     pub(super) fn version(self) -> &'static str {
         match self {
             Self::Ec2 => "2016-11-15",
+            Self::Elbv2 => "2015-12-01",
             Self::Logs => "2014-03-28",
             Self::Monitoring => "2010-08-01",
             Self::Sns => "2010-03-31",
@@ -44,6 +47,7 @@ impl Service {
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Ec2 => "AmazonEC2",
+            Self::Elbv2 => "AmazonElasticLoadBalancing",
             Self::Logs => "AmazonCloudWatchLogs",
             Self::Monitoring => "AmazonCloudWatch",
             Self::Sns => "AmazonSNS",
@@ -55,6 +59,7 @@ impl Service {
     pub(super) fn action_prefix(self) -> &'static str {
         match self {
             Self::Ec2 => "ec2",
+            Self::Elbv2 => "elasticloadbalancing",
             Self::Logs => "logs",
             Self::Monitoring => "cloudwatch",
             Self::Sns => "sns",
@@ -66,7 +71,7 @@ impl Service {
     /// the paths of CBOR.
     pub(super) fn target(self) -> Option<&'static str> {
         match self {
-            Self::Ec2 | Self::Sns | Self::Sts => None,
+            Self::Ec2 | Self::Elbv2 | Self::Sns | Self::Sts => None,
             Self::Logs => Some("Logs_20140328"),
             Self::Monitoring => Some("GraniteServiceVersion20100801"),
         }
@@ -75,7 +80,7 @@ impl Service {
     /// How it words what its tables refuse.
     pub(super) fn words(self) -> Words {
         match self {
-            Self::Ec2 | Self::Sns | Self::Sts => Words::Query,
+            Self::Ec2 | Self::Elbv2 | Self::Sns | Self::Sts => Words::Query,
             Self::Logs => Words::Logs,
             Self::Monitoring => Words::Monitoring,
         }
@@ -86,6 +91,9 @@ impl Service {
     pub(super) fn dialect(self, form: RequestForm, query_mode: bool) -> Dialect {
         match (self, form) {
             (Self::Ec2, _) => Dialect::Ec2,
+            (Self::Elbv2, _) => Dialect::Query {
+                namespace: "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
+            },
             (Self::Sns, _) => Dialect::Query {
                 namespace: "http://sns.amazonaws.com/doc/2010-03-31/",
             },
@@ -142,7 +150,14 @@ mod tests {
 
     #[test]
     fn every_service_answers_in_a_form_that_it_has() {
-        for name in ["ec2", "logs", "monitoring", "sns", "sts"] {
+        for name in [
+            "ec2",
+            "elasticloadbalancing",
+            "logs",
+            "monitoring",
+            "sns",
+            "sts",
+        ] {
             let service = Service::named(name).unwrap();
             for form in [RequestForm::Cbor, RequestForm::Json, RequestForm::Query] {
                 let dialect = service.dialect(form, true);

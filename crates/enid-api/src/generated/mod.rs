@@ -2,6 +2,7 @@
 
 pub mod cloudwatch;
 pub mod ec2;
+pub mod elbv2;
 pub mod logs;
 pub mod sns;
 pub mod sts;

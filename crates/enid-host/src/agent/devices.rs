@@ -332,7 +332,7 @@ impl Agent {
         found.devices = present.len();
         let present: BTreeMap<EniId, u32> = present.into_iter().collect();
         for (eni, number) in &present {
-            if self.planner.device(*eni).is_none() {
+            if self.planner.device(*eni).is_none() && self.planner.node(*eni).is_none() {
                 let name = EniDevice::host_name_of(*eni);
                 let words = format!("device {name} belongs to no interface of the plan");
                 found.differences.push(words);
@@ -342,12 +342,13 @@ impl Agent {
                 found.differences.push(words);
             }
         }
-        for (eni, spec) in self.planner.devices() {
+        let devices = self.planner.devices().iter().filter(|(eni, spec)| {
             let is_adopted = self.adoptions.contains_key(&spec.instance);
             let is_waiting = spec.driver == Driver::Namespace && !is_adopted;
-            if is_waiting && !present.contains_key(eni) {
-                continue;
-            }
+            !is_waiting || present.contains_key(eni)
+        });
+        let devices = devices.map(|(eni, _)| eni);
+        for eni in devices.chain(self.planner.nodes().keys()) {
             let Some(number) = present.get(eni) else {
                 found.differences.push(format!("{eni} has no device"));
                 continue;

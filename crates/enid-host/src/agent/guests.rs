@@ -23,6 +23,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{Agent, Input, Output, WorkerEvent};
 use crate::device::EniDevice;
+use crate::health::Seen;
 use crate::netns::NetNs;
 use crate::sandbox::{Sandbox, Spec, Status};
 use crate::services::Sockets;
@@ -60,6 +61,8 @@ pub(super) enum Event {
     Prepared(InstanceId, Vec<(EniId, u32)>),
     /// Nothing is left.
     Removed(InstanceId),
+    /// A target of a load balancer is in another state.
+    Saw(Seen),
     /// The place of a VPC's link-local services is there, or could not be made.
     ServiceMade(VpcId, Result<Box<(Site, Sockets)>, Box<str>>),
     /// The processes run.
@@ -251,6 +254,7 @@ impl Agent {
                 self.reconcile(id);
             }
             Event::Failed(id, why) => self.on_failed(id, &why),
+            Event::Saw(seen) => (self.say)(Output::Saw(seen)),
             Event::ServiceMade(vpc, made) => self.on_service_made(vpc, made),
             Event::Exited(id, boot) => self.on_exited(id, boot),
         }

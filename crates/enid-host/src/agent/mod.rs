@@ -15,8 +15,10 @@
 
 mod copies;
 mod devices;
+mod faults;
 mod foreign;
 mod guests;
+mod nodes;
 mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,11 +31,14 @@ use enid_model::id::{EniId, InstanceId, VpcId};
 use enid_model::state::{Revision, State};
 use enid_pipeline::table::{Direction, Outside};
 use enid_plan::allowance::Allowances;
+use enid_plan::fault::Fault;
 use enid_plan::tables::TableDiff;
-use enid_plan::{DeviceSpec, Planner};
+use enid_plan::{DeviceSpec, NodeSpec, Planner};
 
+pub use self::faults::{FaultError, Standing as StandingFault};
 pub use self::foreign::{ForeignError, ForeignGuest, ForeignInterface};
 
+use self::faults::Faults;
 use self::guests::{Event, Guest};
 use self::services::Service;
 use crate::Installation;
@@ -43,6 +48,7 @@ use crate::copies::CopyPair;
 use crate::datapath::{Datapath, DatapathError};
 use crate::device::{DeviceError, EniDevice};
 use crate::flow_observer::FlowObserver;
+use crate::health::{Health, Seen};
 use crate::outside::{Gateway, OutsideError};
 use crate::sandbox::{self, InitProgram};
 use crate::services::Services;
@@ -119,6 +125,26 @@ pub enum Input {
     /// A capture is over; only captures send this.
     #[doc(hidden)]
     EndCapture(u64),
+    /// Inject a fault; it is in force when the answer comes, which is what fails then.
+    Inject {
+        /// What is to fail.
+        fault: Fault,
+        /// For how long; `None` is until it is lifted.
+        span: Option<Duration>,
+        /// Whether it goes on after a restart.
+        is_kept: bool,
+        /// Whom to answer.
+        answer: Sender<Result<Vec<StandingFault>, FaultError>>,
+    },
+    /// Tell the faults that go on.
+    Faults(Sender<Vec<StandingFault>>),
+    /// Lift a fault, or all.
+    Lift {
+        /// Which; `None` is all.
+        fault: Option<Fault>,
+        /// Whom to answer.
+        answer: Sender<Result<Vec<StandingFault>, FaultError>>,
+    },
     /// Compare tables and kernel; the answer goes to the sender.
     Verify(Sender<Verification>),
     /// End. Instances and packets go on.
@@ -144,6 +170,8 @@ pub enum Output {
     Failed(InstanceId, u32, Arc<str>),
     /// The instance ended by itself.
     Exited(InstanceId, u32),
+    /// A target of a load balancer was seen to be in another state than before.
+    Saw(Seen),
 }
 
 /// How the kernel differs from the plan.
@@ -181,6 +209,12 @@ pub enum AgentError {
     /// The metadata service has no key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The thread of health checks cannot be started.
+    #[error("start the thread of health checks")]
+    Health(#[source] std::io::Error),
+    /// The ports that a load balancer's node begins connections from cannot be set.
+    #[error("set the ports of a load balancer's node")]
+    NodePorts(#[source] std::io::Error),
     /// The services' thread cannot be started.
     #[error("start the thread of link-local services")]
     Services(#[source] std::io::Error),
@@ -230,6 +264,12 @@ pub struct Agent {
     /// Devices as they are on this host.
     devices: BTreeMap<EniId, DeviceSpec>,
     guests: BTreeMap<InstanceId, Guest>,
+    faults: Faults,
+    health: Health,
+    /// The nodes of load balancers that have a device.
+    nodes: BTreeMap<EniId, NodeSpec>,
+    /// Nodes to look at again: what was done about them failed.
+    nodes_owed: BTreeSet<EniId>,
     services: Services,
     /// The VPCs that have link-local services.
     serving: BTreeMap<VpcId, Service>,
@@ -273,6 +313,12 @@ impl Agent {
         }
         let imds = Imds::open(&config.data_dir)?;
         let services = Services::start(Arc::clone(&state), imds).map_err(AgentError::Services)?;
+        let seen = inbox.clone();
+        let saw = move |it| {
+            // The agent may have stopped; the next one sees it again.
+            let _ = seen.send(Input::Worker(WorkerEvent(Event::Saw(it))));
+        };
+        let health = Health::start(Arc::clone(&state), saw).map_err(AgentError::Health)?;
         let mut agent = Self {
             planner,
             services,
@@ -280,6 +326,10 @@ impl Agent {
             unserved: BTreeSet::new(),
             devices: BTreeMap::new(),
             guests: BTreeMap::new(),
+            faults: Faults::default(),
+            health,
+            nodes: BTreeMap::new(),
+            nodes_owed: BTreeSet::new(),
             adoptions: BTreeMap::new(),
             copies: None,
             captures: Captures::default(),
@@ -342,12 +392,27 @@ impl Agent {
                     let _ = answer.send(self.capture(eni, snaplen));
                 }
                 Ok(Input::EndCapture(id)) => self.end_capture(id),
+                Ok(Input::Inject {
+                    fault,
+                    span,
+                    is_kept,
+                    answer,
+                }) => {
+                    let _ = answer.send(self.inject(fault, span, is_kept));
+                }
+                Ok(Input::Faults(answer)) => {
+                    let _ = answer.send(self.standing_faults());
+                }
+                Ok(Input::Lift { fault, answer }) => {
+                    let _ = answer.send(self.lift(fault.as_ref()));
+                }
                 Ok(Input::Verify(answer)) => {
                     let _ = answer.send(self.verify());
                 }
                 Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            self.lift_if_due();
             self.sweep_if_due();
             self.notice_vanished_if_due();
             self.retry_if_due();
@@ -388,6 +453,7 @@ impl Agent {
     fn adopt(&mut self, state: Arc<State>) -> Result<(), AgentError> {
         let revision = state.revision;
         let delta = self.planner.advance(state);
+        self.adopt_faults()?;
         let known = sandbox::instances(&self.config.data_dir).map_err(AgentError::DataDir)?;
         self.read_adoptions(&known);
         self.forget_strays()?;
@@ -395,6 +461,7 @@ impl Agent {
         self.settle(&delta.tables)?;
         self.open_outside()?;
         self.begin_services()?;
+        self.settle_nodes(delta.nodes);
         for id in known.into_iter().chain(delta.instances) {
             self.adopt_guest(id);
         }
@@ -435,6 +502,7 @@ impl Agent {
 
     fn follow(&mut self, state: Arc<State>) {
         self.services.follow(Arc::clone(&state));
+        self.health.follow(Arc::clone(&state));
         let delta = self.planner.advance(state);
         self.owed.extend(delta.instances);
         for eni in &delta.devices {
@@ -446,6 +514,8 @@ impl Agent {
         self.settle_services(delta.vpcs);
         let settled = settled.and_then(|()| self.part(&delta.devices));
         self.finish(settled);
+        // Nobody's packets wait for a node's device.
+        self.settle_nodes(delta.nodes);
     }
 
     /// Tries again what has failed, if the last time was long enough ago.
@@ -453,6 +523,7 @@ impl Agent {
         let every = match self.standing {
             Standing::Unsure => RETRY_EVERY,
             _ if !self.owed.is_empty() || !self.unserved.is_empty() => RETRY_EVERY,
+            _ if !self.nodes_owed.is_empty() => RETRY_EVERY,
             Standing::Short(_) => RETRY_SHORT_EVERY,
             Standing::Agreed => return,
         };
@@ -462,6 +533,7 @@ impl Agent {
         let settled = self.settle(&TableDiff::default());
         self.settle_services(BTreeSet::new());
         self.finish(settled);
+        self.settle_nodes(BTreeSet::new());
     }
 
     /// Goes on after a change of the tables: instances that it concerns are looked at, and the

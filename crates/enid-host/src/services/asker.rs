@@ -26,6 +26,8 @@ pub struct Asker<'a> {
     pub eni: &'a NetworkInterface,
     /// Its VPC.
     pub vpc: &'a Vpc,
+    /// The zones that an injected fault stops.
+    pub failing: &'a [String],
 }
 
 impl<'a> Asker<'a> {
@@ -41,6 +43,7 @@ impl<'a> Asker<'a> {
             resources,
             eni,
             vpc: resources.vpcs.get(&eni.vpc)?,
+            failing: &[],
         })
     }
 

@@ -60,6 +60,7 @@ impl Services {
         let (views, seen) = watch::channel(Views {
             wanted: Arc::clone(&state),
             in_force: state,
+            failing: Arc::default(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -88,6 +89,11 @@ impl Services {
     pub fn in_force(&self) {
         let settle = |views: &mut Views| views.in_force = Arc::clone(&views.wanted);
         self.views.send_modify(settle);
+    }
+
+    /// From now on an injected fault stops these zones, and no others.
+    pub fn set_failing(&self, zones: Vec<String>) {
+        self.views.send_modify(|views| views.failing = zones.into());
     }
 
     /// Serves the instances of a VPC at these sockets.

@@ -44,6 +44,8 @@ pub(super) struct Shared {
 pub(super) struct Views {
     pub(super) wanted: Arc<State>,
     pub(super) in_force: Arc<State>,
+    /// The zones that an injected fault stops.
+    pub(super) failing: Arc<[String]>,
 }
 
 impl Views {
@@ -52,6 +54,10 @@ impl Views {
         let asker = Asker::at(&self.wanted, scope, vpc, address)?;
         let before = Asker::at(&self.in_force, scope, vpc, address)?;
         let who = |asker: &Asker<'_>| (asker.eni.id, asker.instance().map(|instance| instance.id));
+        let asker = Asker {
+            failing: &self.failing,
+            ..asker
+        };
         (who(&asker) == who(&before)).then_some(asker)
     }
 }
@@ -212,6 +218,7 @@ mod tests {
             let views = Views {
                 wanted: Arc::clone(wanted),
                 in_force: Arc::clone(in_force),
+                failing: Arc::default(),
             };
             let address = address.parse().expect("an address");
             let asker = views.asker(&scope(), VpcId(1), address);

@@ -43,6 +43,11 @@ impl Report<'_> {
                 let holder = PublicAddressHolder::NetworkInterface(eni.id);
                 self.holds_public(id, IpAddr::V4(address), holder);
             }
+            let balancer = self.region.load_balancers_of_eni(*id).next();
+            let is_nodes = eni.interface_type == InterfaceType::NetworkLoadBalancer;
+            let invariant = "it is a load balancer's node's if it says so";
+            let found = balancer.map_or_else(|| "none".to_owned(), |id| id.to_string());
+            self.need(balancer.is_some() == is_nodes, id, invariant, &found);
             let gateway = self.region.nat_gateways_of_eni(*id).next();
             let is_gateways = eni.interface_type == InterfaceType::NatGateway;
             let invariant = "it is a NAT gateway's if it says so";
@@ -105,8 +110,8 @@ impl Report<'_> {
 
     fn groups_of(&mut self, eni: &NetworkInterface) {
         let id = &eni.id;
-        // A NAT gateway's interface has none: AWS lets nobody choose any.
-        let may_lack = eni.interface_type == InterfaceType::NatGateway;
+        // A NAT gateway's interface has none: AWS lets nobody choose any. A load balancer may have none.
+        let may_lack = eni.interface_type != InterfaceType::Interface;
         let invariant = "it has a group";
         self.need(may_lack || !eni.groups.is_empty(), id, invariant, &"none");
         let mut seen = BTreeSet::new();

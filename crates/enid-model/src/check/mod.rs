@@ -12,6 +12,7 @@ mod alarm;
 mod gateway;
 mod interface;
 mod lease;
+mod load_balancer;
 mod log;
 mod name;
 mod permission;
@@ -119,6 +120,8 @@ impl<'a> Report<'a> {
             Kind::KeyPair => self.key_pairs(),
             Kind::LaunchTemplate => self.launch_templates(),
             Kind::LentInterface => self.lent_interfaces(),
+            Kind::Listener => self.listeners(),
+            Kind::LoadBalancer => self.load_balancers(),
             Kind::LogGroup => self.log_groups(),
             Kind::LogStream => self.log_streams(),
             Kind::NameClaim => self.names(),
@@ -133,6 +136,8 @@ impl<'a> Report<'a> {
             Kind::Subnet => self.subnets(),
             Kind::SubnetCidrReservation => self.subnet_cidr_reservations(),
             Kind::Subscription => self.subscriptions(),
+            Kind::Target => self.targets(),
+            Kind::TargetGroup => self.target_groups(),
             Kind::TrafficMirrorFilter => self.traffic_mirror_filters(),
             Kind::TrafficMirrorSession => self.traffic_mirror_sessions(),
             Kind::TrafficMirrorTarget => self.traffic_mirror_targets(),

@@ -1,9 +1,10 @@
 //! Names that are unique in a region, and the key pairs and launch templates that have them.
+//! Load balancers and target groups have such names too.
 
 use super::Report;
-use crate::id::{KeyPairId, LaunchTemplateId, ResourceId};
+use crate::id::{KeyPairId, LaunchTemplateId, LoadBalancerId, ResourceId, TargetGroupId};
 
-const CLAIMED: &str = "its name is claimed by it";
+pub(super) const CLAIMED: &str = "its name is claimed by it";
 
 impl Report<'_> {
     pub(super) fn key_pairs(&mut self) {
@@ -30,7 +31,7 @@ impl Report<'_> {
         }
     }
 
-    fn is_claimed<I: ResourceId>(&self, id: I, name: &str) -> bool {
+    pub(super) fn is_claimed<I: ResourceId>(&self, id: I, name: &str) -> bool {
         let key = format!("{}/{name}", I::PREFIX);
         let claim = self.region.names.get(key.as_str());
         claim.is_some_and(|claim| claim.holder == id.to_string())
@@ -48,6 +49,16 @@ impl Report<'_> {
                     let id: Option<LaunchTemplateId> = claim.holder.parse().ok();
                     let template = id.and_then(|id| self.region.launch_templates.get(&id));
                     template.is_some_and(|template| template.name == name)
+                }
+                Some((LoadBalancerId::PREFIX, name)) => {
+                    let id: Option<LoadBalancerId> = claim.holder.parse().ok();
+                    let balancer = id.and_then(|id| self.region.load_balancers.get(&id));
+                    balancer.is_some_and(|balancer| balancer.name == name)
+                }
+                Some((TargetGroupId::PREFIX, name)) => {
+                    let id: Option<TargetGroupId> = claim.holder.parse().ok();
+                    let group = id.and_then(|id| self.region.target_groups.get(&id));
+                    group.is_some_and(|group| group.name == name)
                 }
                 _ => false,
             };

@@ -11,13 +11,15 @@ use crate::flow_log::FlowLog;
 use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
 use crate::id::{
     AllocationId, DhcpOptionsId, EgressOnlyInternetGatewayId, EniId, InstanceId, InternetGatewayId,
-    NatGatewayId, NetworkAclId, NetworkInterfacePermissionId, PrefixListId, ResourceId,
-    RouteTableId, SecurityGroupId, SubnetCidrReservationId, SubnetId, TrafficMirrorFilterId,
-    TrafficMirrorFilterRuleId, TrafficMirrorSessionId, TrafficMirrorTargetId, VpcId,
-    VpcPeeringConnectionId,
+    ListenerId, LoadBalancerId, NatGatewayId, NetworkAclId, NetworkInterfacePermissionId,
+    PrefixListId, ResourceId, RouteTableId, SecurityGroupId, SubnetCidrReservationId, SubnetId,
+    TargetGroupId, TrafficMirrorFilterId, TrafficMirrorFilterRuleId, TrafficMirrorSessionId,
+    TrafficMirrorTargetId, VpcId, VpcPeeringConnectionId,
 };
 use crate::key_pair::KeyPair;
 use crate::launch_template::LaunchTemplate;
+use crate::listener::Listener;
+use crate::load_balancer::LoadBalancer;
 use crate::nat_gateway::NatGateway;
 use crate::network_acl::NetworkAcl;
 use crate::network_interface_permission::{LentInterface, NetworkInterfacePermission};
@@ -25,6 +27,7 @@ use crate::prefix_list::PrefixList;
 use crate::route_table::{RouteDestination, RouteTable, RouteTarget};
 use crate::security_group::{Peer, SecurityGroup};
 use crate::subnet::{Subnet, SubnetCidrReservation};
+use crate::target_group::TargetGroup;
 use crate::traffic_mirror::{TrafficMirrorFilter, TrafficMirrorSession, TrafficMirrorTarget};
 use crate::volume::Volume;
 use crate::vpc::Vpc;
@@ -119,6 +122,14 @@ relations! {
     lent_to_instance: LentToInstance (InstanceId => EniId);
     /// The permissions of other accounts to attach an interface.
     permissions_of_eni: PermissionOfEni (EniId => NetworkInterfacePermissionId);
+    /// The listeners of a load balancer.
+    listeners_of_load_balancer: ListenerOfLoadBalancer (LoadBalancerId => ListenerId);
+    /// The listeners that lead to a target group.
+    listeners_of_target_group: ListenerOfTargetGroup (TargetGroupId => ListenerId);
+    /// The load balancer of a node's interface.
+    load_balancers_of_eni: LoadBalancerOfEni (EniId => LoadBalancerId);
+    /// The load balancers of a VPC.
+    load_balancers_of_vpc: LoadBalancerOfVpc (VpcId => LoadBalancerId);
     /// The NAT gateways of a subnet, deleted ones that are still visible included.
     nat_gateways_of_subnet: NatGatewayOfSubnet (SubnetId => NatGatewayId);
     /// The NAT gateways of a VPC, likewise.
@@ -135,6 +146,8 @@ relations! {
     subnets_of_acl: SubnetOfAcl (NetworkAclId => SubnetId);
     /// The subnets that were given a route table; those of a main table are not listed.
     subnets_of_route_table: SubnetOfRouteTable (RouteTableId => SubnetId);
+    /// The target groups of a VPC.
+    target_groups_of_vpc: TargetGroupOfVpc (VpcId => TargetGroupId);
     /// The filter that has a rule: one.
     traffic_mirror_filters_of_rule: MirrorFilterOfRule (TrafficMirrorFilterRuleId => TrafficMirrorFilterId);
     /// The sessions that mirror an interface's packets, by id.
@@ -194,6 +207,24 @@ impl Linked for LentInterface {
     fn links(&self, link: &mut dyn FnMut(Link)) {
         if let Some(attachment) = &self.attachment {
             link(LentToInstance::link(attachment.instance, self.id));
+        }
+    }
+}
+
+impl Linked for Listener {
+    fn links(&self, link: &mut dyn FnMut(Link)) {
+        link(ListenerOfLoadBalancer::link(self.load_balancer, self.id));
+        for forward in &self.forward {
+            link(ListenerOfTargetGroup::link(forward.group, self.id));
+        }
+    }
+}
+
+impl Linked for LoadBalancer {
+    fn links(&self, link: &mut dyn FnMut(Link)) {
+        link(LoadBalancerOfVpc::link(self.vpc, self.id));
+        for own in &self.zones {
+            link(LoadBalancerOfEni::link(own.eni, self.id));
         }
     }
 }
@@ -268,6 +299,12 @@ impl Linked for Subnet {
 impl Linked for SubnetCidrReservation {
     fn links(&self, link: &mut dyn FnMut(Link)) {
         link(ReservationOfSubnet::link(self.subnet, self.id));
+    }
+}
+
+impl Linked for TargetGroup {
+    fn links(&self, link: &mut dyn FnMut(Link)) {
+        link(TargetGroupOfVpc::link(self.vpc, self.id));
     }
 }
 

@@ -21,7 +21,7 @@ impl RegionState {
         }
         compare! {
             attachments enis_by_group enis_by_instance enis_by_subnet enis_by_term enis_by_vpc
-            groups_by_vpc leased links referencing_groups rules subnets_by_vpc
+            groups_by_vpc leased links referencing_groups rules subnets_by_vpc targets_by_address
         }
         stale
     }
@@ -44,6 +44,8 @@ impl RegionState {
             key_pairs,
             launch_templates,
             lent_interfaces,
+            listeners,
+            load_balancers,
             alarms,
             alarm_history,
             anomaly_detectors,
@@ -61,6 +63,8 @@ impl RegionState {
             subnet_cidr_reservations,
             subnets,
             subscriptions,
+            target_groups,
+            targets,
             tokens,
             topics,
             traffic_mirror_filters,
@@ -81,6 +85,7 @@ impl RegionState {
             referencing_groups: _,
             rules: _,
             subnets_by_vpc: _,
+            targets_by_address: _,
             surroundings: _,
         } = self;
         let mut rebuilt = Self::default();
@@ -105,6 +110,8 @@ impl RegionState {
             key_pairs: KeyPair(text);
             launch_templates: LaunchTemplate(text);
             lent_interfaces: LentInterface(text);
+            listeners: Listener(text);
+            load_balancers: LoadBalancer(text);
             alarms: Alarm(text);
             alarm_history: AlarmHistory(text);
             anomaly_detectors: AnomalyDetector(text);
@@ -122,6 +129,8 @@ impl RegionState {
             subnet_cidr_reservations: SubnetCidrReservation(text);
             subnets: Subnet(text);
             subscriptions: Subscription(text);
+            target_groups: TargetGroup(text);
+            targets: Target(text);
             tokens: Token(text);
             topics: Topic(text);
             traffic_mirror_filters: TrafficMirrorFilter(text);

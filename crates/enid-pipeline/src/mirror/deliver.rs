@@ -114,10 +114,11 @@ fn judge<T: Tables, F: Frame>(
     scratch: &mut Scratch,
 ) -> Result<(), Reason> {
     let is_translated = scratch.journey.is_translated(&scratch.packet);
-    if scratch.journey.is_to_outside || is_translated || scratch.journey.needs_port {
+    let is_balanced = scratch.journey.is_at_node;
+    if scratch.journey.is_to_outside || is_balanced || is_translated || scratch.journey.needs_port {
         return Err(Reason::NoEndpoint);
     }
-    act::meet_ends(tables, scratch);
+    act::meet_ends(tables, scratch)?;
     let target = tables.eni(scratch.journey.eni).ok_or(Reason::Incomplete)?;
     let member = if scratch.journey.is_member {
         tables.eni(scratch.source_eni)

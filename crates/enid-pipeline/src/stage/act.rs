@@ -2,6 +2,7 @@
 
 use crate::{
     Scratch, allowance,
+    balancer::UDP_IDLE_S,
     bytes::{MacPair, tails},
     connection, copy,
     flow::{FlowEntry, FlowKey, FlowRecord, Timeouts, Translation, flag},
@@ -10,7 +11,7 @@ use crate::{
     reason::Reason,
     room, sequence,
     stage::{flow_lookup::is_by_egress_only, gate::Pass, nat, nat_port, translate},
-    table::{OUTSIDE, protocol},
+    table::{EniRecord, OUTSIDE, protocol},
     tables::Tables,
 };
 
@@ -70,6 +71,9 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
     }
     if journey.needs_port {
         flags |= flag::HOLDS_PORT;
+    }
+    if journey.is_balanced {
+        flags |= flag::BALANCED;
     }
     // Answers to an address that the sender does not own may go elsewhere.
     let is_known = journey.is_both_ways && scratch.owns_address;
@@ -216,6 +220,9 @@ fn way_flags(scratch: &Scratch) -> u64 {
     if scratch.is_metered {
         flags |= flag::METERED;
     }
+    if scratch.journey.is_balanced {
+        flags |= flag::BALANCED;
+    }
     flags | scratch.watched | u64::from(scratch.journey.mtu) << flag::MTU_SHIFT
 }
 
@@ -353,12 +360,14 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     // its first packet comes.
     let record = &mut scratch.record;
     record.generation = 0;
-    record.flags &= flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED;
+    record.flags &=
+        flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED | flag::BALANCED;
     record.flags |= swapped(tracked);
     record.flags |= room::counted_bit(record.flags, record.source_eni, record.holder);
     if !scratch.carried.is_reply() {
         record.flags |= flag::REPLY;
-        if scratch.journey.via != 0 {
+        let is_from_node = scratch.journey.source != scratch.packet.source;
+        if scratch.journey.via != 0 && (!scratch.journey.is_balanced || is_from_node) {
             record.flags |= flag::HOLDS_PORT;
         }
     }
@@ -392,7 +401,8 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
     // Only packets in the connection's own direction say whether it is tracked, except to an ENI that
     // the connection is new to, or that has forgotten it.
     let is_new = entry.target_eni.get() != journey.eni;
-    let mut stale = flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED | MTU;
+    let mut stale =
+        flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED | flag::BALANCED | MTU;
     if entry.via.get() != journey.via && entry.flags.get() & flag::HOLDS_PORT != 0 {
         nat_port::let_go(tables, &scratch.key, entry, false);
         stale |= flag::HOLDS_PORT | flag::UNCOUNTED_PORT;
@@ -493,9 +503,10 @@ const fn swapped(tracked: u64) -> u64 {
 
 /// Takes from the ENIs at both ends whose instances they are, whether these have allowances, and the
 /// timeouts of a flow between them: the shorter ones of the ENIs, for a flow that one of them has forgotten
-/// is over. A NAT gateway that it passes has its own. The outside forgets nothing.
+/// is over. A NAT gateway that it passes has its own, and so has a load balancer, which is one of the ends
+/// to both. The outside forgets nothing.
 #[inline(never)]
-pub(crate) fn meet_ends<T: Tables>(tables: &T, scratch: &mut Scratch) {
+pub(crate) fn meet_ends<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
     scratch.is_metered = false;
     scratch.watched = 0;
     scratch.source_instance = 0;
@@ -503,7 +514,7 @@ pub(crate) fn meet_ends<T: Tables>(tables: &T, scratch: &mut Scratch) {
     let mut all = Timeouts {
         first_s: u32::MAX,
         stream_s: u32::MAX >> 1,
-        is_kept: scratch.journey.via != 0,
+        is_kept: scratch.journey.via != 0 && !scratch.journey.is_balanced,
     };
     let is_tcp = scratch.packet.protocol == protocol::TCP;
     for is_source in [true, false] {
@@ -513,6 +524,10 @@ pub(crate) fn meet_ends<T: Tables>(tables: &T, scratch: &mut Scratch) {
             scratch.journey.eni
         };
         if let Some(eni) = tables.eni(id) {
+            if eni.flags & EniRecord::FAULTY != 0 {
+                scratch.blamed_eni = id;
+                return Err(Reason::Fault);
+            }
             let watched = if is_source {
                 scratch.source_instance = eni.instance;
                 flag::WATCHED_AT_SOURCE
@@ -533,10 +548,19 @@ pub(crate) fn meet_ends<T: Tables>(tables: &T, scratch: &mut Scratch) {
             all.stream_s = shorter(all.stream_s, eni.udp_stream_s);
         }
     }
+    if scratch.journey.is_balanced && is_tcp {
+        all.first_s = shorter(all.first_s, scratch.journey.idle_s);
+    } else if scratch.journey.is_balanced {
+        // Tracked by the balancer, whatever the interfaces' own timeouts are (EC2 User Guide, "Security group
+        // connection tracking").
+        all.first_s = UDP_IDLE_S;
+        all.stream_s = UDP_IDLE_S;
+    }
     if is_tcp {
         all.stream_s = 0;
     }
     scratch.timeouts = all.word();
+    Ok(())
 }
 
 #[inline(always)]

@@ -49,7 +49,9 @@ pub(crate) struct Carried {
     ingress_rule: u64,
     /// Whether only a NAT gateway knows the connection, and the ENIs have forgotten it.
     pub(crate) is_forgotten: bool,
-    /// The NAT gateway that it passes; 0 if none.
+    /// Whether its packets go from a target back through the node of a load balancer.
+    pub(crate) is_from_target: bool,
+    /// The NAT gateway that it passes, or the node of a load balancer; 0 if none.
     pub(crate) via: u64,
     /// The route that decided, as [`Flow::route`](crate::flow::Flow::route) has it.
     pub(crate) route: u64,
@@ -66,6 +68,7 @@ impl Carried {
         egress_rule: 0,
         ingress_rule: 0,
         is_forgotten: false,
+        is_from_target: false,
         via: 0,
         route: 0,
         translation: Translation {
@@ -82,6 +85,7 @@ impl Carried {
         self.source_eni = 0;
         self.flags = 0;
         self.is_forgotten = false;
+        self.is_from_target = false;
         self.via = 0;
         self.route = 0;
     }
@@ -186,7 +190,9 @@ impl Carried {
     /// more.
     #[inline(always)]
     pub(crate) fn load_way(&mut self, entry: &FlowEntry) {
+        const FROM_TARGET: u64 = flag::BALANCED | flag::REPLY;
         self.target_eni = entry.target_eni.get();
+        self.is_from_target = entry.flags.get() & FROM_TARGET == FROM_TARGET;
         self.via = entry.via.get();
         self.route = entry.route.get() & ((1 << GATEWAY_EDGE_SHIFT) - 1);
         self.translation = entry.translation();

@@ -48,7 +48,7 @@ pub struct Pass {
     /// Whether the flow is tracked at this ENI from now on. Not tracked is a TCP or UDP flow that is
     /// admitted by a rule for everybody while the other direction is open to everybody on all ports:
     /// its packets are judged each on their own. Not so one that leaves by a NAT gateway or an egress-only
-    /// internet gateway, which is always tracked.
+    /// internet gateway, or passes a load balancer, which is always tracked.
     pub is_tracked: bool,
 }
 
@@ -76,6 +76,10 @@ pub(crate) fn judge<T: Tables>(
         journey,
         ..
     } = scratch;
+    if eni.flags & EniRecord::BALANCER != 0 && eni.group_count == 0 {
+        // A load balancer without security groups: what its node begins may go, and comes back.
+        return Ok(Pass::OUTSIDE);
+    }
     let policy = tables.policy(eni.policy).ok_or(Reason::Incomplete)?;
     let refused = match direction {
         Direction::Egress => {
@@ -102,7 +106,7 @@ pub(crate) fn judge<T: Tables>(
     let is_untracked = question.answer.flags & GateRule::ANY_PEER != 0 && policy.open & open != 0;
     // What leaves by these gateways is tracked whatever the rules say.
     let is_by_gateway = journey.via != 0 || is_by_egress_only(journey.route);
-    let is_always_tracked = direction == Direction::Egress && is_by_gateway;
+    let is_always_tracked = direction == Direction::Egress && is_by_gateway || journey.is_balanced;
     Ok(Pass {
         rule: question.answer.rule,
         is_tracked: !is_untracked || is_always_tracked,

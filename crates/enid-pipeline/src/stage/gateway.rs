@@ -22,7 +22,7 @@ use crate::{
 pub(crate) fn out<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
     let journey = &mut scratch.journey;
     if journey.source.is_v4() {
-        if journey.via != 0 {
+        if journey.via != 0 && !journey.is_balanced {
             // A private NAT gateway sends nothing to the internet.
             if journey.nat_public == Addr::UNSPECIFIED {
                 return Err(Reason::NatRoute);

@@ -1,9 +1,11 @@
 //! The stages, one file each. A stage is a small function: packet and tables in, a reason to drop or
-//! "go on" out. No stage calls another, but for the route, which hands on to neighbours, gateways, edges and NAT.
+//! "go on" out. No stage calls another, but for the route, which hands on to neighbours, gateways, edges, NAT and
+//! load balancers.
 
 pub(crate) mod acl;
 pub(crate) mod act;
 pub(crate) mod arp;
+pub(crate) mod balance;
 pub(crate) mod edge;
 pub(crate) mod flow_lookup;
 pub(crate) mod fragment;

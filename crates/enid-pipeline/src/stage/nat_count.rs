@@ -2,7 +2,10 @@
 //!
 //! A gateway's entry is made by the first packet that comes to it. The agent removes it with the gateway.
 
-use crate::{Scratch, nat_counts::NatCountsEntry, packet::Packet, reason::Reason, tables::Tables};
+use crate::{
+    Scratch, flow::tcp, nat_counts::NatCountsEntry, packet::Packet, reason::Reason,
+    table::protocol, tables::Tables,
+};
 
 /// Counts a packet that goes on through a gateway, if there is one.
 #[inline(never)]
@@ -20,6 +23,14 @@ pub(crate) fn carried<T: Tables>(tables: &T, nat: u64, is_back: bool, packet: &P
     };
     tables.add(packets, u64::from(packet.segments));
     tables.add(bytes, u64::from(packet.bytes));
+    if packet.tcp_flags & tcp::RST != 0 && packet.protocol == protocol::TCP {
+        let resets = if is_back {
+            &counts.back_resets
+        } else {
+            &counts.out_resets
+        };
+        tables.add(resets, 1);
+    }
 }
 
 /// Counts a packet that a gateway refused.
@@ -35,6 +46,12 @@ pub(crate) fn refused<T: Tables>(tables: &T, reason: Reason, is_answered: bool, 
             | Reason::NatReset
             | Reason::TooBig
     );
+    if reason == Reason::NatPortAllocation && scratch.journey.is_balanced {
+        with(tables, scratch.journey.via, |counts| {
+            tables.add(&counts.port_errors, 1)
+        });
+        return;
+    }
     if !is_its_own || scratch.journey.nat == 0 {
         return;
     }
@@ -76,6 +93,12 @@ pub(crate) fn add_active<T: Tables>(tables: &T, nat: u64, count: u64) {
 #[inline(always)]
 pub(crate) fn add_attempt<T: Tables>(tables: &T, nat: u64) {
     with(tables, nat, |counts| tables.add(&counts.attempts, 1));
+}
+
+/// Counts a flow that begins while too few targets are healthy.
+#[inline(always)]
+pub(crate) fn add_fail_open<T: Tables>(tables: &T, node: u64) {
+    with(tables, node, |counts| tables.add(&counts.fail_open, 1));
 }
 
 /// Counts a connection that was accepted.

@@ -11,7 +11,7 @@
 //! forgotten the connection before: see [`Age`](crate::flow::Age).
 
 use crate::{
-    Scratch,
+    Scratch, balancer,
     bytes::Addr,
     bytes::Be16,
     connection::has_ended,
@@ -98,16 +98,18 @@ fn key_of(sent: &FlowKey, nat: u64, address: [u8; 4]) -> NatPortsKey {
 /// A number that looks random, the same for the same connection.
 #[inline(never)]
 fn hash(key: &FlowKey) -> u64 {
-    // The multiplier and the steps of a 64-bit finalizer (MurmurHash3's): each bit changes all.
-    let mix = |word: u64| {
-        let word = (word ^ word >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        word ^ word >> 33
-    };
     let (s, t) = (key.source.v4_octets(), key.target.v4_octets());
     let addresses = u64::from_be_bytes([s[0], s[1], s[2], s[3], t[0], t[1], t[2], t[3]]);
     let (p, q) = (key.source_port.bytes(), key.target_port.bytes());
     let ports = u64::from_be_bytes([0, 0, 0, key.protocol, p[0], p[1], q[0], q[1]]);
-    mix(mix(addresses).wrapping_add(ports))
+    mixed(mixed(addresses).wrapping_add(ports))
+}
+
+/// A step of a 64-bit finalizer (the multiplier is MurmurHash3's): each bit changes all.
+#[inline(always)]
+pub(crate) const fn mixed(word: u64) -> u64 {
+    let word = (word ^ word >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    word ^ word >> 33
 }
 
 /// Finds a port for a new connection: the one it had, if it begins anew, or one that no other connection
@@ -158,11 +160,10 @@ pub(crate) fn take_again<T: Tables>(tables: &T, scratch: &mut Scratch) {
 /// destination; when it ends the count is one less than none until the next minute without connections.
 #[inline(never)]
 fn reserve<T: Tables>(tables: &T, scratch: &mut Scratch, most: u64) -> Result<(), Reason> {
-    let key = key_of(
-        &scratch.key,
-        scratch.journey.via,
-        scratch.journey.source.v4_octets(),
-    );
+    if is_exhausted(tables, scratch.journey.via) && most == PORTS_MAX {
+        return Err(Reason::NatPortAllocation);
+    }
+    let key = key_of_journey(scratch);
     if tables.nat_ports(&key).is_none() {
         tables.insert_nat_ports(&key);
     }
@@ -183,14 +184,32 @@ fn reserve<T: Tables>(tables: &T, scratch: &mut Scratch, most: u64) -> Result<()
     Ok(())
 }
 
+/// The key under which the ports for a new connection are counted: of a load balancer's node towards the
+/// target that it chose.
+#[inline(never)]
+fn key_of_journey(scratch: &Scratch) -> NatPortsKey {
+    let journey = &scratch.journey;
+    let mut sent = scratch.key;
+    if journey.is_balanced {
+        sent.target = journey.target;
+        sent.target_port = journey.target_port;
+    }
+    key_of(&sent, journey.via, journey.source.v4_octets())
+}
+
+/// Whether an injected fault leaves a NAT gateway no ports.
+#[inline(always)]
+fn is_exhausted<T: Tables>(tables: &T, nat: u64) -> bool {
+    match tables.nat(nat) {
+        Some(nat) => nat.flags & NatRecord::EXHAUSTED != 0,
+        None => false,
+    }
+}
+
 /// Undoes a reservation.
 #[inline(never)]
 fn give_back<T: Tables>(tables: &T, scratch: &Scratch) {
-    let key = key_of(
-        &scratch.key,
-        scratch.journey.via,
-        scratch.journey.source.v4_octets(),
-    );
+    let key = key_of_journey(scratch);
     count_down(tables, &key, scratch.record.flags);
 }
 
@@ -214,11 +233,17 @@ pub(crate) fn let_go<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, is
     if flags & flag::HOLDS_PORT == 0 {
         return;
     }
-    // What answers go on as comes from where the connection goes to.
+    // What answers go on as comes from where the connection goes to; of a load balancer's the answers
+    // themselves do.
     let new = entry.translation();
+    let (target, target_port) = if flags & flag::BALANCED != 0 {
+        (key.source, key.source_port)
+    } else {
+        (Addr::v4(new.source), new.source_port)
+    };
     let sent = FlowKey {
-        target: Addr::v4(new.source),
-        target_port: new.source_port,
+        target,
+        target_port,
         ..*key
     };
     let ports = key_of(&sent, entry.via.get(), key.target.v4_octets());
@@ -252,6 +277,11 @@ const ONE_LESS: u64 = u64::MAX;
 #[inline(never)]
 fn find_port<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
     let start = hash(&scratch.key);
+    let first = if scratch.journey.is_balanced {
+        u32::from(balancer::FIRST_PORT)
+    } else {
+        FIRST_PORT
+    };
     for attempt in 0..TRIES {
         // An odd step reaches every port.
         #[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash")]
@@ -260,7 +290,7 @@ fn find_port<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason>
             clippy::cast_possible_truncation,
             reason = "a 16-bit remainder and offset"
         )]
-        let port = (FIRST_PORT + random % (65_536 - FIRST_PORT)) as u16;
+        let port = (first + random % (65_536 - first)) as u16;
         scratch.journey.source_port = Be16::new(port);
         find_answer(scratch);
         if !scratch.has_answer {

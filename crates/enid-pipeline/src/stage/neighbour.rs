@@ -69,7 +69,7 @@ pub(crate) fn next_to<T: Tables>(
         return Err(Reason::DestinationMac);
     }
     scratch.journey.eni = eni;
-    if target.flags & EniRecord::NAT_GATEWAY != 0 {
+    if target.flags & (EniRecord::NAT_GATEWAY | EniRecord::BALANCER) != 0 {
         return deliver(tables, scratch);
     }
     let from = if macs.destination() == subnet.router_mac {

@@ -2,7 +2,8 @@
 //!
 //! - Too long for its way: "fragmentation needed" or "packet too big" with the length that passes (RFC 1191,
 //!   RFC 8201), from the subnet's router, which stands for an internet gateway, or from the NAT gateway.
-//! - TCP through a NAT gateway that does not know the connection: a reset, as if from the other end.
+//! - TCP through a NAT gateway, or to the node of a load balancer, that does not know the connection: a reset,
+//!   as if from the other end.
 //!
 //! The packet was dropped and is counted as such. The answer is written over it and goes back through the
 //! device that it came from. What a NAT gateway in another subnet says crosses the network ACLs between.
@@ -19,7 +20,7 @@ use crate::{
     packet::Fragment,
     reason::Reason,
     stage::{acl, nat::index_of, parse::ETHERNET},
-    table::{ROUTER_LINK_LOCAL, protocol},
+    table::{OUTSIDE, ROUTER_LINK_LOCAL, protocol},
     tables::Tables,
 };
 
@@ -48,6 +49,9 @@ pub(crate) fn answer<T: Tables, F: Frame>(
     match reason {
         Reason::TooBig => too_big(tables, frame, scratch),
         Reason::NatReset => reset(tables, frame, scratch),
+        Reason::BalancerReset => {
+            scratch.packet.protocol == protocol::TCP && reset(tables, frame, scratch)
+        }
         _ => false,
     }
 }
@@ -104,25 +108,30 @@ fn find_router<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
     true
 }
 
-/// Whether the network ACLs between a NAT gateway and the sender let an answer pass, which the journey's
+/// Whether the network ACLs between a NAT gateway or a node and the sender let an answer pass, which the journey's
 /// source and port say.
 #[inline(never)]
 fn is_let_back<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
-    if scratch.journey.nat == 0 {
-        return true;
-    }
+    let near = match (scratch.journey.nat, scratch.journey.balancer) {
+        (0, 0) => return true,
+        (0, node) => tables.eni(node).map_or(0, |node| node.subnet),
+        (nat, _) => tables.nat(nat).map_or(0, |nat| nat.subnet),
+    };
     scratch.journey.target = scratch.packet.source;
     scratch.journey.forget_edges();
-    let Some(nat) = tables.nat(scratch.journey.nat) else {
+    let Some(from) = tables.subnet(near) else {
         return false;
     };
+    if scratch.source_eni == OUTSIDE {
+        return scratch.journey.leave(from).is_ok() && acl::judge(tables, scratch).is_ok();
+    }
     let Some(sender) = tables.eni(scratch.source_eni) else {
         return false;
     };
-    if nat.subnet == sender.subnet {
+    if near == sender.subnet {
         return true;
     }
-    let (Some(from), Some(to)) = (tables.subnet(nat.subnet), tables.subnet(sender.subnet)) else {
+    let Some(to) = tables.subnet(sender.subnet) else {
         return false;
     };
     let journey = &mut scratch.journey;

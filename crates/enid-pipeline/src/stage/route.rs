@@ -15,7 +15,7 @@ use crate::{
     bytes::{Addr, MacPair},
     owner::{owner, owner_seen},
     reason::Reason,
-    stage::{edge, gateway, nat, neighbour},
+    stage::{balance, edge, gateway, nat, neighbour},
     table::{ADDR_BITS, EniRecord, GATE_OPEN, Route, RouteKey, SubnetRecord, trie_id},
     tables::Tables,
 };
@@ -65,7 +65,27 @@ pub(crate) fn from_eni<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(
         edge::enter(tables, scratch)?;
     }
     deliver(tables, scratch)?;
+    if scratch.journey.is_at_node {
+        return Ok(());
+    }
     both_ways(tables, scratch, sender, subnet);
+    Ok(())
+}
+
+/// Finds the way of what the target of a load balancer answers: back to the node, and from there to the
+/// client by the routes of the node's subnet.
+#[inline(never)]
+pub(crate) fn from_target<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
+    balance::back(tables, scratch)?;
+    decide(tables, scratch)?;
+    if scratch.journey.is_entering {
+        edge::enter(tables, scratch)?;
+    }
+    deliver(tables, scratch)?;
+    if scratch.journey.is_at_node {
+        return Err(Reason::BalancerRoute);
+    }
+    balance::end_back(scratch);
     Ok(())
 }
 
@@ -163,7 +183,7 @@ fn middlebox<T: Tables>(
 }
 
 /// Brings a packet to the ENI that the journey has come to. That of a NAT gateway is no end: it only
-/// takes answers, and sends them on.
+/// takes answers, and sends them on; that of a load balancer's node is where the way goes on from.
 #[inline(never)]
 pub(crate) fn deliver<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
     if scratch.journey.is_to_outside {
@@ -172,7 +192,17 @@ pub(crate) fn deliver<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<()
     let first = tables.eni(scratch.journey.eni).ok_or(Reason::Incomplete)?;
     if first.flags & EniRecord::NAT_GATEWAY != 0 {
         nat::back(tables, scratch)?;
+    } else if first.flags & EniRecord::BALANCER != 0 {
+        // From a function of its own: the kernel bounds how deep calls are nested.
+        scratch.journey.is_at_node = true;
+        return Ok(());
     }
+    hand_over(tables, scratch)
+}
+
+/// Brings a packet to the end of its way.
+#[inline(never)]
+pub(crate) fn hand_over<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
     let journey = &mut scratch.journey;
     let target = tables.eni(journey.eni).ok_or(Reason::Incomplete)?;
     let subnet = tables.subnet(target.subnet).ok_or(Reason::Incomplete)?;

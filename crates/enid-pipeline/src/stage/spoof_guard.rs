@@ -15,6 +15,9 @@ pub(crate) fn check<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
         .ok_or(Reason::UnknownDevice)?;
     scratch.source_eni = eni;
     let record = tables.eni(eni).ok_or(Reason::Incomplete)?;
+    if record.flags & EniRecord::FAULTY != 0 {
+        return Err(Reason::Fault);
+    }
     if packet.source_mac() != record.mac {
         return Err(Reason::SourceMac);
     }

@@ -4,6 +4,7 @@
 //! else: [`concern`](crate::concern) knows which owners a change of the state has to do with.
 
 mod instance;
+mod load_balancer;
 mod mirror;
 mod nat_gateway;
 mod network_acl;
@@ -21,10 +22,11 @@ use enid_model::state::RegionState;
 use enid_pipeline::table::protocol;
 
 pub(crate) use self::instance::of_instance;
+pub(crate) use self::load_balancer::of_load_balancer;
 pub(crate) use self::mirror::{of_mirror_filter, recapture};
 pub(crate) use self::nat_gateway::of_nat_gateway;
 pub(crate) use self::network_acl::{AclGates, of_network_acl};
-pub(crate) use self::network_interface::{is_of_nat_gateway, of_eni, rebind};
+pub(crate) use self::network_interface::{is_of_nat_gateway, of_eni, rebind, set_faulty};
 pub use self::outside::PublicPools;
 pub(crate) use self::outside::of_outside;
 pub(crate) use self::policy::{Policy, of_policy};

@@ -6,8 +6,8 @@ use enid_pipeline::table::{NAT_ADDRESSES_MAX, NatRecord};
 
 use crate::tables::Tables;
 
-/// A NAT gateway that packets go through.
-pub(crate) fn of_nat_gateway(gateway: &NatGateway) -> Tables {
+/// A NAT gateway that packets go through; `is_exhausted` if it shall have no ports.
+pub(crate) fn of_nat_gateway(gateway: &NatGateway, is_exhausted: bool) -> Tables {
     let mut record = NatRecord {
         vpc: gateway.vpc.bits(),
         subnet: gateway.subnet.bits(),
@@ -33,6 +33,9 @@ pub(crate) fn of_nat_gateway(gateway: &NatGateway) -> Tables {
             *public = own.public_ip.octets();
         }
         record.count += 1;
+    }
+    if is_exhausted {
+        record.flags |= NatRecord::EXHAUSTED;
     }
     let mut tables = Tables::default();
     tables.nats.insert(gateway.id.bits(), record);

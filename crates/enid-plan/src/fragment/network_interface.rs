@@ -118,6 +118,17 @@ pub(crate) fn rebind(tables: &mut Tables, eni: EniId, ifindex: Option<u32>) {
     }
 }
 
+/// Says in the record of an interface whether an injected fault stops it.
+pub(crate) fn set_faulty(tables: &mut Tables, eni: EniId, is_faulty: bool) {
+    if let Some(record) = tables.enis.get_mut(&eni.bits()) {
+        if is_faulty {
+            record.flags |= EniRecord::FAULTY;
+        } else {
+            record.flags &= !EniRecord::FAULTY;
+        }
+    }
+}
+
 fn record_of(eni: &NetworkInterface, instance: Option<&Instance>, policy: u64) -> EniRecord {
     let mut groups = [0; GROUPS_MAX];
     for (slot, group) in groups.iter_mut().zip(&eni.groups) {
@@ -127,8 +138,10 @@ fn record_of(eni: &NetworkInterface, instance: Option<&Instance>, policy: u64) -
     if eni.source_dest_check {
         flags |= EniRecord::SOURCE_DEST_CHECK;
     }
-    if eni.interface_type == InterfaceType::NatGateway {
-        flags |= EniRecord::NAT_GATEWAY;
+    match eni.interface_type {
+        InterfaceType::Interface => {}
+        InterfaceType::NatGateway => flags |= EniRecord::NAT_GATEWAY,
+        InterfaceType::NetworkLoadBalancer => flags |= EniRecord::BALANCER,
     }
     let tracking = &eni.connection_tracking;
     let [tcp_established_s, udp_s, udp_stream_s] = timeouts_of(instance);

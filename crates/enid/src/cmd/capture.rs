@@ -257,6 +257,8 @@ struct Line {
     /// What the route that decided leads to.
     route: Option<&'static str>,
     nat_gateway: Option<String>,
+    /// The interface of the load balancer's node that it passes.
+    load_balancer_eni: Option<String>,
     /// Whether a mirror session sent it.
     mirrored: bool,
     length: u32,
@@ -316,7 +318,9 @@ impl Line {
             acl: (note.acl != 0).then(|| NetworkAclId(note.acl).to_string()),
             acl_entry: (note.acl != 0).then_some(note.acl_entry),
             route: (route != 0).then(|| route_word(route)),
-            nat_gateway: (note.via != 0).then(|| NatGatewayId(note.via).to_string()),
+            nat_gateway: (note.via != 0 && !is(kind::BALANCED))
+                .then(|| NatGatewayId(note.via).to_string()),
+            load_balancer_eni: is(kind::BALANCED).then(|| EniId(note.via).to_string()),
             mirrored: is(kind::MIRRORED),
             length: seen.length,
             segments: seen.segments.max(1),
@@ -362,8 +366,12 @@ impl Line {
         if let Some(route) = self.route {
             words.push_str(&format!(" route {route}"));
         }
-        if let Some(nat_gateway) = &self.nat_gateway {
-            words.push_str(&format!(" through {nat_gateway}"));
+        if let Some(through) = self
+            .nat_gateway
+            .as_ref()
+            .or(self.load_balancer_eni.as_ref())
+        {
+            words.push_str(&format!(" through {through}"));
         }
         if self.mirrored {
             words.push_str(" mirrored");

@@ -44,6 +44,8 @@ struct Flow {
     translation: Option<Translated>,
     /// The NAT gateway that it passes.
     nat_gateway: Option<String>,
+    /// The interface of the load balancer's node that it passes.
+    load_balancer_eni: Option<String>,
     /// Whether these packets answer the other direction's.
     reply: bool,
     /// Whether a change of rules leaves it alone, at the two interfaces.
@@ -173,7 +175,9 @@ fn forward(key: &FlowKey, record: &FlowRecord, now: u64) -> Flow {
         ingress_rule: rule(ingress),
         acl_entries: acl_entries(record.acl_entries),
         translation: has(flag::TRANSLATED).then(|| translated(record)),
-        nat_gateway: (record.via != 0).then(|| NatGatewayId(record.via).to_string()),
+        nat_gateway: (record.via != 0 && !has(flag::BALANCED))
+            .then(|| NatGatewayId(record.via).to_string()),
+        load_balancer_eni: has(flag::BALANCED).then(|| EniId(record.via).to_string()),
         reply,
         tracked_at_source: has(flag::TRACKED_AT_SOURCE),
         tracked_at_destination: has(flag::TRACKED_AT_TARGET),
@@ -220,6 +224,7 @@ fn ends(key: &FlowKey, source_eni: u64, target_eni: u64) -> Flow {
         acl_entries: Vec::new(),
         translation: None,
         nat_gateway: None,
+        load_balancer_eni: None,
         reply: false,
         tracked_at_source: false,
         tracked_at_destination: false,
@@ -300,8 +305,12 @@ fn words(flow: &Flow) -> String {
         let destination = end(new.destination.into(), new.destination_port);
         ends.push_str(&format!(" as {source} -> {destination}"));
     }
-    if let Some(nat_gateway) = &flow.nat_gateway {
-        ends.push_str(&format!(" through {nat_gateway}"));
+    if let Some(through) = flow
+        .nat_gateway
+        .as_ref()
+        .or(flow.load_balancer_eni.as_ref())
+    {
+        ends.push_str(&format!(" through {through}"));
     }
     let why = match (flow.reason, &flow.egress_rule, &flow.ingress_rule) {
         (Some(reason), ..) => reason.to_owned(),

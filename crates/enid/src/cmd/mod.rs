@@ -9,6 +9,7 @@ pub(crate) mod down;
 pub(crate) mod env;
 pub(crate) mod exec;
 pub(crate) mod explain;
+pub(crate) mod fault;
 pub(crate) mod flows;
 pub(crate) mod key;
 pub(crate) mod nat;
@@ -18,12 +19,5 @@ pub(crate) mod tap;
 pub(crate) mod top;
 pub(crate) mod verify;
 
-use std::process::ExitCode;
-
 /// The exit code of a wrong use.
 pub(crate) const USAGE: u8 = 2;
-
-/// A command of the contract that this version does not have.
-pub(crate) fn missing(name: &str) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("this version has no `enid {name}`; docs/missing.md lists what is")
-}

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use enid_api::ec2::Ec2;
+use enid_api::elbv2::Elbv2;
 use enid_api::front::{self, FrontDoor};
 use enid_api::logs::Logs;
 use enid_api::monitoring::Monitoring;
@@ -43,6 +44,7 @@ use crate::wiring::flow_logs::FlowLogs;
 use crate::wiring::host::{self, Host};
 use crate::wiring::log_groups::LogGroups;
 use crate::wiring::socket::AgentSocket;
+use crate::wiring::targets;
 use crate::wiring::telemetry::Telemetry;
 
 pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
@@ -160,6 +162,7 @@ async fn daemon(
     };
     if let Some(host) = &host {
         host.report_exits(&control);
+        host.report_health(&control);
     }
     let mut ec2 = Ec2::new(Arc::clone(&control));
     if host.is_some() {
@@ -197,6 +200,7 @@ async fn daemon(
         ec2,
         Sts,
     )
+    .with_elbv2(Elbv2::new(Arc::clone(&control)))
     .with_logs(logs)
     .with_sns(Sns::new(Arc::clone(&control), telemetry.notify.clone()))
     .with_monitoring(Monitoring::new(
@@ -227,6 +231,7 @@ async fn daemon(
     let notifying = tokio::spawn(telemetry.notify.clone().run());
     let installation = host.as_ref().map(|_| Installation::of(own.path()));
     drain::release_in_time(Arc::clone(&control), installation);
+    targets::forget_in_time(Arc::clone(&control));
     alarms::watch(&control, &telemetry.metrics);
     address_usage::publish(&store, &telemetry.metrics);
 

@@ -1,5 +1,6 @@
 //! The store and this host's agent: states go down, what the host obeys and sees comes up.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -12,9 +13,11 @@ use enid_host::agent::{self, Agent, ForeignError, Input, Output, Verification};
 use enid_host::capture::{Capture, CaptureError};
 use enid_host::datapath::{Attach, Datapath, Options};
 use enid_host::flow_observer::FlowObserver;
+use enid_host::health::Seen;
 use enid_host::outside::Gateway;
 use enid_host::sandbox::InitProgram;
 use enid_model::id::{EniId, InstanceId};
+use enid_model::key::Scope;
 use enid_model::region::Region;
 use enid_model::state::State;
 use enid_plan::allowance::Allowances;
@@ -40,6 +43,7 @@ pub(crate) struct Host {
     inbox: Sender<Input>,
     agent: JoinHandle<()>,
     exits: Mutex<Option<UnboundedReceiver<Ended>>>,
+    seen: Mutex<Option<UnboundedReceiver<Seen>>>,
 }
 
 impl Host {
@@ -65,6 +69,7 @@ impl Host {
             .map_err(|error| anyhow::anyhow!("load the datapath: {}", enid_host::chain(&error)))?;
         let (inbox, inputs) = channel();
         let (exited, exits) = unbounded_channel();
+        let (saw, seen) = unbounded_channel();
         let mut changes = store.watch();
         let state = Arc::clone(&changes.borrow_and_update());
         let handle = store.hosts().join("local".into());
@@ -75,7 +80,13 @@ impl Host {
             outside: Some(gateway),
             allowances,
         };
-        let say = move |output| on_output(&handle, &exited, output);
+        let say = move |output| match output {
+            Output::Saw(it) => {
+                // At the daemon's end nobody listens; the next daemon sees it again.
+                let _ = saw.send(it);
+            }
+            output => on_output(&handle, &exited, output),
+        };
         let agent = Agent::start(agent_config, datapath, state, inbox.clone(), say)
             .map_err(|error| anyhow::anyhow!("take over the host: {}", enid_host::chain(&error)))?
             .with_observer(observer);
@@ -99,6 +110,7 @@ impl Host {
             inbox,
             agent,
             exits: Mutex::new(Some(exits)),
+            seen: Mutex::new(Some(seen)),
         })
     }
 
@@ -128,6 +140,41 @@ impl Host {
                 };
                 if let Err(error) = recorded {
                     tracing::error!(%instance, %error, "an instance's end was not recorded");
+                }
+            }
+        });
+    }
+
+    /// Tells the control plane of the health of load balancers' targets, from now on.
+    pub(crate) fn report_health(&self, control: &Arc<Control>) {
+        let taken = self
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(mut seen) = taken else { return };
+        let control = Arc::clone(control);
+        tokio::spawn(async move {
+            let mut all = Vec::new();
+            while seen.recv_many(&mut all, SEEN_MAX).await > 0 {
+                let mut by_scope: BTreeMap<Scope, Vec<_>> = BTreeMap::new();
+                for Seen {
+                    scope,
+                    key,
+                    uid,
+                    state,
+                } in all.drain(..)
+                {
+                    by_scope.entry(scope).or_default().push((key, uid, state));
+                }
+                for (scope, seen) in by_scope {
+                    let Some(caller) = caller_in(&scope) else {
+                        continue;
+                    };
+                    if let Err(error) = control.observe_target_health(&caller, &seen).await {
+                        // It is told again after the next check.
+                        tracing::warn!(%error, "the health of targets was not recorded");
+                    }
                 }
             }
         });
@@ -172,6 +219,11 @@ impl Drop for EndWithAgent {
 pub(crate) struct Inquiry(Sender<Input>);
 
 impl Inquiry {
+    /// Tells the agent something. False if it is gone.
+    pub(super) fn send(&self, input: Input) -> bool {
+        self.0.send(input).is_ok()
+    }
+
     /// Compares kernel and plan. `None` if the agent is gone. Blocks.
     pub(crate) fn verify(&self) -> Option<Verification> {
         let (answer, answered): (_, Receiver<Verification>) = channel();
@@ -219,30 +271,30 @@ impl Inquiry {
 const READY_TRIES: u32 = 200;
 const READY_EVERY: Duration = Duration::from_millis(50);
 
-/// Every account's every region that has come to life.
-pub(crate) fn owners(state: &State) -> Vec<Caller> {
-    let scopes = state.regions().keys();
-    let callers = scopes.filter_map(|scope| {
-        Some(Caller {
-            account: scope.account,
-            region: Region::named(scope.region.as_str())?,
-            dry_run: false,
-            asked: None,
-        })
-    });
-    callers.collect()
-}
+/// Observations of health that are recorded at once.
+const SEEN_MAX: usize = 1_000;
 
-/// In whose name, and where, what happens to an instance is recorded.
-fn owner(state: &State, instance: InstanceId) -> Option<Caller> {
-    let mut regions = state.regions().iter();
-    let (scope, _) = regions.find(|(_, region)| region.instances.contains_key(&instance))?;
+/// In whose name what happens in a region is recorded.
+fn caller_in(scope: &Scope) -> Option<Caller> {
     Some(Caller {
         account: scope.account,
         region: Region::named(scope.region.as_str())?,
         dry_run: false,
         asked: None,
     })
+}
+
+/// Every account's every region that has come to life.
+pub(crate) fn owners(state: &State) -> Vec<Caller> {
+    let scopes = state.regions().keys();
+    scopes.filter_map(caller_in).collect()
+}
+
+/// In whose name, and where, what happens to an instance is recorded.
+fn owner(state: &State, instance: InstanceId) -> Option<Caller> {
+    let mut regions = state.regions().iter();
+    let (scope, _) = regions.find(|(_, region)| region.instances.contains_key(&instance))?;
+    caller_in(scope)
 }
 
 fn on_output(handle: &HostHandle, exited: &UnboundedSender<Ended>, output: Output) {
@@ -264,6 +316,8 @@ fn on_output(handle: &HostHandle, exited: &UnboundedSender<Ended>, output: Outpu
             report(id, boot, Some(why));
         }
         Output::Gone(id) => handle.forget(id),
+        // Of targets, and told elsewhere.
+        Output::Saw(_) => {}
         Output::Exited(id, boot) => {
             // Its devices are there until the agent says that it has stopped.
             observe(id, boot, Observation::Ending);

@@ -1,9 +1,10 @@
 //! What only the root of the agent's host may ask: a socket in the daemon's data directory.
 //!
 //! Moving interfaces between the host's namespaces and giving out taps is a matter of the host, not of
-//! an access key, so it does not go through the front door; nor is seeing every packet of an interface. One
-//! connection is one request and one answer, each a line of JSON: `{"adopt": …}`, `{"capture": …}`,
-//! `{"inspect": …}`, `{"release": …}` or `{"taps": …}`, and `{"ok": …}` or `{"error": "words"}`. What
+//! an access key, so it does not go through the front door; nor is seeing every packet of an interface, or
+//! having interfaces fail. One
+//! connection is one request and one answer, each a line of JSON: `{"adopt": …}`, `{"capture": …}`, `"faults"`,
+//! `{"inject": …}`, `{"inspect": …}`, `"lift"`, `{"release": …}` or `{"taps": …}`, and `{"ok": …}` or `{"error": "words"}`. What
 //! follows the answer to a capture is in `capture.rs`.
 
 use std::fs::{self, File, Permissions};
@@ -19,10 +20,12 @@ use anyhow::Context as _;
 use enid_host::agent::{ForeignError, ForeignGuest, Input};
 use enid_host::tap::TapOwner;
 use enid_model::id::{EniId, InstanceId};
+use enid_plan::fault::Fault;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::wiring::capture;
+use crate::wiring::faults;
 use crate::wiring::host::Inquiry;
 
 /// What can be asked.
@@ -37,8 +40,18 @@ pub(crate) enum Request {
     },
     /// Tell the packets of an interface from now on.
     Capture { eni: EniId, snaplen: u32 },
+    /// Tell the injected faults.
+    Faults,
+    /// Inject a fault.
+    Inject {
+        fault: Fault,
+        for_ms: Option<u64>,
+        keep: bool,
+    },
     /// Look whether they are there.
     Inspect { instance: InstanceId },
+    /// Lift all faults.
+    Lift,
     /// Take them out again.
     Release { instance: InstanceId },
     /// Tell what taps an instance has, after giving them to somebody.
@@ -248,6 +261,13 @@ fn answer(agent: &Inquiry, request: Request) -> Vec<u8> {
             });
             words(done, |guest| guest_of(instance, guest))
         }
+        Request::Faults => plain(faults::list(agent)),
+        Request::Inject {
+            fault,
+            for_ms,
+            keep,
+        } => plain(faults::inject(agent, fault, for_ms, keep)),
+        Request::Lift => plain(faults::lift(agent)),
         Request::Inspect { instance } => {
             let done = agent.foreign(|answer| Input::Inspect { instance, answer });
             words(done, |guest| guest_of(instance, guest))
@@ -281,6 +301,14 @@ fn words<T, W: Serialize>(
             .unwrap_or_else(|failure| error(failure.to_string())),
         Some(Err(failure)) => error(enid_host::chain(&failure)),
         None => error("the agent is gone".to_owned()),
+    }
+}
+
+fn plain<T: Serialize>(done: Result<T, String>) -> Vec<u8> {
+    match done {
+        Ok(value) => serde_json::to_vec(&Answer::Ok(value))
+            .unwrap_or_else(|failure| error(failure.to_string())),
+        Err(words) => error(words),
     }
 }
 

@@ -438,5 +438,6 @@ pub(in crate::ec2) fn interface_type(eni: &NetworkInterface) -> &'static str {
     match eni.interface_type {
         InterfaceType::Interface => "interface",
         InterfaceType::NatGateway => "nat_gateway",
+        InterfaceType::NetworkLoadBalancer => "network_load_balancer",
     }
 }

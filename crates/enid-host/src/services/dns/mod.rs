@@ -1,13 +1,14 @@
 //! The VPC's resolver: what it knows by itself, and what it hands on.
 //!
 //! [`answer`] is a function of the state, of who asks, and of the query. What it knows are the names
-//! that AWS gives: private ones of addresses and instances, public ones, and those that addresses
-//! point back to ([`zone`]). All else goes to the host's resolvers; private and link-local ranges
+//! that AWS gives: private ones of addresses and instances, public ones, those of load balancers, and
+//! those that addresses point back to ([`zone`]). All else goes to the host's resolvers; private and link-local ranges
 //! never do.
 //!
 //! Source of the behaviour: the VPC User Guide, "Understanding Amazon DNS"; RFC 1035, 2308, 6303 and
 //! 6891.
 
+mod balancer;
 mod zone;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
@@ -150,13 +151,21 @@ fn refusal(message: &Message) -> Option<ResponseCode> {
 /// Puts what is known of a name into a reply. False if it is not for this resolver to know.
 fn resolve(asker: &Asker<'_>, query: &Query, reply: &mut Message) -> bool {
     let labels = Labels::of(query.name());
-    let (zone, code) = match zone::find(asker, &labels, query.query_type()) {
+    let draw = reply.metadata.id;
+    let (zone, code) = match zone::find(asker, &labels, query.query_type(), draw) {
         Found::Elsewhere => return false,
         Found::NoName(zone) => (zone, ResponseCode::NXDomain),
         Found::NoRecord(zone) => (zone, ResponseCode::NoError),
         Found::Record(data) => {
             let name = query.name().clone();
             reply.add_answer(Record::from_rdata(name, TTL_S, data));
+            return true;
+        }
+        Found::Records(all) => {
+            for data in all {
+                let name = query.name().clone();
+                reply.add_answer(Record::from_rdata(name, TTL_S, data));
+            }
             return true;
         }
     };

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the region's private domain | `ip-10-0-0-5`, for each address of the VPC and of those peered with it; `i-…`, as the instance's options say; `instance-data` |
 //! | the public domain | `ec2-198-18-0-5`: the private address within the VPC, and where a peering connection says so; else the public one |
+//! | `elb` and the region's public suffix | load balancers' names ([`balancer`]) |
 //! | reverse zones | of the VPC's and its peers' addresses, and of public ones |
 //! | other private ranges (RFC 6303) | nothing; no query for them leaves the host |
 
@@ -26,6 +27,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::super::asker::Asker;
+use super::balancer;
 
 /// What there is to a name.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub(super) enum Found {
     NoRecord(String),
     /// The record.
     Record(RData),
+    /// Several records, in the order in which they are told.
+    Records(Vec<RData>),
 }
 
 /// A name in lower case, label by label.
@@ -50,8 +54,13 @@ impl Labels {
         Self(labels.collect())
     }
 
+    /// All labels.
+    pub(super) fn all(&self) -> &[String] {
+        &self.0
+    }
+
     /// The labels before a domain's, if the name is in it.
-    fn below(&self, domain: &str) -> Option<&[String]> {
+    pub(super) fn below(&self, domain: &str) -> Option<&[String]> {
         let mut own = self.0.as_slice();
         for wanted in domain.rsplit('.') {
             let (label, rest) = own.split_last()?;
@@ -64,8 +73,8 @@ impl Labels {
     }
 }
 
-/// Finds what there is to a name.
-pub(super) fn find(asker: &Asker<'_>, labels: &Labels, kind: RecordType) -> Found {
+/// Finds what there is to a name. `draw` is another number with every query.
+pub(super) fn find(asker: &Asker<'_>, labels: &Labels, kind: RecordType, draw: u16) -> Found {
     if let Some(reversed) = labels.below("in-addr.arpa") {
         return reverse_v4(asker, reversed, kind);
     }
@@ -74,7 +83,9 @@ pub(super) fn find(asker: &Asker<'_>, labels: &Labels, kind: RecordType) -> Foun
     }
     match labels.0.last().map(String::as_str) {
         Some("internal") => private(asker, labels, kind),
-        _ => public(asker, labels, kind),
+        _ => {
+            balancer::find(asker, labels, kind, draw).unwrap_or_else(|| public(asker, labels, kind))
+        }
     }
 }
 

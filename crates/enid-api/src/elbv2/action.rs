@@ -1,0 +1,114 @@
+//! What listeners do with new flows: forward them. Other actions are application load balancers'.
+
+use enid_control::{BalancingError, ForwardAction, target_group_arn};
+use enid_model::listener::{Forward, Listener};
+use enid_model::state::RegionState;
+
+use super::{arn, invalid, refused};
+use crate::context::Context;
+use crate::error::ApiError;
+use crate::generated::elbv2::request::Action;
+use crate::generated::elbv2::response;
+use crate::wire::text::Text;
+
+/// The one action of a listener.
+pub(super) fn read(
+    context: &Context,
+    region: &RegionState,
+    actions: &[Action],
+) -> Result<ForwardAction, ApiError> {
+    let action = match actions {
+        [action] => action,
+        [] => return Err(invalid("A default action must be specified")),
+        _ => return Err(refused(BalancingError::TooManyActions)),
+    };
+    let group = |text: &str| arn::target_group(context, region, text).map(|group| group.id);
+    let named = action.target_group_arn.as_deref().map(group).transpose()?;
+    let tuples = action.forward_config.iter();
+    let tuples = tuples.flat_map(|config| &config.target_groups);
+    let mut groups = Vec::new();
+    for tuple in tuples {
+        let text = tuple.target_group_arn.as_deref().unwrap_or_default();
+        groups.push(Forward {
+            group: group(text)?,
+            weight: weight(tuple.weight)?,
+        });
+    }
+    match (named, groups.as_slice()) {
+        (None, []) => return Err(action_error("A target group ARN must be specified")),
+        (Some(group), []) => groups.push(Forward {
+            group,
+            weight: WEIGHT,
+        }),
+        (Some(group), [only]) if only.group == group => {}
+        (Some(_), _) => {
+            let why = "The target group ARN and the forward config must name the same target group";
+            return Err(action_error(why));
+        }
+        (None, _) => {}
+    }
+    // Limit: weighted target groups are AWS's newest; a listener here leads to one.
+    if groups.len() > 1 {
+        return Err(ApiError::parameter_not_implemented(
+            "CreateListener",
+            "DefaultActions.member.1.ForwardConfig.TargetGroups.member.2",
+        ));
+    }
+    let order = action.order.map(|order| match order {
+        1..=50_000 => Ok(u16::try_from(order).unwrap_or(0)),
+        _ => Err(invalid(format!(
+            "1 validation error detected: Value '{order}' at 'defaultActions.1.member.order' failed to satisfy constraint: Member must have value between 1 and 50000"
+        ))),
+    });
+    Ok(ForwardAction {
+        groups,
+        order: order.transpose()?,
+    })
+}
+
+/// AWS's, where nothing is said.
+const WEIGHT: u16 = 1;
+
+fn weight(weight: Option<i32>) -> Result<u16, ApiError> {
+    match weight {
+        None => Ok(WEIGHT),
+        Some(weight @ 0..=999) => Ok(u16::try_from(weight).unwrap_or(0)),
+        Some(weight) => Err(invalid(format!(
+            "Target group weight '{weight}' must be between 0 and 999 inclusive"
+        ))),
+    }
+}
+
+fn action_error(why: &str) -> ApiError {
+    refused(BalancingError::Action { why: why.into() })
+}
+
+/// The action as AWS describes it.
+pub(super) fn answer(
+    context: &Context,
+    region: &RegionState,
+    listener: &Listener,
+) -> response::Action {
+    let caller = context.caller();
+    let arn_of = |forward: &Forward| {
+        let group = region.target_groups.get(&forward.group);
+        group.map(|group| Text::display(target_group_arn(&caller, group)))
+    };
+    let only = match listener.forward.as_slice() {
+        [only] => arn_of(only),
+        _ => None,
+    };
+    let groups = listener.forward.iter();
+    let groups = groups.map(|forward| response::TargetGroupTuple {
+        target_group_arn: arn_of(forward),
+        weight: Some(forward.weight.into()),
+    });
+    response::Action {
+        r#type: Some("forward".into()),
+        target_group_arn: only,
+        order: listener.order.map(i32::from),
+        forward_config: Some(response::ForwardActionConfig {
+            target_groups: groups.collect(),
+        }),
+    }
+}

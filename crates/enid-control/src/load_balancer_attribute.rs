@@ -1,0 +1,277 @@
+//! What can be set of a load balancer by name, and what is only told of it.
+//!
+//! An attribute that nothing enforces has its default. Setting it to that is no change; another value
+//! is refused with the attribute's name.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use enid_model::id::LoadBalancerId;
+use enid_model::load_balancer::{ClientRoutingPolicy, LoadBalancer, Scheme};
+
+use crate::{BalancingError, Caller, Control, Error};
+
+/// An attribute of a load balancer, a target group or a listener, as a client writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    /// Its name.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl Control {
+    /// ModifyLoadBalancerAttributes: all of them or none.
+    pub async fn modify_load_balancer_attributes(
+        &self,
+        caller: &Caller,
+        id: LoadBalancerId,
+        attributes: &[Attribute],
+    ) -> Result<LoadBalancer, Error> {
+        check_once(attributes)?;
+        self.transact(caller, |draft| {
+            let balancer = draft.require::<LoadBalancer>(id)?;
+            let mut new = LoadBalancer::clone(&balancer);
+            for Attribute { key, value } in attributes {
+                set(&mut new, key, value)?;
+            }
+            draft.edit(&balancer, |balancer| *balancer = new.clone());
+            Ok(new)
+        })
+        .await
+    }
+}
+
+/// The attributes of a load balancer by name, in AWS's order: those that were set and those that
+/// cannot be.
+#[must_use]
+pub fn load_balancer_attributes(balancer: &LoadBalancer) -> Vec<(&'static str, String)> {
+    let attributes = &balancer.attributes;
+    let mut all = vec![
+        (CROSS_ZONE, attributes.cross_zone.to_string()),
+        (
+            DELETION_PROTECTION,
+            attributes.deletion_protection.to_string(),
+        ),
+        (
+            ROUTING_POLICY,
+            policy_word(attributes.client_routing_policy).to_owned(),
+        ),
+    ];
+    let fixed = FIXED.iter().copied();
+    let fixed = fixed.chain([(DENY_IGW, denies_igw(balancer))]);
+    all.extend(fixed.map(|(key, value)| (key, value.to_owned())));
+    all.sort_unstable();
+    all
+}
+
+fn set(balancer: &mut LoadBalancer, key: &str, value: &str) -> Result<(), BalancingError> {
+    let default = match key {
+        CROSS_ZONE => {
+            balancer.attributes.cross_zone = flag(key, value)?;
+            return Ok(());
+        }
+        DELETION_PROTECTION => {
+            balancer.attributes.deletion_protection = flag(key, value)?;
+            return Ok(());
+        }
+        ROUTING_POLICY => {
+            let policy = POLICIES.iter().find(|(_, word)| *word == value);
+            let (policy, _) = policy.ok_or_else(|| {
+                let of = POLICIES.map(|(_, word)| word).join(", ");
+                value_error(key, value, format!("it must be one of {of}"))
+            })?;
+            balancer.attributes.client_routing_policy = *policy;
+            return Ok(());
+        }
+        DENY_IGW => denies_igw(balancer),
+        _ => {
+            let known = FIXED.iter().find(|(own, _)| *own == key);
+            known.map(|(_, value)| *value).ok_or_else(|| unknown(key))?
+        }
+    };
+    fixed(key, value, default)
+}
+
+fn unknown(key: &str) -> BalancingError {
+    let of_others = OF_OTHER_TYPES.iter().any(|prefix| key.starts_with(prefix));
+    if of_others {
+        let why = format!(
+            "Load balancer attribute key '{key}' is not supported on load balancers with type 'network'"
+        );
+        return BalancingError::Attributes { why: why.into() };
+    }
+    let short: String = key.chars().take(100).collect();
+    BalancingError::validation(format!(
+        "Load balancer attribute key '{short}' is not recognized"
+    ))
+}
+
+/// Whether the addresses are closed to the internet: with IPv4 alone that is what the scheme says.
+fn denies_igw(balancer: &LoadBalancer) -> &'static str {
+    match balancer.scheme {
+        Scheme::Internal => "true",
+        Scheme::InternetFacing => "false",
+    }
+}
+
+fn policy_word(policy: ClientRoutingPolicy) -> &'static str {
+    let known = POLICIES.iter().find(|(own, _)| *own == policy);
+    known.map_or("", |(_, word)| word)
+}
+
+const CROSS_ZONE: &str = "load_balancing.cross_zone.enabled";
+const DELETION_PROTECTION: &str = "deletion_protection.enabled";
+const ROUTING_POLICY: &str = "dns_record.client_routing_policy";
+const DENY_IGW: &str = "ipv6.deny_all_igw_traffic";
+
+/// Attributes that nothing enforces, with their defaults.
+const FIXED: &[(&str, &str)] = &[
+    ("access_logs.s3.bucket", ""),
+    ("access_logs.s3.enabled", "false"),
+    ("access_logs.s3.prefix", ""),
+    ("secondary_ips.auto_assigned.per_subnet", "0"),
+    ("zonal_shift.config.enabled", "false"),
+];
+
+/// What names of attributes of application load balancers start with.
+const OF_OTHER_TYPES: &[&str] = &[
+    "client_keep_alive.",
+    "connection_logs.",
+    "health_check_logs.",
+    "idle_timeout.",
+    "routing.http",
+    "waf.",
+];
+
+const POLICIES: [(ClientRoutingPolicy, &str); 3] = [
+    (
+        ClientRoutingPolicy::AnyAvailabilityZone,
+        "any_availability_zone",
+    ),
+    (
+        ClientRoutingPolicy::AvailabilityZoneAffinity,
+        "availability_zone_affinity",
+    ),
+    (
+        ClientRoutingPolicy::PartialAvailabilityZoneAffinity,
+        "partial_availability_zone_affinity",
+    ),
+];
+
+/// Refuses a name that is there twice.
+pub(crate) fn check_once(attributes: &[Attribute]) -> Result<(), BalancingError> {
+    let mut seen = BTreeSet::new();
+    let mut keys = attributes.iter().map(|attribute| &attribute.key);
+    match keys.find(|key| !seen.insert(*key)) {
+        None => Ok(()),
+        Some(key) => {
+            let short: String = key.chars().take(100).collect();
+            let why = format!("The attribute '{short}' was specified more than once");
+            Err(BalancingError::validation(why))
+        }
+    }
+}
+
+/// `true` or `false`.
+pub(crate) fn flag(key: &str, value: &str) -> Result<bool, BalancingError> {
+    let read = value.parse();
+    read.map_err(|_neither| value_error(key, value, "it must be true or false"))
+}
+
+/// A whole number within bounds.
+pub(crate) fn number<T>(
+    key: &str,
+    value: &str,
+    bounds: RangeInclusive<T>,
+) -> Result<T, BalancingError>
+where
+    T: std::str::FromStr + PartialOrd + std::fmt::Display,
+{
+    let read = value.parse().ok().filter(|read| bounds.contains(read));
+    let (first, last) = (bounds.start(), bounds.end());
+    read.ok_or_else(|| value_error(key, value, format!("it must be between {first} and {last}")))
+}
+
+/// Refuses any value but the one that an attribute has for good.
+pub(crate) fn fixed(key: &str, value: &str, default: &str) -> Result<(), BalancingError> {
+    if value == default {
+        return Ok(());
+    }
+    let short: String = value.chars().take(100).collect();
+    Err(BalancingError::NotImplemented {
+        what: format!("the value '{short}' of the attribute {key}").into(),
+    })
+}
+
+pub(crate) fn value_error(key: &str, value: &str, why: impl Into<Box<str>>) -> BalancingError {
+    let short: String = value.chars().take(100).collect();
+    BalancingError::AttributeValue {
+        key: key.into(),
+        value: short.into(),
+        why: why.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{balancer, caller, control, place};
+
+    #[tokio::test]
+    async fn what_is_enforced_can_be_set_and_nothing_else() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let id = balancer(&control, &place, "web").await.id;
+        let set = |key: &str, value: &str| {
+            let attribute = Attribute {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            };
+            let (control, caller) = (&control, &caller);
+            async move {
+                let attributes = [attribute];
+                let done = control.modify_load_balancer_attributes(caller, id, &attributes);
+                done.await
+                    .map_err(|error| (error.code(), error.to_string()))
+            }
+        };
+        let new = set(CROSS_ZONE, "true").await.expect("it is set");
+        assert!(new.attributes.cross_zone);
+        let new = set(ROUTING_POLICY, "availability_zone_affinity").await;
+        let told = load_balancer_attributes(&new.expect("it is set"));
+        assert_eq!(told.len(), 9);
+        assert!(told.contains(&(ROUTING_POLICY, "availability_zone_affinity".to_owned())));
+        assert!(told.contains(&(DENY_IGW, "true".to_owned())));
+        assert!(set("zonal_shift.config.enabled", "false").await.is_ok());
+        for (key, value, code, words) in [
+            (
+                "zonal_shift.config.enabled",
+                "true",
+                "UnsupportedOperation",
+                "Enid does not implement the value 'true' of the attribute zonal_shift.config.enabled",
+            ),
+            (
+                CROSS_ZONE,
+                "yes",
+                "InvalidConfigurationRequest",
+                "'load_balancing.cross_zone.enabled' value 'yes' is not valid: it must be true or false",
+            ),
+            (
+                "idle_timeout.timeout_seconds",
+                "60",
+                "InvalidConfigurationRequest",
+                "Load balancer attribute key 'idle_timeout.timeout_seconds' is not supported on load balancers with type 'network'",
+            ),
+            (
+                "colour",
+                "red",
+                "ValidationError",
+                "Load balancer attribute key 'colour' is not recognized",
+            ),
+        ] {
+            let refused = set(key, value).await.map(|_| ());
+            assert_eq!(refused, Err((code, words.to_owned())));
+        }
+    }
+}

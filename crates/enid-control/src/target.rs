@@ -1,0 +1,701 @@
+//! Targets: registering and deregistering them, what is seen of their health, and how AWS words it.
+//!
+//! A target that is deregistered is draining for the group's delay, and is forgotten then
+//! ([`Control::forget_targets`]). One that no flow can have come to goes at once.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use enid_model::id::{InstanceId, TargetGroupId, TargetUid};
+use enid_model::instance::{DesiredState, Instance};
+use enid_model::key::Kind;
+use enid_model::record::Record;
+use enid_model::state::{RegionState, Unused};
+use enid_model::target::{HealthState, Target, TargetHealth, TargetId, TargetKey};
+use enid_model::target_group::{TargetGroup, TargetType};
+use enid_model::time::Timestamp;
+use ipnet::Ipv4Net;
+
+use crate::target_group::put_target;
+use crate::{BalancingError, Caller, Control, Draft, Error};
+
+/// A target as a client names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedTarget {
+    /// An instance, or an address.
+    pub id: String,
+    /// Its port; else the group's.
+    pub port: Option<u16>,
+    /// Its zone, or `all`: of addresses only.
+    pub zone: Option<String>,
+}
+
+/// How AWS words the health of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetCondition {
+    /// Its state.
+    pub state: &'static str,
+    /// The code of what it is owed to.
+    pub reason: Option<&'static str>,
+    /// The same in words.
+    pub description: Option<&'static str>,
+}
+
+impl Control {
+    /// RegisterTargets: all of them or none. One that is registered stays as it is, one that is draining
+    /// is registered again.
+    pub async fn register_targets(
+        &self,
+        caller: &Caller,
+        group: TargetGroupId,
+        wanted: &[NamedTarget],
+    ) -> Result<(), Error> {
+        self.transact(caller, |draft| {
+            let group = draft.require::<TargetGroup>(group)?;
+            let mut new = BTreeMap::new();
+            let resolved = resolve(draft, &group, wanted)?;
+            for target in resolved {
+                new.insert(target.key, target);
+            }
+            check_count(draft, &group, &new)?;
+            for (key, target) in new {
+                let known = draft.region.targets.get(&key).cloned();
+                match known {
+                    None => draft.claim(key.to_string(), Record::Target(target)),
+                    Some(known) if known.is_registered() => {}
+                    // The flows that it has go on: it is the registration that they know.
+                    Some(known) => {
+                        let uid = known.uid;
+                        put_target(draft, &known, Target { uid, ..target });
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// DeregisterTargets. Those that are not registered are no error.
+    pub async fn deregister_targets(
+        &self,
+        caller: &Caller,
+        group: TargetGroupId,
+        wanted: &[NamedTarget],
+    ) -> Result<(), Error> {
+        self.transact(caller, |draft| {
+            let group = draft.require::<TargetGroup>(group)?;
+            let region = Arc::clone(&draft.region);
+            for target in wanted {
+                let key = target_key(&group, target)?;
+                let Some(known) = region.targets.get(&key) else {
+                    continue;
+                };
+                let delay_ms = i64::from(group.attributes.deregistration_delay_s) * 1000;
+                let is_unused = region.why_unused(known).is_some();
+                if known.is_registered() && !is_unused && delay_ms > 0 {
+                    let mut going = Target::clone(known);
+                    going.draining_until = Some(Timestamp(draft.now.0 + delay_ms));
+                    put_target(draft, known, going);
+                } else if known.is_registered() || is_unused {
+                    draft.release(Kind::Target, key.to_string(), known.revision);
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Keeps what was seen of targets' health. What was seen of an earlier registration, or of one that
+    /// is gone, is left out.
+    pub async fn observe_target_health(
+        &self,
+        caller: &Caller,
+        seen: &[(TargetKey, TargetUid, HealthState)],
+    ) -> Result<(), Error> {
+        self.transact(caller, |draft| {
+            let region = Arc::clone(&draft.region);
+            for (key, uid, state) in seen {
+                let known = region.targets.get(key);
+                let Some(known) = known.filter(|known| known.uid == *uid) else {
+                    continue;
+                };
+                if known.health.state != *state {
+                    let mut new = Target::clone(known);
+                    new.health = TargetHealth {
+                        state: *state,
+                        since: draft.now,
+                    };
+                    put_target(draft, known, new);
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets targets that have been draining for long enough, and those whose instance is forgotten.
+    pub async fn forget_targets(&self, caller: &Caller) -> Result<(), Error> {
+        self.transact(caller, |draft| {
+            let region = Arc::clone(&draft.region);
+            for target in region.targets.values() {
+                if is_over(&region, target, draft.now) {
+                    draft.release(Kind::Target, target.key.to_string(), target.revision);
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// How AWS words the health of a target that is registered or draining. With no live host there is
+    /// nobody to check it, and what shall be counts as reached.
+    #[must_use]
+    pub fn target_condition(
+        &self,
+        region: &RegionState,
+        group: &TargetGroup,
+        target: &Target,
+    ) -> TargetCondition {
+        let of = |state, reason, description| TargetCondition {
+            state,
+            reason: Some(reason),
+            description: Some(description),
+        };
+        if !target.is_registered() {
+            let why = "Target deregistration is in progress";
+            return of("draining", "Target.DeregistrationInProgress", why);
+        }
+        if let Some(unused) = region.why_unused(target) {
+            let (reason, why) = match unused {
+                Unused::NotListened => (
+                    "Target.NotInUse",
+                    "Target group is not configured to receive traffic from the load balancer",
+                ),
+                Unused::Stopped => ("Target.InvalidState", "Target is in the stopped state"),
+                Unused::Terminated => ("Target.InvalidState", "Target is in the terminated state"),
+                Unused::ZoneNotEnabled => (
+                    "Target.NotInUse",
+                    "Target is in an Availability Zone that is not enabled for the load balancer",
+                ),
+            };
+            return of("unused", reason, why);
+        }
+        let healthy = TargetCondition {
+            state: "healthy",
+            reason: None,
+            description: None,
+        };
+        match target.health.state {
+            HealthState::Healthy => healthy,
+            HealthState::Initial if !self.store().hosts().any_live() => healthy,
+            HealthState::Initial => of(
+                "initial",
+                "Elb.InitialHealthChecking",
+                "Initial health checks in progress",
+            ),
+            HealthState::Unhealthy(_) => of(
+                match is_draining_unhealthy(group, target, self.now()) {
+                    true => "unhealthy.draining",
+                    false => "unhealthy",
+                },
+                "Target.FailedHealthChecks",
+                "Health checks failed",
+            ),
+        }
+    }
+}
+
+/// What AWS says of a target that a request names and the group does not have.
+pub const NOT_REGISTERED: TargetCondition = TargetCondition {
+    state: "unused",
+    reason: Some("Target.NotRegistered"),
+    description: Some("Target is not registered to the target group"),
+};
+
+/// Whether an unhealthy target keeps its flows for a time that is not over.
+fn is_draining_unhealthy(group: &TargetGroup, target: &Target, now: Timestamp) -> bool {
+    let own = &group.attributes;
+    let interval_ms = i64::from(own.unhealthy_draining_interval_s) * 1000;
+    !own.unhealthy_connection_termination && now.0 - target.health.since.0 < interval_ms
+}
+
+/// Whether a target is to be forgotten.
+#[must_use]
+pub fn is_over(region: &RegionState, target: &Target, now: Timestamp) -> bool {
+    let is_drained = target.draining_until.is_some_and(|until| until <= now);
+    let is_gone = match target.key.id {
+        TargetId::Instance(id) => !region.instances.contains_key(&id),
+        TargetId::Ip(_) => false,
+    };
+    is_drained || is_gone
+}
+
+/// A group to which no listener leads any more: nothing is seen of its targets from then on.
+pub(crate) fn forget_health(draft: &mut Draft<'_>, group: TargetGroupId) {
+    let region = Arc::clone(&draft.region);
+    for target in region.targets_of_group(group) {
+        if target.health.state != HealthState::Initial {
+            let mut new = Target::clone(target);
+            new.health = TargetHealth {
+                state: HealthState::Initial,
+                since: draft.now,
+            };
+            put_target(draft, target, new);
+        }
+    }
+}
+
+/// The key of a target that a client names.
+pub fn target_key(group: &TargetGroup, wanted: &NamedTarget) -> Result<TargetKey, BalancingError> {
+    let text = &*wanted.id;
+    let id = match group.target_type {
+        TargetType::Instance => instance_id(text).map(TargetId::Instance)?,
+        TargetType::Ip => {
+            let read = text.parse().map(TargetId::Ip);
+            read.map_err(|_malformed| {
+                let short: String = text.chars().take(100).collect();
+                BalancingError::validation(format!(
+                    "The IP address '{short}' is not a valid IPv4 address"
+                ))
+            })?
+        }
+    };
+    Ok(TargetKey {
+        group: group.id,
+        id,
+        port: wanted.port.unwrap_or(group.port),
+    })
+}
+
+fn instance_id(text: &str) -> Result<InstanceId, BalancingError> {
+    let read = text.parse();
+    read.map_err(|_malformed| {
+        let short: String = text.chars().take(100).collect();
+        BalancingError::validation(format!("Instance ID '{short}' is not valid"))
+    })
+}
+
+/// The targets that a client names, each as it would be registered.
+fn resolve(
+    draft: &mut Draft<'_>,
+    group: &TargetGroup,
+    wanted: &[NamedTarget],
+) -> Result<Vec<Target>, Error> {
+    let mut targets = Vec::with_capacity(wanted.len());
+    let (mut gone, mut elsewhere, mut idle) = (Vec::new(), Vec::new(), Vec::new());
+    for named in wanted {
+        let key = target_key(group, named)?;
+        let (address, zone) = match key.id {
+            TargetId::Ip(address) => (address, zone_of(draft, group, address, named)?),
+            TargetId::Instance(id) => {
+                if named.zone.is_some() {
+                    let why = "You cannot specify an Availability Zone for targets with target type 'instance'";
+                    return Err(BalancingError::validation(why).into());
+                }
+                let Some(instance) = draft.region.instances.get(&id).cloned() else {
+                    gone.push(id);
+                    continue;
+                };
+                draft.depend::<Instance>(&instance);
+                let address = draft
+                    .region
+                    .primary_eni(id)
+                    .map(|eni| eni.primary_address());
+                match address {
+                    Some(_) if instance.vpc != group.vpc => {
+                        elsewhere.push(id);
+                        continue;
+                    }
+                    Some(address) if instance.desired == DesiredState::Running => {
+                        (address, Some(instance.zone.clone()))
+                    }
+                    _ => {
+                        idle.push(id);
+                        continue;
+                    }
+                }
+            }
+        };
+        targets.push(Target {
+            key,
+            uid: draft.mint(),
+            address,
+            zone,
+            is_zone_chosen: named.zone.is_some(),
+            registered_at: draft.now,
+            draining_until: None,
+            health: TargetHealth {
+                state: HealthState::Initial,
+                since: draft.now,
+            },
+        });
+    }
+    if !gone.is_empty() {
+        return Err(BalancingError::TargetsNotFound { ids: quoted(&gone) }.into());
+    }
+    if !elsewhere.is_empty() {
+        return Err(BalancingError::TargetsOfOtherVpc {
+            vpc: group.vpc.to_string().into(),
+            ids: quoted(&elsewhere),
+        }
+        .into());
+    }
+    if !idle.is_empty() {
+        return Err(BalancingError::TargetsNotRunning { ids: quoted(&idle) }.into());
+    }
+    Ok(targets)
+}
+
+fn quoted(ids: &[InstanceId]) -> Box<str> {
+    let ids: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
+    ids.join(", ").into()
+}
+
+/// The zone that an address counts for: its subnet's, or all of them outside the VPC.
+fn zone_of(
+    draft: &Draft<'_>,
+    group: &TargetGroup,
+    address: Ipv4Addr,
+    named: &NamedTarget,
+) -> Result<Option<String>, BalancingError> {
+    let region = &draft.region;
+    let mut subnets = region
+        .subnets_of_vpc(group.vpc)
+        .filter_map(|id| region.subnets.get(&id));
+    let zone = named.zone.as_deref();
+    if let Some(subnet) = subnets.find(|subnet| subnet.cidr.contains(&address)) {
+        if zone.is_some_and(|zone| zone != subnet.zone) {
+            let own = &subnet.zone;
+            return Err(BalancingError::validation(format!(
+                "The IP address '{address}' is in the Availability Zone '{own}'"
+            )));
+        }
+        return Ok(Some(subnet.zone.clone()));
+    }
+    if !OUTSIDE.iter().any(|block| block.contains(&address)) {
+        return Err(BalancingError::validation(format!(
+            "The IP address '{address}' is neither in a subnet of the VPC nor in one of the ranges 10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12 and 192.168.0.0/16"
+        )));
+    }
+    if group.protocol.has_udp() {
+        return Err(BalancingError::validation(format!(
+            "The IP address '{address}' is not in the VPC, which target groups with the {} protocol need",
+            group.protocol.word()
+        )));
+    }
+    match zone {
+        Some(ALL_ZONES) => Ok(None),
+        None => Err(BalancingError::validation(format!(
+            "The Availability Zone is required for IP address '{address}' because it is not in the VPC"
+        ))),
+        Some(_) => Err(BalancingError::validation(format!(
+            "The Availability Zone for IP address '{address}' must be '{ALL_ZONES}' because it is not in the VPC"
+        ))),
+    }
+}
+
+/// AWS's word for targets that count for every zone.
+pub const ALL_ZONES: &str = "all";
+
+/// What may be a target outside the VPC.
+const OUTSIDE: [Ipv4Net; 4] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
+    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
+    Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
+];
+
+/// The quotas of targets, of a group and of its load balancer.
+fn check_count(
+    draft: &Draft<'_>,
+    group: &TargetGroup,
+    new: &BTreeMap<TargetKey, Target>,
+) -> Result<(), BalancingError> {
+    let region = &draft.region;
+    let count = |group| {
+        let targets = region.targets_of_group(group);
+        targets.filter(|target| target.is_registered()).count()
+    };
+    let known = |key: &TargetKey| {
+        let known = region.targets.get(key);
+        known.is_some_and(|known| known.is_registered())
+    };
+    let added = new.keys().filter(|key| !known(key)).count();
+    if count(group.id) + added > TARGETS_PER_GROUP_MAX {
+        return Err(BalancingError::TooManyTargets);
+    }
+    let Some(balancer) = region.load_balancers_of_group(group.id).next() else {
+        return Ok(());
+    };
+    match targets_of(region, balancer.id) + added > TARGETS_PER_BALANCER_MAX {
+        true => Err(BalancingError::TooManyTargets),
+        false => Ok(()),
+    }
+}
+
+/// How many targets the listeners of a load balancer lead to.
+pub(crate) fn targets_of(region: &RegionState, balancer: enid_model::id::LoadBalancerId) -> usize {
+    let listeners = region.listeners_of_load_balancer(balancer);
+    let listeners = listeners.filter_map(|id| region.listeners.get(&id));
+    let groups: std::collections::BTreeSet<_> = listeners
+        .flat_map(|listener| listener.forward.iter().map(|forward| forward.group))
+        .collect();
+    let targets = groups
+        .into_iter()
+        .flat_map(|id| region.targets_of_group(id));
+    targets.filter(|target| target.is_registered()).count()
+}
+
+/// AWS's quotas.
+pub const TARGETS_PER_GROUP_MAX: usize = 1000;
+/// The same of a load balancer.
+pub const TARGETS_PER_BALANCER_MAX: usize = 3000;
+
+#[cfg(test)]
+mod tests {
+    use enid_model::target_group::BalancedProtocol;
+
+    use super::*;
+    use crate::fixture::{
+        Place, balancer, caller, control, findings, new_instance, new_listener, place,
+        target_group, vpc_of,
+    };
+    use crate::{Attribute, CreateTargetGroup, WantedHealthCheck};
+
+    async fn launch(control: &Control, place: &Place) -> InstanceId {
+        let launched = control.run_instances(&caller(), new_instance(place)).await;
+        launched.expect("a launch").instances[0].id
+    }
+
+    fn named(id: impl ToString) -> NamedTarget {
+        NamedTarget {
+            id: id.to_string(),
+            port: None,
+            zone: None,
+        }
+    }
+
+    async fn condition(
+        control: &Control,
+        group: TargetGroupId,
+    ) -> Vec<(&'static str, &'static str)> {
+        let region = control.read(&caller()).await.expect("a region");
+        let found = region.target_groups.get(&group).expect("the group");
+        let targets = region.targets_of_group(group);
+        let conditions = targets.map(|target| control.target_condition(&region, found, target));
+        conditions
+            .map(|told| (told.state, told.reason.unwrap_or_default()))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_target_is_unused_checked_draining_and_gone() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let instance = launch(&control, &place).await;
+        // Somebody is there who could check, and obeys whatever comes.
+        let host = control.store().hosts().join("host".into());
+        host.acknowledge(enid_model::state::Revision(u64::MAX));
+        let group = target_group(&control, &place, "web", BalancedProtocol::Tcp).await;
+        let target = [named(instance)];
+        let register = || control.register_targets(&caller, group.id, &target);
+        let deregister = || control.deregister_targets(&caller, group.id, &target);
+        assert_eq!(register().await, Ok(()));
+        let not_in_use = ("unused", "Target.NotInUse");
+        assert_eq!(condition(&control, group.id).await, [not_in_use]);
+        // Nothing can have come to it.
+        assert_eq!(deregister().await, Ok(()));
+        assert_eq!(condition(&control, group.id).await, []);
+
+        assert_eq!(register().await, Ok(()));
+        let web = balancer(&control, &place, "web").await;
+        let listener = new_listener(web.id, 80, group.id);
+        let listener = control.create_listener(&caller, &listener).await;
+        let initial = ("initial", "Elb.InitialHealthChecking");
+        assert_eq!(condition(&control, group.id).await, [initial]);
+        let region = control.read(&caller).await.expect("a region");
+        let seen = region.targets_of_group(group.id).next().expect("a target");
+        let (key, uid) = (seen.key, seen.uid);
+        let see = async |uid, state| {
+            let seen = [(key, uid, state)];
+            let done = control.observe_target_health(&caller, &seen).await;
+            assert_eq!(done, Ok(()));
+        };
+        see(TargetUid(uid.0 ^ 1), HealthState::Healthy).await;
+        assert_eq!(condition(&control, group.id).await, [initial]);
+        see(uid, HealthState::Healthy).await;
+        assert_eq!(condition(&control, group.id).await, [("healthy", "")]);
+        let failure = enid_model::target::HealthFailure::Timeout;
+        see(uid, HealthState::Unhealthy(failure)).await;
+        let failed = "Target.FailedHealthChecks";
+        assert_eq!(condition(&control, group.id).await, [("unhealthy", failed)]);
+        let attributes = [
+            (
+                "target_health_state.unhealthy.connection_termination.enabled",
+                "false",
+            ),
+            (
+                "target_health_state.unhealthy.draining_interval_seconds",
+                "60",
+            ),
+        ];
+        let attributes = attributes.map(|(key, value)| Attribute {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        });
+        let set = control.modify_target_group_attributes(&caller, group.id, &attributes);
+        assert!(set.await.is_ok());
+        let draining = ("unhealthy.draining", failed);
+        assert_eq!(condition(&control, group.id).await, [draining]);
+
+        assert_eq!(deregister().await, Ok(()));
+        let draining = ("draining", "Target.DeregistrationInProgress");
+        assert_eq!(condition(&control, group.id).await, [draining]);
+        assert_eq!(control.forget_targets(&caller).await, Ok(()));
+        assert_eq!(condition(&control, group.id).await, [draining]);
+        // It comes back as what it was.
+        assert_eq!(register().await, Ok(()));
+        let region = control.read(&caller).await.expect("a region");
+        assert_eq!(region.targets.get(&key).map(|target| target.uid), Some(uid));
+        let until = deregistered_at(&control, key);
+        assert_eq!(until, None);
+        assert_eq!(deregister().await, Ok(()));
+        let until = deregistered_at(&control, key).expect("it is draining");
+        assert_eq!(until.0 - control.now().0, 300_000);
+        let state = control.store().state();
+        let region = state.region(&caller.scope()).expect("a region");
+        let target = region.targets.get(&key).expect("it is draining");
+        assert!(is_over(region, target, until) && !is_over(region, target, control.now()));
+        let id = listener.expect("a listener").id;
+        assert_eq!(control.delete_listener(&caller, id).await, Ok(()));
+        let known = control.read(&caller).await.expect("a region");
+        let known = known.targets.get(&key).expect("it is draining");
+        assert_eq!(known.health.state, HealthState::Initial);
+        // With no listener there is nothing to drain.
+        assert_eq!(deregister().await, Ok(()));
+        assert_eq!(condition(&control, group.id).await, []);
+        assert_eq!(findings(&control), []);
+    }
+
+    fn deregistered_at(control: &Control, key: TargetKey) -> Option<Timestamp> {
+        let state = control.store().state();
+        let region = state.region(&caller().scope()).expect("a region");
+        region.targets.get(&key).expect("the target").draining_until
+    }
+
+    #[tokio::test]
+    async fn targets_that_cannot_be_are_refused_in_awss_words() {
+        let (control, caller) = (control(), caller());
+        let place = place(&control, "10.0.0.0/24").await;
+        let vpc = vpc_of(&control, &place).await;
+        let instances = target_group(&control, &place, "instances", BalancedProtocol::Tcp).await;
+        let of = async |name: &str, protocol| {
+            let input = CreateTargetGroup {
+                name: name.to_owned(),
+                protocol: Some(protocol),
+                port: Some(80),
+                vpc: Some(vpc),
+                target_type: TargetType::Ip,
+                health_check: WantedHealthCheck::default(),
+                tags: Vec::new(),
+            };
+            let made = control.create_target_group(&caller, &input).await;
+            made.expect("a target group").id
+        };
+        let addresses = of("addresses", BalancedProtocol::Tcp).await;
+        let udp = of("udp", BalancedProtocol::Udp).await;
+        let running = launch(&control, &place).await;
+        let ended = launch(&control, &place).await;
+        let done = control.terminate_instances(&caller, &[ended]).await;
+        assert!(done.is_ok());
+        let register = async |group, id: &str, zone: Option<&str>| {
+            let target = [NamedTarget {
+                zone: zone.map(str::to_owned),
+                ..named(id)
+            }];
+            let done = control.register_targets(&caller, group, &target).await;
+            done.map_err(|error| format!("{}: {error}", error.code()))
+        };
+        let refused = |words: &str| Err(words.to_owned());
+        let (running, ended) = (running.to_string(), ended.to_string());
+        assert_eq!(register(instances.id, &running, None).await, Ok(()));
+        assert_eq!(register(addresses, "10.0.0.7", None).await, Ok(()));
+        assert_eq!(
+            register(addresses, "10.0.255.7", Some("eu-west-1b")).await,
+            Ok(())
+        );
+        assert_eq!(
+            register(addresses, "192.168.7.7", Some("all")).await,
+            Ok(())
+        );
+        for (group, id, zone, words) in [
+            (
+                instances.id,
+                &*ended,
+                None,
+                format!("InvalidTarget: The following targets are not in a running state and cannot be registered: '{ended}'"),
+            ),
+            (
+                instances.id,
+                "i-00000000000000007",
+                None,
+                "InvalidTarget: The following targets do not exist: 'i-00000000000000007'".to_owned(),
+            ),
+            (
+                instances.id,
+                "10.0.0.7",
+                None,
+                "ValidationError: Instance ID '10.0.0.7' is not valid".to_owned(),
+            ),
+            (
+                addresses,
+                "2001:db8::1",
+                None,
+                "ValidationError: The IP address '2001:db8::1' is not a valid IPv4 address".to_owned(),
+            ),
+            (
+                addresses,
+                "10.4.40.87",
+                None,
+                "ValidationError: The Availability Zone is required for IP address '10.4.40.87' because it is not in the VPC".to_owned(),
+            ),
+            (
+                addresses,
+                "10.0.0.7",
+                Some("eu-west-1b"),
+                "ValidationError: The IP address '10.0.0.7' is in the Availability Zone 'eu-west-1a'".to_owned(),
+            ),
+            (
+                addresses,
+                "8.8.8.8",
+                Some("all"),
+                "ValidationError: The IP address '8.8.8.8' is neither in a subnet of the VPC nor in one of the ranges 10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12 and 192.168.0.0/16".to_owned(),
+            ),
+            (
+                udp,
+                "192.168.7.7",
+                Some("all"),
+                "ValidationError: The IP address '192.168.7.7' is not in the VPC, which target groups with the UDP protocol need".to_owned(),
+            ),
+        ] {
+            assert_eq!(register(group, id, zone).await, refused(&words));
+        }
+        let many: Vec<NamedTarget> = (1..=1000)
+            .map(|port| NamedTarget {
+                port: Some(port),
+                ..named("10.0.0.8")
+            })
+            .collect();
+        let done = control.register_targets(&caller, addresses, &many).await;
+        assert_eq!(done.map_err(|error| error.code()), Err("TooManyTargets"));
+        let done = control
+            .register_targets(&caller, addresses, &many[..997])
+            .await;
+        assert_eq!(done, Ok(()));
+        let never = [named("10.0.0.9")];
+        let done = control.deregister_targets(&caller, addresses, &never).await;
+        assert_eq!(done, Ok(()));
+        assert_eq!(findings(&control), []);
+    }
+}

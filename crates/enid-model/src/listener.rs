@@ -1,0 +1,48 @@
+//! A listener: a protocol and a port of a load balancer, and where its flows go.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Tags;
+use crate::id::{ListenerId, LoadBalancerId, TargetGroupId};
+use crate::target_group::BalancedProtocol;
+
+/// How many target groups an action may lead to: AWS's quota.
+pub const FORWARDS_MAX: usize = 5;
+
+/// A listener of a load balancer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Its id, the last part of its ARN.
+    pub id: ListenerId,
+    /// The load balancer, for life.
+    pub load_balancer: LoadBalancerId,
+    /// What it speaks.
+    pub protocol: BalancedProtocol,
+    /// Its port. A load balancer has one listener per port.
+    pub port: u16,
+    /// Where new flows go: at least one target group, each once.
+    pub forward: Vec<Forward>,
+    /// The action's place among others, if it was said: there are none.
+    #[serde(default)]
+    pub order: Option<u16>,
+    /// After how long without a packet a TCP connection is forgotten, 60 to 6,000 s.
+    #[serde(default = "usual_idle_timeout_s")]
+    pub tcp_idle_timeout_s: u16,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// AWS's, where a listener says nothing.
+#[must_use]
+pub fn usual_idle_timeout_s() -> u16 {
+    350
+}
+
+/// A target group that a listener's flows go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// The group.
+    pub group: TargetGroupId,
+    /// Its share of the flows beside the others, up to 999; none with 0.
+    pub weight: u16,
+}
