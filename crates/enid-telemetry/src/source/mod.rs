@@ -23,15 +23,24 @@ pub trait Source: Send {
     /// A word of its own, that never changes: what was published is known by it.
     fn name(&self) -> &'static str;
 
-    /// Looks at the region's state, about once a second while it changes. Answers whether the counters
-    /// should be read now: what they gained until now would count to somebody else later.
-    fn follow(&mut self, _state: &State) -> bool {
+    /// Whether the counters must be read before it follows this state: what they have gained would count
+    /// to somebody else afterwards.
+    fn is_overtaken(&self, _state: &State) -> bool {
         false
     }
+
+    /// Looks at the region's state, about once a second while it changes.
+    fn follow(&mut self, _state: &State) {}
+
+    /// Looks at what changes quickly, every ten seconds.
+    fn glance(&mut self) {}
 
     /// Reads all its counters and values. If it fails nothing of it is published, and the counters'
     /// gains come with the next reading.
     fn read(&mut self, state: &State) -> Result<Vec<Reading>, SourceError>;
+
+    /// Forgets what it has followed: everything is forgotten.
+    fn clear(&mut self) {}
 }
 
 /// Why a source cannot be read.
@@ -119,6 +128,39 @@ pub enum Pace {
     IfAny,
     /// Never: it is only exposed.
     Never,
+}
+
+impl SourceError {
+    /// A failure of this source.
+    pub fn new(
+        name: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        Self { name, source }
+    }
+}
+
+/// Declares metrics, and `ALL` of them.
+#[macro_export]
+macro_rules! meanings {
+    ($($(#[$note:meta])* $ident:ident = $namespace:expr, $name:literal, $unit:ident, $shape:ident, $exposed:expr,
+        $help:literal;)*) => {
+        $(
+            $(#[$note])*
+            pub(crate) static $ident: $crate::source::Meaning = $crate::source::Meaning {
+                namespace: $namespace,
+                name: $name,
+                unit: $crate::metric::unit::Unit::$unit,
+                shape: $crate::source::Shape::$shape,
+                exposed: $exposed,
+                help: $help,
+            };
+        )*
+
+        /// All of them.
+        pub(crate) static ALL: &[&$crate::source::Meaning] = &[$(&$ident),*];
+    };
 }
 
 impl Reading {

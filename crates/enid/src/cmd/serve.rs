@@ -21,6 +21,7 @@ use enid_model::time::SystemClock;
 use enid_store::Store;
 use enid_telemetry::flow::sink::LogSink;
 use enid_telemetry::log::sink::ServiceLogs;
+use enid_telemetry::source::Source;
 use rand::Rng as _;
 use rustix::process::{Resource, Rlimit};
 use serde::Serialize;
@@ -40,6 +41,10 @@ use crate::wiring::drain;
 use crate::wiring::flow_logs::FlowLogs;
 use crate::wiring::host::{self, Host};
 use crate::wiring::log_groups::LogGroups;
+use crate::wiring::metrics::Meters;
+use crate::wiring::metrics::daemon::Own;
+use crate::wiring::metrics::interfaces::Interfaces;
+use crate::wiring::metrics::nat_gateways::NatGateways;
 use crate::wiring::socket::AgentSocket;
 use crate::wiring::telemetry::Telemetry;
 
@@ -164,7 +169,17 @@ async fn daemon(
         Some(host) => Some(AgentSocket::open(&data.socket(), host.inquiry())?),
         None => None,
     };
-    let admin = Administration::new(&store, telemetry, host.as_ref(), &pools, serve.ephemeral);
+    let every_ms = config.metrics.every_ms()?;
+    let meters = open_meters(telemetry, &store, &own, host.as_ref(), serve, every_ms).await?;
+    let publishing = meters.start()?;
+    let admin = Administration::new(
+        &store,
+        telemetry,
+        &meters,
+        host.as_ref(),
+        &pools,
+        serve.ephemeral,
+    );
     tokio::spawn(telemetry.clone().tend());
     if host.is_some() {
         let rows = telemetry.store.clone();
@@ -218,7 +233,7 @@ async fn daemon(
     let notifying = tokio::spawn(telemetry.notify.clone().run());
     let installation = host.as_ref().map(|_| Installation::of(own.path()));
     drain::release_in_time(Arc::clone(&control), installation);
-    alarms::watch(&control, &telemetry.metrics);
+    alarms::watch(&control, &telemetry.metrics, &meters);
 
     let (stop, stopping) = watch::channel(false);
     let server = tokio::spawn(enid_api::server::serve(listener, Arc::new(front), stopping));
@@ -229,6 +244,7 @@ async fn daemon(
     // What is under way is tried again by the next daemon.
     notifying.abort();
     data.forget_daemon();
+    publishing.stop();
     if let Some(host) = host {
         host.stop();
     }
@@ -318,6 +334,34 @@ async fn until_told(
         _ = interrupt.recv() => Ok(ExitCode::SUCCESS),
         () = failed => anyhow::bail!("the store failed; start again to recover what was answered"),
     }
+}
+
+/// What this host observes. Without a datapath that is the daemon only.
+async fn open_meters(
+    telemetry: &Telemetry,
+    store: &Store,
+    own: &DataDir,
+    host: Option<&Host>,
+    serve: &Serve,
+    every_ms: i64,
+) -> anyhow::Result<Arc<Meters>> {
+    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    if host.is_some() {
+        let installation = Installation::of(own.path());
+        let failed = |error| anyhow::anyhow!("open the counters: {}", enid_host::chain(&error));
+        sources.push(Box::new(Interfaces::open(installation).map_err(failed)?));
+        sources.push(Box::new(NatGateways::open(installation).map_err(failed)?));
+    }
+    let file = (!serve.ephemeral).then(|| Store::file(own.path()));
+    sources.push(Box::new(Own::new(telemetry, file, host.map(Host::work))));
+    let (telemetry, store) = (telemetry.clone(), store.clone());
+    let open = move || {
+        let (rows, metrics) = (&telemetry.store, &telemetry.metrics);
+        let clock = Arc::new(SystemClock);
+        Meters::open(rows, metrics, &store, clock, every_ms, sources)
+    };
+    let opened = tokio::task::spawn_blocking(open).await;
+    Ok(Arc::new(opened.context("open the metrics of this host")??))
 }
 
 fn open_store(serve: &Serve, own: &DataDir) -> anyhow::Result<Store> {

@@ -10,5 +10,6 @@ pub(crate) mod drain;
 pub(crate) mod flow_logs;
 pub(crate) mod host;
 pub(crate) mod log_groups;
+pub(crate) mod metrics;
 pub(crate) mod socket;
 pub(crate) mod telemetry;
