@@ -90,6 +90,8 @@ pub enum Kind {
     AddressLease,
     /// An alarm of CloudWatch.
     Alarm,
+    /// What an alarm is to do.
+    AlarmAction,
     /// What happened to an alarm.
     AlarmHistory,
     /// A DHCP option set.
@@ -169,6 +171,7 @@ impl Kind {
     const WORDS: [(Self, &'static str); 38] = [
         (Self::AddressLease, "address-lease"),
         (Self::Alarm, "alarm"),
+        (Self::AlarmAction, "alarm-action"),
         (Self::AlarmHistory, "alarm-history"),
         (Self::DhcpOptions, "dhcp-options"),
         (
@@ -226,6 +229,7 @@ impl Kind {
             self,
             Self::AddressLease
                 | Self::Alarm
+                | Self::AlarmAction
                 | Self::AlarmHistory
                 | Self::Ipv6Lease
                 | Self::Ipv6PrefixLease

@@ -37,6 +37,7 @@ impl Record {
             // is of may go.
             Self::AddressLease(_)
             | Self::Alarm(_)
+            | Self::AlarmAction(_)
             | Self::AlarmHistory(_)
             | Self::DhcpOptions(_)
             | Self::FlowLog(_)

@@ -99,8 +99,9 @@ impl<'a> Report<'a> {
             Kind::AddressLease => self.address_leases(),
             // An option set refers to nothing, what a flow log is of may be gone, and everything about a
             // region's first steps may have gone since. What a client token made may be gone as well.
-            // So may what an alarm's history tells of.
-            Kind::AlarmHistory
+            // So may what an alarm's history tells of, and what an alarm is to do.
+            Kind::AlarmAction
+            | Kind::AlarmHistory
             | Kind::DhcpOptions
             | Kind::FlowLog
             | Kind::Region

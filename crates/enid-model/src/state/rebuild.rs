@@ -45,6 +45,7 @@ impl RegionState {
             launch_templates,
             lent_interfaces,
             alarms,
+            alarm_actions,
             alarm_history,
             log_groups,
             log_streams,
@@ -105,6 +106,7 @@ impl RegionState {
             launch_templates: LaunchTemplate(text);
             lent_interfaces: LentInterface(text);
             alarms: Alarm(text);
+            alarm_actions: AlarmAction(text);
             alarm_history: AlarmHistory(text);
             log_groups: LogGroup(text);
             log_streams: LogStream(|(group, name): &(LogUid, Box<str>)| log_stream_key(*group, name).into());
