@@ -298,7 +298,8 @@ mod tests {
     }
 
     async fn set(control: &Control, name: &str, state: AlarmState) {
-        let set = control.set_alarm_state(&caller(), name, state, "test", None);
+        let caller = caller();
+        let set = control.set_alarm_state(&caller, name, state, "test", None);
         set.await.unwrap();
     }
 

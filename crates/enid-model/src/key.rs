@@ -168,7 +168,7 @@ pub enum Kind {
 
 impl Kind {
     /// Each kind with its word.
-    const WORDS: [(Self, &'static str); 38] = [
+    const WORDS: [(Self, &'static str); 39] = [
         (Self::AddressLease, "address-lease"),
         (Self::Alarm, "alarm"),
         (Self::AlarmAction, "alarm-action"),
