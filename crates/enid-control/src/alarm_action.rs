@@ -184,14 +184,13 @@ pub(crate) fn owed(
         children,
     }
     .words();
+    let region = Arc::clone(&draft.region);
     let actions = actions.iter().map(|action| AlarmAction {
         alarm: alarm.name.clone(),
         is_composite: alarm.rule.is_composite(),
         action: action.clone(),
-        instance: match ActionTarget::parse(action) {
-            Some(ActionTarget::Instance(_)) => instance(&alarm.rule),
-            _ => None,
-        },
+        instance: about(alarm, action),
+        boot: about(alarm, action).and_then(|id| Some(region.instances.get(&id)?.boot)),
         at: draft.now,
         message_id: Uuid::from_random(draft.random(), draft.random()),
         subject: subject.clone(),
@@ -199,6 +198,14 @@ pub(crate) fn owed(
         letter: letter.clone(),
     });
     actions.collect()
+}
+
+/// The instance that an action is done to.
+fn about(alarm: &Alarm, action: &str) -> Option<InstanceId> {
+    match ActionTarget::parse(action)? {
+        ActionTarget::Instance(_) => instance(&alarm.rule),
+        ActionTarget::Topic(_) => None,
+    }
 }
 
 /// What becomes of a composite alarm that another one may keep from its actions. Answers the state that

@@ -111,6 +111,9 @@ pub struct AlarmAction {
     /// The instance that it is done to, if it is about one.
     #[serde(default)]
     pub instance: Option<InstanceId>,
+    /// Which boot of it that was.
+    #[serde(default)]
+    pub boot: Option<u32>,
     /// When the state became another.
     pub at: Timestamp,
     /// The id of the message. The same message is not published twice.

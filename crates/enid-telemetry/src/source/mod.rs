@@ -159,6 +159,7 @@ macro_rules! meanings {
         )*
 
         /// All of them.
+        #[allow(dead_code, reason = "some are listed in tests only, which hold the documentation against it")]
         pub(crate) static ALL: &[&$crate::source::Meaning] = &[$(&$ident),*];
     };
 }

@@ -34,7 +34,7 @@ use crate::config::Config;
 use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
 use crate::wiring::admin::Administration;
-use crate::wiring::alarms;
+use crate::wiring::{alarm_actions, alarms};
 use crate::wiring::console::HostConsole;
 use crate::wiring::console_logs::ConsoleLogs;
 use crate::wiring::drain;
@@ -234,6 +234,7 @@ async fn daemon(
     let installation = host.as_ref().map(|_| Installation::of(own.path()));
     drain::release_in_time(Arc::clone(&control), installation);
     alarms::watch(&control, &telemetry.metrics, &meters);
+    alarm_actions::carry_out(&control, &telemetry.notify);
 
     let (stop, stopping) = watch::channel(false);
     let server = tokio::spawn(enid_api::server::serve(listener, Arc::new(front), stopping));

@@ -2,6 +2,7 @@
 //! with the daemon's own interface.
 
 pub(crate) mod admin;
+pub(crate) mod alarm_actions;
 pub(crate) mod alarms;
 pub(crate) mod capture;
 pub(crate) mod console;

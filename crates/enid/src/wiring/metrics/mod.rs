@@ -250,3 +250,80 @@ impl Publishing {
 fn floor(time: Timestamp, ms: i64) -> Timestamp {
     Timestamp(time.0.div_euclid(ms) * ms)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use enid_telemetry::source::Meaning;
+
+    use super::*;
+
+    fn all() -> Vec<&'static Meaning> {
+        let parts = [interfaces::ALL, nat_gateways::ALL, daemon::ALL];
+        parts.into_iter().flatten().copied().collect()
+    }
+
+    fn read(path: &str) -> String {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/");
+        std::fs::read_to_string(format!("{root}{path}")).expect(path)
+    }
+
+    /// The words in a text that are names of exposed metrics.
+    fn exposed_in(text: &str) -> BTreeSet<&str> {
+        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        words.filter(|word| word.starts_with("enid_")).collect()
+    }
+
+    #[test]
+    fn every_metric_is_documented_and_nothing_else() {
+        let page = read("metrics.md");
+        for meaning in all() {
+            let quoted = |name: &str| match name {
+                "" => "\u{2013}".to_owned(),
+                name => format!("`{name}`"),
+            };
+            let start = format!("| {} | {} | ", quoted(meaning.name), meaning.unit);
+            let exposed = quoted(meaning.exposed.unwrap_or(""));
+            let end = format!(" | {exposed} | {} |", meaning.help);
+            let mut lines = page.lines();
+            let found = lines.any(|line| line.starts_with(&start) && line.ends_with(&end));
+            assert!(found, "docs/metrics.md lacks: {start}\u{2026}{end}");
+        }
+        let known: BTreeSet<&str> = all().iter().filter_map(|meaning| meaning.exposed).collect();
+        assert_eq!(exposed_in(&page), known);
+    }
+
+    #[test]
+    fn the_dashboard_asks_for_what_is_exposed() {
+        let board: serde_json::Value =
+            serde_json::from_str(&read("grafana/enid.json")).expect("a dashboard");
+        let panels = board["panels"].as_array().expect("panels");
+        let targets = panels.iter().filter_map(|panel| panel["targets"].as_array());
+        let known: BTreeSet<&str> = all().iter().filter_map(|meaning| meaning.exposed).collect();
+        let mut count = 0;
+        for target in targets.flatten() {
+            let query = target["expr"].as_str().expect("a query");
+            let asked = exposed_in(query);
+            assert!(!asked.is_empty(), "{query}");
+            assert!(asked.is_subset(&known), "{query}");
+            count += 1;
+        }
+        assert!(count >= 10, "{count} queries");
+    }
+
+    #[test]
+    fn a_metric_has_one_name_and_one_meaning() {
+        let mut names = BTreeSet::new();
+        for meaning in all() {
+            if let Some(exposed) = meaning.exposed {
+                assert!(names.insert(exposed), "{exposed}");
+                let is_total = exposed.ends_with("_total");
+                let is_counter = meaning.shape == enid_telemetry::source::Shape::Counter;
+                assert_eq!(is_total, is_counter, "{exposed}");
+            }
+            assert_eq!(meaning.namespace.is_none(), meaning.name.is_empty());
+            assert!(!meaning.help.ends_with('.'), "{}", meaning.help);
+        }
+    }
+}
