@@ -5,11 +5,16 @@
 """
 
 import datetime
+import json
 
 import pytest
+from sns_message_validator import SNSMessageValidator
 
-from support.lab import Lab
-from support.rules import tcp
+from support.endpoint import Endpoint
+from support.lab import ANYWHERE, Lab
+from support.network import Network
+from support.outside import Internet
+from support.rules import everything, tcp
 from support.until import until
 
 # Metrics of a second instead of a minute, and of five seconds with basic monitoring.
@@ -153,3 +158,72 @@ def test_detailed_monitoring_is_finer_and_adds_up_over_instances(daemon, lab, cl
         return not latest["Datapoints"]
 
     until(is_quiet, "metrics of a terminated instance end", within=40)
+
+
+def test_traffic_sets_an_alarm_off_that_an_endpoint_hears_of(daemon, lab, cloudwatch):
+    # The whole way: packets, counters, datapoints, an alarm, a topic, a signed message.
+    client, server = pair(lab)
+    lab.ec2.monitor_instances(InstanceIds=[server.id])
+    sns = daemon.client("sns")
+    endpoint = Endpoint()
+    try:
+        topic = sns.create_topic(Name="alarms")["TopicArn"]
+        sns.subscribe(TopicArn=topic, Protocol="http", Endpoint=endpoint.url)
+        question = endpoint.wait("SubscriptionConfirmation")[-1].json()
+        sns.confirm_subscription(TopicArn=topic, Token=question["Token"])
+        cloudwatch.put_metric_alarm(
+            AlarmName="traffic", Namespace="AWS/EC2", MetricName="NetworkIn", Statistic="Sum",
+            Dimensions=[{"Name": "InstanceId", "Value": server.id}], Period=10,
+            EvaluationPeriods=1, Threshold=100, ComparisonOperator="GreaterThanThreshold",
+            AlarmActions=[topic], OKActions=[topic])
+        # Nothing comes in, and the alarm says so.
+        calm = json.loads(endpoint.wait("Notification", 1, within=60)[0].json()["Message"])
+        assert calm["NewStateValue"] == "OK"
+
+        def is_off():
+            talk(client, server, count=1, first=next(ports))
+            return len(endpoint.of_kind("Notification")) > 1
+
+        ports = iter(range(51_000, 60_000))
+        until(is_off, "the alarm goes off", within=60)
+        envelope = endpoint.of_kind("Notification")[1].json()
+        validator = SNSMessageValidator(cert_url_regex="^" + daemon.url)
+        validator.validate_message(message=envelope)
+        alarm = json.loads(envelope["Message"])
+        assert (alarm["NewStateValue"], alarm["OldStateValue"]) == ("ALARM", "OK")
+        assert alarm["NewStateReason"].startswith("Threshold Crossed: 1 out of the last 1 datapoint [")
+        assert alarm["Trigger"]["Dimensions"] == [{"value": server.id, "name": "InstanceId"}]
+    finally:
+        endpoint.close()
+
+
+def test_a_nat_gateways_metrics_are_what_it_counted(daemon, lab, cloudwatch):
+    network, internet = Network(lab), Internet()
+    try:
+        vpc, hidden = lab.network()
+        public = lab.subnet(vpc, "10.0.1.0/24")
+        group = lab.group(vpc, "open", [everything(ANYWHERE)])
+        out = network.table(vpc, public)
+        network.route(out, "0.0.0.0/0", lab.internet(vpc))
+        address = lab.address()
+        nat = network.nat_gateway(public, AllocationId=address["AllocationId"])
+        network.route(network.table(vpc, hidden), "0.0.0.0/0", nat)
+        client = lab.instance(hidden, group)
+        me = internet.address(address["PublicIp"])
+        internet.agent.serve_tcp(port=8080, address=me)
+        assert client.agent.connect(address=me, port=8080, name="kept") == "open"
+
+        def agrees():
+            [gateway] = [one for one in daemon.json("nat") if one["nat_gateway"] == nat]
+            counted = gateway["metrics"]
+            assert counted.pop("ActiveConnectionCount") == 1
+            shown = {name: total(cloudwatch, "AWS/NATGateway", name, NatGatewayId=nat)
+                     for name in counted}
+            return counted["BytesOutToDestination"] > 0 and shown == counted
+
+        until(agrees, "the metrics agree", within=PATIENCE)
+        assert total(cloudwatch, "AWS/NATGateway", "ActiveConnectionCount", "Maximum",
+                     NatGatewayId=nat) == 1
+    finally:
+        network.close()
+        internet.close()

@@ -234,7 +234,8 @@ impl Notify {
         arn: &TopicArn,
         content: Content,
     ) -> Result<(), PublishError> {
-        match lock(&self.0.outbox).is_known(id) {
+        let is_known = lock(&self.0.outbox).is_known(id);
+        match is_known {
             true => Ok(()),
             false => self.publish_as(Some(id), arn, content).map(drop),
         }
