@@ -22,7 +22,11 @@ pub(crate) fn fetch() -> Result<()> {
     let fetched = || {
         remove(&staged)?;
         fs::create_dir_all(&packages).with_context(|| format!("create {}", packages.display()))?;
-        try_download(PROMETHEUS_PACKAGE, "what scrapes metrics in tests", &packages)
+        try_download(
+            PROMETHEUS_PACKAGE,
+            "what scrapes metrics in tests",
+            &packages,
+        )
     };
     let package = match fetched() {
         Ok(package) => package,

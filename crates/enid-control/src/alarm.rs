@@ -198,7 +198,12 @@ fn put(draft: &mut Draft<'_>, input: &PutAlarm) -> Result<(), Error> {
     if let Some(suppressor) = &input.suppressor {
         let is_there = region.alarms.contains_key(suppressor.alarm.as_str());
         if !is_there || suppressor.alarm == input.name {
-            let name = suppressor.given.chars().take(200).collect::<String>().into();
+            let name = suppressor
+                .given
+                .chars()
+                .take(200)
+                .collect::<String>()
+                .into();
             return Err(AlarmError::NoSuppressor { name }.into());
         }
     }

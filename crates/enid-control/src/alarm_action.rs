@@ -9,8 +9,8 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 
 use enid_model::alarm::{
-    Alarm, AlarmAction, AlarmHistory, AlarmRule, AlarmState, HistoryItem, SuppressedBy, Suppression,
-    Watched,
+    Alarm, AlarmAction, AlarmHistory, AlarmRule, AlarmState, HistoryItem, SuppressedBy,
+    Suppression, Watched,
 };
 use enid_model::id::InstanceId;
 use enid_model::key::Kind;
@@ -218,9 +218,11 @@ pub(crate) fn suppress(
 ) -> Option<AlarmState> {
     let after = |seconds: u32| Timestamp(now.0 + i64::from(seconds) * 1000);
     let has_changed = before != alarm.state;
+    // Whoever has nothing to do waits with nothing.
+    let may_wait = has_changed && !alarm.actions_for(alarm.state).is_empty();
     let old = alarm.suppression.take();
     let owed_from = old.as_ref().and_then(|old| old.owed_from);
-    let owed_from = owed_from.or(has_changed.then_some(before));
+    let owed_from = owed_from.or_else(|| has_changed.then_some(before));
     let is_off = suppressor == Some(AlarmState::Alarm);
     let next = match (&alarm.suppressor, &old) {
         (None, _) => None,
@@ -231,7 +233,7 @@ pub(crate) fn suppress(
             let is_over = old.until.is_none_or(|until| until <= now);
             (!is_over).then_some((old.by, old.until))
         }
-        (Some(own), None) => (has_changed && own.wait_s > 0)
+        (Some(own), None) => (may_wait && own.wait_s > 0)
             .then(|| (SuppressedBy::WaitPeriod, Some(after(own.wait_s)))),
     };
     match next {
@@ -268,7 +270,10 @@ fn history(action: &AlarmAction, now: Timestamp, outcome: &Result<(), String>) -
     let arn = &action.action;
     let (state, summary) = match outcome {
         Ok(()) => ("Succeeded", format!("Successfully executed action {arn}")),
-        Err(why) => ("Failed", format!("Failed to execute action {arn}. Reason: {why}")),
+        Err(why) => (
+            "Failed",
+            format!("Failed to execute action {arn}. Reason: {why}"),
+        ),
     };
     let data = json!({
         "actionState": state,
@@ -340,9 +345,14 @@ mod tests {
         assert!(waiting(&control).await.is_empty());
         let region = control.read(&caller).await.unwrap();
         let told = region.alarm_history.values();
-        let told: Vec<_> = told.filter(|item| item.what == HistoryItem::Action).collect();
+        let told: Vec<_> = told
+            .filter(|item| item.what == HistoryItem::Action)
+            .collect();
         assert_eq!(told.len(), 1);
-        assert_eq!(told[0].summary, format!("Successfully executed action {TOPIC}"));
+        assert_eq!(
+            told[0].summary,
+            format!("Successfully executed action {TOPIC}")
+        );
         let data: serde_json::Value = serde_json::from_str(&told[0].data).unwrap();
         assert_eq!(data["actionState"], "Succeeded");
     }
@@ -451,6 +461,7 @@ mod tests {
     #[test]
     fn periods_run_out() {
         let mut alarm = crate::alarm::tests::stored(&composite("p", "TRUE"));
+        alarm.alarm_actions = vec![TOPIC.to_owned()];
         alarm.suppressor = Some(Suppressor {
             alarm: "off".to_owned(),
             given: "off".to_owned(),
@@ -475,7 +486,10 @@ mod tests {
         alarm.state = AlarmState::Ok;
         assert_eq!(suppress(&mut alarm, AlarmState::Alarm, off, at(21)), None);
         assert_eq!(suppress(&mut alarm, AlarmState::Ok, ok, at(30)), None);
-        assert_eq!(by(&alarm), Some((SuppressedBy::ExtensionPeriod, Some(at(50)))));
+        assert_eq!(
+            by(&alarm),
+            Some((SuppressedBy::ExtensionPeriod, Some(at(50))))
+        );
         let owed = suppress(&mut alarm, AlarmState::Ok, ok, at(50));
         assert_eq!(owed, Some(AlarmState::Alarm));
         // There and back while it waits is nothing to tell.

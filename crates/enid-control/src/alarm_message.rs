@@ -297,7 +297,9 @@ fn trigger(rule: &MetricRule) -> Trigger<'_> {
         Watched::Stat(stat) => (Some(self::stat(stat)), None),
         Watched::Queries(queries) => {
             let count = queries.len();
-            let queries = queries.iter().map(|query| self::query(query, rule.period_s, count));
+            let queries = queries
+                .iter()
+                .map(|query| self::query(query, rule.period_s, count));
             (None, Some(queries.collect()))
         }
     };
@@ -365,7 +367,9 @@ fn query(query: &AlarmQuery, period_s: i64, count: usize) -> Query<'_> {
 
 fn dimensions(stat: &AlarmStat) -> Vec<Dimension<'_>> {
     let pairs = stat.dimensions.iter();
-    pairs.map(|(name, value)| Dimension { value, name }).collect()
+    pairs
+        .map(|(name, value)| Dimension { value, name })
+        .collect()
 }
 
 /// `2026-01-02T03:04:05.000+0000`
@@ -376,11 +380,27 @@ fn iso(time: Timestamp) -> String {
 /// `Friday 02 January, 2026 03:04:05 UTC`
 fn long(time: Timestamp) -> String {
     const DAYS: [&str; 7] = [
-        "Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday",
+        "Thursday",
+        "Friday",
+        "Saturday",
+        "Sunday",
+        "Monday",
+        "Tuesday",
+        "Wednesday",
     ];
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September",
-        "October", "November", "December",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
     ];
     let (year, month, day, hour, minute, second) = time.civil();
     // 1970 began with a Thursday.
@@ -485,8 +505,16 @@ mod tests {
             )
         );
         assert!(words.letter.contains("entered the ALARM state"));
-        assert!(words.letter.contains("Friday 02 January, 2026 03:04:05 UTC"));
-        assert!(words.letter.contains("- State Change:               OK -> ALARM\n"));
+        assert!(
+            words
+                .letter
+                .contains("Friday 02 January, 2026 03:04:05 UTC")
+        );
+        assert!(
+            words
+                .letter
+                .contains("- State Change:               OK -> ALARM\n")
+        );
     }
 
     #[test]

@@ -289,14 +289,18 @@ fn composite_alarm(context: &Context, alarm: &Alarm, rule: &str) -> CompositeAla
     let period = |seconds: u32| i32::try_from(seconds).ok();
     let reason = |own: &Suppression| {
         let name = suppressor.map_or("", |suppressor| suppressor.alarm.as_str());
-        let until = own.until.map_or_else(String::new, |until| until.to_string());
+        let until = own
+            .until
+            .map_or_else(String::new, |until| until.to_string());
         match own.by {
             SuppressedBy::Alarm => format!("The suppressor alarm {name} is in the ALARM state"),
             SuppressedBy::ExtensionPeriod => {
                 format!("The suppressor alarm {name} left the ALARM state; waiting until {until}")
             }
             SuppressedBy::WaitPeriod => {
-                format!("Waiting until {until} for the suppressor alarm {name} to go into the ALARM state")
+                format!(
+                    "Waiting until {until} for the suppressor alarm {name} to go into the ALARM state"
+                )
             }
         }
     };

@@ -109,10 +109,13 @@ impl Ledger {
                     counters.remove(&key);
                 }
             }
-            let slow = note.slow.into_iter().filter_map(|(key, unit, part, values)| {
-                let series = Series::of_key(&key, Unit::numbered(unit), part)?;
-                Some((series, values))
-            });
+            let slow = note
+                .slow
+                .into_iter()
+                .filter_map(|(key, unit, part, values)| {
+                    let series = Series::of_key(&key, Unit::numbered(unit), part)?;
+                    Some((series, values))
+                });
             ledger.slow = slow.collect();
         }
         ledger
@@ -219,7 +222,10 @@ impl Ledger {
             }
         }
         if let Some(five) = five {
-            samples.extend(slow.iter().map(|(series, values)| sample(series, five, values)));
+            samples.extend(
+                slow.iter()
+                    .map(|(series, values)| sample(series, five, values)),
+            );
             slow.clear();
         }
         let note = self.note(&slow);
@@ -260,7 +266,12 @@ impl Ledger {
             .iter()
             .map(|(series, values)| {
                 let key = series.metric.key(&series.scope);
-                (key, series.unit.number(), series.part.clone(), values.clone())
+                (
+                    key,
+                    series.unit.number(),
+                    series.part.clone(),
+                    values.clone(),
+                )
             })
             .collect();
         if !is_full && self.changed.is_empty() && slow.is_empty() && self.slow.is_empty() {
@@ -376,7 +387,10 @@ mod tests {
         let mut notes = Vec::new();
         let mut ledger = Ledger::open(&notes);
         ledger.take("s", &[bytes("a", 10, Pace::Minute)]);
-        assert_eq!(values(&close(&mut ledger, &mut notes, 0, false)), [(0, 1.0, 10.0)]);
+        assert_eq!(
+            values(&close(&mut ledger, &mut notes, 0, false)),
+            [(0, 1.0, 10.0)]
+        );
         // Read and not closed: the daemon ends.
         ledger.take("s", &[bytes("a", 15, Pace::Minute)]);
         let mut ledger = Ledger::open(&notes);
@@ -412,7 +426,10 @@ mod tests {
             reading.posts = posts.map(|post| post.part(part)).collect();
             reading
         };
-        ledger.take("s", &[part("a", 1, ""), part("b", 2, ""), part("c", 4, "x")]);
+        ledger.take(
+            "s",
+            &[part("a", 1, ""), part("b", 2, ""), part("c", 4, "x")],
+        );
         let closed = close(&mut ledger, &mut Vec::new(), 0, false);
         assert_eq!(values(&closed), [(0, 1.0, 3.0), (0, 1.0, 4.0)]);
     }
@@ -433,17 +450,26 @@ mod tests {
         assert_eq!(values(&closed), [(0, 4.0, 37.0)]);
         let mut ledger = Ledger::open(&notes);
         ledger.take("s", &[bytes("a", 37, Pace::FiveMinutes)]);
-        assert_eq!(values(&close(&mut ledger, &mut notes, 9, true)), [(300_000, 1.0, 0.0)]);
+        assert_eq!(
+            values(&close(&mut ledger, &mut notes, 9, true)),
+            [(300_000, 1.0, 0.0)]
+        );
     }
 
     #[test]
     fn a_counter_that_is_gone_is_forgotten_and_one_that_began_anew_counts_from_there() {
         let mut notes = Vec::new();
         let mut ledger = Ledger::open(&notes);
-        ledger.take("s", &[bytes("a", 10, Pace::Minute), bytes("b", 9, Pace::Minute)]);
+        ledger.take(
+            "s",
+            &[bytes("a", 10, Pace::Minute), bytes("b", 9, Pace::Minute)],
+        );
         close(&mut ledger, &mut notes, 0, false);
         ledger.take("s", &[bytes("b", 4, Pace::Minute)]);
-        assert_eq!(values(&close(&mut ledger, &mut notes, 1, false)), [(60_000, 1.0, 4.0)]);
+        assert_eq!(
+            values(&close(&mut ledger, &mut notes, 1, false)),
+            [(60_000, 1.0, 4.0)]
+        );
         let ledger = Ledger::open(&notes);
         assert_eq!(ledger.read["s"], BTreeMap::from([("b".to_owned(), 4)]));
     }

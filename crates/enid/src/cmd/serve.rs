@@ -34,7 +34,6 @@ use crate::config::Config;
 use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
 use crate::wiring::admin::Administration;
-use crate::wiring::{alarm_actions, alarms};
 use crate::wiring::console::HostConsole;
 use crate::wiring::console_logs::ConsoleLogs;
 use crate::wiring::drain;
@@ -47,6 +46,7 @@ use crate::wiring::metrics::interfaces::Interfaces;
 use crate::wiring::metrics::nat_gateways::NatGateways;
 use crate::wiring::socket::AgentSocket;
 use crate::wiring::telemetry::Telemetry;
+use crate::wiring::{alarm_actions, alarms};
 
 pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
     logs();

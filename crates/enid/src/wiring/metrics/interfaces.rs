@@ -224,7 +224,8 @@ fn of_interface(
         let post = Post::new(meaning, &owner.scope, dimensions);
         post.with_labels(labels()).at(pace)
     };
-    let count = |name: &str, count, posts| Reading::count(format!("{life}/{id}/{name}"), count, posts);
+    let count =
+        |name: &str, count, posts| Reading::count(format!("{life}/{id}/{name}"), count, posts);
     let mut readings = Vec::new();
     let both: [(_, _, &'static Meaning); 4] = [
         (&BYTES_IN, counted.bytes_in, &NETWORK_IN),
@@ -269,7 +270,11 @@ fn of_interface(
     }
     if !owner.is_gone {
         let key = format!("{id}/active");
-        readings.push(Reading::level(key, whole(counted.active), vec![of_eni(&FLOWS_ACTIVE)]));
+        readings.push(Reading::level(
+            key,
+            whole(counted.active),
+            vec![of_eni(&FLOWS_ACTIVE)],
+        ));
     }
     readings
 }
@@ -298,7 +303,10 @@ fn instance_posts(meaning: &'static Meaning, scope: &Scope, instance: &Instance)
     posts
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of entries are far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of entries are far below 2^53"
+)]
 fn whole(count: u64) -> f64 {
     count as f64
 }
@@ -324,7 +332,9 @@ mod tests {
         named
             .map(|post| {
                 let dimensions = post.dimensions.iter();
-                let words: Vec<String> = dimensions.map(|(name, value)| format!("{name}={value}")).collect();
+                let words: Vec<String> = dimensions
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect();
                 (words.join(","), post.pace)
             })
             .collect()

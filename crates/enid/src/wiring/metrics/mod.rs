@@ -299,7 +299,9 @@ mod tests {
         let board: serde_json::Value =
             serde_json::from_str(&read("grafana/enid.json")).expect("a dashboard");
         let panels = board["panels"].as_array().expect("panels");
-        let targets = panels.iter().filter_map(|panel| panel["targets"].as_array());
+        let targets = panels
+            .iter()
+            .filter_map(|panel| panel["targets"].as_array());
         let known: BTreeSet<&str> = all().iter().filter_map(|meaning| meaning.exposed).collect();
         let mut count = 0;
         for target in targets.flatten() {

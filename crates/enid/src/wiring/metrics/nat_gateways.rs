@@ -128,8 +128,12 @@ impl NatGateways {
                     debug_assert_eq!(meaning.name, name, "in the same order");
                     let posts = vec![post(meaning)];
                     readings.push(match meaning.shape {
-                        Shape::Counter => Reading::count(format!("{life}/{id}/{name}"), amount, posts),
-                        Shape::Gauge => Reading::level(format!("{id}/{name}"), whole(amount), posts),
+                        Shape::Counter => {
+                            Reading::count(format!("{life}/{id}/{name}"), amount, posts)
+                        }
+                        Shape::Gauge => {
+                            Reading::level(format!("{id}/{name}"), whole(amount), posts)
+                        }
                     });
                 }
                 // Whoever has not looked for a whole minute does not know its peak.
@@ -185,7 +189,10 @@ fn rate(before: &Carried, now: &Carried) -> (f64, f64) {
     (bytes / seconds, packets / seconds)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of connections are far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of connections are far below 2^53"
+)]
 fn whole(count: u64) -> f64 {
     count as f64
 }
