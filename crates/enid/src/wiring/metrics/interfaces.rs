@@ -57,8 +57,10 @@ pub(crate) struct Interfaces {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Owner {
     scope: Scope,
-    /// The instance that it is attached to, or was last.
+    /// The instance that it is attached to, or was last,
     instance: Option<InstanceId>,
+    /// and where that is: it may be another account's.
+    instance_scope: Scope,
     /// Whether there is no such interface any more; its last gains are still to be read.
     is_gone: bool,
 }
@@ -164,12 +166,21 @@ fn owners(state: &State, before: &BTreeMap<u64, Owner>) -> BTreeMap<u64, Owner> 
     let mut owners = BTreeMap::new();
     for (scope, region) in state.regions() {
         for eni in region.network_interfaces.values() {
-            let last = before.get(&eni.id.bits()).and_then(|owner| owner.instance);
-            let now = eni.attachment.as_ref().map(|own| own.instance);
-            let owner = Owner {
-                scope: scope.clone(),
-                instance: now.or(last),
-                is_gone: false,
+            let last = before.get(&eni.id.bits());
+            let owner = match (&eni.attachment, last) {
+                (Some(own), _) => Owner {
+                    scope: scope.clone(),
+                    instance: Some(own.instance),
+                    instance_scope: own.scope_of_instance(scope),
+                    is_gone: false,
+                },
+                (None, Some(last)) => last.clone(),
+                (None, None) => Owner {
+                    scope: scope.clone(),
+                    instance: None,
+                    instance_scope: scope.clone(),
+                    is_gone: false,
+                },
             };
             owners.insert(eni.id.bits(), owner);
         }
@@ -208,7 +219,7 @@ fn of_interface(
 ) -> Vec<Reading> {
     let id = EniId(eni).to_string();
     let instance = owner.instance.and_then(|id| {
-        let instance: &Instance = state.region(&owner.scope)?.instances.get(&id)?;
+        let instance: &Instance = state.region(&owner.instance_scope)?.instances.get(&id)?;
         Some(instance)
     });
     let labels = || match owner.instance {
@@ -236,7 +247,7 @@ fn of_interface(
     for (meaning, amount, of_instance) in both {
         let mut posts = vec![of_eni(meaning)];
         if let Some(instance) = instance {
-            posts.extend(instance_posts(of_instance, &owner.scope, instance));
+            posts.extend(instance_posts(of_instance, &owner.instance_scope, instance));
         }
         readings.push(count(meaning.name, amount, posts));
     }
@@ -316,11 +327,13 @@ mod tests {
     use super::*;
 
     fn owner(instance: Option<u64>) -> Owner {
+        let scope = Scope {
+            account: enid_model::key::AccountId::DEFAULT,
+            region: enid_model::key::RegionName::new("eu-west-1"),
+        };
         Owner {
-            scope: Scope {
-                account: enid_model::key::AccountId::DEFAULT,
-                region: enid_model::key::RegionName::new("eu-west-1"),
-            },
+            scope: scope.clone(),
+            instance_scope: scope,
             instance: instance.map(InstanceId),
             is_gone: false,
         }
