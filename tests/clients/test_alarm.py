@@ -143,9 +143,6 @@ def test_what_is_refused(cloudwatch, name):
     make(cloudwatch, name)
     with refused("InvalidFormat"):
         cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="x", StateReasonData="{")
-    with refused("UnsupportedOperation",
-                 "Enid does not implement the parameter AlarmActions of PutMetricAlarm."):
-        make(cloudwatch, name, AlarmActions=["arn:aws:sns:eu-west-1:123456789012:t"])
     with refused("ValidationError"):
         make(cloudwatch, name, EvaluationPeriods=2000)
     with refused("MissingParameter", "The parameter Threshold is required."):

@@ -13,6 +13,7 @@ mod coverage;
 mod ebpf;
 mod kernel;
 mod pins;
+mod prometheus;
 mod reach;
 mod setup;
 mod stack;

@@ -46,6 +46,9 @@ pub(crate) const TEST_PACKAGES: &[Package] = &[
     ),
 ];
 
+/// The package of Prometheus, which is unpacked only.
+pub(crate) const PROMETHEUS_PACKAGE: &str = "prometheus";
+
 /// Packages that only `make bench` needs.
 pub(crate) const BENCH_PACKAGES: &[Package] = &[
     package("ethtool", "", "offloads off, where Open vSwitch lacks them"),

@@ -13,7 +13,7 @@ use crate::pins::{
     BENCH_PACKAGES, BPF_LINKER, BPF_LINKER_FEATURE, LLVM_PREFIX, LLVM_SYS_PREFIX, PACKAGES,
     Package, REQUIREMENTS, TEST_PACKAGES,
 };
-use crate::{kernel, switch};
+use crate::{kernel, prometheus, switch};
 
 /// Installs what is missing.
 pub(crate) fn run(root: &Path) -> Result<()> {
@@ -25,6 +25,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 /// Installs what is missing and only tests need.
 pub(crate) fn for_tests() -> Result<()> {
     packages(TEST_PACKAGES)?;
+    prometheus::fetch()?;
     kernel::fetch()
 }
 

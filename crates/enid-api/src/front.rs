@@ -115,6 +115,14 @@ enum Told {
     Events(EventStream),
 }
 
+/// What follows `/_enid/`. Prometheus looks for metrics at the root.
+fn own_path(path: &str) -> Option<&str> {
+    match path {
+        "/metrics" => Some("metrics"),
+        _ => path.strip_prefix("/_enid/"),
+    }
+}
+
 /// An error, and the protocol to say it in.
 struct Refusal {
     dialect: Dialect,
@@ -195,7 +203,7 @@ impl FrontDoor {
     pub async fn answer(&self, request: Request<Bytes>) -> Response<Reply> {
         let request_id = self.request_ids.next();
         let (parts, body) = request.into_parts();
-        if let Some(path) = parts.uri.path().strip_prefix("/_enid/") {
+        if let Some(path) = own_path(parts.uri.path()) {
             let response = self.admin(&parts, path, &body).await;
             return self.respond(
                 request_id,

@@ -2,10 +2,11 @@
 //! matter.
 
 use enid_model::Tags;
-use enid_model::alarm::{Alarm, AlarmRule, AlarmState, HistoryItem};
+use enid_model::alarm::{Alarm, AlarmRule, AlarmState, HistoryItem, Suppressor};
 use enid_model::key::Kind;
 use enid_model::state::{RegionState, Stored};
 
+use crate::alarm_action;
 use crate::alarm_rule::Rule;
 use crate::alarm_state::Edits;
 use crate::{AlarmError, Caller, Control, Draft, Error};
@@ -25,6 +26,8 @@ pub struct PutAlarm {
     pub alarm_actions: Vec<String>,
     /// What is done when there are too few data.
     pub insufficient_data_actions: Vec<String>,
+    /// What keeps it from doing that.
+    pub suppressor: Option<Suppressor>,
     /// What it watches.
     pub rule: AlarmRule,
     /// Its tags; those of an alarm that is there stay as they are.
@@ -43,6 +46,7 @@ impl Control {
     pub async fn put_alarm(&self, caller: &Caller, input: &PutAlarm) -> Result<(), Error> {
         check_name(&input.name)?;
         check_tags(&input.tags)?;
+        alarm_action::check(caller, input)?;
         self.transact(caller, |draft| put(draft, input)).await
     }
 
@@ -191,6 +195,18 @@ fn put(draft: &mut Draft<'_>, input: &PutAlarm) -> Result<(), Error> {
         // What the rule names must still be there when it is stored.
         draft.demand_none_new(Kind::Alarm);
     }
+    if let Some(suppressor) = &input.suppressor {
+        let is_there = region.alarms.contains_key(suppressor.alarm.as_str());
+        if !is_there || suppressor.alarm == input.name {
+            let name = suppressor
+                .given
+                .chars()
+                .take(200)
+                .collect::<String>()
+                .into();
+            return Err(AlarmError::NoSuppressor { name }.into());
+        }
+    }
     let now = draft.now;
     let make = |alarm: &mut Alarm| {
         alarm.description.clone_from(&input.description);
@@ -200,6 +216,7 @@ fn put(draft: &mut Draft<'_>, input: &PutAlarm) -> Result<(), Error> {
         alarm
             .insufficient_data_actions
             .clone_from(&input.insufficient_data_actions);
+        alarm.suppressor.clone_from(&input.suppressor);
         alarm.rule.clone_from(&input.rule);
         alarm.configured = now;
     };
@@ -224,6 +241,8 @@ fn put(draft: &mut Draft<'_>, input: &PutAlarm) -> Result<(), Error> {
                 ok_actions: Vec::new(),
                 alarm_actions: Vec::new(),
                 insufficient_data_actions: Vec::new(),
+                suppressor: None,
+                suppression: None,
                 rule: input.rule.clone(),
                 state: AlarmState::InsufficientData,
                 reason: "Unchecked: Initial alarm creation".to_owned(),
@@ -289,6 +308,7 @@ pub(crate) mod tests {
             ok_actions: Vec::new(),
             alarm_actions: Vec::new(),
             insufficient_data_actions: Vec::new(),
+            suppressor: None,
             rule: AlarmRule::Metric(MetricRule {
                 watched: Watched::Stat(stat),
                 period_s: 60,
@@ -300,6 +320,29 @@ pub(crate) mod tests {
                 missing: MissingData::Missing,
                 ignores_low_samples: None,
             }),
+            tags: Tags::default(),
+        }
+    }
+
+    /// An alarm as it is stored.
+    pub(crate) fn stored(input: &PutAlarm) -> Alarm {
+        let at = enid_model::time::Timestamp(0);
+        Alarm {
+            name: input.name.clone(),
+            description: None,
+            actions_enabled: true,
+            ok_actions: Vec::new(),
+            alarm_actions: Vec::new(),
+            insufficient_data_actions: Vec::new(),
+            suppressor: None,
+            suppression: None,
+            rule: input.rule.clone(),
+            state: AlarmState::Ok,
+            reason: String::new(),
+            reason_data: None,
+            state_updated: at,
+            state_transitioned: at,
+            configured: at,
             tags: Tags::default(),
         }
     }

@@ -1,10 +1,10 @@
 //! The states of alarms: what evaluation finds, what SetAlarmState says, and what both make of composite
 //! alarms. A change and its history are one commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use enid_model::alarm::{Alarm, AlarmHistory, AlarmRule, AlarmState, HistoryItem};
+use enid_model::alarm::{Alarm, AlarmAction, AlarmHistory, AlarmRule, AlarmState, HistoryItem};
 use enid_model::key::Kind;
 use enid_model::record::Record;
 use enid_model::state::{RegionState, Revision, Stored};
@@ -12,7 +12,7 @@ use enid_model::time::Timestamp;
 use serde_json::json;
 
 use crate::alarm_rule::Rule;
-use crate::{Caller, Control, Draft, Error, alarm};
+use crate::{Caller, Control, Draft, Error, alarm, alarm_action};
 
 /// What evaluation found of an alarm.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -271,14 +271,80 @@ impl<'a, 'b> Edits<'a, 'b> {
         alarms.collect()
     }
 
-    /// Writes what was collected into the draft.
-    pub(crate) fn write(self) {
+    /// What alarms do because of what was collected, those included that another one kept from it.
+    fn act(&mut self) -> Vec<AlarmAction> {
+        let region = Arc::clone(&self.draft.region);
+        let now = self.draft.now;
+        for (name, alarm) in &region.alarms {
+            let is_known = self.alarms.contains_key(&**name);
+            let is_deleted = self.deleted.contains_key(&**name);
+            if alarm.suppressor.is_some() && !is_known && !is_deleted {
+                let known = (Some(alarm.revision), Alarm::clone(alarm));
+                self.alarms.insert(name.to_string(), known);
+            }
+        }
+        let state = |alarms: &BTreeMap<String, (Option<Revision>, Alarm)>, name: &str| {
+            let edited = alarms.get(name).map(|(_, alarm)| alarm.state);
+            edited.or_else(|| region.alarms.get(name).map(|alarm| alarm.state))
+        };
+        let names: Vec<String> = self.alarms.keys().cloned().collect();
+        let mut due = Vec::new();
+        for name in names {
+            let known = region.alarms.get(name.as_str());
+            let before = known.map_or(AlarmState::InsufficientData, |known| known.state);
+            let suppressor = self.alarms.get(&name).and_then(|(_, alarm)| {
+                let suppressor = alarm.suppressor.as_ref()?;
+                state(&self.alarms, &suppressor.alarm)
+            });
+            let Some((_, alarm)) = self.alarms.get_mut(&name) else {
+                continue;
+            };
+            if let Some(from) = alarm_action::suppress(alarm, before, suppressor, now) {
+                due.push((name, from));
+            }
+        }
+        // What is as it was need not be written.
+        self.alarms.retain(|name, (_, alarm)| {
+            let known = region.alarms.get(name.as_str());
+            known.is_none_or(|known| **known != *alarm)
+        });
+        let mut actions = Vec::new();
+        for (name, from) in due {
+            let known = region.alarms.get(name.as_str());
+            let edited = self.alarms.get(&name).map(|(_, alarm)| alarm.clone());
+            let Some(alarm) = edited.or_else(|| known.map(|known| Alarm::clone(known))) else {
+                continue;
+            };
+            let children = match &alarm.rule {
+                AlarmRule::Composite(text) => Rule::parse(text).map(|rule| rule.children()),
+                AlarmRule::Metric(_) => Ok(BTreeSet::new()),
+            };
+            let children = children.unwrap_or_default();
+            // Those that changed together with it.
+            let children = children.iter().filter_map(|child| {
+                let (_, edited) = self.alarms.get(child)?;
+                let before = region.alarms.get(child.as_str())?.state;
+                (before != edited.state).then_some(edited)
+            });
+            let children = children.collect();
+            actions.extend(alarm_action::owed(self.draft, &alarm, from, children));
+        }
+        actions
+    }
+
+    /// Writes what was collected into the draft, and what follows from it.
+    pub(crate) fn write(mut self) {
+        let actions = self.act();
         let Self {
             draft,
             alarms,
             deleted,
             history,
         } = self;
+        for action in actions {
+            let key = alarm_action::timed_key(draft, action.at);
+            draft.claim(key, Record::AlarmAction(action));
+        }
         for (name, revision) in deleted {
             draft.release(Kind::Alarm, name, revision);
         }
@@ -289,9 +355,7 @@ impl<'a, 'b> Edits<'a, 'b> {
             }
         }
         for item in history {
-            // In the order of time; random, because several may happen at once.
-            let at = u64::try_from(item.at.0).unwrap_or(0);
-            let key = format!("{at:016}-{:016x}", draft.random());
+            let key = alarm_action::timed_key(draft, item.at);
             draft.claim(key, Record::AlarmHistory(item));
         }
     }

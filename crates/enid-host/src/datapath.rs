@@ -488,16 +488,16 @@ impl Datapath {
     }
 
     /// Deletes what waits to be deleted and sweeps a part of the flow table, if the last time was long
-    /// enough ago.
+    /// enough ago. Answers how long that took.
     pub fn sweep_if_due(
         &mut self,
         every: Duration,
         observer: Option<&mut (dyn FlowObserver + 'static)>,
-    ) -> Result<(), DatapathError> {
+    ) -> Result<Option<Duration>, DatapathError> {
         let now_ns = crate::flows::monotonic_ns();
         let every_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
         if now_ns.saturating_sub(self.swept_ns) < every_ns {
-            return Ok(());
+            return Ok(None);
         }
         self.swept_ns = now_ns;
         self.delete_retired()?;
@@ -515,7 +515,9 @@ impl Datapath {
             observer,
         };
         self.flows.sweep(&mut self.sweep, now_ns, sweeper)?;
-        Ok(self.nat_tables.sweep(now_ns)?)
+        self.nat_tables.sweep(now_ns)?;
+        let took_ns = crate::flows::monotonic_ns().saturating_sub(now_ns);
+        Ok(Some(Duration::from_nanos(took_ns)))
     }
 
     /// What NAT gateways count.

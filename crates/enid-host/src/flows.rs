@@ -338,10 +338,18 @@ impl FlowTables {
         Ok((over, totals))
     }
 
+    /// Which counters these are: the same text as long as none of them begins anew.
+    #[must_use]
+    pub fn life(&self) -> String {
+        life(self.eni_counters.id)
+    }
+
     /// Forgets what was counted for interfaces and instances other than these. What an instance still
-    /// holds stays.
+    /// holds stays. An interface that has just departed is noted, and its counters stay until the next
+    /// time: somebody may want to read what it counted last.
     pub fn forget_others(
         &self,
+        departed: &mut BTreeSet<u64>,
         is_eni: impl Fn(u64) -> bool,
         is_instance: impl Fn(u64) -> bool,
     ) -> Result<(), FlowError> {
@@ -349,9 +357,14 @@ impl FlowTables {
             .eni_counters
             .read_all()
             .map_err(failed("read", "eni_counters"))?;
+        let before = std::mem::take(departed);
         for (key, _) in counters.iter().filter(|(key, _)| !is_eni(key.eni)) {
-            let deleted = self.eni_counters.delete(key);
-            deleted.map_err(failed("delete from", "eni_counters"))?;
+            if before.contains(&key.eni) {
+                let deleted = self.eni_counters.delete(key);
+                deleted.map_err(failed("delete from", "eni_counters"))?;
+            } else {
+                departed.insert(key.eni);
+            }
         }
         let uses: Vec<(u64, UseRecord)> = self.uses.read_all().map_err(failed("read", "uses"))?;
         for (instance, usage) in uses {
@@ -498,6 +511,13 @@ pub(crate) fn failed(action: &'static str, table: &'static str) -> impl Fn(io::E
         table,
         source,
     }
+}
+
+/// What tells counters from those of the same name in another boot, or in other maps.
+pub(crate) fn life(map: u32) -> String {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot: String = boot.chars().take(8).collect();
+    format!("{boot}-{map}")
 }
 
 /// The clock that the programs stamp entries with.

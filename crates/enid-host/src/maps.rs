@@ -360,6 +360,8 @@ pub(crate) fn test_run(
 #[derive(Debug)]
 pub(crate) struct Map<K, V> {
     fd: OwnedFd,
+    /// The kernel's number of it, which no other map has before the next boot.
+    pub(crate) id: u32,
     /// Entries that it can hold.
     pub(crate) entries_max: u32,
     types: PhantomData<(K, V)>,
@@ -374,7 +376,7 @@ impl<K: Plain, V: Plain> Map<K, V> {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let fd = open_pin(path)?;
         // struct bpf_map_info: type, id, key_size, value_size, max_entries.
-        let [_, _, key_size, value_size, entries_max] = info::<5>(fd.as_fd())?;
+        let [_, id, key_size, value_size, entries_max] = info::<5>(fd.as_fd())?;
         if key_size as usize != size_of::<K>() || value_size as usize != size_of::<V>() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -383,6 +385,7 @@ impl<K: Plain, V: Plain> Map<K, V> {
         }
         Ok(Self {
             fd,
+            id,
             entries_max,
             types: PhantomData,
         })

@@ -8,7 +8,7 @@ use enid_pipeline::nat_counts::{NatCountsRecord, NatPortsKey, NatPortsRecord};
 use enid_pipeline::table::NatRecord;
 
 use crate::Installation;
-use crate::flows::{FlowError, clear, failed};
+use crate::flows::{FlowError, clear, failed, life};
 use crate::loader::Pins;
 use crate::maps::Map;
 
@@ -20,10 +20,12 @@ pub struct NatTables {
     counts: Map<u64, NatCountsRecord>,
     listeners: Map<ListenerKey, ListenerRecord>,
     swept_ns: u64,
+    /// Gateways that were gone at the last sweep.
+    departed: BTreeSet<u64>,
 }
 
 /// How long a count of no ports is kept: a destination that is asked now and then keeps its entry.
-const UNUSED_NS: u64 = 60 * SECOND_NS;
+const UNUSED_NS: u64 = 90 * SECOND_NS;
 
 impl NatTables {
     /// Opens the pins of an installation.
@@ -35,7 +37,23 @@ impl NatTables {
             counts: Map::open(&pins.map("nat_counts")).map_err(failed("open", "nat_counts"))?,
             listeners: Map::open(&pins.map("listeners")).map_err(failed("open", "listeners"))?,
             swept_ns: 0,
+            departed: BTreeSet::new(),
         })
+    }
+
+    /// Which counters these are: the same text as long as none of them begins anew.
+    #[must_use]
+    pub fn life(&self) -> String {
+        life(self.counts.id)
+    }
+
+    /// What was counted, of gateways that have just gone as well.
+    pub fn all_counts(&self) -> Result<BTreeMap<u64, NatCountsRecord>, FlowError> {
+        let counts: Vec<(u64, NatCountsRecord)> = self
+            .counts
+            .read_all()
+            .map_err(failed("read", "nat_counts"))?;
+        Ok(counts.into_iter().collect())
     }
 
     /// All NAT gateways of this host's tables, and what each has counted.
@@ -89,14 +107,17 @@ impl NatTables {
         let nats: Vec<(u64, NatRecord)> = self.nats.read_all().map_err(failed("read", "nats"))?;
         let mut nats: BTreeSet<u64> = nats.into_iter().map(|(id, _)| id).collect();
         nats.extend(self.nodes()?);
-        let counts: Vec<(u64, NatCountsRecord)> = self
-            .counts
-            .read_all()
-            .map_err(failed("read", "nat_counts"))?;
-        for (id, _) in counts {
-            if !nats.contains(&id) {
+        // What a gateway counted last stays until the next time: somebody may want to read it.
+        let before = std::mem::take(&mut self.departed);
+        for id in self.all_counts()?.into_keys() {
+            if nats.contains(&id) {
+                continue;
+            }
+            if before.contains(&id) {
                 let deleted = self.counts.delete(&id);
                 deleted.map_err(failed("delete from", "nat_counts"))?;
+            } else {
+                self.departed.insert(id);
             }
         }
         Ok(())
@@ -160,9 +181,9 @@ mod tests {
             taken,
             taken_ns: now_ns - ago_s * SECOND_NS,
         };
-        assert!(is_unused(&of(0, 61), now_ns));
-        assert!(is_unused(&of(u64::MAX, 61), now_ns));
-        assert!(!is_unused(&of(0, 59), now_ns));
+        assert!(is_unused(&of(0, 91), now_ns));
+        assert!(is_unused(&of(u64::MAX, 91), now_ns));
+        assert!(!is_unused(&of(0, 89), now_ns));
         assert!(!is_unused(&of(1, 600), now_ns));
     }
 }

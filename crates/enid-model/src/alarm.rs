@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::Tags;
+use crate::id::InstanceId;
 use crate::time::Timestamp;
+use crate::uuid::Uuid;
 
 /// An alarm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,6 +24,12 @@ pub struct Alarm {
     pub alarm_actions: Vec<String>,
     /// What is done when there are too few data.
     pub insufficient_data_actions: Vec<String>,
+    /// What keeps it from doing that, if something may.
+    #[serde(default)]
+    pub suppressor: Option<Suppressor>,
+    /// Why it does nothing at the moment, if it is kept from it.
+    #[serde(default)]
+    pub suppression: Option<Suppression>,
     /// What it watches.
     pub rule: AlarmRule,
     /// Its state.
@@ -42,6 +50,81 @@ pub struct Alarm {
 
 // A threshold is never NaN: only finite numbers are taken.
 impl Eq for Alarm {}
+
+impl Alarm {
+    /// What is done when it becomes this.
+    #[must_use]
+    pub fn actions_for(&self, state: AlarmState) -> &[String] {
+        match state {
+            AlarmState::Alarm => &self.alarm_actions,
+            AlarmState::InsufficientData => &self.insufficient_data_actions,
+            AlarmState::Ok => &self.ok_actions,
+        }
+    }
+}
+
+/// An alarm that keeps a composite alarm from its actions while it is in the ALARM state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suppressor {
+    /// Its name.
+    pub alarm: String,
+    /// Its name or its ARN, as it was given.
+    pub given: String,
+    /// How long the composite alarm waits for it to go off.
+    pub wait_s: u32,
+    /// How long the composite alarm waits when it is calm again.
+    pub extension_s: u32,
+}
+
+/// That a composite alarm is kept from its actions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suppression {
+    /// By what.
+    pub by: SuppressedBy,
+    /// Until when at most; by an alarm as long as that is in its state.
+    pub until: Option<Timestamp>,
+    /// The state that it was in when it did its actions last, if it is in another one now.
+    pub owed_from: Option<AlarmState>,
+}
+
+/// What keeps a composite alarm from its actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SuppressedBy {
+    /// The other alarm.
+    Alarm,
+    /// That it has just become calm.
+    ExtensionPeriod,
+    /// That it may still go off.
+    WaitPeriod,
+}
+
+/// What an alarm is to do because its state became another. It is recorded together with the new state,
+/// and goes when it is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmAction {
+    /// The alarm's name.
+    pub alarm: String,
+    /// Whether it watches other alarms.
+    pub is_composite: bool,
+    /// What is to be done: an ARN.
+    pub action: String,
+    /// The instance that it is done to, if it is about one.
+    #[serde(default)]
+    pub instance: Option<InstanceId>,
+    /// Which boot of it that was.
+    #[serde(default)]
+    pub boot: Option<u32>,
+    /// When the state became another.
+    pub at: Timestamp,
+    /// The id of the message. The same message is not published twice.
+    pub message_id: Uuid,
+    /// What the message is about.
+    pub subject: String,
+    /// What it says, in JSON.
+    pub text: String,
+    /// What it says to readers of mail.
+    pub letter: String,
+}
 
 /// What an alarm watches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -256,6 +339,11 @@ names! {
         Ignore => "ignore",
         Missing => "missing",
         NotBreaching => "notBreaching",
+    }
+    SuppressedBy {
+        Alarm => "Alarm",
+        ExtensionPeriod => "ExtensionPeriod",
+        WaitPeriod => "WaitPeriod",
     }
 }
 

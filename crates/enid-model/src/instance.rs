@@ -56,13 +56,13 @@ pub struct Instance {
     pub private_dns_name_options: PrivateDnsNameOptions,
     /// The client token of its launch.
     pub client_token: Option<String>,
-    /// What lies outside networking: stored and reported back, without effect.
+    /// What lies outside networking: stored and reported back.
     pub recorded: Recorded,
     /// Its tags.
     pub tags: Tags,
 }
 
-/// Attributes outside networking.
+/// Attributes outside networking; monitoring says how often metrics are published.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Recorded {
@@ -70,7 +70,7 @@ pub struct Recorded {
     pub key_name: Option<String>,
     /// Its public key at the launch, in OpenSSH's format; the instance's user is known by it.
     pub public_key: Option<String>,
-    /// Detailed monitoring.
+    /// Detailed monitoring: metrics every minute.
     pub monitoring: bool,
     /// EBS optimisation.
     pub ebs_optimized: bool,

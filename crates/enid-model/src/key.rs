@@ -90,6 +90,8 @@ pub enum Kind {
     AddressLease,
     /// An alarm of CloudWatch.
     Alarm,
+    /// What an alarm is to do.
+    AlarmAction,
     /// What happened to an alarm.
     AlarmHistory,
     /// An anomaly detector of CloudWatch.
@@ -176,9 +178,10 @@ pub enum Kind {
 
 impl Kind {
     /// Each kind with its word.
-    const WORDS: [(Self, &'static str); 41] = [
+    const WORDS: [(Self, &'static str); 44] = [
         (Self::AddressLease, "address-lease"),
         (Self::Alarm, "alarm"),
+        (Self::AlarmAction, "alarm-action"),
         (Self::AlarmHistory, "alarm-history"),
         (Self::AnomalyDetector, "anomaly-detector"),
         (Self::DhcpOptions, "dhcp-options"),
@@ -242,6 +245,7 @@ impl Kind {
             self,
             Self::AddressLease
                 | Self::Alarm
+                | Self::AlarmAction
                 | Self::AlarmHistory
                 | Self::AnomalyDetector
                 | Self::Ipv6Lease

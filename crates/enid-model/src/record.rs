@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::address::{ElasticIp, PublicAddress};
-use crate::alarm::{Alarm, AlarmHistory};
+use crate::alarm::{Alarm, AlarmAction, AlarmHistory};
 use crate::anomaly_detector::AnomalyDetector;
 use crate::dhcp_options::DhcpOptions;
 use crate::flow_log::FlowLog;
@@ -148,6 +148,7 @@ macro_rules! records {
 records! {
     AddressLease(AddressLease),
     Alarm(Alarm),
+    AlarmAction(AlarmAction),
     AlarmHistory(AlarmHistory),
     AnomalyDetector(AnomalyDetector),
     DhcpOptions(DhcpOptions),

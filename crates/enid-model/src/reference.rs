@@ -37,6 +37,7 @@ impl Record {
             // is of may go. So may the VPC of a target group.
             Self::AddressLease(_)
             | Self::Alarm(_)
+            | Self::AlarmAction(_)
             | Self::AlarmHistory(_)
             | Self::AnomalyDetector(_)
             | Self::DhcpOptions(_)

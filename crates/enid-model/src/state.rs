@@ -24,7 +24,7 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{ElasticIp, PublicAddress};
-use crate::alarm::{Alarm, AlarmHistory};
+use crate::alarm::{Alarm, AlarmAction, AlarmHistory};
 use crate::anomaly_detector::AnomalyDetector;
 use crate::dhcp_options::DhcpOptions;
 use crate::flow_log::FlowLog;
@@ -188,6 +188,8 @@ pub struct RegionState {
     pub lent_interfaces: OrdMap<EniId, Stored<LentInterface>>,
     /// Alarms by name.
     pub alarms: OrdMap<Box<str>, Stored<Alarm>>,
+    /// What alarms are to do, by time.
+    pub alarm_actions: OrdMap<Box<str>, Stored<AlarmAction>>,
     /// What happened to alarms, by time.
     pub alarm_history: OrdMap<Box<str>, Stored<AlarmHistory>>,
     /// Anomaly detectors, by what names their model.
@@ -452,6 +454,10 @@ impl RegionState {
                 self.alarms
                     .insert(key.name.clone(), stored(revision, alarm));
             }
+            Record::AlarmAction(action) => {
+                self.alarm_actions
+                    .insert(key.name.clone(), stored(revision, action));
+            }
             Record::AlarmHistory(item) => {
                 self.alarm_history
                     .insert(key.name.clone(), stored(revision, item));
@@ -580,6 +586,9 @@ impl RegionState {
             Kind::LentInterface => linked!(lent_interfaces),
             Kind::Alarm => {
                 self.alarms.remove(name);
+            }
+            Kind::AlarmAction => {
+                self.alarm_actions.remove(name);
             }
             Kind::AlarmHistory => {
                 self.alarm_history.remove(name);

@@ -15,7 +15,7 @@ mod touched;
 mod transaction;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -114,14 +114,20 @@ pub struct Store {
 impl Store {
     /// Opens or creates the store file in a directory that exists.
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
-        let path = directory.join("enid.redb");
+        let path = Self::file(directory);
         Self::start(Box::new(disk::Disk::open(&path)?))
+    }
+
+    /// The store file in a directory.
+    #[must_use]
+    pub fn file(directory: &Path) -> PathBuf {
+        directory.join("enid.redb")
     }
 
     /// What the store file in a directory holds, without opening it for others. `None` if its last
     /// writer was cut off: [`Store::open`] repairs it.
     pub fn read(directory: &Path) -> Result<Option<State>, OpenError> {
-        let path = directory.join("enid.redb");
+        let path = Self::file(directory);
         match disk::Still::open(&path)? {
             Some(mut still) => Ok(Some(load::load(&mut still)?.0)),
             None => Ok(None),

@@ -17,6 +17,7 @@ pub mod log;
 pub mod math;
 pub mod metric;
 pub mod notify;
+pub mod source;
 pub mod store;
 
 /// Everything that is stored, of all parts.

@@ -2,6 +2,7 @@
 
 mod allowances;
 mod flow_logs;
+mod metrics;
 mod notify;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 
 use self::allowances::AllowanceConfig;
 use self::flow_logs::FlowLogConfig;
+use self::metrics::MetricConfig;
 use self::notify::NotifyConfig;
 
 /// A configuration. Every key is optional; an unknown one is an error.
@@ -32,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) flow_logs: FlowLogConfig,
     /// Which image ids can be launched.
     pub(crate) images: ImagesConfig,
+    /// How often metrics of this host are published.
+    pub(crate) metrics: MetricConfig,
     /// Where notifications of SNS may go.
     pub(crate) notify: NotifyConfig,
     /// Which public addresses lead to instances.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use enid_control::PutAlarm;
+use enid_control::{PutAlarm, alarm_arn};
 use enid_model::alarm::{
-    AlarmQuery, AlarmRule, AlarmStat, AlarmState, Comparison, MetricRule, MissingData, Watched,
+    AlarmQuery, AlarmRule, AlarmStat, AlarmState, Comparison, MetricRule, MissingData, Suppressor,
+    Watched,
 };
 use enid_model::anomaly_detector::AnomalyDetector;
 use enid_telemetry::metric::level::is_period;
@@ -44,6 +45,9 @@ pub(super) async fn put_metric_alarm(
     let actions_enabled = request.actions_enabled.unwrap_or(true);
     let tags = tag::tags(request.tags.clone())?;
     let name = request.alarm_name.clone();
+    let ok_actions = request.ok_actions.clone();
+    let alarm_actions = request.alarm_actions.clone();
+    let insufficient_data_actions = request.insufficient_data_actions.clone();
     let (rule, detector) = rule(request)?;
     let caller = context.caller();
     if let Some((name, detector)) = &detector {
@@ -56,9 +60,10 @@ pub(super) async fn put_metric_alarm(
         name,
         description,
         actions_enabled,
-        ok_actions: Vec::new(),
-        alarm_actions: Vec::new(),
-        insufficient_data_actions: Vec::new(),
+        ok_actions,
+        alarm_actions,
+        insufficient_data_actions,
+        suppressor: None,
         rule: AlarmRule::Metric(rule),
         tags,
     };
@@ -73,13 +78,20 @@ pub(super) async fn put_composite_alarm(
     context: &Context,
     request: PutCompositeAlarmRequest,
 ) -> Result<PutCompositeAlarmResponse, ApiError> {
+    let suppressor = suppressor(
+        context,
+        request.actions_suppressor,
+        request.actions_suppressor_wait_period,
+        request.actions_suppressor_extension_period,
+    )?;
     let input = PutAlarm {
         name: request.alarm_name,
         description: description(request.alarm_description)?,
         actions_enabled: request.actions_enabled.unwrap_or(true),
-        ok_actions: Vec::new(),
-        alarm_actions: Vec::new(),
-        insufficient_data_actions: Vec::new(),
+        ok_actions: request.ok_actions,
+        alarm_actions: request.alarm_actions,
+        insufficient_data_actions: request.insufficient_data_actions,
+        suppressor,
         rule: AlarmRule::Composite(request.alarm_rule),
         tags: tag::tags(request.tags)?,
     };
@@ -87,6 +99,32 @@ pub(super) async fn put_composite_alarm(
     let put = monitoring.control.put_alarm(&caller, &input);
     put.await.map_err(failed)?;
     Ok(PutCompositeAlarmResponse {})
+}
+
+/// What keeps a composite alarm from its actions: all three or none.
+fn suppressor(
+    context: &Context,
+    given: Option<String>,
+    wait: Option<i32>,
+    extension: Option<i32>,
+) -> Result<Option<Suppressor>, ApiError> {
+    let seconds = |seconds: i32, name: &str| {
+        u32::try_from(seconds).map_err(|_negative| bad_value(&seconds.to_string(), name))
+    };
+    match (given, wait, extension) {
+        (None, None, None) => Ok(None),
+        (Some(given), Some(wait), Some(extension)) => {
+            let prefix = alarm_arn(&context.caller(), "");
+            let name = given.strip_prefix(prefix.as_str()).unwrap_or(&given);
+            Ok(Some(Suppressor {
+                alarm: name.to_owned(),
+                wait_s: seconds(wait, "ActionsSuppressorWaitPeriod")?,
+                extension_s: seconds(extension, "ActionsSuppressorExtensionPeriod")?,
+                given,
+            }))
+        }
+        _ => Err(failed(enid_control::AlarmError::SuppressorPeriods.into())),
+    }
 }
 
 fn description(text: Option<String>) -> Result<Option<String>, ApiError> {

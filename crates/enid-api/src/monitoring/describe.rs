@@ -2,7 +2,8 @@
 
 use enid_control::alarm_arn;
 use enid_model::alarm::{
-    Alarm, AlarmHistory, AlarmQuery, AlarmRule, AlarmStat, MetricRule, Watched,
+    Alarm, AlarmHistory, AlarmQuery, AlarmRule, AlarmStat, MetricRule, SuppressedBy, Suppression,
+    Watched,
 };
 use enid_telemetry::metric::statistic::Statistic;
 
@@ -287,6 +288,25 @@ pub(super) fn alarm_query(query: &AlarmQuery) -> response::MetricDataQuery {
 }
 
 fn composite_alarm(context: &Context, alarm: &Alarm, rule: &str) -> CompositeAlarm {
+    let (suppressor, suppression) = (alarm.suppressor.as_ref(), alarm.suppression.as_ref());
+    let period = |seconds: u32| i32::try_from(seconds).ok();
+    let reason = |own: &Suppression| {
+        let name = suppressor.map_or("", |suppressor| suppressor.alarm.as_str());
+        let until = own
+            .until
+            .map_or_else(String::new, |until| until.to_string());
+        match own.by {
+            SuppressedBy::Alarm => format!("The suppressor alarm {name} is in the ALARM state"),
+            SuppressedBy::ExtensionPeriod => {
+                format!("The suppressor alarm {name} left the ALARM state; waiting until {until}")
+            }
+            SuppressedBy::WaitPeriod => {
+                format!(
+                    "Waiting until {until} for the suppressor alarm {name} to go into the ALARM state"
+                )
+            }
+        }
+    };
     CompositeAlarm {
         actions_enabled: Some(alarm.actions_enabled),
         alarm_actions: texts(&alarm.alarm_actions),
@@ -302,5 +322,10 @@ fn composite_alarm(context: &Context, alarm: &Alarm, rule: &str) -> CompositeAla
         state_updated_timestamp: Some(alarm.state_updated),
         state_value: Some(alarm.state.as_str().into()),
         state_transitioned_timestamp: Some(alarm.state_transitioned),
+        actions_suppressed_by: suppression.map(|own| own.by.as_str().into()),
+        actions_suppressed_reason: suppression.map(|own| reason(own).into()),
+        actions_suppressor: suppressor.map(|own| own.given.as_str().into()),
+        actions_suppressor_wait_period: suppressor.and_then(|own| period(own.wait_s)),
+        actions_suppressor_extension_period: suppressor.and_then(|own| period(own.extension_s)),
     }
 }

@@ -8,6 +8,22 @@ errors! {
     Name => "ValidationError", "The alarm name must have 1 to 255 characters, none of them a control character.";
     /// A rule that cannot be read, or names what is not there.
     Rule { why: Box<str> } => "ValidationError", "Error in AlarmRule: {why}";
+    /// An action of another region.
+    ActionRegion { region: Box<str>, own: &'static str } => "ValidationError",
+        "Invalid region {region} specified. Only {own} is supported.";
+    /// An action of EC2 needs an instance, which only the dimension of a single metric names.
+    ActionInstance { action: Box<str> } => "ValidationError",
+        "The action {action} needs an alarm on one metric that has the dimension InstanceId.";
+    /// Something that AWS does and Enid does not, or nobody.
+    ActionNotImplemented { action: Box<str> } => "UnsupportedOperation", "Enid does not implement the action {action}.";
+    /// Too many actions for one state.
+    TooManyActions { member: &'static str } => "ValidationError",
+        "The collection {member} must not have a size greater than 5.";
+    /// A suppressor that is not there.
+    NoSuppressor { name: Box<str> } => "ValidationError", "ActionsSuppressor {name} is not an existing alarm.";
+    /// A suppressor without its periods, or the reverse.
+    SuppressorPeriods => "ValidationError",
+        "ActionsSuppressor, ActionsSuppressorWaitPeriod and ActionsSuppressorExtensionPeriod must be specified together.";
     /// An alarm that another one's rule names.
     IsChild { name: Box<str>, parent: Box<str> } => "ValidationError",
         "The alarm {name} cannot be deleted: the composite alarm {parent} refers to it.";

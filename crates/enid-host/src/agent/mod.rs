@@ -24,6 +24,7 @@ mod services;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -227,7 +228,7 @@ pub enum AgentError {
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How often counters are removed of what does not exist any more.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
+const FORGET_EVERY: Duration = Duration::from_secs(90);
 
 /// How often what has failed is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
@@ -288,10 +289,22 @@ pub struct Agent {
     owed: BTreeSet<InstanceId>,
     tried: Instant,
     forgotten: Instant,
+    /// Interfaces that were gone when counters were forgotten last.
+    departed: BTreeSet<u64>,
     inbox: Sender<Input>,
     say: Box<dyn Fn(Output) + Send>,
     /// Who accounts for what flows carry.
     observer: Option<Box<dyn FlowObserver>>,
+    work: Arc<Work>,
+}
+
+/// How much work an agent has done.
+#[derive(Debug, Default)]
+pub struct Work {
+    /// Sweeps of the flow table.
+    pub sweeps: AtomicU64,
+    /// The time that they took.
+    pub sweep_ns: AtomicU64,
 }
 
 impl Agent {
@@ -339,12 +352,14 @@ impl Agent {
             owed: BTreeSet::new(),
             tried: Instant::now(),
             forgotten: Instant::now(),
+            departed: BTreeSet::new(),
             config,
             installation,
             datapath,
             inbox,
             say: Box::new(say),
             observer: None,
+            work: Arc::default(),
         };
         agent.adopt(state)?;
         Ok(agent)
@@ -354,6 +369,12 @@ impl Agent {
     #[must_use]
     pub fn with_observer(self, observer: Option<Box<dyn FlowObserver>>) -> Self {
         Self { observer, ..self }
+    }
+
+    /// The same, telling how much it has done.
+    #[must_use]
+    pub fn with_work(self, work: Arc<Work>) -> Self {
+        Self { work, ..self }
     }
 
     /// Works until told to stop, or until every sender is gone.
@@ -640,8 +661,16 @@ impl Agent {
 
     fn sweep_if_due(&mut self) {
         let observer = self.observer.as_deref_mut();
-        if let Err(error) = self.datapath.sweep_if_due(SWEEP_EVERY, observer) {
-            tracing::warn!(error = crate::chain(&error), "flows could not be swept");
+        match self.datapath.sweep_if_due(SWEEP_EVERY, observer) {
+            Ok(None) => {}
+            Ok(Some(took)) => {
+                let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+                self.work.sweeps.fetch_add(1, Ordering::Relaxed);
+                self.work.sweep_ns.fetch_add(took_ns, Ordering::Relaxed);
+            }
+            Err(error) => {
+                tracing::warn!(error = crate::chain(&error), "flows could not be swept");
+            }
         }
         if self.forgotten.elapsed() < FORGET_EVERY {
             return;
@@ -651,7 +680,7 @@ impl Agent {
         let is_eni = |id| regions().any(|it| it.network_interfaces.contains_key(&EniId(id)));
         let is_instance = |id| regions().any(|it| it.instances.contains_key(&InstanceId(id)));
         let flows = self.datapath.flows();
-        if let Err(error) = flows.forget_others(is_eni, is_instance) {
+        if let Err(error) = flows.forget_others(&mut self.departed, is_eni, is_instance) {
             tracing::warn!(error = crate::chain(&error), "counters were not removed");
         }
     }

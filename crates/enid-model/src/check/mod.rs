@@ -100,9 +100,10 @@ impl<'a> Report<'a> {
             Kind::AddressLease => self.address_leases(),
             // An option set refers to nothing, what a flow log is of may be gone, and everything about a
             // region's first steps may have gone since. What a client token made may be gone as well.
-            // So may what an alarm's history tells of.
+            // So may what an alarm's history tells of, and what an alarm is to do.
             // A detector may be of a metric that has no data yet.
-            Kind::AlarmHistory
+            Kind::AlarmAction
+            | Kind::AlarmHistory
             | Kind::AnomalyDetector
             | Kind::DhcpOptions
             | Kind::FlowLog

@@ -47,6 +47,7 @@ impl RegionState {
             listeners,
             load_balancers,
             alarms,
+            alarm_actions,
             alarm_history,
             anomaly_detectors,
             log_groups,
@@ -113,6 +114,7 @@ impl RegionState {
             listeners: Listener(text);
             load_balancers: LoadBalancer(text);
             alarms: Alarm(text);
+            alarm_actions: AlarmAction(text);
             alarm_history: AlarmHistory(text);
             anomaly_detectors: AnomalyDetector(text);
             log_groups: LogGroup(text);

@@ -256,6 +256,8 @@ mod tests {
             ok_actions: Vec::new(),
             alarm_actions: Vec::new(),
             insufficient_data_actions: Vec::new(),
+            suppressor: None,
+            suppression: None,
             rule: AlarmRule::Metric(rule.clone()),
             state: AlarmState::Ok,
             reason: String::new(),

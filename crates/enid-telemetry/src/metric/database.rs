@@ -16,7 +16,7 @@ use super::aggregate::Aggregate;
 use super::datum::Sample;
 use super::identity::Identity;
 use super::level::{self, Level};
-use super::rows::{Append, Row, Rows, RowsError};
+use super::rows::{Append, Beside, Row, Rows, RowsError};
 use super::unit::Unit;
 use crate::anomaly::Models;
 
@@ -136,13 +136,23 @@ impl Metrics {
     /// Takes datapoints: all of them or none. They are durable, and visible to everybody, when this
     /// returns. Blocks.
     pub fn put(&self, scope: &Scope, samples: Vec<Sample>) -> Result<(), PutError> {
+        let samples = samples.into_iter().map(|sample| (scope.clone(), sample));
+        self.put_all(samples.collect(), None)
+    }
+
+    /// The same of several accounts and regions, with a note that is durable in the same moment.
+    pub fn put_all(
+        &self,
+        samples: Vec<(Scope, Sample)>,
+        beside: Option<Beside>,
+    ) -> Result<(), PutError> {
         let mut rows = Vec::with_capacity(samples.len());
         let mut fresh = BTreeMap::new();
         {
             let state = self.state();
-            for sample in samples {
-                let key = sample.metric.key(scope);
-                if !state.knows(scope, &sample.metric) {
+            for (scope, sample) in samples {
+                let key = sample.metric.key(&scope);
+                if !state.knows(&scope, &sample.metric) {
                     fresh.insert(key.clone(), sample.time);
                 }
                 let row = |level: Level| {
@@ -163,6 +173,9 @@ impl Metrics {
                 return Err(PutError::TooManyMetrics);
             }
         }
+        if rows.is_empty() && beside.is_none() {
+            return Ok(());
+        }
         let note = Note {
             metrics: fresh.into_iter().collect(),
             next: None,
@@ -176,6 +189,7 @@ impl Metrics {
         let first = self.rows.append(Append {
             rows: rows.clone(),
             note,
+            beside,
         })?;
         let mut state = self.state();
         state.next = state.next.max(first + count);
@@ -216,7 +230,11 @@ impl Metrics {
         let note = serde_json::to_vec(&note).ok().map(|note| (true, note));
         let rows: Vec<(Level, Row)> = rows.collect();
         let count = u64::try_from(rows.len()).unwrap_or(0);
-        let first = self.rows.append(Append { rows, note })?;
+        let first = self.rows.append(Append {
+            rows,
+            note,
+            beside: None,
+        })?;
         let mut state = self.state();
         state.next = state.next.max(first + count);
         state.pending.clear();

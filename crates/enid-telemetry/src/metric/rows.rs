@@ -29,6 +29,19 @@ pub struct Append {
     pub rows: Vec<(Level, Row)>,
     /// What the owner wants to know after a restart; `true` for one that replaces all before it.
     pub note: Option<(bool, Vec<u8>)>,
+    /// What somebody else wants to know of the same rows.
+    pub beside: Option<Beside>,
+}
+
+/// A note that goes with rows of whoever puts them: what it says of them is durable when they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// Whose note it is.
+    pub owner: &'static str,
+    /// Whether it replaces all before it.
+    pub is_full: bool,
+    /// What it says.
+    pub bytes: Vec<u8>,
 }
 
 /// Why datapoints could not be kept or read.

@@ -106,6 +106,9 @@ impl Rows for Stored {
         if let Some((is_full, note)) = append.note {
             write = write.note(OWNER, is_full, note);
         }
+        if let Some(beside) = append.beside {
+            write = write.note(beside.owner, beside.is_full, beside.bytes);
+        }
         let appended = self.0.append(write).map_err(failed)?;
         Ok(appended.first_arrival)
     }
@@ -263,6 +266,7 @@ mod tests {
         let append = Append {
             rows: rows.clone(),
             note: Some((true, b"note".to_vec())),
+            beside: None,
         };
         let first = open().append(append).unwrap();
         let stored = open();

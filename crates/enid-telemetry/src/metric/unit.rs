@@ -40,6 +40,8 @@ const NAMES: [&str; 27] = [
 impl Unit {
     /// No unit.
     pub const NONE: Self = Self(0);
+    /// Seconds.
+    pub const SECONDS: Self = Self(1);
     /// Microseconds.
     pub const MICROSECONDS: Self = Self(2);
     /// Bytes.
@@ -90,6 +92,7 @@ mod tests {
     fn constants_have_their_names() {
         for (unit, name) in [
             (Unit::NONE, "None"),
+            (Unit::SECONDS, "Seconds"),
             (Unit::MICROSECONDS, "Microseconds"),
             (Unit::BYTES, "Bytes"),
             (Unit::COUNT, "Count"),

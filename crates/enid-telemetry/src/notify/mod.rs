@@ -223,6 +223,30 @@ impl Notify {
         arn: &TopicArn,
         content: Content,
     ) -> Result<MessageId, PublishError> {
+        self.publish_as(None, arn, content)
+    }
+
+    /// The same of a message that has an id, for somebody who does not know after a crash whether it was
+    /// published: one that was is not published again. Blocks.
+    pub fn publish_once(
+        &self,
+        id: MessageId,
+        arn: &TopicArn,
+        content: Content,
+    ) -> Result<(), PublishError> {
+        let is_known = lock(&self.0.outbox).is_known(id);
+        match is_known {
+            true => Ok(()),
+            false => self.publish_as(Some(id), arn, content).map(drop),
+        }
+    }
+
+    fn publish_as(
+        &self,
+        id: Option<MessageId>,
+        arn: &TopicArn,
+        content: Content,
+    ) -> Result<MessageId, PublishError> {
         let inner = &self.0;
         let state = (inner.states)();
         let region = state.region(&arn.scope);
@@ -230,7 +254,7 @@ impl Notify {
         let missing = || PublishError::NotFound(arn.to_string().into());
         let region = region.ok_or_else(missing)?;
         let to = self.recipients(region, arn, &content);
-        let id = self.post(MessageKind::Notification, content, &to)?;
+        let id = self.post(id, MessageKind::Notification, content, &to)?;
         inner.counters.published.fetch_add(1, Ordering::Relaxed);
         Ok(id)
     }
@@ -243,7 +267,7 @@ impl Notify {
     ) -> Result<MessageId, PublishError> {
         let token = subscription.token.clone();
         let kind = MessageKind::SubscriptionConfirmation { token };
-        self.post(kind, Content::default(), std::slice::from_ref(arn))
+        self.post(None, kind, Content::default(), std::slice::from_ref(arn))
     }
 
     /// Tells an endpoint that its subscription has ended, and how it is restored. Blocks.
@@ -254,7 +278,7 @@ impl Notify {
     ) -> Result<MessageId, PublishError> {
         let token = subscription.token.clone();
         let kind = MessageKind::UnsubscribeConfirmation { token };
-        self.post(kind, Content::default(), std::slice::from_ref(arn))
+        self.post(None, kind, Content::default(), std::slice::from_ref(arn))
     }
 
     /// Whether a URL may be subscribed.
@@ -312,19 +336,20 @@ impl Notify {
         to
     }
 
-    /// Makes a message durable, then queues it.
+    /// Makes a message durable, then queues it. One with an id of its own is not taken again.
     fn post(
         &self,
+        own: Option<MessageId>,
         kind: MessageKind,
         content: Content,
         to: &[SubscriptionArn],
     ) -> Result<MessageId, PublishError> {
         let inner = &self.0;
         let now = inner.clock.now();
-        let id = {
+        let id = own.unwrap_or_else(|| {
             let mut random = lock(&inner.random);
             Uuid::from_random(random.next_u64(), random.next_u64())
-        };
+        });
         if to.is_empty() {
             return Ok(id);
         }
@@ -335,7 +360,7 @@ impl Notify {
             content,
         });
         let _journal = inner.journal.read().unwrap_or_else(PoisonError::into_inner);
-        let posted = lock(&inner.outbox).prepare(message, to, now);
+        let posted = lock(&inner.outbox).prepare(message, own.is_some(), to, now);
         let posted = posted.map_err(|_full| PublishError::Full)?;
         let note = Note {
             posted: vec![posted],

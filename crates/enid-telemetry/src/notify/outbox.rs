@@ -7,11 +7,12 @@
 //! Invariants: the bytes of messages and the number of deliveries have bounds; every delivery is either
 //! queued for a time or under way.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use enid_model::subscription::SubscriptionArn;
 use enid_model::time::Timestamp;
+use enid_model::uuid::Uuid;
 use serde::{Deserialize, Serialize};
 
 use super::message::Message;
@@ -33,6 +34,9 @@ pub(super) struct Delivery {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Posted {
     message: Arc<Message>,
+    /// Whether whoever published it may do so again, and it is not to be taken twice.
+    #[serde(default)]
+    once: bool,
     /// Numbers, subscriptions, tries that failed, and when the next is.
     to: Vec<(u64, String, u32, Timestamp)>,
 }
@@ -49,6 +53,9 @@ pub(super) struct Note {
     /// Deliveries that failed, with how often, and when the next try is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) failed: Vec<(u64, u32, Timestamp)>,
+    /// Of a note of everything: messages that are not to be taken again.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub(super) known: VecDeque<Uuid>,
 }
 
 impl Note {
@@ -74,8 +81,13 @@ pub(super) struct Outbox {
     under_way: HashMap<SubscriptionArn, usize>,
     /// How many deliveries each message still has, by its first delivery's message id.
     bytes: usize,
-    holders: HashMap<enid_model::uuid::Uuid, (usize, usize)>,
+    holders: HashMap<Uuid, (usize, usize)>,
+    /// The latest messages that are not to be taken again, oldest first.
+    known: VecDeque<Uuid>,
 }
+
+/// Messages that are known not to be taken again. Whoever publishes one again does so after a crash.
+const KNOWN_MAX: usize = 4096;
 
 /// How much there may be.
 #[derive(Debug, Clone, Copy)]
@@ -111,6 +123,7 @@ impl Outbox {
             under_way: HashMap::new(),
             bytes: 0,
             holders: HashMap::new(),
+            known: VecDeque::new(),
         }
     }
 
@@ -118,6 +131,7 @@ impl Outbox {
     pub(super) fn restore(limits: Limits, notes: impl IntoIterator<Item = Note>) -> Self {
         let mut outbox = Self::new(limits);
         for note in notes {
+            outbox.known.extend(note.known);
             for posted in note.posted {
                 outbox.put(&posted);
             }
@@ -135,6 +149,7 @@ impl Outbox {
     pub(super) fn prepare(
         &mut self,
         message: Arc<Message>,
+        once: bool,
         to: &[SubscriptionArn],
         now: Timestamp,
     ) -> Result<Posted, Full> {
@@ -149,11 +164,17 @@ impl Outbox {
             (id, subscription.to_string(), 0, now)
         });
         let to = to.collect();
-        Ok(Posted { message, to })
+        Ok(Posted { message, once, to })
     }
 
     /// Queues a message that is durable.
     pub(super) fn put(&mut self, posted: &Posted) {
+        if posted.once && !self.is_known(posted.message.id) {
+            self.known.push_back(posted.message.id);
+            if self.known.len() > KNOWN_MAX {
+                self.known.pop_front();
+            }
+        }
         let mut count = 0;
         for (id, subscription, tries, at) in &posted.to {
             self.next_id = self.next_id.max(id + 1);
@@ -179,6 +200,11 @@ impl Outbox {
             }
             holder.0 += count;
         }
+    }
+
+    /// Whether a message is not to be taken again.
+    pub(super) fn is_known(&self, id: Uuid) -> bool {
+        self.known.contains(&id)
     }
 
     /// The next delivery that is due and may be under way now.
@@ -232,12 +258,14 @@ impl Outbox {
             } = delivery;
             let entry = posted.entry(message.id).or_insert_with(|| Posted {
                 message: Arc::clone(message),
+                once: false,
                 to: Vec::new(),
             });
             entry.to.push((*id, subscription.to_string(), *tries, *at));
         }
         Note {
             posted: posted.into_values().collect(),
+            known: self.known.clone(),
             ..Note::default()
         }
     }
@@ -287,8 +315,6 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use enid_model::uuid::Uuid;
-
     use super::super::message::MessageKind;
     use super::super::message::tests::message;
     use super::*;
@@ -302,7 +328,8 @@ mod tests {
     fn posted(outbox: &mut Outbox, number: u64, to: &[SubscriptionArn]) -> Posted {
         let mut message = message(MessageKind::Notification, "text");
         message.id = Uuid::from_random(1, number);
-        outbox.prepare(Arc::new(message), to, Timestamp(0)).unwrap()
+        let message = Arc::new(message);
+        outbox.prepare(message, false, to, Timestamp(0)).unwrap()
     }
 
     #[test]
@@ -356,14 +383,38 @@ mod tests {
         let first = posted(&mut outbox, 1, &[arn(1), arn(2)]);
         outbox.put(&first);
         let message = Arc::new(message(MessageKind::Notification, "text"));
-        let more = outbox.prepare(Arc::clone(&message), &[arn(1)], Timestamp(0));
+        let more = outbox.prepare(Arc::clone(&message), false, &[arn(1)], Timestamp(0));
         assert!(more.is_err());
         let limits = Limits {
             bytes: 10,
             ..Limits::default()
         };
         let mut outbox = Outbox::new(limits);
-        assert!(outbox.prepare(message, &[arn(1)], Timestamp(0)).is_err());
+        let refused = outbox.prepare(message, false, &[arn(1)], Timestamp(0));
+        assert!(refused.is_err());
+    }
+
+    #[test]
+    fn what_is_taken_once_is_known_over_restarts() {
+        let mut outbox = Outbox::new(Limits::default());
+        let note = |posted| Note {
+            posted: vec![posted],
+            ..Note::default()
+        };
+        let mut message = message(MessageKind::Notification, "text");
+        message.id = Uuid::from_random(9, 9);
+        let id = message.id;
+        let once = outbox.prepare(Arc::new(message), true, &[arn(1)], Timestamp(0));
+        let once = note(once.unwrap());
+        let other = note(posted(&mut outbox, 1, &[arn(1)]));
+        let mut restored = Outbox::restore(Limits::default(), [once, other]);
+        assert!(restored.is_known(id));
+        assert!(!restored.is_known(Uuid::from_random(1, 1)));
+        while let Some(delivery) = restored.take(Timestamp(0)) {
+            restored.done(&delivery);
+        }
+        let restored = Outbox::restore(Limits::default(), [restored.full_note()]);
+        assert!(restored.is_known(id) && restored.len() == 0);
     }
 
     #[test]

@@ -125,6 +125,33 @@ fn what_was_taken_is_there_after_a_crash() {
 }
 
 #[test]
+fn what_has_an_id_is_taken_once_whatever_crashes() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Simulated::default());
+    let state = state("http://127.0.0.1:2/", None);
+    let topic = TopicArn::parse(TOPIC).unwrap();
+    let publish = |notify: &Notify, id: MessageId| {
+        let content = Content {
+            text: "alarm".to_owned(),
+            ..Content::default()
+        };
+        notify.publish_once(id, &topic, content).unwrap();
+    };
+    let (one, other) = (Uuid::from_random(1, 1), Uuid::from_random(2, 2));
+    let first = open(directory.path(), &clock, &state);
+    publish(&first, one);
+    publish(&first, one);
+    assert_eq!(waiting(&first), 1);
+    drop(first);
+    let second = open(directory.path(), &clock, &state);
+    publish(&second, one);
+    publish(&second, other);
+    assert_eq!(waiting(&second), 2);
+    let taken = lock(&second.0.outbox).take(Timestamp(0)).unwrap();
+    assert_eq!(taken.message.id, one);
+}
+
+#[test]
 fn what_cannot_be_published_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let clock = Arc::new(Simulated::default());

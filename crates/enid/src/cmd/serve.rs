@@ -23,6 +23,7 @@ use enid_store::Store;
 use enid_telemetry::flow::endpoint::Endpoints;
 use enid_telemetry::flow::sink::LogSink;
 use enid_telemetry::log::sink::ServiceLogs;
+use enid_telemetry::source::Source;
 use rand::Rng as _;
 use rustix::process::{Resource, Rlimit};
 use serde::Serialize;
@@ -36,16 +37,20 @@ use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
 use crate::wiring::address_usage;
 use crate::wiring::admin::Administration;
-use crate::wiring::alarms;
 use crate::wiring::console::HostConsole;
 use crate::wiring::console_logs::ConsoleLogs;
 use crate::wiring::drain;
 use crate::wiring::flow_logs::FlowLogs;
 use crate::wiring::host::{self, Host};
 use crate::wiring::log_groups::LogGroups;
+use crate::wiring::metrics::Meters;
+use crate::wiring::metrics::daemon::Own;
+use crate::wiring::metrics::interfaces::Interfaces;
+use crate::wiring::metrics::nat_gateways::NatGateways;
 use crate::wiring::socket::AgentSocket;
 use crate::wiring::targets;
 use crate::wiring::telemetry::Telemetry;
+use crate::wiring::{alarm_actions, alarms};
 
 pub(crate) fn run(common: &Common, serve: &Serve) -> anyhow::Result<ExitCode> {
     logs();
@@ -176,7 +181,17 @@ async fn daemon(
         Some(host) => Some(AgentSocket::open(&data.socket(), host.inquiry())?),
         None => None,
     };
-    let admin = Administration::new(&store, telemetry, host.as_ref(), &pools, serve.ephemeral);
+    let every_ms = config.metrics.every_ms()?;
+    let meters = open_meters(telemetry, &store, &own, host.as_ref(), serve, every_ms).await?;
+    let publishing = meters.start()?;
+    let admin = Administration::new(
+        &store,
+        telemetry,
+        &meters,
+        host.as_ref(),
+        &pools,
+        serve.ephemeral,
+    );
     tokio::spawn(telemetry.clone().tend());
     if host.is_some() {
         let rows = telemetry.store.clone();
@@ -232,8 +247,9 @@ async fn daemon(
     let installation = host.as_ref().map(|_| Installation::of(own.path()));
     drain::release_in_time(Arc::clone(&control), installation);
     targets::forget_in_time(Arc::clone(&control));
-    alarms::watch(&control, &telemetry.metrics);
     address_usage::publish(&store, &telemetry.metrics);
+    alarms::watch(&control, &telemetry.metrics, &meters);
+    alarm_actions::carry_out(&control, &telemetry.notify);
 
     let (stop, stopping) = watch::channel(false);
     let server = tokio::spawn(enid_api::server::serve(listener, Arc::new(front), stopping));
@@ -244,6 +260,7 @@ async fn daemon(
     // What is under way is tried again by the next daemon.
     notifying.abort();
     data.forget_daemon();
+    publishing.stop();
     if let Some(host) = host {
         host.stop();
     }
@@ -333,6 +350,34 @@ async fn until_told(
         _ = interrupt.recv() => Ok(ExitCode::SUCCESS),
         () = failed => anyhow::bail!("the store failed; start again to recover what was answered"),
     }
+}
+
+/// What this host observes. Without a datapath that is the daemon only.
+async fn open_meters(
+    telemetry: &Telemetry,
+    store: &Store,
+    own: &DataDir,
+    host: Option<&Host>,
+    serve: &Serve,
+    every_ms: i64,
+) -> anyhow::Result<Arc<Meters>> {
+    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    if host.is_some() {
+        let installation = Installation::of(own.path());
+        let failed = |error| anyhow::anyhow!("open the counters: {}", enid_host::chain(&error));
+        sources.push(Box::new(Interfaces::open(installation).map_err(failed)?));
+        sources.push(Box::new(NatGateways::open(installation).map_err(failed)?));
+    }
+    let file = (!serve.ephemeral).then(|| Store::file(own.path()));
+    sources.push(Box::new(Own::new(telemetry, file, host.map(Host::work))));
+    let (telemetry, store) = (telemetry.clone(), store.clone());
+    let open = move || {
+        let (rows, metrics) = (&telemetry.store, &telemetry.metrics);
+        let clock = Arc::new(SystemClock);
+        Meters::open(rows, metrics, &store, clock, every_ms, sources)
+    };
+    let opened = tokio::task::spawn_blocking(open).await;
+    Ok(Arc::new(opened.context("open the metrics of this host")??))
 }
 
 fn open_store(serve: &Serve, own: &DataDir) -> anyhow::Result<Store> {

@@ -1,11 +1,13 @@
 //! The daemon's own interface below `/_enid/`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use enid_advise::explain::{End, Question, explain};
 use enid_api::front::{Admin, AdminFuture, AdminRequest, AdminResponse};
 use enid_control::PublicPools;
 use enid_store::Store;
+use enid_telemetry::source::exposition;
 use hyper::StatusCode;
 use serde::Serialize;
 
@@ -13,6 +15,7 @@ use crate::cmd::check::Checked;
 use crate::cmd::doctor::telemetry::Kept;
 use crate::cmd::verify::Verified;
 use crate::wiring::host::{Host, Inquiry};
+use crate::wiring::metrics::Meters;
 use crate::wiring::telemetry::Telemetry;
 
 /// How long a reset may take to end what runs on the host.
@@ -22,6 +25,7 @@ const RESET_PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Administration {
     store: Store,
     telemetry: Telemetry,
+    meters: Arc<Meters>,
     host: Option<Inquiry>,
     ephemeral: bool,
     pools: enid_plan::PublicPools,
@@ -31,6 +35,7 @@ impl Administration {
     pub(crate) fn new(
         store: &Store,
         telemetry: &Telemetry,
+        meters: &Arc<Meters>,
         host: Option<&Host>,
         pools: &PublicPools,
         ephemeral: bool,
@@ -42,6 +47,7 @@ impl Administration {
             },
             store: store.clone(),
             telemetry: telemetry.clone(),
+            meters: Arc::clone(meters),
             host: host.map(Host::inquiry),
             ephemeral,
         }
@@ -51,6 +57,7 @@ impl Administration {
         Some(match (method, path) {
             ("GET", "check") => self.check().await,
             ("GET", "explain") => self.explain(query),
+            ("GET", "metrics") => self.metrics().await,
             ("GET", "verify") => self.verify().await,
             ("GET", "telemetry") => answer(&Kept::from(self.telemetry.store.stats())),
             ("POST", "reset") => self.reset().await,
@@ -81,6 +88,19 @@ impl Administration {
         let checked = tokio::task::spawn_blocking(move || Checked::of(&state)).await;
         match checked {
             Ok(checked) => answer(&checked),
+            Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        }
+    }
+
+    /// What this host observes, for Prometheus.
+    async fn metrics(&self) -> AdminResponse {
+        let meters = Arc::clone(&self.meters);
+        match tokio::task::spawn_blocking(move || meters.expose()).await {
+            Ok(text) => AdminResponse {
+                status: StatusCode::OK,
+                content_type: exposition::CONTENT_TYPE,
+                body: text.into(),
+            },
             Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         }
     }
@@ -124,8 +144,12 @@ impl Administration {
         }
         // After the region's state, so that nothing is logged to a group that is still there.
         let reset = self.store.reset().await;
-        let telemetry = self.telemetry.clone();
-        let forgotten = tokio::task::spawn_blocking(move || telemetry.reset()).await;
+        let (telemetry, meters) = (self.telemetry.clone(), Arc::clone(&self.meters));
+        let forget = move || {
+            meters.clear();
+            telemetry.reset()
+        };
+        let forgotten = tokio::task::spawn_blocking(forget).await;
         if !matches!(forgotten, Ok(Ok(()))) {
             let words = "the telemetry was not forgotten";
             return refusal(StatusCode::INTERNAL_SERVER_ERROR, words.to_owned());

@@ -10,6 +10,7 @@ use enid_telemetry::alarm::watch::look;
 use enid_telemetry::metric::database::Metrics;
 
 use crate::wiring::host;
+use crate::wiring::metrics::Meters;
 
 /// How often alarms with periods below a minute are looked at; all others every minute.
 const LOOK_EVERY_MS: i64 = 10_000;
@@ -17,8 +18,10 @@ const MINUTE_MS: i64 = 60_000;
 /// How often what was added up is kept.
 const ROLL_UP_EVERY: Duration = Duration::from_secs(300);
 
-/// Looks at all alarms and rolls metrics up from now on.
-pub(crate) fn watch(control: &Arc<Control>, metrics: &Arc<Metrics>) {
+/// Looks at all alarms and rolls metrics up from now on. What this host observed in a minute is published
+/// before alarms are looked at.
+pub(crate) fn watch(control: &Arc<Control>, metrics: &Arc<Metrics>, meters: &Arc<Meters>) {
+    let meters = Arc::clone(meters);
     let (control, looked_at) = (Arc::clone(control), Arc::clone(metrics));
     tokio::spawn(async move {
         loop {
@@ -26,6 +29,7 @@ pub(crate) fn watch(control: &Arc<Control>, metrics: &Arc<Metrics>) {
             let next = next_look(now);
             let wait = u64::try_from(next.0 - now.0).unwrap_or(0);
             tokio::time::sleep(Duration::from_millis(wait)).await;
+            meters.until_published(next).await;
             let is_minute = next.0 % MINUTE_MS == 0;
             for caller in host::owners(&control.store().state()) {
                 look_at_region(&control, &looked_at, &caller, is_minute).await;

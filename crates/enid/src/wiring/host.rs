@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use enid_control::{Caller, Control};
 use enid_host::Installation;
-use enid_host::agent::{self, Agent, ForeignError, Input, Output, Verification};
+use enid_host::agent::{self, Agent, ForeignError, Input, Output, Verification, Work};
 use enid_host::capture::{Capture, CaptureError};
 use enid_host::datapath::{Attach, Datapath, Options};
 use enid_host::flow_observer::FlowObserver;
@@ -42,6 +42,7 @@ struct Ended {
 pub(crate) struct Host {
     inbox: Sender<Input>,
     agent: JoinHandle<()>,
+    work: Arc<Work>,
     exits: Mutex<Option<UnboundedReceiver<Ended>>>,
     seen: Mutex<Option<UnboundedReceiver<Seen>>>,
 }
@@ -80,6 +81,7 @@ impl Host {
             outside: Some(gateway),
             allowances,
         };
+        let work = Arc::default();
         let say = move |output| match output {
             Output::Saw(it) => {
                 // At the daemon's end nobody listens; the next daemon sees it again.
@@ -89,7 +91,8 @@ impl Host {
         };
         let agent = Agent::start(agent_config, datapath, state, inbox.clone(), say)
             .map_err(|error| anyhow::anyhow!("take over the host: {}", enid_host::chain(&error)))?
-            .with_observer(observer);
+            .with_observer(observer)
+            .with_work(Arc::clone(&work));
         let agent = std::thread::Builder::new()
             .name("agent".to_owned())
             .spawn(move || {
@@ -109,6 +112,7 @@ impl Host {
         Ok(Self {
             inbox,
             agent,
+            work,
             exits: Mutex::new(Some(exits)),
             seen: Mutex::new(Some(seen)),
         })
@@ -178,6 +182,11 @@ impl Host {
                 }
             }
         });
+    }
+
+    /// What the agent has done since it started.
+    pub(crate) fn work(&self) -> Arc<Work> {
+        Arc::clone(&self.work)
     }
 
     /// A way to ask the agent that outlives borrowing.

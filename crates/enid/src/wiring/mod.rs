@@ -3,6 +3,7 @@
 
 pub(crate) mod address_usage;
 pub(crate) mod admin;
+pub(crate) mod alarm_actions;
 pub(crate) mod alarms;
 pub(crate) mod capture;
 pub(crate) mod console;
@@ -12,6 +13,7 @@ pub(crate) mod faults;
 pub(crate) mod flow_logs;
 pub(crate) mod host;
 pub(crate) mod log_groups;
+pub(crate) mod metrics;
 pub(crate) mod socket;
 pub(crate) mod targets;
 pub(crate) mod telemetry;

@@ -18,6 +18,12 @@ pub struct PutMetricAlarmRequest {
     pub alarm_description: Option<String>,
     /// `ActionsEnabled`.
     pub actions_enabled: Option<bool>,
+    /// `OKActions`.
+    pub ok_actions: Vec<String>,
+    /// `AlarmActions`.
+    pub alarm_actions: Vec<String>,
+    /// `InsufficientDataActions`.
+    pub insufficient_data_actions: Vec<String>,
     /// `MetricName`.
     pub metric_name: Option<String>,
     /// `Namespace`.
@@ -59,6 +65,9 @@ impl FromValue for PutMetricAlarmRequest {
             alarm_name: members.required("AlarmName")?,
             alarm_description: members.optional("AlarmDescription")?,
             actions_enabled: members.optional("ActionsEnabled")?,
+            ok_actions: members.list("OKActions")?,
+            alarm_actions: members.list("AlarmActions")?,
+            insufficient_data_actions: members.list("InsufficientDataActions")?,
             metric_name: members.optional("MetricName")?,
             namespace: members.optional("Namespace")?,
             statistic: members.optional("Statistic")?,
@@ -83,7 +92,10 @@ impl FromValue for PutMetricAlarmRequest {
 /// The members of PutMetricAlarm.
 pub(in crate::generated) static PUT_METRIC_ALARM_MEMBERS: Shape = Shape::new(&[
     Member::supported("ActionsEnabled", Kind::Of(Scalar::Boolean)),
-    Member::refused("AlarmActions"),
+    Member::supported(
+        "AlarmActions",
+        Kind::MemberList("member", &Kind::Of(Scalar::Text)),
+    ),
     Member::supported("AlarmDescription", Kind::Of(Scalar::Text)),
     Member::supported("AlarmName", Kind::Of(Scalar::Text)).required(),
     Member::supported("ComparisonOperator", Kind::Of(Scalar::Text)).of(&[
@@ -105,14 +117,20 @@ pub(in crate::generated) static PUT_METRIC_ALARM_MEMBERS: Shape = Shape::new(&[
     Member::refused("EvaluationInterval"),
     Member::supported("EvaluationPeriods", Kind::Of(Scalar::Integer)),
     Member::supported("ExtendedStatistic", Kind::Of(Scalar::Text)),
-    Member::refused("InsufficientDataActions"),
+    Member::supported(
+        "InsufficientDataActions",
+        Kind::MemberList("member", &Kind::Of(Scalar::Text)),
+    ),
     Member::supported("MetricName", Kind::Of(Scalar::Text)),
     Member::supported(
         "Metrics",
         Kind::MemberList("member", &Kind::Structure(&METRIC_DATA_QUERY)),
     ),
     Member::supported("Namespace", Kind::Of(Scalar::Text)),
-    Member::refused("OKActions"),
+    Member::supported(
+        "OKActions",
+        Kind::MemberList("member", &Kind::Of(Scalar::Text)),
+    ),
     Member::supported("Period", Kind::Of(Scalar::Integer)),
     Member::supported("Statistic", Kind::Of(Scalar::Text)).of(&[
         "SampleCount",
@@ -133,14 +151,26 @@ pub(in crate::generated) static PUT_METRIC_ALARM_MEMBERS: Shape = Shape::new(&[
 pub struct PutCompositeAlarmRequest {
     /// `ActionsEnabled`.
     pub actions_enabled: Option<bool>,
+    /// `AlarmActions`.
+    pub alarm_actions: Vec<String>,
     /// `AlarmDescription`.
     pub alarm_description: Option<String>,
     /// `AlarmName`.
     pub alarm_name: String,
     /// `AlarmRule`.
     pub alarm_rule: String,
+    /// `InsufficientDataActions`.
+    pub insufficient_data_actions: Vec<String>,
+    /// `OKActions`.
+    pub ok_actions: Vec<String>,
     /// `Tags`.
     pub tags: Vec<Tag>,
+    /// `ActionsSuppressor`.
+    pub actions_suppressor: Option<String>,
+    /// `ActionsSuppressorWaitPeriod`.
+    pub actions_suppressor_wait_period: Option<i32>,
+    /// `ActionsSuppressorExtensionPeriod`.
+    pub actions_suppressor_extension_period: Option<i32>,
 }
 
 impl FromValue for PutCompositeAlarmRequest {
@@ -148,10 +178,17 @@ impl FromValue for PutCompositeAlarmRequest {
         let mut members = value.members()?;
         Ok(Self {
             actions_enabled: members.optional("ActionsEnabled")?,
+            alarm_actions: members.list("AlarmActions")?,
             alarm_description: members.optional("AlarmDescription")?,
             alarm_name: members.required("AlarmName")?,
             alarm_rule: members.required("AlarmRule")?,
+            insufficient_data_actions: members.list("InsufficientDataActions")?,
+            ok_actions: members.list("OKActions")?,
             tags: members.list("Tags")?,
+            actions_suppressor: members.optional("ActionsSuppressor")?,
+            actions_suppressor_wait_period: members.optional("ActionsSuppressorWaitPeriod")?,
+            actions_suppressor_extension_period: members
+                .optional("ActionsSuppressorExtensionPeriod")?,
         })
     }
 }
@@ -159,15 +196,27 @@ impl FromValue for PutCompositeAlarmRequest {
 /// The members of PutCompositeAlarm.
 pub(in crate::generated) static PUT_COMPOSITE_ALARM_MEMBERS: Shape = Shape::new(&[
     Member::supported("ActionsEnabled", Kind::Of(Scalar::Boolean)),
-    Member::refused("ActionsSuppressor"),
-    Member::refused("ActionsSuppressorExtensionPeriod"),
-    Member::refused("ActionsSuppressorWaitPeriod"),
-    Member::refused("AlarmActions"),
+    Member::supported("ActionsSuppressor", Kind::Of(Scalar::Text)),
+    Member::supported(
+        "ActionsSuppressorExtensionPeriod",
+        Kind::Of(Scalar::Integer),
+    ),
+    Member::supported("ActionsSuppressorWaitPeriod", Kind::Of(Scalar::Integer)),
+    Member::supported(
+        "AlarmActions",
+        Kind::MemberList("member", &Kind::Of(Scalar::Text)),
+    ),
     Member::supported("AlarmDescription", Kind::Of(Scalar::Text)),
     Member::supported("AlarmName", Kind::Of(Scalar::Text)).required(),
     Member::supported("AlarmRule", Kind::Of(Scalar::Text)).required(),
-    Member::refused("InsufficientDataActions"),
-    Member::refused("OKActions"),
+    Member::supported(
+        "InsufficientDataActions",
+        Kind::MemberList("member", &Kind::Of(Scalar::Text)),
+    ),
+    Member::supported(
+        "OKActions",
+        Kind::MemberList("member", &Kind::Of(Scalar::Text)),
+    ),
     Member::supported("Tags", Kind::MemberList("member", &Kind::Structure(&TAG))),
 ]);
 

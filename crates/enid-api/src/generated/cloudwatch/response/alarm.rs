@@ -195,6 +195,16 @@ pub struct CompositeAlarm {
     pub state_value: Option<Text>,
     /// `StateTransitionedTimestamp`.
     pub state_transitioned_timestamp: Option<Timestamp>,
+    /// `ActionsSuppressedBy`.
+    pub actions_suppressed_by: Option<Text>,
+    /// `ActionsSuppressedReason`.
+    pub actions_suppressed_reason: Option<Text>,
+    /// `ActionsSuppressor`.
+    pub actions_suppressor: Option<Text>,
+    /// `ActionsSuppressorWaitPeriod`.
+    pub actions_suppressor_wait_period: Option<i32>,
+    /// `ActionsSuppressorExtensionPeriod`.
+    pub actions_suppressor_extension_period: Option<i32>,
 }
 
 impl Encode for CompositeAlarm {
@@ -226,6 +236,23 @@ impl Encode for CompositeAlarm {
             sink,
             "StateTransitionedTimestamp",
             &self.state_transitioned_timestamp,
+        );
+        answer::optional(sink, "ActionsSuppressedBy", &self.actions_suppressed_by);
+        answer::optional(
+            sink,
+            "ActionsSuppressedReason",
+            &self.actions_suppressed_reason,
+        );
+        answer::optional(sink, "ActionsSuppressor", &self.actions_suppressor);
+        answer::optional(
+            sink,
+            "ActionsSuppressorWaitPeriod",
+            &self.actions_suppressor_wait_period,
+        );
+        answer::optional(
+            sink,
+            "ActionsSuppressorExtensionPeriod",
+            &self.actions_suppressor_extension_period,
         );
         sink.end();
     }
