@@ -233,7 +233,10 @@ struct Trigger<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     datapoints_to_alarm: Option<u32>,
     comparison_operator: &'static str,
-    threshold: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold_metric_id: Option<&'a str>,
     treat_missing_data: &'static str,
     evaluate_low_sample_count_percentile: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -309,7 +312,8 @@ fn trigger(rule: &MetricRule) -> Trigger<'_> {
         evaluation_periods: rule.evaluation_periods,
         datapoints_to_alarm: rule.datapoints_to_alarm,
         comparison_operator: rule.comparison.as_str(),
-        threshold: rule.threshold,
+        threshold: rule.threshold_metric.is_none().then_some(rule.threshold),
+        threshold_metric_id: rule.threshold_metric.as_deref(),
         treat_missing_data: rule.missing.as_str(),
         evaluate_low_sample_count_percentile: match rule.ignores_low_samples {
             None => "",
@@ -467,6 +471,7 @@ mod tests {
             evaluation_periods: 1,
             datapoints_to_alarm: Some(1),
             threshold: 5.0,
+            threshold_metric: None,
             comparison: Comparison::GreaterThanThreshold,
             missing: MissingData::Missing,
             ignores_low_samples: None,
@@ -535,6 +540,13 @@ mod tests {
             "[{\"value\":\"i-1\",\"name\":\"InstanceId\"}],\"MetricName\":\"NetworkIn\",",
             "\"Namespace\":\"AWS/EC2\"},\"Period\":60,\"Stat\":\"Sum\"},\"ReturnData\":false}]"
         )));
+        let AlarmRule::Metric(mut band) = rule(Watched::Stat(stat())) else {
+            panic!("a metric alarm");
+        };
+        band.threshold_metric = Some("ad1".to_owned());
+        let band = words(&alarm(AlarmRule::Metric(band)), Vec::new());
+        assert!(band.text.contains(",\"ThresholdMetricId\":\"ad1\","));
+        assert!(!band.text.contains("\"Threshold\":"));
         let child = alarm(rule(Watched::Stat(stat())));
         let composite = alarm(AlarmRule::Composite("ALARM(x)".to_owned()));
         let told = words(&composite, vec![&child]);
