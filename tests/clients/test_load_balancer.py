@@ -314,6 +314,36 @@ def test_listeners(elbv2, place):
         elbv2.describe_listeners(LoadBalancerArn="x")
 
 
+def test_several_target_groups_share_a_listener(elbv2, place):
+    vpc, first, _ = place
+    arn = create(elbv2, first)["LoadBalancerArn"]
+    groups = [target_group(elbv2, vpc) for _ in range(6)]
+
+    def action(*shares):
+        return [{"Type": "forward", "Order": 1, "ForwardConfig": {
+            "TargetGroups": [{"TargetGroupArn": group, "Weight": weight} for group, weight in shares],
+            "TargetGroupStickinessConfig": {"Enabled": False}}}]
+
+    listen = {"LoadBalancerArn": arn, "Protocol": "TCP", "Port": 80}
+    [made] = elbv2.create_listener(
+        **listen, DefaultActions=action((groups[0], 1), (groups[1], 3)))["Listeners"]
+    [told] = made["DefaultActions"]
+    assert told == {"Type": "forward", "Order": 1, "ForwardConfig": {"TargetGroups": [
+        {"TargetGroupArn": groups[0], "Weight": 1}, {"TargetGroupArn": groups[1], "Weight": 3}]}}
+    for shares, code, message in [
+            ([(group, 1) for group in groups], "TooManyActions",
+             "The maximum number of target groups per action is 5"),
+            ([(groups[0], 1)] * 2, "ValidationError", None),
+            ([(groups[0], 1000)], "ValidationError",
+             "Target group weight '1000' must be between 0 and 999 inclusive")]:
+        with refused(code, message):
+            elbv2.modify_listener(ListenerArn=made["ListenerArn"], DefaultActions=action(*shares))
+    sticky = action((groups[0], 1))
+    sticky[0]["ForwardConfig"]["TargetGroupStickinessConfig"]["Enabled"] = True
+    with refused("UnsupportedOperation"):
+        elbv2.modify_listener(ListenerArn=made["ListenerArn"], DefaultActions=sticky)
+
+
 def test_the_idle_timeout_is_the_listeners(elbv2, place):
     vpc, first, _ = place
     arn = create(elbv2, first)["LoadBalancerArn"]

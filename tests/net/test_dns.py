@@ -134,3 +134,32 @@ def test_public_names(lab, network, home):
     lab.ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": False})
     assert dig(outside, name) == ("NXDOMAIN", [])
     assert inside.describe()["PublicDnsName"] == ""
+
+
+def test_names_of_load_balancers(wired, lab, home):
+    vpc, subnet = home
+    far = lab.subnet(vpc, "10.0.1.0/24", "us-east-1b")
+    asker = lab.instance(subnet)
+    elbv2 = wired.client("elbv2")
+    [made] = elbv2.create_load_balancer(Name="names", Type="network", Scheme="internal",
+                                        SubnetMappings=[
+                                            {"SubnetId": subnet, "PrivateIPv4Address": "10.0.0.60"},
+                                            {"SubnetId": far, "PrivateIPv4Address": "10.0.1.60"}],
+                                        )["LoadBalancers"]
+    try:
+        name = made["DNSName"]
+        nodes = {"10.0.0.60", "10.0.1.60"}
+        # With no healthy target anywhere, every zone counts.
+        for server in [RESOLVER, "10.0.0.2"]:
+            status, answers = dig(asker, name, server=server)
+            assert (status, set(answers), len(answers)) == ("NOERROR", nodes, 2)
+        assert dig(asker, f"us-east-1b.{name}") == ("NOERROR", ["10.0.1.60"])
+        assert dig(asker, f"us-east-1c.{name}")[0] == "NXDOMAIN"
+        assert dig(asker, name, "AAAA") == ("NOERROR", [])
+        # Clients take the first answer: it is not always the same node's.
+        firsts = {dig(asker, name)[1][0] for _ in range(40)}
+        assert firsts == nodes
+    finally:
+        elbv2.delete_load_balancer(LoadBalancerArn=made["LoadBalancerArn"])
+    # What nobody here has may be another's name.
+    assert dig(asker, name)[1] == []

@@ -695,9 +695,6 @@ impl Error {
     pub fn not_found_text(prefix: &str, text: &str) -> Self {
         let id = text.into();
         match prefix {
-            "listener" => BalancingError::ListenerNotFound.into(),
-            "loadbalancer" => BalancingError::LoadBalancerNotFound { arn: id }.into(),
-            "targetgroup" => BalancingError::TargetGroupNotFound { arn: id }.into(),
             "eigw" => Self::GatewayNotFound { id },
             "eipalloc" => Self::AllocationNotFound { id },
             "eipassoc" => Self::AssociationNotFound { id },
@@ -724,6 +721,7 @@ impl Error {
                 .map(Self::from)
                 .or_else(|| RoutingError::not_found(prefix, text).map(Self::from))
                 .or_else(|| MirroringError::not_found(prefix, text).map(Self::from))
+                .or_else(|| BalancingError::not_found(prefix, text).map(Self::from))
                 .unwrap_or(Self::ResourceNotFound { id }),
         }
     }

@@ -12,8 +12,9 @@ use enid_model::target_group::{BalancedProtocol, TargetGroup};
 
 use crate::balancer_tag::checked_tags;
 use crate::load_balancer_attribute::{Attribute, check_once, number};
-use crate::target::{TARGETS_PER_BALANCER_MAX, forget_health, targets_of};
+use crate::target::{TARGETS_PER_BALANCER_MAX, targets_of};
 use crate::target_group::{checked_port, target_group_arn};
+use crate::target_health::forget_health;
 use crate::{BalancingError, Caller, Control, Draft, Error, Tag};
 
 /// What a listener does with new flows, as a client says it.

@@ -18,7 +18,7 @@ use enid_model::state::{RegionState, Stored};
 
 use crate::balancer_tag::checked_tags;
 use crate::load_balancer_node::{NodeMaker, WantedNode, remove_node, wanted_nodes};
-use crate::target::forget_health;
+use crate::target_health::forget_health;
 use crate::{BalancingError, Caller, Control, Draft, Error, SubnetMapping, Tag};
 
 /// What CreateLoadBalancer takes.

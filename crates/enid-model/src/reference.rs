@@ -33,8 +33,8 @@ impl Record {
     pub fn references(&self) -> Vec<Reference> {
         match self {
             // A lease comes and goes with its interface, whose record names the subnet, a lent interface
-            // with its permission, and a volume stays when its instance goes. A key pair or a prefix list names nothing, and what a flow log
-            // is of may go. So may the VPC of a target group.
+            // with its permission, and a volume stays when its instance goes. A key pair or a prefix
+            // list names nothing, and what a flow log is of may go. So may the VPC of a target group.
             Self::AddressLease(_)
             | Self::Alarm(_)
             | Self::AlarmAction(_)

@@ -88,3 +88,148 @@ fn is_answering(region: &RegionState, balancer: &LoadBalancer, zone: &str) -> bo
         minimum.is_met(seen.healthy, seen.all)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use enid_model::id::{ListenerId, LoadBalancerId, SubnetId, TargetGroupId, TargetUid, VpcId};
+    use enid_model::key::{AccountId, Key, Kind, RegionName, Scope};
+    use enid_model::record::{FORMAT, Record};
+    use enid_model::state::{Revision, State};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const BALANCER: LoadBalancerId = LoadBalancerId(1);
+    const GROUP: TargetGroupId = TargetGroupId(1);
+
+    struct World(State);
+
+    impl World {
+        fn put(&mut self, kind: Kind, name: impl ToString, mut record: Value) {
+            record["v"] = FORMAT.into();
+            let record = Record::from_bytes(kind, record.to_string().as_bytes());
+            let scope = Scope {
+                account: AccountId::DEFAULT,
+                region: RegionName::new("eu-west-1"),
+            };
+            let name = name.to_string().into();
+            let key = Key { scope, kind, name };
+            let record = record.expect("a record of its kind");
+            self.0.apply(Revision(1), &key, Some(record));
+        }
+
+        fn target(&mut self, last: u8, zone: &str, health: &str) {
+            let address = format!("10.0.0.{last}");
+            let target = json!({
+                "group": GROUP, "id": address, "port": 80, "uid": TargetUid(last.into()),
+                "address": address, "zone": zone, "registered_at": 0, "draining_until": null,
+                "health": {"state": health, "since": 0},
+            });
+            self.put(Kind::Target, format!("{GROUP}/{address}/80"), target);
+        }
+
+        /// The last octets of the targets that a zone takes, and whether it fails open.
+        fn taken(&self, zone: &str) -> (Vec<u8>, bool) {
+            let region = self.region();
+            let balancer = region.load_balancers.get(&BALANCER).expect("a balancer");
+            let group = region.target_groups.get(&GROUP).expect("a group");
+            let seen = considered(region, balancer, group, zone);
+            let taken = seen.taken.iter().map(|target| target.address.octets()[3]);
+            (taken.collect(), seen.is_fail_open)
+        }
+
+        fn answering(&self) -> Vec<&str> {
+            let region = self.region();
+            let balancer = region.load_balancers.get(&BALANCER).expect("a balancer");
+            let zones = answering_zones(region, balancer);
+            zones.iter().map(|own| own.zone.as_str()).collect()
+        }
+
+        fn region(&self) -> &RegionState {
+            let mut regions = self.0.regions().values();
+            regions.next().expect("a region")
+        }
+    }
+
+    fn world(balancer: Value, group: Value) -> World {
+        let mut world = World(State::default());
+        let zone = |zone: &str| {
+            json!({
+                "zone": zone, "subnet": SubnetId(1), "eni": enid_model::id::EniId(1),
+                "private_ip": "10.0.0.4", "public": null,
+            })
+        };
+        world.put(
+            Kind::LoadBalancer,
+            BALANCER,
+            json!({
+                "id": BALANCER, "name": "web", "vpc": VpcId(1), "scheme": "internal",
+                "zones": [zone("a"), zone("b")], "attributes": balancer, "security_groups": [],
+                "create_time": 0, "tags": {},
+            }),
+        );
+        world.put(
+            Kind::TargetGroup,
+            GROUP,
+            json!({
+                "id": GROUP, "name": "web", "protocol": "TCP", "port": 80, "vpc": VpcId(1),
+                "target_type": "ip", "attributes": group, "create_time": 0, "tags": {},
+                "health_check": {
+                    "protocol": "TCP", "port": null, "path": "/", "interval_s": 30, "timeout_s": 10,
+                    "healthy_threshold": 5, "unhealthy_threshold": 2, "matcher": "200-399",
+                },
+            }),
+        );
+        let listener = json!({
+            "id": ListenerId(1), "load_balancer": BALANCER, "protocol": "TCP", "port": 80,
+            "forward": [{"group": GROUP, "weight": 1}], "tags": {},
+        });
+        world.put(Kind::Listener, ListenerId(1), listener);
+        world
+    }
+
+    #[test]
+    fn a_zone_takes_its_healthy_targets_or_all_of_its_own() {
+        let mut world = world(json!({}), json!({}));
+        assert_eq!(world.taken("a"), (vec![], false));
+        world.target(5, "a", "healthy");
+        world.target(6, "a", "initial");
+        world.target(7, "b", "initial");
+        // Not enabled: of no use to any node.
+        world.target(8, "c", "healthy");
+        assert_eq!(world.taken("a"), (vec![5], false));
+        assert_eq!(world.taken("b"), (vec![7], true));
+        assert_eq!(world.answering(), ["a"]);
+        world.target(5, "a", "initial");
+        assert_eq!(world.taken("a"), (vec![5, 6], true));
+        assert_eq!(world.answering(), ["a", "b"]);
+    }
+
+    #[test]
+    fn across_zones_all_targets_are_every_zones() {
+        let crosses = json!({"cross_zone": true});
+        let mut all = world(crosses.clone(), json!({}));
+        all.target(5, "a", "healthy");
+        all.target(7, "b", "initial");
+        assert_eq!(all.taken("b"), (vec![5], false));
+        assert_eq!(all.answering(), ["a", "b"]);
+        // The group's word goes before the load balancer's.
+        let mut own = world(crosses, json!({"cross_zone": false}));
+        own.target(5, "a", "healthy");
+        assert_eq!(own.taken("b"), (vec![], false));
+    }
+
+    #[test]
+    fn a_group_says_how_many_are_too_few() {
+        let minimum = json!({"count": 2, "percentage": null});
+        let attributes = json!({"dns_failover": minimum, "unhealthy_routing": minimum});
+        let mut world = world(json!({}), attributes);
+        world.target(5, "a", "healthy");
+        world.target(6, "a", "initial");
+        world.target(7, "b", "healthy");
+        world.target(8, "b", "healthy");
+        assert_eq!(world.taken("a"), (vec![5, 6], true));
+        assert_eq!(world.taken("b"), (vec![7, 8], false));
+        assert_eq!(world.answering(), ["b"]);
+    }
+}

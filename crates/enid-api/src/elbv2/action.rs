@@ -47,13 +47,6 @@ pub(super) fn read(
         }
         (None, _) => {}
     }
-    // Limit: weighted target groups are AWS's newest; a listener here leads to one.
-    if groups.len() > 1 {
-        return Err(ApiError::parameter_not_implemented(
-            "CreateListener",
-            "DefaultActions.member.1.ForwardConfig.TargetGroups.member.2",
-        ));
-    }
     let order = action.order.map(|order| match order {
         1..=50_000 => Ok(u16::try_from(order).unwrap_or(0)),
         _ => Err(invalid(format!(

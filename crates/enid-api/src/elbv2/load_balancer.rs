@@ -385,8 +385,9 @@ mod tests {
             subnet_id: Some(id.clone()),
             ..request::SubnetMapping::default()
         };
-        assert_eq!(subnets(&[id.clone()], &[]).unwrap().len(), 1);
-        assert_eq!(subnets(&[], &[mapping.clone()]).unwrap().len(), 1);
+        let (plain, mappings) = ([id.clone()], [mapping.clone()]);
+        assert_eq!(subnets(&plain, &[]).unwrap().len(), 1);
+        assert_eq!(subnets(&[], &mappings).unwrap().len(), 1);
         for (plain, mappings, code) in [
             (vec![], vec![], "ValidationError"),
             (vec![id], vec![mapping], "ValidationError"),

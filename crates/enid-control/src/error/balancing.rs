@@ -131,6 +131,17 @@ impl BalancingError {
         Self::Validation { why: why.into() }
     }
 
+    /// The error for an id that names no resource of these.
+    pub(super) fn not_found(prefix: &str, text: &str) -> Option<Self> {
+        let arn = text.into();
+        Some(match prefix {
+            "listener" => Self::ListenerNotFound,
+            "loadbalancer" => Self::LoadBalancerNotFound { arn },
+            "targetgroup" => Self::TargetGroupNotFound { arn },
+            _ => return None,
+        })
+    }
+
     /// Settings that do not go together.
     pub(crate) fn configuration(why: impl Into<Box<str>>) -> Self {
         Self::Configuration { why: why.into() }

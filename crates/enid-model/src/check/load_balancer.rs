@@ -153,3 +153,140 @@ impl Report<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::check::tests::{World, add_eni, world};
+    use crate::id::{EniId, ListenerId, LoadBalancerId, SubnetId, TargetGroupId, TargetUid, VpcId};
+    use crate::key::Kind;
+    use crate::network_interface::InterfaceType;
+
+    type Change = fn(&mut World);
+
+    const BALANCER: LoadBalancerId = LoadBalancerId(1);
+    const GROUP: TargetGroupId = TargetGroupId(1);
+    const NODE: EniId = EniId(7);
+
+    fn add_balancer(world: &mut World, id: LoadBalancerId, name: &str) {
+        world.json(
+            Kind::LoadBalancer,
+            id,
+            json!({
+                "id": id, "name": name, "vpc": VpcId(1), "scheme": "internal",
+                "zones": [{
+                    "zone": "eu-west-1a", "subnet": SubnetId(1), "eni": NODE,
+                    "private_ip": "10.0.0.7", "public": null,
+                }],
+                "security_groups": [], "create_time": 0, "tags": {},
+            }),
+        );
+        let claim = json!({"holder": id.to_string()});
+        world.json(Kind::NameClaim, format!("loadbalancer/{name}"), claim);
+    }
+
+    fn add_listener(world: &mut World, id: u64, balancer: LoadBalancerId) {
+        let id = ListenerId(id);
+        let listener = json!({
+            "id": id, "load_balancer": balancer, "protocol": "TCP", "port": 80,
+            "forward": [{"group": GROUP, "weight": 1}], "tags": {},
+        });
+        world.json(Kind::Listener, id, listener);
+    }
+
+    fn add_target(world: &mut World, id: &str, address: &str) {
+        let target = json!({
+            "group": GROUP, "id": id, "port": 80, "uid": TargetUid(1), "address": address,
+            "zone": "eu-west-1a", "registered_at": 0, "draining_until": null,
+            "health": {"state": "initial", "since": 0},
+        });
+        world.json(Kind::Target, format!("{GROUP}/{id}/80"), target);
+    }
+
+    /// A world with a load balancer that leads to a target.
+    fn balanced() -> World {
+        let mut world = world();
+        add_eni(&mut world, NODE, 7);
+        world.eni(NODE, |eni| {
+            eni.interface_type = InterfaceType::NetworkLoadBalancer;
+            eni.groups.clear();
+        });
+        add_balancer(&mut world, BALANCER, "web");
+        add_listener(&mut world, 1, BALANCER);
+        world.json(
+            Kind::TargetGroup,
+            GROUP,
+            json!({
+                "id": GROUP, "name": "web", "protocol": "TCP", "port": 80, "vpc": VpcId(1),
+                "target_type": "ip", "attributes": {}, "create_time": 0, "tags": {},
+                "health_check": {
+                    "protocol": "TCP", "port": null, "path": "/", "interval_s": 30, "timeout_s": 10,
+                    "healthy_threshold": 5, "unhealthy_threshold": 2, "matcher": "200-399",
+                },
+            }),
+        );
+        let claim = json!({"holder": GROUP.to_string()});
+        world.json(Kind::NameClaim, "targetgroup/web", claim);
+        add_target(&mut world, "10.0.0.5", "10.0.0.5");
+        world
+    }
+
+    #[test]
+    fn each_change_breaks_its_invariant() {
+        assert_eq!(balanced().check(), []);
+        let changes: &[(&str, Change)] = &[
+            ("its interface is there", |world| {
+                world.remove(Kind::NetworkInterface, NODE);
+            }),
+            ("it is a load balancer's node's if it says so", |world| {
+                world.remove(Kind::LoadBalancer, BALANCER);
+            }),
+            ("its load balancer is there", |world| {
+                world.remove(Kind::LoadBalancer, BALANCER);
+            }),
+            ("its nodes' interfaces carry its groups", |world| {
+                let group = crate::id::SecurityGroupId(1);
+                world.eni(NODE, |eni| eni.groups.push(group));
+            }),
+            ("each node's interface is made for it", |world| {
+                world.eni(NODE, |eni| eni.addresses = vec![[10, 0, 0, 8].into()]);
+            }),
+            ("its name is claimed by it", |world| {
+                world.remove(Kind::NameClaim, "targetgroup/web");
+            }),
+            ("its holder has the name", |world| {
+                world.remove(Kind::TargetGroup, GROUP);
+            }),
+            ("its group is there", |world| {
+                world.remove(Kind::TargetGroup, GROUP);
+            }),
+            (
+                "each of its groups is there, in its load balancer's VPC",
+                |world| {
+                    world.remove(Kind::TargetGroup, GROUP);
+                },
+            ),
+            ("its load balancer has no other at its port", |world| {
+                add_listener(world, 2, BALANCER);
+            }),
+            ("one load balancer leads to it", |world| {
+                add_balancer(world, LoadBalancerId(2), "other");
+                add_listener(world, 2, LoadBalancerId(2));
+            }),
+            ("it is what its group's targets are", |world| {
+                add_target(world, "10.0.0.5", "10.0.0.6");
+            }),
+            ("its registration is its own", |world| {
+                add_target(world, "10.0.0.6", "10.0.0.6");
+            }),
+        ];
+        for (invariant, change) in changes {
+            let mut world = balanced();
+            change(&mut world);
+            let findings = world.check();
+            let found = findings.iter().any(|found| found.invariant == *invariant);
+            assert!(found, "{invariant}: {findings:?}");
+        }
+    }
+}

@@ -26,7 +26,7 @@ const INSTANCE: InstanceId = InstanceId(1);
 
 /// Records by key; what a test changes before they are checked.
 #[derive(Clone)]
-struct World(BTreeMap<Key, Record>);
+pub(super) struct World(BTreeMap<Key, Record>);
 
 fn scope() -> Scope {
     Scope {
@@ -54,28 +54,28 @@ fn key(kind: Kind, name: impl ToString) -> Key {
 }
 
 impl World {
-    fn put(&mut self, name: impl ToString, record: Record) {
+    pub(super) fn put(&mut self, name: impl ToString, record: Record) {
         self.0.insert(key(record.kind(), name), record);
     }
 
-    fn json(&mut self, kind: Kind, name: impl ToString, mut record: serde_json::Value) {
+    pub(super) fn json(&mut self, kind: Kind, name: impl ToString, mut record: serde_json::Value) {
         record["v"] = crate::record::FORMAT.into();
         let record = Record::from_bytes(kind, record.to_string().as_bytes());
         self.put(name, record.expect("a record of its kind"));
     }
 
-    fn remove(&mut self, kind: Kind, name: impl ToString) {
+    pub(super) fn remove(&mut self, kind: Kind, name: impl ToString) {
         assert!(self.0.remove(&key(kind, name)).is_some());
     }
 
-    fn eni(&mut self, id: EniId, change: impl FnOnce(&mut NetworkInterface)) {
+    pub(super) fn eni(&mut self, id: EniId, change: impl FnOnce(&mut NetworkInterface)) {
         match self.0.get_mut(&key(Kind::NetworkInterface, id)) {
             Some(Record::NetworkInterface(eni)) => change(eni),
             other => panic!("{id}: {other:?}"),
         }
     }
 
-    fn check(&self) -> Vec<Finding> {
+    pub(super) fn check(&self) -> Vec<Finding> {
         let mut state = State::default();
         for (number, (key, record)) in (1..).zip(&self.0) {
             state.apply(Revision(number), key, Some(record.clone()));
@@ -88,7 +88,7 @@ impl World {
 /// sends is mirrored to another one.
 ///
 /// The records are in their stored form, so that a record that gets another member stays readable.
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut world = World(BTreeMap::new());
     world.json(
         Kind::Region,
@@ -246,7 +246,7 @@ fn association(id: u64, last: u8) -> ElasticIpAssociation {
     }
 }
 
-fn add_eni(world: &mut World, id: EniId, last: u8) {
+pub(super) fn add_eni(world: &mut World, id: EniId, last: u8) {
     world.json(
         Kind::NetworkInterface,
         id,
