@@ -486,7 +486,7 @@ mod tests {
         ledger.take("s", &[level(7.0), bytes("a", 3, Pace::IfAny)]);
         let closed = close(&mut ledger, &mut Vec::new(), 0, false);
         assert_eq!(values(&closed), [(0, 1.0, 7.0), (0, 1.0, 3.0)]);
-        ledger.take("s", &[level(8.0)]);
+        ledger.take("s", &[level(8.0), bytes("a", 3, Pace::IfAny)]);
         let _lost = ledger.close(Timestamp(0), None, false);
         ledger.take("s", &[level(6.0), bytes("a", 3, Pace::IfAny)]);
         let closed = close(&mut ledger, &mut Vec::new(), 1, false);
