@@ -139,9 +139,13 @@ mod tests {
         }
 
         fn answering(&self) -> Vec<&str> {
+            self.answering_without(&[])
+        }
+
+        fn answering_without(&self, failing: &[String]) -> Vec<&str> {
             let region = self.region();
             let balancer = region.load_balancers.get(&BALANCER).expect("a balancer");
-            let zones = answering_zones(region, balancer);
+            let zones = answering_zones(region, balancer, failing);
             zones.iter().map(|own| own.zone.as_str()).collect()
         }
 
@@ -213,6 +217,7 @@ mod tests {
         all.target(7, "b", "initial");
         assert_eq!(all.taken("b"), (vec![5], false));
         assert_eq!(all.answering(), ["a", "b"]);
+        assert_eq!(all.answering_without(&["a".to_owned()]), ["b"]);
         // The group's word goes before the load balancer's.
         let mut own = world(crosses, json!({"cross_zone": false}));
         own.target(5, "a", "healthy");
