@@ -388,7 +388,7 @@ mod tests {
                 assert_eq!(is_alarm, wanted, "{last} {comparison}: {}", found.reason);
             }
         }
-        let mut minutes = past.clone();
+        let mut minutes = past;
         minutes.push((1, 103.0));
         let found = looked(&of(Comparison::GreaterThanUpperThreshold), &minutes).unwrap();
         assert_eq!(
