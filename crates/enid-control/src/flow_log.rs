@@ -568,8 +568,8 @@ mod tests {
     fn intervals_and_formats_are_those_of_aws() {
         assert_eq!((interval(None), interval(Some(60))), (Ok(600), Ok(60)));
         assert_eq!(interval(Some(61)), Err(FlowLogError::Interval.into()));
-        let unknown = format(Some("${srcaddr} ${retransmits}"));
+        let unknown = format(Some("${srcaddr} ${ecs-task-id}"));
         let said = unknown.map_err(|error| error.to_string());
-        assert_eq!(said, Err("Unknown fields provided: retransmits".to_owned()));
+        assert_eq!(said, Err("Unknown fields provided: ecs-task-id".to_owned()));
     }
 }
