@@ -42,7 +42,9 @@ def test_a_zone_stops_and_comes_back(lab, ends):
     # Inside the zone, into it and out of it; what is established stops with the rest.
     assert opens(a, b) == opens(c, a) == opens(a, c) == "timeout"
     assert a.agent.exchange(name="kept", length=10, timeout=1) == "timeout"
-    reasons = {flow["reason"] for flow in lab.daemon.json("flows") if flow["verdict"] == "drop"}
+    enis = {one.eni for one in ends}
+    reasons = {flow["reason"] for flow in lab.daemon.json("flows")
+               if flow["verdict"] == "drop" and flow["source_eni"] in enis}
     assert reasons == {"fault"}
     lab.daemon.run("fault", "clear")
     assert standing(lab) == []

@@ -140,8 +140,8 @@ def test_detailed_monitoring_is_finer_and_adds_up_over_instances(daemon, lab, cl
 
     found = until(lambda: len(periods(basic)) >= 2 and periods(basic), "two periods",
                   within=PATIENCE)
-    # The first may have begun late.
-    assert sorted(found)[-1] == 5
+    # The first may have begun late, and a busy host reads a second later: one value for two seconds.
+    assert 4 <= sorted(found)[-1] <= 5
     assert len(periods(detailed)) >= 5 and set(periods(detailed)) == {1}
     assert total(cloudwatch, "AWS/EC2", "NetworkIn", ImageId="ami-0123456789abcdef0") is not None
     assert total(cloudwatch, "AWS/EC2", "NetworkIn", InstanceType="m5.large") is not None
