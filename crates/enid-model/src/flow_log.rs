@@ -367,7 +367,9 @@ mod tests {
 
     #[test]
     fn other_formats_are_refused_and_all_unknown_fields_named() {
-        let unknown = ["ecs-task-id", "ecs-service-name"].map(str::to_owned).to_vec();
+        let unknown = ["ecs-task-id", "ecs-service-name"]
+            .map(str::to_owned)
+            .to_vec();
         assert_eq!(
             LogFormat::parse("${ecs-task-id} ${srcaddr} ${ecs-service-name}"),
             Err(MalformedFormat::Unknown(unknown))
