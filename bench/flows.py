@@ -17,8 +17,11 @@ UDP_TIMEOUT_S = 60
 TABLE_PER_CONNECTION = 4
 SETTLE_S = 3
 IDLE_S = 5
-# The longest that a record of a flow log tells of.
+# What a record of a flow log tells of ends with a minute; then its windows are closed. So long before one
+# the connections are made, and so long they are measured with flow logs.
 WINDOW_S = 60
+BEFORE_MINUTE_S = 25
+LOGGED_S = 40
 # Of the connections that were sent, so many are at least in the table when it is measured.
 KEPT = 0.98
 
@@ -58,15 +61,13 @@ def map_bytes(pid, entries_max):
 def sweep(enid, connections, seconds, is_logged=False):
     """The share of a core that the daemon takes while so many connections stand and nothing is sent."""
     region = daemon.Region(enid.endpoint)
-    timeout_s = UDP_TIMEOUT_S
     if is_logged:
         region.log_flows()
-        timeout_s += WINDOW_S
     link = region.link(region.groups(1))
     for interface in region.ec2.describe_network_interfaces()["NetworkInterfaces"]:
         region.ec2.modify_network_interface_attribute(
             NetworkInterfaceId=interface["NetworkInterfaceId"],
-            ConnectionTrackingSpecification={"UdpTimeout": timeout_s},
+            ConnectionTrackingSpecification={"UdpTimeout": UDP_TIMEOUT_S},
         )
     time.sleep(SETTLE_S)
     pid = enid.child.pid
@@ -74,6 +75,8 @@ def sweep(enid, connections, seconds, is_logged=False):
     time.sleep(IDLE_S)
     idle = (cpu_seconds(pid) - start) / (time.monotonic() - at)
 
+    if is_logged:
+        time.sleep((-BEFORE_MINUTE_S - time.time()) % WINDOW_S)
     began = time.monotonic()
     command = probe.argv(
         link.client, probe.CLIENT_CORE, "udp-flows", to=link.server_address, count=connections
@@ -85,7 +88,7 @@ def sweep(enid, connections, seconds, is_logged=False):
     busy = (cpu_seconds(pid) - start) / (time.monotonic() - at)
     # Read afterwards: reading them costs more than a sweep.
     entries, entries_max = flow_table(enid)
-    if time.monotonic() - began > timeout_s:
+    if time.monotonic() - began > UDP_TIMEOUT_S:
         raise Failed("the first connections have expired before the measurement was over")
     if entries < KEPT * 2 * connections:
         raise Failed(f"{entries} entries for {connections} connections")

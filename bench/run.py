@@ -173,7 +173,7 @@ def measure(part, plan):
             seen = flows.sweep(enid, plan.connections, plan.sweep_seconds)
             stack.close()
             enid = stack.enter_context(daemon.private(configuration=settings))
-            seen["logged"] = flows.sweep(enid, plan.connections, flows.WINDOW_S, is_logged=True)
+            seen["logged"] = flows.sweep(enid, plan.connections, flows.LOGGED_S, is_logged=True)
             return report.flows(seen), seen
         if part == "records":
             enid = stack.enter_context(daemon.private(configuration=records.CONFIGURATION))

@@ -1,6 +1,7 @@
 """`enid down` removes every trace of its own daemon and nothing else; `serve` builds it again."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -60,6 +61,21 @@ def test_down_after_a_crash(start_daemon):
     lab.instance(lab.network()[1])
     daemon.kill()
     assert daemon.devices()
+    daemon.down()
+
+
+@pytest.mark.parametrize("is_ephemeral", [False, True])
+def test_down_when_the_data_directory_is_gone(start_daemon, is_ephemeral):
+    # Fails if what is in the kernel is looked for only where there is a data directory still.
+    daemon = start_daemon("ebpf", ephemeral=is_ephemeral)
+    lab = Lab(daemon)
+    lab.instance(lab.network()[1])
+    daemon.kill()
+    assert daemon.devices() and daemon.gateway() and daemon.pins()
+    # Its instances' root file systems are mounted below it, and go with their processes.
+    for mount in reversed(daemon.mounts()):
+        subprocess.run(["umount", "--lazy", mount], check=True)
+    shutil.rmtree(daemon.data)
     daemon.down()
 
 

@@ -200,10 +200,14 @@ class Daemon:
                 found.append(f"{entry.name}: {words.replace(bytes(1), b' ').decode()}")
         return found
 
+    def mounts(self):
+        """Where something is mounted below this daemon's data directory."""
+        lines = Path("/proc/self/mounts").read_text().splitlines()
+        return [line.split()[1] for line in lines if str(self.data) in line.split()[1]]
+
     def traces(self):
         """Everything of this daemon that the host still has, apart from its data directory."""
-        mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines()
-                  if str(self.data) in line]
+        mounts = self.mounts()
         left = [name for name in namespaces() - self._namespaces if self._owns(name)]
         links = [name for name, _ in self._links()] + self._rules()
         return links + self.pins() + self.processes() + mounts + sorted(left)

@@ -87,12 +87,17 @@ fn split(alias: &str) -> Option<(Installation, &str)> {
     Some((mark.parse().ok()?, rest))
 }
 
-/// The path of a data directory without links and without a dependence on where the program is.
+/// The path of a data directory without links and without a dependence on where the program is. Of one
+/// that is gone it is the path that it had, as long as what it lay in is there.
 pub(crate) fn resolve(data_dir: &Path) -> PathBuf {
-    data_dir
-        .canonicalize()
-        .or_else(|_| std::path::absolute(data_dir))
-        .unwrap_or_else(|_| data_dir.to_path_buf())
+    if let Ok(resolved) = data_dir.canonicalize() {
+        return resolved;
+    }
+    let absolute = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_path_buf());
+    match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => resolve(parent).join(name),
+        _ => absolute,
+    }
 }
 
 impl fmt::Display for Installation {
@@ -130,6 +135,18 @@ mod tests {
         assert_eq!(plain, Installation::of(&dir.path().join("./a/")));
         assert_ne!(plain, Installation::of(dir.path()));
         assert_eq!(plain, plain.to_string().parse().unwrap());
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_leaves_its_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        let [real, link] = ["real", "link"].map(|name| dir.path().join(name));
+        std::fs::create_dir_all(real.join("data/ephemeral")).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let there = Installation::of(&link.join("data/ephemeral"));
+        std::fs::remove_dir_all(real.join("data")).unwrap();
+        assert_eq!(Installation::of(&link.join("data/ephemeral")), there);
+        assert_ne!(Installation::of(&link.join("data")), there);
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Netlink {
             }
         });
         match looked_up {
-            Ok(()) => Ok(link),
+            Ok(_whole) => Ok(link),
             Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             Err(source) => Err(NetlinkError {
                 operation: Operation::LookUpLink(name.to_owned()),

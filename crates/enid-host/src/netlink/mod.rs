@@ -14,8 +14,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -169,18 +169,37 @@ impl Netlink {
         flags: u16,
     ) -> Result<(), NetlinkError> {
         self.exchange(message, flags | NLM_F_ACK, |_reply| ())
+            .map(|_whole| ())
             .map_err(|source| NetlinkError { operation, source })
     }
 
     /// Sends a request for a list and hands each of its entries to `entry`.
+    ///
+    /// The kernel says so if something was added or removed while it wrote the list: entries may be
+    /// missing then, so the list is asked for again.
     fn dump(
         &mut self,
         operation: Operation,
         message: RouteNetlinkMessage,
         entry: impl FnMut(RouteNetlinkMessage),
     ) -> Result<(), NetlinkError> {
-        self.exchange(message, NLM_F_DUMP, entry)
-            .map_err(|source| NetlinkError { operation, source })
+        let mut list = || -> io::Result<Vec<RouteNetlinkMessage>> {
+            for _try in 0..DUMP_TRIES {
+                let mut entries = Vec::new();
+                let whole = self.exchange(message.clone(), NLM_F_DUMP, |it| entries.push(it))?;
+                if whole == Whole(true) {
+                    return Ok(entries);
+                }
+            }
+            Err(io::Error::other("the list changes while it is read"))
+        };
+        match list() {
+            Ok(entries) => {
+                entries.into_iter().for_each(entry);
+                Ok(())
+            }
+            Err(source) => Err(NetlinkError { operation, source }),
+        }
     }
 
     fn exchange(
@@ -188,7 +207,7 @@ impl Netlink {
         message: RouteNetlinkMessage,
         flags: u16,
         mut entry: impl FnMut(RouteNetlinkMessage),
-    ) -> io::Result<()> {
+    ) -> io::Result<Whole> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -198,10 +217,11 @@ impl Netlink {
         let mut bytes = vec![0; request.buffer_len()];
         request.serialize(&mut bytes);
         self.socket.send(&bytes, 0)?;
+        let mut whole = Whole(true);
         loop {
             let (datagram, _sender) = self.socket.recv_from_full()?;
-            if self.read(&datagram, &mut entry)? {
-                return Ok(());
+            if self.read(&datagram, &mut whole, &mut entry)? {
+                return Ok(whole);
             }
         }
     }
@@ -210,6 +230,7 @@ impl Netlink {
     fn read(
         &self,
         datagram: &[u8],
+        whole: &mut Whole,
         entry: &mut impl FnMut(RouteNetlinkMessage),
     ) -> io::Result<bool> {
         let mut rest = datagram;
@@ -217,7 +238,11 @@ impl Netlink {
             let reply = NetlinkMessage::<Reply>::deserialize(rest).map_err(io::Error::other)?;
             // An answer to an earlier request whose reader gave up is not ours.
             if reply.header.sequence_number == self.sequence {
+                whole.0 &= reply.header.flags & NLM_F_DUMP_INTR == 0;
                 match reply.payload {
+                    NetlinkPayload::Done(done) if done.code < 0 => {
+                        return Err(io::Error::from_raw_os_error(-done.code));
+                    }
                     NetlinkPayload::Done(_) => return Ok(true),
                     NetlinkPayload::Error(error) if error.code.is_none() => return Ok(true),
                     NetlinkPayload::Error(error) => return Err(error.to_io()),
@@ -260,8 +285,14 @@ impl NetlinkDeserializable for Reply {
     }
 }
 
+/// Whether an answer is of one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Whole(bool);
+
 /// The length of `struct nlmsghdr`.
 const HEADER_LEN: usize = 16;
+/// How often a list is asked for before it is said that it never holds still.
+const DUMP_TRIES: u32 = 50;
 
 #[cfg(test)]
 mod tests {
@@ -279,6 +310,28 @@ mod tests {
                 .iter()
                 .any(|link| link.name == "lo")
         );
+    }
+
+    #[test]
+    fn a_list_that_changed_while_it_was_written_is_told_from_a_whole_one() {
+        let netlink = Netlink::open().unwrap();
+        let mut whole = Whole(true);
+        let mut header = NetlinkHeader::default();
+        let mut read = |flags: u16, code: i32| {
+            header.flags = flags;
+            let mut done = netlink_packet_core::DoneMessage::default();
+            done.code = code;
+            let payload = NetlinkPayload::<RouteNetlinkMessage>::Done(done);
+            let mut message = NetlinkMessage::new(header, payload);
+            message.finalize();
+            let mut bytes = vec![0; message.buffer_len()];
+            message.serialize(&mut bytes);
+            let ended = netlink.read(&bytes, &mut whole, &mut |_entry| ());
+            (ended.ok(), whole)
+        };
+        assert_eq!(read(0, 0), (Some(true), Whole(true)));
+        assert_eq!(read(0, -libc::EBUSY), (None, Whole(true)));
+        assert_eq!(read(NLM_F_DUMP_INTR, 0), (Some(true), Whole(false)));
     }
 
     #[test]

@@ -25,14 +25,13 @@ pub(crate) fn run(common: &Common) -> anyhow::Result<ExitCode> {
     let data = common.data_dir()?;
     end_daemon(&data)?;
     let mut failures = Vec::new();
+    // Also where the directory is gone: what is in the kernel outlives it.
     for directory in [data.ephemeral(), data.clone()] {
-        if directory.path().exists() {
-            let failed = enid_host::clean::kernel(directory.path());
-            failures.extend(failed.iter().map(|error| enid_host::chain(error)));
-            let installation = Installation::of(directory.path());
-            if let Err(error) = loader::remove_pins(installation) {
-                failures.push(enid_host::chain(&error));
-            }
+        let failed = enid_host::clean::kernel(directory.path());
+        failures.extend(failed.iter().map(|error| enid_host::chain(error)));
+        let installation = Installation::of(directory.path());
+        if let Err(error) = loader::remove_pins(installation) {
+            failures.push(enid_host::chain(&error));
         }
     }
     data.forget_daemon();
