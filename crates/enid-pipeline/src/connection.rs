@@ -2,6 +2,7 @@
 
 use crate::{
     flow::{self, Activity, Age, FlowEntry, FlowKey, Timeouts, flag, tcp},
+    packet::Packet,
     sequence,
     stage::nat_count,
     tables::Tables,
@@ -43,7 +44,13 @@ pub(crate) fn has_ended<T: Tables>(
 
 /// Notes TCP flags; after both FINs or a RST both entries are closing.
 #[inline(always)]
-pub(crate) fn note_tcp_flags<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, flags: u8) {
+pub(crate) fn note_tcp_flags<T: Tables>(
+    tables: &T,
+    key: &FlowKey,
+    entry: &FlowEntry,
+    packet: &Packet,
+) {
+    let flags = packet.tcp_flags;
     let seen = entry.flags.get();
     let new = u64::from(flags) << flag::TCP_SHIFT;
     if new & !seen != 0 {
@@ -56,8 +63,8 @@ pub(crate) fn note_tcp_flags<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowE
             establish(tables, key, entry, flags);
         }
     }
-    if flags & (tcp::FIN | tcp::RST) != 0 && seen & flag::CLOSING == 0 {
-        close(tables, key, entry, flags);
+    if seen & flag::CLOSING != 0 || flags & (tcp::FIN | tcp::RST) != 0 {
+        close(tables, key, entry, packet);
     }
 }
 
@@ -75,16 +82,28 @@ fn establish<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, flags: u8)
     }
 }
 
+/// Notes a packet that ends a connection, or comes after its end.
 #[inline(never)]
-fn close<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, flags: u8) {
+fn close<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, packet: &Packet) {
+    let flags = packet.tcp_flags;
     let opposite = opposite(tables, key, entry);
-    let other = opposite.as_deref().map_or(0, |other| other.flags.get());
-    let has_other_fin = other & (tcp::FIN as u64) << flag::TCP_SHIFT != 0;
-    if flags & tcp::RST != 0 || has_other_fin {
+    if entry.flags.get() & flag::CLOSING == 0 {
+        let other = opposite.as_deref().map_or(0, |other| other.flags.get());
+        let has_other_fin = other & (tcp::FIN as u64) << flag::TCP_SHIFT != 0;
+        if flags & tcp::RST == 0 && !has_other_fin {
+            return;
+        }
         tables.set(&entry.flags, flag::CLOSING);
-        if let Some(opposite) = opposite {
+        if let Some(opposite) = &opposite {
             tables.set(&opposite.flags, flag::CLOSING);
         }
+    }
+    // After a RST nobody acknowledges.
+    if flags & (tcp::RST | tcp::ACK) == tcp::ACK
+        && let Some(opposite) = &opposite
+        && sequence::is_acknowledged(opposite, packet.acknowledged)
+    {
+        tables.set(&entry.flags, flag::ACKNOWLEDGED);
     }
 }
 

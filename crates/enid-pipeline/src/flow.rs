@@ -195,6 +195,8 @@ pub mod flag {
     pub const WATCHED_AT_TARGET: u64 = 1 << 22;
     /// Both.
     pub const WATCHED: u64 = WATCHED_AT_SOURCE | WATCHED_AT_TARGET;
+    /// TCP, after both FINs: who sends these packets has acknowledged all that the other side sent.
+    pub const ACKNOWLEDGED: u64 = 1 << 23;
     /// It passes the node of a load balancer, [`Flow::via`](super::Flow::via).
     pub const BALANCED: u64 = 1 << 24;
     /// From this bit on: the longest packet that its way takes; 0 is any.
@@ -345,12 +347,15 @@ pub const NAT_IDLE_S: u32 = 350;
 pub const TCP_OPENING_S: u32 = 60;
 /// TCP after both FINs or a RST.
 pub const TCP_CLOSING_S: u32 = 10;
+/// TCP after both FINs when both sides have acknowledged everything: only the last FIN may come again, if its
+/// acknowledgement is lost, and that keeps the entry.
+pub const TCP_CLOSED_S: u32 = 2;
 /// ICMP queries and messages.
 pub const ICMP_S: u32 = 30;
 /// Every other protocol.
 pub const OTHER_S: u32 = 600;
 /// The shortest of all idle timeouts: a flow seen since then has not ended.
-pub const SHORTEST_S: u32 = TCP_CLOSING_S;
+pub const SHORTEST_S: u32 = TCP_CLOSED_S;
 /// Nanoseconds of a second.
 pub const SECOND_NS: u64 = 1_000_000_000;
 
@@ -529,11 +534,11 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// Of a direction without an entry.
+    /// Of a direction without an entry: nobody there has something to acknowledge.
     pub const NONE: Self = Self {
         last_seen_ns: 0,
         packets: 0,
-        flags: 0,
+        flags: flag::ACKNOWLEDGED,
     };
 
     /// Of an entry.
@@ -577,8 +582,12 @@ pub const fn age(
     let idle_s = match protocol {
         protocol::TCP => {
             if flags & flag::CLOSING != 0 {
-                kept_s = TCP_CLOSING_S;
-                TCP_CLOSING_S
+                kept_s = if own.flags & other.flags & flag::ACKNOWLEDGED != 0 {
+                    TCP_CLOSED_S
+                } else {
+                    TCP_CLOSING_S
+                };
+                kept_s
             } else if flags & flag::ESTABLISHED == 0 {
                 kept_s = TCP_OPENING_S;
                 TCP_OPENING_S
@@ -669,6 +678,16 @@ mod tests {
         let established = active(3, flag::ESTABLISHED);
         assert_eq!(lives(TIMEOUTS, established, active(1, 0)), 1000);
         assert_eq!(lives(TIMEOUTS, established, active(3, flag::CLOSING)), 10);
+        // One side has not acknowledged the end, then both have.
+        let told = active(3, flag::CLOSING | flag::ACKNOWLEDGED);
+        let untold = active(3, flag::CLOSING);
+        assert_eq!(lives(TIMEOUTS, told, untold), 10);
+        assert_eq!(lives(TIMEOUTS, untold, told), 10);
+        assert_eq!(lives(TIMEOUTS, told, told), 2);
+        // The other direction's entry is removed already.
+        assert_eq!(lives(TIMEOUTS, told, Activity::NONE), 2);
+        assert_eq!(lives(TIMEOUTS, untold, Activity::NONE), 10);
+        assert_eq!(lives(KEPT, told, told), 2);
         // What a NAT gateway resets is over.
         assert_eq!(lives(KEPT, established, active(1, 0)), 350);
         let stays = |own| lasts(Age::Forgotten, protocol::TCP, KEPT, own, active(1, 0));

@@ -57,6 +57,8 @@ pub(crate) struct Packet {
     /// How many sequence numbers it takes: its bytes, and one for each SYN and FIN. 0 for what has none, and
     /// for what is not measured: resets and fragments.
     pub(crate) sequenced: u32,
+    /// TCP: the acknowledgement number.
+    pub(crate) acknowledged: u32,
     /// As in [`FlowKey`].
     pub(crate) source_port: Be16,
     /// As in [`FlowKey`].

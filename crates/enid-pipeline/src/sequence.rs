@@ -106,6 +106,13 @@ fn out_of_order<T: Tables>(tables: &T, entry: &FlowEntry, packet: &Packet) {
     }
 }
 
+/// Whether an acknowledgement is of all that has come by an entry.
+#[inline(always)]
+pub(crate) fn is_acknowledged(entry: &FlowEntry, acknowledged: u32) -> bool {
+    let word = entry.sent.get();
+    word != 0 && Sent::from_word(word).next == acknowledged
+}
+
 /// Whether a sequence number is another one or follows it. They begin anew at 2^32.
 #[inline(always)]
 const fn is_ahead(number: u32, other: u32) -> bool {
@@ -163,12 +170,13 @@ pub(crate) fn end_round_trip<T: Tables>(
 mod tests {
     use crate::counter::{self, CounterKey};
     use crate::flow::tcp::{ACK, FIN, RST, SYN};
-    use crate::flow::{FlowRecord, flag};
+    use crate::flow::{FlowKey, FlowRecord, flag};
     use crate::frame::Bytes;
     use crate::ledger::{A, B, D, Gate, World, device, packet};
     use crate::packet_builder::Transport;
     use crate::release::{ReleaseOrder, release};
-    use crate::{Scratch, Verdict, egress};
+    use crate::tables::Tables as _;
+    use crate::{Scratch, Verdict, connection, egress};
 
     /// Data of a connection, as it is sent.
     struct Segment {
@@ -176,6 +184,7 @@ mod tests {
         to: u64,
         flags: u8,
         sequence: u32,
+        acknowledged: u32,
         length: usize,
         /// Bytes of each packet that it stands for; 0 for one packet.
         size: u32,
@@ -186,6 +195,7 @@ mod tests {
         to: B,
         flags: ACK,
         sequence: 0,
+        acknowledged: 0,
         length: 0,
         size: 0,
     };
@@ -203,6 +213,7 @@ mod tests {
         built.payload = segment.length;
         let mut frame = built.frame();
         frame[38..42].copy_from_slice(&segment.sequence.to_be_bytes());
+        frame[42..46].copy_from_slice(&segment.acknowledged.to_be_bytes());
         let mut bytes = match segment.size {
             0 => Bytes::new(&mut frame),
             size => Bytes::new(&mut frame).with_segment_size(size),
@@ -493,6 +504,83 @@ mod tests {
             (1, 1)
         );
         assert_eq!(at(B, counter::TCP_PACKETS_OUT), 2);
+    }
+
+    /// The ends of a connection, as both sides say them.
+    fn closed(world: &World, of_a: u32, of_b: u32) {
+        data(world, 100, 10);
+        let ends = |from, to, sequence, acknowledged, flags| Segment {
+            from,
+            to,
+            flags,
+            sequence,
+            acknowledged,
+            ..DATA
+        };
+        send(world, &ends(A, B, 110, 5_000, FIN | ACK));
+        send(world, &ends(B, A, 5_000, of_b, FIN | ACK));
+        send(world, &ends(A, B, 111, of_a, ACK));
+    }
+
+    /// For how many seconds after its last packet the connection is known.
+    fn known_s(world: &mut World) -> u64 {
+        let keys: Vec<FlowKey> = world.memory.flows().into_keys().collect();
+        let is_known = |world: &World| {
+            let live = keys.iter().map(|key| {
+                let entry = world.memory.flow(key).expect("nothing removes it");
+                connection::is_live(&world.memory, key, &entry, world.now_ns)
+            });
+            let live: Vec<bool> = live.collect();
+            assert_eq!(live[0], live[1], "both directions end together");
+            live[0]
+        };
+        let mut seconds = 0;
+        while is_known(world) {
+            seconds += 1;
+            world.wait_s(1);
+        }
+        seconds
+    }
+
+    #[test]
+    fn a_connection_is_over_soon_after_both_sides_acknowledged_its_end() {
+        // A packet that is missing on one side or the other may come again for longer.
+        for (of_a, of_b, wanted) in [(5_001, 111, 3), (5_000, 111, 11), (5_001, 110, 11)] {
+            let mut world = connected();
+            closed(&world, of_a, of_b);
+            assert_eq!(known_s(&mut world), wanted, "{of_a} {of_b}");
+        }
+    }
+
+    #[test]
+    fn a_last_packet_that_comes_again_keeps_the_connection() {
+        let mut world = connected();
+        closed(&world, 5_001, 111);
+        world.wait_s(2);
+        let again = Segment {
+            from: B,
+            to: A,
+            flags: FIN | ACK,
+            sequence: 5_000,
+            acknowledged: 111,
+            ..DATA
+        };
+        send(&world, &again);
+        assert_eq!(known_s(&mut world), 3);
+    }
+
+    #[test]
+    fn a_reset_is_acknowledged_by_nobody() {
+        let mut world = connected();
+        data(&world, 100, 10);
+        let reset = Segment {
+            flags: RST | ACK,
+            sequence: 110,
+            acknowledged: 5_000,
+            ..DATA
+        };
+        send(&world, &reset);
+        assert_eq!(known_s(&mut world), 11);
     }
 
     #[test]

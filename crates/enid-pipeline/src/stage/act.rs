@@ -309,7 +309,7 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     let tracked = stamp(tables, scratch, &entry);
     if scratch.packet.protocol == protocol::TCP {
         sequence::note(tables, &entry, &scratch.packet);
-        connection::note_tcp_flags(tables, &scratch.key, &entry, scratch.packet.tcp_flags);
+        connection::note_tcp_flags(tables, &scratch.key, &entry, &scratch.packet);
     }
     if !scratch.key.asks() && !scratch.carried.is_reply() {
         return Ok(());

@@ -305,7 +305,7 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
     tables.add(&entry.packets, u64::from(packet.segments));
     tables.add(&entry.bytes, u64::from(packet.bytes));
     if packet.protocol == protocol::TCP {
-        connection::note_tcp_flags(tables, key, &entry, packet.tcp_flags);
+        connection::note_tcp_flags(tables, key, &entry, packet);
     }
     #[expect(clippy::cast_possible_truncation, reason = "written from 32 bits")]
     let mut ifindex = entry.target_ifindex.get() as u32;

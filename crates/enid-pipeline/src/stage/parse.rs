@@ -269,6 +269,8 @@ fn transport<F: Frame>(
                 packet.target_port = Be16::from_bytes([place[2], place[3]]);
                 packet.tcp_flags = place[13];
                 packet.sequence = u32::from_be_bytes([place[4], place[5], place[6], place[7]]);
+                packet.acknowledged =
+                    u32::from_be_bytes([place[8], place[9], place[10], place[11]]);
                 if packet.tcp_flags & tcp::RST == 0 && packet.fragment == Fragment::None {
                     let ends = packet.tcp_flags & tcp::FIN;
                     let opens = (packet.tcp_flags & tcp::SYN) / tcp::SYN;
