@@ -31,10 +31,10 @@ class Endpoint:
     def address(self):
         return urlsplit(self.url).netloc
 
-    def client(self):
+    def client(self, service="ec2"):
         """The ordinary client, for setting things up."""
         return boto3.client(
-            "ec2",
+            service,
             endpoint_url=self.url,
             region_name=REGION,
             aws_access_key_id=self.key,

@@ -22,7 +22,8 @@ class Link:
     """Two ends that a probe can run at."""
 
     client: str
-    server: str
+    # None: a server runs already.
+    server: str | None
     server_address: str
     # What is done before each measurement.
     before: Callable[[], None] = lambda: None

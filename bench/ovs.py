@@ -14,10 +14,9 @@ import tempfile
 from pathlib import Path
 
 from links import NETWORK, Link, cable, fillers, namespaces, tune
-from shell import Failed, sh, unique
+from shell import TOOLS, Failed, sh, unique
 
-TOOLS = os.environ.get("ENID_TOOLS") or Path.home() / ".cache/enid/tools"
-UNPACKED = Path(TOOLS) / "openvswitch"
+UNPACKED = TOOLS / "openvswitch"
 STARTS_WITHIN_S = 10
 MAC = {"c": "06:00:00:00:00:01", "s": "06:00:00:00:00:02"}
 

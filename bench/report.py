@@ -1,6 +1,7 @@
 """Figures against their budget, as a table and as JSON."""
 
 import dataclasses
+import math
 
 
 @dataclasses.dataclass
@@ -133,6 +134,58 @@ def variants(samples):
             ratio = samples.ratio(test, figure, link, base)
             label = f"{name}, {variant}"
             rows.append(Row(label, one, f"{base} {other}", ratio, bounds[which], more))
+    return rows
+
+
+PROXIES = ("haproxy", "nginx")
+# As fast, and in as small a part of a core's time.
+TIMES_A_PROXY = 3
+# Per test: its name, unit and divisor, the figure's name, and the bounds of the rate without a balancer, of
+# the rate beside a proxy, and of what a busy core gives beside a proxy. None: no bound.
+BALANCED = [
+    ("throughput", "TCP throughput", "Gbit/s", 1.25e8, "bytes_per", 0.95, None, TIMES_A_PROXY),
+    ("connections", "connect-request-close", "/s", 1, "per", 0.80, TIMES_A_PROXY, None),
+]
+# Per test: the figure, and of what the time is told, in which unit.
+ADDED = [
+    ("throughput", "bytes_per_core", "a gigabyte", "ms", 1e12),
+    ("connections", "per_core", "a connection", "µs", 1e6),
+]
+
+
+def balancer(samples):
+    """Rows of a load balancer: through its node beside without it, and beside proxies.
+
+    What a busy core gives is of all that the machine does meanwhile, both ends included; the bare pair that
+    stands with it does nothing else. What balancing adds is each balancer's own time alone.
+    """
+    rows = []
+    for test, name, unit, divisor, figure, direct, rate, core in BALANCED:
+
+        def shown(per, link):
+            return f"{number(samples.median(test, f'{figure}_{per}', link) / divisor)} {unit}"
+
+        def row(what, base, per, bound):
+            beside = f"{base} {shown(per, base)}"
+            if base != "direct":
+                beside += f", veth {shown(per, 'veth')}"
+            ratio = samples.ratio(test, f"{figure}_{per}", "through", base)
+            return Row(f"{name}, {what}", shown(per, "through"), beside, ratio, bound, True)
+
+        rows.append(row("balanced", "direct", "second", direct))
+        for proxy in PROXIES:
+            rows.append(row("balanced", proxy, "second", rate))
+            rows.append(row("balanced, of a busy core", proxy, "core", core))
+    for test, figure, what, unit, times in ADDED:
+        own = times * samples.added(test, figure, "through", "direct")
+        for proxy in PROXIES:
+            other = times * samples.added(test, figure, proxy, "veth")
+            label = f"time of a core that balancing adds to {what}"
+            beside = f"{proxy} {number(other)} {unit}"
+            # A proxy that seems to add nothing has not been measured.
+            part = own / other if other > 0 else math.inf
+            bound = 1 / TIMES_A_PROXY
+            rows.append(Row(label, f"{number(own)} {unit}", beside, part, bound, False))
     return rows
 
 

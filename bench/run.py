@@ -19,6 +19,7 @@ from subprocess import SubprocessError
 from botocore.exceptions import BotoCoreError, ClientError
 
 import api
+import balancer
 import daemon
 import flows
 import links
@@ -35,6 +36,7 @@ from shell import Failed
 PARTS = (
     "packets",
     "variants",
+    "balancer",
     "launch",
     "enforced",
     "flows",
@@ -47,7 +49,7 @@ PARTS = (
 
 
 class Plan:
-    """How long everything takes: about twenty minutes, or six with --quick.
+    """How long everything takes: about 25 minutes, or seven with --quick.
 
     Many short slices rather than few long ones: what a noisy machine does in between then falls on
     both sides of a ratio.
@@ -56,6 +58,7 @@ class Plan:
     def __init__(self, quick):
         self.rounds = 6 if quick else 25
         self.variant_rounds = 4 if quick else 15
+        self.balancer_rounds = 4 if quick else 20
         self.builds = 2 if quick else 5
         self.seconds = 0.35 if quick else 0.5
         self.api_seconds = 2 if quick else 5
@@ -75,7 +78,7 @@ class Plan:
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="about six minutes, coarser")
+    parser.add_argument("--quick", action="store_true", help="about seven minutes, coarser")
     parser.add_argument("--json", metavar="FILE", help="write every sample and figure there too")
     parser.add_argument(
         "--only", action="append", choices=PARTS, help="measure this part only; may be repeated"
@@ -121,7 +124,7 @@ def variants(stack):
     return ends
 
 
-def traffic_over(make, rounds, plan):
+def traffic_over(make, rounds, plan, **options):
     """Every link that `make` builds, with a server at its far end, measured in interleaved rounds.
 
     The links are built anew several times: one and the same pair of namespaces can be a fifth faster or
@@ -131,10 +134,10 @@ def traffic_over(make, rounds, plan):
     for part in range(plan.builds):
         with contextlib.ExitStack() as stack:
             ends = make(stack)
-            for link in {link.server: link for link in ends.values()}.values():
+            for link in {link.server: link for link in ends.values() if link.server}.values():
                 stack.enter_context(probe.server(link))
             its_rounds = len(range(part, rounds, plan.builds))
-            parts.append(traffic.run(ends, its_rounds, plan.seconds, say=say))
+            parts.append(traffic.run(ends, its_rounds, plan.seconds, say=say, **options))
     return traffic.joined(parts)
 
 
@@ -157,6 +160,11 @@ def measure(part, plan):
             samples = traffic_over(variants, plan.variant_rounds, plan)
             raw = {" ".join(key): values for key, values in samples.values.items()}
             return report.variants(samples), raw
+        if part == "balancer":
+            options = {"tests": balancer.TESTS, "measure": balancer.measure}
+            samples = traffic_over(balancer.ends, plan.balancer_rounds, plan, **options)
+            raw = {" ".join(key): values for key, values in samples.values.items()}
+            return report.balancer(samples), raw
         if part == "survival":
             seen = survival(plan, stack)
             return report.survival(seen), seen

@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# Where set-up puts the programs that it unpacks.
+TOOLS = Path(os.environ.get("ENID_TOOLS") or Path.home() / ".cache/enid/tools")
 
 
 class Failed(Exception):

@@ -37,8 +37,13 @@ class Samples:
         pairs = zip(self.of(test, figure, link), self.of(test, figure, base), strict=True)
         return statistics.median(one / other for one, other in pairs)
 
+    def added(self, test, figure, link, base):
+        """What one of `figure` takes more over `link` than over `base`."""
+        pairs = zip(self.of(test, figure, link), self.of(test, figure, base), strict=True)
+        return statistics.median(1 / one - 1 / other for one, other in pairs)
 
-def run(links, rounds, seconds, tests=TESTS, say=lambda line: None):
+
+def run(links, rounds, seconds, tests=TESTS, measure=probe.measure, say=lambda line: None):
     """Measures every link of {name: Link} `rounds` times; a server must be running at each."""
     values = {}
     names = list(links)
@@ -47,14 +52,14 @@ def run(links, rounds, seconds, tests=TESTS, say=lambda line: None):
         order = random.Random(turn)
         for test in tests:
             order.shuffle(names)
-            mode, figures = TESTS[test]
+            mode, figures = tests[test]
             extra = {"payload": PAYLOAD} if mode == "udp-pps" else {}
             for name in names:
                 links[name].before()
-                seen = probe.measure(links[name], mode, seconds, **extra)
+                seen = measure(links[name], mode, seconds, **extra)
                 for figure in figures:
                     values.setdefault((test, figure, name), []).append(seen[figure])
-        say(f"packets: round {turn + 1} of {rounds}")
+        say(f"round {turn + 1} of {rounds}")
     return Samples(values)
 
 

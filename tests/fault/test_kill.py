@@ -31,8 +31,7 @@ def test_connections_go_on(start_daemon):
     server = lab.instance(subnet, group)
     client = lab.instance(subnet, lab.group(vpc, "client"))
     server.agent.serve_tcp(port=80)
-    trickle = client.agent.start("trickle", name="flow", address=server.ip, port=80, count=4000,
-                                 pause=0.001)
+    trickle = client.agent.start("trickle", name="flow", address=server.ip, port=80, pause=0.001)
     assert client.agent.connect(address=server.ip, port=80, name="idle") == "open"
 
     def goes_on():
@@ -55,7 +54,9 @@ def test_connections_go_on(start_daemon):
     lab.revoke(group, tcp("10.0.0.0/16", 80))
     assert client.agent.connect(address=server.ip, port=80, timeout=0.2) == "timeout"
     assert client.agent.exchange(name="idle") == "open"
-    assert trickle.result(30) == 4000
+    goes_on()
+    client.agent.finish(name="flow")
+    assert trickle.result(15) == client.agent.progress(name="flow")
     lab.close()
 
 

@@ -52,8 +52,7 @@ class Place:
         health = self.balancers.health
         until(lambda: {one: health(self.targets).get(one) for one in states} == states,
               f"{states}", within=within)
-        # What was seen is told before it is in force; an answered change comes after it, and is.
-        self.lab.ec2.create_tags(Resources=[self.vpc], Tags=[{"Key": "seen", "Value": "health"}])
+        self.lab.in_force()
 
     def opens(self, address, **options):
         return self.client.agent.connect(address=address, port=80, **options)

@@ -154,6 +154,7 @@ def test_an_address_on_its_way_out_keeps_what_it_has(lab, network, internet, end
     assert a.agent.exchange(name=kept) == "open"
     until(lambda: len(gateway()["NatGatewayAddresses"]) == 1, "its time is up", within=15)
     assert time.monotonic() - began > 4
+    lab.in_force()
     assert a.agent.exchange(name=kept) == "reset"
     # It is free again; one that nobody uses goes without its time.
     [added] = lab.ec2.associate_nat_gateway_address(

@@ -17,7 +17,7 @@ class Kept:
         self._flow = f"kept: {name}"
         self._seen = 0
         self._done = agent.start("trickle", name=self._flow, address=address, port=port,
-                                 count=1 << 40, pause=0.01)
+                                 pause=0.01)
 
     def check(self, judge):
         """It lives, and has moved since the last time."""

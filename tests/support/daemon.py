@@ -61,7 +61,13 @@ class Daemon:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(self.serve_command(), stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, env=environment)
-        until(self._is_ready, "the daemon answers", within=20)
+        try:
+            # It has a second's work to do, most of it in the verifier, and others work as well.
+            until(self._is_ready, "the daemon answers", within=60)
+        except BaseException:
+            # What `down` cannot speak to it cannot end.
+            self.kill()
+            raise
         return self
 
     def _is_ready(self):

@@ -18,6 +18,7 @@ import time
 _connections = {}
 _received = {}
 _sniffers = {}
+_finished = set()
 _answer_lock = threading.Lock()
 _SIOCGIFHWADDR = 0x8927
 
@@ -102,15 +103,16 @@ def close(name):
     _connections.pop(name).close()
 
 
-def trickle(name, address, port, count, pause):
-    """Exchanges one message after the other on a new connection; returns how many came back."""
+def trickle(name, address, port, pause):
+    """Exchanges one message after the other on a new connection until `finish`; returns how many came
+    back."""
     connection = socket.create_connection((address, port), timeout=2)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.settimeout(10)
     _connections[name] = connection
     done = 0
-    for number in range(count):
-        message = struct.pack("!Q", number)
+    while name not in _finished:
+        message = struct.pack("!Q", done)
         connection.sendall(message)
         if connection.recv(8, socket.MSG_WAITALL) != message:
             break
@@ -118,6 +120,11 @@ def trickle(name, address, port, count, pause):
         _received[name] = done
         time.sleep(pause)
     return done
+
+
+def finish(name):
+    """Ends a `trickle` after the message that is under way."""
+    _finished.add(name)
 
 
 def progress(name):

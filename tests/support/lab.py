@@ -170,6 +170,12 @@ class Lab:
         answer = self.ec2.create_network_interface(SubnetId=subnet, **options)
         return answer["NetworkInterface"]
 
+    def in_force(self):
+        """After this all that was described is in force. What the region does of its own accord is described
+        before; an answered change is in force, and so is whatever came before it."""
+        tags = [{"Key": "seen", "Value": "by now"}]
+        self.ec2.create_tags(Resources=self._vpcs[:1], Tags=tags)
+
     def close(self):
         """Deletes everything, in the order that AWS asks for."""
         for instance in self.instances:

@@ -17,8 +17,8 @@ mod prometheus;
 mod reach;
 mod setup;
 mod stack;
-mod switch;
 mod tidy;
+mod unpacked;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

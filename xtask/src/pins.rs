@@ -54,13 +54,19 @@ pub(crate) const BENCH_PACKAGES: &[Package] = &[
     package("ethtool", "", "offloads off, where Open vSwitch lacks them"),
     package("libbpf1", "", "what Open vSwitch links to"),
     package("libcap-ng0", "", "what Open vSwitch links to"),
+    package("liblua5.3-0", "", "what HAProxy links to"),
     package("libnuma1", "", "what Open vSwitch links to"),
+    package("libopentracing-c-wrapper0", "", "what HAProxy links to"),
     package("libunbound8", "", "what Open vSwitch links to"),
     package("libxdp1", "", "what Open vSwitch links to"),
 ];
 
-/// Packages of Open vSwitch, which are unpacked only.
-pub(crate) const SWITCH_PACKAGES: &[&str] = &["openvswitch-common", "openvswitch-switch"];
+/// Programs of `make bench`, each with its packages, which are unpacked only.
+pub(crate) const UNPACKED: &[(&str, &[&str])] = &[
+    ("haproxy", &["haproxy"]),
+    ("nginx", &["nginx", "libnginx-mod-stream"]),
+    ("openvswitch", &["openvswitch-common", "openvswitch-switch"]),
+];
 
 /// The kernel of the tests' other machine: the oldest that Enid runs on, and Debian 12's own.
 pub(crate) const KERNEL: &str = "6.1";

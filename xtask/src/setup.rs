@@ -13,7 +13,7 @@ use crate::pins::{
     BENCH_PACKAGES, BPF_LINKER, BPF_LINKER_FEATURE, LLVM_PREFIX, LLVM_SYS_PREFIX, PACKAGES,
     Package, REQUIREMENTS, TEST_PACKAGES,
 };
-use crate::{kernel, prometheus, switch};
+use crate::{kernel, prometheus, unpacked};
 
 /// Installs what is missing.
 pub(crate) fn run(root: &Path) -> Result<()> {
@@ -32,7 +32,7 @@ pub(crate) fn for_tests() -> Result<()> {
 /// Installs what is missing and only `make bench` needs.
 pub(crate) fn for_bench() -> Result<()> {
     packages(BENCH_PACKAGES)?;
-    switch::fetch()
+    unpacked::fetch()
 }
 
 /// Where tools of the build are kept, outside the source tree so that clones share them.
