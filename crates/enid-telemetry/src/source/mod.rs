@@ -115,6 +115,20 @@ pub struct Post {
     pub part: String,
     /// When it becomes a datapoint.
     pub pace: Pace,
+    /// What the value is to the metric.
+    pub role: Role,
+}
+
+/// What a value is to its metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The metric itself, or a part of its sum.
+    Amount,
+    /// What is divided, of a metric that is one gain by another: there is a datapoint when the divisor
+    /// gained something, and it counts for as many values. One in percent is a hundred times that.
+    Dividend,
+    /// What it is divided by.
+    Divisor,
 }
 
 /// When a value becomes a datapoint.
@@ -195,6 +209,7 @@ impl Post {
             labels: Vec::new(),
             part: String::new(),
             pace: Pace::Minute,
+            role: Role::Amount,
         }
     }
 
@@ -208,6 +223,7 @@ impl Post {
             labels,
             part: String::new(),
             pace: Pace::Never,
+            role: Role::Amount,
         }
     }
 
@@ -221,6 +237,12 @@ impl Post {
     #[must_use]
     pub fn at(self, pace: Pace) -> Self {
         Self { pace, ..self }
+    }
+
+    /// The same in another role. A metric of two roles has both from counters, every minute.
+    #[must_use]
+    pub fn role(self, role: Role) -> Self {
+        Self { role, ..self }
     }
 
     /// The same as a part of a metric that is about many.

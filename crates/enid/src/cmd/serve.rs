@@ -35,7 +35,7 @@ use crate::cli::{Common, DatapathChoice, Serve};
 use crate::config::Config;
 use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
-use crate::wiring::address_usage;
+use crate::wiring::address_usage::{self, AddressUsage};
 use crate::wiring::admin::Administration;
 use crate::wiring::console::HostConsole;
 use crate::wiring::console_logs::ConsoleLogs;
@@ -361,7 +361,7 @@ async fn open_meters(
     serve: &Serve,
     every_ms: i64,
 ) -> anyhow::Result<Arc<Meters>> {
-    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    let mut sources: Vec<Box<dyn Source>> = vec![Box::new(AddressUsage::default())];
     if host.is_some() {
         let installation = Installation::of(own.path());
         let failed = |error| anyhow::anyhow!("open the counters: {}", enid_host::chain(&error));

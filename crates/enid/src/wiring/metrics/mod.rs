@@ -260,7 +260,12 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<&'static Meaning> {
-        let parts = [interfaces::ALL, nat_gateways::ALL, daemon::ALL];
+        let parts = [
+            interfaces::ALL,
+            nat_gateways::ALL,
+            daemon::ALL,
+            crate::wiring::address_usage::ALL,
+        ];
         parts.into_iter().flatten().copied().collect()
     }
 
