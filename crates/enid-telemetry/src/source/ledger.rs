@@ -237,7 +237,11 @@ impl Ledger {
         for (series, (dividend, divisor)) in &self.ratios {
             // Of nothing there is no mean.
             if *divisor > 0.0 {
-                let whole = if series.unit == Unit::PERCENT { 100.0 } else { 1.0 };
+                let whole = if series.unit == Unit::PERCENT {
+                    100.0
+                } else {
+                    1.0
+                };
                 let value = whole * dividend / divisor;
                 samples.push(counted(series, start, &[(value, *divisor)]));
             }

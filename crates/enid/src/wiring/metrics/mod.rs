@@ -6,6 +6,7 @@
 pub(crate) mod daemon;
 pub(crate) mod interfaces;
 pub(crate) mod nat_gateways;
+pub(crate) mod status_checks;
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -264,6 +265,7 @@ mod tests {
             interfaces::ALL,
             nat_gateways::ALL,
             daemon::ALL,
+            status_checks::ALL,
             crate::wiring::address_usage::ALL,
         ];
         parts.into_iter().flatten().copied().collect()
