@@ -18,6 +18,7 @@ mod widget_time;
 use std::sync::Arc;
 
 use enid_control::{Control, alarm_arn, dashboard_arn};
+use enid_model::time::Timestamp;
 use enid_telemetry::metric::database::Metrics;
 
 use crate::context::Context;
@@ -89,6 +90,19 @@ impl Monitoring {
         let done = tokio::task::spawn_blocking(move || work(&metrics)).await;
         done.map_err(internal)
     }
+}
+
+/// Whether a text is a metric widget that is drawn, asked for at a time and in a region.
+pub fn check_widget(text: &str, now: Timestamp, region: &str) -> Result<(), ApiError> {
+    widget_image::check(text, now, region)
+}
+
+/// The places at which the body of a dashboard is wrong, each a JSON pointer.
+#[must_use]
+pub fn check_dashboard(body: &str) -> Vec<String> {
+    let found = dashboard_body::Findings::of(body);
+    let places = found.problems.into_iter();
+    places.map(|problem| problem.path).collect()
 }
 
 /// An error of the control plane, with the status that CloudWatch has for it.
