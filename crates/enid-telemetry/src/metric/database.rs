@@ -15,12 +15,14 @@ use serde::{Deserialize, Serialize};
 use super::aggregate::Aggregate;
 use super::datum::Sample;
 use super::identity::Identity;
+use super::known::Known;
 use super::level::{self, Level};
 use super::rows::{Append, Beside, Row, Rows, RowsError};
 use super::unit::Unit;
 use crate::anomaly::Models;
 
-/// How many metrics there may be, over all accounts and regions: a bound of memory.
+/// How many metrics there may be, over all accounts and regions: a bound of memory. Beyond it, what this
+/// installation published longest ago is forgotten.
 const METRICS_MAX: usize = 500_000;
 /// Metrics without a datapoint for so long are not listed.
 const LISTED_MS: i64 = 14 * 24 * 3600 * 1000;
@@ -38,9 +40,7 @@ pub struct Metrics {
 
 #[derive(Default)]
 struct State {
-    /// By account and region; the time of each metric's latest datapoint.
-    known: BTreeMap<(String, String), BTreeMap<Identity, Timestamp>>,
-    count: usize,
+    known: Known,
     /// Grains of coarse levels that are not kept yet.
     pending: HashMap<(Level, Timestamp, String, Unit), Aggregate>,
     /// The number of the next row that is not in any kept coarse one.
@@ -104,13 +104,13 @@ impl Metrics {
                 continue;
             };
             for (key, latest) in note.metrics {
-                state.know(&key, latest);
+                state.known.note(&key, latest);
             }
             state.next = note.next.unwrap_or(state.next);
         }
         let oldest = Timestamp(clock.now().0 - LISTED_MS - 3_600_000);
         for (number, row) in rows.arrived_from(Level::Minute, state.next, oldest)? {
-            state.know(&row.key, row.time);
+            state.known.note(&row.key, row.time);
             state.add(&row);
             state.next = state.next.max(number + 1);
         }
@@ -149,10 +149,10 @@ impl Metrics {
         let mut rows = Vec::with_capacity(samples.len());
         let mut fresh = BTreeMap::new();
         {
-            let state = self.state();
+            let mut state = self.state();
             for (scope, sample) in samples {
                 let key = sample.metric.key(&scope);
-                if !state.knows(&scope, &sample.metric) {
+                if !state.known.has(&scope, &sample.metric) {
                     fresh.insert(key.clone(), sample.time);
                 }
                 let row = |level: Level| {
@@ -169,7 +169,7 @@ impl Metrics {
                     rows.push(row(Level::Second));
                 }
             }
-            if state.count + fresh.len() > METRICS_MAX {
+            if !state.known.make_room(fresh.len(), METRICS_MAX) {
                 return Err(PutError::TooManyMetrics);
             }
         }
@@ -195,7 +195,7 @@ impl Metrics {
         state.next = state.next.max(first + count);
         for (level, row) in rows {
             if level == Level::Minute {
-                state.know(&row.key, row.time);
+                state.known.note(&row.key, row.time);
                 state.add(&row);
             }
         }
@@ -211,9 +211,9 @@ impl Metrics {
             if state.pending.is_empty() {
                 return Ok(());
             }
-            state.forget(oldest);
+            state.known.forget(oldest);
             let note = Note {
-                metrics: state.all(),
+                metrics: state.known.all(),
                 next: Some(state.next),
             };
             (state.pending.clone(), note)
@@ -262,15 +262,9 @@ impl Metrics {
     pub fn list(&self, scope: &Scope, selection: &Selection) -> Vec<Identity> {
         let oldest = Timestamp(self.now().0 - LISTED_MS);
         let since = selection.since.unwrap_or(oldest).max(oldest);
-        let state = self.state();
-        let Some(known) = state.known.get(&place(scope)) else {
-            return Vec::new();
-        };
-        let known = known.iter();
-        known
-            .filter(|(metric, latest)| **latest >= since && selection.fits(metric))
-            .map(|(metric, _)| metric.clone())
-            .collect()
+        let mut metrics = self.state().known.since(scope, since);
+        metrics.retain(|metric| selection.fits(metric));
+        metrics
     }
 
     /// The values of a metric in each period of a window. Blocks.
@@ -296,7 +290,7 @@ impl Metrics {
         finest_s: i64,
     ) -> Result<Periods, RowsError> {
         let mut found = Periods::new();
-        if !self.state().knows(scope, metric) {
+        if !self.state().known.has(scope, metric) {
             return Ok(found);
         }
         let keys = BTreeSet::from([metric.key(scope)]);
@@ -331,46 +325,7 @@ impl Metrics {
     }
 }
 
-fn place(scope: &Scope) -> (String, String) {
-    (scope.account.to_string(), scope.region.as_str().to_owned())
-}
-
 impl State {
-    fn knows(&self, scope: &Scope, metric: &Identity) -> bool {
-        let known = self.known.get(&place(scope));
-        known.is_some_and(|known| known.contains_key(metric))
-    }
-
-    fn know(&mut self, key: &str, latest: Timestamp) {
-        let Some((account, region, metric)) = Identity::of_key(key) else {
-            return;
-        };
-        let place = (account.to_owned(), region.to_owned());
-        let known = self.known.entry(place).or_default();
-        let before = known.get(&metric).copied();
-        self.count += usize::from(before.is_none());
-        known.insert(metric, before.map_or(latest, |before| before.max(latest)));
-    }
-
-    /// Every metric by its key.
-    fn all(&self) -> Vec<(String, Timestamp)> {
-        let places = self.known.iter();
-        let all = places.flat_map(|((account, region), known)| {
-            known
-                .iter()
-                .map(move |(metric, latest)| (metric.key_in(account, region), *latest))
-        });
-        all.collect()
-    }
-
-    /// Metrics of which nothing is kept any more are forgotten.
-    fn forget(&mut self, oldest: Timestamp) {
-        for known in self.known.values_mut() {
-            known.retain(|_, latest| *latest >= oldest);
-        }
-        self.count = self.known.values().map(BTreeMap::len).sum();
-    }
-
     /// Adds a minute to its coarser grains.
     fn add(&mut self, row: &Row) {
         for level in [Level::FiveMinutes, Level::Hour] {

@@ -5,6 +5,7 @@ pub mod aggregate;
 pub mod database;
 pub mod datum;
 pub mod identity;
+mod known;
 pub mod level;
 pub mod query;
 pub mod rows;
