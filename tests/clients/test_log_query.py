@@ -88,6 +88,11 @@ def test_events_are_shown_the_latest_first(logs, group, start):
     ("filter ms > \"8\" | stats count(*) as n", [["2"]]),
     ("fields strlen(host) as l, concat(host, '-', ms) as c | filter c like 'a-7' | display l, c", [["1", "a-7"]]),
     ("stats count(*) as n by host, level | sort n desc, host | limit 1", [["a", "INFO", "8"]]),
+    ("fields jsonParse(@message) as m | filter m.ms > 8 | stats count(*) as n by m.host | sort m.host",
+     [["a", "1"], ["b", "1"]]),
+    ("fields jsonParse('[1, {\"a b\": [2]}]') as l | limit 1 | fields l[1].`a b`[0] as v | display v", [["2"]]),
+    ("fields jsonStringify(jsonParse('{ \"a\": [ 1 ] }')) as t | limit 1 | display t", [['{"a":[1]}']]),
+    ("filter toMillis(@timestamp) / 1000 < now() and now() % 1 = 0 | stats count(*) as n", [["20"]]),
     ("fields `ms` as `odd name` | sort `odd name` desc | limit 1 | display `odd name`", [["9"]]),
 ])
 def test_queries_are_answered(logs, group, start, query, expected):
@@ -135,6 +140,7 @@ def test_what_is_wrong_is_told(logs, group, start):
     refusal("MalformedQueryException", "fields a b", "…unexpected b")
     refusal("MalformedQueryException", "fields a | pattern @message",
             "…Enid does not implement the command pattern")
+    refusal("MalformedQueryException", "fields now(1)", "…now takes 0 arguments")
     refusal("ResourceNotFoundException", "fields a", logGroupName="nothing")
     refusal("InvalidParameterException", "fields a", startTime=start, endTime=start - 1)
     refusal("UnsupportedOperation", "SELECT 1", "…queryLanguage", queryLanguage="SQL")

@@ -35,7 +35,7 @@ def listed(cloudwatch, vpc):
     return sorted(metric["MetricName"] for metric in metrics)
 
 
-def test_a_vpc_is_as_large_as_what_is_in_it(ec2, cloudwatch, papers):
+def test_a_vpc_is_as_large_as_what_is_in_it(daemon, ec2, cloudwatch, papers):
     (vpc, subnet), (peer, far) = papers.network(), papers.network("10.1.0.0/16")
     # One address; two and a prefix of an interface that is not the first, which counts as well.
     instance = papers.instance(subnet)
@@ -56,6 +56,13 @@ def test_a_vpc_is_as_large_as_what_is_in_it(ec2, cloudwatch, papers):
     [own], [peered] = (datapoints(cloudwatch, vpc, name) for name in NAMES)
     assert own["Maximum"] == 1 + (2 + 1 + 1) + 6
     assert peered["Maximum"] == own["Maximum"] + 1
+    # Whoever scrapes is told at once.
+    _, _, exposed = daemon.get("/metrics")
+    for name, units in (("usage", own), ("usage_peered", peered)):
+        [line] = [line for line in exposed.splitlines() if vpc in line
+                  and line.startswith(f"enid_vpc_network_address_{name}{{")]
+        assert float(line.split()[-1]) == units["Maximum"] and f'vpc_id="{vpc}"' in line
+    assert peer not in exposed
     # Once a day: what changes afterwards comes tomorrow, and nobody else is measured.
     assert (own["SampleCount"], own["Unit"]) == (1.0, "Count")
     assert listed(cloudwatch, peer) == []

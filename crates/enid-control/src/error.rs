@@ -54,6 +54,7 @@ mod addressing;
 mod alarms;
 mod balancing;
 mod computing;
+mod dashboards;
 mod flow_log;
 mod instance_metadata;
 mod logs;
@@ -65,6 +66,7 @@ pub use addressing::AddressingError;
 pub use alarms::AlarmError;
 pub use balancing::BalancingError;
 pub use computing::ComputingError;
+pub use dashboards::DashboardError;
 pub use flow_log::FlowLogError;
 pub use instance_metadata::MetadataError;
 pub use logs::LogsError;
@@ -85,6 +87,8 @@ errors! {
         BalancingError,
         /// What volumes and other recorded parts of instances say.
         ComputingError,
+        /// What dashboards say.
+        DashboardError,
         /// What flow logs say.
         FlowLogError,
         /// What log groups and their filters say.

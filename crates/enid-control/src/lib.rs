@@ -22,6 +22,7 @@ mod alarm_state;
 mod anomaly_detector;
 mod attachment;
 mod balancer_tag;
+mod dashboard;
 mod delivery_policy;
 mod dhcp_options;
 mod draft;
@@ -117,13 +118,14 @@ pub use alarm_rule::{RuleError, alarm_children};
 pub use alarm_state::Judged;
 pub use attachment::AttachNetworkInterface;
 pub use balancer_tag::balancer_tags;
+pub use dashboard::dashboard_arn;
 pub use delivery_policy::{subscription_delivery_policy, topic_delivery_policy};
 pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
 pub use egress_only_internet_gateway::CreateEgressOnlyInternetGateway;
 pub use error::{
-    AddressingError, AlarmError, BalancingError, ComputingError, Error, FlowLogError, LogsError,
-    MetadataError, MirroringError, NotificationError, RoutingError,
+    AddressingError, AlarmError, BalancingError, ComputingError, DashboardError, Error,
+    FlowLogError, LogsError, MetadataError, MirroringError, NotificationError, RoutingError,
 };
 pub use flow_log::{
     BucketRefusal, CreateFlowLogs, FileOptions, FlowLogOutcomes, FlowLogResourceType,

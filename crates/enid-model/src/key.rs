@@ -96,6 +96,8 @@ pub enum Kind {
     AlarmHistory,
     /// An anomaly detector of CloudWatch.
     AnomalyDetector,
+    /// A dashboard of CloudWatch.
+    Dashboard,
     /// A DHCP option set.
     DhcpOptions,
     /// An egress-only internet gateway.
@@ -178,12 +180,13 @@ pub enum Kind {
 
 impl Kind {
     /// Each kind with its word.
-    const WORDS: [(Self, &'static str); 44] = [
+    const WORDS: [(Self, &'static str); 45] = [
         (Self::AddressLease, "address-lease"),
         (Self::Alarm, "alarm"),
         (Self::AlarmAction, "alarm-action"),
         (Self::AlarmHistory, "alarm-history"),
         (Self::AnomalyDetector, "anomaly-detector"),
+        (Self::Dashboard, "dashboard"),
         (Self::DhcpOptions, "dhcp-options"),
         (
             Self::EgressOnlyInternetGateway,
@@ -248,6 +251,7 @@ impl Kind {
                 | Self::AlarmAction
                 | Self::AlarmHistory
                 | Self::AnomalyDetector
+                | Self::Dashboard
                 | Self::Ipv6Lease
                 | Self::Ipv6PrefixLease
                 | Self::LentInterface

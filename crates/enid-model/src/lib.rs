@@ -11,6 +11,7 @@ pub mod alarm;
 pub mod anomaly_detector;
 pub mod balancer_arn;
 pub mod check;
+pub mod dashboard;
 pub mod delivery_policy;
 pub mod dhcp_options;
 pub mod flow_log;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{ElasticIp, PublicAddress};
 use crate::alarm::{Alarm, AlarmAction, AlarmHistory};
 use crate::anomaly_detector::AnomalyDetector;
+use crate::dashboard::Dashboard;
 use crate::dhcp_options::DhcpOptions;
 use crate::flow_log::FlowLog;
 use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
@@ -151,6 +152,7 @@ records! {
     AlarmAction(AlarmAction),
     AlarmHistory(AlarmHistory),
     AnomalyDetector(AnomalyDetector),
+    Dashboard(Dashboard),
     DhcpOptions(DhcpOptions),
     EgressOnlyInternetGateway(EgressOnlyInternetGateway),
     ElasticIp(ElasticIp),

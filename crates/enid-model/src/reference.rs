@@ -40,6 +40,7 @@ impl Record {
             | Self::AlarmAction(_)
             | Self::AlarmHistory(_)
             | Self::AnomalyDetector(_)
+            | Self::Dashboard(_)
             | Self::DhcpOptions(_)
             | Self::FlowLog(_)
             | Self::GroupName(_)

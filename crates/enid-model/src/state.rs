@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{ElasticIp, PublicAddress};
 use crate::alarm::{Alarm, AlarmAction, AlarmHistory};
 use crate::anomaly_detector::AnomalyDetector;
+use crate::dashboard::Dashboard;
 use crate::dhcp_options::DhcpOptions;
 use crate::flow_log::FlowLog;
 use crate::gateway::{EgressOnlyInternetGateway, InternetGateway};
@@ -194,6 +195,8 @@ pub struct RegionState {
     pub alarm_history: OrdMap<Box<str>, Stored<AlarmHistory>>,
     /// Anomaly detectors, by what names their model.
     pub anomaly_detectors: OrdMap<Box<str>, Stored<AnomalyDetector>>,
+    /// Dashboards of the account, where they are kept, by name.
+    pub dashboards: OrdMap<Box<str>, Stored<Dashboard>>,
     /// Listeners of load balancers.
     pub listeners: OrdMap<ListenerId, Stored<Listener>>,
     /// Load balancers.
@@ -466,6 +469,10 @@ impl RegionState {
                 self.anomaly_detectors
                     .insert(key.name.clone(), stored(revision, detector));
             }
+            Record::Dashboard(dashboard) => {
+                self.dashboards
+                    .insert(key.name.clone(), stored(revision, dashboard));
+            }
             Record::Listener(record) => linked!(listeners, record),
             Record::LoadBalancer(record) => linked!(load_balancers, record),
             Record::LogGroup(group) => {
@@ -595,6 +602,9 @@ impl RegionState {
             }
             Kind::AnomalyDetector => {
                 self.anomaly_detectors.remove(name);
+            }
+            Kind::Dashboard => {
+                self.dashboards.remove(name);
             }
             Kind::Listener => linked!(listeners),
             Kind::LoadBalancer => linked!(load_balancers),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use enid_model::id::InstanceId;
 use enid_model::state::Revision;
+use enid_model::time::Timestamp;
 use tokio::sync::watch;
 
 /// The name of a host.
@@ -35,6 +36,15 @@ pub enum Observation {
     Stopped,
 }
 
+/// What the status checks of an instance that runs found last: what fails, and since when.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Checks {
+    /// What the host does for it.
+    pub system_failed: Option<Timestamp>,
+    /// What it does itself.
+    pub instance_failed: Option<Timestamp>,
+}
+
 /// The register of hosts.
 #[derive(Clone)]
 pub struct Hosts {
@@ -51,6 +61,7 @@ struct Shared {
 struct Register {
     live: BTreeMap<HostName, Revision>,
     instances: BTreeMap<InstanceId, Observed>,
+    checks: BTreeMap<InstanceId, Checks>,
 }
 
 impl Default for Hosts {
@@ -116,6 +127,18 @@ impl Hosts {
     #[must_use]
     pub fn instance(&self, id: InstanceId) -> Option<Observed> {
         self.lock().instances.get(&id).cloned()
+    }
+
+    /// What the checks of an instance found last. One that was not checked yet fails none.
+    #[must_use]
+    pub fn checks(&self, id: InstanceId) -> Checks {
+        self.lock().checks.get(&id).copied().unwrap_or_default()
+    }
+
+    /// Notes what checks found, of all instances that run.
+    pub fn note_checks(&self, checks: BTreeMap<InstanceId, Checks>) {
+        // Nobody waits for them, so nobody is woken.
+        self.lock().checks = checks;
     }
 
     /// Waits until a host has seen this boot of an instance (or a later one) and the test accepts
@@ -204,6 +227,20 @@ impl Drop for HostHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checks_are_those_of_the_last_time() {
+        let hosts = Hosts::default();
+        let fails = Checks {
+            instance_failed: Some(Timestamp(7)),
+            ..Checks::default()
+        };
+        hosts.note_checks(BTreeMap::from([(InstanceId(1), fails)]));
+        assert_eq!(hosts.checks(InstanceId(1)), fails);
+        assert_eq!(hosts.checks(InstanceId(2)), Checks::default());
+        hosts.note_checks(BTreeMap::new());
+        assert_eq!(hosts.checks(InstanceId(1)), Checks::default());
+    }
 
     #[tokio::test]
     async fn a_revision_is_obeyed_when_every_live_host_says_so() {

@@ -23,7 +23,7 @@ use enid_model::key::Key;
 use enid_model::state::{Revision, State};
 use tokio::sync::{oneshot, watch};
 
-pub use hosts::{HostHandle, HostName, Hosts, Observation, Observed};
+pub use hosts::{Checks, HostHandle, HostName, Hosts, Observation, Observed};
 pub use transaction::{Condition, Transaction};
 
 /// Why a store cannot be opened.

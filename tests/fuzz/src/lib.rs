@@ -12,6 +12,7 @@ mod form;
 mod front;
 mod id;
 mod logs;
+mod monitoring;
 pub mod mutate;
 mod network;
 pub mod packet;
@@ -27,6 +28,7 @@ pub use form::{form, request};
 pub use front::front;
 pub use id::id;
 pub use logs::{log_pattern, log_query};
+pub use monitoring::{dashboard, widget};
 pub use packet::packet;
 pub use policy::policy;
 pub use record::{key, record};
@@ -39,6 +41,7 @@ pub type Target = fn(&[u8]);
 /// All targets by name, which is also that of their directory under `fuzz/corpus`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("authorization", authorization),
+    ("dashboard", dashboard),
     ("dns", dns),
     ("filter", filter),
     ("filter_policy", filter_policy),
@@ -54,4 +57,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("record", record),
     ("request", request),
     ("session", session),
+    ("widget", widget),
 ];

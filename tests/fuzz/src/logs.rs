@@ -1,5 +1,6 @@
 //! Filter patterns and queries of CloudWatch Logs.
 
+use enid_model::time::Timestamp;
 use enid_telemetry::log::pattern::FilterPattern;
 use enid_telemetry::log::query::Source;
 use enid_telemetry::log::query::pipeline::Pipeline;
@@ -29,7 +30,7 @@ pub fn log_query(data: &[u8]) {
     let Some((query, message)) = parts(data) else {
         return;
     };
-    let plan = match Plan::parse(query) {
+    let plan = match Plan::parse(query, Timestamp(0)) {
         Ok(plan) => plan,
         Err(error) => {
             assert!(error.start <= error.end && error.end <= query.chars().count());

@@ -116,7 +116,7 @@ macro_rules! tests {
     };
 }
 
-tests! { authorization dns filter filter_policy form front id imds key log_pattern log_query packet policy record request session }
+tests! { authorization dashboard dns filter filter_policy form front id imds key log_pattern log_query packet policy record request session widget }
 
 /// A corpus of packets that are all refused, or all forwarded, would show little.
 #[test]

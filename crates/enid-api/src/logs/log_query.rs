@@ -35,7 +35,8 @@ pub(super) async fn start_query(
             "The query's start time must not be after its end time, nor negative.",
         ));
     }
-    let plan = Plan::parse(&request.query_string).map_err(|error| {
+    let now = logs.events.now();
+    let plan = Plan::parse(&request.query_string, now).map_err(|error| {
         // The JSON of AWS has the place beside the message, which SDKs do not show.
         let (start, end) = (error.start, error.end);
         let message = format!("{error} (characters {start} to {end})");
@@ -57,7 +58,6 @@ pub(super) async fn start_query(
         }
     }
     let second = |seconds: i64| seconds.saturating_mul(1000);
-    let now = logs.events.now();
     let last = Timestamp(now.0.saturating_add(DAY_MS));
     let question = Question {
         scope: context.caller().scope(),

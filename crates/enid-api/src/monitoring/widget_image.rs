@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use enid_model::time::Timestamp;
 use enid_telemetry::anomaly::FUNCTION;
 use enid_telemetry::chart::{COLORS, Chart, Line, Shape};
 use enid_telemetry::math::parse::Expression;
@@ -27,9 +28,7 @@ pub(super) async fn get_metric_widget_image(
     request: GetMetricWidgetImageRequest,
 ) -> Result<GetMetricWidgetImageResponse, ApiError> {
     let now = monitoring.metrics.now();
-    let widget = Widget::parse(&request.metric_widget, now, context.region.name)?;
-    let (queries, metrics) = queries(&widget)?;
-    query::check(&queries).map_err(refused)?;
+    let (widget, queries, metrics) = read(&request.metric_widget, now, context.region.name)?;
     let caller = context.caller();
     let (scope, region) = (caller.scope(), monitoring.control.read(&caller).await);
     let region = region.map_err(failed)?;
@@ -49,6 +48,23 @@ pub(super) async fn get_metric_widget_image(
     Ok(GetMetricWidgetImageResponse {
         metric_widget_image: Some(Blob(file)),
     })
+}
+
+/// Whether a text is a widget that can be drawn.
+pub(super) fn check(text: &str, now: Timestamp, region: &str) -> Result<(), ApiError> {
+    read(text, now, region).map(drop)
+}
+
+/// A widget, and what is asked for it.
+fn read(
+    text: &str,
+    now: Timestamp,
+    region: &str,
+) -> Result<(Widget, Vec<Query>, Vec<Metric>), ApiError> {
+    let widget = Widget::parse(text, now, region)?;
+    let (queries, metrics) = queries(&widget)?;
+    query::check(&queries).map_err(refused)?;
+    Ok((widget, queries, metrics))
 }
 
 fn chart(widget: Widget, lines: Vec<Line>) -> Chart {

@@ -13,6 +13,7 @@
 //! acknowledged only when the kernel's tables hold all of it, or all but what an earlier one, whose
 //! caller got an error, brought beyond the room that there is ([`Standing::Short`]).
 
+mod checks;
 mod copies;
 mod devices;
 mod faults;
@@ -36,6 +37,7 @@ use enid_plan::fault::Fault;
 use enid_plan::tables::TableDiff;
 use enid_plan::{DeviceSpec, NodeSpec, Planner};
 
+pub use self::checks::Checked;
 pub use self::faults::{FaultError, Standing as StandingFault};
 pub use self::foreign::{ForeignError, ForeignGuest, ForeignInterface};
 
@@ -146,6 +148,8 @@ pub enum Input {
         /// Whom to answer.
         answer: Sender<Result<Vec<StandingFault>, FaultError>>,
     },
+    /// Check the instances that run; those whose links cannot be seen are not answered.
+    Check(Sender<BTreeMap<InstanceId, Checked>>),
     /// Compare tables and kernel; the answer goes to the sender.
     Verify(Sender<Verification>),
     /// End. Instances and packets go on.
@@ -427,6 +431,14 @@ impl Agent {
                 Ok(Input::Lift { fault, answer }) => {
                     let _ = answer.send(self.lift(fault.as_ref()));
                 }
+                Ok(Input::Check(answer)) => match self.check() {
+                    Ok(found) => {
+                        let _ = answer.send(found);
+                    }
+                    Err(error) => {
+                        tracing::warn!(error = crate::chain(&error), "instances were not checked");
+                    }
+                },
                 Ok(Input::Verify(answer)) => {
                     let _ = answer.send(self.verify());
                 }

@@ -31,6 +31,8 @@ pub struct Link {
     pub is_tap: bool,
     /// Whether it is switched on.
     pub is_up: bool,
+    /// Whether it is, and so is the other end of the pair; of a tap, whether somebody holds it.
+    pub has_carrier: bool,
 }
 
 impl Link {
@@ -225,6 +227,7 @@ fn link_of(message: LinkMessage) -> Link {
         is_veth: false,
         is_tap: false,
         is_up: message.header.flags.contains(LinkFlags::Up),
+        has_carrier: message.header.flags.contains(LinkFlags::LowerUp),
     };
     for attribute in message.attributes {
         match attribute {

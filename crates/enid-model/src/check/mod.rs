@@ -105,6 +105,7 @@ impl<'a> Report<'a> {
             Kind::AlarmAction
             | Kind::AlarmHistory
             | Kind::AnomalyDetector
+            | Kind::Dashboard
             | Kind::DhcpOptions
             | Kind::FlowLog
             | Kind::Region

@@ -50,6 +50,7 @@ impl RegionState {
             alarm_actions,
             alarm_history,
             anomaly_detectors,
+            dashboards,
             log_groups,
             log_streams,
             names,
@@ -117,6 +118,7 @@ impl RegionState {
             alarm_actions: AlarmAction(text);
             alarm_history: AlarmHistory(text);
             anomaly_detectors: AnomalyDetector(text);
+            dashboards: Dashboard(text);
             log_groups: LogGroup(text);
             log_streams: LogStream(|(group, name): &(LogUid, Box<str>)| log_stream_key(*group, name).into());
             names: NameClaim(text);

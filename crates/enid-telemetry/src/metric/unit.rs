@@ -46,6 +46,8 @@ impl Unit {
     pub const MICROSECONDS: Self = Self(2);
     /// Bytes.
     pub const BYTES: Self = Self(4);
+    /// Percent.
+    pub const PERCENT: Self = Self(14);
     /// Count.
     pub const COUNT: Self = Self(15);
 

@@ -13,7 +13,7 @@ use enid_model::key::{AccountId, RegionName, Scope};
 use enid_model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Pace, Reading, Value};
+use super::{Pace, Reading, Role, Value};
 use crate::metric::aggregate::Aggregate;
 use crate::metric::datum::Sample;
 use crate::metric::identity::Identity;
@@ -31,6 +31,8 @@ pub struct Ledger {
     changed: BTreeSet<(String, String)>,
     /// Sums of what counters gained in this minute.
     minute: BTreeMap<Series, f64>,
+    /// What counters of one metric gained in this minute: what is divided, and by what.
+    ratios: BTreeMap<Series, (f64, f64)>,
     /// Sums of values of now.
     levels: BTreeMap<Series, f64>,
     /// The minutes of metrics that are published every five.
@@ -179,6 +181,14 @@ impl Ledger {
                 part: post.part.clone(),
                 pace,
             };
+            if post.role != Role::Amount {
+                let ratio = self.ratios.entry(series).or_default();
+                match post.role {
+                    Role::Divisor => ratio.1 += amount,
+                    Role::Amount | Role::Dividend => ratio.0 += amount,
+                }
+                continue;
+            }
             let sums = match reading.value {
                 Value::Count(_) => &mut self.minute,
                 Value::Level(_) => &mut self.levels,
@@ -191,16 +201,19 @@ impl Ledger {
     /// some do. Finer than a minute: `is_fine`.
     #[must_use]
     pub fn close(&mut self, start: Timestamp, five: Option<Timestamp>, is_fine: bool) -> Close {
-        let sample = |series: &Series, time: Timestamp, values: &[f64]| {
-            let values: Vec<(f64, f64)> = values.iter().map(|value| (*value, 1.0)).collect();
+        let counted = |series: &Series, time: Timestamp, values: &[(f64, f64)]| {
             let sample = Sample {
                 metric: series.metric.clone(),
                 time,
                 unit: series.unit,
-                aggregate: Aggregate::values(&values),
+                aggregate: Aggregate::values(values),
                 high_resolution: is_fine,
             };
             (series.scope.clone(), sample)
+        };
+        let sample = |series: &Series, time: Timestamp, values: &[f64]| {
+            let values: Vec<(f64, f64)> = values.iter().map(|value| (*value, 1.0)).collect();
+            counted(series, time, &values)
         };
         let mut samples = Vec::new();
         // Levels are of now: those of a minute that cannot be written are not told later.
@@ -219,6 +232,18 @@ impl Ledger {
                 Slowness::IfAny if *gain <= 0.0 => {}
                 Slowness::IfAny | Slowness::Minute => samples.push(sample(series, start, &[*gain])),
                 Slowness::FiveMinutes => slow.entry(series.clone()).or_default().push(*gain),
+            }
+        }
+        for (series, (dividend, divisor)) in &self.ratios {
+            // Of nothing there is no mean.
+            if *divisor > 0.0 {
+                let whole = if series.unit == Unit::PERCENT {
+                    100.0
+                } else {
+                    1.0
+                };
+                let value = whole * dividend / divisor;
+                samples.push(counted(series, start, &[(value, *divisor)]));
             }
         }
         if let Some(five) = five {
@@ -243,6 +268,7 @@ impl Ledger {
                 self.slow.entry(series).or_default().push(value);
             }
         }
+        self.ratios.clear();
         if close.ends_five {
             self.slow.clear();
         }
@@ -472,6 +498,52 @@ mod tests {
         );
         let ledger = Ledger::open(&notes);
         assert_eq!(ledger.read["s"], BTreeMap::from([("b".to_owned(), 4)]));
+    }
+
+    #[test]
+    fn a_mean_counts_for_as_many_values_as_it_is_of() {
+        static TIME: Meaning = Meaning {
+            namespace: Some("Enid"),
+            name: "TcpRoundTripTime",
+            unit: Unit::MICROSECONDS,
+            shape: Shape::Gauge,
+            exposed: None,
+            help: "Time",
+        };
+        static RATE: Meaning = Meaning {
+            name: "TcpRetransmissionRate",
+            unit: Unit::PERCENT,
+            ..TIME
+        };
+        let of = |key: &str, count, role| {
+            let post = |meaning| {
+                let dimensions = vec![("NetworkInterfaceId", "eni-1".to_owned())];
+                Post::new(meaning, &scope(), dimensions).role(role)
+            };
+            Reading::count(key.to_owned(), count, vec![post(&TIME), post(&RATE)])
+        };
+        let mut ledger = Ledger::open(&[]);
+        ledger.take(
+            "s",
+            &[of("us", 300, Role::Dividend), of("n", 4, Role::Divisor)],
+        );
+        let _lost = ledger.close(Timestamp(0), None, false);
+        ledger.take(
+            "s",
+            &[of("us", 450, Role::Dividend), of("n", 5, Role::Divisor)],
+        );
+        let closed = close(&mut ledger, &mut Vec::new(), 1, false);
+        assert_eq!(
+            values(&closed),
+            [(60_000, 5.0, 45_000.0), (60_000, 5.0, 450.0)]
+        );
+        // Nothing more happened, so there is nothing to tell.
+        ledger.take(
+            "s",
+            &[of("us", 450, Role::Dividend), of("n", 5, Role::Divisor)],
+        );
+        let closed = close(&mut ledger, &mut Vec::new(), 2, false);
+        assert!(closed.samples.is_empty());
     }
 
     #[test]

@@ -117,6 +117,20 @@ pub struct Post {
     pub pace: Pace,
     /// Whether Prometheus gets no line of it: what sums up lines that are there.
     pub is_sum: bool,
+    /// What the value is to the metric.
+    pub role: Role,
+}
+
+/// What a value is to its metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The metric itself, or a part of its sum.
+    Amount,
+    /// What is divided, of a metric that is one gain by another: there is a datapoint when the divisor
+    /// gained something, and it counts for as many values. One in percent is a hundred times that.
+    Dividend,
+    /// What it is divided by.
+    Divisor,
 }
 
 /// When a value becomes a datapoint.
@@ -198,6 +212,7 @@ impl Post {
             part: String::new(),
             pace: Pace::Minute,
             is_sum: false,
+            role: Role::Amount,
         }
     }
 
@@ -212,6 +227,7 @@ impl Post {
             part: String::new(),
             pace: Pace::Never,
             is_sum: false,
+            role: Role::Amount,
         }
     }
 
@@ -232,6 +248,12 @@ impl Post {
     pub fn sum(self) -> Self {
         let is_sum = true;
         Self { is_sum, ..self }
+    }
+
+    /// The same in another role. A metric of two roles has both from counters, every minute.
+    #[must_use]
+    pub fn role(self, role: Role) -> Self {
+        Self { role, ..self }
     }
 
     /// The same as a part of a metric that is about many.

@@ -35,7 +35,7 @@ use crate::cli::{Common, DatapathChoice, Serve};
 use crate::config::Config;
 use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
-use crate::wiring::address_usage;
+use crate::wiring::address_usage::{self, AddressUsage};
 use crate::wiring::admin::Administration;
 use crate::wiring::console::HostConsole;
 use crate::wiring::console_logs::ConsoleLogs;
@@ -48,6 +48,7 @@ use crate::wiring::metrics::daemon::Own;
 use crate::wiring::metrics::interfaces::Interfaces;
 use crate::wiring::metrics::load_balancers::LoadBalancers;
 use crate::wiring::metrics::nat_gateways::NatGateways;
+use crate::wiring::metrics::status_checks::StatusChecks;
 use crate::wiring::socket::AgentSocket;
 use crate::wiring::targets;
 use crate::wiring::telemetry::Telemetry;
@@ -362,13 +363,16 @@ async fn open_meters(
     serve: &Serve,
     every_ms: i64,
 ) -> anyhow::Result<Arc<Meters>> {
-    let mut sources: Vec<Box<dyn Source>> = Vec::new();
-    if host.is_some() {
+    let mut sources: Vec<Box<dyn Source>> = vec![Box::new(AddressUsage::default())];
+    if let Some(host) = host {
         let installation = Installation::of(own.path());
         let failed = |error| anyhow::anyhow!("open the counters: {}", enid_host::chain(&error));
         sources.push(Box::new(Interfaces::open(installation).map_err(failed)?));
         sources.push(Box::new(LoadBalancers::open(installation).map_err(failed)?));
         sources.push(Box::new(NatGateways::open(installation).map_err(failed)?));
+        let (inquiry, hosts) = (host.inquiry(), store.hosts().clone());
+        let checks = StatusChecks::new(inquiry, hosts, Arc::new(SystemClock));
+        sources.push(Box::new(checks));
     }
     let file = (!serve.ephemeral).then(|| Store::file(own.path()));
     sources.push(Box::new(Own::new(telemetry, file, host.map(Host::work))));

@@ -1,5 +1,6 @@
 //! How large VPCs are, as metrics of those whose users ask for it (`EnableNetworkAddressUsageMetrics`): once
 //! a day, as AWS has it. The first datapoint comes when the metrics are switched on, or the daemon starts.
+//! Prometheus is told whenever it asks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,18 +9,70 @@ use std::time::Duration;
 use enid_advise::network_address_usage::{network_address_usage, peered_network_address_usage};
 use enid_model::id::VpcId;
 use enid_model::key::Scope;
-use enid_model::state::State;
+use enid_model::state::{Revision, State};
 use enid_model::time::Timestamp;
 use enid_store::Store;
 use enid_telemetry::metric::aggregate::Aggregate;
 use enid_telemetry::metric::database::Metrics;
 use enid_telemetry::metric::datum::Sample;
 use enid_telemetry::metric::identity::Identity;
-use enid_telemetry::metric::unit::Unit;
+use enid_telemetry::source::{Meaning, Pace, Post, Reading, Source, SourceError};
+use enid_telemetry::{meanings, metric::unit::Unit};
 
 /// How often the region's state is looked at while it changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
+const EC2: Option<&str> = Some("AWS/EC2");
+
+meanings! {
+    OWN = EC2, "NetworkAddressUsage", COUNT, Gauge, Some("enid_vpc_network_address_usage"), "Units of network address usage of the VPC";
+    PEERED = EC2, "NetworkAddressUsagePeered", COUNT, Gauge, Some("enid_vpc_network_address_usage_peered"), "The same of the VPC and of all that are peered with it";
+}
+
+/// How large VPCs are, for whoever scrapes: their datapoints go by the day and not by the minute.
+#[derive(Default)]
+pub(crate) struct AddressUsage {
+    /// What was reckoned last, and of which state.
+    reckoned: Option<(Revision, Vec<Reading>)>,
+}
+
+impl Source for AddressUsage {
+    fn name(&self) -> &'static str {
+        "address-usage"
+    }
+
+    fn read(&mut self, state: &State) -> Result<Vec<Reading>, SourceError> {
+        if let Some((revision, readings)) = &self.reckoned
+            && *revision == state.revision
+        {
+            return Ok(readings.clone());
+        }
+        let mut readings = Vec::new();
+        for (scope, region) in state.regions() {
+            let vpcs = region.vpcs.values();
+            for vpc in vpcs.filter(|vpc| vpc.network_address_usage_metrics) {
+                let usages: [(&'static Meaning, u64); 2] = [
+                    (&OWN, network_address_usage(region, vpc.id)),
+                    (&PEERED, peered_network_address_usage(region, vpc.id)),
+                ];
+                for (meaning, units) in usages {
+                    let post = Post::new(meaning, scope, Vec::new())
+                        .with_labels(vec![("vpc_id", vpc.id.to_string())])
+                        .at(Pace::Never);
+                    let key = format!("{}/{}", vpc.id, meaning.name);
+                    readings.push(Reading::level(key, whole(units), vec![post]));
+                }
+            }
+        }
+        self.reckoned = Some((state.revision, readings.clone()));
+        Ok(readings)
+    }
+
+    fn clear(&mut self) {
+        self.reckoned = None;
+    }
+}
 
 /// Publishes from now on.
 pub(crate) fn publish(store: &Store, metrics: &Arc<Metrics>) {
@@ -78,8 +131,8 @@ impl Told {
                     let own = network_address_usage(region, vpc.id);
                     let peered = peered_network_address_usage(region, vpc.id);
                     let samples = due.entry(scope.clone()).or_default();
-                    samples.extend(sample("NetworkAddressUsage", vpc.id, own, now));
-                    samples.extend(sample("NetworkAddressUsagePeered", vpc.id, peered, now));
+                    samples.extend(sample(OWN.name, vpc.id, own, now));
+                    samples.extend(sample(PEERED.name, vpc.id, peered, now));
                 }
                 self.vpcs.insert(at, last.unwrap_or(now));
             }
@@ -93,16 +146,19 @@ impl Told {
 
 fn sample(name: &str, vpc: VpcId, units: u64, time: Timestamp) -> Option<Sample> {
     let dimensions = vec![("Per-VPC Metrics".to_owned(), vpc.to_string())];
-    #[expect(clippy::cast_precision_loss, reason = "no VPC is that large")]
-    let units = units as f64;
     Some(Sample {
         // One dimension is there once.
         metric: Identity::new("AWS/EC2", name, dimensions).ok()?,
         time,
         unit: Unit::COUNT,
-        aggregate: Aggregate::value(units),
+        aggregate: Aggregate::value(whole(units)),
         high_resolution: false,
     })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no VPC is that large")]
+fn whole(units: u64) -> f64 {
+    units as f64
 }
 
 #[cfg(test)]
@@ -136,6 +192,28 @@ mod tests {
         let mut state = State::default();
         state.apply(Revision(1), &key, Some(record.expect("a VPC")));
         Arc::new(state)
+    }
+
+    #[test]
+    fn whoever_scrapes_is_told_of_those_that_are_measured() {
+        let mut usage = AddressUsage::default();
+        assert_eq!(usage.read(&state(false)).expect("readings"), []);
+        // What was reckoned is of that state.
+        assert_eq!(usage.read(&state(true)).expect("readings"), []);
+        usage.clear();
+        let readings = usage.read(&state(true)).expect("readings");
+        let posts = readings.iter().flat_map(|reading| &reading.posts);
+        let told: Vec<_> = posts
+            .map(|post| (post.meaning.exposed, post.pace, &post.labels[0].1))
+            .collect();
+        let vpc = VpcId(1).to_string();
+        assert_eq!(
+            told,
+            [
+                (OWN.exposed, Pace::Never, &vpc),
+                (PEERED.exposed, Pace::Never, &vpc)
+            ]
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use enid_control::{Caller, Control};
 use enid_host::Installation;
-use enid_host::agent::{self, Agent, ForeignError, Input, Output, Verification, Work};
+use enid_host::agent::{self, Agent, Checked, ForeignError, Input, Output, Verification, Work};
 use enid_host::capture::{Capture, CaptureError};
 use enid_host::datapath::{Attach, Datapath, Options};
 use enid_host::flow_observer::FlowObserver;
@@ -240,6 +240,13 @@ impl Inquiry {
         answered.recv().ok()
     }
 
+    /// Checks the instances that run. `None` if the agent is gone, or does not come to it. Blocks.
+    pub(crate) fn check(&self) -> Option<BTreeMap<InstanceId, Checked>> {
+        let (answer, answered) = channel();
+        self.0.send(Input::Check(answer)).ok()?;
+        answered.recv_timeout(CHECK_PATIENCE).ok()
+    }
+
     /// Begins a capture. `None` if the agent is gone. Blocks.
     pub(crate) fn capture(
         &self,
@@ -279,6 +286,9 @@ impl Inquiry {
 /// How often an instance that starts or ends is asked again: for ten seconds.
 const READY_TRIES: u32 = 200;
 const READY_EVERY: Duration = Duration::from_millis(50);
+
+/// How long a check may wait for an agent that is busy.
+const CHECK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Observations of health that are recorded at once.
 const SEEN_MAX: usize = 1_000;

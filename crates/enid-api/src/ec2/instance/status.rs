@@ -1,10 +1,11 @@
 //! DescribeInstanceStatus.
 //!
-//! Both checks of a running instance pass: an instance runs when its host has seen its sandbox run
-//! with all its interfaces up.
+//! An instance runs when its host has seen its sandbox run with all its interfaces up. From then on its
+//! host checks it: what it does for it, which is the system's status, and what the instance does itself.
 
 use enid_control::InstanceState;
 use enid_model::instance::Instance;
+use enid_model::time::Timestamp;
 
 use super::describe::candidates;
 use super::filter::{Field as InstanceField, Subject};
@@ -26,8 +27,15 @@ use crate::wire::text::Text;
 enum Field {
     Instance(InstanceField),
     Lacking,
-    Reachability,
-    Status,
+    Reachability(Check),
+    Status(Check),
+}
+
+/// The two checks of an instance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Check {
+    Instance,
+    System,
 }
 
 impl Field {
@@ -37,8 +45,10 @@ impl Field {
             | "availability-zone-id"
             | "instance-state-code"
             | "instance-state-name" => Self::Instance(InstanceField::named(name)?),
-            "instance-status.reachability" | "system-status.reachability" => Self::Reachability,
-            "instance-status.status" | "system-status.status" => Self::Status,
+            "instance-status.reachability" => Self::Reachability(Check::Instance),
+            "instance-status.status" => Self::Status(Check::Instance),
+            "system-status.reachability" => Self::Reachability(Check::System),
+            "system-status.status" => Self::Status(Check::System),
             "attached-ebs-status.status"
             | "event.code"
             | "event.description"
@@ -75,57 +85,97 @@ pub(in crate::ec2) async fn describe_instance_status(
         instance,
         state: ec2.control.instance_state(instance),
     });
+    let failed = |subject: &Subject<'_>, check| {
+        let checks = ec2.control.store().hosts().checks(subject.instance.id);
+        match check {
+            Check::Instance => checks.instance_failed,
+            Check::System => checks.system_failed,
+        }
+    };
     let matching = subjects.filter(|subject| {
         let running = subject.state == InstanceState::Running;
         (all || running)
             && filters.match_resource(&subject.instance.tags, |field, test| match field {
                 Field::Instance(field) => subject.test(field, test),
                 Field::Lacking => {}
-                Field::Reachability if running => test.text(PASSED),
-                Field::Reachability => {}
-                Field::Status => test.text(status(subject.state)),
+                Field::Reachability(check) if running => {
+                    test.text(reachability(failed(subject, check)));
+                }
+                Field::Reachability(_) => {}
+                Field::Status(check) => test.text(status(subject.state, failed(subject, check))),
             })
     });
     let (subjects, next_token) = page.take(matching, |subject| subject.instance.id.to_string());
     Ok(DescribeInstanceStatusResponse {
-        instance_statuses: subjects.iter().map(answer).collect(),
+        instance_statuses: subjects
+            .iter()
+            .map(|subject| answer(subject, |check| failed(subject, check)))
+            .collect(),
         next_token,
     })
 }
 
-fn answer(subject: &Subject<'_>) -> InstanceStatus {
+fn answer(subject: &Subject<'_>, failed: impl Fn(Check) -> Option<Timestamp>) -> InstanceStatus {
     let instance: &Instance = subject.instance;
-    let summary = Some(summary(subject.state));
+    let summary = |check| Some(summary(subject.state, failed(check)));
     InstanceStatus {
         availability_zone: Some(instance.zone.as_str().into()),
         availability_zone_id: subject.zone_id(),
         events: Vec::new(),
         instance_id: Some(Text::display(instance.id)),
         instance_state: Some(state(subject.state)),
-        instance_status: summary.clone(),
-        system_status: summary,
+        instance_status: summary(Check::Instance),
+        system_status: summary(Check::System),
     }
 }
 
-fn summary(state: InstanceState) -> InstanceStatusSummary {
+fn summary(state: InstanceState, failed: Option<Timestamp>) -> InstanceStatusSummary {
     let reachability = InstanceStatusDetails {
-        impaired_since: None,
+        impaired_since: failed,
         name: Some("reachability".into()),
-        status: Some(PASSED.into()),
+        status: Some(reachability(failed).into()),
     };
     let running = state == InstanceState::Running;
     InstanceStatusSummary {
         details: running.then_some(reachability).into_iter().collect(),
-        status: Some(status(state).into()),
+        status: Some(status(state, failed).into()),
     }
 }
 
-fn status(state: InstanceState) -> &'static str {
+fn status(state: InstanceState, failed: Option<Timestamp>) -> &'static str {
     match state {
+        InstanceState::Running if failed.is_some() => "impaired",
         InstanceState::Running => "ok",
         InstanceState::Pending => "initializing",
         _ => "not-applicable",
     }
 }
 
-const PASSED: &str = "passed";
+fn reachability(failed: Option<Timestamp>) -> &'static str {
+    match failed {
+        Some(_) => "failed",
+        None => "passed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_check_impairs_what_runs() {
+        let running = InstanceState::Running;
+        assert_eq!(status(running, None), "ok");
+        let well = summary(running, None);
+        assert_eq!(well.details[0].impaired_since, None);
+        assert_eq!(well.details[0].status, Some("passed".into()));
+        let ill = summary(running, Some(Timestamp(7)));
+        assert_eq!(ill.status, Some("impaired".into()));
+        assert_eq!(ill.details[0].impaired_since, Some(Timestamp(7)));
+        assert_eq!(ill.details[0].status, Some("failed".into()));
+        // Of what does not run nothing is said.
+        let stopped = summary(InstanceState::Stopped, Some(Timestamp(7)));
+        assert_eq!(stopped.status, Some("not-applicable".into()));
+        assert!(stopped.details.is_empty());
+    }
+}

@@ -14,6 +14,8 @@ pub enum Request {
     DeleteAlarms(Box<request::DeleteAlarmsRequest>),
     /// DeleteAnomalyDetector.
     DeleteAnomalyDetector(Box<request::DeleteAnomalyDetectorRequest>),
+    /// DeleteDashboards.
+    DeleteDashboards(Box<request::DeleteDashboardsRequest>),
     /// DescribeAlarmHistory.
     DescribeAlarmHistory(Box<request::DescribeAlarmHistoryRequest>),
     /// DescribeAlarms.
@@ -26,12 +28,16 @@ pub enum Request {
     DisableAlarmActions(Box<request::DisableAlarmActionsRequest>),
     /// EnableAlarmActions.
     EnableAlarmActions(Box<request::EnableAlarmActionsRequest>),
+    /// GetDashboard.
+    GetDashboard(Box<request::GetDashboardRequest>),
     /// GetMetricData.
     GetMetricData(Box<request::GetMetricDataRequest>),
     /// GetMetricStatistics.
     GetMetricStatistics(Box<request::GetMetricStatisticsRequest>),
     /// GetMetricWidgetImage.
     GetMetricWidgetImage(Box<request::GetMetricWidgetImageRequest>),
+    /// ListDashboards.
+    ListDashboards(Box<request::ListDashboardsRequest>),
     /// ListMetrics.
     ListMetrics(Box<request::ListMetricsRequest>),
     /// ListTagsForResource.
@@ -40,6 +46,8 @@ pub enum Request {
     PutAnomalyDetector(Box<request::PutAnomalyDetectorRequest>),
     /// PutCompositeAlarm.
     PutCompositeAlarm(Box<request::PutCompositeAlarmRequest>),
+    /// PutDashboard.
+    PutDashboard(Box<request::PutDashboardRequest>),
     /// PutMetricAlarm.
     PutMetricAlarm(Box<request::PutMetricAlarmRequest>),
     /// PutMetricData.
@@ -65,6 +73,12 @@ impl Request {
                     &request::anomaly_detector::DELETE_ANOMALY_DETECTOR_MEMBERS,
                 )
                 .map(|request| Self::DeleteAnomalyDetector(Box::new(request))),
+            "DeleteDashboards" => input
+                .read(
+                    "DeleteDashboards",
+                    &request::dashboard::DELETE_DASHBOARDS_MEMBERS,
+                )
+                .map(|request| Self::DeleteDashboards(Box::new(request))),
             "DescribeAlarmHistory" => input
                 .read(
                     "DescribeAlarmHistory",
@@ -98,6 +112,9 @@ impl Request {
                     &request::alarm::ENABLE_ALARM_ACTIONS_MEMBERS,
                 )
                 .map(|request| Self::EnableAlarmActions(Box::new(request))),
+            "GetDashboard" => input
+                .read("GetDashboard", &request::dashboard::GET_DASHBOARD_MEMBERS)
+                .map(|request| Self::GetDashboard(Box::new(request))),
             "GetMetricData" => input
                 .read("GetMetricData", &request::metric::GET_METRIC_DATA_MEMBERS)
                 .map(|request| Self::GetMetricData(Box::new(request))),
@@ -113,6 +130,12 @@ impl Request {
                     &request::widget_image::GET_METRIC_WIDGET_IMAGE_MEMBERS,
                 )
                 .map(|request| Self::GetMetricWidgetImage(Box::new(request))),
+            "ListDashboards" => input
+                .read(
+                    "ListDashboards",
+                    &request::dashboard::LIST_DASHBOARDS_MEMBERS,
+                )
+                .map(|request| Self::ListDashboards(Box::new(request))),
             "ListMetrics" => input
                 .read("ListMetrics", &request::metric::LIST_METRICS_MEMBERS)
                 .map(|request| Self::ListMetrics(Box::new(request))),
@@ -134,6 +157,9 @@ impl Request {
                     &request::alarm::PUT_COMPOSITE_ALARM_MEMBERS,
                 )
                 .map(|request| Self::PutCompositeAlarm(Box::new(request))),
+            "PutDashboard" => input
+                .read("PutDashboard", &request::dashboard::PUT_DASHBOARD_MEMBERS)
+                .map(|request| Self::PutDashboard(Box::new(request))),
             "PutMetricAlarm" => input
                 .read("PutMetricAlarm", &request::alarm::PUT_METRIC_ALARM_MEMBERS)
                 .map(|request| Self::PutMetricAlarm(Box::new(request))),
@@ -163,19 +189,23 @@ impl Request {
         match self {
             Self::DeleteAlarms(_) => "DeleteAlarms",
             Self::DeleteAnomalyDetector(_) => "DeleteAnomalyDetector",
+            Self::DeleteDashboards(_) => "DeleteDashboards",
             Self::DescribeAlarmHistory(_) => "DescribeAlarmHistory",
             Self::DescribeAlarms(_) => "DescribeAlarms",
             Self::DescribeAlarmsForMetric(_) => "DescribeAlarmsForMetric",
             Self::DescribeAnomalyDetectors(_) => "DescribeAnomalyDetectors",
             Self::DisableAlarmActions(_) => "DisableAlarmActions",
             Self::EnableAlarmActions(_) => "EnableAlarmActions",
+            Self::GetDashboard(_) => "GetDashboard",
             Self::GetMetricData(_) => "GetMetricData",
             Self::GetMetricStatistics(_) => "GetMetricStatistics",
             Self::GetMetricWidgetImage(_) => "GetMetricWidgetImage",
+            Self::ListDashboards(_) => "ListDashboards",
             Self::ListMetrics(_) => "ListMetrics",
             Self::ListTagsForResource(_) => "ListTagsForResource",
             Self::PutAnomalyDetector(_) => "PutAnomalyDetector",
             Self::PutCompositeAlarm(_) => "PutCompositeAlarm",
+            Self::PutDashboard(_) => "PutDashboard",
             Self::PutMetricAlarm(_) => "PutMetricAlarm",
             Self::PutMetricData(_) => "PutMetricData",
             Self::SetAlarmState(_) => "SetAlarmState",
@@ -192,6 +222,8 @@ pub enum Response {
     DeleteAlarms(Box<response::DeleteAlarmsResponse>),
     /// DeleteAnomalyDetector.
     DeleteAnomalyDetector(Box<response::DeleteAnomalyDetectorResponse>),
+    /// DeleteDashboards.
+    DeleteDashboards(Box<response::DeleteDashboardsResponse>),
     /// DescribeAlarmHistory.
     DescribeAlarmHistory(Box<response::DescribeAlarmHistoryResponse>),
     /// DescribeAlarms.
@@ -204,12 +236,16 @@ pub enum Response {
     DisableAlarmActions(Box<response::DisableAlarmActionsResponse>),
     /// EnableAlarmActions.
     EnableAlarmActions(Box<response::EnableAlarmActionsResponse>),
+    /// GetDashboard.
+    GetDashboard(Box<response::GetDashboardResponse>),
     /// GetMetricData.
     GetMetricData(Box<response::GetMetricDataResponse>),
     /// GetMetricStatistics.
     GetMetricStatistics(Box<response::GetMetricStatisticsResponse>),
     /// GetMetricWidgetImage.
     GetMetricWidgetImage(Box<response::GetMetricWidgetImageResponse>),
+    /// ListDashboards.
+    ListDashboards(Box<response::ListDashboardsResponse>),
     /// ListMetrics.
     ListMetrics(Box<response::ListMetricsResponse>),
     /// ListTagsForResource.
@@ -218,6 +254,8 @@ pub enum Response {
     PutAnomalyDetector(Box<response::PutAnomalyDetectorResponse>),
     /// PutCompositeAlarm.
     PutCompositeAlarm(Box<response::PutCompositeAlarmResponse>),
+    /// PutDashboard.
+    PutDashboard(Box<response::PutDashboardResponse>),
     /// PutMetricAlarm.
     PutMetricAlarm(Box<response::PutMetricAlarmResponse>),
     /// PutMetricData.
@@ -235,19 +273,23 @@ impl Encode for Response {
         match self {
             Self::DeleteAlarms(response) => response.encode(sink),
             Self::DeleteAnomalyDetector(response) => response.encode(sink),
+            Self::DeleteDashboards(response) => response.encode(sink),
             Self::DescribeAlarmHistory(response) => response.encode(sink),
             Self::DescribeAlarms(response) => response.encode(sink),
             Self::DescribeAlarmsForMetric(response) => response.encode(sink),
             Self::DescribeAnomalyDetectors(response) => response.encode(sink),
             Self::DisableAlarmActions(response) => response.encode(sink),
             Self::EnableAlarmActions(response) => response.encode(sink),
+            Self::GetDashboard(response) => response.encode(sink),
             Self::GetMetricData(response) => response.encode(sink),
             Self::GetMetricStatistics(response) => response.encode(sink),
             Self::GetMetricWidgetImage(response) => response.encode(sink),
+            Self::ListDashboards(response) => response.encode(sink),
             Self::ListMetrics(response) => response.encode(sink),
             Self::ListTagsForResource(response) => response.encode(sink),
             Self::PutAnomalyDetector(response) => response.encode(sink),
             Self::PutCompositeAlarm(response) => response.encode(sink),
+            Self::PutDashboard(response) => response.encode(sink),
             Self::PutMetricAlarm(response) => response.encode(sink),
             Self::PutMetricData(response) => response.encode(sink),
             Self::SetAlarmState(response) => response.encode(sink),
@@ -266,6 +308,12 @@ impl From<response::DeleteAlarmsResponse> for Response {
 impl From<response::DeleteAnomalyDetectorResponse> for Response {
     fn from(response: response::DeleteAnomalyDetectorResponse) -> Self {
         Self::DeleteAnomalyDetector(Box::new(response))
+    }
+}
+
+impl From<response::DeleteDashboardsResponse> for Response {
+    fn from(response: response::DeleteDashboardsResponse) -> Self {
+        Self::DeleteDashboards(Box::new(response))
     }
 }
 
@@ -305,6 +353,12 @@ impl From<response::EnableAlarmActionsResponse> for Response {
     }
 }
 
+impl From<response::GetDashboardResponse> for Response {
+    fn from(response: response::GetDashboardResponse) -> Self {
+        Self::GetDashboard(Box::new(response))
+    }
+}
+
 impl From<response::GetMetricDataResponse> for Response {
     fn from(response: response::GetMetricDataResponse) -> Self {
         Self::GetMetricData(Box::new(response))
@@ -320,6 +374,12 @@ impl From<response::GetMetricStatisticsResponse> for Response {
 impl From<response::GetMetricWidgetImageResponse> for Response {
     fn from(response: response::GetMetricWidgetImageResponse) -> Self {
         Self::GetMetricWidgetImage(Box::new(response))
+    }
+}
+
+impl From<response::ListDashboardsResponse> for Response {
+    fn from(response: response::ListDashboardsResponse) -> Self {
+        Self::ListDashboards(Box::new(response))
     }
 }
 
@@ -344,6 +404,12 @@ impl From<response::PutAnomalyDetectorResponse> for Response {
 impl From<response::PutCompositeAlarmResponse> for Response {
     fn from(response: response::PutCompositeAlarmResponse) -> Self {
         Self::PutCompositeAlarm(Box::new(response))
+    }
+}
+
+impl From<response::PutDashboardResponse> for Response {
+    fn from(response: response::PutDashboardResponse) -> Self {
+        Self::PutDashboard(Box::new(response))
     }
 }
 
@@ -381,19 +447,23 @@ impl From<response::UntagResourceResponse> for Response {
 pub static OPERATIONS: &[&str] = &[
     "DeleteAlarms",
     "DeleteAnomalyDetector",
+    "DeleteDashboards",
     "DescribeAlarmHistory",
     "DescribeAlarms",
     "DescribeAlarmsForMetric",
     "DescribeAnomalyDetectors",
     "DisableAlarmActions",
     "EnableAlarmActions",
+    "GetDashboard",
     "GetMetricData",
     "GetMetricStatistics",
     "GetMetricWidgetImage",
+    "ListDashboards",
     "ListMetrics",
     "ListTagsForResource",
     "PutAnomalyDetector",
     "PutCompositeAlarm",
+    "PutDashboard",
     "PutMetricAlarm",
     "PutMetricData",
     "SetAlarmState",
@@ -430,7 +500,6 @@ pub static SHAPES: &[(&str, &str)] = &[
 /// AWS's other operations, by name.
 static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteAlarmMuteRule",
-    "DeleteDashboards",
     "DeleteInsightRules",
     "DeleteMetricStream",
     "DescribeAlarmContributors",
@@ -438,16 +507,13 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DisableInsightRules",
     "EnableInsightRules",
     "GetAlarmMuteRule",
-    "GetDashboard",
     "GetInsightRuleReport",
     "GetMetricStream",
     "GetOTelEnrichment",
     "ListAlarmMuteRules",
-    "ListDashboards",
     "ListManagedInsightRules",
     "ListMetricStreams",
     "PutAlarmMuteRule",
-    "PutDashboard",
     "PutInsightRule",
     "PutManagedInsightRules",
     "PutMetricStream",

@@ -5,6 +5,7 @@
 pub(in crate::generated) mod alarm;
 pub(in crate::generated) mod anomaly_detector;
 pub(in crate::generated) mod common;
+pub(in crate::generated) mod dashboard;
 pub(in crate::generated) mod metric;
 pub(in crate::generated) mod tag;
 pub(in crate::generated) mod widget_image;
@@ -12,6 +13,7 @@ pub(in crate::generated) mod widget_image;
 pub use alarm::*;
 pub use anomaly_detector::*;
 pub use common::*;
+pub use dashboard::*;
 pub use metric::*;
 pub use tag::*;
 pub use widget_image::*;

@@ -237,7 +237,7 @@ mod tests {
             ("sum(nothing)", ""),
             ("avg(name)", ""),
         ] {
-            let expr = Lexer::new(text)
+            let expr = Lexer::new(text, enid_model::time::Timestamp(0))
                 .and_then(|mut it| it.aggregate())
                 .expect(text);
             let mut accumulators = Accumulators::new(&expr);

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::function::{Aggregate, Function};
 use super::lexer::{Lexer, QueryError, Token};
 use super::parse::regex;
-use super::plan::{Arithmetic, Comparison, Expr, Likeness, Period};
+use super::plan::{Arithmetic, Comparison, Expr, Key, Likeness, Period};
 
 /// Reading expressions.
 pub(super) trait Expressions {
@@ -209,13 +209,71 @@ fn atom(lexer: &mut Lexer<'_>, depth: usize) -> Result<Expr, QueryError> {
         Token::Name { text, is_quoted } => {
             lexer.take()?;
             if !is_quoted && lexer.eat("(")? {
-                return call(lexer, &text, start, depth);
+                let call = call(lexer, &text, start, depth)?;
+                return access(lexer, call, false);
             }
-            Expr::Field(text)
+            // `map.` before a member's name in backticks.
+            let is_open = !is_quoted && text.ends_with('.');
+            let is_open = is_open
+                && matches!(
+                    lexer.peek(),
+                    Token::Name {
+                        is_quoted: true,
+                        ..
+                    }
+                );
+            let name = if is_open {
+                text.trim_end_matches('.')
+            } else {
+                &text
+            };
+            return access(lexer, Expr::Field(name.to_owned()), is_open);
         }
         Token::End | Token::Symbol(_) => return Err(wanted),
     })
 }
+
+/// What is in a map or list: `[0]` and `.name` as often as one likes. After a point that was taken
+/// already, a name must follow.
+fn access(lexer: &mut Lexer<'_>, of: Expr, mut is_open: bool) -> Result<Expr, QueryError> {
+    let mut keys = Vec::new();
+    loop {
+        if std::mem::take(&mut is_open) || lexer.eat(".")? {
+            let wanted = lexer.unexpected("the name of a member");
+            let Token::Name { text, is_quoted } = lexer.take()? else {
+                return Err(wanted);
+            };
+            if is_quoted {
+                keys.push(Key::Name(text));
+                continue;
+            }
+            is_open = text.ends_with('.');
+            let names = text.trim_end_matches('.').split('.');
+            keys.extend(names.map(|name| Key::Name(name.to_owned())));
+        } else if lexer.eat("[")? {
+            let wanted = lexer.unexpected("a place in a list");
+            let Token::Number(number) = lexer.take()? else {
+                return Err(wanted);
+            };
+            // A whole number is written without a point.
+            let index = number.to_string().parse().map_err(|_fraction| wanted)?;
+            lexer.expect("]")?;
+            keys.push(Key::Index(index));
+        } else {
+            break;
+        }
+        if keys.len() > KEYS_MAX {
+            return Err(lexer.error(format!("an access has {KEYS_MAX} keys at most")));
+        }
+    }
+    Ok(match keys.is_empty() {
+        true => of,
+        false => Expr::Access(of.into(), keys),
+    })
+}
+
+/// What is deeper is in no JSON that is read.
+const KEYS_MAX: usize = 128;
 
 fn call(lexer: &mut Lexer<'_>, name: &str, start: usize, depth: usize) -> Result<Expr, QueryError> {
     let mut arguments = Vec::new();
@@ -257,6 +315,11 @@ fn call(lexer: &mut Lexer<'_>, name: &str, start: usize, depth: usize) -> Result
         return Err(lexer.error_since(format!("unknown function {name}"), start));
     };
     check(&arguments, takes)?;
+    if function == Function::Now && !is_of_rows {
+        #[expect(clippy::cast_precision_loss, reason = "seconds stay below 2^53")]
+        let seconds = lexer.now().0.div_euclid(1_000) as f64;
+        return Ok(Expr::Number(seconds));
+    }
     let is_period = |it: &Expr| matches!(it, Expr::Period(_));
     let wants_period = match function {
         Function::Bin => Some(0),
@@ -281,6 +344,7 @@ impl Expr {
             | Self::Arithmetic(_, a, b)
             | Self::Compare(_, a, b)
             | Self::Or(a, b) => a.has_aggregate() || b.has_aggregate(),
+            Self::Access(of, _) => of.has_aggregate(),
             Self::Call(_, all) => all.iter().any(Self::has_aggregate),
             Self::In(of, all) => of.has_aggregate() || all.iter().any(Self::has_aggregate),
             Self::Like(of, _) | Self::Negative(of) | Self::Not(of) => of.has_aggregate(),
@@ -291,6 +355,8 @@ impl Expr {
 
 #[cfg(test)]
 mod tests {
+    use enid_model::time::Timestamp;
+
     use super::*;
 
     /// An expression with all its parentheses.
@@ -300,6 +366,7 @@ mod tests {
                 let arguments: Vec<_> = arguments.iter().map(shape).collect();
                 format!("{of:?}[{}]", arguments.join(" "))
             }
+            Expr::Access(of, keys) => format!("{}{keys:?}", shape(of)),
             Expr::And(a, b) => format!("({} and {})", shape(a), shape(b)),
             Expr::Arithmetic(of, a, b) => format!("({of:?} {} {})", shape(a), shape(b)),
             Expr::Call(of, arguments) => {
@@ -354,8 +421,11 @@ mod tests {
             ),
             ("count(*) + sum(a)", "(Add Count[] Sum[a])"),
             ("`or`", "or"),
+            ("a.b[0] in [1]", "(a.b[Index(0)] in 1)"),
+            ("m.`x.y`.z + 1", "(Add m[Name(\"x.y\"), Name(\"z\")] 1)"),
+            ("now() - 60", "(Subtract 7 60)"),
         ] {
-            let mut lexer = Lexer::new(text).expect(text);
+            let mut lexer = Lexer::new(text, Timestamp(7_999)).expect(text);
             let expr = lexer.aggregate().expect(text);
             assert_eq!(shape(&expr), expected, "{text}");
             assert_eq!(*lexer.peek(), Token::End, "{text}");
@@ -379,16 +449,38 @@ mod tests {
             "a in [1 2]",
             "count(a",
             "a =~ /x",
+            "a[b]",
+            "a[1.5]",
+            "a[0",
+            "a[0].",
+            "now(1)",
+            "now(*)",
         ] {
-            let mut lexer = Lexer::new(text).expect(text);
+            let mut lexer = Lexer::new(text, Timestamp(7_999)).expect(text);
             assert!(lexer.aggregate().is_err(), "{text}");
         }
         let deep = format!("{}a{}", "(".repeat(200), ")".repeat(200));
-        assert!(Lexer::new(&deep).and_then(|mut it| it.aggregate()).is_err());
+        assert!(
+            Lexer::new(&deep, Timestamp(0))
+                .and_then(|mut it| it.aggregate())
+                .is_err()
+        );
         let long = format!("a{}", " + a".repeat(301));
-        assert!(Lexer::new(&long).and_then(|mut it| it.aggregate()).is_err());
+        assert!(
+            Lexer::new(&long, Timestamp(0))
+                .and_then(|mut it| it.aggregate())
+                .is_err()
+        );
         let deep = format!("{}a", "-".repeat(200));
-        assert!(Lexer::new(&deep).and_then(|mut it| it.aggregate()).is_err());
-        assert!(Lexer::new("sum(a)").and_then(|mut it| it.scalar()).is_err());
+        assert!(
+            Lexer::new(&deep, Timestamp(0))
+                .and_then(|mut it| it.aggregate())
+                .is_err()
+        );
+        assert!(
+            Lexer::new("sum(a)", Timestamp(0))
+                .and_then(|mut it| it.scalar())
+                .is_err()
+        );
     }
 }

@@ -64,9 +64,12 @@ functions! {
     IsValidIp = "isValidIp", 1..=1;
     IsValidIpv4 = "isValidIpV4", 1..=1;
     IsValidIpv6 = "isValidIpV6", 1..=1;
+    JsonParse = "jsonParse", 1..=1;
+    JsonStringify = "jsonStringify", 1..=1;
     Least = "least", 1..=MANY;
     Logarithm = "log", 1..=1;
     Lower = "tolower", 1..=1;
+    Now = "now", 0..=0;
     Replace = "replace", 3..=3;
     SquareRoot = "sqrt", 1..=1;
     TextContains = "strcontains", 2..=2;

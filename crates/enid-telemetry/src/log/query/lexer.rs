@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use enid_model::time::Timestamp;
+
 /// A word of a query.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Token {
@@ -51,13 +53,15 @@ pub(super) struct Lexer<'a> {
     end: usize,
     before: usize,
     operators: usize,
+    now: Timestamp,
 }
 
 /// Operators of a query: each may make an expression deeper, and what is deep takes stack.
 const OPERATORS_MAX: usize = 300;
 
 impl<'a> Lexer<'a> {
-    pub(super) fn new(query: &'a str) -> Result<Self, QueryError> {
+    /// The words of a query that is started at this time.
+    pub(super) fn new(query: &'a str, now: Timestamp) -> Result<Self, QueryError> {
         let mut lexer = Self {
             query,
             next: Token::End,
@@ -65,10 +69,16 @@ impl<'a> Lexer<'a> {
             end: 0,
             before: 0,
             operators: 0,
+            now,
         };
         lexer.advance()?;
         lexer.before = 0;
         Ok(lexer)
+    }
+
+    /// When the query is started.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
     }
 
     pub(super) fn peek(&self) -> &Token {
@@ -293,9 +303,9 @@ fn is_name_start(character: char) -> bool {
 }
 
 /// Longer ones first.
-const SYMBOLS: [&str; 20] = [
+const SYMBOLS: [&str; 21] = [
     "!=", "<=", ">=", "=~", "(", ")", "[", "]", ",", "|", "=", "<", ">", "+", "-", "*", "/", "%",
-    "^", "!",
+    "^", "!", ".",
 ];
 
 #[cfg(test)]
@@ -303,7 +313,7 @@ mod tests {
     use super::*;
 
     fn words(query: &str) -> Result<Vec<Token>, QueryError> {
-        let mut lexer = Lexer::new(query)?;
+        let mut lexer = Lexer::new(query, Timestamp(0))?;
         let mut words = Vec::new();
         loop {
             match lexer.take()? {

@@ -2,6 +2,7 @@
 //!
 //! Commands that the language has and Enid has not are refused by name.
 
+use enid_model::time::Timestamp;
 use regex::{Regex, RegexBuilder};
 
 use super::expression::Expressions;
@@ -9,8 +10,8 @@ use super::lexer::{Lexer, QueryError, Token};
 use super::plan::{Column, Expr, Parse, Plan, SortKey, Step};
 
 impl Plan {
-    /// Reads a query.
-    pub fn parse(query: &str) -> Result<Self, QueryError> {
+    /// Reads a query that is started at this time.
+    pub fn parse(query: &str, now: Timestamp) -> Result<Self, QueryError> {
         let count = query.chars().count();
         if count > CHARACTERS_MAX {
             return Err(QueryError {
@@ -19,7 +20,7 @@ impl Plan {
                 end: count,
             });
         }
-        let mut lexer = Lexer::new(query)?;
+        let mut lexer = Lexer::new(query, now)?;
         let mut steps = Vec::new();
         loop {
             steps.push(step(&mut lexer)?);
@@ -252,7 +253,7 @@ mod tests {
     use super::*;
 
     fn names(query: &str) -> Vec<String> {
-        let plan = Plan::parse(query).expect(query);
+        let plan = Plan::parse(query, Timestamp(0)).expect(query);
         let columns = plan.steps.into_iter().flat_map(|step| match step {
             Step::Display(columns) | Step::Fields(columns) => columns,
             Step::Stats { of, by } => [of, by].concat(),
@@ -282,7 +283,7 @@ mod tests {
     fn commands_become_steps() {
         let query = "fields @timestamp, @message # all\n| filter @message like /x/ \
                      | parse @message \"a=*, b=*\" as a, b | sort a desc, b | dedup a | limit 20";
-        let plan = Plan::parse(query).expect(query);
+        let plan = Plan::parse(query, Timestamp(0)).expect(query);
         let [
             _,
             Step::Filter(_),
@@ -325,7 +326,7 @@ mod tests {
             ("filter strlen(a, b)", "strlen takes 1", 7),
             ("stats bin(5parsec)", "parsec", 10),
         ] {
-            let error = Plan::parse(query).expect_err(query);
+            let error = Plan::parse(query, Timestamp(0)).expect_err(query);
             assert!(error.message.contains(part), "{query}: {error}");
             assert_eq!(error.start, start, "{query}: {error}");
         }

@@ -390,6 +390,8 @@ fn sort(keys: &[SortKey], rows: &mut Vec<Row>) {
 
 #[cfg(test)]
 mod tests {
+    use enid_model::time::Timestamp;
+
     use super::super::row::tests::source;
     use super::*;
 
@@ -402,7 +404,7 @@ mod tests {
             r#"{"host": "c", "ms": 1, "level": "INFO"}"#,
             "user=bob id=7 done",
         ];
-        let plan = Plan::parse(query).expect(query);
+        let plan = Plan::parse(query, Timestamp(0)).expect(query);
         let mut pipeline = Pipeline::new(&plan, limit);
         for (at, message) in messages.iter().enumerate().rev() {
             let at = i64::try_from(at).expect("small") * 60_000;
@@ -469,6 +471,10 @@ mod tests {
                 &["100"],
             ),
             (
+                "fields jsonParse(@message) as m | filter m.ms > 5 | stats count() by m.host",
+                &["a 1", "b 1"],
+            ),
+            (
                 "filter ispresent(ms) | stats sum(ms) as total by host | stats max(total) as most",
                 &["50"],
             ),
@@ -490,14 +496,14 @@ mod tests {
             ("fields a | display b", &["b"]),
             ("fields a | stats count(*) as n by b", &["b", "n"]),
         ] {
-            let plan = Plan::parse(query).expect(query);
+            let plan = Plan::parse(query, Timestamp(0)).expect(query);
             assert_eq!(shown(&plan), expected, "{query}");
         }
     }
 
     #[test]
     fn a_query_that_keeps_too_much_fails() {
-        let plan = Plan::parse("stats count(*) by @timestamp").expect("a plan");
+        let plan = Plan::parse("stats count(*) by @timestamp", Timestamp(0)).expect("a plan");
         let mut pipeline = Pipeline::new(&plan, None);
         assert!(!pipeline.is_ordered());
         let outcome = (0..)
@@ -505,7 +511,11 @@ mod tests {
             .find(Result::is_err);
         assert_eq!(outcome, Some(Err(TooMuch)));
         // What a limit follows keeps no more than that.
-        let plan = Plan::parse("fields @timestamp | sort @timestamp | limit 1").expect("a plan");
+        let plan = Plan::parse(
+            "fields @timestamp | sort @timestamp | limit 1",
+            Timestamp(0),
+        )
+        .expect("a plan");
         let mut pipeline = Pipeline::new(&plan, None);
         for at in (0..20_000).rev() {
             assert_eq!(pipeline.push(source(at, "x")), Ok(true));

@@ -71,6 +71,8 @@ pub struct Parse {
 /// Something that is reckoned for a row, or in a [`Step::Stats`] for a set of rows.
 #[derive(Debug, Clone)]
 pub enum Expr {
+    /// What is in a map or list, where keys lead.
+    Access(Box<Self>, Vec<Key>),
     /// Of all rows of a set.
     Aggregate(Aggregate, Vec<Self>),
     /// Both hold.
@@ -99,6 +101,15 @@ pub enum Expr {
     Period(Period),
     /// A text.
     Text(String),
+}
+
+/// What leads into a map or a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// The place in a list, from 0 on.
+    Index(usize),
+    /// The name of a member of a map.
+    Name(String),
 }
 
 /// What a text is held against.

@@ -357,7 +357,7 @@ mod tests {
         let question = Question {
             scope: scope(),
             text: text.to_owned(),
-            plan: Plan::parse(text).unwrap(),
+            plan: Plan::parse(text, NOW).unwrap(),
             groups: vec!["g".to_owned()],
             streams: HashMap::from([(place.to_string(), named)]),
             from: Timestamp(NOW.0 - 4 * 3_600_000),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
+use super::plan::Key;
 use super::value::Value;
 
 /// An event that a query sees.
@@ -59,6 +60,9 @@ impl Row {
         if let Some(value) = self.named.get(name) {
             return value.clone();
         }
+        if let Some(value) = self.member(name) {
+            return value;
+        }
         let Some(source) = &self.source else {
             return Value::Missing;
         };
@@ -75,6 +79,17 @@ impl Row {
                 found.get(name).cloned().unwrap_or(Value::Missing)
             }
         }
+    }
+
+    /// What is in a map that was given a name: `map.member.of`.
+    fn member(&self, name: &str) -> Option<Value> {
+        let mut dots = name.match_indices('.');
+        dots.find_map(|(dot, _)| {
+            let map = self.named.get(&name[..dot])?;
+            let keys = name[dot + 1..].split('.');
+            let keys: Vec<Key> = keys.map(|key| Key::Name(key.to_owned())).collect();
+            matches!(map, Value::Structure(_)).then(|| map.within(keys.iter()))
+        })
     }
 
     /// What names the event, unless the row is of several.
@@ -149,10 +164,8 @@ fn flatten(way: &str, json: &Json, fields: &mut BTreeMap<String, Value>) {
             }
             return;
         }
-        Json::Bool(holds) => Value::truth(*holds),
         Json::Null => return,
-        Json::Number(number) => number.as_f64().map_or(Value::Missing, Value::Number),
-        Json::String(text) => Value::Text(text.clone()),
+        Json::Bool(_) | Json::Number(_) | Json::String(_) => Value::of_json(json),
     };
     fields.insert(way.to_owned(), value);
 }

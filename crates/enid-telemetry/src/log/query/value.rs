@@ -2,14 +2,20 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 use enid_model::time::Timestamp;
+use serde_json::Value as Json;
+
+use super::plan::Key;
 
 /// A value of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value {
     /// There is none.
     Missing,
+    /// A map or a list: what AWS calls a structure.
+    Structure(Arc<Json>),
     /// A number; what holds is 1 and what does not is 0.
     Number(f64),
     /// A text.
@@ -27,7 +33,7 @@ impl Value {
     /// Whether a condition is fulfilled.
     pub(super) fn is_true(&self) -> bool {
         match self {
-            Self::Missing => false,
+            Self::Missing | Self::Structure(_) => false,
             Self::Number(number) => *number != 0.0,
             Self::Text(text) => text.eq_ignore_ascii_case("true") || text == "1",
             Self::Time(_) => true,
@@ -37,7 +43,7 @@ impl Value {
     /// It as a number, if it is one or is written as one.
     pub(super) fn number(&self) -> Option<f64> {
         let number = match self {
-            Self::Missing => None,
+            Self::Missing | Self::Structure(_) => None,
             Self::Number(number) => Some(*number),
             Self::Text(text) => text.trim().parse().ok(),
             #[expect(clippy::cast_precision_loss, reason = "milliseconds stay below 2^53")]
@@ -51,8 +57,42 @@ impl Value {
         match self {
             Self::Missing => None,
             Self::Text(text) => Some(text.clone()),
-            Self::Number(_) | Self::Time(_) => Some(self.to_string()),
+            Self::Number(_) | Self::Structure(_) | Self::Time(_) => Some(self.to_string()),
         }
+    }
+
+    /// What JSON says, if it says anything.
+    pub(super) fn of_json(json: &Json) -> Self {
+        match json {
+            Json::Array(_) | Json::Object(_) => Self::Structure(Arc::new(json.clone())),
+            Json::Bool(holds) => Self::truth(*holds),
+            Json::Null => Self::Missing,
+            Json::Number(number) => number.as_f64().map_or(Self::Missing, Self::Number),
+            Json::String(text) => Self::Text(text.clone()),
+        }
+    }
+
+    /// A map or list that a text says; nothing if it says something else.
+    pub(super) fn structure(text: &str) -> Self {
+        match serde_json::from_str(text) {
+            Ok(json @ (Json::Array(_) | Json::Object(_))) => Self::Structure(Arc::new(json)),
+            _ => Self::Missing,
+        }
+    }
+
+    /// What is in a structure where these keys lead one after another.
+    pub(super) fn within<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> Self {
+        let Self::Structure(json) = self else {
+            return Self::Missing;
+        };
+        let mut found = Some(&**json);
+        for key in keys {
+            found = found.and_then(|json| match key {
+                Key::Index(index) => json.as_array()?.get(*index),
+                Key::Name(name) => json.as_object()?.get(name),
+            });
+        }
+        found.map_or(Self::Missing, Self::of_json)
     }
 
     /// It as milliseconds.
@@ -140,6 +180,7 @@ impl fmt::Display for Value {
                 };
                 write!(f, "{shown}")
             }
+            Self::Structure(json) => json.fmt(f),
             Self::Text(text) => f.write_str(text),
             Self::Time(ms) => {
                 let (year, month, day, hour, minute, second) = Timestamp(*ms).civil();

@@ -14,7 +14,7 @@ use enid_model::state::State;
 use enid_pipeline::Reason;
 use enid_pipeline::room::WHOLE;
 use enid_telemetry::meanings;
-use enid_telemetry::source::{Meaning, Pace, Post, Reading, Source, SourceError};
+use enid_telemetry::source::{Meaning, Pace, Post, Reading, Role, Source, SourceError};
 
 const EC2: Option<&str> = Some("AWS/EC2");
 const ENID: Option<&str> = Some("Enid");
@@ -32,6 +32,12 @@ meanings! {
     FLOWS_ACTIVE = ENID, "FlowsActive", COUNT, Gauge, Some("enid_eni_flows_active"), "Flows of what the interface sends that are in the flow table";
     PACKETS_DROPPED = ENID, "PacketsDropped", COUNT, Counter, None, "Packets that were dropped at the interface";
     PACKETS_DROPPED_FOR = ENID, "PacketsDropped", COUNT, Counter, Some("enid_eni_dropped_packets_total"), "Packets that were dropped at the interface for one reason";
+    HANDSHAKES = ENID, "TcpHandshakes", COUNT, Counter, Some("enid_eni_tcp_handshakes_total"), "TCP handshakes in which the answer to the interface was timed";
+    HANDSHAKE_SECONDS = None, "", SECONDS, Counter, Some("enid_eni_tcp_handshake_seconds_total"), "Seconds that the answers in these handshakes took";
+    ROUND_TRIP = ENID, "TcpRoundTripTime", MICROSECONDS, Gauge, None, "Time that the other side took to answer in a TCP handshake, on average of the minute's handshakes";
+    TCP_PACKETS_OUT = ENID, "TcpPacketsOut", COUNT, Counter, Some("enid_eni_tcp_transmit_packets_total"), "TCP packets that the interface sent";
+    RETRANSMITS = ENID, "TcpRetransmits", COUNT, Counter, Some("enid_eni_tcp_retransmitted_packets_total"), "TCP packets that the interface sent again";
+    RETRANSMISSION_RATE = ENID, "TcpRetransmissionRate", PERCENT, Gauge, None, "How many of the minute's TCP packets were sent again";
     BYTES_MIRRORED = ENID, "BytesMirrored", BYTES, Counter, Some("enid_eni_mirrored_bytes_total"), "Bytes that the mirror sessions of the interface sent";
     PACKETS_MIRRORED = ENID, "PacketsMirrored", COUNT, Counter, Some("enid_eni_mirrored_packets_total"), "Packets that the mirror sessions of the interface sent";
     COPIES_LOST = ENID, "CopiesLost", COUNT, Counter, Some("enid_eni_copies_lost_total"), "Copies of the interface's packets that could not be made";
@@ -279,6 +285,18 @@ fn of_interface(
     if counted.drops.is_empty() {
         readings.push(count("dropped", 0, vec![of_eni(&PACKETS_DROPPED)]));
     }
+    if counted.tcp_packets_out > 0 {
+        let of_tcp = |meaning: &'static Meaning| {
+            let dimensions = instance.map(|it| vec![("InstanceId", it.id.to_string())]);
+            let of_instance = dimensions
+                .map(|dimensions| Post::new(meaning, &owner.instance_scope, dimensions).at(pace));
+            [Some(of_eni(meaning)), of_instance].into_iter().flatten()
+        };
+        readings.extend(of_connections(counted, of_eni, of_tcp, count));
+        let seconds = seconds(counted.handshake_us);
+        let posts = vec![of_eni(&HANDSHAKE_SECONDS).at(Pace::Never)];
+        readings.push(Reading::level(format!("{id}/handshake"), seconds, posts));
+    }
     if !owner.is_gone {
         let key = format!("{id}/active");
         readings.push(Reading::level(
@@ -288,6 +306,48 @@ fn of_interface(
         ));
     }
     readings
+}
+
+/// How good the connections of an interface are: what is told of it alone, and what its instance has as
+/// well.
+fn of_connections<P: Iterator<Item = Post>>(
+    counted: &EniTotals,
+    of_eni: impl Fn(&'static Meaning) -> Post,
+    of_both: impl Fn(&'static Meaning) -> P,
+    count: impl Fn(&str, u64, Vec<Post>) -> Reading,
+) -> [Reading; 4] {
+    let posts = |own: Option<&'static Meaning>, mean: &'static Meaning, role| -> Vec<Post> {
+        let parts = of_both(mean).map(|post| post.role(role));
+        own.map(&of_eni).into_iter().chain(parts).collect()
+    };
+    let (trip, rate) = (&ROUND_TRIP, &RETRANSMISSION_RATE);
+    [
+        count(
+            HANDSHAKES.name,
+            counted.handshakes,
+            posts(Some(&HANDSHAKES), trip, Role::Divisor),
+        ),
+        count(
+            ROUND_TRIP.name,
+            counted.handshake_us,
+            posts(None, trip, Role::Dividend),
+        ),
+        count(
+            TCP_PACKETS_OUT.name,
+            counted.tcp_packets_out,
+            posts(Some(&TCP_PACKETS_OUT), rate, Role::Divisor),
+        ),
+        count(
+            RETRANSMITS.name,
+            counted.retransmits,
+            posts(Some(&RETRANSMITS), rate, Role::Dividend),
+        ),
+    ]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "what Prometheus knows")]
+fn seconds(microseconds: u64) -> f64 {
+    microseconds as f64 / 1e6
 }
 
 /// An instance has its metrics every five minutes; with detailed monitoring every minute, and then they
@@ -324,6 +384,8 @@ fn whole(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use enid_telemetry::source::Value;
+
     use super::*;
 
     fn owner(instance: Option<u64>) -> Owner {
@@ -378,6 +440,55 @@ mod tests {
         assert!(of("BytesMirrored").is_empty());
         let keys: BTreeSet<&String> = readings.iter().map(|reading| &reading.key).collect();
         assert_eq!(keys.len(), readings.len());
+    }
+
+    #[test]
+    fn connections_are_told_of_by_who_has_some() {
+        let quiet = EniTotals {
+            packets_out: 3,
+            ..EniTotals::default()
+        };
+        let busy = EniTotals {
+            tcp_packets_out: 40,
+            retransmits: 2,
+            handshakes: 4,
+            handshake_us: 1_000,
+            ..EniTotals::default()
+        };
+        let of = |counted| of_interface("l", 0xab, counted, &owner(None), &State::default());
+        assert!(counts(&of(&quiet), "TcpRetransmits").is_empty());
+        assert!(counts(&of(&quiet), "TcpRoundTripTime").is_empty());
+        let told = of(&busy);
+        let roles = |name: &str| -> Vec<(Role, Value)> {
+            let posts = told.iter().flat_map(|reading| {
+                let posts = reading.posts.iter();
+                posts.map(|post| (post.meaning.name, post.role, reading.value.clone()))
+            });
+            let named = posts.filter(|(its, ..)| *its == name);
+            named.map(|(_, role, value)| (role, value)).collect()
+        };
+        let counted = [
+            ("TcpHandshakes", vec![(Role::Amount, Value::Count(4))]),
+            (
+                "TcpRoundTripTime",
+                vec![
+                    (Role::Divisor, Value::Count(4)),
+                    (Role::Dividend, Value::Count(1_000)),
+                ],
+            ),
+            (
+                "TcpRetransmissionRate",
+                vec![
+                    (Role::Divisor, Value::Count(40)),
+                    (Role::Dividend, Value::Count(2)),
+                ],
+            ),
+        ];
+        for (name, wanted) in counted {
+            assert_eq!(roles(name), wanted, "{name}");
+        }
+        let keys: BTreeSet<&String> = told.iter().map(|reading| &reading.key).collect();
+        assert_eq!(keys.len(), told.len());
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub(crate) mod interfaces;
 pub(crate) mod load_balancers;
 pub(crate) mod nat_gateways;
 mod peaks;
+pub(crate) mod status_checks;
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -267,6 +268,8 @@ mod tests {
             load_balancers::ALL,
             nat_gateways::ALL,
             daemon::ALL,
+            status_checks::ALL,
+            crate::wiring::address_usage::ALL,
         ];
         parts.into_iter().flatten().copied().collect()
     }
