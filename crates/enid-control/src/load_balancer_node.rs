@@ -116,6 +116,8 @@ pub(crate) struct NodeMaker {
     groups: Vec<SecurityGroupId>,
     scheme: Scheme,
     claims: Claims,
+    /// Nodes that it has made.
+    made: usize,
 }
 
 impl NodeMaker {
@@ -125,6 +127,7 @@ impl NodeMaker {
             groups: balancer.security_groups.clone(),
             scheme: balancer.scheme,
             claims: Claims::default(),
+            made: 0,
         }
     }
 
@@ -138,6 +141,13 @@ impl NodeMaker {
             return Err(Error::InterfaceLimitExceeded);
         }
         let subnet = &node.subnet;
+        let balancers = draft.region.load_balancers.values();
+        let in_vpc = balancers.filter(|balancer| balancer.vpc == subnet.vpc);
+        let nodes: usize = in_vpc.map(|balancer| balancer.zones.len()).sum();
+        if nodes + self.made >= draft.quotas.load_balancer_nodes_per_vpc {
+            return Err(BalancingError::TooManyNodes.into());
+        }
+        self.made += 1;
         if self.scheme == Scheme::InternetFacing {
             check_internet(draft, subnet)?;
         }

@@ -213,6 +213,7 @@ impl Scratch {
         self.source_eni = 0;
         self.target_eni = 0;
         self.journey.nat = 0;
+        self.journey.balancer = 0;
         self.has_key = true;
     }
 
@@ -286,8 +287,10 @@ pub fn outside<T: Tables, F: Frame>(
         Err(reason) => {
             record_drop(tables, reason, scratch);
             copy::dropped(tables, frame, reason, scratch);
-            nat_count::refused(tables, reason, false, scratch);
-            if reason == Reason::BalancerReset && reply::answer(tables, frame, reason, scratch) {
+            let is_answered =
+                reason == Reason::BalancerReset && reply::answer(tables, frame, reason, scratch);
+            nat_count::refused(tables, reason, is_answered, scratch);
+            if is_answered {
                 Verdict::Reply
             } else {
                 Verdict::Drop(reason)
@@ -412,6 +415,7 @@ fn carry<T: Tables, F: Frame>(
         Lookup::Refused => {
             scratch.has_key = true;
             scratch.journey.nat = 0;
+            scratch.journey.balancer = 0;
             return Err(scratch.refused);
         }
         Lookup::Stale => {}

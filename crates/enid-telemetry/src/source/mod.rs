@@ -115,6 +115,8 @@ pub struct Post {
     pub part: String,
     /// When it becomes a datapoint.
     pub pace: Pace,
+    /// Whether Prometheus gets no line of it: what sums up lines that are there.
+    pub is_sum: bool,
     /// What the value is to the metric.
     pub role: Role,
 }
@@ -209,6 +211,7 @@ impl Post {
             labels: Vec::new(),
             part: String::new(),
             pace: Pace::Minute,
+            is_sum: false,
             role: Role::Amount,
         }
     }
@@ -223,6 +226,7 @@ impl Post {
             labels,
             part: String::new(),
             pace: Pace::Never,
+            is_sum: false,
             role: Role::Amount,
         }
     }
@@ -237,6 +241,13 @@ impl Post {
     #[must_use]
     pub fn at(self, pace: Pace) -> Self {
         Self { pace, ..self }
+    }
+
+    /// The same as a sum of others, for CloudWatch only.
+    #[must_use]
+    pub fn sum(self) -> Self {
+        let is_sum = true;
+        Self { is_sum, ..self }
     }
 
     /// The same in another role. A metric of two roles has both from counters, every minute.

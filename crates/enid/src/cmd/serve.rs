@@ -46,6 +46,7 @@ use crate::wiring::log_groups::LogGroups;
 use crate::wiring::metrics::Meters;
 use crate::wiring::metrics::daemon::Own;
 use crate::wiring::metrics::interfaces::Interfaces;
+use crate::wiring::metrics::load_balancers::LoadBalancers;
 use crate::wiring::metrics::nat_gateways::NatGateways;
 use crate::wiring::metrics::status_checks::StatusChecks;
 use crate::wiring::socket::AgentSocket;
@@ -367,6 +368,7 @@ async fn open_meters(
         let installation = Installation::of(own.path());
         let failed = |error| anyhow::anyhow!("open the counters: {}", enid_host::chain(&error));
         sources.push(Box::new(Interfaces::open(installation).map_err(failed)?));
+        sources.push(Box::new(LoadBalancers::open(installation).map_err(failed)?));
         sources.push(Box::new(NatGateways::open(installation).map_err(failed)?));
         let (inquiry, hosts) = (host.inquiry(), store.hosts().clone());
         let checks = StatusChecks::new(inquiry, hosts, Arc::new(SystemClock));

@@ -5,7 +5,9 @@
 
 pub(crate) mod daemon;
 pub(crate) mod interfaces;
+pub(crate) mod load_balancers;
 pub(crate) mod nat_gateways;
+mod peaks;
 pub(crate) mod status_checks;
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -263,6 +265,7 @@ mod tests {
     fn all() -> Vec<&'static Meaning> {
         let parts = [
             interfaces::ALL,
+            load_balancers::ALL,
             nat_gateways::ALL,
             daemon::ALL,
             status_checks::ALL,
