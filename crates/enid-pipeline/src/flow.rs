@@ -199,6 +199,9 @@ pub mod flag {
     pub const ACKNOWLEDGED: u64 = 1 << 23;
     /// It passes the node of a load balancer, [`Flow::via`](super::Flow::via).
     pub const BALANCED: u64 = 1 << 24;
+    /// It passes two translators of this installation, a NAT gateway and a load balancer: what goes to the
+    /// outside comes in again.
+    pub const TURNED: u64 = 1 << 25;
     /// From this bit on: the longest packet that its way takes; 0 is any.
     pub const MTU_SHIFT: u32 = 48;
 }
@@ -343,6 +346,9 @@ impl Timeouts {
 
 /// How long a NAT gateway keeps an idle connection (VPC user guide, "Troubleshoot NAT gateways").
 pub const NAT_IDLE_S: u32 = 350;
+/// For how long after its idle timeout a load balancer's connection is remembered, so that the target's next
+/// packet is reset as well. The client's is in any case: it comes to the node.
+pub const LAPSED_S: u32 = 350;
 /// TCP until both sides have acknowledged: a server that answers does not keep what nobody completes.
 pub const TCP_OPENING_S: u32 = 60;
 /// TCP after both FINs or a RST.
@@ -516,7 +522,7 @@ impl FlowRecord {
         };
         match age(protocol, timeouts, own, Activity::NONE, now_ns) {
             Age::Live => true,
-            Age::Forgotten => self.flags & flag::COUNTED == 0,
+            Age::Forgotten | Age::Lapsed => self.flags & flag::COUNTED == 0,
             Age::Ended => false,
         }
     }
@@ -561,8 +567,19 @@ pub enum Age {
     /// The ENIs have forgotten it; a NAT gateway has not. Its packets are translated as before, and judged as
     /// if they were the first.
     Forgotten = 1,
+    /// A load balancer was rid of it when it had been idle for too long, and resets what still comes of it.
+    Lapsed = 2,
     /// It is over.
-    Ended = 2,
+    Ended = 3,
+}
+
+/// Whether a connection is remembered after its idle timeout: one through a load balancer that nobody closed.
+/// What holds a port of the node's need not be, for the target's next packet comes to the node.
+#[inline(always)]
+const fn laps(protocol: u8, flags: u64) -> bool {
+    const LAPSES: u64 = flag::BALANCED | flag::ESTABLISHED;
+    const ENDS: u64 = flag::CLOSING | flag::HOLDS_PORT;
+    protocol == protocol::TCP && flags & (LAPSES | ENDS) == LAPSES
 }
 
 /// How far a connection has come by now.
@@ -617,7 +634,9 @@ pub const fn age(
     } else {
         is_forgotten
     };
-    if is_over {
+    if is_over && laps(protocol, flags) && quiet_ns <= (idle_s + LAPSED_S) as u64 * SECOND_NS {
+        Age::Lapsed
+    } else if is_over {
         Age::Ended
     } else if is_forgotten {
         Age::Forgotten
@@ -718,6 +737,20 @@ mod tests {
                 forgotten_s
             );
         }
+    }
+
+    #[test]
+    fn a_load_balancer_remembers_what_it_was_rid_of() {
+        const OPEN: u64 = flag::ESTABLISHED | flag::BALANCED;
+        let stays = |age, flags| {
+            let (own, other) = (active(3, flags), active(3, flag::ESTABLISHED));
+            lasts(age, protocol::TCP, TIMEOUTS, own, other)
+        };
+        assert_eq!(stays(Age::Live, OPEN), 1000);
+        assert_eq!(stays(Age::Lapsed, OPEN), 1350);
+        assert_eq!(stays(Age::Lapsed, flag::ESTABLISHED), 1000);
+        assert_eq!(stays(Age::Lapsed, OPEN | flag::HOLDS_PORT), 1000);
+        assert_eq!(stays(Age::Lapsed, OPEN | flag::CLOSING), 10);
     }
 
     #[test]

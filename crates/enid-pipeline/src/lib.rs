@@ -153,6 +153,8 @@ enum Course {
     Outside = 2,
     /// On its way to the link-local services.
     Service = 3,
+    /// On its way to the outside, and in again.
+    Again = 4,
 }
 
 impl Scratch {
@@ -230,6 +232,7 @@ impl Scratch {
         let ifindex = self.ifindex;
         match self.course {
             Course::Outside => Verdict::Outside { ifindex },
+            Course::Again => Verdict::Again { ifindex },
             Course::Service => Verdict::Punt { ifindex },
             _ => Verdict::Forward { ifindex },
         }
@@ -288,7 +291,11 @@ pub fn outside<T: Tables, F: Frame>(
             copy::dropped(tables, frame, reason, scratch);
             nat_count::refused(tables, reason, false, scratch);
             if reason == Reason::BalancerReset && reply::answer(tables, frame, reason, scratch) {
-                Verdict::Reply
+                if scratch.journey.is_turned {
+                    Verdict::Again { ifindex }
+                } else {
+                    Verdict::Reply
+                }
             } else {
                 Verdict::Drop(reason)
             }
@@ -435,7 +442,7 @@ fn carry_on<T: Tables, F: Frame>(
         packet, carried, ..
     } = scratch;
     if carried.is_to_outside() {
-        scratch.course = Course::Outside;
+        scratch.course = course_out(carried.is_turned());
     }
     if carried.via != 0 {
         nat_count::carried(tables, carried.via, carried.is_reply(), packet);
@@ -445,6 +452,16 @@ fn carry_on<T: Tables, F: Frame>(
         translate::packet(frame, packet, &carried.translation)?;
     }
     Ok(())
+}
+
+/// The course of what leaves for the outside.
+#[inline(always)]
+const fn course_out(is_turned: bool) -> Course {
+    if is_turned {
+        Course::Again
+    } else {
+        Course::Outside
+    }
 }
 
 /// The stages of a miss: the link-local services, or else both gates, each with its own verdict, and the
@@ -646,7 +663,7 @@ fn go_on<F: Frame>(frame: &mut F, scratch: &mut Scratch) -> Result<(), Reason> {
         translate::quoted(frame, scratch, &scratch.carried.translation)?;
     }
     scratch.course = if scratch.journey.is_to_outside {
-        Course::Outside
+        course_out(scratch.journey.is_turned)
     } else {
         Course::Inside
     };

@@ -75,6 +75,9 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
     if journey.is_balanced {
         flags |= flag::BALANCED;
     }
+    if journey.is_turned {
+        flags |= flag::TURNED;
+    }
     // Answers to an address that the sender does not own may go elsewhere.
     let is_known = journey.is_both_ways && scratch.owns_address;
     *record = FlowRecord {
@@ -223,6 +226,9 @@ fn way_flags(scratch: &Scratch) -> u64 {
     if scratch.journey.is_balanced {
         flags |= flag::BALANCED;
     }
+    if scratch.journey.is_turned {
+        flags |= flag::TURNED;
+    }
     flags | scratch.watched | u64::from(scratch.journey.mtu) << flag::MTU_SHIFT
 }
 
@@ -360,8 +366,7 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     // its first packet comes.
     let record = &mut scratch.record;
     record.generation = 0;
-    record.flags &=
-        flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED | flag::BALANCED;
+    record.flags &= WAY;
     record.flags |= swapped(tracked);
     record.flags |= room::counted_bit(record.flags, record.source_eni, record.holder);
     if !scratch.carried.is_reply() {
@@ -384,6 +389,13 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     }
 }
 
+/// The bits of an entry's flags that say how its packets go on.
+const WAY: u64 = flag::TRANSLATED
+    | flag::TO_OUTSIDE
+    | flag::TURNED
+    | flag::METERED
+    | flag::WATCHED
+    | flag::BALANCED;
 /// The bits of an entry's flags that are the longest packet of its way.
 const MTU: u64 = u64::MAX << flag::MTU_SHIFT;
 
@@ -401,8 +413,7 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
     // Only packets in the connection's own direction say whether it is tracked, except to an ENI that
     // the connection is new to, or that has forgotten it.
     let is_new = entry.target_eni.get() != journey.eni;
-    let mut stale =
-        flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED | flag::BALANCED | MTU;
+    let mut stale = WAY | MTU;
     if entry.via.get() != journey.via && entry.flags.get() & flag::HOLDS_PORT != 0 {
         nat_port::let_go(tables, &scratch.key, entry, false);
         stale |= flag::HOLDS_PORT | flag::UNCOUNTED_PORT;

@@ -14,15 +14,20 @@
 //! A node has a device as well: what it begins itself, health checks, leaves by the ordinary way, and only
 //! the answers to that are delivered there.
 //!
-//! Limits: IPv4 only; nothing comes to a node through a NAT gateway of this installation; when the entries
-//! of an idle connection are gone, the target's next packet is not reset but goes to the client as an
-//! ordinary one.
+//! What a NAT gateway of this installation sends to a node goes out and comes in again before:
+//! [`gateway`](super::gateway).
+//!
+//! A target's packet of a connection that was idle for too long is reset as the client's is. Limit: only for
+//! as long again ([`LAPSED_S`](crate::flow::LAPSED_S)); then it goes to the client as an ordinary one, unless the
+//! target knows the node alone.
+//!
+//! Limit: IPv4 only.
 
 use crate::{
     Scratch,
     balancer::{
-        CHUNK, ListenerKey, ListenerRecord, Member, MemberKey, SHARES_MAX, SLOTS, Share, SlotsKey,
-        TargetKey, TargetRecord,
+        CHUNK, FIRST_PORT, ListenerKey, ListenerRecord, Member, MemberKey, SHARES_MAX, SLOTS,
+        Share, SlotsKey, TargetKey, TargetRecord,
     },
     bytes::{Addr, Be16},
     connection::has_ended,
@@ -173,9 +178,18 @@ fn choose<T: Tables>(
     id: u64,
 ) -> Result<(), Reason> {
     let key = listener_key(id, scratch.journey.target_port, scratch.packet.protocol);
-    let listener = tables.listener(&key).ok_or(Reason::NoListener)?;
     let is_tcp = scratch.packet.protocol == protocol::TCP;
-    if is_tcp && !scratch.packet.opens_tcp() {
+    let is_late = is_tcp && !scratch.packet.opens_tcp();
+    let Some(listener) = tables.listener(&key) else {
+        // At a port that the node sends from it is a target's.
+        let is_targets = is_late && scratch.journey.target_port.value() >= FIRST_PORT;
+        return Err(if is_targets {
+            Reason::BalancerReset
+        } else {
+            Reason::NoListener
+        });
+    };
+    if is_late {
         return Err(Reason::BalancerReset);
     }
     ask_groups(tables, scratch, node, Direction::Ingress)?;
@@ -441,4 +455,8 @@ pub(crate) fn note_new<T: Tables>(tables: &T, scratch: &Scratch) {
 }
 
 #[cfg(test)]
+mod late;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turned;

@@ -12,6 +12,7 @@ use crate::{
     connection,
     copy::WATCHED,
     flow::{Age, FlowEntry, GATEWAY_EDGE_SHIFT, SECOND_NS, SHORTEST_S, Translation, flag},
+    reason::Reason,
     sequence,
     stage::{gate::Pass, nat},
     table::{OUTSIDE, Route, protocol},
@@ -33,7 +34,7 @@ pub(crate) enum Lookup {
     },
     /// No entry, or one of a connection that has ended or begins anew.
     Miss,
-    /// One that an allowance does not let pass; why is in the scratch record.
+    /// One that an allowance does not let pass, or that comes too late; why is in the scratch record.
     Refused,
     /// An entry that was judged by older tables; what it says is in the scratch record.
     Stale,
@@ -130,6 +131,12 @@ impl Carried {
         self.flags & flag::TO_OUTSIDE != 0
     }
 
+    /// Whether its packets pass two translators, and what goes to the outside comes in again.
+    #[inline(always)]
+    pub(crate) const fn is_turned(&self) -> bool {
+        self.flags & flag::TURNED != 0
+    }
+
     /// Whether copies are wanted of what its ENI sends.
     #[inline(always)]
     pub(crate) const fn is_watched_at_source(&self) -> bool {
@@ -190,9 +197,8 @@ impl Carried {
     /// more.
     #[inline(always)]
     pub(crate) fn load_way(&mut self, entry: &FlowEntry) {
-        const FROM_TARGET: u64 = flag::BALANCED | flag::REPLY;
         self.target_eni = entry.target_eni.get();
-        self.is_from_target = entry.flags.get() & FROM_TARGET == FROM_TARGET;
+        self.is_from_target = is_from_target(entry.flags.get());
         self.via = entry.via.get();
         self.route = entry.route.get() & ((1 << GATEWAY_EDGE_SHIFT) - 1);
         self.translation = entry.translation();
@@ -243,6 +249,25 @@ const fn mtu_of(flags: u64) -> u32 {
     (flags >> flag::MTU_SHIFT) as u32
 }
 
+/// Whether an entry with these flags is that of a target's packets.
+#[inline(always)]
+const fn is_from_target(flags: u64) -> bool {
+    const FROM_TARGET: u64 = flag::BALANCED | flag::REPLY;
+    flags & FROM_TARGET == FROM_TARGET
+}
+
+/// Refuses a target's packet of a connection that is over: the load balancer resets it, and to its client it
+/// would be a stranger's.
+#[inline(never)]
+fn refuse_late(scratch: &mut Scratch, entry: &FlowEntry) -> Lookup {
+    scratch.source_eni = entry.source_eni.get();
+    scratch.target_eni = entry.target_eni.get();
+    scratch.journey.balancer = entry.via.get();
+    scratch.journey.via = entry.via.get();
+    scratch.refused = Reason::BalancerReset;
+    Lookup::Refused
+}
+
 /// Looks a packet up and, on a hit, counts it.
 #[inline(always)]
 pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
@@ -269,7 +294,12 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         match connection::age(tables, key, &entry, now_ns) {
             Age::Live => {}
             Age::Forgotten => is_forgotten = true,
-            Age::Ended => return Lookup::Miss,
+            Age::Lapsed | Age::Ended
+                if packet.protocol == protocol::TCP && is_from_target(entry.flags.get()) =>
+            {
+                return refuse_late(scratch, &entry);
+            }
+            Age::Lapsed | Age::Ended => return Lookup::Miss,
         }
     }
     let flags = entry.flags.get();
