@@ -9,6 +9,10 @@
 //! Fields that change are cells: the kernel's maps are shared between CPUs, sums go through
 //! [`Tables::add`](crate::Tables::add), and every field is one word that is never torn.
 
+mod translation;
+
+pub use translation::{Translation, TranslationWords};
+
 use core::{cell::Cell, mem::size_of};
 
 use crate::{
@@ -101,7 +105,8 @@ pub struct Flow<W> {
     pub generation: W,
     /// [`flag`]s; in bits 8 to 15 the TCP flags seen.
     pub flags: W,
-    /// Index of the target ENI's host-side device.
+    /// Index of the target ENI's host-side device, in the lower half. The upper one is the last part of an
+    /// IPv6 [`Translation`].
     pub target_ifindex: W,
     /// MAC addresses of the frame as it comes, as [`MacPair`] has them.
     pub arrives_head: W,
@@ -202,6 +207,14 @@ pub mod flag {
     /// It passes two translators of this installation, a NAT gateway and a load balancer: what goes to the
     /// outside comes in again.
     pub const TURNED: u64 = 1 << 25;
+    /// What its [`Translation`] has, two bits; none of them is of IPv4.
+    pub const WIDE: u64 = 3 << 26;
+    /// A new IPv6 destination; the source stays.
+    pub const WIDE_TARGET: u64 = 1 << 26;
+    /// A new IPv6 destination; the old one becomes the source.
+    pub const WIDE_TURNED: u64 = 2 << 26;
+    /// A new IPv6 source; the destination stays.
+    pub const WIDE_SOURCE: u64 = 3 << 26;
     /// From this bit on: the longest packet that its way takes; 0 is any.
     pub const MTU_SHIFT: u32 = 48;
 }
@@ -242,69 +255,21 @@ pub mod tcp {
     pub const ACK: u8 = 0x10;
 }
 
-/// The addresses and ports that a packet goes on with after NAT, as two words of a flow's entry. Only
-/// IPv4 is translated.
-#[repr(C)]
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Translation {
-    /// Source address.
-    pub source: [u8; 4],
-    /// Destination address.
-    pub target: [u8; 4],
-    /// As in [`FlowKey`].
-    pub source_port: Be16,
-    /// As in [`FlowKey`].
-    pub target_port: Be16,
-}
-
-impl Translation {
-    /// [`Flow::new_addresses`].
-    #[inline(always)]
-    pub const fn addresses(&self) -> u64 {
-        let (s, t) = (self.source, self.target);
-        u64::from_ne_bytes([s[0], s[1], s[2], s[3], t[0], t[1], t[2], t[3]])
-    }
-
-    /// [`Flow::new_ports`].
-    #[inline(always)]
-    pub const fn ports(&self) -> u64 {
-        let (s, t) = (self.source_port.bytes(), self.target_port.bytes());
-        u64::from_ne_bytes([s[0], s[1], t[0], t[1], 0, 0, 0, 0])
-    }
-
-    /// From the two words.
-    #[inline(always)]
-    pub const fn from_words(addresses: u64, ports: u64) -> Self {
-        let (a, p) = (addresses.to_ne_bytes(), ports.to_ne_bytes());
-        Self {
-            source: [a[0], a[1], a[2], a[3]],
-            target: [a[4], a[5], a[6], a[7]],
-            source_port: Be16::from_bytes([p[0], p[1]]),
-            target_port: Be16::from_bytes([p[2], p[3]]),
-        }
-    }
-}
-
 /// The key of the other direction's entry: the answer to the packet as it arrives, sent by the device
 /// that it arrives at.
 #[inline(always)]
-fn opposite(
-    key: &FlowKey,
-    flags: u64,
-    target_ifindex: u64,
-    new_addresses: u64,
-    new_ports: u64,
-) -> Option<FlowKey> {
-    let mut key = *key;
-    if flags & flag::TRANSLATED != 0 {
-        let new = Translation::from_words(new_addresses, new_ports);
-        key.source = Addr::v4(new.source);
-        key.target = Addr::v4(new.target);
-        key.source_port = new.source_port;
-        key.target_port = new.target_port;
+fn opposite(key: &FlowKey, words: &TranslationWords) -> Option<FlowKey> {
+    let mut back = key.reversed(low(words.rest))?;
+    if words.flags & flag::TRANSLATED != 0 {
+        words.put_addresses(&key.source, &key.target, &mut back.target, &mut back.source);
+        let (source_port, target_port) = translation::ports_of(words.ports);
+        if matches!(key.protocol, protocol::ICMP | protocol::ICMP_V6) {
+            back.source_port = source_port;
+        } else {
+            (back.source_port, back.target_port) = (target_port, source_port);
+        }
     }
-    #[expect(clippy::cast_possible_truncation, reason = "written from 32 bits")]
-    key.reversed(target_ifindex as u32)
+    Some(back)
 }
 
 /// The entries of network ACLs that let a packet pass, as the word [`Flow::acl_entries`]: the first four
@@ -366,22 +331,27 @@ pub const SHORTEST_S: u32 = TCP_CLOSED_S;
 pub const SECOND_NS: u64 = 1_000_000_000;
 
 impl FlowEntry {
-    /// The key of the entry of the other direction, which answers this one's packets.
-    #[inline(always)]
+    /// The key of the entry of the other direction, which answers this one's packets. A function of its own in
+    /// the kernel: those that ask have no stack left for what it needs on the way.
+    #[inline(never)]
     pub fn opposite(&self, key: &FlowKey) -> Option<FlowKey> {
-        opposite(
-            key,
-            self.flags.get(),
-            self.target_ifindex.get(),
-            self.new_addresses.get(),
-            self.new_ports.get(),
-        )
+        opposite(key, &self.translation_words())
     }
 
     /// The addresses and ports that its packets go on with, if it is [`flag::TRANSLATED`].
     #[inline(always)]
-    pub const fn translation(&self) -> Translation {
-        Translation::from_words(self.new_addresses.get(), self.new_ports.get())
+    pub fn translation(&self, key: &FlowKey) -> Translation {
+        Translation::from_words(&self.translation_words(), &key.source, &key.target)
+    }
+
+    #[inline(always)]
+    const fn translation_words(&self) -> TranslationWords {
+        TranslationWords {
+            addresses: self.new_addresses.get(),
+            ports: self.new_ports.get(),
+            rest: self.target_ifindex.get(),
+            flags: self.flags.get(),
+        }
     }
 
     /// The entry's present words.
@@ -468,13 +438,26 @@ impl<W> Flow<W> {
 impl FlowRecord {
     /// The key of the entry of the other direction, which answers this one's packets.
     pub fn opposite(&self, key: &FlowKey) -> Option<FlowKey> {
-        opposite(
-            key,
-            self.flags,
-            self.target_ifindex,
-            self.new_addresses,
-            self.new_ports,
-        )
+        opposite(key, &self.translation_words())
+    }
+
+    /// The addresses and ports that its packets go on with, if it is [`flag::TRANSLATED`].
+    pub fn translation(&self, key: &FlowKey) -> Translation {
+        Translation::from_words(&self.translation_words(), &key.source, &key.target)
+    }
+
+    /// Index of the target ENI's host-side device.
+    pub const fn target_device(&self) -> u32 {
+        low(self.target_ifindex)
+    }
+
+    const fn translation_words(&self) -> TranslationWords {
+        TranslationWords {
+            addresses: self.new_addresses,
+            ports: self.new_ports,
+            rest: self.target_ifindex,
+            flags: self.flags,
+        }
     }
 
     /// How long the other side took to answer in the handshake of the present connection, in microseconds:

@@ -8,10 +8,10 @@
 
 use crate::{
     Scratch, allowance,
-    bytes::{Be16, MacPair},
+    bytes::{Addr, Be16, MacPair},
     connection,
     copy::WATCHED,
-    flow::{Age, FlowEntry, GATEWAY_EDGE_SHIFT, SECOND_NS, SHORTEST_S, Translation, flag},
+    flow::{Age, FlowEntry, FlowKey, GATEWAY_EDGE_SHIFT, SECOND_NS, SHORTEST_S, Translation, flag},
     reason::Reason,
     sequence,
     stage::{gate::Pass, nat},
@@ -73,8 +73,8 @@ impl Carried {
         via: 0,
         route: 0,
         translation: Translation {
-            source: [0; 4],
-            target: [0; 4],
+            source: Addr::UNSPECIFIED,
+            target: Addr::UNSPECIFIED,
             source_port: Be16::from_bytes([0; 2]),
             target_port: Be16::from_bytes([0; 2]),
         },
@@ -175,7 +175,7 @@ impl Carried {
 
     /// Takes what an entry says. Of a connection that the ENIs have forgotten nothing is tracked.
     #[inline(always)]
-    fn load(&mut self, entry: &FlowEntry, is_forgotten: bool) {
+    fn load(&mut self, key: &FlowKey, entry: &FlowEntry, is_forgotten: bool) {
         self.source_eni = entry.source_eni.get();
         self.flags = entry.flags.get();
         self.is_forgotten = is_forgotten;
@@ -184,7 +184,7 @@ impl Carried {
         }
         self.egress_rule = entry.egress_rule.get();
         self.ingress_rule = entry.ingress_rule.get();
-        self.load_way(entry);
+        self.load_way(key, entry);
     }
 
     /// Whom its packets go to.
@@ -196,12 +196,12 @@ impl Carried {
     /// Takes from an entry by which NAT gateway, with which addresses and to whom its packets go, and no
     /// more.
     #[inline(always)]
-    pub(crate) fn load_way(&mut self, entry: &FlowEntry) {
+    pub(crate) fn load_way(&mut self, key: &FlowKey, entry: &FlowEntry) {
         self.target_eni = entry.target_eni.get();
         self.is_from_target = is_from_target(entry.flags.get());
         self.via = entry.via.get();
         self.route = entry.route.get() & ((1 << GATEWAY_EDGE_SHIFT) - 1);
-        self.translation = entry.translation();
+        self.translation = entry.translation(key);
     }
 
     /// The pass of the source's gate, if the flow is tracked there.
@@ -315,7 +315,7 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         || is_special && nat::is_cut(packet) && entry.via.get() != 0
         || is_forgotten;
     if entry.generation.get() != *generation || entry.arrives() != packet.macs || is_refused {
-        carried.load(&entry, is_forgotten);
+        carried.load(key, &entry, is_forgotten);
         return Lookup::Stale;
     }
     // Before the allowances: what they drop is sent again, and counts as such.
@@ -324,7 +324,7 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         carried.source_eni = entry.source_eni.get();
         carried.flags = flags;
         carried.via = entry.via.get();
-        carried.translation = entry.translation();
+        carried.translation = entry.translation(key);
         if flags & flag::METERED != 0 && !allowance::admits(tables, scratch, &entry) {
             return Lookup::Refused;
         }
