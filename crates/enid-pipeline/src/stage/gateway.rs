@@ -6,9 +6,9 @@
 //! group is recognised by it. One way passes one translator: what a NAT gateway sends to the node of a load
 //! balancer, and what such a node sends back to the gateway, does go out, and comes in again at once in a run
 //! of the outside's program. It is then judged as what comes from the internet, and its flow is seen
-//! twice, by the sender's and by the receiver's side. Of its addresses nobody outside can make use: it
-//! is waited for, in the flow table, by who answers it. What comes in may first have to pass a middlebox, by the gateway's own
-//! route table.
+//! twice, by the sender's and by the receiver's side. Nobody outside can make use of its addresses: it
+//! is taken in only while the flow table has who waits for its answer. Limit: errors of ICMP about it are
+//! not. What comes in may first have to pass a middlebox, by the gateway's own route table.
 
 use crate::{
     Scratch,
