@@ -3,10 +3,14 @@
 import uuid
 
 import pytest
+from botocore.exceptions import WaiterError
 
 from support.errors import refused
 from support.until import until
 
+# What is said of a target that nobody can check.
+UNCHECKED = {"State": "unavailable", "Reason": "Target.HealthCheckDisabled",
+             "Description": "Health checks are disabled: no datapath runs that could check"}
 AT_ONCE = {"Delay": 1, "MaxAttempts": 1}
 
 
@@ -165,7 +169,7 @@ def test_attributes(elbv2, place):
 
 
 def test_targets_come_and_go(elbv2, papers, place):
-    """Nobody checks without a datapath: what shall be counts as reached."""
+    """Nobody checks without a datapath, and so nobody says that a target is healthy."""
     vpc, subnet = place
     group = create(elbv2, vpc)["TargetGroupArn"]
     one, other = papers.instance(subnet).id, papers.instance(subnet).id
@@ -176,11 +180,13 @@ def test_targets_come_and_go(elbv2, papers, place):
     unused = ("unused", "Target.NotInUse")
     assert health(elbv2, group) == {(one, 80): unused, (one, 81): unused, (other, 80): unused}
     _, listener = listen(elbv2, subnet, group)
-    elbv2.get_waiter("target_in_service").wait(TargetGroupArn=group, WaiterConfig=AT_ONCE)
+    with pytest.raises(WaiterError):
+        elbv2.get_waiter("target_in_service").wait(
+            TargetGroupArn=group, WaiterConfig={"Delay": 0, "MaxAttempts": 2})
     [told] = elbv2.describe_target_health(
         TargetGroupArn=group, Targets=[{"Id": other}])["TargetHealthDescriptions"]
     assert told == {"Target": {"Id": other, "Port": 80}, "HealthCheckPort": "80",
-                    "TargetHealth": {"State": "healthy"}}
+                    "TargetHealth": UNCHECKED}
     gone = [{"Id": one, "Port": 81}]
     elbv2.deregister_targets(TargetGroupArn=group, Targets=gone)
     assert health(elbv2, group)[one, 81] == ("draining", "Target.DeregistrationInProgress")
@@ -192,7 +198,7 @@ def test_targets_come_and_go(elbv2, papers, place):
     papers.ec2.stop_instances(InstanceIds=[one])
     assert health(elbv2, group)[one, 80] == ("unused", "Target.InvalidState")
     papers.ec2.start_instances(InstanceIds=[one])
-    assert health(elbv2, group)[one, 80] == ("healthy", None)
+    assert health(elbv2, group)[one, 80] == ("unavailable", "Target.HealthCheckDisabled")
     papers.ec2.terminate_instances(InstanceIds=[other])
     assert health(elbv2, group)[other, 80] == ("unused", "Target.InvalidState")
     elbv2.delete_listener(ListenerArn=listener)
@@ -214,9 +220,9 @@ def test_a_target_of_a_zone_without_a_node(elbv2, papers, place):
         "State": "unused", "Reason": "Target.NotInUse",
         "Description": "Target is in an Availability Zone that is not enabled for the load balancer"}
     assert told["192.168.7.7"]["Target"]["AvailabilityZone"] == "all"
-    assert told["10.0.0.9"]["TargetHealth"] == {"State": "healthy"}
+    assert told["10.0.0.9"]["TargetHealth"] == UNCHECKED
     elbv2.set_subnets(LoadBalancerArn=arn, Subnets=[subnet, far])
-    assert health(elbv2, group)["10.0.1.9", 80] == ("healthy", None)
+    assert health(elbv2, group)["10.0.1.9", 80] == ("unavailable", "Target.HealthCheckDisabled")
 
 
 def test_targets_that_cannot_be(elbv2, papers, place):

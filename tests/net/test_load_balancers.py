@@ -123,6 +123,26 @@ def test_flows_spread_over_the_targets(place):
     assert all(147 < count < 253 for count in sums.values()), sums
 
 
+def test_ten_thousand_flows_spread_evenly(place):
+    lab, count, targets = place.lab, 10_000, 5
+    group = place.balancers.group("many", place.vpc, 8080, "UDP", check={"HealthCheckPort": "9"})
+    ones = [place.near, *lab.launch(place.here, place.group, count=targets - 1)]
+    balancer, nodes = place.balancers.make("many", place.here)
+    place.balancers.listen(balancer, group, 80, "UDP")
+    # Nobody answers checks at that port, so all get flows: there is nothing to wait for.
+    place.balancers.register(group, *(one.id for one in ones))
+    node = nodes[HERE]["PrivateIpAddress"]
+    place.client.agent.scatter(address=node, port=80, count=count, first=20_000)
+    sums = collections.Counter(
+        flow["target"] for flow in lab.daemon.json("flows", "--target-group", "many")
+        if not flow["reply"] and flow["source_eni"] == place.client.eni)
+    assert sum(sums.values()) == count and set(sums) == {one.id for one in ones}
+    fair = count / targets
+    square = sum((seen - fair) ** 2 / fair for seen in sums.values())
+    # Four degrees of freedom: fair throws are as uneven once in a million times.
+    assert square < 33.4, sums
+
+
 def test_each_gate_may_refuse(place):
     lab, vpc = place.lab, place.vpc
     own = lab.group(vpc, "balancer", [tcp(ANYWHERE, 80)], egress=[tcp(ANYWHERE, 8080)])

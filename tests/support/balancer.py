@@ -87,6 +87,6 @@ class Balancers:
 
 def _attributes(given):
     """`load_balancing__cross_zone__enabled=True` is `load_balancing.cross_zone.enabled`."""
-    words = {True: "true", False: "false"}
-    return [{"Key": key.replace("__", "."), "Value": words.get(value, str(value))}
+    return [{"Key": key.replace("__", "."),
+             "Value": str(value).lower() if isinstance(value, bool) else str(value)}
             for key, value in given.items()]

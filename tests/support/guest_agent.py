@@ -163,6 +163,14 @@ def datagram(address, port, text="hello", length=None, source=None, timeout=0.4,
             client.close()
 
 
+def scatter(address, port, count, first):
+    """Sends a datagram from each of so many ports, and waits for no answer."""
+    for number in range(first, first + count):
+        with socket.socket(_family(address), socket.SOCK_DGRAM) as client:
+            client.bind((_any(address), number))
+            client.sendto(b"x", (address, port))
+
+
 def too_long(address, port, length, timeout=1.0, source_port=0):
     """Sends a datagram that may not be cut; who says that it is too long, and what length passes."""
     is_v6 = ":" in address

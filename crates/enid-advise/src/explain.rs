@@ -17,6 +17,8 @@ use enid_pipeline::{LAST_ENTRY, Pass, Reason, table};
 use enid_plan::{Planner, PublicPools};
 use serde::Serialize;
 
+use crate::node;
+
 /// One end of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -78,7 +80,7 @@ pub struct Party {
 /// What one stage says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Hop {
-    /// Which stage: `source-check`, `link-local-service`, `egress-gate`, `route`, `nat-gateway`, `acl-egress`, `acl-ingress` or
+    /// Which stage: `source-check`, `link-local-service`, `egress-gate`, `route`, `load-balancer`, `nat-gateway`, `acl-egress`, `acl-ingress` or
     /// `ingress-gate`.
     pub stage: &'static str,
     /// The interface whose stage it is, if it is one's.
@@ -90,12 +92,14 @@ pub struct Hop {
     pub rule: Option<String>,
     /// The group that has the rule.
     pub group: Option<String>,
-    /// The network ACL, the route table or the NAT gateway.
+    /// The network ACL, the route table, the NAT gateway or the load balancer.
     pub resource: Option<String>,
     /// What kind of target the route has.
     pub target: Option<&'static str>,
     /// Why it is denied.
     pub reason: Option<&'static str>,
+    /// What more there is to know: of a load balancer its listener, and how its targets are.
+    pub detail: Option<String>,
 }
 
 /// A question that cannot be answered.
@@ -202,6 +206,7 @@ pub fn explain(
             &from,
             receiver.as_deref(),
             Addr::from(address),
+            (question.protocol, question.port),
             &story,
         ),
     })
@@ -212,6 +217,7 @@ fn hops(
     from: &NetworkInterface,
     to: Option<&NetworkInterface>,
     target: Addr,
+    (protocol, port): (u8, u16),
     story: &Story,
 ) -> Vec<Hop> {
     let plain = |stage, outcome: Result<(), Reason>| Hop {
@@ -223,6 +229,7 @@ fn hops(
         resource: None,
         target: None,
         reason: outcome.err().map(Reason::label),
+        detail: None,
     };
     let gate = |stage, eni: Option<EniId>, outcome: Result<Pass, Reason>| {
         let rule = outcome.ok().map(|pass| SecurityGroupRuleId(pass.rule));
@@ -271,10 +278,19 @@ fn hops(
         target: story.route.map(|route| route_word(route.kind)),
         ..plain("route", way)
     });
-    if story.via != 0 && story.is_balanced {
+    if story.balancer != 0 {
+        let node = EniId(story.balancer);
+        let asked = node::asked(region, node, protocol, port);
+        // What stops it behind the node says so itself.
+        let at_node = match story.way {
+            Err(reason) if reason.is_of_balancer() => Err(reason),
+            _ => Ok(()),
+        };
         hops.push(Hop {
-            eni: Some(EniId(story.via).to_string()),
-            ..plain("load-balancer", Ok(()))
+            eni: Some(node.to_string()),
+            resource: asked.as_ref().map(|asked| asked.balancer.clone()),
+            detail: asked.map(|asked| asked.words),
+            ..plain("load-balancer", at_node)
         });
     } else if story.via != 0 {
         hops.push(Hop {

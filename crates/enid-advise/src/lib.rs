@@ -4,3 +4,4 @@
 
 pub mod explain;
 pub mod network_address_usage;
+mod node;

@@ -20,6 +20,7 @@ use crate::instance_state::{
 };
 use crate::network_interface::remove;
 use crate::network_interface_permission::{lent_to, note_detached};
+use crate::target_health::forget_health_of;
 use crate::{Caller, Control, Draft, Error, public_address, volume};
 
 /// How long a call waits for a host to start or end instances before it answers all the same.
@@ -364,6 +365,7 @@ fn end(
     } else {
         public_address::stop(draft, instance);
     }
+    forget_health_of(draft, instance.id);
     let now = draft.now;
     draft.edit(instance, |instance| {
         instance.desired = desired;

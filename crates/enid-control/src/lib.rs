@@ -87,6 +87,7 @@ mod target;
 mod target_group;
 mod target_group_attribute;
 mod target_health;
+mod target_quota;
 mod topic;
 mod traffic_mirror_filter;
 mod traffic_mirror_filter_rule;
@@ -184,14 +185,13 @@ pub use subscription::{
 pub use subscription_filter::PutSubscriptionFilter;
 pub use tag::{Tag, TagSelector, TagSpecification};
 pub use taggable::{Taggable, tagged, tagged_others, tags_of};
-pub use target::{
-    ALL_ZONES, NamedTarget, TARGETS_PER_BALANCER_MAX, TARGETS_PER_GROUP_MAX, is_over, target_key,
-};
+pub use target::{ALL_ZONES, NamedTarget, is_over, target_key};
 pub use target_group::{
     CreateTargetGroup, TRAFFIC_PORT, WantedHealthCheck, target_group_arn, target_group_named,
 };
 pub use target_group_attribute::target_group_attributes;
 pub use target_health::{NOT_REGISTERED, TargetCondition};
+pub use target_quota::{TARGETS_PER_BALANCER_MAX, TARGETS_PER_GROUP_MAX, TARGETS_PER_ZONE_MAX};
 pub use topic::{CreateTopic, TopicAttribute, check_owner, topic_arn, topic_named};
 pub use traffic_mirror_filter::CreateTrafficMirrorFilter;
 pub use traffic_mirror_filter_rule::{

@@ -12,9 +12,9 @@ use enid_model::target_group::{BalancedProtocol, TargetGroup};
 
 use crate::balancer_tag::checked_tags;
 use crate::load_balancer_attribute::{Attribute, check_once, number};
-use crate::target::{TARGETS_PER_BALANCER_MAX, targets_of};
 use crate::target_group::{checked_port, target_group_arn};
 use crate::target_health::forget_health;
+use crate::target_quota::check_groups;
 use crate::{BalancingError, Caller, Control, Draft, Error, Tag};
 
 /// What a listener does with new flows, as a client says it.
@@ -228,7 +228,6 @@ fn check_forwards(
     }
     check_addresses(&draft.region, balancer, listener)?;
     let mut seen = BTreeSet::new();
-    let mut added = 0;
     for forward in &listener.forward {
         let group = draft.require::<TargetGroup>(forward.group)?;
         let name = group.path();
@@ -253,20 +252,13 @@ fn check_forwards(
         }
         // Of two load balancers that come to one group at the same time, the second finds the first.
         draft.update(&group, TargetGroup::clone(&group));
-        let mut others = draft.region.load_balancers_of_group(group.id).peekable();
-        if others.peek().is_none() {
-            let targets = draft.region.targets_of_group(group.id);
-            added += targets.filter(|target| target.is_registered()).count();
-        }
+        let mut others = draft.region.load_balancers_of_group(group.id);
         if others.any(|other| other.id != balancer.id) {
             let arn = target_group_arn(draft.caller, &group).into();
             return Err(BalancingError::TargetGroupAssociationLimit { arn }.into());
         }
     }
-    if added > 0 && targets_of(&draft.region, balancer.id) + added > TARGETS_PER_BALANCER_MAX {
-        return Err(BalancingError::TooManyTargets.into());
-    }
-    Ok(())
+    Ok(check_groups(&draft.region, balancer, &seen, None)?)
 }
 
 /// Whether a listener goes with the addresses of its load balancer. Limit: a dualstack one has no UDP, for which

@@ -500,6 +500,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_vpc_has_room_for_so_many_nodes() {
+        let control = control().with_quotas(Quotas {
+            load_balancer_nodes_per_vpc: 3,
+            ..Quotas::default()
+        });
+        let caller = caller();
+        let place = place(&control, "10.0.0.0/24").await;
+        let create = async |name: &str, zones| {
+            let mut input = new_balancer(&place, name);
+            input.subnets.truncate(zones);
+            code(control.create_load_balancer(&caller, &input).await)
+        };
+        assert_eq!(create("both", 2).await, Ok(()));
+        let full = Err("InvalidConfigurationRequest");
+        assert_eq!(create("too-many", 2).await, full);
+        assert_eq!(create("one", 1).await, Ok(()));
+        assert_eq!(create("more", 1).await, full);
+        assert_eq!(findings(&control), []);
+    }
+
+    #[tokio::test]
     async fn what_cannot_be_made_is_refused_in_awss_words() {
         let control = control().with_quotas(Quotas {
             network_load_balancers: 1,

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use enid_model::id::LoadBalancerId;
 use enid_model::load_balancer::{ClientRoutingPolicy, LoadBalancer};
 
+use crate::target_quota::check_crossing;
 use crate::{BalancingError, Caller, Control, Error};
 
 /// An attribute of a load balancer, a target group or a listener, as a client writes it.
@@ -34,6 +35,9 @@ impl Control {
             let mut new = LoadBalancer::clone(&balancer);
             for Attribute { key, value } in attributes {
                 set(&mut new, key, value)?;
+            }
+            if new.attributes.cross_zone && !balancer.attributes.cross_zone {
+                check_crossing(&draft.region, &new, None)?;
             }
             draft.edit(&balancer, |balancer| *balancer = new.clone());
             Ok(new)

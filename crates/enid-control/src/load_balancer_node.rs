@@ -131,6 +131,8 @@ pub(crate) struct NodeMaker {
     scheme: Scheme,
     is_dualstack: bool,
     claims: Claims,
+    /// Nodes that it has made.
+    made: usize,
 }
 
 impl NodeMaker {
@@ -141,6 +143,7 @@ impl NodeMaker {
             scheme: balancer.scheme,
             is_dualstack: balancer.ip_address_type == IpAddressType::Dualstack,
             claims: Claims::default(),
+            made: 0,
         }
     }
 
@@ -154,6 +157,13 @@ impl NodeMaker {
             return Err(Error::InterfaceLimitExceeded);
         }
         let subnet = &node.subnet;
+        let balancers = draft.region.load_balancers.values();
+        let in_vpc = balancers.filter(|balancer| balancer.vpc == subnet.vpc);
+        let nodes: usize = in_vpc.map(|balancer| balancer.zones.len()).sum();
+        if nodes + self.made >= draft.quotas.load_balancer_nodes_per_vpc {
+            return Err(BalancingError::TooManyNodes.into());
+        }
+        self.made += 1;
         if self.scheme == Scheme::InternetFacing {
             check_internet(draft, subnet)?;
         }

@@ -24,6 +24,8 @@ pub struct Quotas {
     pub nat_gateways_per_zone: usize,
     /// Network load balancers per region.
     pub network_load_balancers: usize,
+    /// Interfaces of nodes of load balancers in a VPC.
+    pub load_balancer_nodes_per_vpc: usize,
     /// Network interfaces per region.
     pub network_interfaces: usize,
     /// Managed prefix lists per region.
@@ -71,6 +73,7 @@ impl Default for Quotas {
             internet_gateways: 5,
             nat_gateways_per_zone: 5,
             network_load_balancers: 50,
+            load_balancer_nodes_per_vpc: 1200,
             network_interfaces: 5_000,
             prefix_lists: 100,
             entries_per_network_acl: 20,

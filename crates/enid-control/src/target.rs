@@ -20,6 +20,7 @@ use enid_model::time::Timestamp;
 use ipnet::Ipv4Net;
 
 use crate::target_group::put_target;
+use crate::target_quota::check_new;
 use crate::{BalancingError, Caller, Control, Draft, Error};
 
 /// A target as a client names it.
@@ -49,7 +50,7 @@ impl Control {
             for target in resolved {
                 new.insert(target.key, target);
             }
-            check_count(draft, &group, &new)?;
+            check_new(&draft.region, &group, &new)?;
             for (key, target) in new {
                 let known = draft.region.targets.get(&key).cloned();
                 match known {
@@ -321,52 +322,6 @@ const OUTSIDE: [Ipv4Net; 4] = [
     Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
 ];
 
-/// The quotas of targets, of a group and of its load balancer.
-fn check_count(
-    draft: &Draft<'_>,
-    group: &TargetGroup,
-    new: &BTreeMap<TargetKey, Target>,
-) -> Result<(), BalancingError> {
-    let region = &draft.region;
-    let count = |group| {
-        let targets = region.targets_of_group(group);
-        targets.filter(|target| target.is_registered()).count()
-    };
-    let known = |key: &TargetKey| {
-        let known = region.targets.get(key);
-        known.is_some_and(|known| known.is_registered())
-    };
-    let added = new.keys().filter(|key| !known(key)).count();
-    if count(group.id) + added > TARGETS_PER_GROUP_MAX {
-        return Err(BalancingError::TooManyTargets);
-    }
-    let Some(balancer) = region.load_balancers_of_group(group.id).next() else {
-        return Ok(());
-    };
-    match targets_of(region, balancer.id) + added > TARGETS_PER_BALANCER_MAX {
-        true => Err(BalancingError::TooManyTargets),
-        false => Ok(()),
-    }
-}
-
-/// How many targets the listeners of a load balancer lead to.
-pub(crate) fn targets_of(region: &RegionState, balancer: enid_model::id::LoadBalancerId) -> usize {
-    let listeners = region.listeners_of_load_balancer(balancer);
-    let listeners = listeners.filter_map(|id| region.listeners.get(&id));
-    let groups: std::collections::BTreeSet<_> = listeners
-        .flat_map(|listener| listener.forward.iter().map(|forward| forward.group))
-        .collect();
-    let targets = groups
-        .into_iter()
-        .flat_map(|id| region.targets_of_group(id));
-    targets.filter(|target| target.is_registered()).count()
-}
-
-/// AWS's quotas.
-pub const TARGETS_PER_GROUP_MAX: usize = 1000;
-/// The same of a load balancer.
-pub const TARGETS_PER_BALANCER_MAX: usize = 3000;
-
 #[cfg(test)]
 mod tests {
     use enid_model::id::TargetUid;
@@ -444,7 +399,7 @@ mod tests {
         assert_eq!(condition(&control, group.id).await, [("healthy", "")]);
         let failure = enid_model::target::HealthFailure::Timeout;
         see(uid, HealthState::Unhealthy(failure)).await;
-        let failed = "Target.FailedHealthChecks";
+        let failed = "Target.Timeout";
         assert_eq!(condition(&control, group.id).await, [("unhealthy", failed)]);
         let attributes = [
             (

@@ -6,6 +6,7 @@ use enid_model::target_group::{
 };
 
 use crate::load_balancer_attribute::{Attribute, check_once, fixed, flag, number, value_error};
+use crate::target_quota::check_crossing;
 use crate::{BalancingError, Caller, Control, Error};
 
 impl Control {
@@ -24,6 +25,11 @@ impl Control {
                 set(&mut new, key, value)?;
             }
             check_together(&new)?;
+            if new.attributes.cross_zone != group.attributes.cross_zone {
+                for balancer in draft.region.load_balancers_of_group(id) {
+                    check_crossing(&draft.region, balancer, Some(&new))?;
+                }
+            }
             draft.edit(&group, |group| *group = new.clone());
             Ok(new)
         })

@@ -1,10 +1,12 @@
 //! The health of targets: what was seen of it, and how AWS words it.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use enid_model::id::{TargetGroupId, TargetUid};
-use enid_model::state::{RegionState, Unused};
-use enid_model::target::{HealthState, Target, TargetHealth, TargetKey};
+use enid_model::id::{InstanceId, TargetGroupId, TargetUid};
+use enid_model::state::{RegionState, Stored, Unused};
+use enid_model::target::{HealthFailure, HealthState, Target, TargetHealth, TargetId, TargetKey};
 use enid_model::target_group::TargetGroup;
 use enid_model::time::Timestamp;
 
@@ -12,38 +14,37 @@ use crate::target_group::put_target;
 use crate::{Caller, Control, Draft, Error};
 
 /// How AWS words the health of a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetCondition {
     /// Its state.
     pub state: &'static str,
     /// The code of what it is owed to.
     pub reason: Option<&'static str>,
     /// The same in words.
-    pub description: Option<&'static str>,
+    pub description: Option<Cow<'static, str>>,
 }
 
 impl Control {
-    /// Keeps what was seen of targets' health. What was seen of an earlier registration, or of one that
-    /// is gone, is left out.
+    /// Keeps what was seen of targets' health. What was seen of an earlier registration, of one that is gone,
+    /// or of a target that nobody uses by now, is left out.
     pub async fn observe_target_health(
         &self,
         caller: &Caller,
         seen: &[(TargetKey, TargetUid, HealthState)],
     ) -> Result<(), Error> {
+        // Of several the last one counts.
+        let seen = seen.iter().map(|(key, uid, state)| ((*key, *uid), *state));
+        let seen: BTreeMap<(TargetKey, TargetUid), HealthState> = seen.collect();
         self.transact(caller, |draft| {
             let region = Arc::clone(&draft.region);
-            for (key, uid, state) in seen {
+            for ((key, uid), state) in &seen {
                 let known = region.targets.get(key);
                 let Some(known) = known.filter(|known| known.uid == *uid) else {
                     continue;
                 };
-                if known.health.state != *state {
-                    let mut new = Target::clone(known);
-                    new.health = TargetHealth {
-                        state: *state,
-                        since: draft.now,
-                    };
-                    put_target(draft, known, new);
+                let is_late = *state != HealthState::Initial && region.why_unused(known).is_some();
+                if !is_late {
+                    see(draft, known, *state);
                 }
             }
             Ok(())
@@ -52,7 +53,7 @@ impl Control {
     }
 
     /// How AWS words the health of a target that is registered or draining. With no live host there is
-    /// nobody to check it, and what shall be counts as reached.
+    /// nobody to check it, whatever was seen once.
     #[must_use]
     pub fn target_condition(
         &self,
@@ -60,14 +61,14 @@ impl Control {
         group: &TargetGroup,
         target: &Target,
     ) -> TargetCondition {
-        let of = |state, reason, description| TargetCondition {
+        let of = |state, reason, description: Cow<'static, str>| TargetCondition {
             state,
             reason: Some(reason),
             description: Some(description),
         };
         if !target.is_registered() {
             let why = "Target deregistration is in progress";
-            return of("draining", "Target.DeregistrationInProgress", why);
+            return of("draining", "Target.DeregistrationInProgress", why.into());
         }
         if let Some(unused) = region.why_unused(target) {
             let (reason, why) = match unused {
@@ -82,30 +83,44 @@ impl Control {
                     "Target is in an Availability Zone that is not enabled for the load balancer",
                 ),
             };
-            return of("unused", reason, why);
+            return of("unused", reason, why.into());
         }
-        let healthy = TargetCondition {
-            state: "healthy",
-            reason: None,
-            description: None,
-        };
+        if !self.store().hosts().any_live() {
+            let why = "Health checks are disabled: no datapath runs that could check";
+            return of("unavailable", "Target.HealthCheckDisabled", why.into());
+        }
         match target.health.state {
-            HealthState::Healthy => healthy,
-            HealthState::Initial if !self.store().hosts().any_live() => healthy,
+            HealthState::Healthy => TargetCondition {
+                state: "healthy",
+                reason: None,
+                description: None,
+            },
             HealthState::Initial => of(
                 "initial",
                 "Elb.InitialHealthChecking",
-                "Initial health checks in progress",
+                "Initial health checks in progress".into(),
             ),
-            HealthState::Unhealthy(_) => of(
-                match is_draining_unhealthy(group, target, self.now()) {
+            HealthState::Unhealthy(failure) => {
+                let state = match is_draining_unhealthy(group, target, self.now()) {
                     true => "unhealthy.draining",
                     false => "unhealthy",
-                },
-                "Target.FailedHealthChecks",
-                "Health checks failed",
-            ),
+                };
+                let (reason, why) = words_of(failure);
+                of(state, reason, why)
+            }
         }
+    }
+}
+
+/// How AWS words why checks fail.
+fn words_of(failure: HealthFailure) -> (&'static str, Cow<'static, str>) {
+    match failure {
+        HealthFailure::Connection => ("Target.FailedHealthChecks", "Health checks failed".into()),
+        HealthFailure::Status(code) => (
+            "Target.ResponseCodeMismatch",
+            format!("Health checks failed with these codes: [{code}]").into(),
+        ),
+        HealthFailure::Timeout => ("Target.Timeout", "Request timed out".into()),
     }
 }
 
@@ -113,7 +128,9 @@ impl Control {
 pub const NOT_REGISTERED: TargetCondition = TargetCondition {
     state: "unused",
     reason: Some("Target.NotRegistered"),
-    description: Some("Target is not registered to the target group"),
+    description: Some(Cow::Borrowed(
+        "Target is not registered to the target group",
+    )),
 };
 
 /// Whether an unhealthy target keeps its flows for a time that is not over.
@@ -127,13 +144,32 @@ fn is_draining_unhealthy(group: &TargetGroup, target: &Target, now: Timestamp) -
 pub(crate) fn forget_health(draft: &mut Draft<'_>, group: TargetGroupId) {
     let region = Arc::clone(&draft.region);
     for target in region.targets_of_group(group) {
-        if target.health.state != HealthState::Initial {
-            let mut new = Target::clone(target);
-            new.health = TargetHealth {
-                state: HealthState::Initial,
-                since: draft.now,
-            };
-            put_target(draft, target, new);
+        see(draft, target, HealthState::Initial);
+    }
+}
+
+/// An instance that ends: what was seen of it says nothing of how it comes back.
+pub(crate) fn forget_health_of(draft: &mut Draft<'_>, instance: InstanceId) {
+    let region = Arc::clone(&draft.region);
+    for target in region.targets.values() {
+        if target.key.id == TargetId::Instance(instance) {
+            see(draft, target, HealthState::Initial);
         }
     }
+}
+
+/// Records a target's state. Another reason why it is unhealthy leaves it unhealthy since it was.
+fn see(draft: &mut Draft<'_>, known: &Stored<Target>, state: HealthState) {
+    let before = known.health;
+    if before.state == state {
+        return;
+    }
+    let is_still = matches!(
+        (before.state, state),
+        (HealthState::Unhealthy(_), HealthState::Unhealthy(_))
+    );
+    let since = if is_still { before.since } else { draft.now };
+    let mut new = Target::clone(known);
+    new.health = TargetHealth { state, since };
+    put_target(draft, known, new);
 }

@@ -226,6 +226,15 @@ static NO_COUNTS: NatCountsRecord = NatCountsRecord {
     out_resets: 0,
     back_resets: 0,
     fail_open: 0,
+    udp_bytes: 0,
+    udp_flows: 0,
+    own_resets: 0,
+    rejected_tcp: 0,
+    rejected_udp: 0,
+    blocked_in_tcp: 0,
+    blocked_in_udp: 0,
+    blocked_out_tcp: 0,
+    blocked_out_udp: 0,
 };
 
 /// What a count of packets without a flow's entry begins with. Not on the stack.

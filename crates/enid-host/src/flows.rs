@@ -9,7 +9,7 @@ use std::io;
 use enid_pipeline::allowance::Allowance;
 use enid_pipeline::counter::CounterKey;
 use enid_pipeline::drops::DropRecord;
-use enid_pipeline::flow::{FlowKey, FlowRecord, SECOND_NS};
+use enid_pipeline::flow::{FlowKey, FlowRecord, SECOND_NS, flag};
 use enid_pipeline::fragments::{FragmentKey, FragmentRecord};
 use enid_pipeline::release::ReleaseOrder;
 use enid_pipeline::room::{UseRecord, WHOLE};
@@ -111,6 +111,11 @@ impl FlowTables {
     /// All flow entries, those that have ended and are not swept yet included.
     pub fn flows(&self) -> Result<Vec<(FlowKey, FlowRecord)>, FlowError> {
         self.flows.read_all().map_err(failed("read", "flows"))
+    }
+
+    /// How many flows go on through each node of load balancers, by its interface and their protocol.
+    pub fn balanced(&self, now_ns: u64) -> Result<BTreeMap<(u64, u8), u64>, FlowError> {
+        Ok(balanced(&self.flows()?, now_ns))
     }
 
     /// One flow entry.
@@ -484,6 +489,18 @@ impl Sweeper<'_> {
     }
 }
 
+/// The flows of clients through each node, by protocol, that go on.
+fn balanced(flows: &[(FlowKey, FlowRecord)], now_ns: u64) -> BTreeMap<(u64, u8), u64> {
+    let mut counts = BTreeMap::new();
+    for (key, entry) in flows {
+        let is_over = entry.flags & (flag::REPLY | flag::CLOSING | flag::ENDED) != 0;
+        if entry.flags & flag::BALANCED != 0 && !is_over && entry.is_settled(key.protocol, now_ns) {
+            *counts.entry((entry.via, key.protocol)).or_default() += 1;
+        }
+    }
+    counts
+}
+
 /// Whether packets without a flow have not come for a while.
 fn is_quiet(entry: &StrayRecord, now_ns: u64) -> bool {
     now_ns.saturating_sub(entry.last_seen_ns) > STRAY_QUIET_NS
@@ -530,7 +547,7 @@ pub fn monotonic_ns() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use enid_pipeline::flow::RETRANSMIT;
+    use enid_pipeline::flow::{RETRANSMIT, Timeouts};
 
     use super::*;
 
@@ -556,6 +573,42 @@ mod tests {
         assert_eq!((one.tcp_packets_out, one.retransmits), (3, 1));
         assert_eq!((one.handshakes, one.handshake_us), (2, 80));
         assert_eq!((two.tcp_packets_out, two.handshakes), (0, 0));
+    }
+
+    #[test]
+    fn what_goes_on_through_a_node_is_counted_once() {
+        let timeouts = Timeouts {
+            first_s: 350,
+            stream_s: 120,
+            is_kept: false,
+        };
+        let of = |protocol, via, flags, last_seen_s: u64| {
+            let key = FlowKey {
+                protocol,
+                ..FlowKey::default()
+            };
+            let record = FlowRecord {
+                via,
+                flags,
+                last_seen_ns: last_seen_s * SECOND_NS,
+                timeouts: timeouts.word(),
+                ..FlowRecord::default()
+            };
+            (key, record)
+        };
+        let both = flag::BALANCED | flag::COUNTED;
+        let flows = [
+            of(protocol::UDP, 9, both, 1000),
+            of(protocol::UDP, 9, both | flag::REPLY, 1000),
+            of(protocol::UDP, 9, both | flag::ENDED, 1000),
+            of(protocol::UDP, 9, both, 10),
+            of(protocol::UDP, 7, flag::COUNTED, 1000),
+            of(protocol::TCP, 9, both, 1000),
+            of(protocol::TCP, 9, both | flag::CLOSING, 1000),
+        ];
+        let counts = balanced(&flows, 1001 * SECOND_NS);
+        let wanted = BTreeMap::from([((9, protocol::TCP), 1), ((9, protocol::UDP), 1)]);
+        assert_eq!(counts, wanted);
     }
 
     #[test]

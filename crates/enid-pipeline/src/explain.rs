@@ -54,6 +54,8 @@ pub struct Story {
     /// Whether it is a load balancer's node. Which of its targets gets a connection depends on its first
     /// sequence number as well; this is one of them.
     pub is_balanced: bool,
+    /// The interface of a load balancer's node that it has come to, whether it passes or not; 0 if none.
+    pub balancer: u64,
     /// The source address that the packet arrives with.
     pub source: Addr,
     /// The destination address that it arrives with.
@@ -100,6 +102,7 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
         route: None,
         via: 0,
         is_balanced: false,
+        balancer: 0,
         source: probe.source,
         target: probe.target,
         way: Err(reason),
@@ -188,6 +191,7 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
         route,
         via,
         is_balanced,
+        balancer,
         ..
     } = scratch.journey;
     Story {
@@ -200,6 +204,7 @@ pub fn explain<T: Tables>(tables: &T, probe: &Probe) -> Story {
         }),
         via,
         is_balanced,
+        balancer,
         source: scratch.journey.source,
         target: scratch.journey.target,
         way: way.map(|()| scratch.journey.eni),

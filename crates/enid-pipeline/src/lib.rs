@@ -215,6 +215,7 @@ impl Scratch {
         self.source_eni = 0;
         self.target_eni = 0;
         self.journey.nat = 0;
+        self.journey.balancer = 0;
         self.has_key = true;
     }
 
@@ -289,13 +290,13 @@ pub fn outside<T: Tables, F: Frame>(
         Err(reason) => {
             record_drop(tables, reason, scratch);
             copy::dropped(tables, frame, reason, scratch);
-            nat_count::refused(tables, reason, false, scratch);
-            if reason == Reason::BalancerReset && reply::answer(tables, frame, reason, scratch) {
-                if scratch.journey.is_turned {
-                    Verdict::Again { ifindex }
-                } else {
-                    Verdict::Reply
-                }
+            let is_answered =
+                reason == Reason::BalancerReset && reply::answer(tables, frame, reason, scratch);
+            nat_count::refused(tables, reason, is_answered, scratch);
+            if is_answered && scratch.journey.is_turned {
+                Verdict::Again { ifindex }
+            } else if is_answered {
+                Verdict::Reply
             } else {
                 Verdict::Drop(reason)
             }
@@ -419,6 +420,7 @@ fn carry<T: Tables, F: Frame>(
         Lookup::Refused => {
             scratch.has_key = true;
             scratch.journey.nat = 0;
+            scratch.journey.balancer = 0;
             return Err(scratch.refused);
         }
         Lookup::Stale => {}

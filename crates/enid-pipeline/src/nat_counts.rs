@@ -87,6 +87,24 @@ pub struct NatCounts<W> {
     pub back_resets: W,
     /// Flows that began while too few targets were healthy; of load balancers.
     pub fail_open: W,
+    /// Of the bytes that were carried those of UDP.
+    pub udp_bytes: W,
+    /// UDP flows that began; of load balancers, whose `attempts` are those of TCP and UDP.
+    pub udp_flows: W,
+    /// Connections that the node reset; of load balancers, as all that follows.
+    pub own_resets: W,
+    /// First packets of TCP connections for which a listener had no target or no port.
+    pub rejected_tcp: W,
+    /// The same of UDP.
+    pub rejected_udp: W,
+    /// First packets of TCP connections that the node's ingress rules refused.
+    pub blocked_in_tcp: W,
+    /// The same of UDP.
+    pub blocked_in_udp: W,
+    /// First packets of TCP connections that the node's egress rules refused.
+    pub blocked_out_tcp: W,
+    /// The same of UDP.
+    pub blocked_out_udp: W,
 }
 
 /// As the tables hold it.
@@ -96,7 +114,7 @@ pub type NatCountsRecord = NatCounts<u64>;
 
 const _: () = assert!(size_of::<NatPortsKey>() == 24);
 const _: () = assert!(size_of::<NatPortsEntry>() == 16);
-const _: () = assert!(size_of::<NatCountsEntry>() == 136);
+const _: () = assert!(size_of::<NatCountsEntry>() == 208);
 
 impl<W> NatPorts<W> {
     /// The same with each word changed by `f`.
@@ -129,6 +147,15 @@ impl<W> NatCounts<W> {
             out_resets: f(&self.out_resets),
             back_resets: f(&self.back_resets),
             fail_open: f(&self.fail_open),
+            udp_bytes: f(&self.udp_bytes),
+            udp_flows: f(&self.udp_flows),
+            own_resets: f(&self.own_resets),
+            rejected_tcp: f(&self.rejected_tcp),
+            rejected_udp: f(&self.rejected_udp),
+            blocked_in_tcp: f(&self.blocked_in_tcp),
+            blocked_in_udp: f(&self.blocked_in_udp),
+            blocked_out_tcp: f(&self.blocked_out_tcp),
+            blocked_out_udp: f(&self.blocked_out_udp),
         }
     }
 }

@@ -106,7 +106,7 @@ reasons! {
 impl Reason {
     /// Whether it is the node of a load balancer that drops.
     #[inline(always)]
-    pub(crate) const fn is_of_balancer(self) -> bool {
+    pub const fn is_of_balancer(self) -> bool {
         let number = self as u32;
         number >= Self::NoListener as u32 && number <= Self::BalancerRoute as u32
     }

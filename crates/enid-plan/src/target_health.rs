@@ -76,7 +76,9 @@ pub fn answering_zones<'a>(
     answering
 }
 
-fn is_answering(region: &RegionState, balancer: &LoadBalancer, zone: &str) -> bool {
+/// Whether no target group of a load balancer has too few healthy targets for a zone's node.
+#[must_use]
+pub fn is_answering(region: &RegionState, balancer: &LoadBalancer, zone: &str) -> bool {
     let listeners = region.listeners_of_load_balancer(balancer.id);
     let listeners = listeners.filter_map(|id| region.listeners.get(&id));
     let mut groups = listeners

@@ -293,4 +293,10 @@ pub(crate) struct FlowFilter {
     /// Dropped for a reason, by its name
     #[arg(long)]
     pub(crate) reason: Option<String>,
+    /// Through a load balancer, by its name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) load_balancer: Option<String>,
+    /// To targets of a target group, and their answers, by its name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) target_group: Option<String>,
 }

@@ -227,6 +227,7 @@ quotas! {
     groups_per_interface,
     internet_gateways,
     ipv6_cidr_blocks_per_vpc,
+    load_balancer_nodes_per_vpc,
     nat_gateways_per_zone,
     network_acls_per_vpc,
     network_interfaces,

@@ -1,6 +1,8 @@
 //! The limits of an account.
 
-use enid_control::{LISTENERS_MAX, TARGETS_PER_BALANCER_MAX, TARGETS_PER_GROUP_MAX};
+use enid_control::{
+    LISTENERS_MAX, TARGETS_PER_BALANCER_MAX, TARGETS_PER_GROUP_MAX, TARGETS_PER_ZONE_MAX,
+};
 use enid_model::listener::FORWARDS_MAX;
 
 use super::{Elbv2, page};
@@ -24,6 +26,10 @@ pub(super) async fn describe_account_limits(
         (
             "target-groups-per-action-on-network-load-balancer",
             FORWARDS_MAX,
+        ),
+        (
+            "targets-per-availability-zone-per-network-load-balancer",
+            TARGETS_PER_ZONE_MAX,
         ),
         (
             "targets-per-network-load-balancer",

@@ -1,6 +1,9 @@
 //! Targets of target groups, and their health.
 
-use enid_control::{ALL_ZONES, NOT_REGISTERED, NamedTarget, TargetCondition, is_over, target_key};
+use enid_control::{
+    ALL_ZONES, Caller, NOT_REGISTERED, NamedTarget, TargetCondition, is_over, target_key,
+};
+use enid_model::id::TargetGroupId;
 use enid_model::state::Stored;
 use enid_model::target::{Target, TargetKey};
 use enid_model::target_group::TargetGroup;
@@ -24,14 +27,10 @@ pub(super) async fn register_targets(
     context: &Context,
     request: RegisterTargetsRequest,
 ) -> Result<RegisterTargetsResponse, ApiError> {
-    let caller = context.caller();
-    let region = elbv2.region(&caller).await?;
-    let group = arn::target_group(context, &region, &request.target_group_arn)?.id;
-    let targets = read_all(request.targets)?;
-    elbv2
-        .control
-        .register_targets(&caller, group, &targets)
-        .await?;
+    let (caller, group, targets) =
+        named(elbv2, context, &request.target_group_arn, request.targets).await?;
+    let control = &elbv2.control;
+    control.register_targets(&caller, group, &targets).await?;
     Ok(RegisterTargetsResponse {})
 }
 
@@ -41,15 +40,24 @@ pub(super) async fn deregister_targets(
     context: &Context,
     request: DeregisterTargetsRequest,
 ) -> Result<DeregisterTargetsResponse, ApiError> {
+    let (caller, group, targets) =
+        named(elbv2, context, &request.target_group_arn, request.targets).await?;
+    let control = &elbv2.control;
+    control.deregister_targets(&caller, group, &targets).await?;
+    Ok(DeregisterTargetsResponse {})
+}
+
+/// Who asks, and the group and the targets that are named.
+async fn named(
+    elbv2: &Elbv2,
+    context: &Context,
+    group: &str,
+    targets: Vec<TargetDescription>,
+) -> Result<(Caller, TargetGroupId, Vec<NamedTarget>), ApiError> {
     let caller = context.caller();
     let region = elbv2.region(&caller).await?;
-    let group = arn::target_group(context, &region, &request.target_group_arn)?.id;
-    let targets = read_all(request.targets)?;
-    elbv2
-        .control
-        .deregister_targets(&caller, group, &targets)
-        .await?;
-    Ok(DeregisterTargetsResponse {})
+    let group = arn::target_group(context, &region, group)?.id;
+    Ok((caller, group, read_all(targets)?))
 }
 
 /// DescribeTargetHealth: of those named, or of all.
@@ -107,7 +115,7 @@ fn answer(
         target_health: Some(TargetHealth {
             state: Some(condition.state.into()),
             reason: condition.reason.map(Text::from),
-            description: condition.description.map(Text::from),
+            description: condition.description.map(Text::display),
         }),
     }
 }

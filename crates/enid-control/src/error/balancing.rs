@@ -120,14 +120,20 @@ errors! {
     /// The quota of load balancers in the region.
     TooManyLoadBalancers => "TooManyLoadBalancers",
         "You've reached the limit on the number of load balancers for your AWS account";
+    /// The quota of nodes of load balancers in a VPC.
+    TooManyNodes => "InvalidConfigurationRequest",
+        "You've reached the limit on the number of network interfaces of Network Load Balancers for the VPC";
     /// More tags than a resource may have.
     TooManyTags => "TooManyTags",
         "The quota for the number of tags that can be assigned to a load balancer has been reached";
     /// The quota of target groups in the region.
     TooManyTargetGroups => "TooManyTargetGroups",
         "You've reached the limit on the number of target groups for your AWS account";
-    /// The quota of targets of a group.
+    /// The quotas of targets.
     TooManyTargets => "TooManyTargets", "You've reached the limit on the number of targets";
+    /// The quota of targets of a zone, if zones were crossed.
+    TooManyTargetsCrossing => "InvalidConfigurationRequest",
+        "You've reached the limit on the number of targets for cross-zone load balancing";
     /// What Enid cannot do, though AWS can.
     NotImplemented { what: Box<str> } => "UnsupportedOperation", "Enid does not implement {what}";
     /// What AWS says of a request that cannot be meant.

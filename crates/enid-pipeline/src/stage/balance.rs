@@ -482,9 +482,9 @@ pub(crate) fn note_new<T: Tables>(tables: &T, scratch: &Scratch) {
     };
     if is_new {
         nat_count::make(tables, scratch.journey.via);
-        // Of connections that get a port that is counted with the port.
-        if !scratch.journey.needs_port || scratch.packet.protocol != protocol::TCP {
-            nat_count::add_attempt(tables, scratch.journey.via);
+        nat_count::add_attempt(tables, scratch.journey.via);
+        if scratch.packet.protocol == protocol::UDP {
+            nat_count::add_udp_flow(tables, scratch.journey.via);
         }
         if scratch.journey.is_fail_open {
             nat_count::add_fail_open(tables, scratch.journey.via);

@@ -23,6 +23,9 @@ pub(crate) fn carried<T: Tables>(tables: &T, nat: u64, is_back: bool, packet: &P
     };
     tables.add(packets, u64::from(packet.segments));
     tables.add(bytes, u64::from(packet.bytes));
+    if packet.protocol == protocol::UDP {
+        tables.add(&counts.udp_bytes, u64::from(packet.bytes));
+    }
     if packet.tcp_flags & tcp::RST != 0 && packet.protocol == protocol::TCP {
         let resets = if is_back {
             &counts.back_resets
@@ -46,10 +49,8 @@ pub(crate) fn refused<T: Tables>(tables: &T, reason: Reason, is_answered: bool, 
             | Reason::NatReset
             | Reason::TooBig
     );
-    if reason == Reason::NatPortAllocation && scratch.journey.is_balanced {
-        with(tables, scratch.journey.via, |counts| {
-            tables.add(&counts.port_errors, 1)
-        });
+    if scratch.journey.balancer != 0 {
+        refused_by_node(tables, reason, is_answered, scratch);
         return;
     }
     if !is_its_own || scratch.journey.nat == 0 {
@@ -75,6 +76,42 @@ pub(crate) fn refused<T: Tables>(tables: &T, reason: Reason, is_answered: bool, 
     }
 }
 
+/// Counts what the node of a load balancer refused, and what it reset.
+#[inline(never)]
+fn refused_by_node<T: Tables>(tables: &T, reason: Reason, is_answered: bool, scratch: &Scratch) {
+    let is_counted = matches!(
+        reason,
+        Reason::BalancerEgressRule
+            | Reason::BalancerHairpin
+            | Reason::BalancerIngressRule
+            | Reason::BalancerReset
+            | Reason::BalancerTarget
+            | Reason::NatPortAllocation
+    );
+    if !is_counted {
+        return;
+    }
+    make(tables, scratch.journey.balancer);
+    let Some(counts) = tables.nat_counts(scratch.journey.balancer) else {
+        return;
+    };
+    let is_tcp = scratch.packet.protocol == protocol::TCP;
+    let word = match (reason, is_tcp) {
+        (Reason::BalancerIngressRule, true) => &counts.blocked_in_tcp,
+        (Reason::BalancerIngressRule, false) => &counts.blocked_in_udp,
+        (Reason::BalancerEgressRule, true) => &counts.blocked_out_tcp,
+        (Reason::BalancerEgressRule, false) => &counts.blocked_out_udp,
+        (Reason::BalancerReset, _) if !is_answered => return,
+        (Reason::BalancerReset, _) => &counts.own_resets,
+        (_, true) => &counts.rejected_tcp,
+        (_, false) => &counts.rejected_udp,
+    };
+    tables.add(word, 1);
+    if reason == Reason::NatPortAllocation {
+        tables.add(&counts.port_errors, 1);
+    }
+}
+
 /// Makes the entry of a gateway, if it has none.
 #[inline(never)]
 pub(crate) fn make<T: Tables>(tables: &T, nat: u64) {
@@ -93,6 +130,12 @@ pub(crate) fn add_active<T: Tables>(tables: &T, nat: u64, count: u64) {
 #[inline(always)]
 pub(crate) fn add_attempt<T: Tables>(tables: &T, nat: u64) {
     with(tables, nat, |counts| tables.add(&counts.attempts, 1));
+}
+
+/// Counts a UDP flow that begins at the node of a load balancer.
+#[inline(always)]
+pub(crate) fn add_udp_flow<T: Tables>(tables: &T, node: u64) {
+    with(tables, node, |counts| tables.add(&counts.udp_flows, 1));
 }
 
 /// Counts a flow that begins while too few targets are healthy.

@@ -273,10 +273,10 @@ fn note_idle<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry) {
     }
 }
 
-/// Counts a TCP connection that begins.
+/// Counts a TCP connection that begins. What begins at a load balancer's node counts when it has all it needs.
 #[inline(always)]
 fn note_attempt<T: Tables>(tables: &T, scratch: &Scratch) {
-    if scratch.key.protocol == protocol::TCP {
+    if scratch.key.protocol == protocol::TCP && !scratch.journey.is_balanced {
         nat_count::add_attempt(tables, scratch.journey.via);
     }
 }

@@ -17,7 +17,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub fn expose<'a>(readings: impl IntoIterator<Item = &'a Reading>) -> String {
     let mut groups: BTreeMap<&str, (&Meaning, BTreeMap<String, f64>)> = BTreeMap::new();
     for reading in readings {
-        for post in &reading.posts {
+        for post in reading.posts.iter().filter(|post| !post.is_sum) {
             let Some(name) = post.meaning.exposed else {
                 continue;
             };
@@ -149,6 +149,7 @@ mod tests {
             Reading::level("f".to_owned(), 0.5, vec![Post::own(&FLOWS, Vec::new())]),
             Reading::count("a".to_owned(), 1, eni("eni-\"a\\\n")),
             Reading::count("c".to_owned(), 3, eni("eni-b")),
+            Reading::count("d".to_owned(), 9, vec![eni("eni-b").remove(0).sum()]),
             Reading::level("h".to_owned(), 1.0, vec![Post::own(&HIDDEN, Vec::new())]),
         ];
         let who = "account=\"123456789012\",region=\"eu-west-1\"";

@@ -115,6 +115,8 @@ pub struct Post {
     pub part: String,
     /// When it becomes a datapoint.
     pub pace: Pace,
+    /// Whether Prometheus gets no line of it: what sums up lines that are there.
+    pub is_sum: bool,
 }
 
 /// When a value becomes a datapoint.
@@ -195,6 +197,7 @@ impl Post {
             labels: Vec::new(),
             part: String::new(),
             pace: Pace::Minute,
+            is_sum: false,
         }
     }
 
@@ -208,6 +211,7 @@ impl Post {
             labels,
             part: String::new(),
             pace: Pace::Never,
+            is_sum: false,
         }
     }
 
@@ -221,6 +225,13 @@ impl Post {
     #[must_use]
     pub fn at(self, pace: Pace) -> Self {
         Self { pace, ..self }
+    }
+
+    /// The same as a sum of others, for CloudWatch only.
+    #[must_use]
+    pub fn sum(self) -> Self {
+        let is_sum = true;
+        Self { is_sum, ..self }
     }
 
     /// The same as a part of a metric that is about many.

@@ -93,10 +93,12 @@ fn words(value: &Value) -> String {
             (None, Some(reason)) => reason.to_owned(),
             (None, None) => hop["resource"].as_str().unwrap_or_default().to_owned(),
         };
+        let detail = hop["detail"].as_str();
         let line = format!(
-            "  {:13} {:6} {why}",
+            "  {:13} {:6} {why}{}",
             text(&hop["stage"]),
-            text(&hop["verdict"])
+            text(&hop["verdict"]),
+            detail.map(|it| format!(" ({it})")).unwrap_or_default()
         );
         lines.push(line.trim_end().to_owned());
     }

@@ -1,5 +1,7 @@
 //! `enid flows`: live flows with verdicts, dropped ones too. It reads the kernel's tables and needs
-//! no daemon.
+//! no daemon, but for the names of load balancers and what belongs to them.
+
+mod balancers;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -15,6 +17,7 @@ use enid_pipeline::flow::{AclEntries, FlowKey, FlowRecord, flag};
 use enid_pipeline::table::{OUTSIDE, protocol};
 use serde::Serialize;
 
+pub(crate) use self::balancers::Balancers;
 use crate::cli::{Common, FlowFilter};
 
 /// A flow in one direction: what left one interface for one 5-tuple.
@@ -46,6 +49,12 @@ struct Flow {
     nat_gateway: Option<String>,
     /// The interface of the load balancer's node that it passes.
     load_balancer_eni: Option<String>,
+    /// The load balancer, if a daemon runs that knows it,
+    load_balancer: Option<String>,
+    /// the target group that the flow belongs to,
+    target_group: Option<String>,
+    /// and its target there: an instance or an address.
+    target: Option<String>,
     /// Whether these packets answer the other direction's.
     reply: bool,
     /// Whether a change of rules leaves it alone, at the two interfaces.
@@ -85,7 +94,7 @@ pub(crate) fn run(common: &Common, follow: bool, wanted: &FlowFilter) -> anyhow:
     let tables = FlowTables::open(Installation::of(data.path()))
         .map_err(|error| anyhow::anyhow!("read the flows: {}", enid_host::chain(&error)))?;
     if !follow {
-        let flows = read(&tables, wanted)?;
+        let flows = read(common, &tables, wanted)?;
         common.printer().print(&flows, |flows| {
             let lines: Vec<String> = flows.iter().map(words).collect();
             lines.join("\n")
@@ -94,7 +103,7 @@ pub(crate) fn run(common: &Common, follow: bool, wanted: &FlowFilter) -> anyhow:
     }
     let mut seen: HashMap<String, u64> = HashMap::new();
     loop {
-        for flow in read(&tables, wanted)? {
+        for flow in read(common, &tables, wanted)? {
             let name = name(&flow);
             if seen.insert(name, flow.packets) != Some(flow.packets) {
                 common.printer().print(&flow, words)?;
@@ -104,7 +113,7 @@ pub(crate) fn run(common: &Common, follow: bool, wanted: &FlowFilter) -> anyhow:
     }
 }
 
-fn read(tables: &FlowTables, wanted: &FlowFilter) -> anyhow::Result<Vec<Flow>> {
+fn read(common: &Common, tables: &FlowTables, wanted: &FlowFilter) -> anyhow::Result<Vec<Flow>> {
     let failed = |error| anyhow::anyhow!("read the flows: {}", enid_host::chain(&error));
     let now = monotonic_ns();
     let forwarded = tables.flows().map_err(failed)?;
@@ -118,6 +127,15 @@ fn read(tables: &FlowTables, wanted: &FlowFilter) -> anyhow::Result<Vec<Flow>> {
                 .map(|(key, record)| drop_of(key, record, now)),
         )
         .collect();
+    // Whoever asks for a name needs it; all others see what the kernel knows.
+    let is_named = wanted.load_balancer.is_some() || wanted.target_group.is_some();
+    if is_named || flows.iter().any(is_balanced) {
+        match Balancers::ask(common) {
+            Ok(balancers) => flows.iter_mut().for_each(|flow| balancers.name(flow)),
+            Err(error) if is_named => return Err(error.context("find the load balancers")),
+            Err(_) => {}
+        }
+    }
     let enis = match wanted.instance {
         None => None,
         Some(instance) => {
@@ -129,6 +147,12 @@ fn read(tables: &FlowTables, wanted: &FlowFilter) -> anyhow::Result<Vec<Flow>> {
     flows.retain(|flow| is_wanted(flow, wanted, enis.as_ref()));
     flows.sort_by_key(|flow| flow.idle_ms);
     Ok(flows)
+}
+
+/// Whether a flow passes the node of a load balancer, or was dropped by one.
+fn is_balanced(flow: &Flow) -> bool {
+    let mut reasons = Reason::ALL.iter().filter(|it| it.is_of_balancer());
+    flow.load_balancer_eni.is_some() || reasons.any(|it| flow.reason == Some(it.label()))
 }
 
 /// Whether a flow is one of those that are asked for; `enis` are those of the instance that is named.
@@ -155,6 +179,12 @@ fn is_wanted(flow: &Flow, wanted: &FlowFilter, enis: Option<&BTreeSet<String>>) 
             .reason
             .as_deref()
             .is_none_or(|it| flow.reason == Some(it))
+        && is_name(wanted.load_balancer.as_ref(), flow.load_balancer.as_ref())
+        && is_name(wanted.target_group.as_ref(), flow.target_group.as_ref())
+}
+
+fn is_name(wanted: Option<&String>, own: Option<&String>) -> bool {
+    wanted.is_none() || wanted == own
 }
 
 fn forward(key: &FlowKey, record: &FlowRecord, now: u64) -> Flow {
@@ -225,6 +255,9 @@ fn ends(key: &FlowKey, source_eni: u64, target_eni: u64) -> Flow {
         translation: None,
         nat_gateway: None,
         load_balancer_eni: None,
+        load_balancer: None,
+        target_group: None,
+        target: None,
         reply: false,
         tracked_at_source: false,
         tracked_at_destination: false,
@@ -305,12 +338,19 @@ fn words(flow: &Flow) -> String {
         let destination = end(new.destination, new.destination_port);
         ends.push_str(&format!(" as {source} -> {destination}"));
     }
-    if let Some(through) = flow
-        .nat_gateway
-        .as_ref()
-        .or(flow.load_balancer_eni.as_ref())
-    {
+    let names = [
+        &flow.nat_gateway,
+        &flow.load_balancer,
+        &flow.load_balancer_eni,
+    ];
+    if let Some(through) = names.into_iter().flatten().next() {
         ends.push_str(&format!(" through {through}"));
+    }
+    if let Some(target) = &flow.target {
+        ends.push_str(&format!(" to {target}"));
+    }
+    if let Some(group) = &flow.target_group {
+        ends.push_str(&format!(" of {group}"));
     }
     let why = match (flow.reason, &flow.egress_rule, &flow.ingress_rule) {
         (Some(reason), ..) => reason.to_owned(),
@@ -373,6 +413,7 @@ mod tests {
         let reason = |text: &str| Some(text.to_owned());
         assert!(wanted(&|it| it.reason = reason("egress-rule")));
         assert!(!wanted(&|it| it.reason = reason("no-route")));
+        assert!(!wanted(&|it| it.target_group = Some("web".to_owned())));
         let nobody = FlowFilter::default();
         assert!(is_wanted(&flow, &nobody, Some(&enis)));
         assert!(!is_wanted(&flow, &nobody, Some(&BTreeSet::new())));

@@ -46,6 +46,7 @@ use crate::wiring::log_groups::LogGroups;
 use crate::wiring::metrics::Meters;
 use crate::wiring::metrics::daemon::Own;
 use crate::wiring::metrics::interfaces::Interfaces;
+use crate::wiring::metrics::load_balancers::LoadBalancers;
 use crate::wiring::metrics::nat_gateways::NatGateways;
 use crate::wiring::socket::AgentSocket;
 use crate::wiring::targets;
@@ -366,6 +367,7 @@ async fn open_meters(
         let installation = Installation::of(own.path());
         let failed = |error| anyhow::anyhow!("open the counters: {}", enid_host::chain(&error));
         sources.push(Box::new(Interfaces::open(installation).map_err(failed)?));
+        sources.push(Box::new(LoadBalancers::open(installation).map_err(failed)?));
         sources.push(Box::new(NatGateways::open(installation).map_err(failed)?));
     }
     let file = (!serve.ephemeral).then(|| Store::file(own.path()));

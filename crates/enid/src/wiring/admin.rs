@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::cmd::check::Checked;
 use crate::cmd::doctor::telemetry::Kept;
+use crate::cmd::flows::Balancers;
 use crate::cmd::verify::Verified;
 use crate::wiring::host::{Host, Inquiry};
 use crate::wiring::metrics::Meters;
@@ -57,6 +58,7 @@ impl Administration {
         Some(match (method, path) {
             ("GET", "check") => self.check().await,
             ("GET", "explain") => self.explain(query),
+            ("GET", "load-balancers") => answer(&Balancers::of(&self.store.state())),
             ("GET", "metrics") => self.metrics().await,
             ("GET", "verify") => self.verify().await,
             ("GET", "telemetry") => answer(&Kept::from(self.telemetry.store.stats())),

@@ -201,6 +201,56 @@ fn the_balancers_groups_are_asked_and_may_be_named_by_the_targets() {
 }
 
 #[test]
+fn a_node_counts_what_it_refuses_by_protocol() {
+    let (asks, syn) = (
+        to(A, NODE_PRIVATE, query()),
+        to(A, NODE_PRIVATE, Transport::syn(5, 80)),
+    );
+    let grouped = |out, into| {
+        let mut world = balanced(&[D], Share::PRESERVES);
+        world.policy(NODE, out, into);
+        world.change_eni(NODE, |node| {
+            node.groups[0] = 7;
+            node.group_count = 1;
+        });
+        world
+    };
+    let refused = |world: &World, reason| {
+        fails(world, A, &asks, reason);
+        fails(world, A, &syn, reason);
+        let another = to(A, NODE_PRIVATE, Transport::syn(6, 80));
+        fails(world, A, &another, reason);
+        let counts = world.memory.counts_of(NODE);
+        assert_eq!((counts.attempts, counts.udp_flows), (0, 0));
+        counts
+    };
+    let world = grouped(Gate::Everybody, Gate::Closed);
+    let counts = refused(&world, Reason::BalancerIngressRule);
+    assert_eq!((counts.blocked_in_tcp, counts.blocked_in_udp), (2, 1));
+    let world = grouped(Gate::Closed, Gate::Everybody);
+    let counts = refused(&world, Reason::BalancerEgressRule);
+    assert_eq!((counts.blocked_out_tcp, counts.blocked_out_udp), (2, 1));
+    let world = balanced(&[], Share::PRESERVES);
+    let counts = refused(&world, Reason::BalancerTarget);
+    assert_eq!((counts.rejected_tcp, counts.rejected_udp), (2, 1));
+    // A reset that is sent, and what goes on.
+    let world = balanced(&[D], Share::PRESERVES);
+    is_reset(&world, A, &to(A, NODE_PRIVATE, tcp(1, 80, ACK)));
+    goes(&world, A, &asks, &at(D, addr(A), asks_target(1000)), 2);
+    goes(&world, A, &syn, &at(D, addr(A), Transport::syn(5, PORT)), 2);
+    // Nobody listens: that is no flow of the load balancer's.
+    let other = to(A, NODE_PRIVATE, Transport::syn(1, 53));
+    fails(&world, A, &other, Reason::NoListener);
+    let counts = world.memory.counts_of(NODE);
+    assert_eq!(
+        (counts.own_resets, counts.attempts, counts.udp_flows),
+        (1, 2, 1)
+    );
+    assert_eq!((counts.out_packets, counts.udp_bytes), (2, 28));
+    assert_eq!((counts.rejected_tcp, counts.blocked_in_tcp), (0, 0));
+}
+
+#[test]
 fn a_node_takes_what_its_listeners_ask_for_and_nothing_else() {
     let world = balanced(&[D], Share::PRESERVES);
     for (transport, reason) in [

@@ -5,7 +5,9 @@
 
 pub(crate) mod daemon;
 pub(crate) mod interfaces;
+pub(crate) mod load_balancers;
 pub(crate) mod nat_gateways;
+mod peaks;
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -260,7 +262,12 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<&'static Meaning> {
-        let parts = [interfaces::ALL, nat_gateways::ALL, daemon::ALL];
+        let parts = [
+            interfaces::ALL,
+            load_balancers::ALL,
+            nat_gateways::ALL,
+            daemon::ALL,
+        ];
         parts.into_iter().flatten().copied().collect()
     }
 

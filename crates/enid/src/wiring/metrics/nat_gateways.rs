@@ -1,6 +1,6 @@
 //! What NAT gateways count, by the names of AWS's metrics.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use enid_host::Installation;
 use enid_host::flows::{FlowError, monotonic_ns};
@@ -10,6 +10,8 @@ use enid_model::state::State;
 use enid_pipeline::nat_counts::NatCountsRecord;
 use enid_telemetry::meanings;
 use enid_telemetry::source::{Meaning, Pace, Post, Reading, Shape, Source, SourceError};
+
+use super::peaks::{Carried, Peaks};
 
 const NAT: Option<&str> = Some("AWS/NATGateway");
 
@@ -36,23 +38,8 @@ meanings! {
 /// The NAT gateways of this host.
 pub(crate) struct NatGateways {
     tables: NatTables,
-    /// What gateways had carried at the last glance, and when.
-    carried: BTreeMap<u64, Carried>,
-    /// Rates between glances of the last minute, the latest last. Whoever carried nothing then has none.
-    rates: BTreeMap<u64, VecDeque<(f64, f64)>>,
-    /// When the last glance was, and how many there were one after the other.
-    glanced: Option<(u64, usize)>,
+    peaks: Peaks,
 }
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Carried {
-    at_ns: u64,
-    bytes: u64,
-    packets: u64,
-}
-
-/// Glances of a minute.
-const GLANCES: usize = 6;
 
 impl NatGateways {
     const NAME: &str = "nat-gateways";
@@ -61,43 +48,8 @@ impl NatGateways {
     pub(crate) fn open(installation: Installation) -> Result<Self, FlowError> {
         Ok(Self {
             tables: NatTables::open(installation)?,
-            carried: BTreeMap::new(),
-            rates: BTreeMap::new(),
-            glanced: None,
+            peaks: Peaks::default(),
         })
-    }
-
-    /// Takes what gateways have carried until now.
-    fn note(&mut self, counts: &BTreeMap<u64, NatCountsRecord>, at_ns: u64) {
-        let carried = counts.iter().map(|(id, counts)| {
-            let carried = Carried {
-                at_ns,
-                bytes: counts.out_bytes + counts.back_bytes,
-                packets: counts.out_packets + counts.back_packets,
-            };
-            (*id, carried)
-        });
-        let carried: BTreeMap<u64, Carried> = carried.collect();
-        self.rates.retain(|id, _| carried.contains_key(id));
-        if let Some((last_ns, _)) = self.glanced {
-            // A gateway that nothing went through has no counts.
-            let nothing = Carried {
-                at_ns: last_ns,
-                bytes: 0,
-                packets: 0,
-            };
-            for (id, now) in &carried {
-                let before = self.carried.get(id).unwrap_or(&nothing);
-                let rates = self.rates.entry(*id).or_default();
-                rates.push_back(rate(before, now));
-                while rates.len() > GLANCES {
-                    rates.pop_front();
-                }
-            }
-        }
-        let count = self.glanced.map_or(0, |(_, count)| count + 1);
-        self.glanced = Some((at_ns, count));
-        self.carried = carried;
     }
 
     fn readings(
@@ -137,13 +89,9 @@ impl NatGateways {
                     });
                 }
                 // Whoever has not looked for a whole minute does not know its peak.
-                if self.glanced.is_none_or(|(_, count)| count < GLANCES) {
+                let Some((bytes, packets)) = self.peaks.of(&[bits]) else {
                     continue;
-                }
-                let rates = self.rates.get(&bits).into_iter().flatten();
-                let (bytes, packets) = rates.fold((0.0, 0.0), |most: (f64, f64), rate| {
-                    (most.0.max(rate.0), most.1.max(rate.1))
-                });
+                };
                 for (meaning, peak) in [(&PEAK_BYTES, bytes), (&PEAK_PACKETS, packets)] {
                     let key = format!("{id}/{}", meaning.name);
                     readings.push(Reading::level(key, peak, vec![post(meaning)]));
@@ -161,9 +109,8 @@ impl Source for NatGateways {
 
     fn glance(&mut self) {
         match self.tables.all_counts() {
-            Ok(counts) => self.note(&counts, monotonic_ns()),
-            // A peak that was not seen is not told.
-            Err(_) => self.clear(),
+            Ok(counts) => self.peaks.note(carried(&counts), monotonic_ns()),
+            Err(_) => self.peaks.clear(),
         }
     }
 
@@ -174,26 +121,27 @@ impl Source for NatGateways {
     }
 
     fn clear(&mut self) {
-        self.carried.clear();
-        self.rates.clear();
-        self.glanced = None;
+        self.peaks.clear();
     }
 }
 
-/// Bytes and packets a second.
-#[expect(clippy::cast_precision_loss, reason = "rates for people")]
-fn rate(before: &Carried, now: &Carried) -> (f64, f64) {
-    let seconds = now.at_ns.saturating_sub(before.at_ns).max(1) as f64 / 1e9;
-    let bytes = now.bytes.saturating_sub(before.bytes) as f64;
-    let packets = now.packets.saturating_sub(before.packets) as f64;
-    (bytes / seconds, packets / seconds)
+/// What gateways and nodes have carried, both ways.
+pub(super) fn carried(counts: &BTreeMap<u64, NatCountsRecord>) -> BTreeMap<u64, Carried> {
+    let carried = counts.iter().map(|(id, counts)| {
+        let carried = Carried {
+            bytes: counts.out_bytes + counts.back_bytes,
+            packets: counts.out_packets + counts.back_packets,
+        };
+        (*id, carried)
+    });
+    carried.collect()
 }
 
 #[expect(
     clippy::cast_precision_loss,
     reason = "counts of connections are far below 2^53"
 )]
-fn whole(count: u64) -> f64 {
+pub(super) fn whole(count: u64) -> f64 {
     count as f64
 }
 
@@ -208,22 +156,5 @@ mod tests {
         for (meaning, (name, _)) in ALL.iter().zip(counted) {
             assert_eq!(meaning.name, name);
         }
-    }
-
-    #[test]
-    fn a_peak_is_the_most_of_a_whole_minute() {
-        let second = 1_000_000_000;
-        let of = |bytes, packets| Carried {
-            at_ns: 0,
-            bytes,
-            packets,
-        };
-        let now = Carried {
-            at_ns: 10 * second,
-            ..of(5_100, 60)
-        };
-        assert_eq!(rate(&of(100, 10), &now), (500.0, 5.0));
-        // A counter that began anew has carried nothing.
-        assert_eq!(rate(&of(9_000, 90), &now), (0.0, 0.0));
     }
 }

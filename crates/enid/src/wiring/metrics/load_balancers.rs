@@ -1,0 +1,361 @@
+//! What the nodes of load balancers count, and how their targets are, by the names of AWS's metrics.
+//!
+//! A node counts for its zone, and what the zones say together for the load balancer. Counts of flows are
+//! of their first packets: a client that tries again counts again where it is refused, and once where its
+//! flow goes on.
+
+use std::collections::BTreeMap;
+
+use enid_host::Installation;
+use enid_host::flows::{FlowError, FlowTables, monotonic_ns};
+use enid_host::nat_counts::NatTables;
+use enid_model::id::ResourceId as _;
+use enid_model::key::Scope;
+use enid_model::load_balancer::LoadBalancer;
+use enid_model::state::{RegionState, State};
+use enid_model::target::HealthState;
+use enid_pipeline::nat_counts::NatCountsRecord;
+use enid_pipeline::table::protocol;
+use enid_plan::target_health::is_answering;
+use enid_telemetry::meanings;
+use enid_telemetry::source::{Meaning, Post, Reading, Source, SourceError};
+
+use super::nat_gateways::{carried, whole};
+use super::peaks::Peaks;
+
+const NLB: Option<&str> = Some("AWS/NetworkELB");
+
+meanings! {
+    ACTIVE = NLB, "ActiveFlowCount", COUNT, Gauge, Some("enid_nlb_active_flows"), "Flows from clients through the load balancer that go on";
+    ACTIVE_TCP = NLB, "ActiveFlowCount_TCP", COUNT, Gauge, Some("enid_nlb_active_tcp_flows"), "TCP connections through the load balancer that go on";
+    ACTIVE_UDP = NLB, "ActiveFlowCount_UDP", COUNT, Gauge, Some("enid_nlb_active_udp_flows"), "UDP flows through the load balancer that go on";
+    HEALTHY = NLB, "HealthyHostCount", COUNT, Gauge, Some("enid_nlb_healthy_targets"), "Targets of a target group that are healthy";
+    NEW = NLB, "NewFlowCount", COUNT, Counter, Some("enid_nlb_flows_total"), "Flows through the load balancer that began";
+    NEW_TCP = NLB, "NewFlowCount_TCP", COUNT, Counter, Some("enid_nlb_tcp_flows_total"), "TCP connections through the load balancer that began";
+    NEW_UDP = NLB, "NewFlowCount_UDP", COUNT, Counter, Some("enid_nlb_udp_flows_total"), "UDP flows through the load balancer that began";
+    PEAK_BYTES = NLB, "PeakBytesPerSecond", COUNT, Gauge, None, "The most bytes a second, in ten seconds of the minute, that the load balancer carried";
+    PEAK_PACKETS = NLB, "PeakPacketsPerSecond", COUNT, Gauge, None, "The most packets a second, in ten seconds of the minute, that the load balancer carried";
+    PORT_ERRORS = NLB, "PortAllocationErrorCount", COUNT, Counter, Some("enid_nlb_port_allocation_errors_total"), "Times that the load balancer had no port for a new flow to a target";
+    BYTES = NLB, "ProcessedBytes", BYTES, Counter, Some("enid_nlb_bytes_total"), "Bytes that the load balancer carried, both ways, from the IP header on";
+    BYTES_TCP = NLB, "ProcessedBytes_TCP", BYTES, Counter, Some("enid_nlb_tcp_bytes_total"), "Bytes of TCP that the load balancer carried, both ways, from the IP header on";
+    BYTES_UDP = NLB, "ProcessedBytes_UDP", BYTES, Counter, Some("enid_nlb_udp_bytes_total"), "Bytes of UDP that the load balancer carried, both ways, from the IP header on";
+    PACKETS = NLB, "ProcessedPackets", COUNT, Counter, Some("enid_nlb_packets_total"), "Packets that the load balancer carried, both ways";
+    REJECTED = NLB, "RejectedFlowCount", COUNT, Counter, Some("enid_nlb_rejected_flows_total"), "First packets of flows to a listener that had no target, or no port, for them";
+    REJECTED_TCP = NLB, "RejectedFlowCount_TCP", COUNT, Counter, Some("enid_nlb_rejected_tcp_flows_total"), "First packets of TCP connections to a listener that had no target, or no port, for them";
+    BLOCKED_IN_TCP = NLB, "SecurityGroupBlockedFlowCount_Inbound_TCP", COUNT, Counter, Some("enid_nlb_blocked_inbound_tcp_total"), "First packets of TCP connections that the inbound rules of the load balancer's security groups refused";
+    BLOCKED_IN_UDP = NLB, "SecurityGroupBlockedFlowCount_Inbound_UDP", COUNT, Counter, Some("enid_nlb_blocked_inbound_udp_total"), "First packets of UDP flows that the inbound rules of the load balancer's security groups refused";
+    BLOCKED_OUT_TCP = NLB, "SecurityGroupBlockedFlowCount_Outbound_TCP", COUNT, Counter, Some("enid_nlb_blocked_outbound_tcp_total"), "First packets of TCP connections that the outbound rules of the load balancer's security groups refused";
+    BLOCKED_OUT_UDP = NLB, "SecurityGroupBlockedFlowCount_Outbound_UDP", COUNT, Counter, Some("enid_nlb_blocked_outbound_udp_total"), "First packets of UDP flows that the outbound rules of the load balancer's security groups refused";
+    RESETS_CLIENT = NLB, "TCP_Client_Reset_Count", COUNT, Counter, Some("enid_nlb_client_resets_total"), "Resets that clients sent to targets";
+    RESETS_OWN = NLB, "TCP_ELB_Reset_Count", COUNT, Counter, Some("enid_nlb_own_resets_total"), "Resets that the load balancer sent";
+    RESETS_TARGET = NLB, "TCP_Target_Reset_Count", COUNT, Counter, Some("enid_nlb_target_resets_total"), "Resets that targets sent to clients";
+    UNHEALTHY = NLB, "UnHealthyHostCount", COUNT, Gauge, Some("enid_nlb_unhealthy_targets"), "Targets of a target group that are unhealthy";
+    FAIL_OPEN = NLB, "UnhealthyRoutingFlowCount", COUNT, Counter, Some("enid_nlb_unhealthy_routing_flows_total"), "Flows that began while too few targets were healthy, so that all targets got them";
+    ZONAL = NLB, "ZonalHealthStatus", COUNT, Gauge, Some("enid_nlb_zone_healthy"), "One for each zone with enough healthy targets, zero for each other one";
+}
+
+/// The load balancers of this host.
+pub(crate) struct LoadBalancers {
+    counts: NatTables,
+    flows: FlowTables,
+    peaks: Peaks,
+    /// The nodes by the last state that was followed: what one counted counts to whom it was.
+    nodes: BTreeMap<u64, Node>,
+}
+
+/// Whose node an interface is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Node {
+    scope: Scope,
+    balancer: String,
+    zone: String,
+}
+
+/// What was read of a node.
+#[derive(Debug, Default)]
+struct Counted {
+    counts: NatCountsRecord,
+    active_tcp: u64,
+    active_udp: u64,
+}
+
+impl LoadBalancers {
+    const NAME: &str = "load-balancers";
+
+    /// The load balancers of an installation.
+    pub(crate) fn open(installation: Installation) -> Result<Self, FlowError> {
+        Ok(Self {
+            counts: NatTables::open(installation)?,
+            flows: FlowTables::open(installation)?,
+            peaks: Peaks::default(),
+            nodes: BTreeMap::new(),
+        })
+    }
+
+    fn counted(&self) -> Result<BTreeMap<u64, Counted>, FlowError> {
+        if self.nodes.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let counts = self.counts.all_counts()?;
+        let active = self.flows.balanced(monotonic_ns())?;
+        let of = |node: &u64| Counted {
+            counts: counts.get(node).copied().unwrap_or_default(),
+            active_tcp: active.get(&(*node, protocol::TCP)).copied().unwrap_or(0),
+            active_udp: active.get(&(*node, protocol::UDP)).copied().unwrap_or(0),
+        };
+        Ok(self.nodes.keys().map(|node| (*node, of(node))).collect())
+    }
+
+    /// The peaks of zones and of whole load balancers.
+    fn peaks(&self) -> Vec<Reading> {
+        let mut together: BTreeMap<(&Scope, &str), (&Node, Vec<u64>)> = BTreeMap::new();
+        let mut readings = Vec::new();
+        let mut add = |ids: &[u64], node: &Node, is_whole: bool| {
+            let Some((bytes, packets)) = self.peaks.of(ids) else {
+                return;
+            };
+            for (meaning, peak) in [(&PEAK_BYTES, bytes), (&PEAK_PACKETS, packets)] {
+                let [whole, zone] = node.posts(meaning);
+                let post = if is_whole { whole } else { zone };
+                let key = format!("{}/{is_whole}/{}", ids[0], meaning.name);
+                readings.push(Reading::level(key, peak, vec![post]));
+            }
+        };
+        for (id, node) in &self.nodes {
+            add(&[*id], node, false);
+            let of = together.entry((&node.scope, &node.balancer));
+            of.or_insert_with(|| (node, Vec::new())).1.push(*id);
+        }
+        for (node, ids) in together.into_values() {
+            add(&ids, node, true);
+        }
+        readings
+    }
+}
+
+impl Source for LoadBalancers {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn is_overtaken(&self, state: &State) -> bool {
+        let now = nodes(state);
+        self.nodes
+            .iter()
+            .any(|(id, node)| now.get(id) != Some(node))
+    }
+
+    fn follow(&mut self, state: &State) {
+        self.nodes = nodes(state);
+    }
+
+    fn glance(&mut self) {
+        match self.counts.all_counts() {
+            Ok(counts) => self.peaks.note(carried(&counts), monotonic_ns()),
+            Err(_) => self.peaks.clear(),
+        }
+    }
+
+    fn read(&mut self, state: &State) -> Result<Vec<Reading>, SourceError> {
+        let counted = self.counted();
+        let counted = counted.map_err(|error| SourceError::new(Self::NAME, error))?;
+        let life = self.counts.life();
+        let mut readings = self.peaks();
+        for (id, node) in &self.nodes {
+            if let Some(counted) = counted.get(id) {
+                readings.extend(of_node(&life, *id, node, counted));
+            }
+        }
+        for (scope, region) in state.regions() {
+            for balancer in region.load_balancers.values() {
+                readings.extend(of_targets(scope, region, balancer));
+            }
+        }
+        Ok(readings)
+    }
+
+    fn clear(&mut self) {
+        self.peaks.clear();
+        self.nodes.clear();
+    }
+}
+
+/// All nodes by a state.
+fn nodes(state: &State) -> BTreeMap<u64, Node> {
+    let mut nodes = BTreeMap::new();
+    for (scope, region) in state.regions() {
+        for balancer in region.load_balancers.values() {
+            for own in &balancer.zones {
+                let node = Node {
+                    scope: scope.clone(),
+                    balancer: balancer.path(),
+                    zone: own.zone.clone(),
+                };
+                nodes.insert(own.eni.bits(), node);
+            }
+        }
+    }
+    nodes
+}
+
+impl Node {
+    /// A metric of the load balancer, and of its zone.
+    fn posts(&self, meaning: &'static Meaning) -> [Post; 2] {
+        let balancer = ("LoadBalancer", self.balancer.clone());
+        let zone = ("AvailabilityZone", self.zone.clone());
+        [
+            Post::new(meaning, &self.scope, vec![balancer.clone()]).sum(),
+            Post::new(meaning, &self.scope, vec![balancer, zone]),
+        ]
+    }
+}
+
+/// What a node counts to.
+fn of_node(life: &str, id: u64, node: &Node, counted: &Counted) -> Vec<Reading> {
+    let it = &counted.counts;
+    let bytes = it.out_bytes + it.back_bytes;
+    let counters = [
+        (&NEW, it.attempts),
+        (&NEW_TCP, it.attempts.saturating_sub(it.udp_flows)),
+        (&NEW_UDP, it.udp_flows),
+        (&BYTES, bytes),
+        (&BYTES_TCP, bytes.saturating_sub(it.udp_bytes)),
+        (&BYTES_UDP, it.udp_bytes),
+        (&PACKETS, it.out_packets + it.back_packets),
+        (&RESETS_CLIENT, it.out_resets),
+        (&RESETS_OWN, it.own_resets),
+        (&RESETS_TARGET, it.back_resets),
+        (&REJECTED, it.rejected_tcp + it.rejected_udp),
+        (&REJECTED_TCP, it.rejected_tcp),
+        (&FAIL_OPEN, it.fail_open),
+        (&PORT_ERRORS, it.port_errors),
+        (&BLOCKED_IN_TCP, it.blocked_in_tcp),
+        (&BLOCKED_IN_UDP, it.blocked_in_udp),
+        (&BLOCKED_OUT_TCP, it.blocked_out_tcp),
+        (&BLOCKED_OUT_UDP, it.blocked_out_udp),
+    ];
+    let levels = [
+        (&ACTIVE, counted.active_tcp + counted.active_udp),
+        (&ACTIVE_TCP, counted.active_tcp),
+        (&ACTIVE_UDP, counted.active_udp),
+    ];
+    let counters = counters.into_iter().map(|(meaning, count)| {
+        let key = format!("{life}/{id:x}/{}", meaning.name);
+        Reading::count(key, count, node.posts(meaning).into())
+    });
+    let levels = levels.into_iter().map(|(meaning, level)| {
+        let key = format!("{id:x}/{}", meaning.name);
+        Reading::level(key, whole(level), node.posts(meaning).into())
+    });
+    counters.chain(levels).collect()
+}
+
+/// How the targets of a load balancer are: only what health checks have seen.
+fn of_targets(scope: &Scope, region: &RegionState, balancer: &LoadBalancer) -> Vec<Reading> {
+    let mut readings = Vec::new();
+    let path = balancer.path();
+    let dimension = || ("LoadBalancer", path.clone());
+    let listeners = region.listeners_of_load_balancer(balancer.id);
+    let groups: std::collections::BTreeSet<_> = listeners
+        .filter_map(|id| region.listeners.get(&id))
+        .flat_map(|listener| listener.forward.iter().map(|forward| forward.group))
+        .collect();
+    for group in groups {
+        let Some(group) = region.target_groups.get(&group) else {
+            continue;
+        };
+        // Of each zone, and of what is of no zone in particular.
+        let mut seen: BTreeMap<Option<&str>, [f64; 2]> = BTreeMap::new();
+        for target in region.targets_of_group(group.id) {
+            if !target.is_registered() || region.why_unused(target).is_some() {
+                continue;
+            }
+            let [healthy, unhealthy] = seen.entry(target.zone.as_deref()).or_default();
+            match target.health.state {
+                HealthState::Healthy => *healthy += 1.0,
+                HealthState::Unhealthy(_) => *unhealthy += 1.0,
+                HealthState::Initial => {}
+            }
+        }
+        for (zone, counts) in seen {
+            for (meaning, count) in [&HEALTHY, &UNHEALTHY].into_iter().zip(counts) {
+                let of_group = vec![("TargetGroup", group.path()), dimension()];
+                let mut posts = vec![Post::new(meaning, scope, of_group.clone())];
+                if let Some(zone) = zone {
+                    let mut of_zone = of_group;
+                    of_zone.push(("AvailabilityZone", zone.to_owned()));
+                    posts = vec![posts.remove(0).sum(), Post::new(meaning, scope, of_zone)];
+                }
+                let key = format!("{path}/{}/{zone:?}/{}", group.id, meaning.name);
+                readings.push(Reading::level(key, count, posts));
+            }
+        }
+    }
+    for own in &balancer.zones {
+        let level = f64::from(u8::from(is_answering(region, balancer, &own.zone)));
+        let zone = ("AvailabilityZone", own.zone.clone());
+        let posts = vec![
+            Post::new(&ZONAL, scope, vec![dimension()])
+                .part(&own.zone)
+                .sum(),
+            Post::new(&ZONAL, scope, vec![dimension(), zone]),
+        ];
+        let key = format!("{path}/{}/{}", own.zone, ZONAL.name);
+        readings.push(Reading::level(key, level, posts));
+    }
+    readings
+}
+
+#[cfg(test)]
+mod tests {
+    use enid_model::key::{AccountId, RegionName};
+    use enid_telemetry::source::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_node_counts_for_its_zone_and_its_load_balancer() {
+        let node = Node {
+            scope: Scope {
+                account: AccountId::DEFAULT,
+                region: RegionName::new("eu-west-1"),
+            },
+            balancer: "net/web/0123456789abcdef".to_owned(),
+            zone: "eu-west-1a".to_owned(),
+        };
+        let counts = NatCountsRecord {
+            attempts: 7,
+            udp_flows: 3,
+            out_bytes: 100,
+            back_bytes: 20,
+            udp_bytes: 30,
+            rejected_tcp: 1,
+            rejected_udp: 2,
+            ..NatCountsRecord::default()
+        };
+        let counted = Counted {
+            counts,
+            active_tcp: 4,
+            active_udp: 1,
+        };
+        let readings = of_node("life", 9, &node, &counted);
+        let value = |meaning: &Meaning| {
+            let mut found = readings
+                .iter()
+                .filter(|reading| reading.posts[0].meaning == meaning);
+            let reading = found.next().expect(meaning.name);
+            assert!(found.next().is_none());
+            let [of_all, of_zone] = &*reading.posts else {
+                panic!("two posts of {}", meaning.name);
+            };
+            assert!(of_all.is_sum && !of_zone.is_sum);
+            assert_eq!(of_all.dimensions.len() + 1, of_zone.dimensions.len());
+            reading.value.clone()
+        };
+        assert_eq!(value(&NEW), Value::Count(7));
+        assert_eq!(value(&NEW_TCP), Value::Count(4));
+        assert_eq!(value(&BYTES_TCP), Value::Count(90));
+        assert_eq!(value(&REJECTED), Value::Count(3));
+        assert_eq!(value(&ACTIVE), Value::Level(5.0));
+    }
+}
