@@ -165,7 +165,10 @@ def test_what_cannot_be_made(elbv2, papers, place):
             ({"Type": "gateway"}, "UnsupportedOperation",
              "Enid does not implement the value 'gateway' of the parameter Type of "
              "CreateLoadBalancer."),
-            ({"IpAddressType": "dualstack"}, "UnsupportedOperation", None),
+            ({"IpAddressType": "dualstack"}, "InvalidSubnet",
+             "You must specify subnets with an associated IPv6 CIDR block: "
+             f"'{first}' has none"),
+            ({"IpAddressType": "dualstack-without-public-ipv4"}, "UnsupportedOperation", None),
             ({"EnablePrefixForIpv6SourceNat": "on"}, "UnsupportedOperation", None)]:
         with refused(code, message):
             create(elbv2, first, **options)
@@ -211,7 +214,7 @@ def test_zones_and_groups_change(elbv2, ec2, papers, place):
         elbv2.set_security_groups(LoadBalancerArn=bare["LoadBalancerArn"], SecurityGroups=[two])
     assert elbv2.set_ip_address_type(LoadBalancerArn=arn, IpAddressType="ipv4") \
         ["IpAddressType"] == "ipv4"
-    with refused("UnsupportedOperation"):
+    with refused("InvalidSubnet"):
         elbv2.set_ip_address_type(LoadBalancerArn=arn, IpAddressType="dualstack")
     elbv2.set_subnets(LoadBalancerArn=arn, SubnetMappings=[{"SubnetId": second}])
     assert [it["SubnetId"] for it in nodes(ec2, made)] == [second]

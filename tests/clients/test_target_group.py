@@ -118,7 +118,7 @@ def test_what_cannot_be_made(elbv2, place):
             ({"HealthCheckEnabled": False}, "ValidationError", None),
             ({"HealthCheckProtocol": "HTTP", "Matcher": {"HttpCode": "100"}}, "ValidationError",
              None),
-            ({"IpAddressType": "ipv6"}, "UnsupportedOperation", None)]:
+            ({"IpAddressType": "ipv6", "Protocol": "UDP"}, "InvalidConfigurationRequest", None)]:
         with refused(code, message):
             create(elbv2, vpc, **options)
     with refused("ValidationError", "A port must be specified"):

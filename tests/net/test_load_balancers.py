@@ -303,3 +303,38 @@ def test_names_do_not_lead_to_a_zone_that_fails(place):
     assert answers() == {place.nodes[HERE]["PrivateIpAddress"]}
     place.lab.daemon.run("fault", "clear")
     assert answers() == both
+
+
+def test_a_client_behind_a_nat_gateway_reaches_a_public_one(place, network, lab):
+    #   client -> NAT gateway -> out, and in again -> the node -> far
+    public = lab.subnet(place.vpc, "10.0.2.0/24")
+    gateway = lab.internet(place.vpc)
+    address = lab.ec2.allocate_address(Domain="vpc")
+    nat = network.nat_gateway(public, AllocationId=address["AllocationId"])
+    outward = network.table(place.vpc, public, place.there)
+    network.route(outward, "0.0.0.0/0", gateway)
+    network.route(network.table(place.vpc, place.here), "0.0.0.0/0", nat)
+    balancers = place.balancers
+    own = lab.group(place.vpc, "balancer", [everything(address["PublicIp"] + "/32")])
+    balancer, nodes = balancers.make("public", place.there, scheme="internet-facing", groups=[own])
+    group = balancers.group("public", place.vpc, 8080, "TCP_UDP")
+    balancers.listen(balancer, group, 80, "TCP_UDP")
+    balancers.register(group, place.far.id)
+    until(lambda: balancers.health(group) == {place.far.id: "healthy"}, "it is healthy", 20)
+    node = nodes[THERE]["Association"]["PublicIp"]
+    client = place.client.agent
+    assert client.connect(address=node, port=80, name="kept") == "open"
+    assert client.exchange(name="kept", length=1 << 20, timeout=5) == "open"
+    assert client.datagram(address=node, port=80) == f"5 {address['PublicIp']}"
+    assert place.seen(place.far) == {address["PublicIp"]}
+    # Each side has a flow of its own.
+    flows = [flow for flow in lab.daemon.json("flows")
+             if flow["destination"] == node and flow["translation"]]
+    assert {flow["nat_gateway"] for flow in flows} == {nat, None}
+    assert {flow["load_balancer_eni"] for flow in flows} == {
+        None, nodes[THERE]["NetworkInterfaceId"]}
+    # To the load balancer's groups and the target's it comes from the gateway's address.
+    lab.revoke(own, everything(address["PublicIp"] + "/32"))
+    lab.authorize(own, everything(place.client.ip + "/32"))
+    assert client.connect(address=node, port=80) == "timeout"
+    assert "balancer-ingress-rule" in dropped(lab, node)

@@ -29,6 +29,10 @@ class Balancers:
                 LoadBalancerArn=arn, Attributes=_attributes(attributes))
         return arn, self.nodes(arn)
 
+    def adopt(self, arn):
+        """Sees to it that a load balancer that somebody else has made is removed."""
+        self._balancers.append(arn)
+
     def nodes(self, arn):
         """The interfaces of a load balancer's nodes by zone."""
         path = arn.split(":loadbalancer/")[1]
@@ -36,10 +40,11 @@ class Balancers:
         found = self.lab.ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"]
         return {one["AvailabilityZone"]: one for one in found}
 
-    def group(self, name, vpc, port, protocol="TCP", kind="instance", check=None, **attributes):
+    def group(self, name, vpc, port, protocol="TCP", kind="instance", check=None,
+              addresses="ipv4", **attributes):
         made = self.elb.create_target_group(
             Name=name, VpcId=vpc, Port=port, Protocol=protocol, TargetType=kind,
-            **(QUICK | (check or {})))
+            IpAddressType=addresses, **(QUICK | (check or {})))
         arn = made["TargetGroups"][0]["TargetGroupArn"]
         self._groups.append(arn)
         if attributes:

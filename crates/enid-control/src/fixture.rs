@@ -10,12 +10,14 @@ use enid_model::id::{
 };
 use enid_model::key::AccountId;
 use enid_model::listener::Forward;
-use enid_model::load_balancer::{LoadBalancer, Scheme};
+use enid_model::load_balancer::{IpAddressType, LoadBalancer, Scheme};
 use enid_model::network_interface::ConnectionTracking;
 use enid_model::region::Region;
 use enid_model::security_group::SecurityGroup;
 use enid_model::subnet::{Subnet, SubnetAttributes};
-use enid_model::target_group::{BalancedProtocol, TargetGroup, TargetType};
+use enid_model::target_group::{
+    BalancedProtocol, TargetGroup, TargetGroupIpAddressType, TargetType,
+};
 use enid_model::time::{Clock, Timestamp};
 use enid_model::vpc::Vpc;
 use enid_store::Store;
@@ -217,6 +219,7 @@ pub(crate) fn new_balancer(place: &Place, name: &str) -> CreateLoadBalancer {
     CreateLoadBalancer {
         name: name.to_owned(),
         scheme: Scheme::Internal,
+        ip_address_type: IpAddressType::Ipv4,
         subnets: [place.subnet, place.far_subnet].map(mapping).to_vec(),
         security_groups: Vec::new(),
         tags: Vec::new(),
@@ -229,6 +232,7 @@ pub(crate) fn mapping(subnet: SubnetId) -> SubnetMapping {
         subnet,
         allocation: None,
         private_ip: None,
+        ipv6: None,
     }
 }
 
@@ -252,6 +256,7 @@ pub(crate) async fn target_group(
         port: Some(80),
         vpc: Some(vpc_of(control, place).await),
         target_type: TargetType::Instance,
+        ip_address_type: TargetGroupIpAddressType::Ipv4,
         health_check: WantedHealthCheck::default(),
         tags: Vec::new(),
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use enid_model::Tags;
 use enid_model::id::{ListenerId, LoadBalancerId, TargetGroupId};
 use enid_model::listener::{FORWARDS_MAX, Forward, Listener, usual_idle_timeout_s};
-use enid_model::load_balancer::LoadBalancer;
+use enid_model::load_balancer::{IpAddressType, LoadBalancer};
 use enid_model::state::RegionState;
 use enid_model::target_group::{BalancedProtocol, TargetGroup};
 
@@ -223,6 +223,10 @@ fn check_forwards(
         let limit = FORWARDS_MAX;
         return Err(BalancingError::TooManyGroupsPerAction { limit }.into());
     }
+    for forward in &listener.forward {
+        draft.require::<TargetGroup>(forward.group)?;
+    }
+    check_addresses(&draft.region, balancer, listener)?;
     let mut seen = BTreeSet::new();
     for forward in &listener.forward {
         let group = draft.require::<TargetGroup>(forward.group)?;
@@ -255,6 +259,34 @@ fn check_forwards(
         }
     }
     Ok(check_groups(&draft.region, balancer, &seen, None)?)
+}
+
+/// Whether a listener goes with the addresses of its load balancer. Limit: a dualstack one has no UDP, for which
+/// AWS wants a prefix of IPv6 for each node; and addresses of one family are not translated to the other's.
+pub(crate) fn check_addresses(
+    region: &RegionState,
+    balancer: &LoadBalancer,
+    listener: &Listener,
+) -> Result<(), BalancingError> {
+    let is_dualstack = balancer.ip_address_type == IpAddressType::Dualstack;
+    if is_dualstack && listener.protocol.has_udp() {
+        let word = listener.protocol.word();
+        let why = format!(
+            "Listeners with the {word} protocol need EnablePrefixForIpv6SourceNat on dualstack load balancers, which is not supported"
+        );
+        return Err(BalancingError::configuration(why));
+    }
+    for forward in &listener.forward {
+        let group = region.target_groups.get(&forward.group);
+        if let Some(group) = group.filter(|group| group.is_ipv6() && !is_dualstack) {
+            let name = group.path();
+            let why = format!(
+                "Target group '{name}' has the IP address type ipv6, which needs a dualstack load balancer"
+            );
+            return Err(BalancingError::configuration(why));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a listener's flows can go to a group.

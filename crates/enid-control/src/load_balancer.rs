@@ -10,14 +10,17 @@ use enid_model::Tags;
 use enid_model::balancer_arn::{BalancerArn, BalancerResource};
 use enid_model::id::{LoadBalancerId, ResourceId as _, SecurityGroupId};
 use enid_model::key::Kind;
-use enid_model::load_balancer::{LoadBalancer, LoadBalancerAttributes, LoadBalancerZone, Scheme};
+use enid_model::load_balancer::{
+    IpAddressType, LoadBalancer, LoadBalancerAttributes, LoadBalancerZone, Scheme,
+};
 use enid_model::network_interface::NetworkInterface;
 use enid_model::record::{NameClaim, Record};
 use enid_model::security_group::SecurityGroup;
 use enid_model::state::{RegionState, Stored};
 
 use crate::balancer_tag::checked_tags;
-use crate::load_balancer_node::{NodeMaker, WantedNode, remove_node, wanted_nodes};
+use crate::listener::check_addresses;
+use crate::load_balancer_node::{NodeMaker, WantedNode, narrow, remove_node, wanted_nodes};
 use crate::target_health::forget_health;
 use crate::{BalancingError, Caller, Control, Draft, Error, SubnetMapping, Tag};
 
@@ -28,6 +31,8 @@ pub struct CreateLoadBalancer {
     pub name: String,
     /// From where it is reached.
     pub scheme: Scheme,
+    /// By which addresses.
+    pub ip_address_type: IpAddressType,
     /// A subnet of each of its zones, and the node's addresses there.
     pub subnets: Vec<SubnetMapping>,
     /// Its security groups.
@@ -109,24 +114,32 @@ impl Control {
         .await
     }
 
-    /// SetSubnets: which zones it has. A zone that it had keeps its node.
+    /// SetSubnets: which zones it has, and perhaps by which addresses. A zone that it had keeps its node.
     pub async fn set_load_balancer_subnets(
         &self,
         caller: &Caller,
         id: LoadBalancerId,
         subnets: &[SubnetMapping],
+        addresses: Option<IpAddressType>,
     ) -> Result<LoadBalancer, Error> {
         self.transact(caller, |draft| {
             let balancer = draft.require::<LoadBalancer>(id)?;
-            let wanted = wanted_nodes(draft, balancer.scheme, subnets)?;
+            let addresses = addresses.unwrap_or(balancer.ip_address_type);
+            let wanted = wanted_nodes(draft, balancer.scheme, addresses, subnets)?;
             let mut new = LoadBalancer::clone(&balancer);
-            new.zones = Vec::new();
-            let mut maker = NodeMaker::new(&balancer);
+            let stays = |own: &LoadBalancerZone| wanted.iter().any(|it| it.zone() == own.zone);
+            new.zones.retain(stays);
+            if addresses != balancer.ip_address_type {
+                set_addresses(draft, &mut new, addresses)?;
+            }
+            let zones = std::mem::take(&mut new.zones);
+            let had = |name: &str| zones.iter().find(|own| own.zone == name);
+            let mut maker = NodeMaker::new(&new);
             for node in &wanted {
                 if node.vpc() != balancer.vpc {
                     return Err(BalancingError::SubnetsOfSeveralVpcs.into());
                 }
-                let zone = match balancer.zone(node.zone()) {
+                let zone = match had(node.zone()) {
                     Some(own) => kept(own, node)?,
                     None => maker.make(draft, node)?,
                 };
@@ -138,6 +151,25 @@ impl Control {
                 }
             }
             draft.edit(&balancer, |balancer| *balancer = new.clone());
+            Ok(new)
+        })
+        .await
+    }
+
+    /// SetIpAddressType: by which addresses it is reached.
+    pub async fn set_load_balancer_ip_address_type(
+        &self,
+        caller: &Caller,
+        id: LoadBalancerId,
+        addresses: IpAddressType,
+    ) -> Result<LoadBalancer, Error> {
+        self.transact(caller, |draft| {
+            let balancer = draft.require::<LoadBalancer>(id)?;
+            let mut new = LoadBalancer::clone(&balancer);
+            if addresses != balancer.ip_address_type {
+                set_addresses(draft, &mut new, addresses)?;
+                draft.edit(&balancer, |balancer| *balancer = new.clone());
+            }
             Ok(new)
         })
         .await
@@ -251,8 +283,11 @@ fn is_same(
     wanted.sort();
     wanted.dedup();
     groups.sort();
-    let alike = known.scheme == input.scheme && groups == wanted && known.tags == *tags;
-    let nodes = wanted_nodes(draft, input.scheme, &input.subnets)?;
+    let alike = known.scheme == input.scheme
+        && known.ip_address_type == input.ip_address_type
+        && groups == wanted
+        && known.tags == *tags;
+    let nodes = wanted_nodes(draft, input.scheme, input.ip_address_type, &input.subnets)?;
     let kept = |node: &WantedNode| {
         let own = known.zone(node.zone());
         own.is_some_and(|own| node.is_as(own))
@@ -268,7 +303,7 @@ fn create(
     if draft.region.load_balancers.len() >= draft.quotas.network_load_balancers {
         return Err(BalancingError::TooManyLoadBalancers.into());
     }
-    let nodes = wanted_nodes(draft, input.scheme, &input.subnets)?;
+    let nodes = wanted_nodes(draft, input.scheme, input.ip_address_type, &input.subnets)?;
     let Some(first) = nodes.first() else {
         let why = "At least one subnet must be specified";
         return Err(BalancingError::validation(why).into());
@@ -281,6 +316,7 @@ fn create(
         name: input.name.clone(),
         vpc: first.vpc(),
         scheme: input.scheme,
+        ip_address_type: input.ip_address_type,
         zones: Vec::new(),
         security_groups: Vec::new(),
         attributes: LoadBalancerAttributes::default(),
@@ -295,6 +331,31 @@ fn create(
     claim(draft, LoadBalancerId::PREFIX, &balancer.name, holder);
     draft.create(balancer.clone());
     Ok(balancer)
+}
+
+/// Gives each node an address of IPv6, or takes it. The listeners must go with that.
+fn set_addresses(
+    draft: &mut Draft<'_>,
+    new: &mut LoadBalancer,
+    addresses: IpAddressType,
+) -> Result<(), Error> {
+    new.ip_address_type = addresses;
+    let region = Arc::clone(&draft.region);
+    draft.demand_unnamed(Kind::Listener, new.id);
+    for id in region.listeners_of_load_balancer(new.id) {
+        if let Some(listener) = region.listeners.get(&id) {
+            draft.depend(listener);
+            check_addresses(&region, new, listener)?;
+        }
+    }
+    let mut maker = NodeMaker::new(new);
+    for own in &mut new.zones {
+        match addresses {
+            IpAddressType::Dualstack => maker.widen(draft, own)?,
+            IpAddressType::Ipv4 => narrow(draft, own)?,
+        }
+    }
+    Ok(())
 }
 
 /// Groups of the balancer's VPC, each once, not more than an interface may have.
@@ -529,7 +590,7 @@ mod tests {
         let made = made.expect("a load balancer");
         let set = async |subnets: &[SubnetMapping]| {
             let done = control
-                .set_load_balancer_subnets(&caller, made.id, subnets)
+                .set_load_balancer_subnets(&caller, made.id, subnets, None)
                 .await;
             done.map_err(|error| error.code())
         };

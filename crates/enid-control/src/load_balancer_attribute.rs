@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use enid_model::id::LoadBalancerId;
-use enid_model::load_balancer::{ClientRoutingPolicy, LoadBalancer, Scheme};
+use enid_model::load_balancer::{ClientRoutingPolicy, LoadBalancer};
 
 use crate::target_quota::check_crossing;
 use crate::{BalancingError, Caller, Control, Error};
@@ -62,9 +62,13 @@ pub fn load_balancer_attributes(balancer: &LoadBalancer) -> Vec<(&'static str, S
             policy_word(attributes.client_routing_policy).to_owned(),
         ),
     ];
-    let fixed = FIXED.iter().copied();
-    let fixed = fixed.chain([(DENY_IGW, denies_igw(balancer))]);
-    all.extend(fixed.map(|(key, value)| (key, value.to_owned())));
+    all.push((DENY_IGW, balancer.denies_ipv6_internet().to_string()));
+    all.extend(
+        FIXED
+            .iter()
+            .copied()
+            .map(|(key, value)| (key, value.to_owned())),
+    );
     all.sort_unstable();
     all
 }
@@ -88,7 +92,10 @@ fn set(balancer: &mut LoadBalancer, key: &str, value: &str) -> Result<(), Balanc
             balancer.attributes.client_routing_policy = *policy;
             return Ok(());
         }
-        DENY_IGW => denies_igw(balancer),
+        DENY_IGW => {
+            balancer.attributes.deny_ipv6_internet = Some(flag(key, value)?);
+            return Ok(());
+        }
         _ => {
             let known = FIXED.iter().find(|(own, _)| *own == key);
             known.map(|(_, value)| *value).ok_or_else(|| unknown(key))?
@@ -109,14 +116,6 @@ fn unknown(key: &str) -> BalancingError {
     BalancingError::validation(format!(
         "Load balancer attribute key '{short}' is not recognized"
     ))
-}
-
-/// Whether the addresses are closed to the internet: with IPv4 alone that is what the scheme says.
-fn denies_igw(balancer: &LoadBalancer) -> &'static str {
-    match balancer.scheme {
-        Scheme::Internal => "true",
-        Scheme::InternetFacing => "false",
-    }
 }
 
 fn policy_word(policy: ClientRoutingPolicy) -> &'static str {

@@ -2,18 +2,21 @@
 //! that clients connect to.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use enid_model::Tags;
 use enid_model::address::{ElasticIp, ElasticIpAssociation};
-use enid_model::id::{AllocationId, SecurityGroupId, SubnetId, VpcId};
-use enid_model::load_balancer::{LoadBalancer, LoadBalancerZone, NodePublicAddress, Scheme};
+use enid_model::id::{AllocationId, EniId, SecurityGroupId, SubnetId, VpcId};
+use enid_model::load_balancer::{
+    IpAddressType, LoadBalancer, LoadBalancerZone, NodePublicAddress, Scheme,
+};
 use enid_model::network_interface::{ConnectionTracking, InterfaceType, NetworkInterface};
 use enid_model::state::Stored;
 use enid_model::subnet::Subnet;
 
 use crate::address_lease::{Claims, Wish};
 use crate::internet_gateway::depend_on_gateway;
+use crate::ipv6_lease::{Ipv6Wish, give_back_ipv6_address};
 use crate::network_interface::{new_mac, remove};
 use crate::public_address::give;
 use crate::subnet::available_addresses;
@@ -28,6 +31,8 @@ pub struct SubnetMapping {
     pub allocation: Option<AllocationId>,
     /// The private address of the node: of an internal one only; else any free one.
     pub private_ip: Option<Ipv4Addr>,
+    /// The IPv6 address of the node: of a dualstack one only; else any free one.
+    pub ipv6: Option<Ipv6Addr>,
 }
 
 /// A node that a request asks for.
@@ -35,6 +40,7 @@ pub(crate) struct WantedNode {
     subnet: Stored<Subnet>,
     allocation: Option<AllocationId>,
     private_ip: Option<Ipv4Addr>,
+    ipv6: Option<Ipv6Addr>,
 }
 
 impl WantedNode {
@@ -50,8 +56,9 @@ impl WantedNode {
     pub(crate) fn is_as(&self, own: &LoadBalancerZone) -> bool {
         let allocation = own.public.and_then(|public| public.allocation);
         let private_ip = own.is_private_ip_chosen.then_some(own.private_ip);
-        let place = (own.subnet, allocation, private_ip);
-        place == (self.subnet.id, self.allocation, self.private_ip)
+        let ipv6 = own.ipv6.filter(|_| own.is_ipv6_chosen);
+        let place = (own.subnet, allocation, private_ip, ipv6);
+        place == (self.subnet.id, self.allocation, self.private_ip, self.ipv6)
     }
 
     /// Whether a node has what is asked for: what is left open may be as it is.
@@ -61,7 +68,8 @@ impl WantedNode {
         let same_address = self
             .private_ip
             .is_none_or(|wanted| wanted == own.private_ip);
-        own.subnet == self.subnet.id && same_allocation && same_address
+        let same_ipv6 = self.ipv6.is_none() || self.ipv6 == own.ipv6;
+        own.subnet == self.subnet.id && same_allocation && same_address && same_ipv6
     }
 }
 
@@ -69,12 +77,17 @@ impl WantedNode {
 pub(crate) fn wanted_nodes(
     draft: &mut Draft<'_>,
     scheme: Scheme,
+    addresses: IpAddressType,
     mappings: &[SubnetMapping],
 ) -> Result<Vec<WantedNode>, Error> {
     let mut nodes = Vec::with_capacity(mappings.len());
     let mut allocations = BTreeSet::new();
     for mapping in mappings {
         check_scheme(scheme, mapping)?;
+        if mapping.ipv6.is_some() && addresses == IpAddressType::Ipv4 {
+            let why = "You can specify IPv6 addresses for dualstack load balancers only";
+            return Err(BalancingError::configuration(why).into());
+        }
         if let Some(id) = mapping.allocation.filter(|id| !allocations.insert(*id)) {
             return Err(taken(id).into());
         }
@@ -86,6 +99,7 @@ pub(crate) fn wanted_nodes(
             subnet,
             allocation: mapping.allocation,
             private_ip: mapping.private_ip,
+            ipv6: mapping.ipv6,
         });
     }
     nodes.sort_by(|one, other| one.zone().cmp(other.zone()));
@@ -115,6 +129,7 @@ pub(crate) struct NodeMaker {
     description: String,
     groups: Vec<SecurityGroupId>,
     scheme: Scheme,
+    is_dualstack: bool,
     claims: Claims,
     /// Nodes that it has made.
     made: usize,
@@ -126,6 +141,7 @@ impl NodeMaker {
             description: format!("ELB {}", balancer.path()),
             groups: balancer.security_groups.clone(),
             scheme: balancer.scheme,
+            is_dualstack: balancer.ip_address_type == IpAddressType::Dualstack,
             claims: Claims::default(),
             made: 0,
         }
@@ -169,6 +185,8 @@ impl NodeMaker {
             subnet: subnet.id,
             eni: eni.id,
             private_ip,
+            ipv6: eni.ipv6_addresses.first().copied(),
+            is_ipv6_chosen: node.ipv6.is_some(),
             public,
             is_private_ip_chosen: node.private_ip.is_some(),
         };
@@ -192,6 +210,10 @@ impl NodeMaker {
         let id = draft.mint();
         let claimed = self.claims.fulfil(draft, subnet, &wish, id);
         let (addresses, _) = claimed.map_err(|error| refused(node, &error))?;
+        let ipv6_addresses = match self.is_dualstack {
+            true => vec![self.claim_ipv6(draft, subnet, node.ipv6, id)?],
+            false => Vec::new(),
+        };
         Ok(NetworkInterface {
             id,
             subnet: subnet.id,
@@ -201,7 +223,7 @@ impl NodeMaker {
             groups: self.groups.clone(),
             addresses,
             ipv4_prefixes: Vec::new(),
-            ipv6_addresses: Vec::new(),
+            ipv6_addresses,
             ipv6_prefixes: Vec::new(),
             primary_ipv6: false,
             public_address: None,
@@ -214,6 +236,65 @@ impl NodeMaker {
             tags: Tags::new(),
         })
     }
+}
+
+impl NodeMaker {
+    /// Claims an address of IPv6 for a node's interface: that one, or any.
+    fn claim_ipv6(
+        &mut self,
+        draft: &mut Draft<'_>,
+        subnet: &Stored<Subnet>,
+        wanted: Option<Ipv6Addr>,
+        id: EniId,
+    ) -> Result<Ipv6Addr, Error> {
+        let name: Box<str> = subnet.id.to_string().into();
+        if subnet.ipv6_cidr.is_none() {
+            return Err(BalancingError::SubnetWithoutIpv6 { id: name }.into());
+        }
+        let wish = Ipv6Wish {
+            addresses: wanted.into_iter().collect(),
+            automatic: Some(u32::from(wanted.is_none())),
+            ..Ipv6Wish::default()
+        };
+        let held = self.claims.fulfil_ipv6(draft, subnet, &wish, id);
+        let address = held.map(|held| held.addresses.first().copied());
+        match (address, wanted) {
+            (Ok(Some(address)), _) => Ok(address),
+            (Err(error), Some(wanted)) => Err(BalancingError::Ipv6Address {
+                address: wanted.to_string().into(),
+                subnet: name,
+                why: error.to_string().into(),
+            }
+            .into()),
+            (Ok(None) | Err(_), _) => Err(BalancingError::SubnetTooFull { id: name }.into()),
+        }
+    }
+
+    /// Gives a node that is there an address of IPv6.
+    pub(crate) fn widen(
+        &mut self,
+        draft: &mut Draft<'_>,
+        own: &mut LoadBalancerZone,
+    ) -> Result<(), Error> {
+        let subnet = draft.require::<Subnet>(own.subnet)?;
+        let eni = draft.require::<NetworkInterface>(own.eni)?;
+        let address = self.claim_ipv6(draft, &subnet, None, own.eni)?;
+        draft.edit(&eni, |eni| eni.ipv6_addresses = vec![address]);
+        own.ipv6 = Some(address);
+        own.is_ipv6_chosen = false;
+        Ok(())
+    }
+}
+
+/// Takes its address of IPv6 from a node.
+pub(crate) fn narrow(draft: &mut Draft<'_>, own: &mut LoadBalancerZone) -> Result<(), Error> {
+    let eni = draft.require::<NetworkInterface>(own.eni)?;
+    if let Some(address) = own.ipv6.take() {
+        give_back_ipv6_address(draft, own.subnet, address);
+    }
+    draft.edit(&eni, |eni| eni.ipv6_addresses.clear());
+    own.is_ipv6_chosen = false;
+    Ok(())
 }
 
 /// What stands in the way of an address, in the words of load balancers.

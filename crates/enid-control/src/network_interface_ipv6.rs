@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
 use enid_model::id::EniId;
-use enid_model::network_interface::NetworkInterface;
 use enid_model::subnet::Subnet;
 use ipnet::Ipv6Net;
 
 use crate::address_lease::Claims;
 use crate::address_limit::Slots;
 use crate::ipv6_lease::{WantedIpv6Addresses, give_back_ipv6_address, give_back_ipv6_prefix};
+use crate::network_interface::require_own;
 use crate::{AddressingError, Caller, Control, Error};
 
 /// Addresses and prefixes that an interface has got or lost.
@@ -40,7 +40,7 @@ impl Control {
             return Err(AddressingError::NoIpv6ToAssign.into());
         }
         self.transact(caller, |draft| {
-            let eni = draft.require::<NetworkInterface>(id)?;
+            let eni = require_own(draft, id)?;
             let subnet = draft.require::<Subnet>(eni.subnet)?;
             let mut slots = Slots::held(&eni);
             slots.add_ipv6(count, wish.prefix_count());
@@ -71,7 +71,7 @@ impl Control {
         let addresses: BTreeSet<Ipv6Addr> = going.addresses.iter().copied().collect();
         let prefixes: BTreeSet<Ipv6Net> = going.prefixes.iter().copied().collect();
         self.transact(caller, |draft| {
-            let eni = draft.require::<NetworkInterface>(id)?;
+            let eni = require_own(draft, id)?;
             let primary = eni.ipv6_addresses.first();
             if eni.primary_ipv6 && primary.is_some_and(|primary| addresses.contains(primary)) {
                 return Err(AddressingError::PrimaryIpv6Unassigned.into());

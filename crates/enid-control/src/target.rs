@@ -4,14 +4,16 @@
 //! ([`Control::forget_targets`]). One that no flow can have come to goes at once.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use enid_model::id::{InstanceId, TargetGroupId};
 use enid_model::instance::{DesiredState, Instance};
 use enid_model::key::Kind;
+use enid_model::network_interface::NetworkInterface;
 use enid_model::record::Record;
 use enid_model::state::RegionState;
+use enid_model::subnet::Subnet;
 use enid_model::target::{HealthState, Target, TargetHealth, TargetId, TargetKey};
 use enid_model::target_group::{TargetGroup, TargetType};
 use enid_model::time::Timestamp;
@@ -128,11 +130,16 @@ pub fn target_key(group: &TargetGroup, wanted: &NamedTarget) -> Result<TargetKey
     let id = match group.target_type {
         TargetType::Instance => instance_id(text).map(TargetId::Instance)?,
         TargetType::Ip => {
-            let read = text.parse().map(TargetId::Ip);
-            read.map_err(|_malformed| {
+            let family = match group.is_ipv6() {
+                true => "IPv6",
+                false => "IPv4",
+            };
+            let read: Option<IpAddr> = text.parse().ok();
+            let own = read.filter(|address| address.is_ipv6() == group.is_ipv6());
+            own.map(TargetId::Ip).ok_or_else(|| {
                 let short: String = text.chars().take(100).collect();
                 BalancingError::validation(format!(
-                    "The IP address '{short}' is not a valid IPv4 address"
+                    "The IP address '{short}' is not a valid {family} address"
                 ))
             })?
         }
@@ -160,6 +167,7 @@ fn resolve(
 ) -> Result<Vec<Target>, Error> {
     let mut targets = Vec::with_capacity(wanted.len());
     let (mut gone, mut elsewhere, mut idle) = (Vec::new(), Vec::new(), Vec::new());
+    let mut narrow = Vec::new();
     for named in wanted {
         let key = target_key(group, named)?;
         let (address, zone) = match key.id {
@@ -174,16 +182,17 @@ fn resolve(
                     continue;
                 };
                 draft.depend::<Instance>(&instance);
-                let address = draft
-                    .region
-                    .primary_eni(id)
-                    .map(|eni| eni.primary_address());
-                match address {
+                let eni = draft.region.primary_eni(id);
+                match eni.map(|eni| address_of(group, eni)) {
                     Some(_) if instance.vpc != group.vpc => {
                         elsewhere.push(id);
                         continue;
                     }
                     Some(address) if instance.desired == DesiredState::Running => {
+                        let Some(address) = address else {
+                            narrow.push(id);
+                            continue;
+                        };
                         (address, Some(instance.zone.clone()))
                     }
                     _ => {
@@ -220,7 +229,20 @@ fn resolve(
     if !idle.is_empty() {
         return Err(BalancingError::TargetsNotRunning { ids: quoted(&idle) }.into());
     }
+    if !narrow.is_empty() {
+        let ids = quoted(&narrow);
+        return Err(BalancingError::TargetsWithoutIpv6 { ids }.into());
+    }
     Ok(targets)
+}
+
+/// The address by which an instance is a target: the primary one of its family.
+fn address_of(group: &TargetGroup, eni: &NetworkInterface) -> Option<IpAddr> {
+    if !group.is_ipv6() {
+        return Some(IpAddr::V4(eni.primary_address()));
+    }
+    let first = eni.ipv6_addresses.first().filter(|_| eni.primary_ipv6);
+    first.copied().map(IpAddr::V6)
 }
 
 fn quoted(ids: &[InstanceId]) -> Box<str> {
@@ -232,7 +254,7 @@ fn quoted(ids: &[InstanceId]) -> Box<str> {
 fn zone_of(
     draft: &Draft<'_>,
     group: &TargetGroup,
-    address: Ipv4Addr,
+    address: IpAddr,
     named: &NamedTarget,
 ) -> Result<Option<String>, BalancingError> {
     let region = &draft.region;
@@ -240,7 +262,7 @@ fn zone_of(
         .subnets_of_vpc(group.vpc)
         .filter_map(|id| region.subnets.get(&id));
     let zone = named.zone.as_deref();
-    if let Some(subnet) = subnets.find(|subnet| subnet.cidr.contains(&address)) {
+    if let Some(subnet) = subnets.find(|subnet| has(subnet, address)) {
         if zone.is_some_and(|zone| zone != subnet.zone) {
             let own = &subnet.zone;
             return Err(BalancingError::validation(format!(
@@ -249,7 +271,15 @@ fn zone_of(
         }
         return Ok(Some(subnet.zone.clone()));
     }
-    if !OUTSIDE.iter().any(|block| block.contains(&address)) {
+    let may_be_outside = match address {
+        IpAddr::V4(address) => OUTSIDE.iter().any(|block| block.contains(&address)),
+        IpAddr::V6(_) => {
+            return Err(BalancingError::validation(format!(
+                "The IP address '{address}' is not in a subnet of the VPC"
+            )));
+        }
+    };
+    if !may_be_outside {
         return Err(BalancingError::validation(format!(
             "The IP address '{address}' is neither in a subnet of the VPC nor in one of the ranges 10.0.0.0/8, 100.64.0.0/10, 172.16.0.0/12 and 192.168.0.0/16"
         )));
@@ -271,6 +301,16 @@ fn zone_of(
     }
 }
 
+/// Whether an address is in a subnet's block of its family.
+fn has(subnet: &Subnet, address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => subnet.cidr.contains(&address),
+        IpAddr::V6(address) => subnet
+            .ipv6_cidr
+            .is_some_and(|own| own.cidr.contains(&address)),
+    }
+}
+
 /// AWS's word for targets that count for every zone.
 pub const ALL_ZONES: &str = "all";
 
@@ -285,7 +325,7 @@ const OUTSIDE: [Ipv4Net; 4] = [
 #[cfg(test)]
 mod tests {
     use enid_model::id::TargetUid;
-    use enid_model::target_group::BalancedProtocol;
+    use enid_model::target_group::{BalancedProtocol, TargetGroupIpAddressType};
 
     use super::*;
     use crate::fixture::{
@@ -428,6 +468,7 @@ mod tests {
                 port: Some(80),
                 vpc: Some(vpc),
                 target_type: TargetType::Ip,
+                ip_address_type: TargetGroupIpAddressType::Ipv4,
                 health_check: WantedHealthCheck::default(),
                 tags: Vec::new(),
             };

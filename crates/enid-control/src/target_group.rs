@@ -6,7 +6,8 @@ use enid_model::key::Kind;
 use enid_model::record::Record;
 use enid_model::state::{RegionState, Stored};
 use enid_model::target_group::{
-    BalancedProtocol, HealthCheck, HealthCheckProtocol, StatusCodes, TargetGroup, TargetType,
+    BalancedProtocol, HealthCheck, HealthCheckProtocol, StatusCodes, TargetGroup,
+    TargetGroupIpAddressType, TargetType,
 };
 use enid_model::vpc::Vpc;
 
@@ -28,6 +29,8 @@ pub struct CreateTargetGroup {
     pub vpc: Option<VpcId>,
     /// What its targets are.
     pub target_type: TargetType,
+    /// Which addresses its targets have.
+    pub ip_address_type: TargetGroupIpAddressType,
     /// How its targets are checked.
     pub health_check: WantedHealthCheck,
     /// Tags for it.
@@ -72,6 +75,14 @@ impl Control {
         let port = input.port.ok_or_else(|| missing("port"))?;
         let port = checked_port("port", port)?;
         let vpc = input.vpc.ok_or_else(|| missing("VPC ID"))?;
+        let is_ipv6 = input.ip_address_type == TargetGroupIpAddressType::Ipv6;
+        if is_ipv6 && protocol.has_udp() {
+            let word = protocol.word();
+            let why = format!(
+                "Target groups with the {word} protocol and the IP address type ipv6 need EnablePrefixForIpv6SourceNat, which is not supported"
+            );
+            return Err(BalancingError::configuration(why).into());
+        }
         let health_check = input.health_check.apply(None)?;
         self.transact(caller, |draft| {
             let known = target_group_named(&draft.region, &input.name).cloned();
@@ -82,6 +93,7 @@ impl Control {
                 port,
                 vpc,
                 target_type: input.target_type,
+                ip_address_type: input.ip_address_type,
                 health_check: health_check.clone(),
                 attributes: defaults(protocol, input.target_type),
                 create_time: draft.now,
@@ -368,6 +380,7 @@ mod tests {
             port: Some(80),
             vpc: Some(vpc_of(&control, &place).await),
             target_type: TargetType::Instance,
+            ip_address_type: TargetGroupIpAddressType::Ipv4,
             health_check: WantedHealthCheck::default(),
             tags: Vec::new(),
         };
@@ -410,6 +423,7 @@ mod tests {
             port: Some(80),
             vpc: Some(vpc),
             target_type: TargetType::Instance,
+            ip_address_type: TargetGroupIpAddressType::Ipv4,
             health_check: WantedHealthCheck::default(),
             tags: Vec::new(),
         };

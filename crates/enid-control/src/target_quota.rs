@@ -111,7 +111,7 @@ fn groups_of(region: &RegionState, balancer: LoadBalancerId) -> BTreeSet<TargetG
 
 #[cfg(test)]
 mod tests {
-    use enid_model::target_group::{BalancedProtocol, TargetType};
+    use enid_model::target_group::{BalancedProtocol, TargetGroupIpAddressType, TargetType};
 
     use crate::fixture::{balancer, caller, control, findings, new_listener, place, vpc_of};
     use crate::{Attribute, CreateTargetGroup, NamedTarget, WantedHealthCheck};
@@ -128,6 +128,7 @@ mod tests {
                 port: Some(80),
                 vpc: Some(vpc),
                 target_type: TargetType::Ip,
+                ip_address_type: TargetGroupIpAddressType::Ipv4,
                 health_check: WantedHealthCheck::default(),
                 tags: Vec::new(),
             };

@@ -48,6 +48,7 @@ fn leave(context: *mut __sk_buff, kind: u32) -> i32 {
         Verdict::Reply => ifindex,
         Verdict::Punt { ifindex } => ifindex,
         Verdict::Outside { ifindex } => return send_out(ifindex),
+        Verdict::Again { ifindex } => return take_in(ifindex),
         Verdict::Drop(_) => return TC_ACT_SHOT,
     };
     hand_over(&mut skb, target, 0, scratch)
@@ -66,6 +67,7 @@ fn enid_outside(context: *mut __sk_buff) -> i32 {
     match outside(&KernelTables, &mut skb, ifindex, now_ns(), scratch) {
         Verdict::Forward { ifindex } => hand_over(&mut skb, ifindex, 0, scratch),
         Verdict::Reply => send_out(ifindex),
+        Verdict::Again { ifindex } => take_in(ifindex),
         // What came from the outside is not sent back there.
         Verdict::Outside { .. } | Verdict::Punt { .. } | Verdict::Drop(_) => TC_ACT_SHOT,
     }
@@ -84,9 +86,11 @@ fn enid_service(context: *mut __sk_buff) -> i32 {
     match services(&KernelTables, &mut skb, ifindex, now_ns(), scratch) {
         Verdict::Forward { ifindex } => hand_over(&mut skb, ifindex, kind::SERVICE, scratch),
         // Answers go to interfaces and nowhere else.
-        Verdict::Outside { .. } | Verdict::Punt { .. } | Verdict::Reply | Verdict::Drop(_) => {
-            TC_ACT_SHOT
-        }
+        Verdict::Outside { .. }
+        | Verdict::Again { .. }
+        | Verdict::Punt { .. }
+        | Verdict::Reply
+        | Verdict::Drop(_) => TC_ACT_SHOT,
     }
 }
 
@@ -128,9 +132,11 @@ fn enid_mirrored(context: *mut __sk_buff) -> i32 {
     match mirrored(&KernelTables, &mut skb, now_ns(), scratch) {
         Verdict::Forward { ifindex } => hand_over(&mut skb, ifindex, kind::MIRRORED, scratch),
         // Copies go to interfaces and nowhere else.
-        Verdict::Outside { .. } | Verdict::Punt { .. } | Verdict::Reply | Verdict::Drop(_) => {
-            TC_ACT_SHOT
-        }
+        Verdict::Outside { .. }
+        | Verdict::Again { .. }
+        | Verdict::Punt { .. }
+        | Verdict::Reply
+        | Verdict::Drop(_) => TC_ACT_SHOT,
     }
 }
 
@@ -181,6 +187,19 @@ fn send_out(ifindex: u32) -> i32 {
         reason = "the helper returns a TC verdict"
     )]
     let verdict = unsafe { bpf_redirect(ifindex, 0) } as i32;
+    verdict
+}
+
+/// Has a packet come in by a device of the host, as if it had arrived there.
+#[inline(always)]
+fn take_in(ifindex: u32) -> i32 {
+    const INGRESS: u64 = 1;
+    // SAFETY: as above.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the helper returns a TC verdict"
+    )]
+    let verdict = unsafe { bpf_redirect(ifindex, INGRESS) } as i32;
     verdict
 }
 

@@ -508,7 +508,7 @@ fn is_quiet(entry: &StrayRecord, now_ns: u64) -> bool {
 
 /// Whether the device of one of a flow's ends is gone. A target without a device number has none here.
 fn has_lost_device(key: &FlowKey, entry: &FlowRecord, devices: &BTreeSet<u32>) -> bool {
-    let target = u32::try_from(entry.target_ifindex).unwrap_or(0);
+    let target = entry.target_device();
     !devices.contains(&key.ifindex) || target != 0 && !devices.contains(&target)
 }
 

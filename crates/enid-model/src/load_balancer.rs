@@ -1,6 +1,6 @@
 //! A network load balancer, with its nodes: one in each of its zones.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,9 @@ pub struct LoadBalancer {
     pub vpc: VpcId,
     /// From where it is reached.
     pub scheme: Scheme,
+    /// By which addresses.
+    #[serde(default)]
+    pub ip_address_type: IpAddressType,
     /// Its zones by name: at least one, each once.
     pub zones: Vec<LoadBalancerZone>,
     /// Its security groups, which its nodes' interfaces carry; it may have none.
@@ -48,6 +51,14 @@ impl LoadBalancer {
         format!("{}-{}.elb.{name}.{suffix}", self.name, self.id)
     }
 
+    /// Whether nothing may come to its nodes' IPv6 addresses by an internet gateway: what was said, or what
+    /// its scheme says.
+    #[must_use]
+    pub fn denies_ipv6_internet(&self) -> bool {
+        let own = self.attributes.deny_ipv6_internet;
+        own.unwrap_or(self.scheme == Scheme::Internal)
+    }
+
     /// Its node in a zone.
     #[must_use]
     pub fn zone(&self, name: &str) -> Option<&LoadBalancerZone> {
@@ -65,6 +76,28 @@ pub enum Scheme {
     InternetFacing,
 }
 
+/// By which addresses a load balancer is reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IpAddressType {
+    /// Those of IPv4 alone.
+    #[default]
+    Ipv4,
+    /// Those of IPv6 as well: each node has one.
+    Dualstack,
+}
+
+impl IpAddressType {
+    /// AWS's word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Dualstack => "dualstack",
+        }
+    }
+}
+
 /// A zone of a load balancer, and its node there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadBalancerZone {
@@ -76,6 +109,12 @@ pub struct LoadBalancerZone {
     pub eni: EniId,
     /// The node's address, the interface's only one, for life.
     pub private_ip: Ipv4Addr,
+    /// The node's IPv6 address: of a dualstack load balancer.
+    #[serde(default)]
+    pub ipv6: Option<Ipv6Addr>,
+    /// Whether that was asked for.
+    #[serde(default)]
+    pub is_ipv6_chosen: bool,
     /// The public address that stands for it: of an internet-facing load balancer.
     pub public: Option<NodePublicAddress>,
     /// Whether its private address was asked for.
@@ -100,6 +139,8 @@ pub struct LoadBalancerAttributes {
     pub cross_zone: bool,
     /// Whether it cannot be deleted.
     pub deletion_protection: bool,
+    /// Whether its IPv6 addresses are closed to the internet; `None` is as the scheme says.
+    pub deny_ipv6_internet: Option<bool>,
     /// To which zones' nodes its name leads clients.
     pub client_routing_policy: ClientRoutingPolicy,
 }

@@ -3,7 +3,7 @@
 //! Its key is the group, what it is, and the port: what is registered with two ports is two targets.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ pub struct Target {
     pub uid: TargetUid,
     /// Its address, for life: an instance's is the primary one of its primary interface. Which
     /// interface has it now, [`RegionState::target_eni`](crate::state::RegionState::target_eni) tells.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The zone that it counts for; `None` is all of them: of addresses outside the VPC.
     pub zone: Option<String>,
     /// Whether the zone was named when it was registered.
@@ -96,7 +96,7 @@ pub enum TargetId {
     /// An instance.
     Instance(InstanceId),
     /// An address.
-    Ip(Ipv4Addr),
+    Ip(IpAddr),
 }
 
 impl fmt::Display for TargetId {
@@ -173,6 +173,7 @@ mod tests {
         for text in [
             "00000000000000ab/i-00000000000000007/80",
             "00000000000000ab/10.0.0.7/65535",
+            "00000000000000ab/2001:db8::7/80",
         ] {
             let key: Result<TargetKey, _> = text.parse();
             assert_eq!(key.map(|key| key.to_string()).as_deref(), Ok(text));
@@ -194,11 +195,11 @@ mod tests {
         let target = |zone: Option<&str>| Target {
             key: TargetKey {
                 group: TargetGroupId(1),
-                id: TargetId::Ip(Ipv4Addr::new(10, 0, 0, 7)),
+                id: TargetId::Ip([10, 0, 0, 7].into()),
                 port: 80,
             },
             uid: TargetUid(1),
-            address: Ipv4Addr::new(10, 0, 0, 7),
+            address: [10, 0, 0, 7].into(),
             zone: zone.map(str::to_owned),
             is_zone_chosen: false,
             registered_at: Timestamp(0),

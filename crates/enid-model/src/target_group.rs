@@ -25,6 +25,9 @@ pub struct TargetGroup {
     pub vpc: VpcId,
     /// What its targets are, for life.
     pub target_type: TargetType,
+    /// Which addresses its targets have, for life.
+    #[serde(default)]
+    pub ip_address_type: TargetGroupIpAddressType,
     /// How its targets are checked.
     pub health_check: HealthCheck,
     /// What can be set of it.
@@ -40,6 +43,12 @@ impl TargetGroup {
     #[must_use]
     pub fn path(&self) -> String {
         format!("targetgroup/{}/{}", self.name, self.id)
+    }
+
+    /// Whether its targets have addresses of IPv6.
+    #[must_use]
+    pub fn is_ipv6(&self) -> bool {
+        self.ip_address_type == TargetGroupIpAddressType::Ipv6
     }
 
     /// Whether a node of a load balancer sends flows to its targets of all zones.
@@ -97,6 +106,28 @@ pub enum TargetType {
     Instance,
     /// Addresses.
     Ip,
+}
+
+/// Which addresses targets have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetGroupIpAddressType {
+    /// Those of IPv4.
+    #[default]
+    Ipv4,
+    /// Those of IPv6.
+    Ipv6,
+}
+
+impl TargetGroupIpAddressType {
+    /// AWS's word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
+        }
+    }
 }
 
 /// How targets are checked.

@@ -3,7 +3,7 @@
 //! A node is an interface of its own, a key of `enis` with
 //! [`EniRecord::BALANCER`](crate::table::EniRecord::BALANCER).
 //!
-//! - `listeners`: (node, port, protocol) → the target groups that flows go to, with their shares.
+//! - `listeners`: (node, port, protocol, family) → the target groups that flows go to, with their shares.
 //! - `balancer_slots`: the Maglev tables, in chunks. A table's id is a hash of the targets that it was made
 //!   of, so a table never changes: it is put beside the old one, and one entry of `listeners` is switched.
 //! - `balancer_targets`: (table, number) → the target that a slot names.
@@ -12,7 +12,7 @@
 
 use core::mem::size_of;
 
-use crate::bytes::Be16;
+use crate::bytes::{Addr, Be16};
 
 /// The slots of a Maglev table: a prime, and so many more than targets that few change hands when one of
 /// them goes.
@@ -37,8 +37,10 @@ pub struct ListenerKey {
     pub port: Be16,
     /// IP protocol number.
     pub protocol: u8,
+    /// Whether of IPv6: 1, or 0. Addresses of one family are not translated to the other's.
+    pub is_v6: u8,
     /// Always zero.
-    pub pad: [u8; 5],
+    pub pad: [u8; 4],
 }
 
 /// A target group's share of a listener's flows.
@@ -76,17 +78,17 @@ pub struct ListenerRecord {
     pub weights: u32,
     /// After how long without a packet a TCP connection is forgotten.
     pub idle_s: u32,
-    /// [`ListenerRecord::FORGETS`].
+    /// [`ListenerRecord::FORGETS`], [`ListenerRecord::NO_INTERNET`].
     pub flags: u32,
-    /// The node's private address.
-    pub address: [u8; 4],
-    /// Always zero.
-    pub pad: u32,
+    /// The node's own address of the family.
+    pub address: Addr,
 }
 
 impl ListenerRecord {
     /// Flows to targets that are not known any more end; else they go on.
     pub const FORGETS: u32 = 1;
+    /// Nothing comes to it by an internet gateway.
+    pub const NO_INTERNET: u32 = 2;
 }
 
 /// Key of `balancer_slots`.
@@ -125,11 +127,11 @@ pub struct TargetRecord {
     /// The VPC that the address is in.
     pub vpc: u64,
     /// The address.
-    pub address: [u8; 4],
+    pub address: Addr,
     /// The port.
     pub port: Be16,
     /// Always zero.
-    pub pad: [u8; 2],
+    pub pad: [u8; 6],
 }
 
 /// Key of `balancer_members`.
@@ -139,11 +141,11 @@ pub struct MemberKey {
     /// The target group.
     pub group: u64,
     /// A target's address.
-    pub address: [u8; 4],
+    pub address: Addr,
     /// Its port.
     pub port: Be16,
     /// Always zero.
-    pub pad: [u8; 2],
+    pub pad: [u8; 6],
 }
 
 /// Value of `balancer_members`.
@@ -162,12 +164,12 @@ impl Member {
 const _: () = {
     assert!(size_of::<ListenerKey>() == 16);
     assert!(size_of::<Share>() == 24);
-    assert!(size_of::<ListenerRecord>() == 144);
+    assert!(size_of::<ListenerRecord>() == 152);
     assert!(size_of::<SlotsKey>() == 16);
     assert!(size_of::<Slots>() == 512);
     assert!(size_of::<TargetKey>() == 16);
-    assert!(size_of::<TargetRecord>() == 16);
-    assert!(size_of::<MemberKey>() == 16);
+    assert!(size_of::<TargetRecord>() == 32);
+    assert!(size_of::<MemberKey>() == 32);
     assert!(size_of::<Member>() == 8);
     assert!(CHUNK.is_power_of_two());
 };

@@ -117,6 +117,18 @@ impl Addr {
             && self.0[3] & mask.0[3] == network.0[3]
     }
 
+    /// The four words, as they lie in memory.
+    #[inline(always)]
+    pub(crate) const fn words(&self) -> [u32; 4] {
+        self.0
+    }
+
+    /// From the four words.
+    #[inline(always)]
+    pub(crate) const fn of_words(words: [u32; 4]) -> Self {
+        Self(words)
+    }
+
     /// All words in one, for a hash.
     #[inline(always)]
     pub(crate) const fn folded(&self) -> u32 {

@@ -39,7 +39,7 @@ pub(crate) fn has_ended<T: Tables>(
     entry: &FlowEntry,
     now_ns: u64,
 ) -> bool {
-    matches!(age(tables, key, entry, now_ns), Age::Ended)
+    matches!(age(tables, key, entry, now_ns), Age::Lapsed | Age::Ended)
 }
 
 /// Notes TCP flags; after both FINs or a RST both entries are closing.

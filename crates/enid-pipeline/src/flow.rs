@@ -9,6 +9,10 @@
 //! Fields that change are cells: the kernel's maps are shared between CPUs, sums go through
 //! [`Tables::add`](crate::Tables::add), and every field is one word that is never torn.
 
+mod translation;
+
+pub use translation::{Translation, TranslationWords};
+
 use core::{cell::Cell, mem::size_of};
 
 use crate::{
@@ -101,7 +105,8 @@ pub struct Flow<W> {
     pub generation: W,
     /// [`flag`]s; in bits 8 to 15 the TCP flags seen.
     pub flags: W,
-    /// Index of the target ENI's host-side device.
+    /// Index of the target ENI's host-side device, in the lower half. The upper one is the last part of an
+    /// IPv6 [`Translation`].
     pub target_ifindex: W,
     /// MAC addresses of the frame as it comes, as [`MacPair`] has them.
     pub arrives_head: W,
@@ -199,6 +204,17 @@ pub mod flag {
     pub const ACKNOWLEDGED: u64 = 1 << 23;
     /// It passes the node of a load balancer, [`Flow::via`](super::Flow::via).
     pub const BALANCED: u64 = 1 << 24;
+    /// It passes two translators of this installation, a NAT gateway and a load balancer: what goes to the
+    /// outside comes in again.
+    pub const TURNED: u64 = 1 << 25;
+    /// What its [`Translation`] has, two bits; none of them is of IPv4.
+    pub const WIDE: u64 = 3 << 26;
+    /// A new IPv6 destination; the source stays.
+    pub const WIDE_TARGET: u64 = 1 << 26;
+    /// A new IPv6 destination; the old one becomes the source.
+    pub const WIDE_TURNED: u64 = 2 << 26;
+    /// A new IPv6 source; the destination stays.
+    pub const WIDE_SOURCE: u64 = 3 << 26;
     /// From this bit on: the longest packet that its way takes; 0 is any.
     pub const MTU_SHIFT: u32 = 48;
 }
@@ -239,69 +255,21 @@ pub mod tcp {
     pub const ACK: u8 = 0x10;
 }
 
-/// The addresses and ports that a packet goes on with after NAT, as two words of a flow's entry. Only
-/// IPv4 is translated.
-#[repr(C)]
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Translation {
-    /// Source address.
-    pub source: [u8; 4],
-    /// Destination address.
-    pub target: [u8; 4],
-    /// As in [`FlowKey`].
-    pub source_port: Be16,
-    /// As in [`FlowKey`].
-    pub target_port: Be16,
-}
-
-impl Translation {
-    /// [`Flow::new_addresses`].
-    #[inline(always)]
-    pub const fn addresses(&self) -> u64 {
-        let (s, t) = (self.source, self.target);
-        u64::from_ne_bytes([s[0], s[1], s[2], s[3], t[0], t[1], t[2], t[3]])
-    }
-
-    /// [`Flow::new_ports`].
-    #[inline(always)]
-    pub const fn ports(&self) -> u64 {
-        let (s, t) = (self.source_port.bytes(), self.target_port.bytes());
-        u64::from_ne_bytes([s[0], s[1], t[0], t[1], 0, 0, 0, 0])
-    }
-
-    /// From the two words.
-    #[inline(always)]
-    pub const fn from_words(addresses: u64, ports: u64) -> Self {
-        let (a, p) = (addresses.to_ne_bytes(), ports.to_ne_bytes());
-        Self {
-            source: [a[0], a[1], a[2], a[3]],
-            target: [a[4], a[5], a[6], a[7]],
-            source_port: Be16::from_bytes([p[0], p[1]]),
-            target_port: Be16::from_bytes([p[2], p[3]]),
-        }
-    }
-}
-
 /// The key of the other direction's entry: the answer to the packet as it arrives, sent by the device
 /// that it arrives at.
 #[inline(always)]
-fn opposite(
-    key: &FlowKey,
-    flags: u64,
-    target_ifindex: u64,
-    new_addresses: u64,
-    new_ports: u64,
-) -> Option<FlowKey> {
-    let mut key = *key;
-    if flags & flag::TRANSLATED != 0 {
-        let new = Translation::from_words(new_addresses, new_ports);
-        key.source = Addr::v4(new.source);
-        key.target = Addr::v4(new.target);
-        key.source_port = new.source_port;
-        key.target_port = new.target_port;
+fn opposite(key: &FlowKey, words: &TranslationWords) -> Option<FlowKey> {
+    let mut back = key.reversed(low(words.rest))?;
+    if words.flags & flag::TRANSLATED != 0 {
+        words.put_addresses(&key.source, &key.target, &mut back.target, &mut back.source);
+        let (source_port, target_port) = translation::ports_of(words.ports);
+        if matches!(key.protocol, protocol::ICMP | protocol::ICMP_V6) {
+            back.source_port = source_port;
+        } else {
+            (back.source_port, back.target_port) = (target_port, source_port);
+        }
     }
-    #[expect(clippy::cast_possible_truncation, reason = "written from 32 bits")]
-    key.reversed(target_ifindex as u32)
+    Some(back)
 }
 
 /// The entries of network ACLs that let a packet pass, as the word [`Flow::acl_entries`]: the first four
@@ -343,6 +311,9 @@ impl Timeouts {
 
 /// How long a NAT gateway keeps an idle connection (VPC user guide, "Troubleshoot NAT gateways").
 pub const NAT_IDLE_S: u32 = 350;
+/// For how long after its idle timeout a load balancer's connection is remembered, so that the target's next
+/// packet is reset as well. The client's is in any case: it comes to the node.
+pub const LAPSED_S: u32 = 350;
 /// TCP until both sides have acknowledged: a server that answers does not keep what nobody completes.
 pub const TCP_OPENING_S: u32 = 60;
 /// TCP after both FINs or a RST.
@@ -360,22 +331,27 @@ pub const SHORTEST_S: u32 = TCP_CLOSED_S;
 pub const SECOND_NS: u64 = 1_000_000_000;
 
 impl FlowEntry {
-    /// The key of the entry of the other direction, which answers this one's packets.
-    #[inline(always)]
+    /// The key of the entry of the other direction, which answers this one's packets. A function of its own in
+    /// the kernel: those that ask have no stack left for what it needs on the way.
+    #[inline(never)]
     pub fn opposite(&self, key: &FlowKey) -> Option<FlowKey> {
-        opposite(
-            key,
-            self.flags.get(),
-            self.target_ifindex.get(),
-            self.new_addresses.get(),
-            self.new_ports.get(),
-        )
+        opposite(key, &self.translation_words())
     }
 
     /// The addresses and ports that its packets go on with, if it is [`flag::TRANSLATED`].
     #[inline(always)]
-    pub const fn translation(&self) -> Translation {
-        Translation::from_words(self.new_addresses.get(), self.new_ports.get())
+    pub fn translation(&self, key: &FlowKey) -> Translation {
+        Translation::from_words(&self.translation_words(), &key.source, &key.target)
+    }
+
+    #[inline(always)]
+    const fn translation_words(&self) -> TranslationWords {
+        TranslationWords {
+            addresses: self.new_addresses.get(),
+            ports: self.new_ports.get(),
+            rest: self.target_ifindex.get(),
+            flags: self.flags.get(),
+        }
     }
 
     /// The entry's present words.
@@ -462,13 +438,26 @@ impl<W> Flow<W> {
 impl FlowRecord {
     /// The key of the entry of the other direction, which answers this one's packets.
     pub fn opposite(&self, key: &FlowKey) -> Option<FlowKey> {
-        opposite(
-            key,
-            self.flags,
-            self.target_ifindex,
-            self.new_addresses,
-            self.new_ports,
-        )
+        opposite(key, &self.translation_words())
+    }
+
+    /// The addresses and ports that its packets go on with, if it is [`flag::TRANSLATED`].
+    pub fn translation(&self, key: &FlowKey) -> Translation {
+        Translation::from_words(&self.translation_words(), &key.source, &key.target)
+    }
+
+    /// Index of the target ENI's host-side device.
+    pub const fn target_device(&self) -> u32 {
+        low(self.target_ifindex)
+    }
+
+    const fn translation_words(&self) -> TranslationWords {
+        TranslationWords {
+            addresses: self.new_addresses,
+            ports: self.new_ports,
+            rest: self.target_ifindex,
+            flags: self.flags,
+        }
     }
 
     /// How long the other side took to answer in the handshake of the present connection, in microseconds:
@@ -516,7 +505,7 @@ impl FlowRecord {
         };
         match age(protocol, timeouts, own, Activity::NONE, now_ns) {
             Age::Live => true,
-            Age::Forgotten => self.flags & flag::COUNTED == 0,
+            Age::Forgotten | Age::Lapsed => self.flags & flag::COUNTED == 0,
             Age::Ended => false,
         }
     }
@@ -561,8 +550,19 @@ pub enum Age {
     /// The ENIs have forgotten it; a NAT gateway has not. Its packets are translated as before, and judged as
     /// if they were the first.
     Forgotten = 1,
+    /// A load balancer was rid of it when it had been idle for too long, and resets what still comes of it.
+    Lapsed = 2,
     /// It is over.
-    Ended = 2,
+    Ended = 3,
+}
+
+/// Whether a connection is remembered after its idle timeout: one through a load balancer that nobody closed.
+/// What holds a port of the node's need not be, for the target's next packet comes to the node.
+#[inline(always)]
+const fn laps(protocol: u8, flags: u64) -> bool {
+    const LAPSES: u64 = flag::BALANCED | flag::ESTABLISHED;
+    const ENDS: u64 = flag::CLOSING | flag::HOLDS_PORT;
+    protocol == protocol::TCP && flags & (LAPSES | ENDS) == LAPSES
 }
 
 /// How far a connection has come by now.
@@ -617,7 +617,9 @@ pub const fn age(
     } else {
         is_forgotten
     };
-    if is_over {
+    if is_over && laps(protocol, flags) && quiet_ns <= (idle_s + LAPSED_S) as u64 * SECOND_NS {
+        Age::Lapsed
+    } else if is_over {
         Age::Ended
     } else if is_forgotten {
         Age::Forgotten
@@ -627,174 +629,4 @@ pub const fn age(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TIMEOUTS: Timeouts = Timeouts {
-        first_s: 1000,
-        stream_s: 180,
-        is_kept: false,
-    };
-    const KEPT: Timeouts = Timeouts {
-        is_kept: true,
-        ..TIMEOUTS
-    };
-
-    fn active(packets: u64, flags: u64) -> Activity {
-        Activity {
-            last_seen_ns: 5 * SECOND_NS,
-            packets,
-            flags,
-        }
-    }
-
-    /// How long a connection that was last seen at second 5 stays as old as that at most.
-    fn lasts(
-        age_wanted: Age,
-        protocol: u8,
-        timeouts: Timeouts,
-        own: Activity,
-        other: Activity,
-    ) -> u64 {
-        let is_older = |seconds: u64| {
-            age(
-                protocol,
-                timeouts,
-                own,
-                other,
-                (5 + seconds) * SECOND_NS + 1,
-            ) as u32
-                > age_wanted as u32
-        };
-        (0..2000).find(|seconds| is_older(*seconds)).unwrap_or(2000)
-    }
-
-    #[test]
-    fn a_tcp_flow_ends_by_its_state() {
-        let lives = |timeouts, own, other| lasts(Age::Live, protocol::TCP, timeouts, own, other);
-        assert_eq!(lives(TIMEOUTS, active(3, 0), active(0, 0)), 60);
-        // Answered, and not completed by who asked.
-        assert_eq!(lives(TIMEOUTS, active(1, 0), active(1, 0)), 60);
-        let established = active(3, flag::ESTABLISHED);
-        assert_eq!(lives(TIMEOUTS, established, active(1, 0)), 1000);
-        assert_eq!(lives(TIMEOUTS, established, active(3, flag::CLOSING)), 10);
-        // One side has not acknowledged the end, then both have.
-        let told = active(3, flag::CLOSING | flag::ACKNOWLEDGED);
-        let untold = active(3, flag::CLOSING);
-        assert_eq!(lives(TIMEOUTS, told, untold), 10);
-        assert_eq!(lives(TIMEOUTS, untold, told), 10);
-        assert_eq!(lives(TIMEOUTS, told, told), 2);
-        // The other direction's entry is removed already.
-        assert_eq!(lives(TIMEOUTS, told, Activity::NONE), 2);
-        assert_eq!(lives(TIMEOUTS, untold, Activity::NONE), 10);
-        assert_eq!(lives(KEPT, told, told), 2);
-        // What a NAT gateway resets is over.
-        assert_eq!(lives(KEPT, established, active(1, 0)), 350);
-        let stays = |own| lasts(Age::Forgotten, protocol::TCP, KEPT, own, active(1, 0));
-        assert_eq!(stays(established), 350);
-        assert_eq!(stays(active(3, 0)), 60);
-        assert_eq!(stays(active(3, flag::CLOSING)), 10);
-    }
-
-    #[test]
-    fn a_udp_flow_is_a_stream_after_a_second_exchange() {
-        let lives = |own, other| {
-            let (own, other) = (active(own, 0), active(other, 0));
-            lasts(Age::Live, protocol::UDP, TIMEOUTS, own, other)
-        };
-        assert_eq!(lives(1, 1), 1000);
-        assert_eq!(lives(2, 1), 1000);
-        assert_eq!(lives(2, 2), 180);
-    }
-
-    #[test]
-    fn a_nat_gateway_knows_what_the_interfaces_have_forgotten() {
-        let (own, other) = (active(2, 0), active(2, 0));
-        for (number, forgotten_s) in [(protocol::UDP, 180), (protocol::ICMP, 30)] {
-            assert_eq!(lasts(Age::Live, number, KEPT, own, other), forgotten_s);
-            assert_eq!(lasts(Age::Forgotten, number, KEPT, own, other), 350);
-            assert_eq!(
-                lasts(Age::Forgotten, number, TIMEOUTS, own, other),
-                forgotten_s
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_marked_as_ended_has_ended() {
-        let own = active(1, flag::ENDED);
-        let now = age(protocol::ICMP, KEPT, own, active(1, 0), 5 * SECOND_NS);
-        assert_eq!(now, Age::Ended);
-    }
-
-    #[test]
-    fn the_direction_seen_last_counts() {
-        let mut late = active(1, 0);
-        late.last_seen_ns = 100 * SECOND_NS;
-        let own = active(1, 0);
-        assert_eq!(lasts(Age::Live, protocol::ICMP, TIMEOUTS, own, late), 125);
-        assert_eq!(lasts(Age::Live, 47, TIMEOUTS, late, Activity::NONE), 695);
-    }
-
-    #[test]
-    fn what_is_settled_needs_no_sweep() {
-        let mut record = FlowRecord {
-            last_seen_ns: 5 * SECOND_NS,
-            timeouts: KEPT.word(),
-            flags: flag::COUNTED,
-            ..FlowRecord::default()
-        };
-        let at =
-            |record: &FlowRecord, seconds| record.is_settled(protocol::ICMP, seconds * SECOND_NS);
-        assert!(at(&record, 35) && !at(&record, 36));
-        record.flags = 0;
-        assert!(at(&record, 355) && !at(&record, 356));
-    }
-
-    #[test]
-    fn a_reply_has_the_reverse_key() {
-        let key = FlowKey {
-            ifindex: 3,
-            protocol: protocol::TCP,
-            pad: [0; 3],
-            source: Addr::v4([10, 0, 0, 1]),
-            target: Addr::v4([10, 0, 0, 2]),
-            source_port: Be16::new(40_000),
-            target_port: Be16::new(80),
-        };
-        let reply = key
-            .reversed(9)
-            .map(|reply| (reply.ifindex, reply.source_port.value()));
-        assert_eq!(reply, Some((9, 80)));
-        assert_eq!(
-            key.reversed(9).and_then(|reply| reply.reversed(3)),
-            Some(key)
-        );
-    }
-
-    #[test]
-    fn an_echo_reply_answers_an_echo_and_nothing_answers_an_error() {
-        let echo = FlowKey {
-            protocol: protocol::ICMP,
-            source_port: Be16::new(77),
-            target_port: Be16::from_bytes([8, 0]),
-            ..FlowKey::default()
-        };
-        let reply = echo.reversed(1);
-        assert_eq!(reply.map(|key| key.target_port.bytes()), Some([0, 0]));
-        assert_eq!(reply.map(|key| key.source_port.value()), Some(77));
-        assert!(echo.asks() && !reply.is_some_and(|key| key.asks()));
-        let error = FlowKey {
-            target_port: Be16::from_bytes([3, 4]),
-            ..echo
-        };
-        assert_eq!(error.reversed(1), None);
-    }
-
-    #[test]
-    fn timeouts_fit_one_word() {
-        for timeouts in [TIMEOUTS, KEPT] {
-            assert_eq!(Timeouts::from_word(timeouts.word()), timeouts);
-        }
-    }
-}
+mod tests;

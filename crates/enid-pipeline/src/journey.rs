@@ -103,6 +103,9 @@ pub(crate) struct Journey {
     pub(crate) is_to_outside: bool,
     /// Whether it has come to a NAT gateway's subnet and is routed on from there.
     pub(crate) is_routed_on: bool,
+    /// Whether it goes out to come in again, or has come in so: see
+    /// [`gateway`](crate::stage::gateway).
+    pub(crate) is_turned: bool,
     /// Whether it comes in to a VPC from the internet.
     pub(crate) is_entering: bool,
     /// Whether it goes back through the NAT gateway, to who began the connection.
@@ -146,6 +149,7 @@ impl Journey {
         is_both_ways: false,
         is_to_outside: false,
         is_routed_on: false,
+        is_turned: false,
         is_entering: false,
         is_back: false,
         must_be_related: false,
@@ -182,6 +186,7 @@ impl Journey {
         self.is_both_ways = false;
         self.is_to_outside = false;
         self.is_routed_on = false;
+        self.is_turned = false;
         self.is_entering = false;
         self.is_back = false;
         self.must_be_related = false;

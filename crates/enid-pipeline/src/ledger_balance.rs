@@ -73,9 +73,9 @@ pub(crate) fn set_targets(world: &mut World, table: u64, targets: &[u64], flags:
     for (number, target) in (0..).zip(targets) {
         let record = TargetRecord {
             vpc: if *target == E { 3 } else { 1 },
-            address: wide_addr(*target).v4_octets(),
+            address: wide_addr(*target),
             port: Be16::new(PORT),
-            pad: [0; 2],
+            pad: [0; 6],
         };
         let key = TargetKey {
             table,
@@ -113,8 +113,7 @@ pub(crate) fn set_targets(world: &mut World, table: u64, targets: &[u64], flags:
         weights: 1,
         idle_s: 350,
         flags: 0,
-        address: NODE_PRIVATE.v4_octets(),
-        pad: 0,
+        address: NODE_PRIVATE,
     };
     for key in [listener(80, protocol::TCP), listener(53, protocol::UDP)] {
         tables.listeners.insert(key, record);
@@ -148,16 +147,17 @@ pub(crate) fn listener(port: u16, number: u8) -> ListenerKey {
         node: NODE,
         port: Be16::new(port),
         protocol: number,
-        pad: [0; 5],
+        is_v6: 0,
+        pad: [0; 4],
     }
 }
 
 fn member(target: u64) -> MemberKey {
     MemberKey {
         group: GROUP,
-        address: wide_addr(target).v4_octets(),
+        address: wide_addr(target),
         port: Be16::new(PORT),
-        pad: [0; 2],
+        pad: [0; 6],
     }
 }
 

@@ -153,6 +153,8 @@ enum Course {
     Outside = 2,
     /// On its way to the link-local services.
     Service = 3,
+    /// On its way to the outside, and in again.
+    Again = 4,
 }
 
 impl Scratch {
@@ -231,6 +233,7 @@ impl Scratch {
         let ifindex = self.ifindex;
         match self.course {
             Course::Outside => Verdict::Outside { ifindex },
+            Course::Again => Verdict::Again { ifindex },
             Course::Service => Verdict::Punt { ifindex },
             _ => Verdict::Forward { ifindex },
         }
@@ -290,7 +293,9 @@ pub fn outside<T: Tables, F: Frame>(
             let is_answered =
                 reason == Reason::BalancerReset && reply::answer(tables, frame, reason, scratch);
             nat_count::refused(tables, reason, is_answered, scratch);
-            if is_answered {
+            if is_answered && scratch.journey.is_turned {
+                Verdict::Again { ifindex }
+            } else if is_answered {
                 Verdict::Reply
             } else {
                 Verdict::Drop(reason)
@@ -439,7 +444,7 @@ fn carry_on<T: Tables, F: Frame>(
         packet, carried, ..
     } = scratch;
     if carried.is_to_outside() {
-        scratch.course = Course::Outside;
+        scratch.course = course_out(carried.is_turned());
     }
     if carried.via != 0 {
         nat_count::carried(tables, carried.via, carried.is_reply(), packet);
@@ -449,6 +454,16 @@ fn carry_on<T: Tables, F: Frame>(
         translate::packet(frame, packet, &carried.translation)?;
     }
     Ok(())
+}
+
+/// The course of what leaves for the outside.
+#[inline(always)]
+const fn course_out(is_turned: bool) -> Course {
+    if is_turned {
+        Course::Again
+    } else {
+        Course::Outside
+    }
 }
 
 /// The stages of a miss: the link-local services, or else both gates, each with its own verdict, and the
@@ -650,7 +665,7 @@ fn go_on<F: Frame>(frame: &mut F, scratch: &mut Scratch) -> Result<(), Reason> {
         translate::quoted(frame, scratch, &scratch.carried.translation)?;
     }
     scratch.course = if scratch.journey.is_to_outside {
-        Course::Outside
+        course_out(scratch.journey.is_turned)
     } else {
         Course::Inside
     };

@@ -15,7 +15,7 @@ use crate::{
 
 /// Removes a flow's entry whose connection has ended, or which `is_lost` because the device of an end is
 /// gone, with what it holds at a NAT gateway. False if it goes on, or is not there. One that only a NAT gateway
-/// knows any more is tracked by nobody from now on.
+/// knows any more, or that a load balancer was rid of, is tracked by nobody from now on.
 #[inline(always)]
 pub fn release<T: Tables>(tables: &T, order: &ReleaseOrder, now_ns: u64) -> bool {
     let Some(entry) = tables.flow(&order.key) else {
@@ -24,7 +24,7 @@ pub fn release<T: Tables>(tables: &T, order: &ReleaseOrder, now_ns: u64) -> bool
     if !order.is_lost {
         match connection::age(tables, &order.key, &entry, now_ns) {
             Age::Live => return false,
-            Age::Forgotten => {
+            Age::Forgotten | Age::Lapsed => {
                 room::untrack(tables, &entry);
                 return false;
             }

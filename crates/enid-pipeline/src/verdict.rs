@@ -18,6 +18,11 @@ pub enum Verdict {
         /// Index of the device that leads outside.
         ifindex: u32,
     },
+    /// Comes in again at once, as if from the outside, through the device with this index.
+    Again {
+        /// Index of the device that leads outside.
+        ifindex: u32,
+    },
     /// Handed to the link-local services of the VPC, through the host-side device with this index.
     Punt {
         /// Index of the device that leads to them.

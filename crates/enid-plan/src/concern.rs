@@ -6,6 +6,7 @@
 //! `tests/incremental.rs` holds this against plans that are made from nothing.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use enid_model::id::{
     EniId, InstanceId, LoadBalancerId, NatGatewayId, NetworkAclId, RouteTableId, SecurityGroupId,
@@ -278,8 +279,10 @@ impl Change<'_> {
                     continue;
                 };
                 instances.extend(eni.attachment.as_ref().map(|it| it.instance));
-                for address in &eni.addresses {
-                    groups.extend(after.targets_at(*address).map(|target| target.key.group));
+                let ipv4 = eni.addresses.iter().copied().map(IpAddr::V4);
+                let ipv6 = eni.ipv6_addresses.iter().copied().map(IpAddr::V6);
+                for address in ipv4.chain(ipv6) {
+                    groups.extend(after.targets_at(address).map(|target| target.key.group));
                 }
             }
         }

@@ -135,6 +135,10 @@ pub struct NodeSpec {
     pub subnet: Ipv4Net,
     /// Its address.
     pub address: Ipv4Addr,
+    /// Its subnet's block of IPv6, if it has an address in it.
+    pub ipv6_subnet: Option<Ipv6Net>,
+    /// Its address of IPv6, if it has one.
+    pub ipv6_addresses: Vec<Ipv6Addr>,
 }
 
 /// The spec of a node's device, if the interface is one's.
@@ -151,6 +155,11 @@ pub(crate) fn node_spec(region: &RegionState, eni: &NetworkInterface) -> Option<
         router_mac: router_mac(subnet.id),
         subnet: subnet.cidr,
         address: eni.primary_address(),
+        ipv6_subnet: subnet
+            .ipv6_cidr
+            .map(|own| own.cidr)
+            .filter(|_| !eni.ipv6_addresses.is_empty()),
+        ipv6_addresses: eni.ipv6_addresses.clone(),
     })
 }
 

@@ -97,6 +97,7 @@ mod tests {
     use enid_model::key::{AccountId, Key, Kind, RegionName, Scope};
     use enid_model::record::{FORMAT, Record};
     use enid_model::state::{Revision, State};
+    use enid_pipeline::bytes::Addr;
     use serde_json::{Value, json};
 
     use super::*;
@@ -136,7 +137,10 @@ mod tests {
             let balancer = region.load_balancers.get(&BALANCER).expect("a balancer");
             let group = region.target_groups.get(&GROUP).expect("a group");
             let seen = considered(region, balancer, group, zone);
-            let taken = seen.taken.iter().map(|target| target.address.octets()[3]);
+            let taken = seen
+                .taken
+                .iter()
+                .map(|target| Addr::from(target.address).v4_octets()[3]);
             (taken.collect(), seen.is_fail_open)
         }
 

@@ -8,7 +8,7 @@
 mod region;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use enid_model::Tags;
@@ -16,14 +16,16 @@ use enid_model::id::{
     EniId, InstanceId, ListenerId, LoadBalancerId, SubnetId, TargetGroupId, TargetUid, VpcId,
 };
 use enid_model::listener::{Forward, Listener};
-use enid_model::load_balancer::{LoadBalancer, LoadBalancerAttributes, LoadBalancerZone, Scheme};
+use enid_model::load_balancer::{
+    IpAddressType, LoadBalancer, LoadBalancerAttributes, LoadBalancerZone, Scheme,
+};
 use enid_model::network_interface::InterfaceType;
 use enid_model::record::Record;
 use enid_model::state::State;
 use enid_model::target::{HealthFailure, HealthState, Target, TargetHealth, TargetId, TargetKey};
 use enid_model::target_group::{
     BalancedProtocol, HealthCheck, HealthCheckProtocol, StatusCodes, TargetGroup,
-    TargetGroupAttributes, TargetType,
+    TargetGroupAttributes, TargetGroupIpAddressType, TargetType,
 };
 use enid_model::time::Timestamp;
 use enid_pipeline::balancer::{self, ListenerRecord, Member, SLOTS, Share};
@@ -46,11 +48,14 @@ fn load_balancer(crosses: bool) -> Record {
         name: "lb".to_owned(),
         vpc: VpcId(1),
         scheme: Scheme::Internal,
+        ip_address_type: IpAddressType::Ipv4,
         zones: vec![LoadBalancerZone {
             zone: ZONE.to_owned(),
             subnet: SubnetId(1),
             eni: EniId(NODE),
             private_ip: Ipv4Addr::new(10, 0, 1, 99),
+            ipv6: None,
+            is_ipv6_chosen: false,
             public: None,
             is_private_ip_chosen: false,
         }],
@@ -83,6 +88,7 @@ fn group(id: u64, attributes: TargetGroupAttributes) -> Record {
         port: 8080,
         vpc: VpcId(1),
         target_type: TargetType::Ip,
+        ip_address_type: TargetGroupIpAddressType::Ipv4,
         health_check: HealthCheck {
             protocol: HealthCheckProtocol::Tcp,
             port: None,
@@ -117,7 +123,7 @@ fn listener(id: u64, protocol: BalancedProtocol, forward: &[(u64, u16)]) -> Reco
 }
 
 fn target(group: u64, host: u8, zone: Option<&str>, state: HealthState, drains: bool) -> Record {
-    let address = Ipv4Addr::new(10, 0, 1, host);
+    let address = IpAddr::from([10, 0, 1, host]);
     let id = match host {
         1..=2 => TargetId::Instance(InstanceId(host.into())),
         _ => TargetId::Ip(address),
@@ -170,7 +176,7 @@ fn hosts(tables: &Tables, share: &Share) -> BTreeSet<u8> {
         pad: 0,
     });
     numbers
-        .map(|key| tables.balancer_targets[&key].address[3])
+        .map(|key| tables.balancer_targets[&key].address.v4_octets()[3])
         .collect()
 }
 
@@ -219,7 +225,7 @@ fn nodes_choose_among_the_healthy_ones_of_their_zone() {
         .balancer_members
         .iter()
         .filter(|(_, member)| member.flags & Member::ENDS != 0)
-        .map(|(key, _)| key.address[3])
+        .map(|(key, _)| key.address.v4_octets()[3])
         .collect();
     assert_eq!(
         (tables.balancer_members.len(), ends),
@@ -343,5 +349,48 @@ proptest! {
         prop_assert_eq!(planner.nodes(), fresh.nodes());
         prop_assert!(planner.tables() == fresh.tables(), "{:?}", fresh.tables().diff(&planner.tables()).describe());
         prop_assert!(kernel == fresh.tables());
+    }
+}
+
+#[test]
+fn each_family_has_the_groups_of_its_own() {
+    let mut balancer = load_balancer(false);
+    if let Record::LoadBalancer(own) = &mut balancer {
+        own.ip_address_type = IpAddressType::Dualstack;
+        own.zones[0].ipv6 = Some(Ipv6Addr::LOCALHOST);
+    }
+    let mut wide = group(2, TargetGroupAttributes::default());
+    if let Record::TargetGroup(own) = &mut wide {
+        own.ip_address_type = TargetGroupIpAddressType::Ipv6;
+    }
+    let tables = plan_of([
+        node(),
+        balancer,
+        group(1, TargetGroupAttributes::default()),
+        wide,
+        listener(1, BalancedProtocol::Tcp, &[(1, 1), (2, 3)]),
+        listener(2, BalancedProtocol::Tcp, &[(1, 1)]),
+    ]);
+    let told: Vec<_> = tables
+        .listeners
+        .iter()
+        .map(|(key, record)| {
+            let groups = record.shares.iter().take(record.count as usize);
+            let groups: Vec<u64> = groups.map(|share| share.group).collect();
+            (key.port.value(), key.is_v6, groups, record.weights)
+        })
+        .collect();
+    let wanted = [
+        (81, 0, vec![1], 1),
+        (81, 1, vec![2], 3),
+        (82, 0, vec![1], 1),
+        (82, 1, vec![], 0),
+    ];
+    assert_eq!(told, wanted);
+    // An internal one is closed to the internet by IPv6.
+    for (key, record) in &tables.listeners {
+        let is_closed = record.flags & ListenerRecord::NO_INTERNET != 0;
+        assert_eq!(is_closed, key.is_v6 == 1);
+        assert_eq!(record.address.is_v4(), key.is_v6 == 0);
     }
 }

@@ -58,6 +58,7 @@ pub fn verdicts(data: &[u8]) -> Vec<Verdict> {
             {
                 check_translated(before, &frame);
             }
+            Verdict::Again { .. } => panic!("there is no load balancer"),
             Verdict::Outside { .. } => panic!("a private address is outside"),
             Verdict::Forward { ifindex: target } => {
                 let had_flow = had_flow.unwrap_or(false);

@@ -218,6 +218,7 @@ fn broken_frames_fare_the_same_in_the_kernel_and_in_memory() {
             let wanted = match expected {
                 Verdict::Forward { .. }
                 | Verdict::Outside { .. }
+                | Verdict::Again { .. }
                 | Verdict::Punt { .. }
                 | Verdict::Reply => REDIRECT,
                 Verdict::Drop(_) => SHOT,

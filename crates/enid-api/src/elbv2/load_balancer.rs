@@ -5,7 +5,7 @@ use enid_control::{
     load_balancer_named, parse_address,
 };
 use enid_model::id::SecurityGroupId;
-use enid_model::load_balancer::{LoadBalancer, LoadBalancerZone, Scheme};
+use enid_model::load_balancer::{IpAddressType, LoadBalancer, LoadBalancerZone, Scheme};
 use enid_model::state::Stored;
 
 use super::{Elbv2, arn, attribute, invalid, page, refused, tag};
@@ -46,6 +46,7 @@ pub(super) async fn create_load_balancer(
             Some("internal") => Scheme::Internal,
             _ => Scheme::InternetFacing,
         },
+        ip_address_type: addresses(request.ip_address_type.as_deref()).unwrap_or_default(),
         subnets: subnets(&request.subnets, &request.subnet_mappings)?,
         security_groups: groups(&request.security_groups)?,
         tags: tag::read(request.tags),
@@ -158,16 +159,22 @@ pub(super) async fn modify_load_balancer_attributes(
     })
 }
 
-/// SetIpAddressType: to what it is.
+/// SetIpAddressType.
 pub(super) async fn set_ip_address_type(
     elbv2: &Elbv2,
     context: &Context,
     request: SetIpAddressTypeRequest,
 ) -> Result<SetIpAddressTypeResponse, ApiError> {
-    let region = elbv2.region(&context.caller()).await?;
-    arn::load_balancer(context, &region, &request.load_balancer_arn)?;
+    let caller = context.caller();
+    let region = elbv2.region(&caller).await?;
+    let id = arn::load_balancer(context, &region, &request.load_balancer_arn)?.id;
+    let wanted = addresses(Some(&request.ip_address_type)).unwrap_or_default();
+    let balancer = elbv2
+        .control
+        .set_load_balancer_ip_address_type(&caller, id, wanted)
+        .await?;
     Ok(SetIpAddressTypeResponse {
-        ip_address_type: Some(IPV4.into()),
+        ip_address_type: Some(balancer.ip_address_type.word().into()),
     })
 }
 
@@ -204,16 +211,28 @@ pub(super) async fn set_subnets(
     let subnets = subnets(&request.subnets, &request.subnet_mappings)?;
     let balancer = elbv2
         .control
-        .set_load_balancer_subnets(&caller, id, &subnets)
+        .set_load_balancer_subnets(
+            &caller,
+            id,
+            &subnets,
+            addresses(request.ip_address_type.as_deref()),
+        )
         .await?;
     Ok(SetSubnetsResponse {
         availability_zones: balancer.zones.iter().map(zone).collect(),
-        ip_address_type: Some(IPV4.into()),
+        ip_address_type: Some(balancer.ip_address_type.word().into()),
         enable_prefix_for_ipv6_source_nat: Some(OFF.into()),
     })
 }
 
-const IPV4: &str = "ipv4";
+/// The address type of AWS's word: of those that the table lets through.
+fn addresses(word: Option<&str>) -> Option<IpAddressType> {
+    match word? {
+        "dualstack" => Some(IpAddressType::Dualstack),
+        _ => Some(IpAddressType::Ipv4),
+    }
+}
+
 const ON: &str = "on";
 const OFF: &str = "off";
 
@@ -240,6 +259,7 @@ fn subnets(
             subnet: id(text)?,
             allocation: None,
             private_ip: None,
+            ipv6: None,
         });
     }
     for mapping in mappings {
@@ -254,10 +274,17 @@ fn subnets(
                 invalid(format!("The private IPv4 address '{short}' is not valid"))
             })
         });
+        let ipv6 = mapping.i_pv6_address.as_deref().map(|text| {
+            text.parse().map_err(|_malformed| {
+                let short: String = text.chars().take(100).collect();
+                invalid(format!("The IPv6 address '{short}' is not valid"))
+            })
+        });
         wanted.push(SubnetMapping {
             subnet: id(mapping.subnet_id.as_deref().unwrap_or_default())?,
             allocation: allocation.transpose()?,
             private_ip: private_ip.transpose()?,
+            ipv6: ipv6.transpose()?,
         });
     }
     Ok(wanted)
@@ -288,19 +315,16 @@ fn zone(own: &LoadBalancerZone) -> AvailabilityZone {
         Some((public.public_ip, allocation))
     });
     // AWS tells of the addresses that were asked for, and of no others.
-    let address = match given {
-        Some((public_ip, allocation)) => Some(LoadBalancerAddress {
-            ip_address: Some(Text::display(public_ip)),
-            allocation_id: Some(Text::display(allocation)),
-            private_i_pv4_address: None,
-        }),
-        None if own.is_private_ip_chosen => Some(LoadBalancerAddress {
-            ip_address: None,
-            allocation_id: None,
-            private_i_pv4_address: Some(Text::display(own.private_ip)),
-        }),
-        None => None,
+    let address = LoadBalancerAddress {
+        ip_address: given.map(|(public_ip, _)| Text::display(public_ip)),
+        allocation_id: given.map(|(_, allocation)| Text::display(allocation)),
+        private_i_pv4_address: own
+            .is_private_ip_chosen
+            .then(|| Text::display(own.private_ip)),
+        i_pv6_address: own.ipv6.filter(|_| own.is_ipv6_chosen).map(Text::display),
     };
+    let is_told = given.is_some() || own.is_private_ip_chosen || own.is_ipv6_chosen;
+    let address = is_told.then_some(address);
     AvailabilityZone {
         zone_name: Some(own.zone.as_str().into()),
         subnet_id: Some(Text::display(own.subnet)),
@@ -331,7 +355,7 @@ fn answer(context: &Context, balancer: &LoadBalancer) -> response::LoadBalancer 
         r#type: Some("network".into()),
         availability_zones: balancer.zones.iter().map(zone).collect(),
         security_groups: groups.map(Text::display).collect(),
-        ip_address_type: Some(IPV4.into()),
+        ip_address_type: Some(balancer.ip_address_type.word().into()),
         enforce_security_group_inbound_rules_on_private_link_traffic: has_groups.then(|| ON.into()),
         enable_prefix_for_ipv6_source_nat: Some(OFF.into()),
     }

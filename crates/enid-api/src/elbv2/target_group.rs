@@ -6,7 +6,9 @@ use enid_control::{
 };
 use enid_model::id::VpcId;
 use enid_model::state::{RegionState, Stored};
-use enid_model::target_group::{HealthCheckProtocol, TargetGroup, TargetType};
+use enid_model::target_group::{
+    HealthCheckProtocol, TargetGroup, TargetGroupIpAddressType, TargetType,
+};
 
 use super::{Elbv2, arn, attribute, invalid, listener, page, refused, tag};
 use crate::context::Context;
@@ -37,6 +39,10 @@ pub(super) async fn create_target_group(
         target_type: match request.target_type.as_deref() {
             Some("ip") => TargetType::Ip,
             _ => TargetType::Instance,
+        },
+        ip_address_type: match request.ip_address_type.as_deref() {
+            Some("ipv6") => TargetGroupIpAddressType::Ipv6,
+            _ => TargetGroupIpAddressType::Ipv4,
         },
         health_check: WantedHealthCheck {
             protocol: request.health_check_protocol.as_deref().and_then(protocol),
@@ -245,6 +251,6 @@ fn answer(context: &Context, region: &RegionState, group: &TargetGroup) -> respo
             TargetType::Instance => "instance".into(),
             TargetType::Ip => "ip".into(),
         }),
-        ip_address_type: Some("ipv4".into()),
+        ip_address_type: Some(group.ip_address_type.word().into()),
     }
 }

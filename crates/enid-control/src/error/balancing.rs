@@ -61,6 +61,12 @@ errors! {
     /// A private address that the subnet does not offer.
     PrivateAddress { address: Box<str>, subnet: Box<str>, why: Box<str> } => "InvalidSubnet",
         "The private IPv4 address '{address}' cannot be used in '{subnet}': {why}";
+    /// A dualstack load balancer in a subnet without IPv6.
+    SubnetWithoutIpv6 { id: Box<str> } => "InvalidSubnet",
+        "You must specify subnets with an associated IPv6 CIDR block: '{id}' has none";
+    /// An IPv6 address that the subnet does not offer.
+    Ipv6Address { address: Box<str>, subnet: Box<str>, why: Box<str> } => "InvalidSubnet",
+        "The IPv6 address '{address}' cannot be used in '{subnet}': {why}";
     /// An internet-facing load balancer in a VPC without an internet gateway.
     NoInternetGateway { vpc: Box<str> } => "InvalidSubnet", "VPC {vpc} has no internet gateway";
     /// Instances that are not of the group's VPC.
@@ -71,6 +77,9 @@ errors! {
     /// Instances that do not run.
     TargetsNotRunning { ids: Box<str> } => "InvalidTarget",
         "The following targets are not in a running state and cannot be registered: {ids}";
+    /// Instances whose primary interface has no primary IPv6 address.
+    TargetsWithoutIpv6 { ids: Box<str> } => "InvalidTarget",
+        "The following targets do not have a primary IPv6 address: {ids}";
     /// Targets that the group does not have.
     TargetsNotRegistered { ids: Box<str> } => "InvalidTarget",
         "The following targets are not registered to the target group: {ids}";

@@ -84,7 +84,7 @@ fn device_of(spec: &NodeSpec) -> EniDevice {
         subnet: spec.subnet,
         primary: spec.address,
         secondaries: Vec::new(),
-        ipv6_subnet: None,
-        ipv6_addresses: Vec::new(),
+        ipv6_subnet: spec.ipv6_subnet,
+        ipv6_addresses: spec.ipv6_addresses.clone(),
     }
 }

@@ -1,7 +1,7 @@
 //! One check: a connection from a node's namespace, and perhaps a question.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +61,10 @@ impl Prober {
 
     async fn attempt(&self, namespace: &NetNs, check: &Check, host: &str) -> Outcome {
         let refused = |_error| HealthFailure::Connection;
-        let socket = namespace.run(TcpSocket::new_v4);
+        let socket = namespace.run(|| match check.address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        });
         let socket = match socket {
             Ok(made) => made.map_err(refused)?,
             Err(error) => {
@@ -72,7 +75,7 @@ impl Prober {
                 return Err(HealthFailure::Connection);
             }
         };
-        let stream = socket.connect(SocketAddr::V4(check.address)).await;
+        let stream = socket.connect(check.address).await;
         let stream = stream.map_err(refused)?;
         match check.settings.protocol {
             HealthCheckProtocol::Tcp => Ok(()),
@@ -90,7 +93,7 @@ impl Prober {
         check: &Check,
     ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
         let tls = self.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        let name = ServerName::IpAddress(IpAddr::V4(*check.address.ip()).into());
+        let name = ServerName::IpAddress(check.address.ip().into());
         tls.connect(name, stream).await
     }
 }

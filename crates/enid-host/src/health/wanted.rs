@@ -1,7 +1,7 @@
 //! Which targets are to be checked, how, and from which nodes.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 
 use enid_model::id::{EniId, TargetUid};
 use enid_model::key::Scope;
@@ -18,7 +18,7 @@ pub(super) struct Check {
     /// Which registration it is.
     pub(super) uid: TargetUid,
     /// What is asked.
-    pub(super) address: SocketAddrV4,
+    pub(super) address: SocketAddr,
     /// How.
     pub(super) settings: HealthCheck,
     /// From where, and what each node calls the host that it asks.
@@ -74,7 +74,7 @@ fn check(group: &TargetGroup, target: &Target, nodes: Vec<(EniId, String)>) -> C
     let port = group.health_check.port.unwrap_or(target.key.port);
     Check {
         uid: target.uid,
-        address: SocketAddrV4::new(target.address, port),
+        address: SocketAddr::new(target.address, port),
         settings: group.health_check.clone(),
         nodes,
     }
@@ -99,6 +99,12 @@ fn nodes(
     zones
         .filter(|zone| crosses || target.is_of_zone(&zone.zone))
         .filter(|zone| is_there(zone.eni))
-        .map(|zone| (zone.eni, format!("{}:{port}", zone.private_ip)))
+        .filter_map(|zone| {
+            let own = match target.address {
+                IpAddr::V4(_) => IpAddr::V4(zone.private_ip),
+                IpAddr::V6(_) => IpAddr::V6(zone.ipv6?),
+            };
+            Some((zone.eni, SocketAddr::new(own, port).to_string()))
+        })
         .collect()
 }

@@ -7,7 +7,7 @@ use super::Report;
 use super::name::CLAIMED;
 use crate::address::PublicAddressHolder;
 use crate::listener::{FORWARDS_MAX, Listener};
-use crate::load_balancer::{LoadBalancer, LoadBalancerZone, Scheme};
+use crate::load_balancer::{IpAddressType, LoadBalancer, LoadBalancerZone, Scheme};
 use crate::network_interface::{InterfaceType, NetworkInterface};
 use crate::target::TargetId;
 use crate::target_group::TargetType;
@@ -40,12 +40,16 @@ impl Report<'_> {
             subnet.is_some_and(|subnet| subnet.vpc == balancer.vpc && subnet.zone == own.zone);
         let invariant = "each zone's subnet is there, in its VPC and in the zone";
         self.need(there, id, invariant, &own.subnet);
+        let is_dualstack = balancer.ip_address_type == IpAddressType::Dualstack;
+        let invariant = "each node has an IPv6 address if it is dualstack";
+        self.need(own.ipv6.is_some() == is_dualstack, id, invariant, &own.eni);
         let Some(eni) = self.eni(id, own.eni) else {
             return;
         };
         let made_for_it = eni.interface_type == InterfaceType::NetworkLoadBalancer
             && eni.subnet == own.subnet
-            && eni.addresses == [own.private_ip];
+            && eni.addresses == [own.private_ip]
+            && eni.ipv6_addresses.iter().eq(&own.ipv6);
         let invariant = "each node's interface is made for it";
         self.need(made_for_it, id, invariant, &eni.id);
         let carried: BTreeSet<_> = eni.groups.iter().collect();
@@ -117,6 +121,10 @@ impl Report<'_> {
             let same = group.is_some_and(|group| group.vpc == balancer.vpc);
             let invariant = "each of its groups is there, in its load balancer's VPC";
             self.need(same, id, invariant, &forward.group);
+            let is_ipv6 = group.is_some_and(|group| group.is_ipv6());
+            let reaches = !is_ipv6 || balancer.ip_address_type == IpAddressType::Dualstack;
+            let invariant = "a group of IPv6 has a dualstack load balancer";
+            self.need(reaches, id, invariant, &forward.group);
         }
     }
 
@@ -148,6 +156,7 @@ impl Report<'_> {
                     group.target_type == TargetType::Ip && address == target.address
                 }
             };
+            let of_type = of_type && group.is_ipv6() == target.address.is_ipv6();
             let invariant = "it is what its group's targets are";
             self.need(of_type, key, invariant, &target.address);
         }

@@ -1,6 +1,6 @@
 //! Load balancers: their targets by group and by address.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use imbl::OrdSet;
 
@@ -27,7 +27,7 @@ pub enum Unused {
 }
 
 /// The keys of targets by address.
-pub(super) type TargetsByAddress = OrdSet<(Ipv4Addr, TargetKey)>;
+pub(super) type TargetsByAddress = OrdSet<(IpAddr, TargetKey)>;
 
 impl RegionState {
     /// The targets of a group, those on their way out included.
@@ -41,7 +41,7 @@ impl RegionState {
     }
 
     /// The targets with an address, in whichever VPC it is.
-    pub fn targets_at(&self, address: Ipv4Addr) -> impl Iterator<Item = &Stored<Target>> + '_ {
+    pub fn targets_at(&self, address: IpAddr) -> impl Iterator<Item = &Stored<Target>> + '_ {
         let first = (address, first_of(TargetGroupId(0)));
         let last = (address, last_of(TargetGroupId(u64::MAX)));
         self.targets_by_address
@@ -57,7 +57,7 @@ impl RegionState {
             return self.primary_eni(id);
         }
         let vpc = self.target_groups.get(&target.key.group)?.vpc;
-        let address = IpAddr::V4(target.address);
+        let address = target.address;
         self.eni_at(vpc, address).or_else(|| {
             let peerings = self.peerings_of_vpc(vpc);
             let mut live = peerings
@@ -138,7 +138,7 @@ fn first_of(group: TargetGroupId) -> TargetKey {
 fn last_of(group: TargetGroupId) -> TargetKey {
     TargetKey {
         group,
-        id: TargetId::Ip(Ipv4Addr::BROADCAST),
+        id: TargetId::Ip(IpAddr::V6(Ipv6Addr::from_bits(u128::MAX))),
         port: u16::MAX,
     }
 }
@@ -158,7 +158,7 @@ mod tests {
                 port,
             },
             uid: TargetUid(1),
-            address: Ipv4Addr::new(10, 0, 0, last),
+            address: [10, 0, 0, last].into(),
             zone: None,
             is_zone_chosen: false,
             registered_at: Timestamp(0),
@@ -174,7 +174,7 @@ mod tests {
     fn targets_are_found_by_group_and_by_address() {
         let mut region = RegionState::default();
         let instance = TargetId::Instance(InstanceId(7));
-        let address = TargetId::Ip(Ipv4Addr::new(10, 0, 0, 5));
+        let address = TargetId::Ip([10, 0, 0, 5].into());
         for target in [
             target(1, instance, 80, 5),
             target(1, instance, 81, 5),

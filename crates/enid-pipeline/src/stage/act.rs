@@ -7,6 +7,7 @@ use crate::{
     connection, copy,
     flow::{FlowEntry, FlowKey, FlowRecord, Timeouts, Translation, flag},
     frame::Frame,
+    journey::Journey,
     packet::Packet,
     reason::Reason,
     room, sequence,
@@ -45,13 +46,14 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
     let back = key.reversed(key.ifindex);
     let new = match back {
         Some(back) => Translation {
-            source: back.source.v4_octets(),
-            target: back.target.v4_octets(),
+            source: back.source,
+            target: back.target,
             source_port: back.source_port,
             target_port: back.target_port,
         },
         None => Translation::default(),
     };
+    let new = new.words(&journey.target, &journey.source);
     let holder = holder(
         journey.eni,
         scratch.target_instance,
@@ -72,9 +74,7 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
     if journey.needs_port {
         flags |= flag::HOLDS_PORT;
     }
-    if journey.is_balanced {
-        flags |= flag::BALANCED;
-    }
+    flags |= passage(journey);
     // Answers to an address that the sender does not own may go elsewhere.
     let is_known = journey.is_both_ways && scratch.owns_address;
     *record = FlowRecord {
@@ -90,14 +90,14 @@ pub(crate) fn prepare_answers(scratch: &mut Scratch) {
         target_eni: scratch.source_eni,
         troubles: 0,
         generation: if is_known { scratch.generation } else { 0 },
-        target_ifindex: u64::from(key.ifindex),
+        target_ifindex: u64::from(key.ifindex) | new.rest,
         arrives_head: journey.hop.answer_arrives.head,
         leaves_head: journey.hop.answer_leaves.head,
         tails: tails(journey.hop.answer_arrives, journey.hop.answer_leaves),
-        flags: flag::REPLY | flags,
+        flags: flag::REPLY | flags | new.flags,
         timeouts: scratch.timeouts,
-        new_addresses: new.addresses(),
-        new_ports: new.ports(),
+        new_addresses: new.addresses,
+        new_ports: new.ports,
         via: journey.via,
         acl_entries: 0,
         route: route_back(journey.route),
@@ -161,7 +161,7 @@ pub(crate) fn open<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
 /// Makes the entry of the answers the packet's own.
 #[inline(always)]
 fn own_record(scratch: &mut Scratch) {
-    let new = translate::of_journey(scratch);
+    let new = translate::words_of_journey(scratch);
     let holder = holder(
         scratch.source_eni,
         scratch.source_instance,
@@ -183,14 +183,14 @@ fn own_record(scratch: &mut Scratch) {
     record.source_eni = scratch.source_eni;
     record.target_eni = journey.eni;
     record.generation = scratch.generation;
-    record.target_ifindex = u64::from(journey.ifindex);
+    record.target_ifindex = u64::from(journey.ifindex) | new.rest;
     record.arrives_head = packet.macs.head;
     record.leaves_head = journey.hop.leaves.head;
     record.tails = tails(packet.macs, journey.hop.leaves);
     record.sent = sequence::first(packet);
-    record.flags = flags | u64::from(packet.tcp_flags) << flag::TCP_SHIFT;
-    record.new_addresses = new.addresses();
-    record.new_ports = new.ports();
+    record.flags = flags | new.flags | u64::from(packet.tcp_flags) << flag::TCP_SHIFT;
+    record.new_addresses = new.addresses;
+    record.new_ports = new.ports;
     record.acl_entries = scratch.acl_entries;
     record.route = journey.route_word();
     record.holder = holder;
@@ -207,6 +207,12 @@ const fn holder(source_eni: u64, source_instance: u64, target_instance: u64) -> 
     }
 }
 
+/// The flags of both directions that say what the packet passes.
+#[inline(always)]
+const fn passage(journey: &Journey) -> u64 {
+    (journey.is_balanced as u64 * flag::BALANCED) | (journey.is_turned as u64 * flag::TURNED)
+}
+
 /// The flags that say how the packet goes on.
 #[inline(always)]
 fn way_flags(scratch: &Scratch) -> u64 {
@@ -220,9 +226,7 @@ fn way_flags(scratch: &Scratch) -> u64 {
     if scratch.is_metered {
         flags |= flag::METERED;
     }
-    if scratch.journey.is_balanced {
-        flags |= flag::BALANCED;
-    }
+    flags |= passage(&scratch.journey);
     flags | scratch.watched | u64::from(scratch.journey.mtu) << flag::MTU_SHIFT
 }
 
@@ -360,8 +364,7 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     // its first packet comes.
     let record = &mut scratch.record;
     record.generation = 0;
-    record.flags &=
-        flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED | flag::BALANCED;
+    record.flags &= WAY;
     record.flags |= swapped(tracked);
     record.flags |= room::counted_bit(record.flags, record.source_eni, record.holder);
     if !scratch.carried.is_reply() {
@@ -384,6 +387,14 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     }
 }
 
+/// The bits of an entry's flags that say how its packets go on.
+const WAY: u64 = flag::TRANSLATED
+    | flag::TO_OUTSIDE
+    | flag::TURNED
+    | flag::WIDE
+    | flag::METERED
+    | flag::WATCHED
+    | flag::BALANCED;
 /// The bits of an entry's flags that are the longest packet of its way.
 const MTU: u64 = u64::MAX << flag::MTU_SHIFT;
 
@@ -401,8 +412,7 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
     // Only packets in the connection's own direction say whether it is tracked, except to an ENI that
     // the connection is new to, or that has forgotten it.
     let is_new = entry.target_eni.get() != journey.eni;
-    let mut stale =
-        flag::TRANSLATED | flag::TO_OUTSIDE | flag::METERED | flag::WATCHED | flag::BALANCED | MTU;
+    let mut stale = WAY | MTU;
     if entry.via.get() != journey.via && entry.flags.get() & flag::HOLDS_PORT != 0 {
         nat_port::let_go(tables, &scratch.key, entry, false);
         stale |= flag::HOLDS_PORT | flag::UNCOUNTED_PORT;
@@ -413,7 +423,8 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
         // What the ENI that had the address before tracked is nothing to this one.
         stale |= flag::TRACKED_AT_TARGET;
     }
-    let way = way_flags(scratch);
+    let new = translate::words_of_journey(scratch);
+    let way = way_flags(scratch) | new.flags;
     stale &= !way;
     if entry.flags.get() & stale != 0 {
         entry.flags.set(entry.flags.get() & !stale);
@@ -428,16 +439,17 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
     } else {
         tracked_bits(*egress, *ingress)
     };
-    let new = translate::of_journey(scratch);
     entry.egress_rule.set(egress.rule);
     entry.ingress_rule.set(ingress.rule);
     entry.target_eni.set(journey.eni);
-    entry.target_ifindex.set(u64::from(journey.ifindex));
+    entry
+        .target_ifindex
+        .set(u64::from(journey.ifindex) | new.rest);
     entry.arrives_head.set(packet.macs.head);
     entry.leaves_head.set(journey.hop.leaves.head);
     entry.tails.set(tails(packet.macs, journey.hop.leaves));
-    entry.new_addresses.set(new.addresses());
-    entry.new_ports.set(new.ports());
+    entry.new_addresses.set(new.addresses);
+    entry.new_ports.set(new.ports);
     entry.via.set(journey.via);
     entry.acl_entries.set(scratch.acl_entries);
     entry.route.set(journey.route_word());

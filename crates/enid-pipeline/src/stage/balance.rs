@@ -14,20 +14,28 @@
 //! A node has a device as well: what it begins itself, health checks, leaves by the ordinary way, and only
 //! the answers to that are delivered there.
 //!
-//! Limits: IPv4 only; nothing comes to a node through a NAT gateway of this installation; when the entries
-//! of an idle connection are gone, the target's next packet is not reset but goes to the client as an
-//! ordinary one.
+//! What a NAT gateway of this installation sends to a node goes out and comes in again before:
+//! [`gateway`](super::gateway).
+//!
+//! A target's packet of a connection that was idle for too long is reset as the client's is. Limit: only for
+//! as long again ([`LAPSED_S`](crate::flow::LAPSED_S)); then it goes to the client as an ordinary one, unless the
+//! target knows the node alone.
+//!
+//! IPv6 goes to targets of IPv6: each family has listeners of its own. Of what comes from the internet by IPv6
+//! a listener may take nothing ([`ListenerRecord::NO_INTERNET`]), as those of internal load balancers do. Limit: errors of ICMPv6 about
+//! a balanced flow are not carried.
 
 use crate::{
     Scratch,
     balancer::{
-        CHUNK, ListenerKey, ListenerRecord, Member, MemberKey, SHARES_MAX, SLOTS, Share, SlotsKey,
-        TargetKey, TargetRecord,
+        CHUNK, FIRST_PORT, ListenerKey, ListenerRecord, Member, MemberKey, SHARES_MAX, SLOTS,
+        Share, SlotsKey, TargetKey, TargetRecord,
     },
     bytes::{Addr, Be16},
     connection::has_ended,
     flow::flag,
     frame::Frame,
+    journey::Journey,
     owner::owner,
     reason::Reason,
     stage::{
@@ -37,7 +45,7 @@ use crate::{
         nat_port::mixed,
         route::{find, hand_over},
     },
-    table::{Direction, EniRecord, Route, protocol},
+    table::{Direction, EniRecord, Route, gate_of_ipv6, protocol, split_bit},
     tables::Tables,
 };
 
@@ -106,20 +114,26 @@ fn keep<T: Tables>(tables: &T, scratch: &mut Scratch, id: u64) -> Result<bool, R
     let to = scratch.carried.translation;
     let target = scratch.carried.target_eni();
     let is_tcp = scratch.packet.protocol == protocol::TCP;
-    let key = listener_key(id, scratch.journey.target_port, scratch.packet.protocol);
+    let key = listener_key(id, &scratch.journey, scratch.packet.protocol);
     let vpc = tables.eni(target).map_or(0, |target| target.vpc);
-    let is_there = owner(tables, vpc, &Addr::v4(to.target)) == target;
-    if !is_there || !scratch.is_related && is_over(tables, &key, to.target, to.target_port) {
+    let is_there = owner(tables, vpc, &to.target) == target;
+    if !is_there || !scratch.is_related && is_over(tables, &key, &to.target, to.target_port) {
         return if is_tcp {
             Err(Reason::BalancerReset)
         } else {
             Ok(false)
         };
     }
-    let idle_s = tables.listener(&key).map_or(0, |listener| listener.idle_s);
+    let idle_s = match tables.listener(&key) {
+        Some(listener) => {
+            check_internet(scratch, listener)?;
+            listener.idle_s
+        }
+        None => 0,
+    };
     let journey = &mut scratch.journey;
-    journey.source = Addr::v4(to.source);
-    journey.target = Addr::v4(to.target);
+    journey.source = to.source;
+    journey.target = to.target;
     journey.vpc = vpc;
     journey.eni = target;
     journey.idle_s = idle_s;
@@ -132,18 +146,19 @@ fn keep<T: Tables>(tables: &T, scratch: &mut Scratch, id: u64) -> Result<bool, R
 
 /// The key of the listener that a packet asks for.
 #[inline(always)]
-const fn listener_key(node: u64, port: Be16, number: u8) -> ListenerKey {
+const fn listener_key(node: u64, journey: &Journey, number: u8) -> ListenerKey {
     ListenerKey {
         node,
-        port,
+        port: journey.target_port,
         protocol: number,
-        pad: [0; 5],
+        is_v6: !journey.target.is_v4() as u8,
+        pad: [0; 4],
     }
 }
 
 /// Whether the flows of a listener to a target end.
 #[inline(never)]
-fn is_over<T: Tables>(tables: &T, key: &ListenerKey, address: [u8; 4], port: Be16) -> bool {
+fn is_over<T: Tables>(tables: &T, key: &ListenerKey, address: &Addr, port: Be16) -> bool {
     let Some(listener) = tables.listener(key) else {
         return true;
     };
@@ -153,9 +168,9 @@ fn is_over<T: Tables>(tables: &T, key: &ListenerKey, address: [u8; 4], port: Be1
         }
         let key = MemberKey {
             group: listener.shares[index].group,
-            address,
+            address: *address,
             port,
-            pad: [0; 2],
+            pad: [0; 6],
         };
         if let Some(member) = tables.balancer_member(&key) {
             return member.flags & Member::ENDS != 0;
@@ -172,12 +187,22 @@ fn choose<T: Tables>(
     node: &EniRecord,
     id: u64,
 ) -> Result<(), Reason> {
-    let key = listener_key(id, scratch.journey.target_port, scratch.packet.protocol);
-    let listener = tables.listener(&key).ok_or(Reason::NoListener)?;
+    let key = listener_key(id, &scratch.journey, scratch.packet.protocol);
     let is_tcp = scratch.packet.protocol == protocol::TCP;
-    if is_tcp && !scratch.packet.opens_tcp() {
+    let is_late = is_tcp && !scratch.packet.opens_tcp();
+    let Some(listener) = tables.listener(&key) else {
+        // At a port that the node sends from it is a target's.
+        let is_targets = is_late && scratch.journey.target_port.value() >= FIRST_PORT;
+        return Err(if is_targets {
+            Reason::BalancerReset
+        } else {
+            Reason::NoListener
+        });
+    };
+    if is_late {
         return Err(Reason::BalancerReset);
     }
+    check_internet(scratch, listener)?;
     ask_groups(tables, scratch, node, Direction::Ingress)?;
     let share = share_of(listener, hash(scratch, false)).ok_or(Reason::BalancerTarget)?;
     let is_sticky = share.flags & Share::STICKY != 0;
@@ -186,7 +211,7 @@ fn choose<T: Tables>(
     }
     let target = pick(tables, share.table, hash(scratch, is_sticky)).ok_or(Reason::Incomplete)?;
     let journey = &mut scratch.journey;
-    journey.target = Addr::v4(target.address);
+    journey.target = target.address;
     journey.target_port = target.port;
     journey.vpc = target.vpc;
     journey.eni = owner(tables, target.vpc, &journey.target);
@@ -196,12 +221,22 @@ fn choose<T: Tables>(
         return Err(Reason::NoEndpoint);
     }
     if share.flags & Share::PRESERVES == 0 {
-        journey.source = Addr::v4(listener.address);
+        journey.source = listener.address;
         journey.needs_port = true;
     } else if journey.eni == scratch.source_eni {
         return Err(Reason::BalancerHairpin);
     }
     ask_groups(tables, scratch, node, Direction::Egress)
+}
+
+/// Refuses what comes from the internet to a listener that is not there for it.
+#[inline(always)]
+const fn check_internet(scratch: &Scratch, listener: &ListenerRecord) -> Result<(), Reason> {
+    if scratch.journey.is_entering && listener.flags & ListenerRecord::NO_INTERNET != 0 {
+        Err(Reason::BalancerRoute)
+    } else {
+        Ok(())
+    }
 }
 
 /// The target group that gets a flow with this hash.
@@ -249,15 +284,26 @@ fn pick<T: Tables>(tables: &T, table: u64, hash: u64) -> Option<&TargetRecord> {
 #[inline(never)]
 fn hash(scratch: &Scratch, is_sticky: bool) -> u64 {
     let journey = &scratch.journey;
-    let source = u64::from(u32::from_be_bytes(journey.source.v4_octets()));
+    let source = number_of(&journey.source);
     if is_sticky {
         return mixed(mixed(source));
     }
-    let target = u64::from(u32::from_be_bytes(journey.target.v4_octets()));
+    let target = number_of(&journey.target);
     let (p, q) = (journey.source_port.bytes(), journey.target_port.bytes());
     let ports = u64::from_be_bytes([0, 0, 0, scratch.packet.protocol, p[0], p[1], q[0], q[1]]);
     let first = mixed(source << 32 | target).wrapping_add(ports);
     mixed(mixed(first).wrapping_add(u64::from(scratch.sequence)))
+}
+
+/// An address as a number of 32 bits, for the hash; of IPv6 one that all of its bits change.
+#[inline(always)]
+const fn number_of(address: &Addr) -> u64 {
+    if address.is_v4() {
+        return u32::from_be_bytes(address.v4_octets()) as u64;
+    }
+    let [a, b, c, d] = address.words();
+    let network = mixed((a as u64) << 32 | b as u64);
+    mixed(network.wrapping_add((c as u64) << 32 | d as u64)) >> 32
 }
 
 /// Asks the node's security groups, if it has any, about what comes to it or what it sends on.
@@ -295,6 +341,9 @@ fn ask_groups<T: Tables>(
             (journey.eni, Reason::BalancerEgressRule)
         }
     };
+    if policy.open & split_bit(direction) != 0 && !packet.source.is_v4() {
+        question.gate = gate_of_ipv6(question.gate);
+    }
     question.protocol = packet.protocol;
     question.port = journey.target_port.bytes();
     if ask(tables, tables.eni(remote), question) {
@@ -367,7 +416,7 @@ pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
     if node.flags & EniRecord::FAULTY != 0 {
         return Err(Reason::Fault);
     }
-    if is_cut(&scratch.packet) {
+    if is_cut(&scratch.packet) || scratch.is_related && !scratch.packet.source.is_v4() {
         return Err(Reason::BalancerProtocol);
     }
     // An error about the connection speaks another protocol than it.
@@ -376,10 +425,13 @@ pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
     } else {
         scratch.packet.protocol
     };
-    let key = listener_key(id, new.source_port, number);
+    let key = ListenerKey {
+        port: new.source_port,
+        ..listener_key(id, journey, number)
+    };
     let listener = tables.listener(&key).ok_or(Reason::BalancerReset)?;
-    let from = scratch.packet.source.v4_octets();
-    if !scratch.is_related && is_over(tables, &key, from, scratch.packet.source_port) {
+    let packet = &scratch.packet;
+    if !scratch.is_related && is_over(tables, &key, &packet.source, packet.source_port) {
         return Err(Reason::BalancerReset);
     }
     if sender.subnet != node.subnet {
@@ -387,14 +439,14 @@ pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
         journey.leave(outer)?;
         let inner = tables.subnet(node.subnet).ok_or(Reason::Incomplete)?;
         journey.enter(inner)?;
-        if !leads(tables, sender, &Addr::v4(listener.address), node.vpc) {
+        if !leads(tables, sender, &listener.address, node.vpc) {
             return Err(Reason::BalancerRoute);
         }
     }
-    let address = Addr::v4(listener.address);
+    let address = listener.address;
     if journey.target == address {
         // The target knows the node alone, and its entry who asked.
-        journey.target = Addr::v4(new.target);
+        journey.target = new.target;
     }
     journey.source = address;
     if !scratch.is_related {
@@ -414,8 +466,8 @@ pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
 #[inline(always)]
 pub(crate) fn end_back(scratch: &mut Scratch) {
     let new = &scratch.carried.translation;
-    scratch.journey.source = Addr::v4(new.source);
-    scratch.journey.target = Addr::v4(new.target);
+    scratch.journey.source = new.source;
+    scratch.journey.target = new.target;
 }
 
 /// Counts a flow that begins, unless its first packet is sent again.
@@ -441,4 +493,10 @@ pub(crate) fn note_new<T: Tables>(tables: &T, scratch: &Scratch) {
 }
 
 #[cfg(test)]
+mod late;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turned;
+#[cfg(test)]
+mod wide;

@@ -8,10 +8,11 @@
 
 use crate::{
     Scratch, allowance,
-    bytes::{Be16, MacPair},
+    bytes::{Addr, Be16, MacPair},
     connection,
     copy::WATCHED,
-    flow::{Age, FlowEntry, GATEWAY_EDGE_SHIFT, SECOND_NS, SHORTEST_S, Translation, flag},
+    flow::{Age, FlowEntry, FlowKey, GATEWAY_EDGE_SHIFT, SECOND_NS, SHORTEST_S, Translation, flag},
+    reason::Reason,
     sequence,
     stage::{gate::Pass, nat},
     table::{OUTSIDE, Route, protocol},
@@ -33,7 +34,7 @@ pub(crate) enum Lookup {
     },
     /// No entry, or one of a connection that has ended or begins anew.
     Miss,
-    /// One that an allowance does not let pass; why is in the scratch record.
+    /// One that an allowance does not let pass, or that comes too late; why is in the scratch record.
     Refused,
     /// An entry that was judged by older tables; what it says is in the scratch record.
     Stale,
@@ -72,8 +73,8 @@ impl Carried {
         via: 0,
         route: 0,
         translation: Translation {
-            source: [0; 4],
-            target: [0; 4],
+            source: Addr::UNSPECIFIED,
+            target: Addr::UNSPECIFIED,
             source_port: Be16::from_bytes([0; 2]),
             target_port: Be16::from_bytes([0; 2]),
         },
@@ -130,6 +131,12 @@ impl Carried {
         self.flags & flag::TO_OUTSIDE != 0
     }
 
+    /// Whether its packets pass two translators, and what goes to the outside comes in again.
+    #[inline(always)]
+    pub(crate) const fn is_turned(&self) -> bool {
+        self.flags & flag::TURNED != 0
+    }
+
     /// Whether copies are wanted of what its ENI sends.
     #[inline(always)]
     pub(crate) const fn is_watched_at_source(&self) -> bool {
@@ -168,7 +175,7 @@ impl Carried {
 
     /// Takes what an entry says. Of a connection that the ENIs have forgotten nothing is tracked.
     #[inline(always)]
-    fn load(&mut self, entry: &FlowEntry, is_forgotten: bool) {
+    fn load(&mut self, key: &FlowKey, entry: &FlowEntry, is_forgotten: bool) {
         self.source_eni = entry.source_eni.get();
         self.flags = entry.flags.get();
         self.is_forgotten = is_forgotten;
@@ -177,7 +184,7 @@ impl Carried {
         }
         self.egress_rule = entry.egress_rule.get();
         self.ingress_rule = entry.ingress_rule.get();
-        self.load_way(entry);
+        self.load_way(key, entry);
     }
 
     /// Whom its packets go to.
@@ -189,13 +196,12 @@ impl Carried {
     /// Takes from an entry by which NAT gateway, with which addresses and to whom its packets go, and no
     /// more.
     #[inline(always)]
-    pub(crate) fn load_way(&mut self, entry: &FlowEntry) {
-        const FROM_TARGET: u64 = flag::BALANCED | flag::REPLY;
+    pub(crate) fn load_way(&mut self, key: &FlowKey, entry: &FlowEntry) {
         self.target_eni = entry.target_eni.get();
-        self.is_from_target = entry.flags.get() & FROM_TARGET == FROM_TARGET;
+        self.is_from_target = is_from_target(entry.flags.get());
         self.via = entry.via.get();
         self.route = entry.route.get() & ((1 << GATEWAY_EDGE_SHIFT) - 1);
-        self.translation = entry.translation();
+        self.translation = entry.translation(key);
     }
 
     /// The pass of the source's gate, if the flow is tracked there.
@@ -243,6 +249,25 @@ const fn mtu_of(flags: u64) -> u32 {
     (flags >> flag::MTU_SHIFT) as u32
 }
 
+/// Whether an entry with these flags is that of a target's packets.
+#[inline(always)]
+const fn is_from_target(flags: u64) -> bool {
+    const FROM_TARGET: u64 = flag::BALANCED | flag::REPLY;
+    flags & FROM_TARGET == FROM_TARGET
+}
+
+/// Refuses a target's packet of a connection that is over: the load balancer resets it, and to its client it
+/// would be a stranger's.
+#[inline(never)]
+fn refuse_late(scratch: &mut Scratch, entry: &FlowEntry) -> Lookup {
+    scratch.source_eni = entry.source_eni.get();
+    scratch.target_eni = entry.target_eni.get();
+    scratch.journey.balancer = entry.via.get();
+    scratch.journey.via = entry.via.get();
+    scratch.refused = Reason::BalancerReset;
+    Lookup::Refused
+}
+
 /// Looks a packet up and, on a hit, counts it.
 #[inline(always)]
 pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
@@ -269,7 +294,12 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         match connection::age(tables, key, &entry, now_ns) {
             Age::Live => {}
             Age::Forgotten => is_forgotten = true,
-            Age::Ended => return Lookup::Miss,
+            Age::Lapsed | Age::Ended
+                if packet.protocol == protocol::TCP && is_from_target(entry.flags.get()) =>
+            {
+                return refuse_late(scratch, &entry);
+            }
+            Age::Lapsed | Age::Ended => return Lookup::Miss,
         }
     }
     let flags = entry.flags.get();
@@ -285,7 +315,7 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         || is_special && nat::is_cut(packet) && entry.via.get() != 0
         || is_forgotten;
     if entry.generation.get() != *generation || entry.arrives() != packet.macs || is_refused {
-        carried.load(&entry, is_forgotten);
+        carried.load(key, &entry, is_forgotten);
         return Lookup::Stale;
     }
     // Before the allowances: what they drop is sent again, and counts as such.
@@ -294,7 +324,7 @@ pub(crate) fn lookup<T: Tables>(tables: &T, scratch: &mut Scratch) -> Lookup {
         carried.source_eni = entry.source_eni.get();
         carried.flags = flags;
         carried.via = entry.via.get();
-        carried.translation = entry.translation();
+        carried.translation = entry.translation(key);
         if flags & flag::METERED != 0 && !allowance::admits(tables, scratch, &entry) {
             return Lookup::Refused;
         }

@@ -3,17 +3,22 @@
 //! An IPv4 address is translated one to one: outside, an ENI has its public address and no other. IPv6
 //! addresses are the same on both sides. A packet to a public address of this installation does not go
 //! out: it comes back in to whoever has the address, with the sender's public address, and no security
-//! group is recognised by it. What comes in may first have to pass a middlebox, by the gateway's own
-//! route table.
+//! group is recognised by it. One way passes one translator: what a NAT gateway sends to the node of a load
+//! balancer, and what such a node sends back to the gateway, does go out, and comes in again at once in a run
+//! of the outside's program. It is then judged as what comes from the internet, and its flow is seen
+//! twice, by the sender's and by the receiver's side. Nobody outside can make use of its addresses: it
+//! is taken in only while the flow table has who waits for its answer. Limit: errors of ICMP about it are
+//! not. What comes in may first have to pass a middlebox, by the gateway's own route table.
 
 use crate::{
     Scratch,
     bytes::{Addr, MacPair},
+    flow::flag,
     journey::Journey,
     owner::{owner, pool},
     reason::Reason,
     stage::{edge, route::deliver},
-    table::{EndpointKey, OUTSIDE, Pool},
+    table::{EndpointKey, EniRecord, OUTSIDE, Outside, Pool},
     tables::Tables,
 };
 
@@ -74,12 +79,39 @@ pub(crate) fn from_outside<T: Tables>(tables: &T, scratch: &mut Scratch) -> Resu
     }
     let is_ours =
         pool(tables, &scratch.packet.source).is_some_and(|pool| pool.flags & Pool::HOST == 0);
-    if is_ours || scratch.packet.source.is_private() {
+    scratch.journey.is_turned = is_ours && has_turned(tables, scratch);
+    if is_ours && !scratch.journey.is_turned || scratch.packet.source.is_private() {
         return Err(Reason::OutsideSource);
     }
     beyond(tables, scratch)?;
     edge::enter(tables, scratch)?;
     deliver(tables, scratch)
+}
+
+/// Whether somebody of this installation has sent a packet that comes in, and waits for what answers it.
+#[inline(never)]
+fn has_turned<T: Tables>(tables: &T, scratch: &Scratch) -> bool {
+    let Some(answer) = scratch.key.reversed(scratch.key.ifindex) else {
+        return false;
+    };
+    match tables.flow(&answer) {
+        Some(entry) => entry.source_eni.get() == OUTSIDE && entry.flags.get() & flag::TURNED != 0,
+        None => false,
+    }
+}
+
+/// Whether a packet that has passed a translator is for another one.
+#[inline(never)]
+fn turns<T: Tables>(tables: &T, scratch: &Scratch, eni: u64) -> bool {
+    let journey = &scratch.journey;
+    let other = if journey.is_balanced {
+        EniRecord::NAT_GATEWAY
+    } else {
+        EniRecord::BALANCER
+    };
+    journey.via != 0
+        && scratch.source_eni != OUTSIDE
+        && tables.eni(eni).is_some_and(|eni| eni.flags & other != 0)
 }
 
 /// The longest packet that passes an internet gateway (EC2 user guide, "Network maximum transmission unit").
@@ -105,6 +137,15 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
     journey.subnet = 0;
     journey.is_member = false;
     if let Some(public) = tables.public(&journey.target) {
+        if turns(tables, scratch, public.eni) {
+            let outside = tables.outside().ok_or(Reason::NoOutside)?;
+            scratch.journey.is_turned = true;
+            leave(&mut scratch.journey, outside);
+            // As it comes in.
+            scratch.journey.hop.leaves = MacPair::new(outside.near_mac, outside.far_mac);
+            return pass(scratch);
+        }
+        let journey = &mut scratch.journey;
         journey.vpc = public.vpc;
         journey.target = public.private;
         journey.eni = public.eni;
@@ -139,13 +180,19 @@ fn beyond<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason> {
         _ if journey.target.is_private() => Err(Reason::PrivateAddress),
         _ => {
             let outside = tables.outside().ok_or(Reason::NoOutside)?;
-            journey.eni = OUTSIDE;
-            journey.is_to_outside = true;
-            journey.ifindex = outside.ifindex;
-            journey.hop.leaves = MacPair::new(outside.far_mac, outside.near_mac);
+            leave(journey, outside);
             pass(scratch)
         }
     }
+}
+
+/// Leaves this installation.
+#[inline(always)]
+fn leave(journey: &mut Journey, outside: &Outside) {
+    journey.eni = OUTSIDE;
+    journey.is_to_outside = true;
+    journey.ifindex = outside.ifindex;
+    journey.hop.leaves = MacPair::new(outside.far_mac, outside.near_mac);
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ pub(crate) fn out<T: Tables>(
     let carried = &scratch.carried;
     // Errors about an answer go the connection's own way, and so do its packets.
     let known = if carried.via == id && (scratch.is_related || !carried.is_reply()) {
-        index_of(nat, carried.translation.source)
+        index_of(nat, carried.translation.source.v4_octets())
     } else {
         None
     };
@@ -140,7 +140,7 @@ pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
         return Err(Reason::NatUnsolicited);
     };
     // Errors may come from routers on the way; answers come from whom the connection goes to.
-    let is_from_target = journey.source == Addr::v4(carried.translation.source);
+    let is_from_target = journey.source == carried.translation.source;
     if nat.eni != journey.eni || !(is_from_target || scratch.is_related) {
         return Err(Reason::NatUnsolicited);
     }
@@ -156,7 +156,7 @@ pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
     if scratch.source_eni != OUTSIDE {
         narrowed?;
     }
-    journey.target = Addr::v4(carried.translation.target);
+    journey.target = carried.translation.target;
     if !scratch.is_related {
         journey.source_port = carried.translation.source_port;
         journey.target_port = carried.translation.target_port;

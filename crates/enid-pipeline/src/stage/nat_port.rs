@@ -84,7 +84,7 @@ fn key_of(sent: &FlowKey, nat: u64, address: [u8; 4]) -> NatPortsKey {
     NatPortsKey {
         nat,
         address,
-        target: sent.target.v4_octets(),
+        target: counted(&sent.target),
         port: if has_port {
             sent.target_port
         } else {
@@ -95,10 +95,20 @@ fn key_of(sent: &FlowKey, nat: u64, address: [u8; 4]) -> NatPortsKey {
     }
 }
 
+/// An address as ports are counted by it. Two of IPv6 may look the same, and then share their ports.
+#[inline(always)]
+const fn counted(address: &Addr) -> [u8; 4] {
+    if address.is_v4() {
+        address.v4_octets()
+    } else {
+        address.folded().to_ne_bytes()
+    }
+}
+
 /// A number that looks random, the same for the same connection.
 #[inline(never)]
 fn hash(key: &FlowKey) -> u64 {
-    let (s, t) = (key.source.v4_octets(), key.target.v4_octets());
+    let (s, t) = (counted(&key.source), counted(&key.target));
     let addresses = u64::from_be_bytes([s[0], s[1], s[2], s[3], t[0], t[1], t[2], t[3]]);
     let (p, q) = (key.source_port.bytes(), key.target_port.bytes());
     let ports = u64::from_be_bytes([0, 0, 0, key.protocol, p[0], p[1], q[0], q[1]]);
@@ -194,7 +204,7 @@ fn key_of_journey(scratch: &Scratch) -> NatPortsKey {
         sent.target = journey.target;
         sent.target_port = journey.target_port;
     }
-    key_of(&sent, journey.via, journey.source.v4_octets())
+    key_of(&sent, journey.via, counted(&journey.source))
 }
 
 /// Whether an injected fault leaves a NAT gateway no ports.
@@ -235,18 +245,18 @@ pub(crate) fn let_go<T: Tables>(tables: &T, key: &FlowKey, entry: &FlowEntry, is
     }
     // What answers go on as comes from where the connection goes to; of a load balancer's the answers
     // themselves do.
-    let new = entry.translation();
+    let new = entry.translation(key);
     let (target, target_port) = if flags & flag::BALANCED != 0 {
         (key.source, key.source_port)
     } else {
-        (Addr::v4(new.source), new.source_port)
+        (new.source, new.source_port)
     };
     let sent = FlowKey {
         target,
         target_port,
         ..*key
     };
-    let ports = key_of(&sent, entry.via.get(), key.target.v4_octets());
+    let ports = key_of(&sent, entry.via.get(), counted(&key.target));
     count_down(tables, &ports, flags);
     if is_idle {
         note_idle(tables, key, entry);
@@ -313,10 +323,10 @@ fn has_port_before<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
     let Some(entry) = tables.flow(&scratch.key) else {
         return false;
     };
-    let before = entry.translation();
+    let before = entry.translation(&scratch.key);
     let is_same = entry.flags.get() & flag::TRANSLATED != 0
         && entry.via.get() == scratch.journey.via
-        && Addr::v4(before.source) == scratch.journey.source;
+        && before.source == scratch.journey.source;
     if !is_same {
         return false;
     }
@@ -326,7 +336,7 @@ fn has_port_before<T: Tables>(tables: &T, scratch: &mut Scratch) -> bool {
         return false;
     };
     let is_its_own = answers.flags.get() & flag::HOLDS_PORT != 0
-        && answers.target_ifindex.get() == u64::from(scratch.key.ifindex)
+        && answers.target_ifindex.get() == scratch.record.target_ifindex
         && answers.new_addresses.get() == scratch.record.new_addresses
         && answers.new_ports.get() == scratch.record.new_ports;
     if !is_its_own {

@@ -47,7 +47,7 @@ pub(crate) fn prepare<T: Tables, F: Frame>(tables: &T, frame: &F, scratch: &mut 
     let is_its_own = scratch.quoted.source == scratch.packet.target
         && entry.source_eni.get() == scratch.source_eni;
     if is_translated && is_its_own && is_opposite_live(tables, scratch, &answers, &entry) {
-        scratch.carried.load_way(&entry);
+        scratch.carried.load_way(&answers, &entry);
         scratch.is_related = true;
     }
 }

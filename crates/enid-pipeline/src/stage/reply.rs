@@ -17,7 +17,7 @@ use crate::{
     bytes::{Addr, Be16, MacPair},
     flow::tcp,
     frame::Frame,
-    packet::Fragment,
+    packet::{Fragment, Packet},
     reason::Reason,
     stage::{acl, nat::index_of, parse::ETHERNET},
     table::{OUTSIDE, ROUTER_LINK_LOCAL, protocol},
@@ -219,6 +219,9 @@ fn reset<T: Tables, F: Frame>(tables: &T, frame: &mut F, scratch: &mut Scratch) 
     is_let_back(tables, scratch) && write_reset(frame, scratch)
 }
 
+/// The length of an IPv6 header.
+const WIDE: u32 = 40;
+
 #[inline(never)]
 fn write_reset<F: Frame>(frame: &mut F, scratch: &Scratch) -> bool {
     let packet = &scratch.packet;
@@ -227,7 +230,6 @@ fn write_reset<F: Frame>(frame: &mut F, scratch: &Scratch) -> bool {
     };
     let t = tcp.0;
     let (source, target) = (packet.target, packet.source);
-    let head = ip_header(20, protocol::TCP, source, target);
     let (number, known, flags) = if packet.tcp_flags & tcp::ACK != 0 {
         ([t[8], t[9], t[10], t[11]], [0; 4], tcp::RST)
     } else {
@@ -246,13 +248,34 @@ fn write_reset<F: Frame>(frame: &mut F, scratch: &Scratch) -> bool {
         t[2], t[3], t[0], t[1], number[0], number[1], number[2], number[3], known[0], known[1],
         known[2], known[3], 0x50, flags, 0, 0, 0, 0, 0, 0,
     ];
-    let pseudo =
-        20 + u32::from(protocol::TCP) + sum(&source.v4_octets()) + sum(&target.v4_octets());
+    let is_v4 = source.is_v4();
+    let addresses = if is_v4 {
+        sum(&source.v4_octets()) + sum(&target.v4_octets())
+    } else {
+        sum(&source.octets()) + sum(&target.octets())
+    };
+    let pseudo = 20 + u32::from(protocol::TCP) + addresses;
     [reset[16], reset[17]] = folded(pseudo + sum(&reset));
+    if !is_v4 {
+        return frame.cut(ETHERNET + WIDE + 20)
+            && frame.store(ETHERNET + WIDE, &reset)
+            && write_wide_header(frame, packet);
+    }
+    let head = ip_header(20, protocol::TCP, source, target);
     frame.cut(ETHERNET + 40)
         && frame.store(0, &turned(&packet.macs))
         && frame.store(ETHERNET, &head)
         && frame.store(ETHERNET + 20, &reset)
+}
+
+/// Writes the header of a reset that answers a packet of IPv6.
+#[inline(never)]
+fn write_wide_header<F: Frame>(frame: &mut F, packet: &Packet) -> bool {
+    let head = [0x60, 0, 0, 0, 0, 20, protocol::TCP, TTL];
+    frame.store(0, &turned(&packet.macs))
+        && frame.store(ETHERNET, &head)
+        && frame.store(ETHERNET + 8, &packet.target.octets())
+        && frame.store(ETHERNET + 24, &packet.source.octets())
 }
 
 /// An IPv4 header without options, before so many bytes.

@@ -1,10 +1,11 @@
 //! Translate: a frame gets the addresses and ports that it goes on with. Checksums are updated by what
-//! changes. Only IPv4 is translated.
+//! changes. Of IPv6 only what passes a load balancer is translated: TCP and UDP.
 
 use crate::{
     Scratch,
+    bytes::Addr,
     bytes::Be16,
-    flow::{Translation, tcp},
+    flow::{Translation, TranslationWords, tcp},
     frame::{Frame, Sum},
     packet::{Fragment, Packet},
     reason::Reason,
@@ -22,11 +23,17 @@ const TARGET: u32 = 16;
 pub(crate) fn of_journey(scratch: &Scratch) -> Translation {
     let journey = &scratch.journey;
     Translation {
-        source: journey.source.v4_octets(),
-        target: journey.target.v4_octets(),
+        source: journey.source,
+        target: journey.target,
         source_port: journey.source_port,
         target_port: journey.target_port,
     }
+}
+
+/// The same, as the words of the packet's entry.
+#[inline(always)]
+pub(crate) fn words_of_journey(scratch: &Scratch) -> TranslationWords {
+    of_journey(scratch).words(&scratch.key.source, &scratch.key.target)
 }
 
 /// Rewrites a packet.
@@ -45,14 +52,17 @@ pub(crate) fn packet<F: Frame>(
         protocol::ICMP => packet.transport + 2,
         _ => 0,
     };
+    if !packet.source.is_v4() {
+        return wide(frame, packet, checksum, new);
+    }
     let has_ports = matches!(packet.protocol, protocol::TCP | protocol::UDP);
     let of_address = Sum {
         is_address: true,
         is_optional: packet.protocol == protocol::UDP,
     };
     for (at, from, to) in [
-        (SOURCE, packet.source.v4_octets(), new.source),
-        (TARGET, packet.target.v4_octets(), new.target),
+        (SOURCE, packet.source.v4_octets(), new.source.v4_octets()),
+        (TARGET, packet.target.v4_octets(), new.target.v4_octets()),
     ] {
         if from == to {
             continue;
@@ -69,28 +79,108 @@ pub(crate) fn packet<F: Frame>(
     if checksum == 0 {
         return Ok(());
     }
-    let is_optional = of_address.is_optional;
+    if has_ports {
+        both_ports(frame, packet, checksum, new)
+    } else if is_icmp_query(packet.protocol, packet.target_port.bytes()[0]) {
+        let identifier = Port {
+            at: packet.transport + 4,
+            checksum,
+            from: packet.source_port,
+            to: new.source_port,
+            is_optional: false,
+        };
+        port(frame, &identifier)
+    } else {
+        Ok(())
+    }
+}
+
+/// Rewrites the ports of TCP or UDP.
+#[inline(never)]
+fn both_ports<F: Frame>(
+    frame: &mut F,
+    packet: &Packet,
+    checksum: u32,
+    new: &Translation,
+) -> Result<(), Reason> {
     let source = Port {
         at: packet.transport,
         checksum,
         from: packet.source_port,
         to: new.source_port,
+        is_optional: packet.protocol == protocol::UDP,
+    };
+    let target = Port {
+        at: packet.transport + 2,
+        from: packet.target_port,
+        to: new.target_port,
+        ..source
+    };
+    port(frame, &source)?;
+    port(frame, &target)
+}
+
+/// Offsets in an IPv6 header.
+const WIDE_SOURCE: u32 = 8;
+const WIDE_TARGET: u32 = 24;
+
+/// Rewrites a packet of IPv6, whose header has no checksum.
+#[inline(never)]
+fn wide<F: Frame>(
+    frame: &mut F,
+    packet: &Packet,
+    checksum: u32,
+    new: &Translation,
+) -> Result<(), Reason> {
+    let is_udp = packet.protocol == protocol::UDP;
+    wide_address(
+        frame,
+        ETHERNET + WIDE_SOURCE,
+        checksum,
+        is_udp,
+        &packet.source,
+        &new.source,
+    )?;
+    wide_address(
+        frame,
+        ETHERNET + WIDE_TARGET,
+        checksum,
+        is_udp,
+        &packet.target,
+        &new.target,
+    )?;
+    if checksum == 0 {
+        return Ok(());
+    }
+    both_ports(frame, packet, checksum, new)
+}
+
+#[inline(always)]
+fn wide_address<F: Frame>(
+    frame: &mut F,
+    at: u32,
+    checksum: u32,
+    is_optional: bool,
+    from: &Addr,
+    to: &Addr,
+) -> Result<(), Reason> {
+    if from == to {
+        return Ok(());
+    }
+    let sum = Sum {
+        is_address: true,
         is_optional,
     };
-    if has_ports {
-        let target = Port {
-            at: packet.transport + 2,
-            from: packet.target_port,
-            to: new.target_port,
-            ..source
-        };
-        port(frame, &source)?;
-        port(frame, &target)
-    } else if is_icmp_query(packet.protocol, packet.target_port.bytes()[0]) {
-        let at = packet.transport + 4;
-        port(frame, &Port { at, ..source })
-    } else {
+    for (from, to) in from.words().into_iter().zip(to.words()) {
+        let (from, to) = (from.to_ne_bytes(), to.to_ne_bytes());
+        if checksum != 0 && from != to && !frame.update_checksum(checksum, from, to, sum) {
+            return Err(Reason::Rewrite);
+        }
+    }
+    if frame.store(at, &to.octets()) {
         Ok(())
+    } else {
+        Err(Reason::Rewrite)
     }
 }
 
@@ -101,15 +191,21 @@ const OPTIONS_MAX: u32 = 10;
 const END: u8 = 0;
 const NOTHING: u8 = 1;
 const MSS: [u8; 2] = [2, 4];
-/// An IPv4 header and a TCP header without options.
+/// An IP header and a TCP header without options, of either family.
 const HEADERS: u32 = 40;
+const WIDE_HEADERS: u32 = 60;
 
 /// Lowers the largest segment that a TCP packet announces to what a way with this MTU takes, so that no
 /// packet is too long for it. Does nothing to packets that announce none.
 #[inline(never)]
 pub(crate) fn clamp_mss<F: Frame>(frame: &mut F, packet: &Packet, mtu: u32) -> Result<(), Reason> {
     let is_opening = packet.protocol == protocol::TCP && packet.tcp_flags & tcp::SYN != 0;
-    if !is_opening || packet.fragment == Fragment::Later || mtu <= HEADERS {
+    let headers = if packet.source.is_v4() {
+        HEADERS
+    } else {
+        WIDE_HEADERS
+    };
+    if !is_opening || packet.fragment == Fragment::Later || mtu <= headers {
         return Ok(());
     }
     let Some(head) = frame.load::<1>(packet.transport + 12) else {
@@ -130,7 +226,7 @@ pub(crate) fn clamp_mss<F: Frame>(frame: &mut F, packet: &Packet, mtu: u32) -> R
         }
         if [kind, length] == MSS {
             let announced = u16::from_be_bytes([high, low]);
-            return lower(frame, packet, at + 2, announced, mtu - HEADERS);
+            return lower(frame, packet, at + 2, announced, mtu - headers);
         }
         at += if kind == NOTHING {
             1
@@ -220,8 +316,8 @@ pub(crate) fn quoted<F: Frame>(
     let (packet, key) = (&scratch.packet, &scratch.quoted);
     let inner = packet.transport + 8;
     for (at, from, to) in [
-        (SOURCE, key.source.v4_octets(), new.target),
-        (TARGET, key.target.v4_octets(), new.source),
+        (SOURCE, key.source.v4_octets(), new.target.v4_octets()),
+        (TARGET, key.target.v4_octets(), new.source.v4_octets()),
     ] {
         if from == to {
             continue;

@@ -24,6 +24,8 @@ pub(crate) fn check<F: Frame>(
     let may_be_finished = match verdict {
         Verdict::Forward { ifindex } => ifindex & TAP != 0,
         Verdict::Outside { .. } => true,
+        // It is judged once more.
+        Verdict::Again { .. } => false,
         Verdict::Punt { .. } | Verdict::Reply | Verdict::Drop(_) => false,
     };
     if may_be_finished && is_misplaced(frame, packet) {

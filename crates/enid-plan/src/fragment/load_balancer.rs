@@ -2,10 +2,11 @@
 //! nodes' interfaces are owners of their own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use enid_model::id::ResourceId as _;
 use enid_model::listener::Listener;
-use enid_model::load_balancer::{LoadBalancer, LoadBalancerZone};
+use enid_model::load_balancer::LoadBalancer;
 use enid_model::state::RegionState;
 use enid_model::target::{HealthState, Target, TargetKey as Key};
 use enid_model::target_group::{BalancedProtocol, TargetGroup};
@@ -13,7 +14,7 @@ use enid_pipeline::balancer::{
     CHUNK, ListenerKey, ListenerRecord, Member, MemberKey, SHARES_MAX, Share, Slots, SlotsKey,
     TargetKey, TargetRecord,
 };
-use enid_pipeline::bytes::Be16;
+use enid_pipeline::bytes::{Addr, Be16};
 use enid_pipeline::table::protocol;
 use sha2::{Digest as _, Sha256};
 
@@ -68,15 +69,22 @@ pub(crate) fn of_load_balancer(
                     share.flags |= Share::FAIL_OPEN;
                 }
             };
-            let record = listener_of(region, listener, zone, choice);
-            for number in protocols_of(listener.protocol) {
-                let key = ListenerKey {
-                    node: zone.eni.bits(),
-                    port: Be16::new(listener.port),
-                    protocol: *number,
-                    pad: [0; 5],
-                };
-                tables.listeners.insert(key, record);
+            let ipv6 = zone.ipv6.map(IpAddr::V6);
+            for address in ipv6.into_iter().chain([IpAddr::V4(zone.private_ip)]) {
+                let mut record = listener_of(region, listener, address, choice);
+                if address.is_ipv6() && balancer.denies_ipv6_internet() {
+                    record.flags |= ListenerRecord::NO_INTERNET;
+                }
+                for number in protocols_of(listener.protocol) {
+                    let key = ListenerKey {
+                        node: zone.eni.bits(),
+                        port: Be16::new(listener.port),
+                        protocol: *number,
+                        is_v6: address.is_ipv6().into(),
+                        pad: [0; 4],
+                    };
+                    tables.listeners.insert(key, record);
+                }
             }
         }
     }
@@ -93,11 +101,12 @@ const fn protocols_of(own: BalancedProtocol) -> &'static [u8] {
     }
 }
 
-/// A listener as the node of a zone has it.
+/// A listener as a node has it at its address of one family: with the groups of that family. If it leads to
+/// none, no flow goes anywhere.
 fn listener_of(
     region: &RegionState,
     listener: &Listener,
-    zone: &LoadBalancerZone,
+    address: IpAddr,
     choice: impl Fn(&mut Share, &TargetGroup),
 ) -> ListenerRecord {
     let mut record = ListenerRecord {
@@ -106,12 +115,11 @@ fn listener_of(
         weights: 0,
         idle_s: u32::from(listener.tcp_idle_timeout_s),
         flags: 0,
-        address: zone.private_ip.octets(),
-        pad: 0,
+        address: Addr::from(address),
     };
     let groups = listener.forward.iter().filter_map(|forward| {
         let group = region.target_groups.get(&forward.group)?;
-        Some((forward, group))
+        (group.is_ipv6() == address.is_ipv6()).then_some((forward, group))
     });
     // The control plane allows at most five groups, the length of the array.
     for (share, (forward, group)) in record.shares.iter_mut().zip(groups) {
@@ -139,18 +147,18 @@ fn record_of(region: &RegionState, group: &TargetGroup, target: &Target) -> Targ
     let vpc = region.target_eni(target).map_or(group.vpc, |eni| eni.vpc);
     TargetRecord {
         vpc: vpc.bits(),
-        address: target.address.octets(),
+        address: Addr::from(target.address),
         port: Be16::new(target.key.port),
-        pad: [0; 2],
+        pad: [0; 6],
     }
 }
 
 /// What tells targets apart.
-fn bytes_of(target: &TargetRecord) -> [u8; 14] {
-    let mut bytes = [0; 14];
+fn bytes_of(target: &TargetRecord) -> [u8; 26] {
+    let mut bytes = [0; 26];
     bytes[..8].copy_from_slice(&target.vpc.to_be_bytes());
-    bytes[8..12].copy_from_slice(&target.address);
-    bytes[12..].copy_from_slice(&target.port.bytes());
+    bytes[8..24].copy_from_slice(&target.address.octets());
+    bytes[24..].copy_from_slice(&target.port.bytes());
     bytes
 }
 
@@ -202,7 +210,7 @@ fn add_table(
         tables.balancer_slots.extend(known);
         return table;
     }
-    let names: Vec<&[u8]> = names.iter().map(<[u8; 14]>::as_slice).collect();
+    let names: Vec<&[u8]> = names.iter().map(<[u8; 26]>::as_slice).collect();
     let slots = maglev::table(&names);
     for (chunk, part) in (0..).zip(slots.chunks(CHUNK as usize)) {
         let mut value = Slots([0; CHUNK as usize]);
@@ -227,9 +235,9 @@ fn add_members(
     for target in region.targets_of_group(group.id) {
         let key = MemberKey {
             group: group.id.bits(),
-            address: target.address.octets(),
+            address: Addr::from(target.address),
             port: Be16::new(target.key.port),
-            pad: [0; 2],
+            pad: [0; 6],
         };
         let is_unhealthy = matches!(target.health.state, HealthState::Unhealthy(_));
         let is_over = ends && is_unhealthy && !chosen.contains(&target.key);

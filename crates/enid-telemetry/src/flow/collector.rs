@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use enid_model::time::{Clock, Timestamp};
 use enid_pipeline::Reason;
-use enid_pipeline::flow::{Translation, flag};
+use enid_pipeline::flow::flag;
 use enid_pipeline::strays::{Refusal, StrayKey, StrayRecord};
 use enid_pipeline::table::{OUTSIDE, protocol};
 
@@ -285,7 +285,7 @@ impl Collector {
         if let Some(eni) = self.facts(record.target_eni) {
             let (mut source, mut target, mut ports) = (source, target, ports);
             if record.flags & flag::TRANSLATED != 0 {
-                let new = Translation::from_words(record.new_addresses, record.new_ports);
+                let new = record.translation(key);
                 source = IpAddr::from(new.source);
                 target = IpAddr::from(new.target);
                 if has_ports(key.protocol) {

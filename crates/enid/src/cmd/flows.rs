@@ -4,7 +4,7 @@
 mod balancers;
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use enid_host::flows::{FlowTables, monotonic_ns};
 use enid_model::id::{EniId, NatGatewayId, SecurityGroupRuleId};
 use enid_pipeline::Reason;
 use enid_pipeline::drops::DropRecord;
-use enid_pipeline::flow::{AclEntries, FlowKey, FlowRecord, Translation, flag};
+use enid_pipeline::flow::{AclEntries, FlowKey, FlowRecord, flag};
 use enid_pipeline::table::{OUTSIDE, protocol};
 use serde::Serialize;
 
@@ -73,8 +73,8 @@ struct Flow {
 /// The ends of a packet after its translation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Translated {
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: IpAddr,
+    destination: IpAddr,
     source_port: u16,
     destination_port: u16,
 }
@@ -204,7 +204,7 @@ fn forward(key: &FlowKey, record: &FlowRecord, now: u64) -> Flow {
         egress_rule: rule(egress),
         ingress_rule: rule(ingress),
         acl_entries: acl_entries(record.acl_entries),
-        translation: has(flag::TRANSLATED).then(|| translated(record)),
+        translation: has(flag::TRANSLATED).then(|| translated(key, record)),
         nat_gateway: (record.via != 0 && !has(flag::BALANCED))
             .then(|| NatGatewayId(record.via).to_string()),
         load_balancer_eni: has(flag::BALANCED).then(|| EniId(record.via).to_string()),
@@ -287,8 +287,8 @@ pub(crate) fn acl_entries(word: AclEntries) -> Vec<u16> {
     entries
 }
 
-fn translated(record: &FlowRecord) -> Translated {
-    let new = Translation::from_words(record.new_addresses, record.new_ports);
+fn translated(key: &FlowKey, record: &FlowRecord) -> Translated {
+    let new = record.translation(key);
     Translated {
         source: new.source.into(),
         destination: new.target.into(),
@@ -334,8 +334,8 @@ fn words(flow: &Flow) -> String {
         end(flow.destination, flow.destination_port)
     );
     if let Some(new) = &flow.translation {
-        let source = end(new.source.into(), new.source_port);
-        let destination = end(new.destination.into(), new.destination_port);
+        let source = end(new.source, new.source_port);
+        let destination = end(new.destination, new.destination_port);
         ends.push_str(&format!(" as {source} -> {destination}"));
     }
     let names = [
@@ -379,7 +379,7 @@ fn words(flow: &Flow) -> String {
 #[cfg(test)]
 mod tests {
     use enid_pipeline::bytes::{Addr, Be16};
-    use enid_pipeline::flow::RETRANSMIT;
+    use enid_pipeline::flow::{RETRANSMIT, Translation};
 
     use super::*;
 
@@ -431,17 +431,18 @@ mod tests {
             target_port: Be16::new(443),
         };
         let new = Translation {
-            source: [198, 18, 0, 7],
-            target: [203, 0, 113, 9],
+            source: Addr::v4([198, 18, 0, 7]),
+            target: Addr::v4([203, 0, 113, 9]),
             source_port: Be16::new(1_025),
             target_port: Be16::new(443),
         };
+        let new = new.words(&key.source, &key.target);
         let record = FlowRecord {
             source_eni: 7,
             target_eni: OUTSIDE,
             flags: flag::TRANSLATED,
-            new_addresses: new.addresses(),
-            new_ports: new.ports(),
+            new_addresses: new.addresses,
+            new_ports: new.ports,
             begun: 412 << 32,
             troubles: 2 * RETRANSMIT,
             via: 9,

@@ -2,7 +2,8 @@
 //! healthy zones, and the same below a zone's name to the node there. With no healthy zone all count as
 //! healthy.
 //!
-//! An internal load balancer has private addresses for whoever asks, an internet-facing one public ones.
+//! An internal load balancer has private addresses for whoever asks, an internet-facing one public ones. A
+//! dualstack one has the nodes' IPv6 addresses as well.
 //! Within its VPC a load balancer's routing policy may prefer the node of the asker's own zone.
 
 use std::net::Ipv4Addr;
@@ -12,7 +13,7 @@ use enid_model::load_balancer::{ClientRoutingPolicy, LoadBalancer, LoadBalancerZ
 use enid_model::region::Region;
 use enid_model::state::RegionState;
 use enid_plan::target_health::answering_zones;
-use hickory_proto::rr::rdata::A;
+use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{RData, RecordType};
 
 use super::super::asker::Asker;
@@ -48,31 +49,42 @@ pub(super) fn find(
     if nodes.is_empty() {
         return Some(Found::NoName(domain));
     }
-    if kind != RecordType::A {
+    let nodes = nodes.into_iter();
+    let mut records: Vec<_> = match kind {
+        RecordType::A => nodes.map(|own| RData::A(A(ipv4_of(own)))).collect(),
+        RecordType::AAAA => nodes
+            .filter_map(|own| Some(RData::AAAA(AAAA(own.ipv6?))))
+            .collect(),
+        _ => Vec::new(),
+    };
+    if records.is_empty() {
         return Some(Found::NoRecord(domain));
     }
-    let mut records: Vec<_> = nodes.into_iter().map(|own| RData::A(A(own))).collect();
     let first = usize::from(draw) % records.len();
     records.rotate_left(first);
     Some(Found::Records(records))
 }
 
-/// The addresses that a name leads to.
-fn nodes(
-    asker: &Asker<'_>,
-    resources: &RegionState,
-    balancer: &LoadBalancer,
-    zone: Option<&str>,
-    draw: u16,
-) -> Vec<Ipv4Addr> {
-    let address = |own: &LoadBalancerZone| match own.public {
+/// The address of IPv4 that a node is reached by.
+fn ipv4_of(own: &LoadBalancerZone) -> Ipv4Addr {
+    match own.public {
         Some(public) => public.public_ip,
         None => own.private_ip,
-    };
+    }
+}
+
+/// The nodes that a name leads to.
+fn nodes<'a>(
+    asker: &Asker<'_>,
+    resources: &RegionState,
+    balancer: &'a LoadBalancer,
+    zone: Option<&str>,
+    draw: u16,
+) -> Vec<&'a LoadBalancerZone> {
     let answering = answering_zones(resources, balancer, asker.failing);
     let of = |name: &str| answering.iter().find(|own| own.zone == name);
     if let Some(zone) = zone {
-        return of(zone).map(|own| address(own)).into_iter().collect();
+        return of(zone).copied().into_iter().collect();
     }
     let prefers = match balancer.attributes.client_routing_policy {
         ClientRoutingPolicy::AnyAvailabilityZone => false,
@@ -82,8 +94,8 @@ fn nodes(
     let subnet = asker.resources.subnets.get(&asker.eni.subnet);
     let near = subnet.filter(|subnet| prefers && subnet.vpc == balancer.vpc);
     match near.and_then(|subnet| of(&subnet.zone)) {
-        Some(own) => vec![address(own)],
-        None => answering.iter().map(|own| address(own)).collect(),
+        Some(own) => vec![*own],
+        None => answering,
     }
 }
 

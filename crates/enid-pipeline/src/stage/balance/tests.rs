@@ -322,7 +322,7 @@ fn flows_keep_their_target_until_it_has_to_let_them_go() {
         .memory
         .tables
         .balancer_members
-        .retain(|key, _| key.address[3] == 20);
+        .retain(|key, _| key.address == addr(B));
     world.memory.generation += 1;
     goes(&world, A, &ack, &arrives, 0);
     change_listeners(&mut world, |it| it.flags = ListenerRecord::FORGETS);

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use enid_pipeline::Reason;
-use enid_pipeline::flow::{FlowRecord, Translation, flag};
+use enid_pipeline::flow::{FlowKey, FlowRecord, flag};
 use enid_pipeline::strays::{PASSED, Refusal, StrayRecord};
 
 use super::words::has_ports;
@@ -25,7 +25,8 @@ pub(super) fn of_flow(
     number: u8,
     key: Ends,
 ) -> (Ends, Ends) {
-    let new = Translation::from_words(record.new_addresses, record.new_ports);
+    // Of IPv4, which needs no key.
+    let new = record.translation(&FlowKey::default());
     let new_ports = match has_ports(number) {
         true => (new.source_port.value(), new.target_port.value()),
         false => (0, 0),
@@ -76,7 +77,7 @@ pub(super) fn of_stray(
 
 /// Which way a flow's packets take behind a gateway, by the numbers of `traffic-path`.
 pub(super) fn traffic_path(record: &FlowRecord, key: Ends) -> u8 {
-    let new = Translation::from_words(record.new_addresses, record.new_ports);
+    let new = record.translation(&FlowKey::default());
     let is_out = record.flags & flag::REPLY == 0;
     let is_internet =
         record.flags & flag::TO_OUTSIDE != 0 || IpAddr::from(new.target) != key.target;
@@ -133,7 +134,8 @@ fn is_limit(reason: Reason) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use enid_pipeline::bytes::Be16;
+    use enid_pipeline::bytes::{Addr, Be16};
+    use enid_pipeline::flow::Translation;
 
     use super::*;
     use crate::flow::watch::fixture;
@@ -153,15 +155,16 @@ mod tests {
 
     fn record(flags: u64, source: [u8; 4], target: [u8; 4], ports: (u16, u16)) -> FlowRecord {
         let new = Translation {
-            source,
-            target,
+            source: Addr::v4(source),
+            target: Addr::v4(target),
             source_port: Be16::new(ports.0),
             target_port: Be16::new(ports.1),
         };
+        let new = new.words(&Addr::UNSPECIFIED, &Addr::UNSPECIFIED);
         FlowRecord {
             flags: flags | flag::TRANSLATED,
-            new_addresses: new.addresses(),
-            new_ports: new.ports(),
+            new_addresses: new.addresses,
+            new_ports: new.ports,
             ..FlowRecord::default()
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use enid_pipeline::bytes::{Addr, Be16};
-use enid_pipeline::flow::{FlowKey, FlowRecord, GATEWAY_EDGE_SHIFT, RETRANSMIT, tcp};
+use enid_pipeline::flow::{FlowKey, FlowRecord, GATEWAY_EDGE_SHIFT, RETRANSMIT, Translation, tcp};
 use enid_pipeline::table::protocol;
 
 use super::*;
@@ -290,19 +290,20 @@ fn what_passes_a_nat_gateway_is_told_at_its_interface_both_ways() {
         .follow(fixture::watch_with(enis, NAT, gateway));
     assert!(world.collector.watched().contains(&NAT));
     let new = Translation {
-        source: [198, 18, 0, 9],
-        target: FAR,
+        source: Addr::v4([198, 18, 0, 9]),
+        target: Addr::v4(FAR),
         source_port: Be16::new(1_024),
         target_port: Be16::new(80),
     };
+    let new = new.words(&Addr::UNSPECIFIED, &Addr::UNSPECIFIED);
     let mut out = flow(4, 10_400, true);
     out.key.target = Addr::v4(FAR);
     out.record = FlowRecord {
         target_eni: OUTSIDE,
         via: NAT,
         flags: out.record.flags | flag::TRANSLATED | flag::TO_OUTSIDE,
-        new_addresses: new.addresses(),
-        new_ports: new.ports(),
+        new_addresses: new.addresses,
+        new_ports: new.ports,
         // Out of A's subnet, into the gateway's and out of it.
         acl_entries: 10 | 20 << 16 | 30 << 32,
         route: 3 << GATEWAY_EDGE_SHIFT,

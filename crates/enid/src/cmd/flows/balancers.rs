@@ -1,7 +1,7 @@
 //! What balanced flows belong to, by name: the daemon knows the load balancers, the kernel's tables the flows.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use enid_model::state::State;
 use enid_model::target_group::BalancedProtocol;
@@ -37,7 +37,7 @@ struct Listening {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Group {
     name: String,
-    targets: Vec<(Ipv4Addr, u16, String)>,
+    targets: Vec<(IpAddr, u16, String)>,
 }
 
 impl Balancers {
@@ -103,7 +103,7 @@ impl Balancers {
         let (port, target) = match flow.reply {
             false => (
                 flow.destination_port,
-                new.map(|new| (IpAddr::V4(new.destination), new.destination_port)),
+                new.map(|new| (new.destination, new.destination_port)),
             ),
             true => (
                 new.map_or(0, |new| new.source_port),
@@ -116,7 +116,7 @@ impl Balancers {
         let Some(listener) = listener else { return };
         let found = listener.groups.iter().find_map(|group| {
             let mut targets = group.targets.iter();
-            let is_it = |it: &&(Ipv4Addr, u16, String)| Some((IpAddr::V4(it.0), it.1)) == target;
+            let is_it = |it: &&(IpAddr, u16, String)| Some((it.0, it.1)) == target;
             targets.find(is_it).map(|it| (group, it.2.clone()))
         });
         // One that is forgotten, or none at all: the group is known if there is one only.
@@ -150,7 +150,7 @@ mod tests {
     fn balancers() -> Balancers {
         let group = |name: &str, last| Group {
             name: name.to_owned(),
-            targets: vec![(Ipv4Addr::new(10, 0, 1, last), 8080, format!("i-{last}"))],
+            targets: vec![(IpAddr::from([10, 0, 1, last]), 8080, format!("i-{last}"))],
         };
         let named = Named {
             name: "web".to_owned(),
@@ -178,13 +178,14 @@ mod tests {
     }
 
     fn balanced(key: &FlowKey, flags: u64, new: Translation) -> Flow {
+        let new = new.words(&key.source, &key.target);
         let record = FlowRecord {
             source_eni: 7,
             target_eni: 8,
             via: 9,
             flags: flag::BALANCED | flag::TRANSLATED | flags,
-            new_addresses: new.addresses(),
-            new_ports: new.ports(),
+            new_addresses: new.addresses,
+            new_ports: new.ports,
             ..FlowRecord::default()
         };
         let mut flow = forward(key, &record, 0);
@@ -200,8 +201,8 @@ mod tests {
     fn both_directions_of_a_flow_have_its_names() {
         let (client, node, target) = ([10, 0, 0, 5], [10, 0, 0, 4], [10, 0, 1, 2]);
         let out = Translation {
-            source: client,
-            target,
+            source: Addr::v4(client),
+            target: Addr::v4(target),
             source_port: Be16::new(40_000),
             target_port: Be16::new(8080),
         };
@@ -209,8 +210,8 @@ mod tests {
         assert_eq!(told(&flow), [Some("web"), Some("green"), Some("i-2")]);
         assert!(words(&flow).contains(" through web to i-2 of green "));
         let back = Translation {
-            source: node,
-            target: client,
+            source: Addr::v4(node),
+            target: Addr::v4(client),
             source_port: Be16::new(80),
             target_port: Be16::new(40_000),
         };
@@ -218,7 +219,7 @@ mod tests {
         assert_eq!(told(&flow), [Some("web"), Some("green"), Some("i-2")]);
         // A target that is forgotten, of one of two groups.
         let gone = Translation {
-            target: [10, 0, 1, 3],
+            target: Addr::v4([10, 0, 1, 3]),
             ..out
         };
         let flow = balanced(&key(client, 40_000, node, 80), 0, gone);

@@ -24,6 +24,8 @@ pub struct CreateLoadBalancerRequest {
     pub tags: Vec<Tag>,
     /// `Type`.
     pub r#type: Option<String>,
+    /// `IpAddressType`.
+    pub ip_address_type: Option<String>,
 }
 
 impl FromValue for CreateLoadBalancerRequest {
@@ -37,6 +39,7 @@ impl FromValue for CreateLoadBalancerRequest {
             scheme: members.optional("Scheme")?,
             tags: members.list("Tags")?,
             r#type: members.optional("Type")?,
+            ip_address_type: members.optional("IpAddressType")?,
         })
     }
 }
@@ -48,7 +51,7 @@ pub(in crate::generated) static CREATE_LOAD_BALANCER_MEMBERS: Shape = Shape::new
         .only(&["off"])
         .of(&["on", "off"]),
     Member::supported("IpAddressType", Kind::Of(Scalar::Text))
-        .only(&["ipv4"])
+        .only(&["dualstack", "ipv4"])
         .of(&["ipv4", "dualstack", "dualstack-without-public-ipv4"]),
     Member::refused("IpamPools"),
     Member::supported("Name", Kind::Of(Scalar::Text)).required(),
@@ -181,6 +184,8 @@ pub(in crate::generated) static MODIFY_LOAD_BALANCER_ATTRIBUTES_MEMBERS: Shape =
 pub struct SetIpAddressTypeRequest {
     /// `LoadBalancerArn`.
     pub load_balancer_arn: String,
+    /// `IpAddressType`.
+    pub ip_address_type: String,
 }
 
 impl FromValue for SetIpAddressTypeRequest {
@@ -188,6 +193,7 @@ impl FromValue for SetIpAddressTypeRequest {
         let mut members = value.members()?;
         Ok(Self {
             load_balancer_arn: members.required("LoadBalancerArn")?,
+            ip_address_type: members.required("IpAddressType")?,
         })
     }
 }
@@ -196,7 +202,7 @@ impl FromValue for SetIpAddressTypeRequest {
 pub(in crate::generated) static SET_IP_ADDRESS_TYPE_MEMBERS: Shape = Shape::new(&[
     Member::supported("IpAddressType", Kind::Of(Scalar::Text))
         .required()
-        .only(&["ipv4"])
+        .only(&["dualstack", "ipv4"])
         .of(&["ipv4", "dualstack", "dualstack-without-public-ipv4"]),
     Member::supported("LoadBalancerArn", Kind::Of(Scalar::Text)).required(),
 ]);
@@ -245,6 +251,8 @@ pub struct SetSubnetsRequest {
     pub subnets: Vec<String>,
     /// `SubnetMappings`.
     pub subnet_mappings: Vec<SubnetMapping>,
+    /// `IpAddressType`.
+    pub ip_address_type: Option<String>,
 }
 
 impl FromValue for SetSubnetsRequest {
@@ -254,6 +262,7 @@ impl FromValue for SetSubnetsRequest {
             load_balancer_arn: members.required("LoadBalancerArn")?,
             subnets: members.list("Subnets")?,
             subnet_mappings: members.list("SubnetMappings")?,
+            ip_address_type: members.optional("IpAddressType")?,
         })
     }
 }
@@ -264,7 +273,7 @@ pub(in crate::generated) static SET_SUBNETS_MEMBERS: Shape = Shape::new(&[
         .only(&["off"])
         .of(&["on", "off"]),
     Member::supported("IpAddressType", Kind::Of(Scalar::Text))
-        .only(&["ipv4"])
+        .only(&["dualstack", "ipv4"])
         .of(&["ipv4", "dualstack", "dualstack-without-public-ipv4"]),
     Member::supported("LoadBalancerArn", Kind::Of(Scalar::Text)).required(),
     Member::supported(
@@ -305,6 +314,8 @@ pub struct SubnetMapping {
     pub allocation_id: Option<String>,
     /// `PrivateIPv4Address`.
     pub private_i_pv4_address: Option<String>,
+    /// `IPv6Address`.
+    pub i_pv6_address: Option<String>,
 }
 
 impl FromValue for SubnetMapping {
@@ -314,6 +325,7 @@ impl FromValue for SubnetMapping {
             subnet_id: members.optional("SubnetId")?,
             allocation_id: members.optional("AllocationId")?,
             private_i_pv4_address: members.optional("PrivateIPv4Address")?,
+            i_pv6_address: members.optional("IPv6Address")?,
         })
     }
 }
@@ -327,7 +339,7 @@ pub(super) static LOAD_BALANCER_ATTRIBUTE: Shape = Shape::new(&[
 /// The members of SubnetMapping.
 pub(super) static SUBNET_MAPPING: Shape = Shape::new(&[
     Member::supported("AllocationId", Kind::Of(Scalar::Text)),
-    Member::refused("IPv6Address"),
+    Member::supported("IPv6Address", Kind::Of(Scalar::Text)),
     Member::supported("PrivateIPv4Address", Kind::Of(Scalar::Text)),
     Member::refused("SourceNatIpv6Prefix"),
     Member::supported("SubnetId", Kind::Of(Scalar::Text)),

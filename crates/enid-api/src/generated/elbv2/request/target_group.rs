@@ -40,6 +40,8 @@ pub struct CreateTargetGroupRequest {
     pub target_type: Option<String>,
     /// `Tags`.
     pub tags: Vec<Tag>,
+    /// `IpAddressType`.
+    pub ip_address_type: Option<String>,
 }
 
 impl FromValue for CreateTargetGroupRequest {
@@ -61,6 +63,7 @@ impl FromValue for CreateTargetGroupRequest {
             matcher: members.optional("Matcher")?,
             target_type: members.optional("TargetType")?,
             tags: members.list("Tags")?,
+            ip_address_type: members.optional("IpAddressType")?,
         })
     }
 }
@@ -79,7 +82,7 @@ pub(in crate::generated) static CREATE_TARGET_GROUP_MEMBERS: Shape = Shape::new(
     Member::supported("HealthCheckTimeoutSeconds", Kind::Of(Scalar::Integer)),
     Member::supported("HealthyThresholdCount", Kind::Of(Scalar::Integer)),
     Member::supported("IpAddressType", Kind::Of(Scalar::Text))
-        .only(&["ipv4"])
+        .only(&["ipv4", "ipv6"])
         .of(&["ipv4", "ipv6"]),
     Member::supported("Matcher", Kind::Structure(&MATCHER)),
     Member::supported("Name", Kind::Of(Scalar::Text)).required(),

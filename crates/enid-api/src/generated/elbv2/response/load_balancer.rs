@@ -255,6 +255,8 @@ pub struct LoadBalancerAddress {
     pub allocation_id: Option<Text>,
     /// `PrivateIPv4Address`.
     pub private_i_pv4_address: Option<Text>,
+    /// `IPv6Address`.
+    pub i_pv6_address: Option<Text>,
 }
 
 impl Encode for LoadBalancerAddress {
@@ -263,6 +265,7 @@ impl Encode for LoadBalancerAddress {
         answer::optional(sink, "IpAddress", &self.ip_address);
         answer::optional(sink, "AllocationId", &self.allocation_id);
         answer::optional(sink, "PrivateIPv4Address", &self.private_i_pv4_address);
+        answer::optional(sink, "IPv6Address", &self.i_pv6_address);
         sink.end();
     }
 }

@@ -1,0 +1,156 @@
+"""Dualstack load balancers: flows of IPv6 to a node reach its targets by IPv6, and every gate is asked.
+
+        internet ---- :1::/64: client, near, the node      :2::/64: far, the node
+"""
+
+import ipaddress
+
+import pytest
+
+from support.balancer import Balancers
+from support.lab import ANYWHERE
+from support.rules import everything, permission
+from support.until import until
+
+HERE, THERE = "us-east-1a", "us-east-1b"
+
+
+class Place:
+    """A client and two targets with addresses of both families, behind a dualstack load balancer."""
+
+    def __init__(self, lab, balancers):
+        self.lab, self.balancers = lab, balancers
+        self.vpc, self.here = lab.network_of_both_families()
+        self.there = lab.subnet(self.vpc, "10.0.1.0/24", zone=THERE)
+        [described] = lab.ec2.describe_vpcs(VpcIds=[self.vpc])["Vpcs"]
+        self.block = described["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"]
+        [_, second, *_] = ipaddress.ip_network(self.block).subnets(new_prefix=64)
+        lab.ec2.associate_subnet_cidr_block(SubnetId=self.there, Ipv6CidrBlock=str(second))
+        self.group = lab.group(self.vpc, "open", [everything(ANYWHERE), everything("::/0")])
+        self.own = lab.group(self.vpc, "client", [everything(ANYWHERE), everything("::/0")])
+        self.client = self.launch(self.here, self.own)
+        self.near = self.launch(self.here, self.group)
+        self.far = self.launch(self.there, self.group)
+        for one in (self.near, self.far):
+            one.agent.serve_tcp(port=8080, address="::")
+        self.elb = balancers.elb
+
+    def launch(self, subnet, group):
+        one = self.lab.instance(subnet, group, Ipv6AddressCount=1, EnablePrimaryIpv6=True)
+        one.ip6 = one.interface()["Ipv6Addresses"][0]["Ipv6Address"]
+        return one
+
+    def balance(self, kind="ip", targets=None, scheme="internal", groups=(), **attributes):
+        request = {"SecurityGroups": list(groups)} if groups else {}
+        made = self.elb.create_load_balancer(
+            Name="wide", Type="network", Scheme=scheme, IpAddressType="dualstack",
+            Subnets=[self.here, self.there], **request)["LoadBalancers"][0]
+        assert made["IpAddressType"] == "dualstack"
+        self.arn, self.name = made["LoadBalancerArn"], made["DNSName"]
+        self.balancers.adopt(self.arn)
+        self.balancers.elb.modify_load_balancer_attributes(
+            LoadBalancerArn=self.arn,
+            Attributes=[{"Key": "load_balancing.cross_zone.enabled", "Value": "true"}])
+        self.nodes = {zone: node["Ipv6Addresses"][0]["Ipv6Address"]
+                      for zone, node in self.balancers.nodes(self.arn).items()}
+        self.targets = self.balancers.group("wide", self.vpc, 8080, kind=kind,
+                                            addresses="ipv6", **attributes)
+        self.listener = self.balancers.listen(self.arn, self.targets, 80)
+        targets = targets or (self.near, self.far)
+        ids = [one.ip6 if kind == "ip" else one.id for one in targets]
+        self.balancers.register(self.targets, *ids)
+        health = self.balancers.health
+        until(lambda: {health(self.targets).get(one) for one in ids} == {"healthy"},
+              "the targets are healthy", within=30)
+        # What was seen is told before it is in force; an answered change comes after it, and is.
+        self.lab.ec2.create_tags(Resources=[self.vpc], Tags=[{"Key": "seen", "Value": "health"}])
+        return self.nodes[HERE]
+
+    def opens(self, address, **options):
+        return self.client.agent.connect(address=address, port=80, **options)
+
+    def ways(self):
+        """Where the flows of the client's went, and from which address."""
+        return {(flow["translation"]["source"], flow["translation"]["destination"])
+                for flow in self.lab.daemon.json("flows")
+                if flow["source_eni"] == self.client.eni and flow["translation"]}
+
+
+@pytest.fixture
+def place(lab):
+    balancers = Balancers(lab)
+    yield Place(lab, balancers)
+    balancers.close()
+
+
+def dropped(lab, address):
+    return {flow["reason"] for flow in lab.daemon.json("flows")
+            if flow["verdict"] == "drop" and flow["destination"] == address}
+
+
+def test_a_flow_of_ipv6_reaches_targets_and_the_gates_are_asked(place):
+    lab = place.lab
+    node = place.balance(preserve_client_ip__enabled=True)
+    assert place.opens(node, name="kept") == "open"
+    assert place.client.agent.exchange(name="kept", length=1 << 20, timeout=5) == "open"
+    for _ in range(20):
+        assert place.opens(node) == "open"
+    assert place.ways() == {(place.client.ip6, place.near.ip6), (place.client.ip6, place.far.ip6)}
+    # No listener at this port, and no target for IPv4.
+    assert place.client.agent.connect(address=node, port=81) == "timeout"
+    v4 = place.balancers.nodes(place.arn)[HERE]["PrivateIpAddress"]
+    assert place.opens(v4) == "timeout"
+    assert (dropped(lab, node), dropped(lab, v4)) == ({"no-listener"}, {"balancer-target"})
+    # The targets' gate sees the client's address.
+    lab.revoke(place.group, everything("::/0"))
+    lab.authorize(place.group, permission("tcp", f"{place.client.ip6}/128", 8080))
+    assert place.opens(node) == "open"
+    lab.revoke(place.group, permission("tcp", f"{place.client.ip6}/128", 8080))
+    assert place.opens(node) == "timeout"
+    assert "ingress-rule" in dropped(lab, node)
+    lab.authorize(place.group, everything("::/0"))
+    # Without preservation it sees the node's.
+    place.balancers.set(place.targets, preserve_client_ip__enabled=False)
+    before = place.ways()
+    assert place.opens(node, name="hidden") == "open"
+    assert place.client.agent.exchange(name="hidden", length=1 << 20, timeout=5) == "open"
+    assert {source for source, _ in place.ways() - before} == {node}
+    # A connection that nobody knows is reset.
+    place.elb.delete_listener(ListenerArn=place.listener)
+    assert place.client.agent.exchange(name="kept", timeout=1) not in ("open", "timeout")
+    assert "balancer-reset" in dropped(lab, node)
+    assert lab.daemon.json("verify")["differences"] == []
+
+
+def test_names_lead_to_addresses_of_both_families(place):
+    place.balance(kind="instance", targets=[place.near])
+
+    def answers(kind):
+        words = place.client.exec("getent", kind, place.name).stdout.split()
+        return {word for word in words if "." in word or ":" in word} - {place.name}
+
+    assert answers("ahostsv6") == set(place.nodes.values())
+    nodes = place.balancers.nodes(place.arn).values()
+    assert answers("ahostsv4") == {node["PrivateIpAddress"] for node in nodes}
+    place.elb.deregister_targets(TargetGroupArn=place.targets, Targets=[{"Id": place.near.id}])
+    place.elb.delete_listener(ListenerArn=place.listener)
+    place.elb.set_ip_address_type(LoadBalancerArn=place.arn, IpAddressType="ipv4")
+    assert answers("ahostsv4") == {node["PrivateIpAddress"] for node in nodes}
+    assert not any(":" in word and not word.startswith("::ffff:") for word in answers("ahostsv6"))
+
+
+def test_who_is_outside_comes_in_unless_that_is_denied(place, network, internet):
+    gateway = place.lab.internet(place.vpc)
+    table = network.table(place.vpc, place.here, place.there)
+    network.route(table, "::/0", gateway)
+    network.route(table, "0.0.0.0/0", gateway)
+    node = place.balance(scheme="internet-facing", targets=[place.far],
+                         preserve_client_ip__enabled=True)
+    assert internet.agent.connect(address=node, port=80, name="kept") == "open"
+    assert internet.agent.exchange(name="kept", length=1 << 16, timeout=5) == "open"
+    place.elb.modify_load_balancer_attributes(
+        LoadBalancerArn=place.arn,
+        Attributes=[{"Key": "ipv6.deny_all_igw_traffic", "Value": "true"}])
+    assert internet.agent.connect(address=node, port=80) == "timeout"
+    assert "balancer-route" in dropped(place.lab, node)
+    assert place.opens(node) == "open"
