@@ -76,7 +76,7 @@ pub struct ListenerRecord {
     pub weights: u32,
     /// After how long without a packet a TCP connection is forgotten.
     pub idle_s: u32,
-    /// [`ListenerRecord::FORGETS`].
+    /// [`ListenerRecord::FORGETS`], [`ListenerRecord::DELIVERED`].
     pub flags: u32,
     /// The node's private address.
     pub address: [u8; 4],
@@ -87,6 +87,8 @@ pub struct ListenerRecord {
 impl ListenerRecord {
     /// Flows to targets that are not known any more end; else they go on.
     pub const FORGETS: u32 = 1;
+    /// Connections end at the node's device, and go on from there as the node's own.
+    pub const DELIVERED: u32 = 2;
 }
 
 /// Key of `balancer_slots`.

@@ -83,12 +83,11 @@ pub(crate) fn of_load_balancer(
     tables
 }
 
-/// The IP protocols that nodes carry for a listener. TLS is ended by none.
+/// The IP protocols that nodes carry for a listener.
 const fn protocols_of(own: BalancedProtocol) -> &'static [u8] {
     match own {
-        BalancedProtocol::Tcp => &[protocol::TCP],
+        BalancedProtocol::Tcp | BalancedProtocol::Tls => &[protocol::TCP],
         BalancedProtocol::TcpUdp => &[protocol::TCP, protocol::UDP],
-        BalancedProtocol::Tls => &[],
         BalancedProtocol::Udp => &[protocol::UDP],
     }
 }
@@ -105,7 +104,11 @@ fn listener_of(
         count: 0,
         weights: 0,
         idle_s: u32::from(listener.tcp_idle_timeout_s),
-        flags: 0,
+        flags: if region.is_proxied(listener) {
+            ListenerRecord::DELIVERED
+        } else {
+            0
+        },
         address: zone.private_ip.octets(),
         pad: 0,
     };
