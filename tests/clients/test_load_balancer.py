@@ -284,7 +284,8 @@ def test_listeners(elbv2, place):
         elbv2.create_listener(**make | {"Port": 81, "DefaultActions": forward(tcp[:-1] + (
             "0" if not tcp.endswith("0") else "1"))})
     for options, code, message in [
-            ({"Protocol": "TLS"}, "UnsupportedOperation", None),
+            ({"Protocol": "TLS"}, "ValidationError",
+             "A certificate must be specified for TLS listeners"),
             ({"Protocol": "HTTP"}, "UnsupportedOperation", None),
             ({"Protocol": "XMPP"}, "ValidationError", "…1 validation error detected: Value 'XMPP'"),
             ({"Port": 70000}, "ValidationError", "…less than or equal to 65535"),

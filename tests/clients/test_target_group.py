@@ -156,13 +156,17 @@ def test_attributes(elbv2, place):
                        ("target_health_state.unhealthy.draining_interval_seconds", "1")]:
         with refused("InvalidConfigurationRequest"):
             modify(arn, key, value)
-    with refused("UnsupportedOperation", "Enid does not implement the value 'true' of the attribute "
-                 "proxy_protocol_v2.enabled"):
+    # What begins at the load balancer's nodes has their address.
+    with refused("UnsupportedOperation", "…preserve_client_ip.enabled"):
         modify(arn, "proxy_protocol_v2.enabled", "true")
+    assert modify(arn, "preserve_client_ip.enabled", "false") == "false"
+    assert modify(arn, "proxy_protocol_v2.enabled", "true") == "true"
     udp = create(elbv2, vpc, Protocol="UDP")["TargetGroupArn"]
     with refused("InvalidConfigurationRequest", "Client IP preservation cannot be disabled for "
                  "target groups with the UDP protocol"):
         modify(udp, "preserve_client_ip.enabled", "false")
+    with refused("UnsupportedOperation", "…proxy_protocol_v2.enabled for target groups with the UDP"):
+        modify(udp, "proxy_protocol_v2.enabled", "true")
     by_ip = create(elbv2, vpc, TargetType="ip")["TargetGroupArn"]
     told = elbv2.describe_target_group_attributes(TargetGroupArn=by_ip)["Attributes"]
     assert {"Key": "preserve_client_ip.enabled", "Value": "false"} in told

@@ -55,9 +55,9 @@ class Balancers:
         self.elb.modify_target_group_attributes(
             TargetGroupArn=group, Attributes=_attributes(attributes))
 
-    def listen(self, balancer, group, port, protocol="TCP"):
+    def listen(self, balancer, group, port, protocol="TCP", **options):
         made = self.elb.create_listener(
-            LoadBalancerArn=balancer, Port=port, Protocol=protocol,
+            LoadBalancerArn=balancer, Port=port, Protocol=protocol, **options,
             DefaultActions=[{"Type": "forward", "TargetGroupArn": group}])
         return made["Listeners"][0]["ListenerArn"]
 

@@ -15,7 +15,8 @@ use anyhow::{Context as _, Result};
 use syn::visit::{self, Visit};
 
 /// Where handlers and operations are.
-const CRATES: [&str; 5] = [
+const CRATES: [&str; 6] = [
+    "crates/enid-api/src/acm",
     "crates/enid-api/src/ec2",
     "crates/enid-api/src/elbv2",
     "crates/enid-api/src/logs",
@@ -23,7 +24,8 @@ const CRATES: [&str; 5] = [
     "crates/enid-control/src",
 ];
 /// Where the operations of each service of botocore have their handlers.
-const HANDLERS: [(&str, &str, &str); 4] = [
+const HANDLERS: [(&str, &str, &str); 5] = [
+    ("acm", "acm", "crates/enid-api/src/acm/mod.rs"),
     (
         "cloudwatch",
         "monitoring",
@@ -34,7 +36,7 @@ const HANDLERS: [(&str, &str, &str); 4] = [
     ("logs", "logs", "crates/enid-api/src/logs/mod.rs"),
 ];
 /// The errors of the control plane, and where each has its code.
-const ERRORS: [(&str, &str); 8] = [
+const ERRORS: [(&str, &str); 9] = [
     ("Error", "crates/enid-control/src/error.rs"),
     ("AlarmError", "crates/enid-control/src/error/alarms.rs"),
     (
@@ -44,6 +46,10 @@ const ERRORS: [(&str, &str); 8] = [
     (
         "BalancingError",
         "crates/enid-control/src/error/balancing.rs",
+    ),
+    (
+        "CertificateError",
+        "crates/enid-control/src/error/certificate.rs",
     ),
     (
         "ComputingError",

@@ -17,6 +17,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use self::body::{Body, decode, read_form, unpacked};
 use self::service::{RequestForm, Service};
+use crate::acm::Acm;
 use crate::context::{Context, RequestId, RequestIds};
 use crate::ec2::Ec2;
 use crate::elbv2::Elbv2;
@@ -100,6 +101,7 @@ pub struct FrontDoor {
     config: Config,
     ec2: Ec2,
     elbv2: Option<Elbv2>,
+    acm: Option<Acm>,
     logs: Option<Logs>,
     monitoring: Option<Monitoring>,
     sns: Option<Sns>,
@@ -143,6 +145,7 @@ impl FrontDoor {
             config,
             ec2,
             elbv2: None,
+            acm: None,
             logs: None,
             monitoring: None,
             sns: None,
@@ -185,6 +188,15 @@ impl FrontDoor {
     pub fn with_logs(self, logs: Logs) -> Self {
         Self {
             logs: Some(logs),
+            ..self
+        }
+    }
+
+    /// The same with ACM.
+    #[must_use]
+    pub fn with_acm(self, acm: Acm) -> Self {
+        Self {
+            acm: Some(acm),
             ..self
         }
     }
@@ -445,6 +457,16 @@ impl FrontDoor {
                     monitoring.call(&context, request).await
                 )
             }
+            Service::Acm => {
+                let acm = self.acm.as_ref();
+                let acm = acm.ok_or_else(|| ApiError::service_not_implemented("acm"))?;
+                answer!(
+                    acm,
+                    request,
+                    Some(acm.asked(&context, &request)),
+                    acm.call(&context, request).await
+                )
+            }
             Service::Sns => {
                 let sns = self.sns.as_ref();
                 let sns = sns.ok_or_else(|| ApiError::service_not_implemented("sns"))?;
@@ -637,7 +659,10 @@ fn guess(parts: &Parts, query: &[u8], body: &[u8]) -> Service {
         let name = service.target().unwrap_or_default().as_bytes();
         target.windows(name.len().max(1)).any(|part| part == name)
     };
-    if let Some(service) = [Service::Logs, Service::Monitoring].into_iter().find(names) {
+    if let Some(service) = [Service::Acm, Service::Logs, Service::Monitoring]
+        .into_iter()
+        .find(names)
+    {
         return service;
     }
     let asks = |service: &Service| {

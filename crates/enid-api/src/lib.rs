@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod acm;
 pub mod context;
 pub mod ec2;
 pub mod elbv2;

@@ -53,6 +53,7 @@ macro_rules! errors {
 mod addressing;
 mod alarms;
 mod balancing;
+mod certificate;
 mod computing;
 mod dashboards;
 mod flow_log;
@@ -65,6 +66,7 @@ mod routing;
 pub use addressing::AddressingError;
 pub use alarms::AlarmError;
 pub use balancing::BalancingError;
+pub use certificate::CertificateError;
 pub use computing::ComputingError;
 pub use dashboards::DashboardError;
 pub use flow_log::FlowLogError;
@@ -85,6 +87,8 @@ errors! {
         AlarmError,
         /// What load balancers, target groups, targets and listeners say.
         BalancingError,
+        /// What certificates say.
+        CertificateError,
         /// What volumes and other recorded parts of instances say.
         ComputingError,
         /// What dashboards say.

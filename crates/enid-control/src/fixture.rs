@@ -278,6 +278,7 @@ pub(crate) fn new_listener(
             groups: vec![Forward { group, weight: 1 }],
             order: None,
         },
+        tls: crate::WantedTls::default(),
         tags: Vec::new(),
     }
 }

@@ -22,6 +22,8 @@ mod alarm_state;
 mod anomaly_detector;
 mod attachment;
 mod balancer_tag;
+mod certificate;
+mod certificate_facts;
 mod dashboard;
 mod delivery_policy;
 mod dhcp_options;
@@ -45,6 +47,7 @@ mod key_material;
 mod key_pair;
 mod launch_template;
 mod listener;
+mod listener_tls;
 mod load_balancer;
 mod load_balancer_attribute;
 mod load_balancer_node;
@@ -118,14 +121,15 @@ pub use alarm_rule::{RuleError, alarm_children};
 pub use alarm_state::Judged;
 pub use attachment::AttachNetworkInterface;
 pub use balancer_tag::balancer_tags;
+pub use certificate::{ImportCertificate, certificate_arn, certificate_named, listeners_with};
 pub use dashboard::dashboard_arn;
 pub use delivery_policy::{subscription_delivery_policy, topic_delivery_policy};
 pub use dhcp_options::{AMAZON_PROVIDED_DNS, CreateDhcpOptions};
 pub use draft::Draft;
 pub use egress_only_internet_gateway::CreateEgressOnlyInternetGateway;
 pub use error::{
-    AddressingError, AlarmError, BalancingError, ComputingError, DashboardError, Error,
-    FlowLogError, LogsError, MetadataError, MirroringError, NotificationError, RoutingError,
+    AddressingError, AlarmError, BalancingError, CertificateError, ComputingError, DashboardError,
+    Error, FlowLogError, LogsError, MetadataError, MirroringError, NotificationError, RoutingError,
 };
 pub use flow_log::{
     BucketRefusal, CreateFlowLogs, FileOptions, FlowLogOutcomes, FlowLogResourceType,
@@ -148,6 +152,7 @@ pub use launch_template::{
 pub use listener::{
     CreateListener, ForwardAction, LISTENERS_MAX, ModifyListener, listener_attributes,
 };
+pub use listener_tls::WantedTls;
 pub use load_balancer::{CreateLoadBalancer, load_balancer_arn, load_balancer_named};
 pub use load_balancer_attribute::{Attribute, load_balancer_attributes};
 pub use load_balancer_node::SubnetMapping;

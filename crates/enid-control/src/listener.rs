@@ -11,6 +11,7 @@ use enid_model::state::RegionState;
 use enid_model::target_group::{BalancedProtocol, TargetGroup};
 
 use crate::balancer_tag::checked_tags;
+use crate::listener_tls::{WantedTls, check_proxied};
 use crate::load_balancer_attribute::{Attribute, check_once, number};
 use crate::target_group::{checked_port, target_group_arn};
 use crate::target_health::forget_health;
@@ -37,6 +38,8 @@ pub struct CreateListener {
     pub port: Option<i32>,
     /// Where new flows go.
     pub action: ForwardAction,
+    /// How it ends TLS.
+    pub tls: WantedTls,
     /// Tags for it.
     pub tags: Vec<Tag>,
 }
@@ -52,6 +55,8 @@ pub struct ModifyListener {
     pub port: Option<i32>,
     /// Where new flows go.
     pub action: Option<ForwardAction>,
+    /// How it ends TLS.
+    pub tls: WantedTls,
 }
 
 impl Control {
@@ -88,6 +93,12 @@ impl Control {
             if let Some(action) = &input.action {
                 new.forward.clone_from(&action.groups);
                 new.order = action.order;
+            }
+            new.tls = input
+                .tls
+                .apply(draft, new.protocol, listener.tls.as_ref())?;
+            if new.protocol != listener.protocol {
+                new.tcp_idle_timeout_s = usual_idle_timeout_s();
             }
             let other = draft.region.listener_at(balancer.id, new.port);
             if other.is_some_and(|other| other.id != new.id) {
@@ -183,6 +194,7 @@ fn create(
 ) -> Result<Listener, Error> {
     let balancer = draft.require::<LoadBalancer>(input.load_balancer)?;
     let region = Arc::clone(&draft.region);
+    let tls = input.tls.apply(draft, protocol, None)?;
     let mut listener = Listener {
         id: draft.mint(),
         load_balancer: balancer.id,
@@ -191,12 +203,16 @@ fn create(
         forward: input.action.groups.clone(),
         order: input.action.order,
         tcp_idle_timeout_s: usual_idle_timeout_s(),
+        tls,
         tags: tags.clone(),
     };
     if let Some(known) = region.listener_at(balancer.id, port) {
         draft.depend(known);
         listener.id = known.id;
         listener.tcp_idle_timeout_s = known.tcp_idle_timeout_s;
+        if let (Some(tls), Some(known)) = (&mut listener.tls, &known.tls) {
+            tls.others.clone_from(&known.others);
+        }
         return match listener == **known.record() {
             true => Ok(listener),
             false => Err(BalancingError::PortTaken.into()),
@@ -227,6 +243,7 @@ fn check_forwards(
         draft.require::<TargetGroup>(forward.group)?;
     }
     check_addresses(&draft.region, balancer, listener)?;
+    check_proxied(&draft.region, listener)?;
     let mut seen = BTreeSet::new();
     for forward in &listener.forward {
         let group = draft.require::<TargetGroup>(forward.group)?;
@@ -401,6 +418,7 @@ mod tests {
                     groups: vec![Forward { group, weight: 1 }],
                     order: Some(1),
                 }),
+                tls: WantedTls::default(),
             };
             control.modify_listener(&caller, &input).await
         };

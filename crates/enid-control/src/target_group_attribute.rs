@@ -5,7 +5,8 @@ use enid_model::target_group::{
     BalancedProtocol, MinimumHealthy, TargetGroup, TargetGroupAttributes, TargetType,
 };
 
-use crate::load_balancer_attribute::{Attribute, check_once, fixed, flag, number, value_error};
+use crate::listener_tls::check_addresses_of_group;
+use crate::load_balancer_attribute::{Attribute, check_once, flag, number, value_error};
 use crate::target_quota::check_crossing;
 use crate::{BalancingError, Caller, Control, Error};
 
@@ -30,6 +31,8 @@ impl Control {
                     check_crossing(&draft.region, balancer, Some(&new))?;
                 }
             }
+            check_addresses_of_group(&draft.region, &new)?;
+            // Of a group that changes and a listener that comes to lead to it, the second finds the first.
             draft.edit(&group, |group| *group = new.clone());
             Ok(new)
         })
@@ -102,10 +105,7 @@ fn set(group: &mut TargetGroup, key: &str, value: &str) -> Result<(), BalancingE
             }
             own.preserve_client_ip = preserves;
         }
-        PROXY_PROTOCOL => {
-            flag(key, value)?;
-            fixed(key, value, "false")?;
-        }
+        PROXY_PROTOCOL => own.proxy_protocol_v2 = flag(key, value)?,
         STICKINESS => own.is_sticky = flag(key, value)?,
         STICKINESS_TYPE => {
             if value != SOURCE_IP {
@@ -274,7 +274,10 @@ mod tests {
         assert_eq!((new.cross_zone, new.dns_failover.count), (None, None));
         let drained = [(UNHEALTHY_TERMINATION, "false"), (UNHEALTHY_INTERVAL, "60")];
         assert!(set(&tcp, &drained).await.is_ok());
+        let headed = [(PROXY_PROTOCOL, "true")];
+        assert_eq!(set(&tcp, &headed).await, Err("UnsupportedOperation"));
         assert!(set(&tcp, &[(PRESERVE, "false")]).await.is_ok());
+        assert!(set(&tcp, &headed).await.is_ok());
         let wrong = Err("InvalidConfigurationRequest");
         for (group, pairs, refused) in [
             (&tcp, &[(DELAY, "3601")][..], wrong),
@@ -293,7 +296,7 @@ mod tests {
             (&tcp, &[("colour", "red")], Err("ValidationError")),
             (&tcp, &[(DELAY, "1"), (DELAY, "2")], Err("ValidationError")),
             (
-                &tcp,
+                &udp,
                 &[(PROXY_PROTOCOL, "true")],
                 Err("UnsupportedOperation"),
             ),

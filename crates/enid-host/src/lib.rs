@@ -29,9 +29,11 @@ pub mod netlink;
 pub mod netns;
 mod offload;
 pub mod outside;
+pub mod proxy;
 pub mod sandbox;
 pub mod services;
 pub mod tap;
+mod trusting;
 
 pub use installation::Installation;
 

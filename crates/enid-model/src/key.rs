@@ -96,6 +96,8 @@ pub enum Kind {
     AlarmHistory,
     /// An anomaly detector of CloudWatch.
     AnomalyDetector,
+    /// A certificate of ACM.
+    Certificate,
     /// A dashboard of CloudWatch.
     Dashboard,
     /// A DHCP option set.
@@ -180,12 +182,13 @@ pub enum Kind {
 
 impl Kind {
     /// Each kind with its word.
-    const WORDS: [(Self, &'static str); 45] = [
+    const WORDS: [(Self, &'static str); 46] = [
         (Self::AddressLease, "address-lease"),
         (Self::Alarm, "alarm"),
         (Self::AlarmAction, "alarm-action"),
         (Self::AlarmHistory, "alarm-history"),
         (Self::AnomalyDetector, "anomaly-detector"),
+        (Self::Certificate, "certificate"),
         (Self::Dashboard, "dashboard"),
         (Self::DhcpOptions, "dhcp-options"),
         (
@@ -251,6 +254,7 @@ impl Kind {
                 | Self::AlarmAction
                 | Self::AlarmHistory
                 | Self::AnomalyDetector
+                | Self::Certificate
                 | Self::Dashboard
                 | Self::Ipv6Lease
                 | Self::Ipv6PrefixLease

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Tags;
 use crate::id::{ListenerId, LoadBalancerId, TargetGroupId};
+use crate::ssl_policy::{AlpnPolicy, SslPolicy};
 use crate::target_group::BalancedProtocol;
+use crate::uuid::Uuid;
 
 /// How many target groups an action may lead to: AWS's quota.
 pub const FORWARDS_MAX: usize = 5;
@@ -28,8 +30,26 @@ pub struct Listener {
     /// After how long without a packet a TCP connection is forgotten, 60 to 6,000 s.
     #[serde(default = "usual_idle_timeout_s")]
     pub tcp_idle_timeout_s: u16,
+    /// How it ends TLS: of a TLS listener, and of no other.
+    #[serde(default)]
+    pub tls: Option<ListenerTls>,
     /// Its tags.
     pub tags: Tags,
+}
+
+/// How a listener ends TLS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerTls {
+    /// The certificate of clients that name no other server's.
+    pub certificate: Uuid,
+    /// Those of the servers that clients may name.
+    #[serde(default)]
+    pub others: Vec<Uuid>,
+    /// The versions and ciphers.
+    pub policy: SslPolicy,
+    /// Which protocols are agreed on above TLS; `None` agrees on none.
+    #[serde(default)]
+    pub alpn: Option<AlpnPolicy>,
 }
 
 /// AWS's, where a listener says nothing.

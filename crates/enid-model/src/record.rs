@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{ElasticIp, PublicAddress};
 use crate::alarm::{Alarm, AlarmAction, AlarmHistory};
 use crate::anomaly_detector::AnomalyDetector;
+use crate::certificate::Certificate;
 use crate::dashboard::Dashboard;
 use crate::dhcp_options::DhcpOptions;
 use crate::flow_log::FlowLog;
@@ -152,6 +153,7 @@ records! {
     AlarmAction(AlarmAction),
     AlarmHistory(AlarmHistory),
     AnomalyDetector(AnomalyDetector),
+    Certificate(Certificate),
     Dashboard(Dashboard),
     DhcpOptions(DhcpOptions),
     EgressOnlyInternetGateway(EgressOnlyInternetGateway),

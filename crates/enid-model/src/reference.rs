@@ -40,6 +40,7 @@ impl Record {
             | Self::AlarmAction(_)
             | Self::AlarmHistory(_)
             | Self::AnomalyDetector(_)
+            | Self::Certificate(_)
             | Self::Dashboard(_)
             | Self::DhcpOptions(_)
             | Self::FlowLog(_)

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{ElasticIp, PublicAddress};
 use crate::alarm::{Alarm, AlarmAction, AlarmHistory};
 use crate::anomaly_detector::AnomalyDetector;
+use crate::certificate::Certificate;
 use crate::dashboard::Dashboard;
 use crate::dhcp_options::DhcpOptions;
 use crate::flow_log::FlowLog;
@@ -160,6 +161,8 @@ pub struct RegionState {
     /// The last commit that changed more than interfaces and what is claimed for them: what is told
     /// of an interface follows from its record and from nothing younger than this.
     pub surroundings: Revision,
+    /// Certificates of ACM.
+    pub certificates: OrdMap<Uuid, Stored<Certificate>>,
     /// DHCP option sets.
     pub dhcp_options: OrdMap<DhcpOptionsId, Stored<DhcpOptions>>,
     /// Egress-only internet gateways.
@@ -433,6 +436,10 @@ impl RegionState {
                     self.leased.insert(at.0, at.1);
                 }
             }
+            Record::Certificate(certificate) => {
+                self.certificates
+                    .insert(certificate.id, stored(revision, certificate));
+            }
             Record::DhcpOptions(record) => linked!(dhcp_options, record),
             Record::EgressOnlyInternetGateway(record) => {
                 linked!(egress_only_internet_gateways, record);
@@ -571,6 +578,11 @@ impl RegionState {
                     && self.leases.remove(&at).is_some()
                 {
                     self.leased.remove(at.0, at.1);
+                }
+            }
+            Kind::Certificate => {
+                if let Ok(id) = name.parse::<Uuid>() {
+                    self.certificates.remove(&id);
                 }
             }
             Kind::DhcpOptions => linked!(dhcp_options),

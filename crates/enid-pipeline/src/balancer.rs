@@ -78,7 +78,7 @@ pub struct ListenerRecord {
     pub weights: u32,
     /// After how long without a packet a TCP connection is forgotten.
     pub idle_s: u32,
-    /// [`ListenerRecord::FORGETS`], [`ListenerRecord::NO_INTERNET`].
+    /// [`ListenerRecord::FORGETS`], [`ListenerRecord::NO_INTERNET`], [`ListenerRecord::DELIVERED`].
     pub flags: u32,
     /// The node's own address of the family.
     pub address: Addr,
@@ -89,6 +89,8 @@ impl ListenerRecord {
     pub const FORGETS: u32 = 1;
     /// Nothing comes to it by an internet gateway.
     pub const NO_INTERNET: u32 = 2;
+    /// Connections end at the node's device, and go on from there as the node's own.
+    pub const DELIVERED: u32 = 4;
 }
 
 /// Key of `balancer_slots`.

@@ -13,6 +13,7 @@ pub mod gate;
 mod instances;
 pub mod maglev;
 mod planner;
+pub mod proxied;
 pub mod tables;
 pub mod target_health;
 

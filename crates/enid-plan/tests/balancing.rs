@@ -118,6 +118,7 @@ fn listener(id: u64, protocol: BalancedProtocol, forward: &[(u64, u16)]) -> Reco
         port: 80 + u16::try_from(id).expect("few ids"),
         forward: forward.collect(),
         tcp_idle_timeout_s: 350,
+        tls: None,
         tags: Tags::new(),
     })
 }

@@ -1,12 +1,18 @@
 //! Listeners, and the one rule that each has.
 
-use enid_control::{CreateListener, ModifyListener, listener_attributes, load_balancer_arn};
+use enid_control::{
+    BalancingError, CreateListener, ModifyListener, WantedTls, listener_attributes,
+    load_balancer_arn,
+};
 use enid_model::balancer_arn::{BalancerArn, BalancerResource};
 use enid_model::listener::Listener;
+use enid_model::ssl_policy::{AlpnPolicy, SslPolicy};
 use enid_model::state::{RegionState, Stored};
 use enid_model::target_group::BalancedProtocol;
 
-use super::{Elbv2, action, arn, attribute, invalid, page, refused, tag};
+use super::{
+    Elbv2, action, arn, attribute, invalid, listener_certificate, page, refused, ssl_policy, tag,
+};
 use crate::context::Context;
 use crate::error::ApiError;
 use crate::generated::elbv2::request::{
@@ -35,6 +41,11 @@ pub(super) async fn create_listener(
         protocol: request.protocol.as_deref().and_then(protocol),
         port: request.port,
         action: action::read(context, &region, &request.default_actions)?,
+        tls: WantedTls {
+            certificate: listener_certificate::read_default(context, &request.certificates)?,
+            policy: policy("CreateListener", request.ssl_policy.as_deref())?,
+            alpn: alpn(&request.alpn_policy)?,
+        },
         tags: tag::read(request.tags),
     };
     let listener = elbv2.control.create_listener(&caller, &input).await?;
@@ -61,6 +72,11 @@ pub(super) async fn modify_listener(
         protocol: request.protocol.as_deref().and_then(protocol),
         port: request.port,
         action,
+        tls: WantedTls {
+            certificate: listener_certificate::read_default(context, &request.certificates)?,
+            policy: policy("ModifyListener", request.ssl_policy.as_deref())?,
+            alpn: alpn(&request.alpn_policy)?,
+        },
     };
     let listener = elbv2.control.modify_listener(&caller, &input).await?;
     Ok(ModifyListenerResponse {
@@ -210,7 +226,7 @@ fn rules_by_arn<'a>(
         };
         let listener = region.listeners.get(&id);
         let listener = listener.filter(|_| scope == context.caller().scope());
-        let not_found = || refused(enid_control::BalancingError::RuleNotFound);
+        let not_found = || refused(BalancingError::RuleNotFound);
         found.push(listener.ok_or_else(not_found)?);
     }
     found.sort_by_key(|listener| listener.id);
@@ -223,9 +239,37 @@ pub(super) fn protocol(word: &str) -> Option<BalancedProtocol> {
     match word {
         "TCP" => Some(BalancedProtocol::Tcp),
         "TCP_UDP" => Some(BalancedProtocol::TcpUdp),
+        "TLS" => Some(BalancedProtocol::Tls),
         "UDP" => Some(BalancedProtocol::Udp),
         _ => None,
     }
+}
+
+fn policy(operation: &str, name: Option<&str>) -> Result<Option<SslPolicy>, ApiError> {
+    let named = name.map(|name| ssl_policy::named(operation, "SslPolicy", name));
+    named.transpose()
+}
+
+/// The ALPN policy of a request, which may be none.
+fn alpn(words: &[String]) -> Result<Option<Option<AlpnPolicy>>, ApiError> {
+    let word = match words {
+        [] => return Ok(None),
+        [word] => word.as_str(),
+        _ => return Err(invalid("Only one ALPN policy can be specified")),
+    };
+    let known = match word {
+        "None" => None,
+        "HTTP1Only" => Some(AlpnPolicy::HTTP1Only),
+        "HTTP2Only" => Some(AlpnPolicy::HTTP2Only),
+        "HTTP2Optional" => Some(AlpnPolicy::HTTP2Optional),
+        "HTTP2Preferred" => Some(AlpnPolicy::HTTP2Preferred),
+        other => {
+            let name: String = other.chars().take(100).collect();
+            let name = name.into();
+            return Err(refused(BalancingError::AlpnPolicyNotFound { name }));
+        }
+    };
+    Ok(Some(known))
 }
 
 fn name_of<'a>(region: &'a RegionState, listener: &Listener) -> &'a str {
@@ -245,6 +289,7 @@ fn attributes(listener: &Listener) -> Vec<ListenerAttribute> {
 fn answer(context: &Context, region: &RegionState, listener: &Listener) -> response::Listener {
     let balancer = region.load_balancers.get(&listener.load_balancer);
     let arn = arn::listener_arn(context, name_of(region, listener), listener);
+    let tls = listener.tls.as_ref();
     response::Listener {
         listener_arn: Some(Text::display(arn)),
         load_balancer_arn: balancer
@@ -252,5 +297,8 @@ fn answer(context: &Context, region: &RegionState, listener: &Listener) -> respo
         port: Some(listener.port.into()),
         protocol: Some(listener.protocol.word().into()),
         default_actions: vec![action::answer(context, region, listener)],
+        certificates: listener_certificate::default_of(context, listener).map(|own| vec![own]),
+        ssl_policy: tls.map(|tls| tls.policy.name().into()),
+        alpn_policy: tls.map(|tls| vec![tls.alpn.map_or("None", AlpnPolicy::word).into()]),
     }
 }

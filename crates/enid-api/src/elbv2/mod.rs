@@ -7,8 +7,10 @@ mod account;
 mod action;
 mod arn;
 mod listener;
+mod listener_certificate;
 mod load_balancer;
 mod page;
+mod ssl_policy;
 mod tag;
 mod target;
 mod target_group;
@@ -41,6 +43,7 @@ impl Elbv2 {
         let one = |arn: &str| Asked::about([arn.to_owned()]);
         let new = |path: String| one(&arn::of_new(context, &path));
         match request {
+            Request::AddListenerCertificates(it) => one(&it.listener_arn),
             Request::AddTags(it) => Asked::about(it.resource_arns.iter().cloned()),
             Request::CreateListener(it) => one(&it.load_balancer_arn),
             Request::CreateLoadBalancer(it) => new(format!("loadbalancer/net/{}", it.name)),
@@ -51,10 +54,12 @@ impl Elbv2 {
             Request::DeregisterTargets(it) => one(&it.target_group_arn),
             Request::DescribeAccountLimits(_)
             | Request::DescribeListenerAttributes(_)
+            | Request::DescribeListenerCertificates(_)
             | Request::DescribeListeners(_)
             | Request::DescribeLoadBalancerAttributes(_)
             | Request::DescribeLoadBalancers(_)
             | Request::DescribeRules(_)
+            | Request::DescribeSSLPolicies(_)
             | Request::DescribeTags(_)
             | Request::DescribeTargetGroupAttributes(_)
             | Request::DescribeTargetGroups(_)
@@ -65,6 +70,7 @@ impl Elbv2 {
             Request::ModifyTargetGroup(it) => one(&it.target_group_arn),
             Request::ModifyTargetGroupAttributes(it) => one(&it.target_group_arn),
             Request::RegisterTargets(it) => one(&it.target_group_arn),
+            Request::RemoveListenerCertificates(it) => one(&it.listener_arn),
             Request::RemoveTags(it) => Asked::about(it.resource_arns.iter().cloned()),
             Request::SetIpAddressType(it) => one(&it.load_balancer_arn),
             Request::SetSecurityGroups(it) => one(&it.load_balancer_arn),
@@ -98,6 +104,7 @@ fn attribute(key: Option<String>, value: Option<String>) -> Attribute {
 
 handlers! {
     Elbv2 in crate::generated::elbv2::operations {
+        AddListenerCertificates => listener_certificate::add_listener_certificates,
         AddTags => tag::add_tags,
         CreateListener => listener::create_listener,
         CreateLoadBalancer => load_balancer::create_load_balancer,
@@ -108,10 +115,12 @@ handlers! {
         DeregisterTargets => target::deregister_targets,
         DescribeAccountLimits => account::describe_account_limits,
         DescribeListenerAttributes => listener::describe_listener_attributes,
+        DescribeListenerCertificates => listener_certificate::describe_listener_certificates,
         DescribeListeners => listener::describe_listeners,
         DescribeLoadBalancerAttributes => load_balancer::describe_load_balancer_attributes,
         DescribeLoadBalancers => load_balancer::describe_load_balancers,
         DescribeRules => listener::describe_rules,
+        DescribeSSLPolicies => ssl_policy::describe_ssl_policies,
         DescribeTags => tag::describe_tags,
         DescribeTargetGroupAttributes => target_group::describe_target_group_attributes,
         DescribeTargetGroups => target_group::describe_target_groups,
@@ -122,6 +131,7 @@ handlers! {
         ModifyTargetGroup => target_group::modify_target_group,
         ModifyTargetGroupAttributes => target_group::modify_target_group_attributes,
         RegisterTargets => target::register_targets,
+        RemoveListenerCertificates => listener_certificate::remove_listener_certificates,
         RemoveTags => tag::remove_tags,
         SetIpAddressType => load_balancer::set_ip_address_type,
         SetSecurityGroups => load_balancer::set_security_groups,

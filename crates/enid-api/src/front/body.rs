@@ -34,7 +34,7 @@ pub(super) fn decode<'a>(
 ) -> Result<Body<'a>, ApiError> {
     let known = match service {
         Service::Ec2 | Service::Elbv2 | Service::Sns | Service::Sts => form == RequestForm::Query,
-        Service::Logs => form == RequestForm::Json,
+        Service::Acm | Service::Logs => form == RequestForm::Json,
         Service::Monitoring => true,
     };
     if !known {

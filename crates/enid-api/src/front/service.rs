@@ -9,6 +9,7 @@ use crate::wire::words::Words;
 /// A service of AWS that Enid has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Service {
+    Acm,
     Ec2,
     Elbv2,
     Logs,
@@ -21,6 +22,7 @@ impl Service {
     /// The service of a credential scope.
     pub(super) fn named(name: &str) -> Option<Self> {
         match name {
+            "acm" => Some(Self::Acm),
             "ec2" => Some(Self::Ec2),
             "elasticloadbalancing" => Some(Self::Elbv2),
             "logs" => Some(Self::Logs),
@@ -34,6 +36,7 @@ impl Service {
     /// Its version in forms.
     pub(super) fn version(self) -> &'static str {
         match self {
+            Self::Acm => "2015-12-08",
             Self::Ec2 => "2016-11-15",
             Self::Elbv2 => "2015-12-01",
             Self::Logs => "2014-03-28",
@@ -46,6 +49,7 @@ impl Service {
     /// What the service calls itself in messages.
     pub(super) fn title(self) -> &'static str {
         match self {
+            Self::Acm => "AWSCertificateManager",
             Self::Ec2 => "AmazonEC2",
             Self::Elbv2 => "AmazonElasticLoadBalancing",
             Self::Logs => "AmazonCloudWatchLogs",
@@ -58,6 +62,7 @@ impl Service {
     /// The name of its actions in policies.
     pub(super) fn action_prefix(self) -> &'static str {
         match self {
+            Self::Acm => "acm",
             Self::Ec2 => "ec2",
             Self::Elbv2 => "elasticloadbalancing",
             Self::Logs => "logs",
@@ -72,6 +77,7 @@ impl Service {
     pub(super) fn target(self) -> Option<&'static str> {
         match self {
             Self::Ec2 | Self::Elbv2 | Self::Sns | Self::Sts => None,
+            Self::Acm => Some("CertificateManager"),
             Self::Logs => Some("Logs_20140328"),
             Self::Monitoring => Some("GraniteServiceVersion20100801"),
         }
@@ -81,6 +87,7 @@ impl Service {
     pub(super) fn words(self) -> Words {
         match self {
             Self::Ec2 | Self::Elbv2 | Self::Sns | Self::Sts => Words::Query,
+            Self::Acm => Words::Acm,
             Self::Logs => Words::Logs,
             Self::Monitoring => Words::Monitoring,
         }
@@ -100,7 +107,7 @@ impl Service {
             (Self::Sts, _) => Dialect::Query {
                 namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
             },
-            (Self::Logs, _) => Dialect::Json(JsonVersion::V1_1, Document::default()),
+            (Self::Acm | Self::Logs, _) => Dialect::Json(JsonVersion::V1_1, Document::default()),
             (Self::Monitoring, RequestForm::Json) => {
                 Dialect::Json(JsonVersion::V1_0, compatible(query_mode))
             }
@@ -151,6 +158,7 @@ mod tests {
     #[test]
     fn every_service_answers_in_a_form_that_it_has() {
         for name in [
+            "acm",
             "ec2",
             "elasticloadbalancing",
             "logs",
@@ -163,7 +171,7 @@ mod tests {
                 let dialect = service.dialect(form, true);
                 assert_eq!(
                     dialect.is_document(),
-                    service == Service::Logs
+                    matches!(service, Service::Acm | Service::Logs)
                         || service == Service::Monitoring && form != RequestForm::Query,
                     "{name} {form:?}"
                 );

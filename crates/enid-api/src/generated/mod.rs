@@ -1,5 +1,6 @@
 //! Shapes generated from the API models by `cargo xtask codegen`, for what `support.txt` lists.
 
+pub mod acm;
 pub mod cloudwatch;
 pub mod ec2;
 pub mod elbv2;

@@ -6,6 +6,8 @@ use crate::error::ApiError;
 /// Whose words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Words {
+    /// ACM's.
+    Acm,
     /// CloudWatch Logs'.
     Logs,
     /// CloudWatch's.
@@ -48,6 +50,7 @@ impl Words {
     pub fn refuse(self, operation: &str, problem: &Problem) -> ApiError {
         let name = self.name(&problem.path);
         let (missing, invalid) = match self {
+            Self::Acm => ("ValidationException", "ValidationException"),
             Self::Logs => ("InvalidParameterException", "InvalidParameterException"),
             Self::Monitoring | Self::Query => ("MissingParameter", "InvalidParameterValue"),
         };
@@ -56,13 +59,13 @@ impl Words {
             Fault::ValueNotImplemented(value) => {
                 ApiError::value_not_implemented(operation, &name, value)
             }
-            Fault::Unknown if self == Self::Logs => ApiError::new(
+            Fault::Unknown if self.is_bare() => ApiError::new(
                 invalid,
                 400,
                 format!("The parameter {name} is not recognized"),
             ),
             Fault::Unknown => ApiError::unknown_parameter(&name),
-            Fault::Missing if self == Self::Logs => ApiError::new(
+            Fault::Missing if self.is_bare() => ApiError::new(
                 missing,
                 400,
                 constraint("null", &coral(&problem.path), "Member must not be null"),
@@ -82,7 +85,7 @@ impl Words {
             ),
             Fault::Value(value, of) => {
                 let code = match self {
-                    Self::Logs => invalid,
+                    Self::Acm | Self::Logs => invalid,
                     Self::Monitoring | Self::Query => "ValidationError",
                 };
                 let short: String = value.chars().take(100).collect();
@@ -96,12 +99,17 @@ impl Words {
         }
     }
 
+    /// Whether it is a service that never spoke the query protocol.
+    fn is_bare(self) -> bool {
+        matches!(self, Self::Acm | Self::Logs)
+    }
+
     /// The name of a member as the service writes it: with the query protocol's words, or bare.
     #[must_use]
     pub fn name(self, path: &[Step]) -> String {
         let steps = path.iter().map(|step| match step {
             Step::Member(name) | Step::Key(name) => short(name),
-            Step::Item(number) if self == Self::Logs => number.to_string(),
+            Step::Item(number) if self.is_bare() => number.to_string(),
             Step::Item(number) => format!("member.{number}"),
         });
         steps.collect::<Vec<_>>().join(".")

@@ -6,9 +6,13 @@
 errors! {
     /// Why an operation of Elastic Load Balancing was not done.
     enum BalancingError
+    /// A listener's protocols that AWS does not have.
+    AlpnPolicyNotFound { name: Box<str> } => "ALPNPolicyNotFound", "The ALPN policy '{name}' does not exist";
     /// An Elastic IP that is not there.
     AllocationNotFound { id: Box<str> } => "AllocationIdNotFound",
         "The allocation ID '{id}' does not exist";
+    /// A certificate that ACM does not have.
+    CertificateNotFound { arn: Box<str> } => "CertificateNotFound", "Certificate '{arn}' not found";
     /// A load balancer has a listener at the port.
     PortTaken => "DuplicateListener", "A listener with the specified port already exists.";
     /// A load balancer of the name is not as it is asked for.
@@ -101,6 +105,8 @@ errors! {
         "Target group '{arn}' is currently in use by a listener or a rule";
     /// There is no such rule.
     RuleNotFound => "RuleNotFound", "One or more rules not found";
+    /// A security policy that AWS does not have.
+    SslPolicyNotFound { name: Box<str> } => "SSLPolicyNotFound", "SSL policy '{name}' not found";
     /// A subnet that is not there.
     SubnetNotFound { id: Box<str> } => "SubnetNotFound", "The subnet ID '{id}' does not exist";
     /// A target group has one load balancer.
@@ -112,6 +118,9 @@ errors! {
     TargetGroupsNotFound => "TargetGroupNotFound", "One or more target groups not found";
     /// More than one action.
     TooManyActions => "TooManyActions", "You cannot specify more than one action for this listener";
+    /// The quota of certificates of a listener.
+    TooManyCertificates => "TooManyCertificates",
+        "The maximum number of certificates on the listener has been reached";
     /// The quota of target groups of an action.
     TooManyGroupsPerAction { limit: usize } => "TooManyActions",
         "The maximum number of target groups per action is {limit}";

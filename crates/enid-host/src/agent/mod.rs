@@ -53,6 +53,7 @@ use crate::device::{DeviceError, EniDevice};
 use crate::flow_observer::FlowObserver;
 use crate::health::{Health, Seen};
 use crate::outside::{Gateway, OutsideError};
+use crate::proxy::{AllProxyCounts, Proxies};
 use crate::sandbox::{self, InitProgram};
 use crate::services::Services;
 use crate::services::imds::{Imds, KeyError};
@@ -72,6 +73,8 @@ pub struct Config {
     pub outside: Option<Gateway>,
     /// What instances may use of the network, if that is enforced.
     pub allowances: Option<Allowances>,
+    /// Where the proxies of load balancers' nodes count.
+    pub proxy_counts: AllProxyCounts,
 }
 
 /// What an agent is told.
@@ -217,6 +220,9 @@ pub enum AgentError {
     /// The thread of health checks cannot be started.
     #[error("start the thread of health checks")]
     Health(#[source] std::io::Error),
+    /// The thread of proxies cannot be started.
+    #[error("start the thread of load balancers' proxies")]
+    Proxies(#[source] std::io::Error),
     /// The ports that a load balancer's node begins connections from cannot be set.
     #[error("set the ports of a load balancer's node")]
     NodePorts(#[source] std::io::Error),
@@ -271,6 +277,7 @@ pub struct Agent {
     guests: BTreeMap<InstanceId, Guest>,
     faults: Faults,
     health: Health,
+    proxies: Proxies,
     /// The nodes of load balancers that have a device.
     nodes: BTreeMap<EniId, NodeSpec>,
     /// Nodes to look at again: what was done about them failed.
@@ -336,6 +343,8 @@ impl Agent {
             let _ = seen.send(Input::Worker(WorkerEvent(Event::Saw(it))));
         };
         let health = Health::start(Arc::clone(&state), saw).map_err(AgentError::Health)?;
+        let counts = config.proxy_counts.clone();
+        let proxies = Proxies::start(Arc::clone(&state), counts).map_err(AgentError::Proxies)?;
         let mut agent = Self {
             planner,
             services,
@@ -345,6 +354,7 @@ impl Agent {
             guests: BTreeMap::new(),
             faults: Faults::default(),
             health,
+            proxies,
             nodes: BTreeMap::new(),
             nodes_owed: BTreeSet::new(),
             adoptions: BTreeMap::new(),
@@ -536,6 +546,7 @@ impl Agent {
     fn follow(&mut self, state: Arc<State>) {
         self.services.follow(Arc::clone(&state));
         self.health.follow(Arc::clone(&state));
+        self.proxies.follow(Arc::clone(&state));
         let delta = self.planner.advance(state);
         self.owed.extend(delta.instances);
         for eni in &delta.devices {

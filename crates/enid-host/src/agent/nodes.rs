@@ -1,11 +1,13 @@
 //! The nodes of load balancers: each has a device in a namespace of its own, from where health checks go.
 //!
-//! What clients send to a node never comes here: the program of the device that it leaves sends it on to a
-//! target. So balancing goes on without the daemon, and only the checks wait for it. The namespace has no
-//! name, and goes with the daemon, with the device in it.
+//! What clients send to a node does not come here: the program of the device that it leaves sends it on to a
+//! target. So balancing goes on without the daemon, and only the checks wait for it. Where bytes change on
+//! the way, connections do end here, at a proxy. The namespace has no name, and goes with the daemon, with
+//! the device in it.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
 
 use enid_model::id::EniId;
 use enid_pipeline::balancer::FIRST_PORT;
@@ -57,13 +59,16 @@ impl Agent {
             let _ = self.close_node(spec.eni);
             return opened;
         }
-        self.health.open(spec.eni, namespace);
+        let namespace = Arc::new(namespace);
+        self.health.open(spec.eni, Arc::clone(&namespace));
+        self.proxies.open(spec.eni, namespace);
         self.nodes.insert(spec.eni, spec);
         Ok(())
     }
 
     fn close_node(&mut self, eni: EniId) -> Result<(), AgentError> {
         self.health.close(eni);
+        self.proxies.close(eni);
         self.nodes.remove(&eni);
         let diff = self.planner.bind(eni, None);
         self.settle(&diff)?;

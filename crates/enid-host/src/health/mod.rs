@@ -55,7 +55,7 @@ pub struct Health {
 #[derive(Debug)]
 enum Command {
     Close(EniId),
-    Open(EniId, NetNs),
+    Open(EniId, Arc<NetNs>),
 }
 
 impl Health {
@@ -85,7 +85,7 @@ impl Health {
     }
 
     /// A node is there, in this namespace.
-    pub fn open(&self, node: EniId, namespace: NetNs) {
+    pub fn open(&self, node: EniId, namespace: Arc<NetNs>) {
         self.tell(Command::Open(node, namespace));
     }
 
@@ -135,7 +135,7 @@ async fn serve(
         tokio::select! {
             command = commands.recv() => match command {
                 Some(Command::Open(node, namespace)) => {
-                    nodes.insert(node, Arc::new(namespace));
+                    nodes.insert(node, namespace);
                 }
                 Some(Command::Close(node)) => {
                     nodes.remove(&node);

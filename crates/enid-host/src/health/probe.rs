@@ -11,15 +11,12 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::wanted::Check;
 use crate::netns::NetNs;
+use crate::proxy::header;
+use crate::trusting::Trusting;
 
 /// Makes checks, not too many at once.
 pub(super) struct Prober {
@@ -32,19 +29,9 @@ type Outcome = Result<(), HealthFailure>;
 
 impl Prober {
     pub(super) fn new(permits: Semaphore) -> Self {
-        let provider = Arc::new(ring::default_provider());
-        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map(|config| {
-                let trusting = Arc::new(Trusting(provider));
-                let config = config
-                    .dangerous()
-                    .with_custom_certificate_verifier(trusting);
-                Arc::new(config.with_no_client_auth())
-            });
         Self {
             permits,
-            tls: config.ok().map(TlsConnector::from),
+            tls: Trusting::config().map(|config| TlsConnector::from(Arc::new(config))),
         }
     }
 
@@ -76,7 +63,11 @@ impl Prober {
             }
         };
         let stream = socket.connect(check.address).await;
-        let stream = stream.map_err(refused)?;
+        let mut stream = stream.map_err(refused)?;
+        if check.has_header {
+            let written = stream.write_all(&header::of_node()).await;
+            written.map_err(refused)?;
+        }
         match check.settings.protocol {
             HealthCheckProtocol::Tcp => Ok(()),
             HealthCheckProtocol::Http => ask(stream, check, host).await,
@@ -143,45 +134,6 @@ fn status_of(answer: &[u8]) -> Option<u16> {
         return None;
     }
     std::str::from_utf8(code).ok()?.parse().ok()
-}
-
-/// Takes every certificate: load balancers do not validate those of their targets.
-#[derive(Debug)]
-struct Trusting(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub(super) struct Check {
     pub(super) address: SocketAddr,
     /// How.
     pub(super) settings: HealthCheck,
+    /// Whether it begins with a header of the proxy protocol.
+    pub(super) has_header: bool,
     /// From where, and what each node calls the host that it asks.
     pub(super) nodes: Vec<(EniId, String)>,
 }
@@ -76,6 +78,7 @@ fn check(group: &TargetGroup, target: &Target, nodes: Vec<(EniId, String)>) -> C
         uid: target.uid,
         address: SocketAddr::new(target.address, port),
         settings: group.health_check.clone(),
+        has_header: group.attributes.proxy_protocol_v2,
         nodes,
     }
 }

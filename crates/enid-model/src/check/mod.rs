@@ -101,10 +101,11 @@ impl<'a> Report<'a> {
             // An option set refers to nothing, what a flow log is of may be gone, and everything about a
             // region's first steps may have gone since. What a client token made may be gone as well.
             // So may what an alarm's history tells of, and what an alarm is to do.
-            // A detector may be of a metric that has no data yet.
+            // A detector may be of a metric that has no data yet. A certificate refers to nothing.
             Kind::AlarmAction
             | Kind::AlarmHistory
             | Kind::AnomalyDetector
+            | Kind::Certificate
             | Kind::Dashboard
             | Kind::DhcpOptions
             | Kind::FlowLog

@@ -11,6 +11,7 @@ use crate::listener::Listener;
 use crate::load_balancer::LoadBalancer;
 use crate::network_interface::NetworkInterface;
 use crate::target::{Target, TargetId, TargetKey};
+use crate::target_group::BalancedProtocol;
 use crate::vpc_peering_connection::PeeringStatus;
 
 /// Why a registered target is of no use.
@@ -30,6 +31,16 @@ pub enum Unused {
 pub(super) type TargetsByAddress = OrdSet<(IpAddr, TargetKey)>;
 
 impl RegionState {
+    /// Whether the connections of a listener end at the node, where their bytes change: TLS ends there, and
+    /// headers of the proxy protocol are put before what clients send.
+    #[must_use]
+    pub fn is_proxied(&self, listener: &Listener) -> bool {
+        let groups = listener.forward.iter();
+        let mut groups = groups.filter_map(|forward| self.target_groups.get(&forward.group));
+        listener.protocol == BalancedProtocol::Tls
+            || groups.any(|group| group.attributes.proxy_protocol_v2)
+    }
+
     /// The targets of a group, those on their way out included.
     pub fn targets_of_group(
         &self,

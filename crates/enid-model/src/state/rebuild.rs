@@ -31,6 +31,7 @@ impl RegionState {
         // Named one by one, so that a new map or index is not forgotten here.
         let Self {
             region,
+            certificates,
             dhcp_options,
             egress_only_internet_gateways,
             elastic_ips,
@@ -99,6 +100,7 @@ impl RegionState {
             )+};
         }
         put! {
+            certificates: Certificate(text);
             dhcp_options: DhcpOptions(text);
             egress_only_internet_gateways: EgressOnlyInternetGateway(text);
             elastic_ips: ElasticIp(text);

@@ -11,8 +11,9 @@
 //! ([`Member::ENDS`]) or the node has forgotten it: a TCP packet without a connection is answered with a
 //! reset.
 //!
-//! A node has a device as well: what it begins itself, health checks, leaves by the ordinary way, and only
-//! the answers to that are delivered there.
+//! A node has a device as well: what it begins itself, health checks, leaves by the ordinary way, and the
+//! answers to that are delivered there. So are connections whose bytes the daemon changes
+//! ([`ListenerRecord::DELIVERED`]): the node receives them as any interface does, and asks its own gate.
 //!
 //! What a NAT gateway of this installation sends to a node goes out and comes in again before:
 //! [`gateway`](super::gateway).
@@ -94,6 +95,10 @@ pub(crate) fn arrive<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(),
     if journey.via != 0 {
         return Err(Reason::BalancerRoute);
     }
+    if is_delivered(tables, scratch, id) {
+        return hand_over(tables, scratch);
+    }
+    let carried = &scratch.carried;
     let is_begun = carried.is_something() && !carried.is_reply();
     if carried.via == id && (scratch.is_related || is_begun) {
         if !keep(tables, scratch, id)? {
@@ -106,6 +111,20 @@ pub(crate) fn arrive<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(),
     }
     leave(tables, scratch, node, id)?;
     hand_over(tables, scratch)
+}
+
+/// Whether a packet goes to the node's device: its listener's connections end there, but for those that were
+/// balanced before the listener became one of that kind.
+#[inline(never)]
+fn is_delivered<T: Tables>(tables: &T, scratch: &Scratch, id: u64) -> bool {
+    if scratch.packet.protocol != protocol::TCP || scratch.carried.via == id {
+        return false;
+    }
+    let key = listener_key(id, &scratch.journey, protocol::TCP);
+    match tables.listener(&key) {
+        Some(listener) => listener.flags & ListenerRecord::DELIVERED != 0,
+        None => false,
+    }
 }
 
 /// Keeps the target of a flow that has one. False if the flow is to begin anew; of TCP it is reset.

@@ -69,7 +69,9 @@ pub(crate) fn of_load_balancer(
                     share.flags |= Share::FAIL_OPEN;
                 }
             };
-            let ipv6 = zone.ipv6.map(IpAddr::V6);
+            // The proxy of a node knows IPv4 alone.
+            let ipv6 = zone.ipv6.filter(|_| !region.is_proxied(listener));
+            let ipv6 = ipv6.map(IpAddr::V6);
             for address in ipv6.into_iter().chain([IpAddr::V4(zone.private_ip)]) {
                 let mut record = listener_of(region, listener, address, choice);
                 if address.is_ipv6() && balancer.denies_ipv6_internet() {
@@ -91,12 +93,11 @@ pub(crate) fn of_load_balancer(
     tables
 }
 
-/// The IP protocols that nodes carry for a listener. TLS is ended by none.
+/// The IP protocols that nodes carry for a listener.
 const fn protocols_of(own: BalancedProtocol) -> &'static [u8] {
     match own {
-        BalancedProtocol::Tcp => &[protocol::TCP],
+        BalancedProtocol::Tcp | BalancedProtocol::Tls => &[protocol::TCP],
         BalancedProtocol::TcpUdp => &[protocol::TCP, protocol::UDP],
-        BalancedProtocol::Tls => &[],
         BalancedProtocol::Udp => &[protocol::UDP],
     }
 }
@@ -114,7 +115,11 @@ fn listener_of(
         count: 0,
         weights: 0,
         idle_s: u32::from(listener.tcp_idle_timeout_s),
-        flags: 0,
+        flags: if region.is_proxied(listener) {
+            ListenerRecord::DELIVERED
+        } else {
+            0
+        },
         address: Addr::from(address),
     };
     let groups = listener.forward.iter().filter_map(|forward| {

@@ -19,6 +19,7 @@ type Place = (String, String);
 pub(super) struct Known {
     places: BTreeMap<Place, BTreeMap<Box<str>, Vec<Latest>>>,
     names: Names,
+    /// How many there are, over all accounts and regions.
     count: usize,
 }
 
@@ -85,11 +86,6 @@ fn place(scope: &Scope) -> Place {
 }
 
 impl Known {
-    /// How many there are, over all accounts and regions.
-    pub(super) const fn count(&self) -> usize {
-        self.count
-    }
-
     /// Whether there is such a metric.
     pub(super) fn has(&self, scope: &Scope, metric: &Identity) -> bool {
         let found = || {
@@ -240,7 +236,7 @@ mod tests {
             note(&mut known, metric, time.try_into().unwrap());
             note(&mut known, metric, 0);
         }
-        assert_eq!(known.count(), 3);
+        assert_eq!(known.count, 3);
         let mut sorted = metrics.to_vec();
         sorted.sort();
         assert_eq!(known.since(&scope(), Timestamp(0)), sorted);
@@ -266,7 +262,7 @@ mod tests {
             note(&mut known, &metric("N", &format!("m{number}"), "x"), number);
         }
         known.forget(Timestamp(2_990));
-        assert_eq!((known.count(), known.names.of_number.len()), (10, 10));
+        assert_eq!((known.count, known.names.of_number.len()), (10, 10));
         assert!(known.has(&scope(), &metric("N", "m2990", "x")));
         assert!(!known.has(&scope(), &metric("N", "m2989", "x")));
     }
@@ -283,14 +279,14 @@ mod tests {
             note(&mut known, &metric("N", "m", &format!("{number}")), number);
         }
         assert!(known.make_room(20, 120));
-        assert_eq!(known.count(), 100);
+        assert_eq!(known.count, 100);
         assert!(known.make_room(10, 100));
-        assert_eq!(known.count(), 90);
+        assert_eq!(known.count, 90);
         assert!(!known.has(&scope(), &metric("Enid", "m", "9")));
         assert!(known.has(&scope(), &metric("Enid", "m", "10")));
         assert!(known.has(&scope(), &metric("N", "m", "0")));
         // All of what users put is kept, and then there is no room.
         assert!(!known.make_room(10, 20));
-        assert_eq!(known.count(), 50);
+        assert_eq!(known.count, 50);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use enid_api::acm::Acm;
 use enid_api::ec2::Ec2;
 use enid_api::elbv2::Elbv2;
 use enid_api::front::{self, FrontDoor};
@@ -217,6 +218,7 @@ async fn daemon(
         ec2,
         Sts,
     )
+    .with_acm(Acm::new(Arc::clone(&control)))
     .with_elbv2(Elbv2::new(Arc::clone(&control)))
     .with_logs(logs)
     .with_sns(Sns::new(Arc::clone(&control), telemetry.notify.clone()))

@@ -15,6 +15,7 @@ use enid_host::datapath::{Attach, Datapath, Options};
 use enid_host::flow_observer::FlowObserver;
 use enid_host::health::Seen;
 use enid_host::outside::Gateway;
+use enid_host::proxy::AllProxyCounts;
 use enid_host::sandbox::InitProgram;
 use enid_model::id::{EniId, InstanceId};
 use enid_model::key::Scope;
@@ -80,6 +81,7 @@ impl Host {
             grace: GRACE,
             outside: Some(gateway),
             allowances,
+            proxy_counts: AllProxyCounts::default(),
         };
         let work = Arc::default();
         let say = move |output| match output {

@@ -10,6 +10,8 @@ use crate::wire::input::Input;
 /// A request that has been read whole: every member is supported and well formed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
+    /// AddListenerCertificates.
+    AddListenerCertificates(Box<request::AddListenerCertificatesRequest>),
     /// AddTags.
     AddTags(Box<request::AddTagsRequest>),
     /// CreateListener.
@@ -30,6 +32,8 @@ pub enum Request {
     DescribeAccountLimits(Box<request::DescribeAccountLimitsRequest>),
     /// DescribeListenerAttributes.
     DescribeListenerAttributes(Box<request::DescribeListenerAttributesRequest>),
+    /// DescribeListenerCertificates.
+    DescribeListenerCertificates(Box<request::DescribeListenerCertificatesRequest>),
     /// DescribeListeners.
     DescribeListeners(Box<request::DescribeListenersRequest>),
     /// DescribeLoadBalancerAttributes.
@@ -38,6 +42,8 @@ pub enum Request {
     DescribeLoadBalancers(Box<request::DescribeLoadBalancersRequest>),
     /// DescribeRules.
     DescribeRules(Box<request::DescribeRulesRequest>),
+    /// DescribeSSLPolicies.
+    DescribeSSLPolicies(Box<request::DescribeSSLPoliciesRequest>),
     /// DescribeTags.
     DescribeTags(Box<request::DescribeTagsRequest>),
     /// DescribeTargetGroupAttributes.
@@ -58,6 +64,8 @@ pub enum Request {
     ModifyTargetGroupAttributes(Box<request::ModifyTargetGroupAttributesRequest>),
     /// RegisterTargets.
     RegisterTargets(Box<request::RegisterTargetsRequest>),
+    /// RemoveListenerCertificates.
+    RemoveListenerCertificates(Box<request::RemoveListenerCertificatesRequest>),
     /// RemoveTags.
     RemoveTags(Box<request::RemoveTagsRequest>),
     /// SetIpAddressType.
@@ -72,6 +80,12 @@ impl Request {
     /// Reads the members of an operation. Everything that Enid does not implement is refused here.
     pub fn parse(action: &str, input: Input<'_>) -> Result<Self, ApiError> {
         match action {
+            "AddListenerCertificates" => input
+                .read(
+                    "AddListenerCertificates",
+                    &request::listener_certificate::ADD_LISTENER_CERTIFICATES_MEMBERS,
+                )
+                .map(|request| Self::AddListenerCertificates(Box::new(request))),
             "AddTags" => input
                 .read("AddTags", &request::tag::ADD_TAGS_MEMBERS)
                 .map(|request| Self::AddTags(Box::new(request))),
@@ -129,6 +143,12 @@ impl Request {
                     &request::listener::DESCRIBE_LISTENER_ATTRIBUTES_MEMBERS,
                 )
                 .map(|request| Self::DescribeListenerAttributes(Box::new(request))),
+            "DescribeListenerCertificates" => input
+                .read(
+                    "DescribeListenerCertificates",
+                    &request::listener_certificate::DESCRIBE_LISTENER_CERTIFICATES_MEMBERS,
+                )
+                .map(|request| Self::DescribeListenerCertificates(Box::new(request))),
             "DescribeListeners" => input
                 .read(
                     "DescribeListeners",
@@ -150,6 +170,12 @@ impl Request {
             "DescribeRules" => input
                 .read("DescribeRules", &request::listener::DESCRIBE_RULES_MEMBERS)
                 .map(|request| Self::DescribeRules(Box::new(request))),
+            "DescribeSSLPolicies" => input
+                .read(
+                    "DescribeSSLPolicies",
+                    &request::ssl_policy::DESCRIBE_SSL_POLICIES_MEMBERS,
+                )
+                .map(|request| Self::DescribeSSLPolicies(Box::new(request))),
             "DescribeTags" => input
                 .read("DescribeTags", &request::tag::DESCRIBE_TAGS_MEMBERS)
                 .map(|request| Self::DescribeTags(Box::new(request))),
@@ -207,6 +233,12 @@ impl Request {
                     &request::target::REGISTER_TARGETS_MEMBERS,
                 )
                 .map(|request| Self::RegisterTargets(Box::new(request))),
+            "RemoveListenerCertificates" => input
+                .read(
+                    "RemoveListenerCertificates",
+                    &request::listener_certificate::REMOVE_LISTENER_CERTIFICATES_MEMBERS,
+                )
+                .map(|request| Self::RemoveListenerCertificates(Box::new(request))),
             "RemoveTags" => input
                 .read("RemoveTags", &request::tag::REMOVE_TAGS_MEMBERS)
                 .map(|request| Self::RemoveTags(Box::new(request))),
@@ -237,6 +269,7 @@ impl Request {
     #[must_use]
     pub fn operation(&self) -> &'static str {
         match self {
+            Self::AddListenerCertificates(_) => "AddListenerCertificates",
             Self::AddTags(_) => "AddTags",
             Self::CreateListener(_) => "CreateListener",
             Self::CreateLoadBalancer(_) => "CreateLoadBalancer",
@@ -247,10 +280,12 @@ impl Request {
             Self::DeregisterTargets(_) => "DeregisterTargets",
             Self::DescribeAccountLimits(_) => "DescribeAccountLimits",
             Self::DescribeListenerAttributes(_) => "DescribeListenerAttributes",
+            Self::DescribeListenerCertificates(_) => "DescribeListenerCertificates",
             Self::DescribeListeners(_) => "DescribeListeners",
             Self::DescribeLoadBalancerAttributes(_) => "DescribeLoadBalancerAttributes",
             Self::DescribeLoadBalancers(_) => "DescribeLoadBalancers",
             Self::DescribeRules(_) => "DescribeRules",
+            Self::DescribeSSLPolicies(_) => "DescribeSSLPolicies",
             Self::DescribeTags(_) => "DescribeTags",
             Self::DescribeTargetGroupAttributes(_) => "DescribeTargetGroupAttributes",
             Self::DescribeTargetGroups(_) => "DescribeTargetGroups",
@@ -261,6 +296,7 @@ impl Request {
             Self::ModifyTargetGroup(_) => "ModifyTargetGroup",
             Self::ModifyTargetGroupAttributes(_) => "ModifyTargetGroupAttributes",
             Self::RegisterTargets(_) => "RegisterTargets",
+            Self::RemoveListenerCertificates(_) => "RemoveListenerCertificates",
             Self::RemoveTags(_) => "RemoveTags",
             Self::SetIpAddressType(_) => "SetIpAddressType",
             Self::SetSecurityGroups(_) => "SetSecurityGroups",
@@ -272,6 +308,8 @@ impl Request {
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Response {
+    /// AddListenerCertificates.
+    AddListenerCertificates(Box<response::AddListenerCertificatesResponse>),
     /// AddTags.
     AddTags(Box<response::AddTagsResponse>),
     /// CreateListener.
@@ -292,6 +330,8 @@ pub enum Response {
     DescribeAccountLimits(Box<response::DescribeAccountLimitsResponse>),
     /// DescribeListenerAttributes.
     DescribeListenerAttributes(Box<response::DescribeListenerAttributesResponse>),
+    /// DescribeListenerCertificates.
+    DescribeListenerCertificates(Box<response::DescribeListenerCertificatesResponse>),
     /// DescribeListeners.
     DescribeListeners(Box<response::DescribeListenersResponse>),
     /// DescribeLoadBalancerAttributes.
@@ -300,6 +340,8 @@ pub enum Response {
     DescribeLoadBalancers(Box<response::DescribeLoadBalancersResponse>),
     /// DescribeRules.
     DescribeRules(Box<response::DescribeRulesResponse>),
+    /// DescribeSSLPolicies.
+    DescribeSSLPolicies(Box<response::DescribeSSLPoliciesResponse>),
     /// DescribeTags.
     DescribeTags(Box<response::DescribeTagsResponse>),
     /// DescribeTargetGroupAttributes.
@@ -320,6 +362,8 @@ pub enum Response {
     ModifyTargetGroupAttributes(Box<response::ModifyTargetGroupAttributesResponse>),
     /// RegisterTargets.
     RegisterTargets(Box<response::RegisterTargetsResponse>),
+    /// RemoveListenerCertificates.
+    RemoveListenerCertificates(Box<response::RemoveListenerCertificatesResponse>),
     /// RemoveTags.
     RemoveTags(Box<response::RemoveTagsResponse>),
     /// SetIpAddressType.
@@ -333,6 +377,7 @@ pub enum Response {
 impl Encode for Response {
     fn encode(&self, sink: &mut dyn Sink) {
         match self {
+            Self::AddListenerCertificates(response) => response.encode(sink),
             Self::AddTags(response) => response.encode(sink),
             Self::CreateListener(response) => response.encode(sink),
             Self::CreateLoadBalancer(response) => response.encode(sink),
@@ -343,10 +388,12 @@ impl Encode for Response {
             Self::DeregisterTargets(response) => response.encode(sink),
             Self::DescribeAccountLimits(response) => response.encode(sink),
             Self::DescribeListenerAttributes(response) => response.encode(sink),
+            Self::DescribeListenerCertificates(response) => response.encode(sink),
             Self::DescribeListeners(response) => response.encode(sink),
             Self::DescribeLoadBalancerAttributes(response) => response.encode(sink),
             Self::DescribeLoadBalancers(response) => response.encode(sink),
             Self::DescribeRules(response) => response.encode(sink),
+            Self::DescribeSSLPolicies(response) => response.encode(sink),
             Self::DescribeTags(response) => response.encode(sink),
             Self::DescribeTargetGroupAttributes(response) => response.encode(sink),
             Self::DescribeTargetGroups(response) => response.encode(sink),
@@ -357,11 +404,18 @@ impl Encode for Response {
             Self::ModifyTargetGroup(response) => response.encode(sink),
             Self::ModifyTargetGroupAttributes(response) => response.encode(sink),
             Self::RegisterTargets(response) => response.encode(sink),
+            Self::RemoveListenerCertificates(response) => response.encode(sink),
             Self::RemoveTags(response) => response.encode(sink),
             Self::SetIpAddressType(response) => response.encode(sink),
             Self::SetSecurityGroups(response) => response.encode(sink),
             Self::SetSubnets(response) => response.encode(sink),
         }
+    }
+}
+
+impl From<response::AddListenerCertificatesResponse> for Response {
+    fn from(response: response::AddListenerCertificatesResponse) -> Self {
+        Self::AddListenerCertificates(Box::new(response))
     }
 }
 
@@ -425,6 +479,12 @@ impl From<response::DescribeListenerAttributesResponse> for Response {
     }
 }
 
+impl From<response::DescribeListenerCertificatesResponse> for Response {
+    fn from(response: response::DescribeListenerCertificatesResponse) -> Self {
+        Self::DescribeListenerCertificates(Box::new(response))
+    }
+}
+
 impl From<response::DescribeListenersResponse> for Response {
     fn from(response: response::DescribeListenersResponse) -> Self {
         Self::DescribeListeners(Box::new(response))
@@ -446,6 +506,12 @@ impl From<response::DescribeLoadBalancersResponse> for Response {
 impl From<response::DescribeRulesResponse> for Response {
     fn from(response: response::DescribeRulesResponse) -> Self {
         Self::DescribeRules(Box::new(response))
+    }
+}
+
+impl From<response::DescribeSSLPoliciesResponse> for Response {
+    fn from(response: response::DescribeSSLPoliciesResponse) -> Self {
+        Self::DescribeSSLPolicies(Box::new(response))
     }
 }
 
@@ -509,6 +575,12 @@ impl From<response::RegisterTargetsResponse> for Response {
     }
 }
 
+impl From<response::RemoveListenerCertificatesResponse> for Response {
+    fn from(response: response::RemoveListenerCertificatesResponse) -> Self {
+        Self::RemoveListenerCertificates(Box::new(response))
+    }
+}
+
 impl From<response::RemoveTagsResponse> for Response {
     fn from(response: response::RemoveTagsResponse) -> Self {
         Self::RemoveTags(Box::new(response))
@@ -535,6 +607,7 @@ impl From<response::SetSubnetsResponse> for Response {
 
 /// The operations, by name.
 pub static OPERATIONS: &[&str] = &[
+    "AddListenerCertificates",
     "AddTags",
     "CreateListener",
     "CreateLoadBalancer",
@@ -545,10 +618,12 @@ pub static OPERATIONS: &[&str] = &[
     "DeregisterTargets",
     "DescribeAccountLimits",
     "DescribeListenerAttributes",
+    "DescribeListenerCertificates",
     "DescribeListeners",
     "DescribeLoadBalancerAttributes",
     "DescribeLoadBalancers",
     "DescribeRules",
+    "DescribeSSLPolicies",
     "DescribeTags",
     "DescribeTargetGroupAttributes",
     "DescribeTargetGroups",
@@ -559,6 +634,7 @@ pub static OPERATIONS: &[&str] = &[
     "ModifyTargetGroup",
     "ModifyTargetGroupAttributes",
     "RegisterTargets",
+    "RemoveListenerCertificates",
     "RemoveTags",
     "SetIpAddressType",
     "SetSecurityGroups",
@@ -690,7 +766,6 @@ pub static SHAPES: &[(&str, &str)] = &[
 
 /// AWS's other operations, by name.
 static NOT_IMPLEMENTED: &[&str] = &[
-    "AddListenerCertificates",
     "AddTrustStoreRevocations",
     "CreateRule",
     "CreateTrustStore",
@@ -698,8 +773,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "DeleteSharedTrustStoreAssociation",
     "DeleteTrustStore",
     "DescribeCapacityReservation",
-    "DescribeListenerCertificates",
-    "DescribeSSLPolicies",
     "DescribeTrustStoreAssociations",
     "DescribeTrustStoreRevocations",
     "DescribeTrustStores",
@@ -710,7 +783,6 @@ static NOT_IMPLEMENTED: &[&str] = &[
     "ModifyIpPools",
     "ModifyRule",
     "ModifyTrustStore",
-    "RemoveListenerCertificates",
     "RemoveTrustStoreRevocations",
     "SetRulePriorities",
 ];

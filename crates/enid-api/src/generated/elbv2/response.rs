@@ -3,15 +3,21 @@
 //! Answers, one file per resource.
 
 pub(in crate::generated) mod account;
+pub(in crate::generated) mod common;
 pub(in crate::generated) mod listener;
+pub(in crate::generated) mod listener_certificate;
 pub(in crate::generated) mod load_balancer;
+pub(in crate::generated) mod ssl_policy;
 pub(in crate::generated) mod tag;
 pub(in crate::generated) mod target;
 pub(in crate::generated) mod target_group;
 
 pub use account::*;
+pub use common::*;
 pub use listener::*;
+pub use listener_certificate::*;
 pub use load_balancer::*;
+pub use ssl_policy::*;
 pub use tag::*;
 pub use target::*;
 pub use target_group::*;

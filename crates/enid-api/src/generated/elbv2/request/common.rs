@@ -6,6 +6,22 @@ use crate::error::ApiError;
 use crate::wire::schema::{Kind, Member, Scalar, Shape};
 use crate::wire::value::{FromValue, Value};
 
+/// The request structure Certificate.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Certificate {
+    /// `CertificateArn`.
+    pub certificate_arn: Option<String>,
+}
+
+impl FromValue for Certificate {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = value.members()?;
+        Ok(Self {
+            certificate_arn: members.optional("CertificateArn")?,
+        })
+    }
+}
+
 /// The request structure Tag.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tag {
@@ -24,6 +40,12 @@ impl FromValue for Tag {
         })
     }
 }
+
+/// The members of Certificate.
+pub(super) static CERTIFICATE: Shape = Shape::new(&[
+    Member::supported("CertificateArn", Kind::Of(Scalar::Text)),
+    Member::refused("IsDefault"),
+]);
 
 /// The members of Tag.
 pub(super) static TAG: Shape = Shape::new(&[

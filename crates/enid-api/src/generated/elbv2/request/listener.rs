@@ -2,7 +2,7 @@
 
 //! Requests: listener.
 
-use super::common::{TAG, Tag};
+use super::common::{CERTIFICATE, Certificate, TAG, Tag};
 use crate::error::ApiError;
 use crate::wire::schema::{Kind, Member, Scalar, Shape};
 use crate::wire::value::{FromValue, Value};
@@ -16,8 +16,14 @@ pub struct CreateListenerRequest {
     pub protocol: Option<String>,
     /// `Port`.
     pub port: Option<i32>,
+    /// `SslPolicy`.
+    pub ssl_policy: Option<String>,
+    /// `Certificates`.
+    pub certificates: Vec<Certificate>,
     /// `DefaultActions`.
     pub default_actions: Vec<Action>,
+    /// `AlpnPolicy`.
+    pub alpn_policy: Vec<String>,
     /// `Tags`.
     pub tags: Vec<Tag>,
 }
@@ -29,7 +35,10 @@ impl FromValue for CreateListenerRequest {
             load_balancer_arn: members.required("LoadBalancerArn")?,
             protocol: members.optional("Protocol")?,
             port: members.optional("Port")?,
+            ssl_policy: members.optional("SslPolicy")?,
+            certificates: members.list("Certificates")?,
             default_actions: members.list("DefaultActions")?,
+            alpn_policy: members.list("AlpnPolicy")?,
             tags: members.list("Tags")?,
         })
     }
@@ -37,8 +46,14 @@ impl FromValue for CreateListenerRequest {
 
 /// The members of CreateListener.
 pub(in crate::generated) static CREATE_LISTENER_MEMBERS: Shape = Shape::new(&[
-    Member::refused("AlpnPolicy"),
-    Member::refused("Certificates"),
+    Member::supported(
+        "AlpnPolicy",
+        Kind::MemberList("member", &Kind::Of(Scalar::Text)),
+    ),
+    Member::supported(
+        "Certificates",
+        Kind::MemberList("member", &Kind::Structure(&CERTIFICATE)),
+    ),
     Member::supported(
         "DefaultActions",
         Kind::MemberList("member", &Kind::Structure(&ACTION)),
@@ -48,11 +63,11 @@ pub(in crate::generated) static CREATE_LISTENER_MEMBERS: Shape = Shape::new(&[
     Member::refused("MutualAuthentication"),
     Member::supported("Port", Kind::Of(Scalar::Integer)),
     Member::supported("Protocol", Kind::Of(Scalar::Text))
-        .only(&["TCP", "TCP_UDP", "UDP"])
+        .only(&["TCP", "TCP_UDP", "TLS", "UDP"])
         .of(&[
             "HTTP", "HTTPS", "TCP", "TLS", "UDP", "TCP_UDP", "GENEVE", "QUIC", "TCP_QUIC",
         ]),
-    Member::refused("SslPolicy"),
+    Member::supported("SslPolicy", Kind::Of(Scalar::Text)),
     Member::supported("Tags", Kind::MemberList("member", &Kind::Structure(&TAG))),
 ]);
 
@@ -65,8 +80,14 @@ pub struct ModifyListenerRequest {
     pub port: Option<i32>,
     /// `Protocol`.
     pub protocol: Option<String>,
+    /// `SslPolicy`.
+    pub ssl_policy: Option<String>,
+    /// `Certificates`.
+    pub certificates: Vec<Certificate>,
     /// `DefaultActions`.
     pub default_actions: Vec<Action>,
+    /// `AlpnPolicy`.
+    pub alpn_policy: Vec<String>,
 }
 
 impl FromValue for ModifyListenerRequest {
@@ -76,15 +97,24 @@ impl FromValue for ModifyListenerRequest {
             listener_arn: members.required("ListenerArn")?,
             port: members.optional("Port")?,
             protocol: members.optional("Protocol")?,
+            ssl_policy: members.optional("SslPolicy")?,
+            certificates: members.list("Certificates")?,
             default_actions: members.list("DefaultActions")?,
+            alpn_policy: members.list("AlpnPolicy")?,
         })
     }
 }
 
 /// The members of ModifyListener.
 pub(in crate::generated) static MODIFY_LISTENER_MEMBERS: Shape = Shape::new(&[
-    Member::refused("AlpnPolicy"),
-    Member::refused("Certificates"),
+    Member::supported(
+        "AlpnPolicy",
+        Kind::MemberList("member", &Kind::Of(Scalar::Text)),
+    ),
+    Member::supported(
+        "Certificates",
+        Kind::MemberList("member", &Kind::Structure(&CERTIFICATE)),
+    ),
     Member::supported(
         "DefaultActions",
         Kind::MemberList("member", &Kind::Structure(&ACTION)),
@@ -93,11 +123,11 @@ pub(in crate::generated) static MODIFY_LISTENER_MEMBERS: Shape = Shape::new(&[
     Member::refused("MutualAuthentication"),
     Member::supported("Port", Kind::Of(Scalar::Integer)),
     Member::supported("Protocol", Kind::Of(Scalar::Text))
-        .only(&["TCP", "TCP_UDP", "UDP"])
+        .only(&["TCP", "TCP_UDP", "TLS", "UDP"])
         .of(&[
             "HTTP", "HTTPS", "TCP", "TLS", "UDP", "TCP_UDP", "GENEVE", "QUIC", "TCP_QUIC",
         ]),
-    Member::refused("SslPolicy"),
+    Member::supported("SslPolicy", Kind::Of(Scalar::Text)),
 ]);
 
 /// What a client asks of DeleteListener.

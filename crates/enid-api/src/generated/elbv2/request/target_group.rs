@@ -88,7 +88,7 @@ pub(in crate::generated) static CREATE_TARGET_GROUP_MEMBERS: Shape = Shape::new(
     Member::supported("Name", Kind::Of(Scalar::Text)).required(),
     Member::supported("Port", Kind::Of(Scalar::Integer)),
     Member::supported("Protocol", Kind::Of(Scalar::Text))
-        .only(&["TCP", "TCP_UDP", "UDP"])
+        .only(&["TCP", "TCP_UDP", "TLS", "UDP"])
         .of(&[
             "HTTP", "HTTPS", "TCP", "TLS", "UDP", "TCP_UDP", "GENEVE", "QUIC", "TCP_QUIC",
         ]),

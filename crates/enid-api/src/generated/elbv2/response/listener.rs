@@ -2,6 +2,7 @@
 
 //! Answers: listener.
 
+use super::common::Certificate;
 use crate::wire::answer;
 use crate::wire::answer::{Encode, Sink};
 use crate::wire::text::Text;
@@ -163,8 +164,14 @@ pub struct Listener {
     pub port: Option<i32>,
     /// `Protocol`.
     pub protocol: Option<Text>,
+    /// `Certificates`.
+    pub certificates: Option<Vec<Certificate>>,
+    /// `SslPolicy`.
+    pub ssl_policy: Option<Text>,
     /// `DefaultActions`.
     pub default_actions: Vec<Action>,
+    /// `AlpnPolicy`.
+    pub alpn_policy: Option<Vec<Text>>,
 }
 
 impl Encode for Listener {
@@ -174,7 +181,10 @@ impl Encode for Listener {
         answer::optional(sink, "LoadBalancerArn", &self.load_balancer_arn);
         answer::optional(sink, "Port", &self.port);
         answer::optional(sink, "Protocol", &self.protocol);
+        answer::optional(sink, "Certificates", &self.certificates);
+        answer::optional(sink, "SslPolicy", &self.ssl_policy);
         answer::list(sink, "member", "DefaultActions", &self.default_actions);
+        answer::optional(sink, "AlpnPolicy", &self.alpn_policy);
         sink.end();
     }
 }

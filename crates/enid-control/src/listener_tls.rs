@@ -1,0 +1,224 @@
+//! How listeners end TLS: certificates, security policies, protocols above TLS; and what it means for
+//! target groups that connections end at the node.
+
+use std::sync::Arc;
+
+use enid_model::id::{ListenerId, TargetGroupId};
+use enid_model::listener::{Listener, ListenerTls};
+use enid_model::ssl_policy::{AlpnPolicy, SslPolicy};
+use enid_model::state::RegionState;
+use enid_model::target_group::{BalancedProtocol, TargetGroup};
+use enid_model::uuid::Uuid;
+
+use crate::certificate::require_certificate;
+use crate::{BalancingError, Caller, Control, Draft, Error, certificate_arn};
+
+/// What a request says of a listener's TLS; what is absent stays, or is as usual.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WantedTls {
+    /// The certificate of clients that name no other server's.
+    pub certificate: Option<Uuid>,
+    /// The versions and ciphers.
+    pub policy: Option<SslPolicy>,
+    /// Which protocols are agreed on; `Some(None)` is none of them.
+    pub alpn: Option<Option<AlpnPolicy>>,
+}
+
+impl WantedTls {
+    /// What a listener of a protocol then has, by what it had.
+    pub(crate) fn apply(
+        &self,
+        draft: &mut Draft<'_>,
+        protocol: BalancedProtocol,
+        before: Option<&ListenerTls>,
+    ) -> Result<Option<ListenerTls>, Error> {
+        if protocol != BalancedProtocol::Tls {
+            let what = match self {
+                Self {
+                    certificate: Some(_),
+                    ..
+                } => "A certificate",
+                Self {
+                    policy: Some(_), ..
+                } => "An SSL policy",
+                Self {
+                    alpn: Some(Some(_)),
+                    ..
+                } => "An ALPN policy",
+                _ => return Ok(None),
+            };
+            let protocol = protocol.word();
+            let why = format!("{what} cannot be specified for {protocol} listeners");
+            return Err(BalancingError::validation(why).into());
+        }
+        let certificate = self
+            .certificate
+            .or_else(|| before.map(|own| own.certificate));
+        let Some(certificate) = certificate else {
+            let why = "A certificate must be specified for TLS listeners";
+            return Err(BalancingError::validation(why).into());
+        };
+        require(draft, certificate)?;
+        let mut others = before.map(|own| own.others.clone()).unwrap_or_default();
+        others.retain(|other| *other != certificate);
+        Ok(Some(ListenerTls {
+            certificate,
+            others,
+            policy: self
+                .policy
+                .or_else(|| before.map(|own| own.policy))
+                .unwrap_or(SslPolicy::USUAL),
+            alpn: self.alpn.unwrap_or_else(|| before.and_then(|own| own.alpn)),
+        }))
+    }
+}
+
+impl Control {
+    /// AddListenerCertificates. Those that it has already are no error.
+    pub async fn add_listener_certificates(
+        &self,
+        caller: &Caller,
+        id: ListenerId,
+        certificates: &[Uuid],
+    ) -> Result<(), Error> {
+        self.transact(caller, |draft| {
+            let listener = draft.require::<Listener>(id)?;
+            let mut tls = tls_of(&listener)?.clone();
+            for certificate in certificates {
+                require(draft, *certificate)?;
+                if tls.certificate != *certificate && !tls.others.contains(certificate) {
+                    tls.others.push(*certificate);
+                }
+            }
+            if tls.others.len() > CERTIFICATES_MAX {
+                return Err(BalancingError::TooManyCertificates.into());
+            }
+            draft.edit(&listener, |listener| listener.tls = Some(tls));
+            Ok(())
+        })
+        .await
+    }
+
+    /// RemoveListenerCertificates: not of the default one.
+    pub async fn remove_listener_certificates(
+        &self,
+        caller: &Caller,
+        id: ListenerId,
+        certificates: &[Uuid],
+    ) -> Result<(), Error> {
+        self.transact(caller, |draft| {
+            let listener = draft.require::<Listener>(id)?;
+            let mut tls = tls_of(&listener)?.clone();
+            if certificates.contains(&tls.certificate) {
+                let why = "The default certificate cannot be removed from the listener";
+                return Err(BalancingError::NotPermitted { why: why.into() }.into());
+            }
+            tls.others.retain(|other| !certificates.contains(other));
+            draft.edit(&listener, |listener| listener.tls = Some(tls));
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn tls_of(listener: &Listener) -> Result<&ListenerTls, Error> {
+    listener.tls.as_ref().ok_or_else(|| {
+        let protocol = listener.protocol.word();
+        let why = format!("Certificates cannot be specified for {protocol} listeners");
+        BalancingError::validation(why).into()
+    })
+}
+
+/// Sources: the quotas of Network Load Balancers: certificates beside the default one.
+const CERTIFICATES_MAX: usize = 25;
+
+fn require(draft: &mut Draft<'_>, id: Uuid) -> Result<(), Error> {
+    let found = require_certificate(draft, id);
+    let found = found.map_err(|_not_found| BalancingError::CertificateNotFound {
+        arn: certificate_arn(draft.caller, id).into(),
+    });
+    found?;
+    Ok(())
+}
+
+/// Refuses a listener whose connections end at the node, and whose targets are to see their clients'
+/// addresses all the same: they see the node's.
+pub(crate) fn check_proxied(
+    region: &RegionState,
+    listener: &Listener,
+) -> Result<(), BalancingError> {
+    if !region.is_proxied(listener) {
+        return Ok(());
+    }
+    let groups = listener.forward.iter();
+    let mut groups = groups.filter_map(|forward| region.target_groups.get(&forward.group));
+    if groups.clone().any(|group| group.is_ipv6()) {
+        return Err(ipv6_proxied());
+    }
+    match groups.find(|group| group.attributes.preserve_client_ip) {
+        Some(group) => Err(addresses_kept(group)),
+        None => Ok(()),
+    }
+}
+
+/// The proxy of a node knows IPv4 alone.
+pub(crate) fn ipv6_proxied() -> BalancingError {
+    BalancingError::NotImplemented {
+        what: "the IP address type ipv6 for target groups behind TLS listeners or with proxy_protocol_v2.enabled"
+            .into(),
+    }
+}
+
+/// The same for a target group that changes.
+pub(crate) fn check_addresses_of_group(
+    region: &Arc<RegionState>,
+    group: &TargetGroup,
+) -> Result<(), BalancingError> {
+    let attributes = &group.attributes;
+    if attributes.proxy_protocol_v2 && group.protocol.has_udp() {
+        let protocol = group.protocol.word();
+        return Err(BalancingError::NotImplemented {
+            what: format!(
+                "proxy_protocol_v2.enabled for target groups with the {protocol} protocol"
+            )
+            .into(),
+        });
+    }
+    if attributes.proxy_protocol_v2 && group.is_ipv6() {
+        return Err(ipv6_proxied());
+    }
+    if attributes.proxy_protocol_v2 && attributes.preserve_client_ip {
+        return Err(addresses_kept(group));
+    }
+    let is_other = |id: TargetGroupId| id != group.id;
+    for id in region.listeners_of_target_group(group.id) {
+        let Some(listener) = region.listeners.get(&id) else {
+            continue;
+        };
+        let others = listener.forward.iter().filter(|own| is_other(own.group));
+        let others: Vec<_> = others
+            .filter_map(|own| region.target_groups.get(&own.group))
+            .collect();
+        let is_proxied = listener.protocol == BalancedProtocol::Tls
+            || attributes.proxy_protocol_v2
+            || others.iter().any(|own| own.attributes.proxy_protocol_v2);
+        if is_proxied && attributes.preserve_client_ip {
+            return Err(addresses_kept(group));
+        }
+        if let Some(other) = others
+            .iter()
+            .find(|own| is_proxied && own.attributes.preserve_client_ip)
+        {
+            return Err(addresses_kept(other));
+        }
+    }
+    Ok(())
+}
+
+fn addresses_kept(group: &TargetGroup) -> BalancingError {
+    let name = &group.name;
+    let what = format!(
+        "preserve_client_ip.enabled for the target group '{name}', as its connections begin at the load balancer's nodes where TLS ends or the proxy protocol is spoken: set it to false (targets learn the client's address from the proxy protocol)"
+    );
+    BalancingError::NotImplemented { what: what.into() }
+}

@@ -1,0 +1,177 @@
+//! One connection of a client, and the one to a target that it becomes.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use enid_plan::proxied::Choice;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::counts::ProxyCounts;
+use super::header;
+use super::relay::{Wire, relay, reset};
+use super::tls::Outgoing;
+use super::wanted::{GroupRules, Rules};
+use crate::netns::NetNs;
+
+/// A client's connection that was accepted.
+pub(super) struct Connection {
+    pub(super) namespace: Arc<NetNs>,
+    pub(super) rules: watch::Receiver<Arc<Rules>>,
+    pub(super) outgoing: Arc<Outgoing>,
+    pub(super) client: SocketAddrV4,
+    pub(super) node: SocketAddrV4,
+}
+
+/// How long a client's handshake may take, and how long a target may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there is no connection to a target.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    /// It has no target, or one that does not answer.
+    #[error("connect to a target")]
+    Connect(#[source] io::Error),
+    /// Its target does not speak TLS.
+    #[error("agree on TLS with a target")]
+    Tls(#[source] io::Error),
+}
+
+impl Connection {
+    pub(super) async fn run(mut self, stream: TcpStream) {
+        // Small packets of the one side are not to wait at the other.
+        let _ = stream.set_nodelay(true);
+        let rules = Arc::clone(&self.rules.borrow_and_update());
+        let counts = Arc::clone(&rules.counts);
+        if rules.tls.is_none() {
+            return self.carry(&rules, Box::new(stream), None).await;
+        }
+        ProxyCounts::add(&counts.new_flows_tls, 1);
+        ProxyCounts::add(&counts.active_flows_tls, 1);
+        let _active = Active(Arc::clone(&counts));
+        let Some(acceptor) = &rules.tls else { return };
+        let accepted = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await;
+        match accepted {
+            Ok(Ok(stream)) => {
+                let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+                self.carry(&rules, Box::new(stream), alpn).await;
+            }
+            Ok(Err(_)) | Err(_) => {
+                ProxyCounts::add(&counts.client_tls_negotiation_errors, 1);
+            }
+        }
+    }
+
+    /// Brings a connection to a target, and carries what both send.
+    async fn carry(&self, rules: &Rules, mut client: Box<dyn Wire>, alpn: Option<Vec<u8>>) {
+        let counts = &rules.counts;
+        // Another one for each connection, whoever it is of.
+        let number = RandomState::new().hash_one(self.client);
+        let chosen = rules
+            .tables
+            .choose(rules.node, rules.port, *self.client.ip(), number);
+        let Some(choice) = chosen else {
+            reset(client.socket());
+            ProxyCounts::add(&counts.rejected_flows, 1);
+            return;
+        };
+        let group = rules.groups.get(&choice.group).copied();
+        let connected = self.connect(&choice, group, alpn.as_deref()).await;
+        let mut target = match connected {
+            Ok(target) => target,
+            Err(refused) => {
+                let (Refused::Connect(source) | Refused::Tls(source)) = &refused;
+                let counter = match (&refused, source.kind()) {
+                    (Refused::Tls(_), _) => &counts.target_tls_negotiation_errors,
+                    (_, io::ErrorKind::AddrNotAvailable) => &counts.port_allocation_errors,
+                    _ => &counts.rejected_flows,
+                };
+                ProxyCounts::add(counter, 1);
+                let error = crate::chain(&refused);
+                tracing::debug!(target = %choice.target, error, "a connection found no target");
+                reset(client.socket());
+                return;
+            }
+        };
+        let is_tls = rules.tls.is_some();
+        let count = |bytes| {
+            if is_tls {
+                ProxyCounts::add(&counts.processed_bytes_tls, bytes);
+            }
+        };
+        let over = over(self.rules.clone(), rules, choice);
+        let is_whole = tokio::select! {
+            carried = relay(&mut client, &mut target, rules.idle, count) => carried.is_ok(),
+            () = over => false,
+        };
+        if !is_whole {
+            reset(client.socket());
+            reset(target.socket());
+        }
+    }
+
+    /// A connection to a target, with what it begins with.
+    async fn connect(
+        &self,
+        choice: &Choice,
+        group: Option<GroupRules>,
+        alpn: Option<&[u8]>,
+    ) -> Result<Box<dyn Wire>, Refused> {
+        let late = || io::Error::from(io::ErrorKind::TimedOut);
+        let begun = tokio::time::timeout(PATIENCE, self.begin(choice, group)).await;
+        let stream = begun.unwrap_or_else(|_elapsed| Err(late()));
+        let stream = stream.map_err(Refused::Connect)?;
+        if !group.is_some_and(|group| group.is_tls) {
+            return Ok(Box::new(stream));
+        }
+        let connector = self.outgoing.connector(alpn);
+        let connector = connector.ok_or_else(|| Refused::Tls(io::ErrorKind::Unsupported.into()))?;
+        let name = ServerName::IpAddress(IpAddr::V4(*choice.target.ip()).into());
+        let secured = tokio::time::timeout(PATIENCE, connector.connect(name, stream)).await;
+        let secured = secured.unwrap_or_else(|_elapsed| Err(late()));
+        Ok(Box::new(secured.map_err(Refused::Tls)?))
+    }
+
+    async fn begin(&self, choice: &Choice, group: Option<GroupRules>) -> io::Result<TcpStream> {
+        let socket = self.namespace.run(TcpSocket::new_v4);
+        let socket = socket.map_err(io::Error::other)??;
+        // So that the port of a new listener is not taken by a connection of the node's.
+        socket.set_reuseaddr(true)?;
+        let mut stream = socket.connect(SocketAddr::V4(choice.target)).await?;
+        stream.set_nodelay(true)?;
+        if group.is_some_and(|group| group.has_header) {
+            let header = header::of_client(self.client, self.node);
+            stream.write_all(&header).await?;
+        }
+        Ok(stream)
+    }
+}
+
+/// Waits until a connection to a target is to end: what ends it is in the rules, which change.
+async fn over(mut changes: watch::Receiver<Arc<Rules>>, rules: &Rules, choice: Choice) {
+    loop {
+        // The listener ends all its connections with itself.
+        if changes.changed().await.is_err() {
+            return;
+        }
+        let now = Arc::clone(&changes.borrow_and_update());
+        let is_other = now.tls.is_some() != rules.tls.is_some();
+        if is_other || now.tables.is_over(now.node, now.port, &choice) {
+            return;
+        }
+    }
+}
+
+/// A TLS connection that is there.
+struct Active(Arc<ProxyCounts>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        ProxyCounts::take(&self.0.active_flows_tls);
+    }
+}

@@ -1,0 +1,267 @@
+"""Listeners whose connections end at the load balancer's node: TLS, and the proxy protocol.
+
+        us-east-1a 10.0.0.0/24: client, near, the node      us-east-1b 10.0.1.0/24: far, the node
+"""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from support.balancer import Balancers
+from support.certificates import Certificate
+from support.lab import ANYWHERE
+from support.rules import everything, tcp
+from support.until import until
+
+HERE = "us-east-1a"
+_INTERPRETER = os.path.realpath(sys.executable)
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+
+# Talks to an address, with TLS if it is told to, and tells what it saw.
+_CLIENT = """
+import hashlib, json, os, socket, ssl, sys, threading
+asked = json.loads(sys.argv[1])
+seen = {}
+try:
+    stream = socket.create_connection((asked["address"], asked["port"]), timeout=asked["timeout"])
+    stream.settimeout(20)
+    seen["local"] = stream.getsockname()[1]
+    if "tls" in asked:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        wanted = asked["tls"]
+        if "most" in wanted:
+            context.set_ciphers("ALL:@SECLEVEL=0")
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = ssl.TLSVersion[wanted["most"]]
+        if "ciphers" in wanted:
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+            context.set_ciphers(wanted["ciphers"])
+        if "alpn" in wanted:
+            context.set_alpn_protocols(wanted["alpn"])
+        stream = context.wrap_socket(stream, server_hostname=wanted.get("name"))
+        seen["certificate"] = hashlib.sha256(stream.getpeercert(True)).hexdigest()
+        seen["alpn"], seen["version"] = stream.selected_alpn_protocol(), stream.version()
+    said = os.urandom(asked["length"])
+    heard = bytearray()
+    def say():
+        stream.sendall(said)
+        if asked.get("half"):
+            stream.shutdown(socket.SHUT_WR)
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
+    more = asked["more"]
+    while asked.get("half") or len(heard) < len(said) + more:
+        data = stream.recv(65536)
+        if not data:
+            seen["ended"] = True
+            break
+        heard += data
+    seen["head"] = bytes(heard[:more]).hex()
+    seen["whole"] = bytes(heard[more:]) == said
+    if asked.get("stay"):
+        print("stays", flush=True)
+        seen["then"] = len(stream.recv(1))
+except OSError as error:
+    seen["error"] = type(error).__name__
+print(json.dumps(seen), flush=True)
+"""
+
+# Sends back what arrives over TLS.
+_SERVER = """
+import json, os, socket, ssl, sys, tempfile, threading
+asked = json.loads(sys.argv[1])
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+with tempfile.NamedTemporaryFile("w") as file:
+    file.write(asked["pem"])
+    file.flush()
+    context.load_cert_chain(file.name)
+context.set_alpn_protocols(["h2"])
+listener = socket.create_server(("0.0.0.0", asked["port"]))
+print("listens", flush=True)
+def echo(stream):
+    try:
+        with context.wrap_socket(stream, server_side=True) as stream:
+            first = True
+            while data := stream.recv(65536):
+                alpn = (stream.selected_alpn_protocol() or "--").encode() if first else b""
+                stream.sendall(alpn + data)
+                first = False
+    except OSError:
+        pass
+while True:
+    threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+
+class Place:
+    """A client and two targets in two zones, behind a load balancer."""
+
+    def __init__(self, lab, balancers):
+        self.lab, self.balancers = lab, balancers
+        self.acm = lab.daemon.client("acm")
+        self.vpc, self.here = lab.network()
+        self.there = lab.subnet(self.vpc, "10.0.1.0/24", zone="us-east-1b")
+        self.group = lab.group(self.vpc, "open", [everything(ANYWHERE)])
+        self.own = lab.group(self.vpc, "client", [everything(ANYWHERE)])
+        [self.client] = lab.launch(self.here, self.own)
+        [self.near] = lab.launch(self.here, self.group)
+        [self.far] = lab.launch(self.there, self.group)
+        self._processes = []
+        self._arns = []
+
+    def balance(self, groups=(), targets=None, protocol="TLS", targets_protocol="TCP",
+                certificate=None, **options):
+        balancers = self.balancers
+        self.balancer, self.nodes = balancers.make(
+            "test", self.here, self.there, groups=groups,
+            load_balancing__cross_zone__enabled=True)
+        self.port = 443 if protocol == "TLS" else 80
+        attributes = options.pop("attributes", {})
+        self.targets = balancers.group(
+            "test", self.vpc, 8080, targets_protocol,
+            preserve_client_ip__enabled=False, **attributes)
+        if certificate:
+            options["Certificates"] = [{"CertificateArn": self.imported(certificate)}]
+        self.listener = balancers.listen(
+            self.balancer, self.targets, self.port, protocol, **options)
+        ids = [one.id for one in (targets or (self.near,))]
+        balancers.register(self.targets, *ids)
+        states = {one.replace("-", "_"): "healthy" for one in ids}
+        balancers.wait(self.targets, within=30, **states)
+        # What was seen is told before it is in force; an answered change comes after it, and is.
+        self.lab.ec2.create_tags(Resources=[self.vpc], Tags=[{"Key": "seen", "Value": "health"}])
+        self.address = self.nodes[HERE]["PrivateIpAddress"]
+
+    def imported(self, certificate):
+        self._arns.append(certificate.imported(self.acm))
+        return self._arns[-1]
+
+    def begin(self, length=5, more=0, timeout=1, **asked):
+        """A client that talks to the node, in a process of its own."""
+        asked |= {"address": self.address, "port": self.port, "length": length, "more": more,
+                  "timeout": timeout}
+        command = self.lab.daemon.command("exec", self.client.id, "--")
+        return self._run([*command, _INTERPRETER, "-I", "-c", _CLIENT, json.dumps(asked)])
+
+    def talk(self, **asked):
+        out, _ = self.begin(**asked).communicate(timeout=60)
+        return json.loads(out.splitlines()[-1])
+
+    def serve_tls(self, one, certificate):
+        asked = json.dumps({"pem": certificate.pem + certificate.key, "port": 8080})
+        command = self.lab.daemon.command("exec", one.id, "--")
+        server = self._run([*command, _INTERPRETER, "-I", "-c", _SERVER, asked])
+        assert server.stdout.readline() == "listens\n"
+
+    def _run(self, command):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._processes.append(process)
+        return process
+
+    def close(self):
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        self.balancers.close()
+        for arn in self._arns:
+            self.acm.delete_certificate(CertificateArn=arn)
+
+
+@pytest.fixture
+def place(lab):
+    place = Place(lab, Balancers(lab))
+    yield place
+    place.close()
+
+
+def test_the_proxy_protocol_tells_targets_who_their_client_is(place):
+    place.near.agent.serve_tcp(port=8080)
+    place.balance(protocol="TCP", attributes={"proxy_protocol_v2__enabled": True})
+    seen = place.talk(more=28)
+    assert seen["whole"], seen
+    ends = [bytes(map(int, ip.split("."))) for ip in (place.client.ip, place.address)]
+    assert bytes.fromhex(seen["head"]) == (
+        SIGNATURE + b"\x21\x11" + struct.pack("!H", 12) + b"".join(ends)
+        + struct.pack("!HH", seen["local"], 80))
+    assert place.talk(more=28, length=1 << 20, half=True)["whole"]
+    # Without the attribute the datapath balances as ever.
+    place.balancers.set(place.targets, proxy_protocol_v2__enabled=False)
+    assert place.talk()["whole"]
+
+
+def test_tls_ends_at_the_node(place):
+    place.near.agent.serve_tcp(port=8080)
+    usual, named = Certificate("example.com"), Certificate("*.example.org", kind="rsa")
+    place.balance(certificate=usual, AlpnPolicy=["HTTP2Preferred"])
+    place.balancers.elb.add_listener_certificates(
+        ListenerArn=place.listener,
+        Certificates=[{"CertificateArn": place.imported(named)}])
+    seen = place.talk(tls={"alpn": ["http/1.1", "h2"]}, length=10 << 20)
+    assert (seen["whole"], seen["alpn"], seen["version"]) == (True, "h2", "TLSv1.3"), seen
+    assert seen["certificate"] == usual.fingerprint
+    seen = place.talk(tls={"name": "www.example.org"})
+    assert (seen["whole"], seen["certificate"]) == (True, named.fingerprint), seen
+    seen = place.talk(tls={"name": "www.example.net"})
+    assert seen["certificate"] == usual.fingerprint
+    # Nothing older than TLS 1.2, no cipher of another mode, and no plain text.
+    assert place.talk(tls={"most": "TLSv1_2"})["whole"]
+    assert "error" in place.talk(tls={"most": "TLSv1_1"})
+    assert "error" in place.talk(tls={"ciphers": "ECDHE-ECDSA-AES128-SHA256"})
+    plain = place.talk()
+    assert "error" in plain or not plain["whole"]
+    place.balancers.elb.modify_listener(
+        ListenerArn=place.listener, SslPolicy="ELBSecurityPolicy-TLS13-1-3-2021-06")
+    assert place.talk(tls={})["version"] == "TLSv1.3"
+    assert "error" in place.talk(tls={"most": "TLSv1_2"})
+    # No listener, nobody who answers.
+    place.balancers.elb.delete_listener(ListenerArn=place.listener)
+    assert place.talk(tls={})["error"] == "TimeoutError"
+
+
+def test_tls_goes_on_to_targets_that_speak_it(place):
+    place.serve_tls(place.near, Certificate("of.nobody"))
+    place.balance(certificate=Certificate("example.com"), targets_protocol="TLS",
+                  AlpnPolicy=["HTTP2Optional"])
+    seen = place.talk(tls={"alpn": ["h2"]}, more=2, length=1 << 20)
+    assert (seen["whole"], bytes.fromhex(seen["head"])) == (True, b"h2"), seen
+    assert place.talk(tls={}, more=2)["whole"]
+
+
+def test_each_gate_may_refuse(place):
+    lab = place.lab
+    place.far.agent.serve_tcp(port=8080)
+    own = lab.group(place.vpc, "balancer", [tcp(ANYWHERE, 443)], egress=[tcp(ANYWHERE, 8080)])
+    place.balance(certificate=Certificate("example.com"), groups=[own], targets=[place.far])
+    reach = {"tls": {}, "timeout": 0.5}
+    assert place.talk(**reach)["whole"]
+    # What comes to the node.
+    lab.revoke(own, tcp(ANYWHERE, 443))
+    assert place.talk(**reach)["error"] == "TimeoutError"
+    lab.authorize(own, tcp(ANYWHERE, 443))
+    # What the target lets in: the node's address, which its group's members have.
+    lab.revoke(place.group, everything(ANYWHERE))
+    refused = place.begin(**reach)
+    lab.authorize(place.group, {"IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8080,
+                                "UserIdGroupPairs": [{"GroupId": own}]})
+    assert place.talk(**reach)["whole"]
+    refused.kill()
+
+
+def test_connections_end_with_their_target(place):
+    place.near.agent.serve_tcp(port=8080)
+    place.balance(certificate=Certificate("example.com"),
+                  attributes={"deregistration_delay__connection_termination__enabled": True,
+                              "deregistration_delay__timeout_seconds": "0"})
+    stays = place.begin(tls={}, stay=True)
+    assert stays.stdout.readline() == "stays\n"
+    place.balancers.deregister(place.targets, place.near.id)
+    out, _ = stays.communicate(timeout=30)
+    ended = json.loads(out)
+    assert "error" in ended or ended["then"] == 0, ended
+    # And where nobody is registered, nobody is reached.
+    until(lambda: not place.talk(tls={}).get("whole"), "no target", within=10)
