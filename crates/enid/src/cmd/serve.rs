@@ -370,7 +370,9 @@ async fn open_meters(
         let installation = Installation::of(own.path());
         let failed = |error| anyhow::anyhow!("open the counters: {}", enid_host::chain(&error));
         sources.push(Box::new(Interfaces::open(installation).map_err(failed)?));
-        sources.push(Box::new(LoadBalancers::open(installation).map_err(failed)?));
+        let proxies = host.proxy_counts();
+        let balancers = LoadBalancers::open(installation, proxies).map_err(failed)?;
+        sources.push(Box::new(balancers));
         sources.push(Box::new(NatGateways::open(installation).map_err(failed)?));
         let (inquiry, hosts) = (host.inquiry(), store.hosts().clone());
         let checks = StatusChecks::new(inquiry, hosts, Arc::new(SystemClock));

@@ -44,6 +44,7 @@ pub(crate) struct Host {
     inbox: Sender<Input>,
     agent: JoinHandle<()>,
     work: Arc<Work>,
+    proxy_counts: AllProxyCounts,
     exits: Mutex<Option<UnboundedReceiver<Ended>>>,
     seen: Mutex<Option<UnboundedReceiver<Seen>>>,
 }
@@ -75,13 +76,14 @@ impl Host {
         let mut changes = store.watch();
         let state = Arc::clone(&changes.borrow_and_update());
         let handle = store.hosts().join("local".into());
+        let proxy_counts = AllProxyCounts::default();
         let agent_config = agent::Config {
             data_dir: own.path().to_owned(),
             init: InitProgram::Own,
             grace: GRACE,
             outside: Some(gateway),
             allowances,
-            proxy_counts: AllProxyCounts::default(),
+            proxy_counts: proxy_counts.clone(),
         };
         let work = Arc::default();
         let say = move |output| match output {
@@ -115,9 +117,15 @@ impl Host {
             inbox,
             agent,
             work,
+            proxy_counts,
             exits: Mutex::new(Some(exits)),
             seen: Mutex::new(Some(seen)),
         })
+    }
+
+    /// What the proxies of load balancers' nodes have carried since the daemon began.
+    pub(crate) fn proxy_counts(&self) -> AllProxyCounts {
+        self.proxy_counts.clone()
     }
 
     /// Tells the control plane of instances that end by themselves, from now on.

@@ -5,11 +5,14 @@
 //! flow goes on.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use enid_host::Installation;
 use enid_host::flows::{FlowError, FlowTables, monotonic_ns};
 use enid_host::nat_counts::NatTables;
-use enid_model::id::ResourceId as _;
+use enid_host::proxy::{AllProxyCounts, NodePlace, ProxyCounts};
+use enid_model::id::{LoadBalancerId, ResourceId as _};
 use enid_model::key::Scope;
 use enid_model::load_balancer::LoadBalancer;
 use enid_model::state::{RegionState, State};
@@ -28,16 +31,20 @@ const NLB: Option<&str> = Some("AWS/NetworkELB");
 meanings! {
     ACTIVE = NLB, "ActiveFlowCount", COUNT, Gauge, Some("enid_nlb_active_flows"), "Flows from clients through the load balancer that go on";
     ACTIVE_TCP = NLB, "ActiveFlowCount_TCP", COUNT, Gauge, Some("enid_nlb_active_tcp_flows"), "TCP connections through the load balancer that go on";
+    ACTIVE_TLS = NLB, "ActiveFlowCount_TLS", COUNT, Gauge, Some("enid_nlb_active_tls_flows"), "TLS connections to the load balancer that go on";
     ACTIVE_UDP = NLB, "ActiveFlowCount_UDP", COUNT, Gauge, Some("enid_nlb_active_udp_flows"), "UDP flows through the load balancer that go on";
+    CLIENT_TLS_ERRORS = NLB, "ClientTLSNegotiationErrorCount", COUNT, Counter, Some("enid_nlb_client_tls_errors_total"), "TLS handshakes with clients that failed";
     HEALTHY = NLB, "HealthyHostCount", COUNT, Gauge, Some("enid_nlb_healthy_targets"), "Targets of a target group that are healthy";
     NEW = NLB, "NewFlowCount", COUNT, Counter, Some("enid_nlb_flows_total"), "Flows through the load balancer that began";
     NEW_TCP = NLB, "NewFlowCount_TCP", COUNT, Counter, Some("enid_nlb_tcp_flows_total"), "TCP connections through the load balancer that began";
+    NEW_TLS = NLB, "NewFlowCount_TLS", COUNT, Counter, Some("enid_nlb_tls_flows_total"), "TLS connections to the load balancer that began";
     NEW_UDP = NLB, "NewFlowCount_UDP", COUNT, Counter, Some("enid_nlb_udp_flows_total"), "UDP flows through the load balancer that began";
     PEAK_BYTES = NLB, "PeakBytesPerSecond", COUNT, Gauge, None, "The most bytes a second, in ten seconds of the minute, that the load balancer carried";
     PEAK_PACKETS = NLB, "PeakPacketsPerSecond", COUNT, Gauge, None, "The most packets a second, in ten seconds of the minute, that the load balancer carried";
     PORT_ERRORS = NLB, "PortAllocationErrorCount", COUNT, Counter, Some("enid_nlb_port_allocation_errors_total"), "Times that the load balancer had no port for a new flow to a target";
     BYTES = NLB, "ProcessedBytes", BYTES, Counter, Some("enid_nlb_bytes_total"), "Bytes that the load balancer carried, both ways, from the IP header on";
     BYTES_TCP = NLB, "ProcessedBytes_TCP", BYTES, Counter, Some("enid_nlb_tcp_bytes_total"), "Bytes of TCP that the load balancer carried, both ways, from the IP header on";
+    BYTES_TLS = NLB, "ProcessedBytes_TLS", BYTES, Counter, Some("enid_nlb_tls_bytes_total"), "Bytes that TLS listeners passed on, both ways, without those of TLS itself";
     BYTES_UDP = NLB, "ProcessedBytes_UDP", BYTES, Counter, Some("enid_nlb_udp_bytes_total"), "Bytes of UDP that the load balancer carried, both ways, from the IP header on";
     PACKETS = NLB, "ProcessedPackets", COUNT, Counter, Some("enid_nlb_packets_total"), "Packets that the load balancer carried, both ways";
     REJECTED = NLB, "RejectedFlowCount", COUNT, Counter, Some("enid_nlb_rejected_flows_total"), "First packets of flows to a listener that had no target, or no port, for them";
@@ -49,6 +56,7 @@ meanings! {
     RESETS_CLIENT = NLB, "TCP_Client_Reset_Count", COUNT, Counter, Some("enid_nlb_client_resets_total"), "Resets that clients sent to targets";
     RESETS_OWN = NLB, "TCP_ELB_Reset_Count", COUNT, Counter, Some("enid_nlb_own_resets_total"), "Resets that the load balancer sent";
     RESETS_TARGET = NLB, "TCP_Target_Reset_Count", COUNT, Counter, Some("enid_nlb_target_resets_total"), "Resets that targets sent to clients";
+    TARGET_TLS_ERRORS = NLB, "TargetTLSNegotiationErrorCount", COUNT, Counter, Some("enid_nlb_target_tls_errors_total"), "TLS handshakes with targets that failed";
     UNHEALTHY = NLB, "UnHealthyHostCount", COUNT, Gauge, Some("enid_nlb_unhealthy_targets"), "Targets of a target group that are unhealthy";
     FAIL_OPEN = NLB, "UnhealthyRoutingFlowCount", COUNT, Counter, Some("enid_nlb_unhealthy_routing_flows_total"), "Flows that began while too few targets were healthy, so that all targets got them";
     ZONAL = NLB, "ZonalHealthStatus", COUNT, Gauge, Some("enid_nlb_zone_healthy"), "One for each zone with enough healthy targets, zero for each other one";
@@ -59,6 +67,9 @@ pub(crate) struct LoadBalancers {
     counts: NatTables,
     flows: FlowTables,
     peaks: Peaks,
+    proxies: AllProxyCounts,
+    /// The proxies' counts begin anew with each daemon.
+    proxies_life: String,
     /// The nodes by the last state that was followed: what one counted counts to whom it was.
     nodes: BTreeMap<u64, Node>,
 }
@@ -67,6 +78,7 @@ pub(crate) struct LoadBalancers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Node {
     scope: Scope,
+    id: LoadBalancerId,
     balancer: String,
     zone: String,
 }
@@ -77,14 +89,20 @@ struct Counted {
     counts: NatCountsRecord,
     active_tcp: u64,
     active_udp: u64,
+    proxied: Option<Arc<ProxyCounts>>,
 }
 
 impl LoadBalancers {
     const NAME: &str = "load-balancers";
 
     /// The load balancers of an installation.
-    pub(crate) fn open(installation: Installation) -> Result<Self, FlowError> {
+    pub(crate) fn open(
+        installation: Installation,
+        proxies: AllProxyCounts,
+    ) -> Result<Self, FlowError> {
         Ok(Self {
+            proxies,
+            proxies_life: format!("proxies-{:x}", monotonic_ns()),
             counts: NatTables::open(installation)?,
             flows: FlowTables::open(installation)?,
             peaks: Peaks::default(),
@@ -98,12 +116,15 @@ impl LoadBalancers {
         }
         let counts = self.counts.all_counts()?;
         let active = self.flows.balanced(monotonic_ns())?;
-        let of = |node: &u64| Counted {
+        let mut proxied: BTreeMap<_, _> = self.proxies.all().into_iter().collect();
+        let mut of = |node: &u64, own: &Node| Counted {
+            proxied: proxied.remove(&own.place()),
             counts: counts.get(node).copied().unwrap_or_default(),
             active_tcp: active.get(&(*node, protocol::TCP)).copied().unwrap_or(0),
             active_udp: active.get(&(*node, protocol::UDP)).copied().unwrap_or(0),
         };
-        Ok(self.nodes.keys().map(|node| (*node, of(node))).collect())
+        let nodes = self.nodes.iter();
+        Ok(nodes.map(|(node, own)| (*node, of(node, own))).collect())
     }
 
     /// The peaks of zones and of whole load balancers.
@@ -164,6 +185,9 @@ impl Source for LoadBalancers {
         for (id, node) in &self.nodes {
             if let Some(counted) = counted.get(id) {
                 readings.extend(of_node(&life, *id, node, counted));
+                if let Some(proxied) = &counted.proxied {
+                    readings.extend(of_proxy(&self.proxies_life, *id, node, proxied));
+                }
             }
         }
         for (scope, region) in state.regions() {
@@ -188,6 +212,7 @@ fn nodes(state: &State) -> BTreeMap<u64, Node> {
             for own in &balancer.zones {
                 let node = Node {
                     scope: scope.clone(),
+                    id: balancer.id,
                     balancer: balancer.path(),
                     zone: own.zone.clone(),
                 };
@@ -199,6 +224,15 @@ fn nodes(state: &State) -> BTreeMap<u64, Node> {
 }
 
 impl Node {
+    /// Whose its proxy's counts are.
+    fn place(&self) -> NodePlace {
+        NodePlace {
+            scope: self.scope.clone(),
+            balancer: self.id,
+            zone: self.zone.clone(),
+        }
+    }
+
     /// A metric of the load balancer, and of its zone.
     fn posts(&self, meaning: &'static Meaning) -> [Post; 2] {
         let balancer = ("LoadBalancer", self.balancer.clone());
@@ -234,9 +268,16 @@ fn of_node(life: &str, id: u64, node: &Node, counted: &Counted) -> Vec<Reading> 
         (&BLOCKED_OUT_TCP, it.blocked_out_tcp),
         (&BLOCKED_OUT_UDP, it.blocked_out_udp),
     ];
+    let active_tls = counted.proxied.as_ref().map_or(0, |proxied| {
+        proxied.active_flows_tls.load(Ordering::Relaxed)
+    });
     let levels = [
-        (&ACTIVE, counted.active_tcp + counted.active_udp),
+        (
+            &ACTIVE,
+            counted.active_tcp + counted.active_udp + active_tls,
+        ),
         (&ACTIVE_TCP, counted.active_tcp),
+        (&ACTIVE_TLS, active_tls),
         (&ACTIVE_UDP, counted.active_udp),
     ];
     let counters = counters.into_iter().map(|(meaning, count)| {
@@ -248,6 +289,33 @@ fn of_node(life: &str, id: u64, node: &Node, counted: &Counted) -> Vec<Reading> 
         Reading::level(key, whole(level), node.posts(meaning).into())
     });
     counters.chain(levels).collect()
+}
+
+/// What a node's proxy counts to: metrics of its own, and those that are about all flows of the node.
+fn of_proxy(life: &str, id: u64, node: &Node, proxied: &ProxyCounts) -> Vec<Reading> {
+    let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let own = [
+        (&NEW_TLS, &proxied.new_flows_tls),
+        (&BYTES_TLS, &proxied.processed_bytes_tls),
+        (&CLIENT_TLS_ERRORS, &proxied.client_tls_negotiation_errors),
+        (&TARGET_TLS_ERRORS, &proxied.target_tls_negotiation_errors),
+    ];
+    let shared = [
+        (&NEW, &proxied.new_flows_tls),
+        (&BYTES, &proxied.processed_bytes_tls),
+        (&REJECTED, &proxied.rejected_flows),
+        (&PORT_ERRORS, &proxied.port_allocation_errors),
+    ];
+    let own = own.into_iter().map(|(meaning, counter)| {
+        let key = format!("{life}/{id:x}/{}", meaning.name);
+        Reading::count(key, of(counter), node.posts(meaning).into())
+    });
+    let shared = shared.into_iter().map(|(meaning, counter)| {
+        let key = format!("{life}/{id:x}/all/{}", meaning.name);
+        let posts = node.posts(meaning).map(Post::sum);
+        Reading::count(key, of(counter), posts.into())
+    });
+    own.chain(shared).collect()
 }
 
 /// How the targets of a load balancer are: only what health checks have seen.
@@ -320,6 +388,7 @@ mod tests {
                 account: AccountId::DEFAULT,
                 region: RegionName::new("eu-west-1"),
             },
+            id: LoadBalancerId(7),
             balancer: "net/web/0123456789abcdef".to_owned(),
             zone: "eu-west-1a".to_owned(),
         };
@@ -337,6 +406,10 @@ mod tests {
             counts,
             active_tcp: 4,
             active_udp: 1,
+            proxied: Some(Arc::new(ProxyCounts {
+                active_flows_tls: AtomicU64::new(2),
+                ..ProxyCounts::default()
+            })),
         };
         let readings = of_node("life", 9, &node, &counted);
         let value = |meaning: &Meaning| {
@@ -356,6 +429,6 @@ mod tests {
         assert_eq!(value(&NEW_TCP), Value::Count(4));
         assert_eq!(value(&BYTES_TCP), Value::Count(90));
         assert_eq!(value(&REJECTED), Value::Count(3));
-        assert_eq!(value(&ACTIVE), Value::Level(5.0));
+        assert_eq!(value(&ACTIVE), Value::Level(7.0));
     }
 }
