@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::counts::ProxyCounts;
 use super::header;
-use super::relay::{Wire, relay, reset};
+use super::relay::{Wire, end, relay, reset};
 use super::tls::Outgoing;
 use super::wanted::{GroupRules, Rules};
 use crate::netns::NetNs;
@@ -70,13 +70,13 @@ impl Connection {
     /// Brings a connection to a target, and carries what both send.
     async fn carry(&self, rules: &Rules, mut client: Box<dyn Wire>, alpn: Option<Vec<u8>>) {
         let counts = &rules.counts;
+        reset(client.socket());
         // Another one for each connection, whoever it is of.
         let number = RandomState::new().hash_one(self.client);
         let chosen = rules
             .tables
             .choose(rules.node, rules.port, *self.client.ip(), number);
         let Some(choice) = chosen else {
-            reset(client.socket());
             ProxyCounts::add(&counts.rejected_flows, 1);
             return;
         };
@@ -94,10 +94,10 @@ impl Connection {
                 ProxyCounts::add(counter, 1);
                 let error = crate::chain(&refused);
                 tracing::debug!(target = %choice.target, error, "a connection found no target");
-                reset(client.socket());
                 return;
             }
         };
+        reset(target.socket());
         let is_tls = rules.tls.is_some();
         let count = |bytes| {
             if is_tls {
@@ -109,9 +109,9 @@ impl Connection {
             carried = relay(&mut client, &mut target, rules.idle, count) => carried.is_ok(),
             () = over => false,
         };
-        if !is_whole {
-            reset(client.socket());
-            reset(target.socket());
+        if is_whole {
+            end(client.socket());
+            end(target.socket());
         }
     }
 

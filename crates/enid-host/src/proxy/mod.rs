@@ -73,7 +73,10 @@ impl Proxies {
     /// this returns: whoever made one is answered later.
     pub(crate) fn follow(&self, state: Arc<State>) {
         let mut regions = state.regions().values();
-        let has_any = regions.any(|region| !region.load_balancers.is_empty());
+        let has_any = regions.any(|region| {
+            let mut listeners = region.listeners.values();
+            listeners.any(|listener| region.is_proxied(listener))
+        });
         let (done, listening) = channel();
         self.tell(Command::Follow(state, done));
         if has_any {
@@ -113,6 +116,15 @@ impl Drop for Proxies {
 
 /// The most connections at the same time, of all nodes: those beyond wait to be accepted.
 const CONNECTIONS_MAX: usize = 20_000;
+
+/// As many as leave half of the process's descriptors to others: each takes two.
+fn connections_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    });
+    (limit / 4).min(CONNECTIONS_MAX)
+}
 /// How long a new state may wait for its listeners.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How soon a port that could not be bound is tried again.
@@ -134,7 +146,7 @@ async fn serve(
     let mut nodes: BTreeMap<EniId, Arc<NetNs>> = BTreeMap::new();
     let mut running: BTreeMap<(EniId, u16), Running> = BTreeMap::new();
     let mut wanted = Wanted::default();
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let room = Arc::new(Semaphore::new(connections_max()));
     let outgoing = Arc::new(Outgoing::new());
     while let Some(command) = commands.recv().await {
         let mut done = None;

@@ -32,10 +32,15 @@ impl Wire for tokio_rustls::client::TlsStream<TcpStream> {
     }
 }
 
-/// Resets a connection when it is dropped, instead of ending it.
+/// Has a connection reset when it is dropped, whatever drops it, until it has ended well.
 pub(super) fn reset(stream: &TcpStream) {
     // One that is gone already needs none.
     let _ = stream.set_zero_linger();
+}
+
+/// Ends a connection that was to be reset: what is on its way still arrives.
+pub(super) fn end(stream: &TcpStream) {
+    let _ = rustix::net::sockopt::set_socket_linger(stream, None);
 }
 
 /// Why connections end before both sides have said so.
