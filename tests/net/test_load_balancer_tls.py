@@ -23,7 +23,7 @@ SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 # Talks to an address, with TLS if it is told to, and tells what it saw.
 _CLIENT = """
-import hashlib, json, os, socket, ssl, sys, threading
+import contextlib, hashlib, json, os, select, socket, ssl, sys, time
 asked = json.loads(sys.argv[1])
 seen = {}
 try:
@@ -46,21 +46,32 @@ try:
         stream = context.wrap_socket(stream, server_hostname=wanted.get("name"))
         seen["certificate"] = hashlib.sha256(stream.getpeercert(True)).hexdigest()
         seen["alpn"], seen["version"] = stream.selected_alpn_protocol(), stream.version()
-    said = os.urandom(asked["length"])
-    heard = bytearray()
-    def say():
-        stream.sendall(said)
-        if asked.get("half"):
-            stream.shutdown(socket.SHUT_WR)
-    thread = threading.Thread(target=say, daemon=True)
-    thread.start()
-    more = asked["more"]
+    said = memoryview(os.urandom(asked["length"]))
+    heard, more = bytearray(), asked["more"]
+    # One thread does both, in turns: OpenSSL's connections are not to be read and written at once.
+    stream.setblocking(False)
+    busy = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+    rest, last = said, time.monotonic()
     while asked.get("half") or len(heard) < len(said) + more:
-        data = stream.recv(65536)
-        if not data:
-            seen["ended"] = True
-            break
-        heard += data
+        before = len(rest), len(heard)
+        with contextlib.suppress(*busy):
+            if rest:
+                rest = rest[stream.send(rest[:65536]):]
+                if not rest and asked.get("half"):
+                    stream.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(*busy):
+            data = stream.recv(65536)
+            if not data:
+                seen["ended"] = True
+                break
+            heard += data
+        if (len(rest), len(heard)) != before:
+            last = time.monotonic()
+        elif time.monotonic() - last > 20:
+            raise TimeoutError
+        else:
+            select.select([stream], [], [], 0.01 if rest else 1)
+    stream.settimeout(20)
     seen["head"] = bytes(heard[:more]).hex()
     seen["whole"] = bytes(heard[more:]) == said
     if asked.get("stay"):
