@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_array::{Array as _, BooleanArray, RecordBatch};
 use arrow_select::concat::concat_batches;
@@ -44,6 +44,9 @@ const OPEN_FILES_MAX: usize = 16;
 const MERGE_BYTES_MAX: u64 = 32 << 20;
 const MERGE_ROWS_MAX: u64 = 1 << 20;
 
+/// How long room that was made waits for those who read what goes.
+const READ_MAX: Duration = Duration::from_secs(2);
+
 /// What room is made when it is not known how much is missing.
 pub(super) const ROOM: u64 = 16 << 20;
 
@@ -80,12 +83,7 @@ impl Keeper {
                     let _ = self.done.send(done);
                 }
                 Ok(Task::MakeRoom(least, answer)) => {
-                    // What was missing when this was asked for may have been found since.
-                    let wanted = self.shared.missing_bytes().max(least);
-                    let has_more = wanted == 0 || self.evict(wanted) > 0;
-                    // The room is there when the files are gone.
-                    self.remove_retired();
-                    let _ = answer.send(has_more);
+                    let _ = answer.send(self.make_room(least));
                 }
                 Ok(Task::Clear(answer)) => {
                     let _ = answer.send(self.clear());
@@ -206,9 +204,40 @@ impl Keeper {
         if used > options.disk_max {
             self.evict(used - options.disk_max);
         }
-        let missing = self.shared.missing_bytes();
+        let missing = self.missing();
         if missing > 0 {
             self.evict(missing);
+            self.remove_retired();
+        }
+    }
+
+    /// Removes the oldest files as far as room is missing, and of so many bytes at least. Returns whether
+    /// there is more room now.
+    fn make_room(&mut self, least: u64) -> bool {
+        // What was missing when this was asked for may have been found since.
+        self.wait_for_readers();
+        let wanted = self.missing().max(least);
+        if wanted == 0 {
+            return true;
+        }
+        let has_more = self.evict(wanted) > 0;
+        // The room is there when the files are gone.
+        self.wait_for_readers();
+        has_more
+    }
+
+    /// What the disk lacks beside what the files leave that go already.
+    fn missing(&self) -> u64 {
+        let going: u64 = self.retired.iter().map(|file| file.bytes).sum();
+        self.shared.missing_bytes().saturating_sub(going)
+    }
+
+    /// Removes the files that go, when those who still read them are done; not later than [`READ_MAX`].
+    fn wait_for_readers(&mut self) {
+        let began = Instant::now();
+        self.remove_retired();
+        while !self.retired.is_empty() && began.elapsed() < READ_MAX {
+            std::thread::sleep(Duration::from_millis(5));
             self.remove_retired();
         }
     }
@@ -272,6 +301,8 @@ impl Keeper {
                 Ok(()) => {
                     self.shared.count(|it| &it.merged_files, files.len() as u64);
                     self.retired.extend(files);
+                    // Before the next ones need their room.
+                    self.remove_retired();
                 }
                 Err(error) => {
                     tracing::warn!(

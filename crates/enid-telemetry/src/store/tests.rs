@@ -484,6 +484,37 @@ fn a_full_disk_takes_the_oldest_then_all_and_is_used_again_when_it_has_room() {
 }
 
 #[test]
+fn room_that_is_made_waits_for_who_reads_what_goes() {
+    // Fails if rows are refused, or more goes than is needed, because an answer is still read.
+    let root = tempfile::tempdir().unwrap();
+    let (clock, others) = (clock(), Arc::new(AtomicU64::new(0)));
+    let options = Options {
+        disk_reserve: 1 << 30,
+        disk: small_disk(&others),
+        ..options(root.path())
+    };
+    let store = Store::open(options, vec![kind()], clock.clone()).unwrap();
+    for hour in 0..3 {
+        let value = u64::try_from(hour).unwrap();
+        let write = rows(&[(NOON + hour * HOUR, "a", value)]);
+        store.append(write).unwrap();
+        store.flush().unwrap();
+    }
+    let files = store.stats().kinds["it"].file_bytes;
+    others.store((1 << 20) - (1 << 17) - 10 * files + 1, Ordering::Relaxed);
+    clock.0.fetch_add(1_000, Ordering::Relaxed);
+    let read = store.scan(&all()).unwrap();
+    std::thread::scope(|scope| {
+        let append = scope.spawn(|| store.append(rows(&[(NOON + 4 * HOUR, "a", 4)])));
+        std::thread::sleep(Duration::from_millis(200));
+        drop(read);
+        append.join().unwrap().unwrap();
+    });
+    assert!(!store.stats().is_short_of_space);
+    assert_eq!(values(&store, &all()), [1, 2, 4]);
+}
+
+#[test]
 fn times_and_keys_of_all_batches_are_there() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
