@@ -73,6 +73,16 @@ impl FlowKey {
             _ => true,
         }
     }
+
+    /// Puts the port, or the identifier, that packets like these answer.
+    #[inline(always)]
+    pub(crate) const fn put_answered_port(&mut self, port: Be16) {
+        if matches!(self.protocol, protocol::ICMP | protocol::ICMP_V6) {
+            self.source_port = port;
+        } else {
+            self.target_port = port;
+        }
+    }
 }
 
 /// The ICMP type and code that answer a query: echo, timestamp, information, mask; ICMPv6 echo.

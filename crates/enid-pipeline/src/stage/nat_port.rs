@@ -292,6 +292,11 @@ fn find_port<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason>
     } else {
         FIRST_PORT
     };
+    // Once: only the port of the key changes, and the kernel's verifier walks the loop 128 times.
+    find_answer(scratch);
+    if !scratch.has_answer {
+        return Err(Reason::NatProtocol);
+    }
     for attempt in 0..TRIES {
         // An odd step reaches every port.
         #[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash")]
@@ -302,10 +307,7 @@ fn find_port<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Reason>
         )]
         let port = (first + random % (65_536 - first)) as u16;
         scratch.journey.source_port = Be16::new(port);
-        find_answer(scratch);
-        if !scratch.has_answer {
-            return Err(Reason::NatProtocol);
-        }
+        scratch.answer.put_answered_port(Be16::new(port));
         if room::insert(tables, &scratch.answer, &scratch.record) {
             return Ok(());
         }
