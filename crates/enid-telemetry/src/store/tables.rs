@@ -128,6 +128,12 @@ impl Tables {
         self.0.values().map(Table::memory_bytes).sum()
     }
 
+    /// The earliest time of rows in memory, in milliseconds since the epoch.
+    pub(super) fn oldest_in_memory(&self) -> Option<i64> {
+        let held = self.0.values().flat_map(|table| &table.active);
+        held.map(|held| held.times.0).min()
+    }
+
     /// Takes the oldest file of all kinds out.
     pub(super) fn take_oldest(&mut self) -> Option<Arc<Stored>> {
         let age = |file: &Arc<Stored>| (file.place.hour, file.place.first);

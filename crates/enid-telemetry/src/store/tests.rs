@@ -515,6 +515,32 @@ fn room_that_is_made_waits_for_who_reads_what_goes() {
 }
 
 #[test]
+fn rows_that_are_old_when_a_store_is_opened_become_files() {
+    // Fails if who dies more often than files are written keeps everything in memory.
+    let root = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let open = || Store::open(options(root.path()), vec![kind()], clock.clone()).unwrap();
+    open().append(rows(&[(NOON, "a", 1)])).unwrap();
+    let later = |by| clock.0.fetch_add(by, Ordering::Relaxed);
+    let files = |store: &Store| store.stats().kinds["it"].file_rows;
+    later(200_000);
+    let store = open();
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(files(&store), 0, "they are not old yet");
+    drop(store);
+    later(200_000);
+    let store = open();
+    for _ in 0..100 {
+        if files(&store) == 1 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(files(&store), 1);
+    assert_eq!(values(&store, &all()), [1]);
+}
+
+#[test]
 fn times_and_keys_of_all_batches_are_there() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());

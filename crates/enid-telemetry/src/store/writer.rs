@@ -111,7 +111,9 @@ impl Writer {
         let keeper_thread = std::thread::Builder::new()
             .name("telemetry-keep".to_owned())
             .spawn(move || working.run());
-        let since = (shared.memory_bytes() > 0).then(|| shared.clock.now());
+        // Rows of the log are as old as they say: one who dies and starts again and again writes files as well.
+        let since = shared.change(|tables| tables.oldest_in_memory());
+        let since = since.map(|time| Timestamp(time.min(shared.clock.now().0)));
         Self {
             is_stopped: keeper_thread.is_err(),
             keeper_thread: keeper_thread.ok(),
