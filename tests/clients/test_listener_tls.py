@@ -122,18 +122,16 @@ def test_what_cannot_be_is_refused(elbv2, place, certificates):
         listen(elbv2, balancer, tls, Protocol="TCP")
     with refused("ValidationError", "A certificate cannot be specified for TCP listeners"):
         listen(elbv2, balancer, tcp, first, Protocol="TCP")
-    # Connections that end at the node cannot keep their client's address.
-    with refused("UnsupportedOperation"):
-        listen(elbv2, balancer, group(preserves=True), first)
     listener = listen(elbv2, balancer, tcp, Protocol="TCP")["ListenerArn"]
     with refused("ValidationError", "Certificates cannot be specified for TCP listeners"):
         elbv2.add_listener_certificates(
             ListenerArn=listener, Certificates=[{"CertificateArn": first}])
     keeps = [{"Key": "preserve_client_ip.enabled", "Value": "true"}]
     elbv2.modify_target_group_attributes(TargetGroupArn=tcp, Attributes=keeps)
+    # Connections that end at the node keep their client's address as well.
     headed = [{"Key": "proxy_protocol_v2.enabled", "Value": "true"}]
-    with refused("UnsupportedOperation"):
-        elbv2.modify_target_group_attributes(TargetGroupArn=tcp, Attributes=headed)
+    elbv2.modify_target_group_attributes(TargetGroupArn=tcp, Attributes=headed)
+    listen(elbv2, balancer, group(preserves=True), first, Port=444)
 
 
 def test_policies_are_those_that_are_honoured(elbv2):

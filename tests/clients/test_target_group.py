@@ -156,11 +156,8 @@ def test_attributes(elbv2, place):
                        ("target_health_state.unhealthy.draining_interval_seconds", "1")]:
         with refused("InvalidConfigurationRequest"):
             modify(arn, key, value)
-    # What begins at the load balancer's nodes has their address.
-    with refused("UnsupportedOperation", "…preserve_client_ip.enabled"):
-        modify(arn, "proxy_protocol_v2.enabled", "true")
-    assert modify(arn, "preserve_client_ip.enabled", "false") == "false"
     assert modify(arn, "proxy_protocol_v2.enabled", "true") == "true"
+    assert modify(arn, "preserve_client_ip.enabled", "false") == "false"
     udp = create(elbv2, vpc, Protocol="UDP")["TargetGroupArn"]
     with refused("InvalidConfigurationRequest", "Client IP preservation cannot be disabled for "
                  "target groups with the UDP protocol"):

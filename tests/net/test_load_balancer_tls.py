@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -67,7 +68,7 @@ try:
             heard += data
         if (len(rest), len(heard)) != before:
             last = time.monotonic()
-        elif time.monotonic() - last > 20:
+        elif time.monotonic() - last > asked["patience"]:
             raise TimeoutError
         else:
             select.select([stream], [], [], 0.01 if rest else 1)
@@ -111,6 +112,24 @@ while True:
     threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()
 """
 
+# Sends back what arrives, and tells who came.
+_WITNESS = """
+import json, socket, threading
+listener = socket.create_server(("0.0.0.0", 8080))
+print("listens", flush=True)
+def echo(stream):
+    try:
+        with stream:
+            while data := stream.recv(65536):
+                stream.sendall(data)
+    except OSError:
+        pass
+while True:
+    stream, peer = listener.accept()
+    print(json.dumps(peer), flush=True)
+    threading.Thread(target=echo, args=(stream,), daemon=True).start()
+"""
+
 
 class Place:
     """A client and two targets in two zones, behind a load balancer."""
@@ -129,7 +148,7 @@ class Place:
         self._arns = []
 
     def balance(self, groups=(), targets=None, protocol="TLS", targets_protocol="TCP",
-                certificate=None, **options):
+                certificate=None, preserves=False, **options):
         balancers = self.balancers
         self.balancer, self.nodes = balancers.make(
             "test", self.here, self.there, groups=groups,
@@ -138,7 +157,7 @@ class Place:
         attributes = options.pop("attributes", {})
         self.targets = balancers.group(
             "test", self.vpc, 8080, targets_protocol,
-            preserve_client_ip__enabled=False, **attributes)
+            preserve_client_ip__enabled=preserves, **attributes)
         if certificate:
             options["Certificates"] = [{"CertificateArn": self.imported(certificate)}]
         self.listener = balancers.listen(
@@ -155,10 +174,10 @@ class Place:
         self._arns.append(certificate.imported(self.acm))
         return self._arns[-1]
 
-    def begin(self, length=5, more=0, timeout=1, **asked):
+    def begin(self, length=5, more=0, timeout=1, patience=20, **asked):
         """A client that talks to the node, in a process of its own."""
         asked |= {"address": self.address, "port": self.port, "length": length, "more": more,
-                  "timeout": timeout}
+                  "timeout": timeout, "patience": patience}
         command = self.lab.daemon.command("exec", self.client.id, "--")
         return self._run([*command, _INTERPRETER, "-I", "-c", _CLIENT, json.dumps(asked)])
 
@@ -172,6 +191,25 @@ class Place:
         server = self._run([*command, _INTERPRETER, "-I", "-c", _SERVER, asked])
         assert server.stdout.readline() == "listens\n"
 
+    def witness(self, one):
+        """An echo on port 8080 of an instance. Returns what tells who came there, but for health checks."""
+        command = self.lab.daemon.command("exec", one.id, "--")
+        server = self._run([*command, _INTERPRETER, "-I", "-c", _WITNESS])
+        assert server.stdout.readline() == "listens\n"
+        peers = []
+
+        def read():
+            for line in server.stdout:
+                peers.append(json.loads(line))
+
+        threading.Thread(target=read, daemon=True).start()
+
+        def seen():
+            nodes = {node["PrivateIpAddress"] for node in self.nodes.values()}
+            return [peer for peer in list(peers) if peer[0] not in nodes]
+
+        return seen
+
     def _run(self, command):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._processes.append(process)
@@ -184,6 +222,11 @@ class Place:
         self.balancers.close()
         for arn in self._arns:
             self.acm.delete_certificate(CertificateArn=arn)
+
+
+def _from_group(group):
+    return {"IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8080,
+            "UserIdGroupPairs": [{"GroupId": group}]}
 
 
 @pytest.fixture
@@ -263,6 +306,41 @@ def test_each_gate_may_refuse(place):
     lab.authorize(place.group, {"IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8080,
                                 "UserIdGroupPairs": [{"GroupId": own}]})
     assert place.talk(**reach)["whole"]
+
+
+def test_targets_see_their_client_through_tls(place):
+    # Fails if the target learns another address, or its answers go to whoever has the client's.
+    lab = place.lab
+    seen_by = place.witness(place.far)
+    own = lab.group(place.vpc, "balancer", [tcp(ANYWHERE, 443)])
+    place.balance(certificate=Certificate("example.com"), groups=[own], targets=[place.far],
+                  preserves=True)
+    seen = place.talk(tls={}, length=1 << 20)
+    assert seen["whole"], seen
+    assert seen_by()[-1] == [place.client.ip, seen["local"]]
+    # What answers is judged again after any change, and goes to the node still.
+    long = place.begin(tls={}, length=64 << 20)
+    until(lambda: len(seen_by()) == 2, "a second connection")
+    lab.revoke(place.group, everything(ANYWHERE))
+    for rule, passes in [(tcp(f"{place.client.ip}/32", 8080), True),
+                         (tcp(f"{place.address}/32", 8080), False),
+                         (_from_group(own), True), (_from_group(place.own), False)]:
+        lab.authorize(place.group, rule)
+        seen = place.talk(tls={}, patience=1)
+        assert bool(seen.get("whole")) is passes, (rule, seen)
+        lab.revoke(place.group, rule)
+    out, _ = long.communicate(timeout=60)
+    assert json.loads(out)["whole"]
+
+
+def test_targets_see_their_client_through_the_proxy_protocol(place):
+    seen_by = place.witness(place.near)
+    place.balance(protocol="TCP", preserves=True, attributes={"proxy_protocol_v2__enabled": True})
+    seen = place.talk(more=28)
+    assert seen["whole"], seen
+    header = bytes.fromhex(seen["head"])
+    assert struct.unpack("!H", header[24:26])[0] == seen["local"]
+    assert seen_by()[-1] == [place.client.ip, seen["local"]]
 
 
 def test_connections_end_with_their_target(place):

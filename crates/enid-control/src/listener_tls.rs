@@ -1,9 +1,7 @@
 //! How listeners end TLS: certificates, security policies, protocols above TLS; and what it means for
 //! target groups that connections end at the node.
 
-use std::sync::Arc;
-
-use enid_model::id::{ListenerId, TargetGroupId};
+use enid_model::id::ListenerId;
 use enid_model::listener::{Listener, ListenerTls};
 use enid_model::ssl_policy::{AlpnPolicy, SslPolicy};
 use enid_model::state::RegionState;
@@ -141,8 +139,8 @@ fn require(draft: &mut Draft<'_>, id: Uuid) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a listener whose connections end at the node, and whose targets are to see their clients'
-/// addresses all the same: they see the node's.
+/// Refuses a listener whose connections end at the node, and whose targets have addresses that its proxy does
+/// not know.
 pub(crate) fn check_proxied(
     region: &RegionState,
     listener: &Listener,
@@ -152,13 +150,10 @@ pub(crate) fn check_proxied(
     }
     let groups = listener.forward.iter();
     let mut groups = groups.filter_map(|forward| region.target_groups.get(&forward.group));
-    if groups.clone().any(|group| group.is_ipv6()) {
+    if groups.any(|group| group.is_ipv6()) {
         return Err(ipv6_proxied());
     }
-    match groups.find(|group| group.attributes.preserve_client_ip) {
-        Some(group) => Err(addresses_kept(group)),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// The proxy of a node knows IPv4 alone.
@@ -170,10 +165,7 @@ pub(crate) fn ipv6_proxied() -> BalancingError {
 }
 
 /// The same for a target group that changes.
-pub(crate) fn check_addresses_of_group(
-    region: &Arc<RegionState>,
-    group: &TargetGroup,
-) -> Result<(), BalancingError> {
+pub(crate) fn check_proxied_group(group: &TargetGroup) -> Result<(), BalancingError> {
     let attributes = &group.attributes;
     if attributes.proxy_protocol_v2 && group.protocol.has_udp() {
         let protocol = group.protocol.word();
@@ -187,38 +179,5 @@ pub(crate) fn check_addresses_of_group(
     if attributes.proxy_protocol_v2 && group.is_ipv6() {
         return Err(ipv6_proxied());
     }
-    if attributes.proxy_protocol_v2 && attributes.preserve_client_ip {
-        return Err(addresses_kept(group));
-    }
-    let is_other = |id: TargetGroupId| id != group.id;
-    for id in region.listeners_of_target_group(group.id) {
-        let Some(listener) = region.listeners.get(&id) else {
-            continue;
-        };
-        let others = listener.forward.iter().filter(|own| is_other(own.group));
-        let others: Vec<_> = others
-            .filter_map(|own| region.target_groups.get(&own.group))
-            .collect();
-        let is_proxied = listener.protocol == BalancedProtocol::Tls
-            || attributes.proxy_protocol_v2
-            || others.iter().any(|own| own.attributes.proxy_protocol_v2);
-        if is_proxied && attributes.preserve_client_ip {
-            return Err(addresses_kept(group));
-        }
-        if let Some(other) = others
-            .iter()
-            .find(|own| is_proxied && own.attributes.preserve_client_ip)
-        {
-            return Err(addresses_kept(other));
-        }
-    }
     Ok(())
-}
-
-fn addresses_kept(group: &TargetGroup) -> BalancingError {
-    let name = &group.name;
-    let what = format!(
-        "preserve_client_ip.enabled for the target group '{name}', as its connections begin at the load balancer's nodes where TLS ends or the proxy protocol is spoken: set it to false (targets learn the client's address from the proxy protocol)"
-    );
-    BalancingError::NotImplemented { what: what.into() }
 }

@@ -5,7 +5,7 @@ use enid_model::target_group::{
     BalancedProtocol, MinimumHealthy, TargetGroup, TargetGroupAttributes, TargetType,
 };
 
-use crate::listener_tls::check_addresses_of_group;
+use crate::listener_tls::check_proxied_group;
 use crate::load_balancer_attribute::{Attribute, check_once, flag, number, value_error};
 use crate::target_quota::check_crossing;
 use crate::{BalancingError, Caller, Control, Error};
@@ -31,7 +31,7 @@ impl Control {
                     check_crossing(&draft.region, balancer, Some(&new))?;
                 }
             }
-            check_addresses_of_group(&draft.region, &new)?;
+            check_proxied_group(&new)?;
             // Of a group that changes and a listener that comes to lead to it, the second finds the first.
             draft.edit(&group, |group| *group = new.clone());
             Ok(new)
@@ -275,8 +275,6 @@ mod tests {
         let drained = [(UNHEALTHY_TERMINATION, "false"), (UNHEALTHY_INTERVAL, "60")];
         assert!(set(&tcp, &drained).await.is_ok());
         let headed = [(PROXY_PROTOCOL, "true")];
-        assert_eq!(set(&tcp, &headed).await, Err("UnsupportedOperation"));
-        assert!(set(&tcp, &[(PRESERVE, "false")]).await.is_ok());
         assert!(set(&tcp, &headed).await.is_ok());
         let wrong = Err("InvalidConfigurationRequest");
         for (group, pairs, refused) in [

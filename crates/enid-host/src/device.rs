@@ -185,6 +185,13 @@ impl EniDevice {
         Ok(())
     }
 
+    /// Has everything that comes to the device delivered, whatever IPv4 address it is for.
+    pub fn deliver_all(&self, namespace: &NetNs) -> Result<(), DeviceError> {
+        let (mut instance, index) = self.instance_side(namespace)?;
+        let delivered = instance.deliver_all(&self.instance_name(), index);
+        delivered.map_err(|e| self.refused(e))
+    }
+
     /// Switches the device off.
     pub fn down(&self) -> Result<(), DeviceError> {
         let mut host = Netlink::open().map_err(|e| self.refused(e))?;

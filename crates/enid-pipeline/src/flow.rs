@@ -225,6 +225,12 @@ pub mod flag {
     pub const WIDE_TURNED: u64 = 2 << 26;
     /// A new IPv6 source; the destination stays.
     pub const WIDE_SOURCE: u64 = 3 << 26;
+    /// The proxy of a load balancer's node speaks under its client's address: what answers goes to the node,
+    /// whoever has that address.
+    pub const TRANSPARENT: u64 = 1 << 28;
+    /// The bits that say how its packets go on.
+    pub(crate) const WAY: u64 =
+        TRANSLATED | TO_OUTSIDE | TURNED | WIDE | METERED | WATCHED | BALANCED | TRANSPARENT;
     /// From this bit on: the longest packet that its way takes; 0 is any.
     pub const MTU_SHIFT: u32 = 48;
 }

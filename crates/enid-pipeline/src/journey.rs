@@ -93,6 +93,8 @@ pub(crate) struct Journey {
     pub(crate) is_at_node: bool,
     /// Whether `via` is the node of a load balancer.
     pub(crate) is_balanced: bool,
+    /// Whether it goes from the proxy of a load balancer's node under its client's address, or back there.
+    pub(crate) is_transparent: bool,
     /// Whether the load balancer chose among unhealthy targets.
     pub(crate) is_fail_open: bool,
     /// Whether the NAT gateway, or the node, has yet to find a port for it.
@@ -144,6 +146,7 @@ impl Journey {
         is_member: false,
         is_at_node: false,
         is_balanced: false,
+        is_transparent: false,
         is_fail_open: false,
         needs_port: false,
         is_both_ways: false,
@@ -181,6 +184,7 @@ impl Journey {
         self.is_member = false;
         self.is_at_node = false;
         self.is_balanced = false;
+        self.is_transparent = false;
         self.is_fail_open = false;
         self.needs_port = false;
         self.is_both_ways = false;

@@ -483,6 +483,8 @@ fn judge<T: Tables, F: Frame>(tables: &T, frame: &F, scratch: &mut Scratch) -> R
     balance::prepare(frame, scratch);
     scratch.way = if scratch.carried.is_from_target {
         route::from_target(tables, scratch)
+    } else if scratch.carried.is_to_proxy() && !scratch.is_related {
+        balance::to_proxy(tables, scratch)
     } else {
         route::from_eni(tables, scratch)
     };

@@ -52,7 +52,9 @@ impl Agent {
         let made = device.create(self.installation, &namespace);
         let opened = made.map_err(AgentError::from).and_then(|links| {
             self.bind(spec.eni, links.host)?;
-            Ok(device.up(&namespace, links.host)?)
+            device.up(&namespace, links.host)?;
+            // What targets answer to clients for whom the proxy speaks.
+            Ok(device.deliver_all(&namespace)?)
         });
         if opened.is_err() {
             // The first failure is the one to report; what is left is replaced by the next try.

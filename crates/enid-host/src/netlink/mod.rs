@@ -68,6 +68,8 @@ pub enum Operation {
     AddRule(IpAddr, u32),
     /// Make a pair of links.
     CreateVeth(String),
+    /// Let everything that comes in by a link be for this host.
+    DeliverAll(String),
     /// Remove a filter.
     DeleteFilter(u32),
     /// Remove a link.
@@ -109,6 +111,7 @@ impl fmt::Display for Operation {
             Self::AddRoute(table) => write!(f, "add a route to table {table}"),
             Self::AddRule(source, table) => write!(f, "add rule from {source} lookup {table}"),
             Self::CreateVeth(name) => write!(f, "create veth {name}"),
+            Self::DeliverAll(link) => write!(f, "take all that comes in by the link {link}"),
             Self::DeleteFilter(index) => write!(f, "delete a filter of link {index}"),
             Self::DeleteLink(index) => write!(f, "delete link {index}"),
             Self::ListAddresses => f.write_str("list addresses"),

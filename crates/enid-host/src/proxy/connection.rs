@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use enid_plan::proxied::Choice;
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
@@ -142,6 +143,14 @@ impl Connection {
         let socket = socket.map_err(io::Error::other)??;
         // So that the port of a new listener is not taken by a connection of the node's.
         socket.set_reuseaddr(true)?;
+        if group.is_some_and(|group| group.is_from_client) {
+            if self.client.ip() == choice.target.ip() {
+                // It would get a packet from itself.
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            SockRef::from(&socket).set_ip_transparent_v4(true)?;
+            socket.bind(SocketAddr::V4(self.client))?;
+        }
         let mut stream = socket.connect(SocketAddr::V4(choice.target)).await?;
         stream.set_nodelay(true)?;
         if group.is_some_and(|group| group.has_header) {

@@ -45,6 +45,8 @@ pub(super) struct GroupRules {
     pub(super) has_header: bool,
     /// With TLS.
     pub(super) is_tls: bool,
+    /// From the client's address and port.
+    pub(super) is_from_client: bool,
 }
 
 /// All that is to be served, with what it was made of.
@@ -121,6 +123,7 @@ impl Wanted {
                 let rules = GroupRules {
                     has_header: group.attributes.proxy_protocol_v2,
                     is_tls: group.protocol == BalancedProtocol::Tls,
+                    is_from_client: group.attributes.preserve_client_ip,
                 };
                 (group.id, rules)
             })

@@ -210,7 +210,9 @@ const fn holder(source_eni: u64, source_instance: u64, target_instance: u64) -> 
 /// The flags of both directions that say what the packet passes.
 #[inline(always)]
 const fn passage(journey: &Journey) -> u64 {
-    (journey.is_balanced as u64 * flag::BALANCED) | (journey.is_turned as u64 * flag::TURNED)
+    (journey.is_balanced as u64 * flag::BALANCED)
+        | (journey.is_turned as u64 * flag::TURNED)
+        | (journey.is_transparent as u64 * flag::TRANSPARENT)
 }
 
 /// The flags that say how the packet goes on.
@@ -364,7 +366,7 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     // its first packet comes.
     let record = &mut scratch.record;
     record.generation = 0;
-    record.flags &= WAY;
+    record.flags &= flag::WAY;
     record.flags |= swapped(tracked);
     record.flags |= room::counted_bit(record.flags, record.source_eni, record.holder);
     if !scratch.carried.is_reply() {
@@ -387,14 +389,6 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     }
 }
 
-/// The bits of an entry's flags that say how its packets go on.
-const WAY: u64 = flag::TRANSLATED
-    | flag::TO_OUTSIDE
-    | flag::TURNED
-    | flag::WIDE
-    | flag::METERED
-    | flag::WATCHED
-    | flag::BALANCED;
 /// The bits of an entry's flags that are the longest packet of its way.
 const MTU: u64 = u64::MAX << flag::MTU_SHIFT;
 
@@ -412,7 +406,7 @@ fn stamp<T: Tables>(tables: &T, scratch: &Scratch, entry: &FlowEntry) -> u64 {
     // Only packets in the connection's own direction say whether it is tracked, except to an ENI that
     // the connection is new to, or that has forgotten it.
     let is_new = entry.target_eni.get() != journey.eni;
-    let mut stale = WAY | MTU;
+    let mut stale = flag::WAY | MTU;
     if entry.via.get() != journey.via && entry.flags.get() & flag::HOLDS_PORT != 0 {
         nat_port::let_go(tables, &scratch.key, entry, false);
         stale |= flag::HOLDS_PORT | flag::UNCOUNTED_PORT;

@@ -26,6 +26,10 @@
 //! a listener may take nothing ([`ListenerRecord::NO_INTERNET`]), as those of internal load balancers do. Limit: errors of ICMPv6 about
 //! a balanced flow are not carried.
 
+mod proxied;
+
+pub(crate) use self::proxied::to_proxy;
+
 use crate::{
     Scratch,
     balancer::{

@@ -137,6 +137,13 @@ impl Carried {
         self.flags & flag::TURNED != 0
     }
 
+    /// Whether its packets answer a client's address under which the proxy of a node spoke.
+    #[inline(always)]
+    pub(crate) const fn is_to_proxy(&self) -> bool {
+        const TO_PROXY: u64 = flag::TRANSPARENT | flag::REPLY;
+        self.flags & TO_PROXY == TO_PROXY
+    }
+
     /// Whether copies are wanted of what its ENI sends.
     #[inline(always)]
     pub(crate) const fn is_watched_at_source(&self) -> bool {

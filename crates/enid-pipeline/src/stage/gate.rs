@@ -106,7 +106,9 @@ pub(crate) fn judge<T: Tables>(
     let is_untracked = question.answer.flags & GateRule::ANY_PEER != 0 && policy.open & open != 0;
     // What leaves by these gateways is tracked whatever the rules say.
     let is_by_gateway = journey.via != 0 || is_by_egress_only(journey.route);
-    let is_always_tracked = direction == Direction::Egress && is_by_gateway || journey.is_balanced;
+    let is_always_tracked = direction == Direction::Egress && is_by_gateway
+        || journey.is_balanced
+        || journey.is_transparent;
     Ok(Pass {
         rule: question.answer.rule,
         is_tracked: !is_untracked || is_always_tracked,

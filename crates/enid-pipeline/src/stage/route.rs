@@ -27,7 +27,8 @@ pub(crate) fn from_eni<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(
     let subnet = tables.subnet(sender.subnet).ok_or(Reason::Incomplete)?;
     let journey = &mut scratch.journey;
     journey.begin(&scratch.packet, sender.vpc, sender.subnet);
-    journey.is_member = scratch.owns_address;
+    journey.is_transparent = !scratch.owns_address && sender.flags & EniRecord::BALANCER != 0;
+    journey.is_member = scratch.owns_address || journey.is_transparent;
     let eni = owner_seen(tables, sender.vpc, sender.subnet, &scratch.packet.target);
     journey.remote = eni;
     if eni == scratch.source_eni {

@@ -1,9 +1,15 @@
 //! Spoof guard: source MAC and source address must belong to the ENI.
 //!
 //! With the source/destination check off an ENI may send from other addresses, but never from one
-//! that is nobody's.
+//! that is nobody's. Of a load balancer's node the proxy may speak for its clients, with TCP.
 
-use crate::{Scratch, owner::owner_seen, reason::Reason, table::EniRecord, tables::Tables};
+use crate::{
+    Scratch,
+    owner::owner_seen,
+    reason::Reason,
+    table::{EniRecord, protocol},
+    tables::Tables,
+};
 
 /// Finds the sender, which the scratch record is told even if it is refused, and checks that it may send
 /// this packet.
@@ -23,7 +29,8 @@ pub(crate) fn check<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
     }
     let owns_address = !packet.source.is_no_source()
         && owner_seen(tables, record.vpc, record.subnet, &packet.source) == eni;
-    let is_checked = record.flags & EniRecord::SOURCE_DEST_CHECK != 0;
+    let is_proxy = record.flags & EniRecord::BALANCER != 0 && packet.protocol == protocol::TCP;
+    let is_checked = record.flags & EniRecord::SOURCE_DEST_CHECK != 0 && !is_proxy;
     if !owns_address && (is_checked || packet.source.is_no_source()) {
         return Err(Reason::SourceAddress);
     }
