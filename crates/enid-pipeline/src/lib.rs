@@ -420,7 +420,10 @@ fn carry<T: Tables, F: Frame>(
         Lookup::Refused => {
             scratch.has_key = true;
             scratch.journey.nat = 0;
-            scratch.journey.balancer = 0;
+            // What comes too late the node refuses, and says so; an allowance is nothing of its.
+            if scratch.refused != Reason::BalancerReset {
+                scratch.journey.balancer = 0;
+            }
             return Err(scratch.refused);
         }
         Lookup::Stale => {}
@@ -540,7 +543,11 @@ fn arrive<T: Tables>(tables: &T, scratch: &mut Scratch) {
     scratch.carried.keep_for_target(scratch.target_eni);
     scratch.is_passed = related::is_related(tables, scratch);
     if scratch.journey.must_be_related && !scratch.is_passed && scratch.way.is_ok() {
-        scratch.way = Err(Reason::NoInternetGateway);
+        scratch.way = Err(if scratch.journey.balancer == 0 {
+            Reason::NoInternetGateway
+        } else {
+            Reason::BalancerProtocol
+        });
     }
 }
 
@@ -566,8 +573,11 @@ fn gate_of_target<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<Pass, 
     };
     match gate::judge(tables, Direction::Ingress, target, member, scratch) {
         Ok(pass) => Ok(pass),
-        // It may answer a packet of the receiver's that went another way, through a middlebox.
-        Err(_) if act::is_answered(tables, scratch) => Ok(scratch.ingress),
+        // It may answer a packet of the receiver's that went another way, through a middlebox. What has yet to
+        // get a port answers nothing.
+        Err(_) if !scratch.journey.needs_port && act::is_answered(tables, scratch) => {
+            Ok(scratch.ingress)
+        }
         Err(reason) => Err(reason),
     }
 }
@@ -663,7 +673,8 @@ fn go_on<F: Frame>(frame: &mut F, scratch: &mut Scratch) -> Result<(), Reason> {
     if scratch.journey.is_translated(&scratch.packet) {
         translate::packet(frame, &scratch.packet, &translate::of_journey(scratch))?;
     }
-    if scratch.is_related {
+    // No translator carries an error of IPv6; one that is on its way to one stays as it is.
+    if scratch.is_related && scratch.packet.source.is_v4() {
         translate::quoted(frame, scratch, &scratch.carried.translation)?;
     }
     scratch.course = if scratch.journey.is_to_outside {

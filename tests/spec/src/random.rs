@@ -1,6 +1,7 @@
 //! Random regions, changes and packets. Everything comes from few values, so that things meet: packets
 //! answer each other, rules match some and not others, addresses are the same in both VPCs.
 
+mod balancers;
 mod packet;
 
 use enid_pipeline::bytes::{Addr, Mac};
@@ -11,6 +12,8 @@ use ipnet::IpNet;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
+
+pub use packet::as_arrived;
 
 use crate::region::{Eni, Group, HOST, Nat, POOL, Region, Subnet, Way};
 
@@ -28,14 +31,18 @@ pub fn regions(usual: u64) -> u64 {
     })
 }
 
-/// Two VPCs with the same addresses, and a third that is the first one's peer: VPC and network.
-const SUBNETS: [(u64, [u8; 3]); 5] = [
+/// Two VPCs with the same addresses, and a third that is the first one's peer: VPC and network. The last one is
+/// there for load balancers.
+const SUBNETS: [(u64, [u8; 3]); 6] = [
     (1, [10, 0, 0]),
     (1, [10, 0, 1]),
     (2, [10, 0, 0]),
     (2, [10, 0, 1]),
     (3, [10, 9, 0]),
+    (1, [10, 0, 2]),
 ];
+/// How many of these every region has.
+const USUAL: usize = 5;
 const GROUPS_PER_VPC: usize = 4;
 /// Who is outside; the first is the far end of the device itself.
 const FAR_AWAY: [Addr; 3] = [
@@ -95,9 +102,14 @@ impl Random {
 
     /// A region whose interfaces have these devices.
     pub fn region(&mut self, ifindexes: &[u32; ENIS]) -> Region {
+        self.region_of(ifindexes, &SUBNETS[..USUAL])
+    }
+
+    /// The same with these subnets.
+    fn region_of(&mut self, ifindexes: &[u32; ENIS], subnets: &[(u64, [u8; 3])]) -> Region {
         let mut region = Region::default();
         let base = u64::from(self.rng.next_u32()) << 16;
-        for (number, (vpc, network)) in (0..).zip(SUBNETS) {
+        for (number, (vpc, network)) in (0..).zip(subnets.iter().copied()) {
             region.subnets.push(Subnet {
                 id: base + 0x1000 + 0x10 * number,
                 vpc: base + vpc,

@@ -6,16 +6,19 @@
 //! An *untracked* connection (TCP or UDP, let through by a rule for everybody while the other direction is
 //! open to everybody on all ports) is judged packet by packet.
 
+use std::collections::VecDeque;
+
 use enid_pipeline::Reason;
 use enid_pipeline::bytes::Addr;
 use enid_pipeline::flow::tcp;
 use enid_pipeline::packet_builder::{PacketBuilder, Transport};
 use enid_pipeline::table::{Direction, OUTSIDE, protocol};
-use enid_plan::gate::{AclEntry, RulePeer, RuleSpec};
-use ipnet::IpNet;
 
-use crate::region::{Eni, Region, TCP_ESTABLISHED_S, UDP_S, UDP_STREAM_S, Way};
-use crate::told::refused;
+use crate::balancing::{Balanced, Choice, is_port_of_node};
+use crate::connection::{Connection, Flow, NOBODY};
+use crate::gates::{acls, allows_all, gate};
+use crate::region::{Eni, Region, Way};
+use crate::told::{refused, reset};
 use crate::tuple::{Tuple, error_quotes, requote};
 use crate::way::{End, Question, Through, Trip, longest};
 
@@ -38,93 +41,11 @@ impl Sender<'_> {
         }
     }
 
-    const fn eni(&self) -> Option<&Eni> {
+    pub(crate) const fn eni(&self) -> Option<&Eni> {
         match self {
             Self::Eni(eni) => Some(eni),
             Self::Outside => None,
         }
-    }
-}
-
-/// One direction of a connection.
-#[derive(Clone, Copy, Default, Debug)]
-struct Flow {
-    packets: u64,
-    last_ns: u64,
-    has_ack: bool,
-    has_fin: bool,
-    /// The version of the region by which its last packet was judged; 0 is none.
-    judged: u64,
-}
-
-/// A connection that both gates admitted.
-#[derive(Clone, Debug)]
-struct Connection {
-    initiator: u64,
-    responder: u64,
-    /// As the initiator knows it.
-    tuple: Tuple,
-    /// As the responder knows it.
-    arrived: Tuple,
-    via: Option<u64>,
-    tracked_by_initiator: bool,
-    tracked_by_responder: bool,
-    out: Flow,
-    back: Flow,
-    is_closing: bool,
-    /// TCP: both ends have acknowledged.
-    is_established: bool,
-    by_egress_only: bool,
-}
-
-impl Connection {
-    /// Whether nobody knows it any more. A NAT gateway keeps what it carries for 350 idle seconds, unless TCP is
-    /// half-open or closing.
-    fn has_ended(&self, now_ns: u64) -> bool {
-        let is_brief = self.tuple.protocol == protocol::TCP && !self.is_open();
-        if self.via.is_none() || is_brief {
-            return self.is_forgotten(now_ns);
-        }
-        self.is_idle_for(350, now_ns)
-    }
-
-    const fn is_open(&self) -> bool {
-        self.is_established && !self.is_closing
-    }
-
-    fn is_idle_for(&self, idle_s: u32, now_ns: u64) -> bool {
-        now_ns > self.out.last_ns.max(self.back.last_ns) + u64::from(idle_s) * 1_000_000_000
-    }
-
-    /// Whether the interfaces know it no more, or nobody does.
-    fn is_over_at_ends(&self, now_ns: u64) -> bool {
-        self.is_forgotten(now_ns) || self.has_ended(now_ns)
-    }
-
-    /// Whether the interfaces know it no more.
-    fn is_forgotten(&self, now_ns: u64) -> bool {
-        let (out, back) = (&self.out, &self.back);
-        let idle_s = match self.tuple.protocol {
-            protocol::TCP if self.is_closing => 10,
-            protocol::TCP if !self.is_established => 60,
-            protocol::TCP => TCP_ESTABLISHED_S,
-            protocol::UDP if out.packets > 1 && back.packets > 1 => UDP_STREAM_S,
-            protocol::UDP => UDP_S,
-            protocol::ICMP | protocol::ICMP_V6 => 30,
-            _ => 600,
-        };
-        self.is_idle_for(idle_s, now_ns)
-    }
-
-    /// Whether these are the packets that someone sends in one of its directions.
-    fn has(&self, sender: u64, tuple: Option<Tuple>) -> bool {
-        tuple.is_some()
-            && (self.initiator == sender && Some(self.tuple) == tuple
-                || self.responder == sender && self.arrived.answer() == tuple)
-    }
-
-    fn is_translated(&self) -> bool {
-        self.tuple != self.arrived
     }
 }
 
@@ -148,10 +69,24 @@ pub type Outcome = Result<Vec<u8>, Reason>;
 #[derive(Clone, Default, Debug)]
 pub struct Reading {
     connections: Vec<Connection>,
+    /// What nodes of load balancers have chosen lately.
+    choices: VecDeque<Choice>,
     /// Whether an answer has gone to another interface than who asked; see [`Reading::forget`].
     went_astray: bool,
     /// Raised when the region changes.
     pub version: u64,
+}
+
+/// How many choices of load balancers are remembered.
+const CHOICES: usize = 200;
+
+/// What a judgement says beside its outcome.
+#[derive(Default, Debug)]
+struct Judged {
+    /// How many different choices a node had.
+    choices: usize,
+    /// The one that it is said to have made.
+    made: Option<Choice>,
 }
 
 /// A packet to be judged.
@@ -170,6 +105,7 @@ impl Reading {
     pub fn new() -> Self {
         Self {
             connections: Vec::new(),
+            choices: VecDeque::new(),
             went_astray: false,
             version: 1,
         }
@@ -189,15 +125,66 @@ impl Reading {
         self.went_astray = false;
     }
 
-    /// Judges a packet. `seen` is the frame as it was found in the end: a NAT gateway chooses address
-    /// and port, and the reading takes them from there and checks that it may.
+    /// Judges a packet. `found` is what became of it: a NAT gateway chooses address and port, a load balancer
+    /// a target as well, and the reading takes them from there and checks that they may.
+    ///
+    /// # Panics
+    /// If a load balancer has chosen otherwise for the same flow, from the same targets.
     pub fn judge(
         &mut self,
         region: &Region,
         sender: Sender<'_>,
         packet: &PacketBuilder,
         now_ns: u64,
-        seen: &[u8],
+        found: &Outcome,
+    ) -> Outcome {
+        let own = packet.frame();
+        let seen = found.as_ref().unwrap_or(&own);
+        if region.balancers.is_empty() {
+            let mut judged = Judged::default();
+            return self.judge_with(region, sender, packet, now_ns, (0, seen), &mut judged);
+        }
+        let mut first = None;
+        for choice in 0.. {
+            let mut trial = self.clone();
+            let mut judged = Judged::default();
+            let said = (choice, seen.as_slice());
+            let outcome = trial.judge_with(region, sender, packet, now_ns, said, &mut judged);
+            if outcome == *found {
+                if let (Ok(_), Some(made)) = (&outcome, judged.made) {
+                    trial.note(made);
+                }
+                *self = trial;
+                return outcome;
+            }
+            first.get_or_insert(outcome);
+            if choice + 1 >= judged.choices {
+                break;
+            }
+        }
+        first.unwrap_or(Err(Reason::Incomplete))
+    }
+
+    /// Notes what a node has chosen, which has to be what it chose before.
+    fn note(&mut self, made: Choice) {
+        let mut before = self.choices.iter();
+        let other = before.find(|before| before.contradicts(&made));
+        assert!(other.is_none(), "chosen: {made:#?}\nbefore: {other:#?}");
+        if self.choices.len() == CHOICES {
+            self.choices.pop_front();
+        }
+        self.choices.push_back(made);
+    }
+
+    /// The same, if a node takes the choice with this number.
+    fn judge_with(
+        &mut self,
+        region: &Region,
+        sender: Sender<'_>,
+        packet: &PacketBuilder,
+        now_ns: u64,
+        (choice, seen): (usize, &[u8]),
+        judged: &mut Judged,
     ) -> Outcome {
         if packet.target.is_multicast() {
             return Err(Reason::Multicast);
@@ -209,6 +196,9 @@ impl Reading {
             tuple: Tuple::of(packet),
             now_ns,
         };
+        if let Some(node) = self.late(&case).and_then(|node| region.balancer_of(node)) {
+            return reset(&case, node.1.subnet);
+        }
         let is_own = is_own(&case)?;
         if let Sender::Eni(eni) = sender
             && asks_service(region, eni, &case.tuple)
@@ -226,7 +216,8 @@ impl Reading {
         } else {
             None
         };
-        let connection = known.map(|(index, is_out)| (&self.connections[index], is_out));
+        let mut known = known;
+        let mut connection = known.map(|(index, is_out)| (&self.connections[index], is_out));
         let question = Question {
             region,
             sender,
@@ -239,6 +230,14 @@ impl Reading {
                 (None, Some((connection, is_out, _))) => through(connection, !is_out),
                 (None, None) => None,
             },
+            balanced: match (connection, quoted) {
+                (Some((connection, is_out)), _) => balanced(region, connection, is_out),
+                (None, Some((connection, is_out, _))) => balanced(region, connection, !is_out),
+                (None, None) => None,
+            },
+            choice,
+            owns_address: is_own,
+            has_turned: self.has_turned(&case),
             quotes: connection.is_none() && error_quotes(packet).is_some(),
             is_error: quoted.is_some(),
             opens_tcp: opens_tcp(packet),
@@ -248,6 +247,11 @@ impl Reading {
             seen: seen_source(seen, case.tuple.protocol),
         };
         let (trip, mut end) = Trip::of(question);
+        judged.choices = trip.choices;
+        judged.made.clone_from(&trip.made);
+        if trip.begins_anew {
+            (known, connection) = (None, None);
+        }
         let receiver = end
             .ok()
             .or(trip.found)
@@ -278,6 +282,7 @@ impl Reading {
                 // "Automatically tracked": what goes through a NAT gateway or out of an egress-only one.
                 gate(region, eni, Direction::Egress, &case.tuple, trip.remote)?
                     || trip.via.is_some()
+                    || trip.node.is_some()
                     || trip.by_egress_only
             }
             _ => true,
@@ -296,16 +301,18 @@ impl Reading {
         });
         let ingress = match end {
             End::Eni(eni) if !(tracked.1 && other == Some(eni.id)) => {
+                // Behind a load balancer it is the balancer's groups that a rule may name.
                 let peer = sender.eni().filter(|_| is_own && trip.is_member);
+                let peer = trip.node.or(peer);
                 match gate(region, eni, Direction::Ingress, &trip.tuple, peer) {
-                    Err(_) if self.is_asked_for(&case, eni, &trip.tuple) => {
+                    Err(_) if !trip.takes_port && self.is_asked_for(&case, eni, &trip.tuple) => {
                         if known.is_none() {
                             // It answers a connection that stays as it is.
                             return Ok(frame(packet, &trip, None));
                         }
                         true
                     }
-                    judged => judged?,
+                    passed => passed? || trip.node.is_some(),
                 }
             }
             _ => true,
@@ -320,6 +327,9 @@ impl Reading {
         if known.is_none() && responder == sender.id() && trip.tuple.answer() == Some(case.tuple) {
             // To its own public address, from the port that it goes to: it would answer itself.
             return Err(Reason::OwnAddress);
+        }
+        if trip.takes_port && !self.may_take_port(&case, &trip, responder) {
+            return Err(Reason::NatPortAllocation);
         }
         let both_ways = is_own && is_both_ways(&case, &trip, end);
         self.pass(&case, known, &trip, responder, (egress, ingress), both_ways);
@@ -349,8 +359,18 @@ impl Reading {
         let Some((index, is_out)) = known else {
             let arrived = trip.tuple;
             // It replaces whatever was there on these addresses and ports, in either direction.
-            self.connections.retain(|other| {
-                !other.has(initiator, Some(tuple)) && !other.has(responder, arrived.answer())
+            self.connections.retain_mut(|other| {
+                if other.has(responder, arrived.answer()) {
+                    return false;
+                }
+                let is_replaced = other.has(initiator, Some(tuple));
+                let is_clients = other.initiator == initiator && other.tuple == tuple;
+                if is_replaced && is_clients && other.is_balanced_tcp() {
+                    other.initiator = NOBODY;
+                    other.is_over = true;
+                    return true;
+                }
+                !is_replaced
             });
             self.connections.push(Connection {
                 initiator,
@@ -374,18 +394,23 @@ impl Reading {
                 is_closing: false,
                 is_established: false,
                 by_egress_only: trip.by_egress_only,
+                node: trip.node.map(|node| node.id),
+                idle_s: trip.idle_s,
+                is_turned: trip.is_turned,
+                is_over: false,
             });
             return;
         };
         let connection = &mut self.connections[index];
         let is_forgotten = connection.is_forgotten(now_ns);
-        let mut takes_over = false;
+        let (mut takes_over, mut left) = (false, None);
         self.went_astray = !is_out && responder != connection.initiator;
         if is_out {
             connection.tracked_by_initiator = egress;
             connection.tracked_by_responder = ingress;
             if (connection.responder, connection.arrived) != (responder, trip.tuple) {
-                // From now on answers come another way.
+                // From now on answers come another way, and what a target still sends is reset.
+                left = connection.is_balanced_tcp().then(|| connection.clone());
                 connection.responder = responder;
                 connection.arrived = trip.tuple;
                 connection.back = unanswered;
@@ -393,10 +418,15 @@ impl Reading {
             }
             connection.via = trip.via;
             connection.by_egress_only = trip.by_egress_only;
+            connection.node = trip.node.map(|node| node.id);
+            connection.idle_s = trip.idle_s;
+            connection.is_turned = trip.is_turned;
         } else if is_forgotten {
             // An answer that the rules let pass.
             connection.tracked_by_initiator = ingress;
             connection.tracked_by_responder = egress;
+            // Its own packets are judged anew.
+            connection.out.judged = 0;
         }
         let flow = if is_out {
             &mut connection.out
@@ -413,14 +443,60 @@ impl Reading {
         if flags & tcp::RST != 0 || flags & tcp::FIN != 0 && both_fin {
             connection.is_closing = true;
         }
+        let arrived = connection.arrived;
+        if is_out {
+            let answers = arrived.answer();
+            self.connections
+                .retain(|other| !(other.is_over && other.has(responder, answers)));
+        }
+        self.connections.extend(left.map(|left| Connection {
+            initiator: NOBODY,
+            is_over: true,
+            ..left
+        }));
         if takes_over {
             // Under an address of its own: nobody who had it before is answered any more.
-            let arrived = connection.arrived;
             self.connections.retain(|other| {
                 other.initiator == initiator
                     || (other.responder, other.arrived) != (OUTSIDE, arrived)
             });
         }
+    }
+
+    /// The node whose connection a target goes on with, though the load balancer is rid of it. Datagrams are no
+    /// connection: a target's are its own then.
+    fn late(&self, case: &Case<'_>) -> Option<u64> {
+        let (sender, tuple) = (case.sender.id(), case.tuple);
+        if tuple.protocol != protocol::TCP || opens_tcp(case.packet) {
+            return None;
+        }
+        let late = self.connections.iter().find(|connection| {
+            let is_targets =
+                connection.responder == sender && connection.arrived.answer() == Some(tuple);
+            is_targets && connection.node.is_some() && connection.has_ended(case.now_ns)
+        })?;
+        late.node
+    }
+
+    /// Whether a packet from the outside was sent there by this installation, to come in again.
+    fn has_turned(&self, case: &Case<'_>) -> bool {
+        self.connections.iter().any(|connection| {
+            let goes = connection.responder == OUTSIDE && connection.arrived == case.tuple;
+            let answers =
+                connection.initiator == OUTSIDE && connection.tuple.answer() == Some(case.tuple);
+            connection.is_turned && (goes || answers)
+        })
+    }
+
+    /// Whether a node may send on a flow from the port that it did: one that no other flow to the target has.
+    fn may_take_port(&self, case: &Case<'_>, trip: &Trip<'_>, responder: u64) -> bool {
+        let answer = trip.tuple.answer();
+        let is_taken = self.connections.iter().any(|connection| {
+            let is_same =
+                (connection.initiator, connection.tuple) == (case.sender.id(), case.tuple);
+            !is_same && connection.has(responder, answer) && !connection.has_ended(case.now_ns)
+        });
+        is_port_of_node(trip.tuple.source_port) && !is_taken
     }
 
     /// The live connection of a packet and whether it goes the connection's own way. A packet that opens
@@ -432,6 +508,9 @@ impl Reading {
         let sender = case.sender.id();
         let mut all = self.connections.iter().enumerate();
         let found = all.find_map(|(index, connection)| {
+            if connection.is_over {
+                return None;
+            }
             if connection.initiator == sender && connection.tuple == case.tuple {
                 Some((index, true))
             } else {
@@ -559,6 +638,36 @@ fn through(connection: &Connection, is_out: bool) -> Option<Through> {
         nat,
         beyond,
         is_back: !is_out,
+        initiator: connection.initiator,
+    })
+}
+
+/// What a load balancer makes of the packets of one direction of a connection.
+fn balanced(region: &Region, connection: &Connection, is_out: bool) -> Option<Balanced> {
+    let (_, node) = region.balancer_of(connection.node?)?;
+    let beyond = if is_out {
+        connection.arrived
+    } else {
+        connection.tuple.answer()?
+    };
+    let asked = connection.tuple;
+    let mut enis = region.enis.iter();
+    let client = enis.find(|eni| eni.id == connection.initiator);
+    let client = match client {
+        // To the node's public address it has come under its own.
+        Some(eni) if !node.addresses.contains(&asked.target) => {
+            region.public_of(region.subnet_of(eni).vpc, asked.source)
+        }
+        _ => Some(asked.source),
+    };
+    Some(Balanced {
+        node: node.id,
+        beyond,
+        target: connection.responder,
+        is_back: !is_out,
+        port: asked.target_port,
+        protocol: asked.protocol,
+        client,
     })
 }
 
@@ -585,52 +694,6 @@ fn is_both_ways(case: &Case<'_>, trip: &Trip<'_>, end: End<'_>) -> bool {
         && is_open(receiver.subnet)
 }
 
-/// Whether the entries that everything of each family meets first allow it.
-fn allows_all(entries: &[AclEntry]) -> bool {
-    [true, false].into_iter().all(|is_v4| {
-        let of_family = entries.iter().filter(|entry| {
-            matches!(entry.rule.peer, RulePeer::Cidr(cidr) if cidr.addr().is_ipv4() == is_v4)
-        });
-        let first = of_family.min_by_key(|entry| entry.rule.id);
-        first.is_some_and(|first| {
-            first.allows && first.rule.is_any_peer() && first.rule.protocol.is_none()
-        })
-    })
-}
-
-/// Each subnet edge on the way asks its network ACL: the first entry by number that matches decides.
-pub(crate) fn acls(region: &Region, edges: &[(usize, Direction, Tuple)]) -> Result<(), Reason> {
-    for (subnet, direction, tuple) in edges {
-        let subnet = &region.subnets[*subnet];
-        let (entries, remote, refused) = match direction {
-            Direction::Egress => (&subnet.acl_egress, tuple.target, Reason::AclEgress),
-            Direction::Ingress => (&subnet.acl_ingress, tuple.source, Reason::AclIngress),
-        };
-        let matching = entries.iter().filter(|entry| {
-            let is_remote = match entry.rule.peer {
-                RulePeer::Cidr(cidr) => cidr.contains(&std::net::IpAddr::from(remote)),
-                RulePeer::Group(_) => false,
-            };
-            is_remote && serves(&entry.rule, tuple)
-        });
-        let first = matching.min_by_key(|entry| entry.rule.id);
-        if !first.is_some_and(|entry| entry.allows) {
-            return Err(refused);
-        }
-    }
-    Ok(())
-}
-
-/// Whether a rule is about this protocol and port.
-fn serves(rule: &RuleSpec, tuple: &Tuple) -> bool {
-    match rule.protocol {
-        None => true,
-        Some(number) => {
-            number == tuple.protocol && (rule.from..=rule.to).contains(&tuple.target_port)
-        }
-    }
-}
-
 /// The packet as it arrives. An error that went through NAT quotes what its receiver sent.
 fn frame(packet: &PacketBuilder, trip: &Trip<'_>, inner: Option<Tuple>) -> Vec<u8> {
     let new = trip.tuple;
@@ -643,7 +706,8 @@ fn frame(packet: &PacketBuilder, trip: &Trip<'_>, inner: Option<Tuple>) -> Vec<u
             kind: 0 | 8, rest, ..
         } => rest[..2].copy_from_slice(&new.source_port.to_be_bytes()),
         Transport::Icmp { body, .. } => {
-            if let Some(inner) = inner {
+            // No translator carries an error of IPv6.
+            if let Some(inner) = inner.filter(|inner| inner.source.is_v4()) {
                 requote(body, &inner);
             }
         }
@@ -660,6 +724,13 @@ fn frame(packet: &PacketBuilder, trip: &Trip<'_>, inner: Option<Tuple>) -> Vec<u
 
 /// Source address and port of a frame, or the identifier of an echo.
 fn seen_source(frame: &[u8], number: u8) -> (Addr, u16) {
+    if let ([0x86, 0xdd], Some(Ok(source))) = (
+        [frame[12], frame[13]],
+        frame.get(22..38).map(<[u8; 16]>::try_from),
+    ) {
+        let port = u16::from_be_bytes([frame[54], frame[55]]);
+        return (Addr::v6(source), port);
+    }
     let at = if number == protocol::ICMP { 38 } else { 34 };
     let source = Addr::v4([frame[26], frame[27], frame[28], frame[29]]);
     (source, u16::from_be_bytes([frame[at], frame[at + 1]]))
@@ -667,58 +738,4 @@ fn seen_source(frame: &[u8], number: u8) -> (Addr, u16) {
 
 fn opens_tcp(packet: &PacketBuilder) -> bool {
     matches!(packet.transport, Transport::Tcp { flags, .. } if flags & (tcp::SYN | tcp::ACK) == tcp::SYN)
-}
-
-/// One gate: any rule of any group of the interface. Says whether the connection is tracked there.
-fn gate(
-    region: &Region,
-    eni: &Eni,
-    direction: Direction,
-    tuple: &Tuple,
-    peer: Option<&Eni>,
-) -> Result<bool, Reason> {
-    let (remote, refused) = match direction {
-        Direction::Egress => (tuple.target, Reason::EgressRule),
-        Direction::Ingress => (tuple.source, Reason::IngressRule),
-    };
-    let peer_groups: Vec<u64> = peer.map_or_else(Vec::new, |peer| {
-        peer.groups
-            .iter()
-            .map(|group| region.groups[*group].id)
-            .collect()
-    });
-    let mut matching = rules(region, eni, direction).into_iter().filter(|rule| {
-        let peer = match rule.peer {
-            RulePeer::Group(group) => peer_groups.contains(&group),
-            RulePeer::Cidr(cidr) => cidr.contains(&std::net::IpAddr::from(remote)),
-        };
-        peer && serves(rule, tuple)
-    });
-    let Some(first) = matching.next() else {
-        return Err(refused);
-    };
-    // "An untracked connection": one of the rules that admit it is for everybody, and the other
-    // direction is open to everybody on all ports of the protocol.
-    let is_for_everybody = first.is_any_peer() || matching.any(|rule| rule.is_any_peer());
-    let is_open = rules(region, eni, direction.opposite())
-        .into_iter()
-        .any(|rule| {
-            let is_v4 = matches!(rule.peer, RulePeer::Cidr(IpNet::V4(_)));
-            let is_same_family = is_v4 == tuple.source.is_v4();
-            let is_all_ports = rule.protocol.is_none()
-                || rule.protocol == Some(tuple.protocol) && (rule.from, rule.to) == (0, u16::MAX);
-            rule.is_any_peer() && is_same_family && is_all_ports
-        });
-    let can_be_untracked = matches!(tuple.protocol, protocol::TCP | protocol::UDP);
-    Ok(!(can_be_untracked && is_for_everybody && is_open))
-}
-
-fn rules(region: &Region, eni: &Eni, direction: Direction) -> Vec<RuleSpec> {
-    let groups = eni.groups.iter().map(|group| &region.groups[*group]);
-    groups
-        .flat_map(|group| match direction {
-            Direction::Egress => group.egress.iter().copied(),
-            Direction::Ingress => group.ingress.iter().copied(),
-        })
-        .collect()
 }

@@ -9,6 +9,8 @@ use enid_plan::gate::{self, AclEntry, RuleSpec};
 use enid_plan::tables::Tables;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::balancer::{self, Balancer};
+
 /// A security group.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -166,6 +168,10 @@ pub struct Region {
     pub gateways: Vec<u64>,
     /// Route tables of internet gateways, by their VPCs: routes beside the local ones.
     pub edges: Vec<(u64, Vec<(IpNet, Way)>)>,
+    /// Load balancers of all VPCs.
+    pub balancers: Vec<Balancer>,
+    /// What the plan makes of them: see [`Region::balance`].
+    pub balanced: Tables,
 }
 
 /// The MAC address at the far end of the device that leads outside.
@@ -225,14 +231,31 @@ impl Region {
         &self.subnets[eni.subnet]
     }
 
+    /// All interfaces that a packet can be for, those of the nodes of load balancers included.
+    fn all_enis(&self) -> impl Iterator<Item = &Eni> {
+        let nodes = self.balancers.iter().flat_map(|balancer| &balancer.nodes);
+        self.enis.iter().chain(nodes)
+    }
+
+    /// The load balancer whose node has this interface.
+    #[must_use]
+    pub fn balancer_of(&self, node: u64) -> Option<(&Balancer, &Eni)> {
+        self.balancers.iter().find_map(|balancer| {
+            let mut nodes = balancer.nodes.iter();
+            let node = nodes.find(|own| own.id == node)?;
+            Some((balancer, node))
+        })
+    }
+
+    /// Has the plan read the load balancers: to be called when they have changed.
+    pub fn balance(&mut self) {
+        self.balanced = balancer::tables_of(self);
+    }
+
     /// The interface that has an address in a VPC.
     #[must_use]
     pub fn owner(&self, vpc: u64, addr: Addr) -> Option<&Eni> {
-        let of_vpc = || {
-            self.enis
-                .iter()
-                .filter(|eni| self.subnet_of(eni).vpc == vpc)
-        };
+        let of_vpc = || self.all_enis().filter(|eni| self.subnet_of(eni).vpc == vpc);
         let ip = std::net::IpAddr::from(addr);
         let has_prefix = |eni: &&Eni| eni.prefixes.iter().any(|prefix| prefix.contains(&ip));
         let exact = of_vpc().find(|eni| eni.addresses.contains(&addr));
@@ -242,7 +265,7 @@ impl Region {
     /// The interface with a MAC in a subnet.
     #[must_use]
     pub fn neighbour(&self, subnet: usize, mac: Mac) -> Option<&Eni> {
-        let mut enis = self.enis.iter();
+        let mut enis = self.all_enis();
         enis.find(|eni| (eni.subnet, eni.mac) == (subnet, mac))
     }
 
@@ -253,7 +276,7 @@ impl Region {
         if addr.is_v4() || !addr.is_link_local() {
             return self.owner(self.subnets[subnet].vpc, addr);
         }
-        let mut enis = self.enis.iter();
+        let mut enis = self.all_enis();
         enis.find(|eni| eni.subnet == subnet && on_link(eni.mac) == addr)
     }
 
@@ -298,8 +321,7 @@ impl Region {
 
     fn publics(&self) -> impl Iterator<Item = (u64, Addr, Addr)> {
         let of_enis = self
-            .enis
-            .iter()
+            .all_enis()
             .filter_map(|eni| Some((self.subnet_of(eni).vpc, eni.addresses[0], eni.public?)));
         let of_nats = self.nats.iter().flat_map(|nat| {
             let vpc = self.subnets[nat.subnet].vpc;
@@ -312,7 +334,7 @@ impl Region {
     /// The tables that the plan makes of the region.
     #[must_use]
     pub fn tables(&self) -> Tables {
-        let mut tables = Tables::default();
+        let mut tables = self.balanced.clone();
         for subnet in &self.subnets {
             self.add_subnet(subnet, &mut tables);
         }
@@ -346,7 +368,7 @@ impl Region {
             tables.pools.insert(key, pool);
         }
         self.add_edges(&mut tables);
-        for eni in &self.enis {
+        for eni in self.all_enis() {
             self.add_eni(eni, &mut tables);
         }
         tables
@@ -513,6 +535,9 @@ impl Region {
         }
         if eni.public.is_some() {
             flags |= EniRecord::PUBLIC;
+        }
+        if self.balancer_of(eni.id).is_some() {
+            flags |= EniRecord::BALANCER;
         }
         let record = EniRecord {
             vpc: subnet.vpc,

@@ -7,6 +7,7 @@ use enid_pipeline::bytes::{Addr, Mac};
 use enid_pipeline::table::{Direction, ROUTER_LINK_LOCAL, protocol};
 use ipnet::IpNet;
 
+use crate::balancing::{Balanced, Choice};
 use crate::reading::Sender;
 use crate::region::{Eni, FAR, HOST, NEAR, Nat, POOL, Region, Subnet, V6_POOL, Way};
 use crate::tuple::Tuple;
@@ -27,6 +28,8 @@ pub(crate) struct Through {
     pub(crate) beyond: Tuple,
     /// Whether it comes back to who began the connection.
     pub(crate) is_back: bool,
+    /// The interface that began it.
+    pub(crate) initiator: u64,
 }
 
 /// A question about a way.
@@ -40,6 +43,14 @@ pub(crate) struct Question<'a> {
     /// Whether it belongs to a connection that is there, and answers it.
     pub(crate) is_answer: bool,
     pub(crate) through: Option<Through>,
+    /// The connection through the node of a load balancer that it belongs to, or is an error about.
+    pub(crate) balanced: Option<Balanced>,
+    /// Which of the targets that a node may take it is said to take.
+    pub(crate) choice: usize,
+    /// Whether its source is an address of the sender's own.
+    pub(crate) owns_address: bool,
+    /// Whether somebody of this installation waits for it on the other side of the internet.
+    pub(crate) has_turned: bool,
     /// Whether it quotes another packet, as ICMP errors do.
     pub(crate) quotes: bool,
     /// Whether it is an error about a packet that went through NAT.
@@ -57,7 +68,7 @@ pub(crate) struct Question<'a> {
 /// What a packet has passed so far.
 #[derive(Clone, Debug)]
 pub(crate) struct Trip<'a> {
-    asked: Question<'a>,
+    pub(crate) asked: Question<'a>,
     /// Edges of subnets, by number, with the addresses and ports that the packet had there.
     pub(crate) edges: Vec<(usize, Direction, Tuple)>,
     /// The interface that the sender's gate knows as the other end.
@@ -82,6 +93,24 @@ pub(crate) struct Trip<'a> {
     pub(crate) mtu: usize,
     /// The NAT gateway that it has come to, as the subnet and the address that it speaks with.
     pub(crate) nat: Option<(usize, Addr)>,
+    /// The node of a load balancer that it passes, either way.
+    pub(crate) node: Option<&'a Eni>,
+    /// The node that it has come to, which resets connections that it does not know.
+    pub(crate) reset_by: Option<&'a Eni>,
+    /// How many different choices there are at the node.
+    pub(crate) choices: usize,
+    /// The one that was made.
+    pub(crate) made: Option<Choice>,
+    /// Whether the node gives it a port.
+    pub(crate) takes_port: bool,
+    /// Whether it begins a flow anew, whose target is gone.
+    pub(crate) begins_anew: bool,
+    /// After how many idle seconds the load balancer forgets it.
+    pub(crate) idle_s: u32,
+    /// Whether it comes in to a VPC from the internet.
+    pub(crate) is_entering: bool,
+    /// Whether it goes out to come in again, as it passes two translators, or has come in so.
+    pub(crate) is_turned: bool,
 }
 
 /// The longest packets that gateways carry.
@@ -106,10 +135,21 @@ impl<'a> Trip<'a> {
             is_reset: false,
             mtu: usize::MAX,
             nat: None,
+            node: None,
+            reset_by: None,
+            choices: 0,
+            made: None,
+            takes_port: false,
+            begins_anew: false,
+            idle_s: 0,
+            is_entering: false,
+            is_turned: false,
         };
-        let end = match asked.sender {
-            Sender::Eni(eni) => trip.begin_at(eni),
-            Sender::Outside => trip.begin_outside(),
+        let answered = asked.balanced.filter(|known| known.is_back);
+        let end = match (asked.sender, answered) {
+            (Sender::Eni(eni), Some(known)) => trip.come_back(eni, known),
+            (Sender::Eni(eni), None) => trip.begin_at(eni),
+            (Sender::Outside, _) => trip.begin_outside(),
         };
         (trip, end)
     }
@@ -139,6 +179,10 @@ impl<'a> Trip<'a> {
             return Err(Reason::DestinationMac);
         }
         if let Some(remote) = self.remote.filter(|_| is_near) {
+            if region.balancer_of(remote.id).is_some() {
+                self.found = Some(End::Eni(remote));
+                return self.at_node(remote, Some(sender.subnet));
+            }
             let router = subnet.router_mac();
             self.macs = (if is_to_router { router } else { sender.mac }, remote.mac);
             self.found = Some(End::Eni(remote));
@@ -193,9 +237,10 @@ impl<'a> Trip<'a> {
         if source.is_no_source() || source.is_link_local() {
             return Err(Reason::SourceAddress);
         }
-        if is_pool(source) || source.is_private() {
+        if is_pool(source) && !self.asked.has_turned || source.is_private() {
             return Err(Reason::OutsideSource);
         }
+        self.is_turned = is_pool(source);
         self.internet()
     }
 
@@ -207,7 +252,7 @@ impl<'a> Trip<'a> {
     }
 
     /// The longest prefix of a subnet's route table decides.
-    fn route(&mut self, number: usize, is_first: bool) -> Result<End<'a>, Reason> {
+    pub(crate) fn route(&mut self, number: usize, is_first: bool) -> Result<End<'a>, Reason> {
         let region = self.asked.region;
         let subnet = &region.subnets[number];
         let Some(way) = longest(region, number, self.tuple.target) else {
@@ -295,7 +340,10 @@ impl<'a> Trip<'a> {
         }
     }
 
-    fn arrive(&mut self, eni: &'a Eni, from: Option<usize>) -> Result<End<'a>, Reason> {
+    pub(crate) fn arrive(&mut self, eni: &'a Eni, from: Option<usize>) -> Result<End<'a>, Reason> {
+        if self.asked.region.balancer_of(eni.id).is_some() {
+            return self.at_node(eni, from);
+        }
         if from != Some(eni.subnet) {
             self.edges
                 .push((eni.subnet, Direction::Ingress, self.tuple));
@@ -312,6 +360,14 @@ impl<'a> Trip<'a> {
     fn internet(&mut self) -> Result<End<'a>, Reason> {
         self.is_member = false;
         if let Some((vpc, private)) = self.asked.region.private_of(self.tuple.target) {
+            if self.turns(vpc, private) {
+                // One way passes one translator: it goes out, and comes in again.
+                self.is_turned = true;
+                self.macs = (FAR, NEAR);
+                self.found = Some(End::Outside);
+                self.narrow(MTU_INTERNET)?;
+                return Ok(End::Outside);
+            }
             self.tuple.target = private;
             self.found = self.asked.region.owner(vpc, private).map(End::Eni);
             self.narrow(MTU_INTERNET)?;
@@ -348,6 +404,15 @@ impl<'a> Trip<'a> {
         Ok(End::Outside)
     }
 
+    /// Whether what has passed a NAT gateway is for the node of a load balancer, or the other way round.
+    fn turns(&self, vpc: u64, private: Addr) -> bool {
+        let region = self.asked.region;
+        let owner = region.owner(vpc, private);
+        let is_node = owner.is_some_and(|eni| region.balancer_of(eni.id).is_some());
+        self.via.is_some() && is_node
+            || self.node.is_some() && region.nat_at(vpc, private).is_some()
+    }
+
     /// Passes something that carries packets of this length at most. Those from outside have come as far.
     fn narrow(&mut self, mtu: usize) -> Result<(), Reason> {
         self.mtu = self.mtu.min(mtu);
@@ -360,6 +425,7 @@ impl<'a> Trip<'a> {
     /// Into a VPC by its internet gateway, whose own route table may lead to another interface.
     fn enter(&mut self, vpc: u64) -> Result<End<'a>, Reason> {
         let region = self.asked.region;
+        self.is_entering = true;
         let owner = region.owner(vpc, self.tuple.target);
         let nat = region.nat_at(vpc, self.tuple.target);
         self.found = owner.map(End::Eni);
@@ -407,7 +473,7 @@ impl<'a> Trip<'a> {
             self.edges
                 .push((nat.subnet, Direction::Ingress, self.tuple));
         }
-        if self.via.is_some() {
+        if self.via.is_some() || self.node.is_some() {
             return Err(Reason::NatRoute);
         }
         let is_carried = match self.tuple.protocol {
@@ -474,10 +540,18 @@ impl<'a> Trip<'a> {
         }
         self.via = Some(nat.id);
         self.is_member = false;
+        let region = self.asked.region;
+        let vpc = region.subnets[nat.subnet].vpc;
+        let owner = region.owner(vpc, self.tuple.target);
+        if owner.is_some_and(|owner| owner.id != through.initiator) {
+            // Limit: what a forwarder has sent under somebody else's address is not answered.
+            self.found = owner.map(End::Eni);
+            return Err(Reason::NatUnsolicited);
+        }
         self.local(self.asked.region.subnets[nat.subnet].vpc, Some(nat.subnet))
     }
 
-    fn leave(&mut self, subnet: usize) {
+    pub(crate) fn leave(&mut self, subnet: usize) {
         self.edges.push((subnet, Direction::Egress, self.tuple));
     }
 }

@@ -83,7 +83,7 @@ fn region(ifindex: u32, addresses: u8) -> Region {
             addresses: (5..5 + addresses).map(pair).collect(),
         }],
         gateways: vec![1],
-        edges: Vec::new(),
+        ..Region::default()
     }
 }
 

@@ -7,12 +7,13 @@
 )]
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use enid_pipeline::frame::{Bytes, Frame as _};
 use enid_pipeline::memory::Memory;
 use enid_pipeline::table::Outside;
 use enid_pipeline::{Reason, Scratch, Verdict, egress, outside};
-use enid_spec::random::{ENIS, Random, regions};
+use enid_spec::random::{ENIS, Random, as_arrived, regions};
 use enid_spec::reading::{Outcome, Reading, Sender};
 use enid_spec::region::{FAR, NEAR};
 
@@ -39,29 +40,38 @@ fn carried(memory: &Memory, frame: &mut Vec<u8>, sender: Sender<'_>, now_ns: u64
         Verdict::Outside { ifindex } if is_to_outside && ifindex == OUTSIDE_DEVICE => {
             Ok(frame.to_vec())
         }
+        Verdict::Again { ifindex } if ifindex == OUTSIDE_DEVICE => Ok(frame.clone()),
         Verdict::Reply => Ok(frame.clone()),
         Verdict::Drop(reason) => Err(reason),
         other => panic!("unexpected verdict {other:?}"),
     }
 }
 
-/// How packets follow each other.
+/// How packets follow each other, and in which regions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pace {
+    /// As varied, with load balancers.
+    Balanced,
     /// With pauses in which connections end, and of all lengths.
     Varied,
     /// As the kernel is shown them: one after the other, short ones.
     Quick,
 }
 
-fn run(seed: u64, pace: Pace, counts: &mut BTreeMap<Result<(), Reason>, usize>) {
+/// How often each outcome came up, and packets that went out to come in again.
+type Counts = (BTreeMap<Result<(), Reason>, usize>, usize);
+
+fn run(seed: u64, pace: Pace, (counts, turned): &mut Counts) {
     let mut random = Random::new(seed);
-    if pace == Pace::Varied {
+    if pace != Pace::Quick {
         random.lengths = &[1500, 1501, 8500, 8501, 9001];
     }
     let ifindexes = std::array::from_fn(|index| 10 + u32::try_from(index).unwrap_or(0));
     let ifindexes: [u32; ENIS] = ifindexes;
-    let mut region = random.region(&ifindexes);
+    let mut region = match pace {
+        Pace::Balanced => random.balanced_region(&ifindexes),
+        Pace::Quick | Pace::Varied => random.region(&ifindexes),
+    };
     let mut reading = Reading::new();
     let mut memory = Memory::new(region.tables());
     memory.outside = Outside {
@@ -72,40 +82,60 @@ fn run(seed: u64, pace: Pace, counts: &mut BTreeMap<Result<(), Reason>, usize>) 
     let mut now_ns = SECOND_NS;
     for step in 0..PACKETS {
         if random.chance(3) {
-            random.change(&mut region);
+            match pace {
+                Pace::Balanced => random.change_balanced(&mut region),
+                Pace::Quick | Pace::Varied => random.change(&mut region),
+            }
             let tables = region.tables();
             // An agent writes what differs, and nothing has to be judged again where nothing does.
-            if pace == Pace::Varied || memory.tables != tables {
+            if pace != Pace::Quick || memory.tables != tables {
                 memory.change(tables);
                 reading.version += 1;
             }
         }
         let pause = match pace {
             Pace::Quick => SECOND_NS / 10_000,
-            Pace::Varied => match random.below(100) {
+            Pace::Balanced | Pace::Varied => match random.below(100) {
                 0 => random.below(700 * SECOND_NS),
                 1..=4 => random.below(40 * SECOND_NS),
                 _ => random.below(SECOND_NS / 100),
             },
         };
         now_ns += pause;
-        let (sender, packet) = random.packet(&region);
-        let mut frame = packet.frame();
-        let found = carried(&memory, &mut frame, sender, now_ns);
-        let expected = reading.judge(&region, sender, &packet, now_ns, &frame);
-        assert_eq!(
-            found, expected,
-            "seed {seed}, packet {step}: {packet:#?}\nfrom {sender:#?}"
-        );
-        if reading.went_astray() {
-            reading.forget();
-            memory.forget_flows();
-        }
-        if found.is_ok() {
-            random.sent(sender, &packet);
+        let (mut sender, mut packet) = random.packet(&region);
+        let mut has_turned = false;
+        loop {
+            let mut frame = packet.frame();
+            let found = carried(&memory, &mut frame, sender, now_ns);
+            let expected = reading.judge(&region, sender, &packet, now_ns, &found);
+            assert_eq!(
+                found, expected,
+                "seed {seed}, packet {step}: {packet:#?}\nfrom {sender:#?}"
+            );
+            if reading.went_astray() {
+                reading.forget();
+                memory.forget_flows();
+            }
+            *counts
+                .entry(found.as_ref().map(|_| ()).map_err(|reason| *reason))
+                .or_default() += 1;
+            if found.is_err() {
+                break;
+            }
+            if frame[..6] == NEAR.0 {
+                // It comes in again.
+                packet = as_arrived(&packet, &frame);
+                sender = Sender::Outside;
+                has_turned = true;
+                *turned += 1;
+                continue;
+            }
+            if !has_turned {
+                random.sent(sender, &packet);
+            }
             random.reached(&region, &frame, &packet);
+            break;
         }
-        *counts.entry(found.map(|_| ())).or_default() += 1;
     }
 }
 
@@ -114,27 +144,32 @@ const FOUND_IN_THE_KERNEL: [u64; 1] = [297];
 
 #[test]
 fn what_the_kernel_was_found_with_is_read_the_same() {
-    let mut counts = BTreeMap::new();
+    let mut counts = Counts::default();
     for seed in FOUND_IN_THE_KERNEL {
         run(seed, Pace::Quick, &mut counts);
     }
-    assert!(counts.contains_key(&Ok(())));
+    assert!(counts.0.contains_key(&Ok(())));
 }
 
-#[test]
-fn the_pipeline_agrees_with_the_plain_reading() {
-    let mut counts = BTreeMap::new();
-    let seeds = match std::env::var("ENID_SPEC_SEED") {
+/// The seeds of a test: so many, or the one that was asked for.
+fn seeds(usual: u64) -> Range<u64> {
+    match std::env::var("ENID_SPEC_SEED") {
         Ok(seed) => {
             let seed: u64 = seed.parse().expect("ENID_SPEC_SEED is a number");
             seed..seed + 1
         }
-        Err(_) => 0..regions(REGIONS),
-    };
-    for seed in seeds {
+        Err(_) => 0..regions(usual),
+    }
+}
+
+#[test]
+fn the_pipeline_agrees_with_the_plain_reading() {
+    let mut counts = Counts::default();
+    for seed in seeds(REGIONS) {
         run(seed, Pace::Varied, &mut counts);
     }
     println!("{counts:#?}");
+    let (counts, _) = counts;
     // A run in which hardly anything passes, or everything, shows nothing.
     let total: usize = counts.values().sum();
     let passed = counts.get(&Ok(())).copied().unwrap_or(0);
@@ -170,6 +205,41 @@ fn the_pipeline_agrees_with_the_plain_reading() {
         Reason::NatRoute,
         Reason::NatReset,
         Reason::TooBig,
+    ] {
+        assert!(
+            counts.contains_key(&Err(reason)),
+            "{reason:?} never came up"
+        );
+    }
+}
+
+/// Regions with load balancers, which are larger.
+const BALANCED: u64 = 20;
+
+#[test]
+fn load_balancers_agree_with_the_plain_reading() {
+    let mut counts = Counts::default();
+    for seed in seeds(BALANCED) {
+        run(seed, Pace::Balanced, &mut counts);
+    }
+    println!("{counts:#?}");
+    let (counts, turned) = counts;
+    let total: usize = counts.values().sum();
+    let passed = counts.get(&Ok(())).copied().unwrap_or(0);
+    assert!(
+        passed * 5 > total && passed * 4 < total * 3,
+        "{passed} of {total} passed"
+    );
+    assert!(turned > 50, "{turned} packets passed two translators");
+    for reason in [
+        Reason::NoListener,
+        Reason::BalancerProtocol,
+        Reason::BalancerIngressRule,
+        Reason::BalancerEgressRule,
+        Reason::BalancerTarget,
+        Reason::BalancerReset,
+        Reason::BalancerHairpin,
+        Reason::BalancerRoute,
     ] {
         assert!(
             counts.contains_key(&Err(reason)),

@@ -317,10 +317,8 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
         sequence::note(tables, &entry, &scratch.packet);
         connection::note_tcp_flags(tables, &scratch.key, &entry, &scratch.packet);
     }
-    if !scratch.key.asks() && !scratch.carried.is_reply() {
-        return Ok(());
-    }
-    if !scratch.has_answer {
+    let is_of_connection = scratch.key.asks() || scratch.carried.is_reply();
+    if !is_of_connection || !scratch.has_answer {
         return Ok(());
     }
     // Answers that ended because the connection took another way are waited for again.
@@ -345,6 +343,8 @@ pub(crate) fn renew<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), 
         if connection::leads_back(&scratch.answer, &opposite, &scratch.key) {
             if scratch.carried.is_forgotten {
                 room::untrack(tables, &opposite);
+                // Its own packets say whether it is tracked from now on.
+                opposite.generation.set(0);
             }
             tables.set(&opposite.flags, swapped(tracked));
             let route = route_back(scratch.journey.route);

@@ -13,7 +13,8 @@
 //!
 //! A node has a device as well: what it begins itself, health checks, leaves by the ordinary way, and the
 //! answers to that are delivered there. So are connections whose bytes the daemon changes
-//! ([`ListenerRecord::DELIVERED`]): the node receives them as any interface does, and asks its own gate.
+//! ([`ListenerRecord::DELIVERED`]): the node receives them as any interface does, and asks its own gate. Errors of
+//! ICMP about these go there too, and about nothing else.
 //!
 //! What a NAT gateway of this installation sends to a node goes out and comes in again before:
 //! [`gateway`](super::gateway).
@@ -44,13 +45,15 @@ use crate::{
     owner::owner,
     reason::Reason,
     stage::{
+        flow_lookup::Carried,
         gate::ask,
+        gateway::public_of,
         nat::is_cut,
         nat_count,
         nat_port::mixed,
         route::{find, hand_over},
     },
-    table::{Direction, EniRecord, Route, gate_of_ipv6, protocol, split_bit},
+    table::{Direction, EniRecord, OUTSIDE, Route, gate_of_ipv6, protocol, split_bit},
     tables::Tables,
 };
 
@@ -86,8 +89,18 @@ pub(crate) fn arrive<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(),
     }
     let carried = &scratch.carried;
     if carried.is_answer() && carried.via == 0 {
+        if carried.target_eni() == id {
+            return hand_over(tables, scratch);
+        }
+        // Somebody else has asked, under the node's address.
+        scratch.carried.clear();
+    }
+    if scratch.is_quoting && !(scratch.is_related && scratch.carried.via == id) {
+        // An error about what ends at the node's device, or about nothing that it knows.
+        scratch.journey.must_be_related = true;
         return hand_over(tables, scratch);
     }
+    let journey = &scratch.journey;
     let is_its_kind = match scratch.packet.protocol {
         protocol::TCP | protocol::UDP => true,
         protocol::ICMP => scratch.is_related,
@@ -95,6 +108,10 @@ pub(crate) fn arrive<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(),
     };
     if !is_its_kind || is_cut(&scratch.packet) {
         return Err(Reason::BalancerProtocol);
+    }
+    // What is said on the link is the neighbour's, and no router carries it on (RFC 4291, section 2.5.6).
+    if journey.source.is_link_local() || journey.target.is_link_local() {
+        return Err(Reason::LinkLocal);
     }
     if journey.via != 0 {
         return Err(Reason::BalancerRoute);
@@ -469,8 +486,10 @@ pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
     let address = listener.address;
     if journey.target == address {
         // The target knows the node alone, and its entry who asked.
-        journey.target = new.target;
+        let client = seen_client(tables, &scratch.carried, &address)?;
+        scratch.journey.target = client;
     }
+    let journey = &mut scratch.journey;
     journey.source = address;
     if !scratch.is_related {
         journey.source_port = new.source_port;
@@ -483,6 +502,19 @@ pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
     journey.is_balanced = true;
     journey.is_routed_on = true;
     Ok(())
+}
+
+/// The client of a flow as the node sees it: to the node's public address it has come by an internet gateway,
+/// under its own public one.
+#[inline(never)]
+fn seen_client<T: Tables>(tables: &T, carried: &Carried, node: &Addr) -> Result<Addr, Reason> {
+    let new = &carried.translation;
+    let client = carried.target_eni();
+    if new.source == *node || client == OUTSIDE {
+        return Ok(new.target);
+    }
+    let client = tables.eni(client).ok_or(Reason::Incomplete)?;
+    public_of(tables, client.vpc, &new.target)
 }
 
 /// Gives an answer the addresses that its client expects, when its way is found.
@@ -515,6 +547,8 @@ pub(crate) fn note_new<T: Tables>(tables: &T, scratch: &Scratch) {
     }
 }
 
+#[cfg(test)]
+mod inside;
 #[cfg(test)]
 mod late;
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub(crate) fn out<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Re
             }
             journey.source = journey.nat_public;
         } else {
-            journey.source = public_of(tables, journey)?;
+            journey.source = public_of(tables, journey.vpc, &journey.source)?;
         }
     } else {
         let block = pool(tables, &journey.source).ok_or(Reason::NoPublicAddress)?;
@@ -45,11 +45,12 @@ pub(crate) fn out<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), Re
     beyond(tables, scratch)
 }
 
+/// The public address of a private one.
 #[inline(never)]
-fn public_of<T: Tables>(tables: &T, journey: &Journey) -> Result<Addr, Reason> {
+pub(crate) fn public_of<T: Tables>(tables: &T, vpc: u64, private: &Addr) -> Result<Addr, Reason> {
     let key = EndpointKey {
-        vpc: journey.vpc,
-        addr: journey.source,
+        vpc,
+        addr: *private,
     };
     match tables.public_of(&key) {
         Some(public) => Ok(public.addr),

@@ -580,4 +580,26 @@ mod tests {
         let change = Change::dropped(Reason::NatUnsolicited);
         let _ = world.send_in(&mut error.frame(), &change);
     }
+
+    #[test]
+    fn a_connection_that_an_answer_has_woken_is_tracked_when_it_goes_on() {
+        let mut world = behind(Gate::Everybody, Gate::Everybody);
+        let port = goes(&world, A, &to(A, X, query()), 2);
+        let answers = from_x(NAT_PUBLIC, answer(port));
+        // A has forgotten it, and its rules let the answer in.
+        world.wait_s(40);
+        comes(&world, &answers, &at(A, X, reply()));
+        assert_eq!(goes(&world, A, &to(A, X, query()), 0), port);
+        world.policy(A, Gate::Closed, Gate::Closed);
+        comes(&world, &answers, &at(A, X, reply()));
+        // Without a packet of A's own it would be nobody's.
+        let mut world = behind(Gate::Everybody, Gate::Everybody);
+        let port = goes(&world, A, &to(A, X, query()), 2);
+        let answers = from_x(NAT_PUBLIC, answer(port));
+        world.wait_s(40);
+        comes(&world, &answers, &at(A, X, reply()));
+        world.policy(A, Gate::Closed, Gate::Closed);
+        let change = Change::dropped(Reason::IngressRule);
+        let _ = world.send_in(&mut answers.frame(), &change);
+    }
 }

@@ -18,6 +18,9 @@ impl Random {
         {
             return packet;
         }
+        if !region.balancers.is_empty() && self.chance(60) {
+            return self.packet_to_node(region);
+        }
         let transport = match self.below(10) {
             0..=3 => Transport::Tcp {
                 from: self.one(&PORTS),
@@ -150,25 +153,7 @@ impl Random {
                 None => return,
             }
         };
-        let mut packet = packet.clone();
-        if !packet.source.is_v4() {
-            self.remember(receiver, packet);
-            return;
-        }
-        // As it is now.
-        let word = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
-        let addr = |at: usize| Addr::v4([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
-        (packet.source, packet.target) = (addr(26), addr(30));
-        match &mut packet.transport {
-            Transport::Tcp { from, .. } | Transport::Udp { from, .. } => *from = word(34),
-            Transport::Icmp {
-                kind: 0 | 8, rest, ..
-            } => rest[..2].copy_from_slice(&frame[38..40]),
-            _ => {}
-        }
-        if let Transport::Tcp { to, .. } | Transport::Udp { to, .. } = &mut packet.transport {
-            *to = word(36);
-        }
+        let packet = as_arrived(packet, frame);
         self.remember(receiver, packet);
     }
 
@@ -270,7 +255,7 @@ impl Random {
     }
 
     /// With the MAC addresses that the sender gives it.
-    fn send<'a>(
+    pub(super) fn send<'a>(
         &mut self,
         region: &Region,
         sender: Sender<'a>,
@@ -287,7 +272,7 @@ impl Random {
         (sender, packet)
     }
 
-    fn tcp_flags(&mut self) -> u8 {
+    pub(super) fn tcp_flags(&mut self) -> u8 {
         self.one(&[
             tcp::SYN,
             tcp::SYN,
@@ -321,8 +306,35 @@ impl Random {
     }
 }
 
+/// A packet with the addresses and ports that its frame has by now.
+#[must_use]
+pub fn as_arrived(packet: &PacketBuilder, frame: &[u8]) -> PacketBuilder {
+    let mut packet = packet.clone();
+    let word = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+    let is_v4 = packet.source.is_v4();
+    let transport = if is_v4 { 34 } else { 54 };
+    if is_v4 {
+        let addr = |at: usize| Addr::v4([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
+        (packet.source, packet.target) = (addr(26), addr(30));
+    } else {
+        // Unwrap: the slices have the arrays' length.
+        let addr = |at: usize| Addr::v6(frame[at..at + 16].try_into().unwrap());
+        (packet.source, packet.target) = (addr(22), addr(38));
+    }
+    match &mut packet.transport {
+        Transport::Tcp { from, to, .. } | Transport::Udp { from, to } => {
+            (*from, *to) = (word(transport), word(transport + 2));
+        }
+        Transport::Icmp {
+            kind: 0 | 8, rest, ..
+        } if is_v4 => rest[..2].copy_from_slice(&frame[38..40]),
+        _ => {}
+    }
+    packet
+}
+
 /// The addresses of an interface of one family, and one of each prefix.
-fn of_family(eni: &Eni, is_v4: bool) -> Vec<Addr> {
+pub(super) fn of_family(eni: &Eni, is_v4: bool) -> Vec<Addr> {
     let of_prefix = |prefix: &IpNet| prefix.hosts().nth(3).map(Addr::from);
     let delegated = eni.prefixes.iter().filter_map(of_prefix);
     let all = eni.addresses.iter().copied().chain(delegated);

@@ -3,10 +3,11 @@
 use crate::Verdict;
 use crate::balancer::{FIRST_PORT, Share};
 use crate::bytes::Addr;
+use crate::counter::CounterKey;
 use crate::ledger::{A, Change, D, World, addr};
-use crate::ledger_balance::{NODE_PRIVATE, PORT, balanced};
+use crate::ledger_balance::{NODE, NODE_PRIVATE, PORT, balanced};
 use crate::ledger_nat::{ACK, SYN_ACK, tcp};
-use crate::ledger_wide::{at, forward, to};
+use crate::ledger_wide::{at, forward, set_acl, to};
 use crate::packet_builder::{PacketBuilder, Transport};
 use crate::reason::Reason;
 use crate::release::{ReleaseOrder, release};
@@ -104,4 +105,31 @@ fn a_connection_that_was_closed_is_not_remembered() {
     // Before it is swept a late packet is reset all the same.
     is_reset(&world, D, &fin, &Change::dropped(Reason::BalancerReset));
     assert_eq!(sweep(&world), 2);
+}
+
+#[test]
+fn a_reset_crosses_the_acls_between_the_node_and_who_is_late() {
+    for (subnet, is_out, is_answered) in [(13, true, false), (12, false, false), (11, false, true)]
+    {
+        let mut world = balanced(&[D], Share::PRESERVES);
+        let port = opened(&world, addr(A));
+        world.wait_s(351);
+        let closed = Some(&[][..]);
+        let (out, into) = if is_out {
+            (closed, None)
+        } else {
+            (None, closed)
+        };
+        set_acl(&mut world, subnet, out, into);
+        let late = to(D, addr(A), tcp(PORT, port, ACK));
+        let change = Change::dropped(Reason::BalancerReset);
+        let verdict = world.send(D, &mut late.frame(), &change);
+        assert_eq!(verdict == Verdict::Reply, is_answered, "{subnet}");
+        let at_node = CounterKey {
+            eni: NODE,
+            what: Reason::BalancerReset as u32,
+            pad: 0,
+        };
+        assert_eq!(world.memory.counters().get(&at_node), Some(&1));
+    }
 }

@@ -504,6 +504,128 @@ fn errors_about_a_flow_find_their_way_in_both_directions() {
 }
 
 #[test]
+fn errors_about_what_ends_at_the_node_come_to_its_device() {
+    let about = |packet: &PacketBuilder| Transport::unreachable(packet);
+    let change = Change {
+        related: 1,
+        ..Change::default()
+    };
+    // What it has begun: a health check.
+    let mut world = balanced(&[D], Share::PRESERVES);
+    let checks = PacketBuilder::new(NODE_PRIVATE, addr(D), Transport::syn(1025, PORT));
+    let mut frame = checks.clone().macs(mac(NODE), router_mac(13)).frame();
+    let _ = world.send(NODE, &mut frame, &Change::opened(2, 40));
+    let mut error = to(D, NODE_PRIVATE, about(&checks)).frame();
+    assert_eq!(world.send(D, &mut error, &change), forward(NODE));
+    // What ends there, of a client outside, who quotes the node's public address.
+    change_listeners(&mut world, |it| it.flags = ListenerRecord::DELIVERED);
+    let mut frame = from_x(NODE_PUBLIC, Transport::syn(7, 80)).frame();
+    let verdict = world.send_in(&mut frame, &Change::opened(2, 40));
+    assert_eq!(verdict, forward(NODE));
+    let own = PacketBuilder::new(NODE_PRIVATE, X, tcp(80, 7, SYN_ACK));
+    let mut frame = own.clone().macs(mac(NODE), router_mac(13)).frame();
+    assert_eq!(world.send(NODE, &mut frame, &Change::carried(40)), SENT_OUT);
+    let public = PacketBuilder::new(NODE_PUBLIC, X, tcp(80, 7, SYN_ACK));
+    let mut error = from_x(NODE_PUBLIC, about(&public)).frame();
+    assert_eq!(world.send_in(&mut error, &change), forward(NODE));
+    assert_eq!(error[42..62], own.frame()[14..34]);
+    // About anything else, or from somebody else.
+    let other = PacketBuilder::new(NODE_PUBLIC, X, tcp(80, 8, SYN_ACK));
+    let mut error = from_x(NODE_PUBLIC, about(&other)).frame();
+    let refused = Change::dropped(Reason::BalancerProtocol);
+    let _ = world.send_in(&mut error, &refused);
+    let mut error = to(A, NODE_PRIVATE, about(&checks)).frame();
+    let _ = world.send(A, &mut error, &refused);
+}
+
+#[test]
+fn fragments_of_datagrams_go_with_their_first_one() {
+    let world = balanced(&[D], Share::PRESERVES);
+    let cut = |packet: PacketBuilder, id, offset| PacketBuilder {
+        payload: 24,
+        cut: Some(Cut {
+            id,
+            offset,
+            more: offset == 0,
+        }),
+        ..packet
+    };
+    let both = [
+        (
+            A,
+            to(A, NODE_PRIVATE, query()),
+            forward(D),
+            addr(A),
+            addr(D),
+        ),
+        (
+            D,
+            to(D, addr(A), target_answers(1000)),
+            forward(A),
+            NODE_PRIVATE,
+            addr(A),
+        ),
+    ];
+    for (number, (from, packet, reaches, source, target)) in both.into_iter().enumerate() {
+        let new = if number == 0 { 2 } else { 0 };
+        let mut first = cut(packet.clone(), 3, 0).frame();
+        let change = Change::opened(new, 52);
+        assert_eq!(world.send(from, &mut first, &change), reaches);
+        let mut later = cut(packet.clone(), 3, 4).frame();
+        let body = later[34..].to_vec();
+        assert_eq!(world.send(from, &mut later, &Change::carried(52)), reaches);
+        assert_eq!(later[26..30], source.v4_octets());
+        assert_eq!(later[30..34], target.v4_octets());
+        assert_eq!(later[34..], body);
+        // Of another datagram, whose first one nobody has seen.
+        let mut other = cut(packet, 4, 4).frame();
+        let _ = world.send(from, &mut other, &Change::dropped(Reason::FragmentUnknown));
+    }
+}
+
+#[test]
+fn nobody_but_the_target_answers_for_the_node() {
+    // Where the client's address is kept: another one's packet is its own.
+    let world = balanced(&[D], Share::PRESERVES);
+    let asks = to(A, NODE_PRIVATE, query());
+    goes(&world, A, &asks, &at(D, addr(A), asks_target(1000)), 2);
+    let own = PacketBuilder::new(addr(B), addr(A), target_answers(1000)).macs(mac(B), mac(A));
+    goes(&world, B, &own, &own, 2);
+    // And where it is not, the node knows nothing of it.
+    let world = balanced(&[D], 0);
+    let mut frame = asks.frame();
+    let _ = world.send(A, &mut frame, &Change::opened(2, 28));
+    let port = u16::from_be_bytes([frame[34], frame[35]]);
+    let false_answer = to(B, NODE_PRIVATE, target_answers(port));
+    fails(&world, B, &false_answer, Reason::NoListener);
+    let other_port = Transport::Udp {
+        from: PORT + 1,
+        to: port,
+    };
+    fails(
+        &world,
+        D,
+        &to(D, NODE_PRIVATE, other_port),
+        Reason::NoListener,
+    );
+}
+
+#[test]
+fn a_target_that_talks_first_is_answered_as_itself() {
+    let world = balanced(&[D], Share::PRESERVES);
+    let own = to(D, addr(A), target_answers(1000));
+    goes(&world, D, &own, &at(A, addr(D), target_answers(1000)), 2);
+    // The client's flow on the same addresses and ports takes their place.
+    let asks = to(A, NODE_PRIVATE, query());
+    goes(&world, A, &asks, &at(D, addr(A), asks_target(1000)), 1);
+    goes(&world, D, &own, &at(A, NODE_PRIVATE, reply()), 0);
+    // What the client still sends to the target itself is another flow, which takes it back.
+    let direct = to(A, addr(D), asks_target(1000));
+    goes(&world, A, &direct, &at(D, addr(A), asks_target(1000)), 0);
+    goes(&world, D, &own, &at(A, addr(D), target_answers(1000)), 0);
+}
+
+#[test]
 fn a_target_in_a_peered_vpc_needs_routes_on_both_sides() {
     let mut world = balanced(&[E], Share::PRESERVES);
     let asks = to(A, NODE_PRIVATE, query());

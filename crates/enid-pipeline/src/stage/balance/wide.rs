@@ -12,12 +12,12 @@ use crate::ledger_balance::{
     GROUP, NODE, PORT, asks_target, balanced, change_listeners, listener, target_answers,
 };
 use crate::ledger_nat::{ACK, SYN_ACK, tcp};
-use crate::ledger_wide::{FAR, GATEWAY, NEAR, SENT_OUT, forward, v6};
+use crate::ledger_wide::{EDGE, FAR, GATEWAY, NEAR, SENT_OUT, add_edge_table, forward, v6};
 use crate::packet_builder::{PacketBuilder, Transport};
 use crate::reason::Reason;
 use crate::table::{Endpoint, EndpointKey, Pool, PoolKey, Route, RouteKey, TABLE_BITS, trie_id};
 
-const NODE_WIDE: Addr = v6(9);
+pub(super) const NODE_WIDE: Addr = v6(9);
 const X: Addr = Addr::v6([0x20, 1, 0xd, 0xb8, 9, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 fn wide_of(eni: u64) -> Addr {
@@ -37,7 +37,7 @@ fn to(from: u64, target: Addr, transport: Transport) -> PacketBuilder {
     PacketBuilder::new(wide_of(from), target, transport).macs(mac(from), router)
 }
 
-fn at(eni: u64, source: Addr, transport: Transport) -> PacketBuilder {
+pub(super) fn at(eni: u64, source: Addr, transport: Transport) -> PacketBuilder {
     let router = router_mac(subnet_of(eni));
     PacketBuilder::new(source, wide_of(eni), transport).macs(router, mac(eni))
 }
@@ -57,7 +57,7 @@ fn route(world: &mut World, subnet: u64, (length, addr): (u32, Addr), kind: u32,
 }
 
 /// The world, where these are the targets by IPv6.
-fn world(targets: &[u64], flags: u32) -> World {
+pub(super) fn world(targets: &[u64], flags: u32) -> World {
     let mut world = balanced(targets, flags);
     for (eni, addr) in [(NODE, NODE_WIDE), (D, wide_of(D))] {
         let key = EndpointKey { vpc: 1, addr };
@@ -102,7 +102,13 @@ fn world(targets: &[u64], flags: u32) -> World {
 }
 
 #[track_caller]
-fn goes(world: &World, from: u64, packet: &PacketBuilder, arrives: &PacketBuilder, new: isize) {
+pub(super) fn goes(
+    world: &World,
+    from: u64,
+    packet: &PacketBuilder,
+    arrives: &PacketBuilder,
+    new: isize,
+) {
     let mut frame = packet.frame();
     let bytes = packet.packet().len() as u64;
     let _ = world.send(from, &mut frame, &Change::opened(new, bytes));
@@ -310,4 +316,27 @@ fn addresses_of_every_length_of_prefix_spread() {
         })
         .collect();
     assert_eq!(numbers.len(), 16);
+}
+
+#[test]
+fn an_error_that_a_middlebox_gets_first_quotes_what_it_quoted() {
+    let mut world = world(&[D], Share::PRESERVES);
+    world.change_eni(B, |eni| eni.flags = 0);
+    let from_x = |transport| PacketBuilder::new(X, NODE_WIDE, transport).macs(FAR, NEAR);
+    let _ = world.send_in(&mut from_x(query()).frame(), &Change::opened(2, 48));
+    let mut answers = to(D, X, target_answers(1000)).frame();
+    assert_eq!(world.send(D, &mut answers, &Change::carried(48)), SENT_OUT);
+    add_edge_table(&mut world);
+    route(&mut world, EDGE, (0, Addr::UNSPECIFIED), Route::ENI, B);
+    world.memory.generation += 1;
+    // What comes in for the node goes to B first. The node is where it ends, if B sends it on.
+    let answered = PacketBuilder::new(NODE_WIDE, X, reply());
+    let error = from_x(Transport::unreachable(&answered));
+    let mut frame = error.frame();
+    let change = Change {
+        related: 1,
+        ..Change::default()
+    };
+    assert_eq!(world.send_in(&mut frame, &change), forward(B));
+    assert_eq!(frame, error.macs(router_mac(11), mac(B)).frame());
 }
