@@ -360,17 +360,16 @@ impl Reading {
             let arrived = trip.tuple;
             // It replaces whatever was there on these addresses and ports, in either direction.
             self.connections.retain_mut(|other| {
-                if other.has(responder, arrived.answer()) {
-                    return false;
-                }
-                let is_replaced = other.has(initiator, Some(tuple));
-                let is_clients = other.initiator == initiator && other.tuple == tuple;
-                if is_replaced && is_clients && other.is_balanced_tcp() {
-                    other.initiator = NOBODY;
-                    other.is_over = true;
+                let new = [(initiator, Some(tuple)), (responder, arrived.answer())];
+                if !new.iter().any(|(sender, tuple)| other.has(*sender, *tuple)) {
                     return true;
                 }
-                !is_replaced
+                // Only its client's side is: the load balancer still resets what its target sends.
+                let own = (other.responder, other.arrived.answer());
+                let is_over = other.is_balanced_tcp() && !new.contains(&own);
+                other.initiator = NOBODY;
+                other.is_over = true;
+                is_over
             });
             self.connections.push(Connection {
                 initiator,

@@ -375,6 +375,32 @@ fn an_idle_connection_is_forgotten_and_reset() {
 }
 
 #[test]
+fn a_node_has_55_000_ports_towards_one_target() {
+    let mut world = balanced(&[D], 0);
+    // Past the ledger, which would compare 110,000 flows each time.
+    let send = |world: &World, from| {
+        let asks = to(A, NODE_PRIVATE, Transport::Udp { from, to: 53 });
+        let mut frame = asks.frame();
+        let mut bytes = crate::frame::Bytes::new(&mut frame);
+        let mut scratch = Scratch::new();
+        let (memory, now_ns) = (&world.memory, world.now_ns);
+        crate::egress(memory, &mut bytes, device(A), now_ns, &mut scratch)
+    };
+    for from in 1..=55_000 {
+        assert_eq!(send(&world, from), forward(D), "{from}");
+    }
+    let full = Verdict::Drop(Reason::NatPortAllocation);
+    for from in 55_001..55_011 {
+        assert_eq!(send(&world, from), full);
+    }
+    assert_eq!(world.memory.counts_of(NODE).port_errors, 10);
+    // Those that are there go on, and another target has ports of its own.
+    assert_eq!(send(&world, 7), forward(D));
+    set_targets(&mut world, 2, &[B], 0);
+    assert_eq!(send(&world, 55_001), forward(B));
+}
+
+#[test]
 fn a_sticky_source_keeps_its_target_and_others_spread() {
     let chosen = |flags| {
         let world = balanced(&[B, D], flags);
