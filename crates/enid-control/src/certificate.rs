@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use enid_model::Tags;
-use enid_model::certificate::{Certificate, PrivateKey};
+use enid_model::certificate::{Certificate, CertificateFacts, PrivateKey};
 use enid_model::key::Kind;
 use enid_model::listener::Listener;
 use enid_model::record::Record;
@@ -40,45 +40,54 @@ impl Control {
         check_tags(&input.tags)?;
         let facts = certificate_facts::read(&input.body, &input.private_key, &input.chain)?;
         self.transact(caller, |draft| {
-            if !(facts.not_before..facts.not_after).contains(&draft.now) {
-                let why = "The certificate is not valid at this time.";
-                return Err(CertificateError::import(why).into());
-            }
-            let new = Certificate {
-                id: input.id.unwrap_or_else(|| {
-                    let bits = (draft.random(), draft.random());
-                    Uuid::from_random(bits.0, bits.1)
-                }),
-                body: input.body.clone(),
-                chain: input.chain.clone(),
-                private_key: PrivateKey(input.private_key.clone()),
-                facts: facts.clone(),
-                created_at: draft.now,
-                imported_at: draft.now,
-                tags: input.tags.clone(),
+            let id = input.id.unwrap_or_else(|| {
+                let bits = (draft.random(), draft.random());
+                Uuid::from_random(bits.0, bits.1)
+            });
+            let new = made(draft, id, input, &facts)?;
+            let known = match input.id {
+                Some(id) => Some(require_certificate(draft, id)?),
+                None => None,
             };
-            let Some(id) = input.id else {
-                if draft.region.certificates.len() >= CERTIFICATES_MAX {
-                    return Err(CertificateError::LimitExceeded.into());
-                }
-                let id = new.id;
-                draft.claim(id.to_string(), Record::Certificate(new));
-                return Ok(id);
-            };
-            if !input.tags.is_empty() {
+            if known.is_some() && !input.tags.is_empty() {
                 let why = "Tags cannot be specified when a certificate is imported again.";
                 return Err(CertificateError::import(why).into());
             }
-            let known = require_certificate(draft, id)?;
-            let new = Certificate {
-                created_at: known.created_at,
-                tags: known.tags.clone(),
-                ..new
-            };
-            draft.replace(id.to_string(), known.revision, Record::Certificate(new));
+            put(draft, new, known)?;
             Ok(id)
         })
         .await
+    }
+
+    /// Sees to it that a certificate is there under an id, as it is given: one that is there is replaced, and keeps
+    /// its tags. Returns whether anything had to be done.
+    ///
+    /// # Errors
+    ///
+    /// As of ImportCertificate.
+    pub async fn keep_certificate(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+        given: &ImportCertificate,
+    ) -> Result<bool, Error> {
+        let region = self.read(caller).await?;
+        let known = region.certificates.get(&id);
+        let is_same = known.is_some_and(|known| {
+            let key = &known.private_key.0;
+            (&known.body, &known.chain, key) == (&given.body, &given.chain, &given.private_key)
+        });
+        if is_same {
+            return Ok(false);
+        }
+        let facts = certificate_facts::read(&given.body, &given.private_key, &given.chain)?;
+        self.transact(caller, |draft| {
+            let new = made(draft, id, given, &facts)?;
+            let known = draft.region.certificates.get(&id).cloned();
+            put(draft, new, known)
+        })
+        .await?;
+        Ok(true)
     }
 
     /// DeleteCertificate: of one that no listener has.
@@ -150,6 +159,52 @@ impl Control {
         })
         .await
     }
+}
+
+/// A certificate as it is given, if it is valid now.
+fn made(
+    draft: &Draft<'_>,
+    id: Uuid,
+    given: &ImportCertificate,
+    facts: &CertificateFacts,
+) -> Result<Certificate, Error> {
+    if !(facts.not_before..facts.not_after).contains(&draft.now) {
+        let why = "The certificate is not valid at this time.";
+        return Err(CertificateError::import(why).into());
+    }
+    Ok(Certificate {
+        id,
+        body: given.body.clone(),
+        chain: given.chain.clone(),
+        private_key: PrivateKey(given.private_key.clone()),
+        facts: facts.clone(),
+        created_at: draft.now,
+        imported_at: draft.now,
+        tags: given.tags.clone(),
+    })
+}
+
+/// Adds a certificate, or puts it in the place of one that is there.
+fn put(
+    draft: &mut Draft<'_>,
+    new: Certificate,
+    known: Option<Stored<Certificate>>,
+) -> Result<(), Error> {
+    let id = new.id.to_string();
+    let Some(known) = known else {
+        if draft.region.certificates.len() >= CERTIFICATES_MAX {
+            return Err(CertificateError::LimitExceeded.into());
+        }
+        draft.claim(id, Record::Certificate(new));
+        return Ok(());
+    };
+    let new = Certificate {
+        created_at: known.created_at,
+        tags: known.tags.clone(),
+        ..new
+    };
+    draft.replace(id, known.revision, Record::Certificate(new));
+    Ok(())
 }
 
 /// The ARN of a certificate.

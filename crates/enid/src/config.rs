@@ -1,6 +1,7 @@
 //! The configuration file: what flags do not say.
 
 mod allowances;
+mod certificates;
 mod flow_logs;
 mod metrics;
 mod notify;
@@ -18,6 +19,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::Deserialize;
 
 use self::allowances::AllowanceConfig;
+pub(crate) use self::certificates::CertificateConfig;
 use self::flow_logs::FlowLogConfig;
 use self::metrics::MetricConfig;
 use self::notify::NotifyConfig;
@@ -28,6 +30,8 @@ use self::notify::NotifyConfig;
 pub(crate) struct Config {
     /// What instances may use of the network.
     pub(crate) allowances: AllowanceConfig,
+    /// Certificates that are given by file.
+    pub(crate) certificates: Vec<CertificateConfig>,
     /// The datapath's own limits.
     pub(crate) datapath: DatapathConfig,
     /// How flow logs are kept and delivered.
@@ -264,6 +268,7 @@ impl Config {
         let name = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("read {name}"))?;
         let config: Self = toml::from_str(&text).with_context(|| format!("understand {name}"))?;
+        certificates::check(&config.certificates)?;
         config.quotas()?;
         config.flow_logs.endpoints()?;
         config.notify.check()?;

@@ -38,6 +38,7 @@ use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
 use crate::wiring::address_usage::{self, AddressUsage};
 use crate::wiring::admin::Administration;
+use crate::wiring::certificates;
 use crate::wiring::console::HostConsole;
 use crate::wiring::console_logs::ConsoleLogs;
 use crate::wiring::drain;
@@ -136,6 +137,8 @@ async fn daemon(
         .with_images(config.images.into())
         .with_log_groups();
     let control = Arc::new(control);
+    certificates::import(&control, &config.certificates).await?;
+    certificates::follow(&control, config.certificates.clone());
     let groups = LogGroups::new(Arc::clone(&control), tokio::runtime::Handle::current());
     let service_logs = Arc::new(ServiceLogs::new(
         Arc::clone(&telemetry.logs),

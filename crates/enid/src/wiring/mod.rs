@@ -6,6 +6,7 @@ pub(crate) mod admin;
 pub(crate) mod alarm_actions;
 pub(crate) mod alarms;
 pub(crate) mod capture;
+pub(crate) mod certificates;
 pub(crate) mod console;
 pub(crate) mod console_logs;
 pub(crate) mod drain;
