@@ -4,15 +4,35 @@
 """
 
 import ipaddress
+import os
+import sys
 
 import pytest
 
 from support.balancer import Balancers
+from support.certificates import Certificate
 from support.lab import ANYWHERE
 from support.rules import everything, permission
 from support.until import until
 
 HERE, THERE = "us-east-1a", "us-east-1b"
+_INTERPRETER = os.path.realpath(sys.executable)
+
+# Sends some bytes by TLS, and says whether they came back.
+_TALK = """
+import os, socket, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+try:
+    stream = context.wrap_socket(socket.create_connection((sys.argv[1], 443), timeout=3))
+    said, heard = os.urandom(1000), b""
+    stream.sendall(said)
+    while len(heard) < len(said) and (data := stream.recv(65536)):
+        heard += data
+    print("open" if heard == said else "cut")
+except OSError as error:
+    print(type(error).__name__)
+"""
 
 
 class Place:
@@ -68,6 +88,21 @@ class Place:
 
     def opens(self, address, **options):
         return self.client.agent.connect(address=address, port=80, **options)
+
+    def end_tls(self, targets):
+        """A TLS listener at port 443, with a certificate of its own."""
+        arn = Certificate("example.com").imported(self.lab.daemon.client("acm"))
+        self.balancers.listen(self.arn, targets, 443, "TLS",
+                              Certificates=[{"CertificateArn": arn}])
+
+    def talks(self, address):
+        return self.client.exec(_INTERPRETER, "-I", "-c", _TALK, address).stdout.strip()
+
+    def came(self, target):
+        """From which addresses connections came to a target."""
+        return {flow["source"] for flow in self.lab.daemon.json("flows")
+                if flow["destination"] == target and flow["verdict"] == "forward"
+                and flow["destination_port"] == 8080}
 
     def ways(self):
         """Where the flows of the client's went, and from which address."""
@@ -154,3 +189,51 @@ def test_who_is_outside_comes_in_unless_that_is_denied(place, network, internet)
     assert internet.agent.connect(address=node, port=80) == "timeout"
     assert "balancer-route" in dropped(place.lab, node)
     assert place.opens(node) == "open"
+
+
+def test_tls_ends_at_the_node_by_ipv6(place):
+    lab = place.lab
+    node = place.balance(preserve_client_ip__enabled=True, targets=[place.near])
+    place.end_tls(place.targets)
+    assert place.talks(node) == "open"
+    # The target's gate sees the client's address, and the nodes' of the health checks.
+    lab.revoke(place.group, everything("::/0"))
+    own = permission("tcp", f"{place.client.ip6}/128", 8080)
+    for address in (*place.nodes.values(), place.client.ip6):
+        lab.authorize(place.group, permission("tcp", f"{address}/128", 8080))
+    assert place.talks(node) == "open"
+    lab.revoke(place.group, own)
+    assert place.talks(node) != "open"
+    assert "ingress-rule" in dropped(lab, place.near.ip6)
+    # The node's alone without preservation.
+    place.balancers.set(place.targets, preserve_client_ip__enabled=False)
+    assert place.talks(node) == "open"
+    for address in place.nodes.values():
+        lab.revoke(place.group, permission("tcp", f"{address}/128", 8080))
+    assert place.talks(node) != "open"
+    assert lab.daemon.json("verify")["differences"] == []
+
+
+def test_where_tls_ends_targets_of_ipv4_serve_clients_of_ipv6(place):
+    lab = place.lab
+    node = place.balance(targets=[place.near])
+    narrow = place.balancers.group("narrow", place.vpc, 8080)
+    place.end_tls(narrow)
+    place.balancers.register(narrow, place.near.id)
+    place.balancers.wait(narrow, within=30, **{place.near.id.replace("-", "_"): "healthy"})
+    lab.ec2.create_tags(Resources=[place.vpc], Tags=[{"Key": "seen", "Value": "narrow"}])
+    assert place.talks(node) == "open"
+    # The client's address is kept where it is of the target's family, and the node's is seen else.
+    nodes = place.balancers.nodes(place.arn)
+    ip = nodes[HERE]["PrivateIpAddress"]
+    assert place.talks(ip) == "open"
+    assert {ip, place.client.ip} <= place.came(place.near.ip)
+    lab.revoke(place.group, everything(ANYWHERE))
+    for one in nodes.values():
+        lab.authorize(place.group, permission("tcp", f"{one['PrivateIpAddress']}/32", 8080))
+    assert place.talks(node) == "open"
+    assert place.talks(ip) != "open"
+    for one in nodes.values():
+        lab.revoke(place.group, permission("tcp", f"{one['PrivateIpAddress']}/32", 8080))
+    assert place.talks(node) != "open"
+    assert "ingress-rule" in dropped(lab, place.near.ip)

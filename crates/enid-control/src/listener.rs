@@ -11,7 +11,7 @@ use enid_model::state::RegionState;
 use enid_model::target_group::{BalancedProtocol, TargetGroup};
 
 use crate::balancer_tag::checked_tags;
-use crate::listener_tls::{WantedTls, check_proxied};
+use crate::listener_tls::WantedTls;
 use crate::load_balancer_attribute::{Attribute, check_once, number};
 use crate::target_group::{checked_port, target_group_arn};
 use crate::target_health::forget_health;
@@ -243,7 +243,6 @@ fn check_forwards(
         draft.require::<TargetGroup>(forward.group)?;
     }
     check_addresses(&draft.region, balancer, listener)?;
-    check_proxied(&draft.region, listener)?;
     let mut seen = BTreeSet::new();
     for forward in &listener.forward {
         let group = draft.require::<TargetGroup>(forward.group)?;

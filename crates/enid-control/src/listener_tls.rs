@@ -4,7 +4,6 @@
 use enid_model::id::ListenerId;
 use enid_model::listener::{Listener, ListenerTls};
 use enid_model::ssl_policy::{AlpnPolicy, SslPolicy};
-use enid_model::state::RegionState;
 use enid_model::target_group::{BalancedProtocol, TargetGroup};
 use enid_model::uuid::Uuid;
 
@@ -139,32 +138,7 @@ fn require(draft: &mut Draft<'_>, id: Uuid) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a listener whose connections end at the node, and whose targets have addresses that its proxy does
-/// not know.
-pub(crate) fn check_proxied(
-    region: &RegionState,
-    listener: &Listener,
-) -> Result<(), BalancingError> {
-    if !region.is_proxied(listener) {
-        return Ok(());
-    }
-    let groups = listener.forward.iter();
-    let mut groups = groups.filter_map(|forward| region.target_groups.get(&forward.group));
-    if groups.any(|group| group.is_ipv6()) {
-        return Err(ipv6_proxied());
-    }
-    Ok(())
-}
-
-/// The proxy of a node knows IPv4 alone.
-pub(crate) fn ipv6_proxied() -> BalancingError {
-    BalancingError::NotImplemented {
-        what: "the IP address type ipv6 for target groups behind TLS listeners or with proxy_protocol_v2.enabled"
-            .into(),
-    }
-}
-
-/// The same for a target group that changes.
+/// Refuses headers of the proxy protocol before datagrams.
 pub(crate) fn check_proxied_group(group: &TargetGroup) -> Result<(), BalancingError> {
     let attributes = &group.attributes;
     if attributes.proxy_protocol_v2 && group.protocol.has_udp() {
@@ -175,9 +149,6 @@ pub(crate) fn check_proxied_group(group: &TargetGroup) -> Result<(), BalancingEr
             )
             .into(),
         });
-    }
-    if attributes.proxy_protocol_v2 && group.is_ipv6() {
-        return Err(ipv6_proxied());
     }
     Ok(())
 }

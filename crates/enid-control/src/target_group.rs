@@ -12,7 +12,6 @@ use enid_model::target_group::{
 use enid_model::vpc::Vpc;
 
 use crate::balancer_tag::checked_tags;
-use crate::listener_tls::ipv6_proxied;
 use crate::load_balancer::{check_name, claim, claim_name, release_name};
 use crate::target_group_attribute::defaults;
 use crate::{BalancingError, Caller, Control, Draft, Error, Tag};
@@ -83,9 +82,6 @@ impl Control {
                 "Target groups with the {word} protocol and the IP address type ipv6 need EnablePrefixForIpv6SourceNat, which is not supported"
             );
             return Err(BalancingError::configuration(why).into());
-        }
-        if is_ipv6 && protocol == BalancedProtocol::Tls {
-            return Err(ipv6_proxied().into());
         }
         let health_check = input.health_check.apply(None)?;
         self.transact(caller, |draft| {

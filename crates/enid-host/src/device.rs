@@ -185,7 +185,7 @@ impl EniDevice {
         Ok(())
     }
 
-    /// Has everything that comes to the device delivered, whatever IPv4 address it is for.
+    /// Has everything that comes to the device delivered, whatever address it is for.
     pub fn deliver_all(&self, namespace: &NetNs) -> Result<(), DeviceError> {
         let (mut instance, index) = self.instance_side(namespace)?;
         let delivered = instance.deliver_all(&self.instance_name(), index);

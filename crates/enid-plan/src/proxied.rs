@@ -1,7 +1,7 @@
 //! What the proxies of load balancers' nodes go by: the very tables that packets are balanced by, asked for a
 //! connection instead of a packet.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use enid_model::id::{EniId, ResourceId as _, TargetGroupId};
 use enid_model::load_balancer::LoadBalancer;
@@ -26,7 +26,7 @@ pub struct Choice {
     /// The target group that got the connection.
     pub group: TargetGroupId,
     /// The target.
-    pub target: SocketAddrV4,
+    pub target: SocketAddr,
     /// Whether too few targets are healthy, and all get connections.
     pub is_fail_open: bool,
 }
@@ -39,11 +39,12 @@ impl BalancerTables {
         Self(of_load_balancer(region, balancer, before))
     }
 
-    /// The target that a node gives a new connection. `number` is any, and another for each connection; where
-    /// a group is sticky its client's address is what counts.
+    /// The target that a node gives a new connection, by the family of its client: one of that family if the
+    /// listener leads to any. `number` is any, and another for each connection; where a group is sticky its
+    /// client's address is what counts.
     #[must_use]
-    pub fn choose(&self, node: EniId, port: u16, client: Ipv4Addr, number: u64) -> Option<Choice> {
-        let listener = self.listener(node, port)?;
+    pub fn choose(&self, node: EniId, port: u16, client: IpAddr, number: u64) -> Option<Choice> {
+        let listener = self.listener(node, port, client.is_ipv6())?;
         // Other bits than those that choose the slot, as in the datapath.
         let place = (number >> 40).checked_rem(u64::from(listener.weights))?;
         let mut shares = listener.shares.iter().take(listener.count as usize);
@@ -66,12 +67,9 @@ impl BalancerTables {
             pad: 0,
         };
         let target = self.0.balancer_targets.get(&key)?;
-        let IpAddr::V4(address) = target.address.into() else {
-            return None;
-        };
         Some(Choice {
             group: TargetGroupId::from_bits(share.group),
-            target: SocketAddrV4::new(address, u16::from_be_bytes(target.port.bytes())),
+            target: SocketAddr::new(target.address.into(), target.port.value()),
             is_fail_open: share.flags & Share::FAIL_OPEN != 0,
         })
     }
@@ -79,13 +77,13 @@ impl BalancerTables {
     /// Whether a connection to a target ends: the listener is gone or leads to its group no more, the target
     /// was deregistered and the group does not let such connections go on, or it is unhealthy.
     #[must_use]
-    pub fn is_over(&self, node: EniId, port: u16, choice: &Choice) -> bool {
-        let Some(listener) = self.listener(node, port) else {
+    pub fn is_over(&self, node: EniId, port: u16, client: IpAddr, choice: &Choice) -> bool {
+        let Some(listener) = self.listener(node, port, client.is_ipv6()) else {
             return true;
         };
         let key = MemberKey {
             group: choice.group.bits(),
-            address: Addr::from(*choice.target.ip()),
+            address: Addr::from(choice.target.ip()),
             port: Be16::new(choice.target.port()),
             pad: [0; 6],
         };
@@ -95,32 +93,38 @@ impl BalancerTables {
         }
     }
 
-    fn listener(&self, node: EniId, port: u16) -> Option<&ListenerRecord> {
+    fn listener(&self, node: EniId, port: u16, is_v6: bool) -> Option<&ListenerRecord> {
         let key = ListenerKey {
             node: node.bits(),
             port: Be16::new(port),
             protocol: protocol::TCP,
-            is_v6: 0,
+            is_v6: is_v6.into(),
             pad: [0; 4],
         };
         self.0.listeners.get(&key)
     }
 }
 
-fn sticky(client: Ipv4Addr) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(client.octets()));
+fn sticky(client: IpAddr) -> u64 {
+    let digest = match client {
+        IpAddr::V4(client) => Sha256::digest(client.octets()),
+        IpAddr::V6(client) => Sha256::digest(client.octets()),
+    };
+    let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(digest);
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::net::Ipv4Addr;
 
     use enid_pipeline::balancer::{SHARES_MAX, Slots, TargetRecord};
 
     use super::*;
 
     const NODE: EniId = EniId(7);
+    const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
 
     /// Two groups with a target each, the second with nine of ten connections.
     fn tables(flags: u32) -> BalancerTables {
@@ -184,7 +188,7 @@ mod tests {
         BalancerTables(tables)
     }
 
-    fn chosen(tables: &BalancerTables, client: [u8; 4]) -> BTreeSet<SocketAddrV4> {
+    fn chosen(tables: &BalancerTables, client: [u8; 4]) -> BTreeSet<SocketAddr> {
         let numbers = (0..100_u64).map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let choices = numbers.filter_map(|it| tables.choose(NODE, 443, client.into(), it));
         choices.map(|choice| choice.target).collect()
@@ -197,37 +201,38 @@ mod tests {
         let sticky = tables(Share::STICKY);
         // The group is each connection's own, the target in it the client's.
         assert_eq!(chosen(&sticky, [10, 0, 0, 9]).len(), 2);
-        assert!(spread.choose(NODE, 444, [10, 0, 0, 9].into(), 0).is_none());
+        assert!(spread.choose(NODE, 444, CLIENT, 0).is_none());
+        // The node has no such listener for IPv6.
+        let other = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
+        assert!(spread.choose(NODE, 443, other, 0).is_none());
     }
 
     #[test]
     fn a_connection_goes_on_until_its_target_or_listener_is_gone() {
         let mut known = tables(0);
-        let choice = known
-            .choose(NODE, 443, [10, 0, 0, 9].into(), 0)
-            .expect("a target");
-        assert!(!known.is_over(NODE, 443, &choice));
-        assert!(known.is_over(NODE, 444, &choice));
+        let choice = known.choose(NODE, 443, CLIENT, 0).expect("a target");
+        assert!(!known.is_over(NODE, 443, CLIENT, &choice));
+        assert!(known.is_over(NODE, 444, CLIENT, &choice));
         let key = MemberKey {
             group: choice.group.bits(),
-            address: Addr::from(*choice.target.ip()),
+            address: Addr::from(choice.target.ip()),
             port: Be16::new(choice.target.port()),
             pad: [0; 6],
         };
         known.0.balancer_members.insert(key, Member { flags: 0 });
-        assert!(!known.is_over(NODE, 443, &choice));
+        assert!(!known.is_over(NODE, 443, CLIENT, &choice));
         known.0.balancer_members.insert(
             key,
             Member {
                 flags: Member::ENDS,
             },
         );
-        assert!(known.is_over(NODE, 443, &choice));
+        assert!(known.is_over(NODE, 443, CLIENT, &choice));
         // Deregistered, where the group ends such connections.
         known.0.balancer_members.clear();
         for listener in known.0.listeners.values_mut() {
             listener.flags |= ListenerRecord::FORGETS;
         }
-        assert!(known.is_over(NODE, 443, &choice));
+        assert!(known.is_over(NODE, 443, CLIENT, &choice));
     }
 }

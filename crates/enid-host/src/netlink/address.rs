@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::route::{
@@ -214,33 +214,37 @@ impl Netlink {
         Ok(families)
     }
 
-    /// Has what comes in by a link delivered in this namespace, whatever IPv4 address it is for: to sockets that
+    /// Has what comes in by a link delivered in this namespace, whatever address it is for: to sockets that
     /// speak under addresses of others (`IP_TRANSPARENT`).
     pub fn deliver_all(&mut self, link: &str, index: u32) -> Result<(), NetlinkError> {
         const TABLE: RouteTable = RouteTable(1);
         let operation = Operation::DeliverAll(link.to_owned());
-        let mut route = route_message(Route {
-            table: TABLE,
-            destination: IpNet::V4(Ipv4Net::default()),
-            gateway: None,
-            index,
-            source: None,
-            metric: 0,
-        });
-        route.header.kind = RouteType::Local;
-        route.header.scope = RouteScope::Host;
-        let route = RouteNetlinkMessage::NewRoute(route);
-        self.change(operation.clone(), route, NLM_F_CREATE | NLM_F_REPLACE)?;
-        let mut rule = RuleMessage::default();
-        rule.header.family = AddressFamily::Inet;
-        rule.header.action = RuleAction::ToTable;
-        rule.attributes = vec![
-            RuleAttribute::Iifname(link.to_owned()),
-            RuleAttribute::Table(TABLE.0),
-            RuleAttribute::Priority(1),
-        ];
-        let rule = RouteNetlinkMessage::NewRule(rule);
-        self.change(operation, rule, NLM_F_CREATE | NLM_F_EXCL)
+        let all = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+        for destination in all {
+            let mut route = route_message(Route {
+                table: TABLE,
+                destination,
+                gateway: None,
+                index,
+                source: None,
+                metric: 0,
+            });
+            route.header.kind = RouteType::Local;
+            route.header.scope = RouteScope::Host;
+            let route = RouteNetlinkMessage::NewRoute(route);
+            self.change(operation.clone(), route, NLM_F_CREATE | NLM_F_REPLACE)?;
+            let mut rule = RuleMessage::default();
+            rule.header.family = family_of(destination.addr());
+            rule.header.action = RuleAction::ToTable;
+            rule.attributes = vec![
+                RuleAttribute::Iifname(link.to_owned()),
+                RuleAttribute::Table(TABLE.0),
+                RuleAttribute::Priority(1),
+            ];
+            let rule = RouteNetlinkMessage::NewRule(rule);
+            self.change(operation.clone(), rule, NLM_F_CREATE | NLM_F_EXCL)?;
+        }
+        Ok(())
     }
 
     fn dump_rules(&mut self, mut rule: impl FnMut(RuleMessage)) -> Result<(), NetlinkError> {

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ pub(super) struct Connection {
     pub(super) namespace: Arc<NetNs>,
     pub(super) rules: watch::Receiver<Arc<Rules>>,
     pub(super) outgoing: Arc<Outgoing>,
-    pub(super) client: SocketAddrV4,
-    pub(super) node: SocketAddrV4,
+    pub(super) client: SocketAddr,
+    pub(super) node: SocketAddr,
 }
 
 /// How long a client's handshake may take, and how long a target may take to answer.
@@ -76,7 +76,7 @@ impl Connection {
         let number = RandomState::new().hash_one(self.client);
         let chosen = rules
             .tables
-            .choose(rules.node, rules.port, *self.client.ip(), number);
+            .choose(rules.node, rules.port, self.client.ip(), number);
         let Some(choice) = chosen else {
             ProxyCounts::add(&counts.rejected_flows, 1);
             return;
@@ -105,7 +105,7 @@ impl Connection {
                 ProxyCounts::add(&counts.processed_bytes_tls, bytes);
             }
         };
-        let over = over(self.rules.clone(), rules, choice);
+        let over = self.over(rules, choice);
         let is_whole = tokio::select! {
             carried = relay(&mut client, &mut target, rules.idle, count) => carried.is_ok(),
             () = over => false,
@@ -132,26 +132,36 @@ impl Connection {
         }
         let connector = self.outgoing.connector(alpn);
         let connector = connector.ok_or_else(|| Refused::Tls(io::ErrorKind::Unsupported.into()))?;
-        let name = ServerName::IpAddress(IpAddr::V4(*choice.target.ip()).into());
+        let name = ServerName::IpAddress(choice.target.ip().into());
         let secured = tokio::time::timeout(PATIENCE, connector.connect(name, stream)).await;
         let secured = secured.unwrap_or_else(|_elapsed| Err(late()));
         Ok(Box::new(secured.map_err(Refused::Tls)?))
     }
 
     async fn begin(&self, choice: &Choice, group: Option<GroupRules>) -> io::Result<TcpStream> {
-        let socket = self.namespace.run(TcpSocket::new_v4);
+        let is_v4 = choice.target.is_ipv4();
+        let socket = self.namespace.run(|| match is_v4 {
+            true => TcpSocket::new_v4(),
+            false => TcpSocket::new_v6(),
+        });
         let socket = socket.map_err(io::Error::other)??;
         // So that the port of a new listener is not taken by a connection of the node's.
         socket.set_reuseaddr(true)?;
-        if group.is_some_and(|group| group.is_from_client) {
+        // A client of the other family has no address under which the target could be spoken to.
+        let is_translated = self.client.is_ipv4() != is_v4;
+        if group.is_some_and(|group| group.is_from_client) && !is_translated {
             if self.client.ip() == choice.target.ip() {
                 // It would get a packet from itself.
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
-            SockRef::from(&socket).set_ip_transparent_v4(true)?;
-            socket.bind(SocketAddr::V4(self.client))?;
+            let own = SockRef::from(&socket);
+            match is_v4 {
+                true => own.set_ip_transparent_v4(true)?,
+                false => own.set_ip_transparent_v6(true)?,
+            }
+            socket.bind(self.client)?;
         }
-        let mut stream = socket.connect(SocketAddr::V4(choice.target)).await?;
+        let mut stream = socket.connect(choice.target).await?;
         stream.set_nodelay(true)?;
         if group.is_some_and(|group| group.has_header) {
             let header = header::of_client(self.client, self.node);
@@ -159,19 +169,21 @@ impl Connection {
         }
         Ok(stream)
     }
-}
 
-/// Waits until a connection to a target is to end: what ends it is in the rules, which change.
-async fn over(mut changes: watch::Receiver<Arc<Rules>>, rules: &Rules, choice: Choice) {
-    loop {
-        // The listener ends all its connections with itself.
-        if changes.changed().await.is_err() {
-            return;
-        }
-        let now = Arc::clone(&changes.borrow_and_update());
-        let is_other = now.tls.is_some() != rules.tls.is_some();
-        if is_other || now.tables.is_over(now.node, now.port, &choice) {
-            return;
+    /// Waits until a connection to a target is to end: what ends it is in the rules, which change.
+    async fn over(&self, rules: &Rules, choice: Choice) {
+        let mut changes = self.rules.clone();
+        let client = self.client.ip();
+        loop {
+            // The listener ends all its connections with itself.
+            if changes.changed().await.is_err() {
+                return;
+            }
+            let now = Arc::clone(&changes.borrow_and_update());
+            let is_other = now.tls.is_some() != rules.tls.is_some();
+            if is_other || now.tables.is_over(now.node, now.port, client, &choice) {
+                return;
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Source: "The PROXY protocol", haproxy.org, section 2.2.
 
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr};
 
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Version 2, and a connection on behalf of somebody.
@@ -11,20 +11,36 @@ const PROXY: u8 = 0x21;
 const LOCAL: u8 = 0x20;
 /// TCP over IPv4.
 const STREAM_V4: u8 = 0x11;
-/// Two addresses and two ports.
-const LENGTH_V4: u16 = 12;
+/// TCP over IPv6.
+const STREAM_V6: u8 = 0x21;
 
 /// The header before what a client sends: who it is, and what it has connected to.
-pub(crate) fn of_client(client: SocketAddrV4, node: SocketAddrV4) -> Vec<u8> {
-    let mut header = Vec::with_capacity(28);
+/// Both are of one family, whichever the target is of.
+pub(crate) fn of_client(client: SocketAddr, node: SocketAddr) -> Vec<u8> {
+    let mut header = Vec::with_capacity(52);
     header.extend_from_slice(&SIGNATURE);
-    header.extend_from_slice(&[PROXY, STREAM_V4]);
-    header.extend_from_slice(&LENGTH_V4.to_be_bytes());
-    header.extend_from_slice(&client.ip().octets());
-    header.extend_from_slice(&node.ip().octets());
+    match (client.ip(), node.ip()) {
+        (IpAddr::V4(client), IpAddr::V4(node)) => {
+            header.extend_from_slice(&[PROXY, STREAM_V4, 0, 12]);
+            header.extend_from_slice(&client.octets());
+            header.extend_from_slice(&node.octets());
+        }
+        (client, node) => {
+            header.extend_from_slice(&[PROXY, STREAM_V6, 0, 36]);
+            header.extend_from_slice(&wide(client));
+            header.extend_from_slice(&wide(node));
+        }
+    }
     header.extend_from_slice(&client.port().to_be_bytes());
     header.extend_from_slice(&node.port().to_be_bytes());
     header
+}
+
+const fn wide(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
 }
 
 /// The header of a connection that the node begins itself: a health check.
@@ -40,8 +56,8 @@ mod tests {
 
     #[test]
     fn headers_are_those_of_the_specification() {
-        let client = SocketAddrV4::new([10, 0, 0, 9].into(), 40_000);
-        let node = SocketAddrV4::new([10, 0, 1, 4].into(), 443);
+        let client = SocketAddr::from(([10, 0, 0, 9], 40_000));
+        let node = SocketAddr::from(([10, 0, 1, 4], 443));
         assert_eq!(
             of_client(client, node),
             [
@@ -49,6 +65,12 @@ mod tests {
                 0, 12, 10, 0, 0, 9, 10, 0, 1, 4, 0x9c, 0x40, 0x01, 0xbb,
             ]
         );
+        let client = SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 0, 9], 40_000));
+        let node = SocketAddr::from(([0xfd00, 0, 0, 0, 0, 0, 1, 4], 443));
+        let header = of_client(client, node);
+        assert_eq!(header[12..18], [0x21, 0x21, 0, 36, 0xfd, 0]);
+        assert_eq!(header[28..34], [0, 0, 0, 9, 0xfd, 0][..]);
+        assert_eq!(header[44..], [0, 1, 0, 4, 0x9c, 0x40, 0x01, 0xbb]);
         assert_eq!(of_node()[12..], [0x20, 0, 0, 0]);
     }
 }

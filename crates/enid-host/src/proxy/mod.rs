@@ -18,7 +18,7 @@ mod wanted;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -144,7 +144,7 @@ async fn serve(
     counts: AllProxyCounts,
 ) {
     let mut nodes: BTreeMap<EniId, Arc<NetNs>> = BTreeMap::new();
-    let mut running: BTreeMap<(EniId, u16), Running> = BTreeMap::new();
+    let mut running: BTreeMap<(EniId, SocketAddr), Running> = BTreeMap::new();
     let mut wanted = Wanted::default();
     let room = Arc::new(Semaphore::new(connections_max()));
     let outgoing = Arc::new(Outgoing::new());
@@ -179,7 +179,7 @@ async fn serve(
             let (sender, receiver) = watch::channel(Arc::clone(rules));
             let server = Server {
                 namespace: Arc::clone(namespace),
-                at: SocketAddrV4::new(rules.address, rules.port),
+                at: at.1,
                 rules: receiver,
                 room: Arc::clone(&room),
                 outgoing: Arc::clone(&outgoing),
@@ -204,7 +204,7 @@ async fn serve(
 /// Accepts the connections of one listener of one node.
 struct Server {
     namespace: Arc<NetNs>,
-    at: SocketAddrV4,
+    at: SocketAddr,
     rules: watch::Receiver<Arc<Rules>>,
     room: Arc<Semaphore>,
     outgoing: Arc<Outgoing>,
@@ -237,8 +237,7 @@ impl Server {
                 }
             };
             let (stream, client) = match accepted {
-                Ok((stream, std::net::SocketAddr::V4(client))) => (stream, client),
-                Ok(_) => continue,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Too many open files, or a client that has gone already.
                     tracing::debug!(%error, "a connection was not accepted");
@@ -261,10 +260,7 @@ impl Server {
     }
 
     fn bind(&self) -> io::Result<TcpListener> {
-        let (address, port): (Ipv4Addr, u16) = (*self.at.ip(), self.at.port());
-        let bound = self
-            .namespace
-            .run(|| std::net::TcpListener::bind((address, port)));
+        let bound = self.namespace.run(|| std::net::TcpListener::bind(self.at));
         let bound = bound.map_err(io::Error::other)??;
         bound.set_nonblocking(true)?;
         TcpListener::from_std(bound)

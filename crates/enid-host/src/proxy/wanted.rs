@@ -1,7 +1,7 @@
 //! Which listeners are served by which nodes, and by which rules.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +22,6 @@ use super::tls::{self, Ended};
 pub(super) struct Rules {
     /// The node.
     pub(super) node: EniId,
-    /// Its address.
-    pub(super) address: Ipv4Addr,
     /// The listener's port.
     pub(super) port: u16,
     /// How long a connection may carry nothing.
@@ -52,8 +50,8 @@ pub(super) struct GroupRules {
 /// All that is to be served, with what it was made of.
 #[derive(Default)]
 pub(super) struct Wanted {
-    /// By node and port.
-    pub(super) rules: BTreeMap<(EniId, u16), Arc<Rules>>,
+    /// By node, its address of either family, and port.
+    pub(super) rules: BTreeMap<(EniId, SocketAddr), Arc<Rules>>,
     tables: BTreeMap<(Scope, LoadBalancerId), Arc<BalancerTables>>,
     ended: BTreeMap<(Scope, ListenerId), Ended>,
 }
@@ -136,7 +134,6 @@ impl Wanted {
             });
             let rules = Rules {
                 node: zone.eni,
-                address: zone.private_ip,
                 port: listener.port,
                 idle: Duration::from_secs(listener.tcp_idle_timeout_s.into()),
                 tls: ended.map(|ended| ended.acceptor.clone()),
@@ -144,8 +141,12 @@ impl Wanted {
                 groups: groups.clone(),
                 counts,
             };
-            self.rules
-                .insert((zone.eni, listener.port), Arc::new(rules));
+            let rules = Arc::new(rules);
+            let ipv6 = zone.ipv6.map(IpAddr::V6);
+            for address in ipv6.into_iter().chain([IpAddr::V4(zone.private_ip)]) {
+                let at = SocketAddr::new(address, listener.port);
+                self.rules.insert((zone.eni, at), Arc::clone(&rules));
+            }
         }
     }
 }

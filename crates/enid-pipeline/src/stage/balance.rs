@@ -251,6 +251,10 @@ fn choose<T: Tables>(
     }
     let target = pick(tables, share.table, hash(scratch, is_sticky)).ok_or(Reason::Incomplete)?;
     let journey = &mut scratch.journey;
+    if target.address.is_v4() != journey.target.is_v4() {
+        // A target of the other family is the proxy's alone.
+        return Err(Reason::BalancerTarget);
+    }
     journey.target = target.address;
     journey.target_port = target.port;
     journey.vpc = target.vpc;

@@ -69,9 +69,7 @@ pub(crate) fn of_load_balancer(
                     share.flags |= Share::FAIL_OPEN;
                 }
             };
-            // The proxy of a node knows IPv4 alone.
-            let ipv6 = zone.ipv6.filter(|_| !region.is_proxied(listener));
-            let ipv6 = ipv6.map(IpAddr::V6);
+            let ipv6 = zone.ipv6.map(IpAddr::V6);
             for address in ipv6.into_iter().chain([IpAddr::V4(zone.private_ip)]) {
                 let mut record = listener_of(region, listener, address, choice);
                 if address.is_ipv6() && balancer.denies_ipv6_internet() {
@@ -103,7 +101,7 @@ const fn protocols_of(own: BalancedProtocol) -> &'static [u8] {
 }
 
 /// A listener as a node has it at its address of one family: with the groups of that family. If it leads to
-/// none, no flow goes anywhere.
+/// none, its proxy takes those of the other family, and where there is no proxy no flow goes anywhere.
 fn listener_of(
     region: &RegionState,
     listener: &Listener,
@@ -124,8 +122,12 @@ fn listener_of(
     };
     let groups = listener.forward.iter().filter_map(|forward| {
         let group = region.target_groups.get(&forward.group)?;
-        (group.is_ipv6() == address.is_ipv6()).then_some((forward, group))
+        Some((forward, group))
     });
+    let is_own = |group: &TargetGroup| group.is_ipv6() == address.is_ipv6();
+    let has_own = groups.clone().any(|(_, group)| is_own(group));
+    let translates = region.is_proxied(listener) && !has_own;
+    let groups = groups.filter(|(_, group)| translates || is_own(group));
     // The control plane allows at most five groups, the length of the array.
     for (share, (forward, group)) in record.shares.iter_mut().zip(groups) {
         record.weights += u32::from(forward.weight);
