@@ -37,7 +37,7 @@ pub struct ListenerKey {
     pub port: Be16,
     /// IP protocol number.
     pub protocol: u8,
-    /// Whether of IPv6: 1, or 0. Addresses of one family are not translated to the other's.
+    /// Whether of IPv6: 1, or 0. Addresses of one family are not translated to the other's; the node's proxy takes such targets.
     pub is_v6: u8,
     /// Always zero.
     pub pad: [u8; 4],

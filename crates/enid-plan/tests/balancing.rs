@@ -371,6 +371,8 @@ fn each_family_has_the_groups_of_its_own() {
         wide,
         listener(1, BalancedProtocol::Tcp, &[(1, 1), (2, 3)]),
         listener(2, BalancedProtocol::Tcp, &[(1, 1)]),
+        listener(3, BalancedProtocol::Tls, &[(1, 1), (2, 3)]),
+        listener(4, BalancedProtocol::Tls, &[(1, 1)]),
     ]);
     let told: Vec<_> = tables
         .listeners
@@ -386,6 +388,11 @@ fn each_family_has_the_groups_of_its_own() {
         (81, 1, vec![2], 3),
         (82, 0, vec![1], 1),
         (82, 1, vec![], 0),
+        (83, 0, vec![1], 1),
+        (83, 1, vec![2], 3),
+        (84, 0, vec![1], 1),
+        // Where there is a proxy it takes the other family's.
+        (84, 1, vec![1], 1),
     ];
     assert_eq!(told, wanted);
     // An internal one is closed to the internet by IPv6.

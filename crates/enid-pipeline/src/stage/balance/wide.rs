@@ -7,7 +7,8 @@ use crate::balancer::{
     FIRST_PORT, ListenerKey, ListenerRecord, Member, MemberKey, Share, TargetRecord,
 };
 use crate::bytes::{Addr, Be16};
-use crate::ledger::{A, B, Change, D, Gate, World, mac, query, reply, router_mac};
+use crate::flow::tcp::SYN;
+use crate::ledger::{A, B, Change, D, Gate, World, addr, mac, query, reply, router_mac};
 use crate::ledger_balance::{
     GROUP, NODE, PORT, asks_target, balanced, change_listeners, listener, target_answers,
 };
@@ -258,6 +259,33 @@ fn the_gates_are_asked_about_addresses_of_ipv6() {
         .retain(|key, _| key.is_v6 == 0);
     world.memory.generation += 1;
     fails(&world, A, &asks, Reason::NoListener);
+}
+
+#[test]
+fn targets_of_the_other_family_are_the_proxys_alone() {
+    let mut world = world(&[D], Share::PRESERVES);
+    let open = to(A, NODE_WIDE, tcp(5, 80, SYN));
+    for target in world.memory.tables.balancer_targets.values_mut() {
+        target.address = addr(D);
+    }
+    world.memory.generation += 1;
+    fails(&world, A, &open, Reason::BalancerTarget);
+    for (key, listener) in &mut world.memory.tables.listeners {
+        if key.is_v6 == 1 {
+            listener.flags |= ListenerRecord::DELIVERED;
+        }
+    }
+    world.memory.generation += 1;
+    let mut frame = open.frame();
+    let verdict = world.send(A, &mut frame, &Change::opened(2, 60));
+    assert_eq!(verdict, forward(NODE));
+    // Datagrams never come to the proxy.
+    fails(
+        &world,
+        A,
+        &to(A, NODE_WIDE, query()),
+        Reason::BalancerTarget,
+    );
 }
 
 #[test]
