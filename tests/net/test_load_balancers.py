@@ -69,9 +69,10 @@ def place(lab, network):
     balancers.close()
 
 
-def dropped(lab, address):
+def dropped(lab, address, port=None):
     return {flow["reason"] for flow in lab.daemon.json("flows")
-            if flow["verdict"] == "drop" and flow["destination"] == address}
+            if flow["verdict"] == "drop" and flow["destination"] == address
+            and port in (None, flow["destination_port"])}
 
 
 def test_a_flow_reaches_a_target_which_sees_its_client(place):
@@ -102,7 +103,8 @@ def test_a_target_cannot_be_its_own_client_unless_it_sees_the_node(place):
     place.client.agent.serve_tcp(port=8080)
     node = place.balance(targets=[place.client])
     assert place.opens(node) == "timeout"
-    assert dropped(place.lab, node) == {"balancer-hairpin"}
+    # Of the listener's port: on a busy machine an answer to a health check may come after its end.
+    assert dropped(place.lab, node, 80) == {"balancer-hairpin"}
     place.balancers.set(place.targets, preserve_client_ip__enabled=False)
     assert place.opens(node) == "open"
     # And where nobody is registered nobody is chosen.
