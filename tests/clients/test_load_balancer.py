@@ -1,5 +1,6 @@
 """Network load balancers and their listeners through boto3 and the aws CLI."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -323,17 +324,19 @@ def test_several_target_groups_share_a_listener(elbv2, place):
     arn = create(elbv2, first)["LoadBalancerArn"]
     groups = [target_group(elbv2, vpc) for _ in range(6)]
 
-    def action(*shares):
+    def action(*shares, **sticky):
         return [{"Type": "forward", "Order": 1, "ForwardConfig": {
             "TargetGroups": [{"TargetGroupArn": group, "Weight": weight} for group, weight in shares],
-            "TargetGroupStickinessConfig": {"Enabled": False}}}]
+            "TargetGroupStickinessConfig": {"Enabled": False} | sticky}}]
 
     listen = {"LoadBalancerArn": arn, "Protocol": "TCP", "Port": 80}
     [made] = elbv2.create_listener(
         **listen, DefaultActions=action((groups[0], 1), (groups[1], 3)))["Listeners"]
     [told] = made["DefaultActions"]
-    assert told == {"Type": "forward", "Order": 1, "ForwardConfig": {"TargetGroups": [
-        {"TargetGroupArn": groups[0], "Weight": 1}, {"TargetGroupArn": groups[1], "Weight": 3}]}}
+    assert told == {"Type": "forward", "Order": 1, "ForwardConfig": {
+        "TargetGroups": [{"TargetGroupArn": groups[0], "Weight": 1},
+                         {"TargetGroupArn": groups[1], "Weight": 3}],
+        "TargetGroupStickinessConfig": {"Enabled": False}}}
     for shares, code, message in [
             ([(group, 1) for group in groups], "TooManyActions",
              "The maximum number of target groups per action is 5"),
@@ -342,10 +345,18 @@ def test_several_target_groups_share_a_listener(elbv2, place):
              "Target group weight '1000' must be between 0 and 999 inclusive")]:
         with refused(code, message):
             elbv2.modify_listener(ListenerArn=made["ListenerArn"], DefaultActions=action(*shares))
-    sticky = action((groups[0], 1))
-    sticky[0]["ForwardConfig"]["TargetGroupStickinessConfig"]["Enabled"] = True
-    with refused("UnsupportedOperation"):
-        elbv2.modify_listener(ListenerArn=made["ListenerArn"], DefaultActions=sticky)
+    modify = functools.partial(elbv2.modify_listener, ListenerArn=made["ListenerArn"])
+    with refused("ValidationError", "Target group stickiness duration '0' must be between 1 and "
+                                    "604800 seconds inclusive"):
+        modify(DefaultActions=action((groups[0], 1), Enabled=True, DurationSeconds=0))
+    [sticky] = modify(DefaultActions=action(
+        (groups[0], 1), Enabled=True, DurationSeconds=3600))["Listeners"]
+    [told] = sticky["DefaultActions"]
+    assert told["ForwardConfig"]["TargetGroupStickinessConfig"] == {
+        "Enabled": True, "DurationSeconds": 3600}
+    # What says nothing of it takes it away.
+    [plain] = modify(DefaultActions=forward(groups[0]))["Listeners"]
+    assert "TargetGroupStickinessConfig" not in plain["DefaultActions"][0]["ForwardConfig"]
 
 
 def test_the_idle_timeout_is_the_listeners(elbv2, place):

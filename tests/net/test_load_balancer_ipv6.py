@@ -131,11 +131,9 @@ def test_a_flow_of_ipv6_reaches_targets_and_the_gates_are_asked(place):
     for _ in range(20):
         assert place.opens(node) == "open"
     assert place.ways() == {(place.client.ip6, place.near.ip6), (place.client.ip6, place.far.ip6)}
-    # No listener at this port, and no target for IPv4.
+    # No listener at this port.
     assert place.client.agent.connect(address=node, port=81) == "timeout"
-    v4 = place.balancers.nodes(place.arn)[HERE]["PrivateIpAddress"]
-    assert place.opens(v4) == "timeout"
-    assert (dropped(lab, node), dropped(lab, v4)) == ({"no-listener"}, {"balancer-target"})
+    assert dropped(lab, node) == {"no-listener"}
     # The targets' gate sees the client's address.
     lab.revoke(place.group, everything("::/0"))
     lab.authorize(place.group, permission("tcp", f"{place.client.ip6}/128", 8080))
@@ -237,3 +235,68 @@ def test_where_tls_ends_targets_of_ipv4_serve_clients_of_ipv6(place):
         lab.revoke(place.group, permission("tcp", f"{one['PrivateIpAddress']}/32", 8080))
     assert place.talks(node) != "open"
     assert "ingress-rule" in dropped(lab, place.near.ip)
+
+
+def test_a_tcp_listener_leads_to_targets_of_the_other_family(place):
+    lab = place.lab
+    node = place.balance(targets=[place.near], preserve_client_ip__enabled=True)
+    narrow = place.balancers.group("narrow", place.vpc, 8080)
+    listener = place.balancers.listen(place.arn, narrow, 81)
+    place.balancers.register(narrow, place.near.id)
+    place.balancers.wait(narrow, within=30, **{place.near.id.replace("-", "_"): "healthy"})
+    lab.ec2.create_tags(Resources=[place.vpc], Tags=[{"Key": "seen", "Value": "narrow"}])
+    nodes = place.balancers.nodes(place.arn)
+    ip = nodes[HERE]["PrivateIpAddress"]
+    agent = place.client.agent
+
+    def carries(address, port):
+        opened = agent.connect(address=address, port=port, name="kept", timeout=3)
+        return opened == "open" and agent.exchange(name="kept", length=1 << 20, timeout=5) == "open"
+
+    # Clients of IPv6 to targets of IPv4, and the other way round: these see the node's address, and
+    # those of the same family the client's.
+    assert carries(node, 81) and carries(ip, 81)
+    assert ip in place.came(place.near.ip) and (place.client.ip, place.near.ip) in place.ways()
+    assert carries(ip, 80) and carries(node, 80)
+    assert node in place.came(place.near.ip6)
+    assert (place.client.ip6, place.near.ip6) in place.ways()
+    # Each gate is asked: the node's address is let in, no client's is.
+    lab.revoke(place.group, everything(ANYWHERE))
+    for one in nodes.values():
+        lab.authorize(place.group, permission("tcp", f"{one['PrivateIpAddress']}/32", 8080))
+    assert carries(node, 81)
+    assert agent.connect(address=ip, port=81) == "timeout"
+    for one in nodes.values():
+        lab.revoke(place.group, permission("tcp", f"{one['PrivateIpAddress']}/32", 8080))
+    assert not carries(node, 81)
+    assert "ingress-rule" in dropped(lab, place.near.ip)
+    lab.authorize(place.group, everything(ANYWHERE))
+    # A group of the client's own family takes the listener back into the datapath.
+    assert carries(node, 81)
+    before = place.ways()
+    place.elb.modify_listener(ListenerArn=listener, DefaultActions=[{
+        "Type": "forward", "ForwardConfig": {"TargetGroups": [
+            {"TargetGroupArn": one, "Weight": 1} for one in (narrow, place.targets)]}}])
+    assert carries(node, 81)
+    assert place.ways() - before == {(place.client.ip6, place.near.ip6)} - before
+    place.elb.delete_listener(ListenerArn=listener)
+    assert agent.connect(address=node, port=81) == "timeout"
+    assert lab.daemon.json("verify")["differences"] == []
+
+
+def test_what_is_denied_from_the_internet_does_not_reach_a_proxy(place, network, internet):
+    gateway = place.lab.internet(place.vpc)
+    network.route(network.table(place.vpc, place.here, place.there), "::/0", gateway)
+    node = place.balance(scheme="internet-facing", targets=[place.near])
+    narrow = place.balancers.group("narrow", place.vpc, 8080)
+    place.balancers.listen(place.arn, narrow, 81)
+    place.balancers.register(narrow, place.near.id)
+    place.balancers.wait(narrow, within=30, **{place.near.id.replace("-", "_"): "healthy"})
+    place.lab.ec2.create_tags(Resources=[place.vpc], Tags=[{"Key": "seen", "Value": "narrow"}])
+    assert internet.agent.connect(address=node, port=81, timeout=3) == "open"
+    place.elb.modify_load_balancer_attributes(
+        LoadBalancerArn=place.arn,
+        Attributes=[{"Key": "ipv6.deny_all_igw_traffic", "Value": "true"}])
+    assert internet.agent.connect(address=node, port=81) == "timeout"
+    assert "balancer-route" in dropped(place.lab, node)
+    assert place.client.agent.connect(address=node, port=81, timeout=3) == "open"

@@ -125,6 +125,37 @@ def test_flows_spread_over_the_targets(place):
     assert all(147 < count < 253 for count in sums.values()), sums
 
 
+def test_a_sticky_listener_gives_each_client_one_group(place):
+    lab, balancers = place.lab, place.balancers
+    node = place.balance(targets=[place.near])
+    second = balancers.group("second", place.vpc, 8080)
+    groups = [{"TargetGroupArn": one, "Weight": 1} for one in (place.targets, second)]
+
+    def lead(sticky):
+        action = {"Type": "forward", "ForwardConfig": {
+            "TargetGroups": groups, "TargetGroupStickinessConfig": {"Enabled": sticky}}}
+        balancers.elb.modify_listener(ListenerArn=place.listener, DefaultActions=[action])
+
+    lead(False)
+    balancers.register(second, place.far.id)
+    balancers.wait(second, within=30, **{place.far.id.replace("-", "_"): "healthy"})
+    lab.in_force()
+    clients = [place.client, *lab.launch(place.here, place.own, count=5)]
+
+    def reached(client, ports):
+        for port in ports:
+            assert client.agent.connect(address=node, port=80, source_port=port) == "open"
+        return {flow["target"] for flow in lab.daemon.json("flows", "--load-balancer", "test")
+                if flow["source_eni"] == client.eni and flow["source_port"] in ports}
+
+    assert reached(place.client, range(5000, 5020)) == {place.near.id, place.far.id}
+    lead(True)
+    seen = [reached(client, range(6000, 6010)) for client in clients]
+    assert all(len(one) == 1 for one in seen), seen
+    # Six sources, all of one group: once in 32 times it would be so by chance, and these are always the same.
+    assert set().union(*seen) == {place.near.id, place.far.id}
+
+
 def test_ten_thousand_flows_spread_evenly(place):
     lab, count, targets = place.lab, 10_000, 5
     group = place.balancers.group("many", place.vpc, 8080, "UDP", check={"HealthCheckPort": "9"})

@@ -276,6 +276,7 @@ pub(crate) fn new_listener(
         port: Some(port),
         action: ForwardAction {
             groups: vec![Forward { group, weight: 1 }],
+            stickiness: None,
             order: None,
         },
         tls: crate::WantedTls::default(),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use enid_model::Tags;
 use enid_model::id::{ListenerId, LoadBalancerId, TargetGroupId};
-use enid_model::listener::{FORWARDS_MAX, Forward, Listener, usual_idle_timeout_s};
+use enid_model::listener::{
+    FORWARDS_MAX, Forward, GroupStickiness, Listener, usual_idle_timeout_s,
+};
 use enid_model::load_balancer::{IpAddressType, LoadBalancer};
 use enid_model::state::RegionState;
 use enid_model::target_group::{BalancedProtocol, TargetGroup};
@@ -23,6 +25,8 @@ use crate::{BalancingError, Caller, Control, Draft, Error, Tag};
 pub struct ForwardAction {
     /// The target groups.
     pub groups: Vec<Forward>,
+    /// What was said of the groups that a client's flows go to.
+    pub stickiness: Option<GroupStickiness>,
     /// The action's place among others, if it was said.
     pub order: Option<u16>,
 }
@@ -92,6 +96,7 @@ impl Control {
             new.port = port.unwrap_or(new.port);
             if let Some(action) = &input.action {
                 new.forward.clone_from(&action.groups);
+                new.stickiness = action.stickiness;
                 new.order = action.order;
             }
             new.tls = input
@@ -201,6 +206,7 @@ fn create(
         protocol,
         port,
         forward: input.action.groups.clone(),
+        stickiness: input.action.stickiness,
         order: input.action.order,
         tcp_idle_timeout_s: usual_idle_timeout_s(),
         tls,
@@ -238,6 +244,10 @@ fn check_forwards(
     if listener.forward.len() > FORWARDS_MAX {
         let limit = FORWARDS_MAX;
         return Err(BalancingError::TooManyGroupsPerAction { limit }.into());
+    }
+    if listener.protocol == BalancedProtocol::Tls && listener.has_sticky_groups() {
+        let why = "Target group stickiness is not supported for listeners with the TLS protocol";
+        return Err(BalancingError::Action { why: why.into() }.into());
     }
     for forward in &listener.forward {
         draft.require::<TargetGroup>(forward.group)?;
@@ -278,7 +288,7 @@ fn check_forwards(
 }
 
 /// Whether a listener goes with the addresses of its load balancer. Limit: a dualstack one has no UDP, for which
-/// AWS wants a prefix of IPv6 for each node; and addresses of one family are not translated to the other's.
+/// AWS wants a prefix of IPv6 for each node.
 pub(crate) fn check_addresses(
     region: &RegionState,
     balancer: &LoadBalancer,
@@ -415,6 +425,7 @@ mod tests {
                 port,
                 action: to.map(|group| ForwardAction {
                     groups: vec![Forward { group, weight: 1 }],
+                    stickiness: None,
                     order: Some(1),
                 }),
                 tls: WantedTls::default(),

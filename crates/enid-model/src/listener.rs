@@ -24,6 +24,9 @@ pub struct Listener {
     pub port: u16,
     /// Where new flows go: at least one target group, each once.
     pub forward: Vec<Forward>,
+    /// Whether a client's flows all go to one of the groups, if anything was said of it.
+    #[serde(default)]
+    pub stickiness: Option<GroupStickiness>,
     /// The action's place among others, if it was said: there are none.
     #[serde(default)]
     pub order: Option<u16>,
@@ -50,6 +53,24 @@ pub struct ListenerTls {
     /// Which protocols are agreed on above TLS; `None` agrees on none.
     #[serde(default)]
     pub alpn: Option<AlpnPolicy>,
+}
+
+/// What was said of the groups that a client's flows go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStickiness {
+    /// Whether they all go to one, for as long as the weights are the same.
+    pub is_enabled: bool,
+    /// For how many seconds, 1 to 604,800: a cookie's life, which network load balancers do not have.
+    #[serde(default)]
+    pub duration_s: Option<u32>,
+}
+
+impl Listener {
+    /// Whether a client's flows all go to one target group.
+    #[must_use]
+    pub fn has_sticky_groups(&self) -> bool {
+        self.stickiness.is_some_and(|it| it.is_enabled)
+    }
 }
 
 /// AWS's, where a listener says nothing.

@@ -78,7 +78,8 @@ pub struct ListenerRecord {
     pub weights: u32,
     /// After how long without a packet a TCP connection is forgotten.
     pub idle_s: u32,
-    /// [`ListenerRecord::FORGETS`], [`ListenerRecord::NO_INTERNET`], [`ListenerRecord::DELIVERED`].
+    /// [`ListenerRecord::FORGETS`], [`ListenerRecord::NO_INTERNET`], [`ListenerRecord::DELIVERED`],
+    /// [`ListenerRecord::STICKY`].
     pub flags: u32,
     /// The node's own address of the family.
     pub address: Addr,
@@ -91,6 +92,8 @@ impl ListenerRecord {
     pub const NO_INTERNET: u32 = 2;
     /// Connections end at the node's device, and go on from there as the node's own.
     pub const DELIVERED: u32 = 4;
+    /// All flows of a source go to one target group.
+    pub const STICKY: u32 = 8;
 }
 
 /// Key of `balancer_slots`.

@@ -40,19 +40,18 @@ impl BalancerTables {
     }
 
     /// The target that a node gives a new connection, by the family of its client: one of that family if the
-    /// listener leads to any. `number` is any, and another for each connection; where a group is sticky its
-    /// client's address is what counts.
+    /// listener leads to any. `number` is any, and another for each connection; where groups or targets are
+    /// sticky the client's address is what counts.
     #[must_use]
     pub fn choose(&self, node: EniId, port: u16, client: IpAddr, number: u64) -> Option<Choice> {
         let listener = self.listener(node, port, client.is_ipv6())?;
+        let hash = |is_sticky| if is_sticky { sticky(client) } else { number };
         // Other bits than those that choose the slot, as in the datapath.
-        let place = (number >> 40).checked_rem(u64::from(listener.weights))?;
+        let place = hash(listener.flags & ListenerRecord::STICKY != 0) >> 40;
+        let place = place.checked_rem(u64::from(listener.weights))?;
         let mut shares = listener.shares.iter().take(listener.count as usize);
         let share = shares.find(|share| place < u64::from(share.below))?;
-        let hash = match share.flags & Share::STICKY != 0 {
-            true => sticky(client),
-            false => number,
-        };
+        let hash = hash(share.flags & Share::STICKY != 0);
         let slot = u32::try_from(hash % u64::from(SLOTS)).ok()?;
         let key = SlotsKey {
             table: share.table,
@@ -201,6 +200,17 @@ mod tests {
         let sticky = tables(Share::STICKY);
         // The group is each connection's own, the target in it the client's.
         assert_eq!(chosen(&sticky, [10, 0, 0, 9]).len(), 2);
+        let mut fixed = tables(0);
+        for listener in fixed.0.listeners.values_mut() {
+            listener.flags |= ListenerRecord::STICKY;
+        }
+        // And the other way round; each client has its own.
+        let of_client = |last| {
+            let groups = chosen(&fixed, [10, 0, 0, last]).into_iter();
+            groups.map(|target| target.to_string().starts_with("10.0.0.1"))
+        };
+        let all: BTreeSet<Vec<bool>> = (1..60).map(|last| of_client(last).collect()).collect();
+        assert_eq!(all, BTreeSet::from([vec![true, true], vec![false, false]]));
         assert!(spread.choose(NODE, 444, CLIENT, 0).is_none());
         // The node has no such listener for IPv6.
         let other = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());

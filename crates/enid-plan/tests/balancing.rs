@@ -117,6 +117,7 @@ fn listener(id: u64, protocol: BalancedProtocol, forward: &[(u64, u16)]) -> Reco
         protocol,
         port: 80 + u16::try_from(id).expect("few ids"),
         forward: forward.collect(),
+        stickiness: None,
         tcp_idle_timeout_s: 350,
         tls: None,
         tags: Tags::new(),
@@ -387,11 +388,11 @@ fn each_family_has_the_groups_of_its_own() {
         (81, 0, vec![1], 1),
         (81, 1, vec![2], 3),
         (82, 0, vec![1], 1),
-        (82, 1, vec![], 0),
+        // Connections by the other family are the proxy's.
+        (82, 1, vec![1], 1),
         (83, 0, vec![1], 1),
         (83, 1, vec![2], 3),
         (84, 0, vec![1], 1),
-        // Where there is a proxy it takes the other family's.
         (84, 1, vec![1], 1),
     ];
     assert_eq!(told, wanted);

@@ -60,6 +60,8 @@ pub struct Listener {
     pub port: u16,
     /// After how many idle seconds a TCP connection is forgotten.
     pub idle_s: u16,
+    /// Whether all flows of a source go to one of its target groups.
+    pub is_sticky: bool,
     /// Target groups of the load balancer, by number, with their weights.
     pub forward: Vec<(usize, u16)>,
 }
@@ -222,6 +224,10 @@ fn listener_of(balancer: &Balancer, listener: &Listener) -> Record {
         protocol: listener.carries,
         port: listener.port,
         forward: forward.collect(),
+        stickiness: listener.is_sticky.then_some(listened::GroupStickiness {
+            is_enabled: true,
+            duration_s: None,
+        }),
         order: None,
         tcp_idle_timeout_s: listener.idle_s,
         tls: None,

@@ -62,6 +62,10 @@ pub(crate) struct Choice {
     /// All that it was made from, with the weights of their groups.
     from: Vec<(Candidate, u16)>,
     taken: Candidate,
+    /// Whether the source's flows all go to one group.
+    is_of_group: bool,
+    /// The groups that it could have been, with their weights.
+    groups: Vec<(u64, u16)>,
 }
 
 impl Choice {
@@ -70,6 +74,17 @@ impl Choice {
         let is_same_flow = (self.node, self.tuple) == (other.node, other.tuple);
         if is_same_flow && self.from == other.from {
             return self.taken != other.taken;
+        }
+        // And of one listener to one group, if that is sticky.
+        let is_same_listener = (self.node, self.tuple.target_port, self.tuple.protocol)
+            == (other.node, other.tuple.target_port, other.tuple.protocol);
+        if is_same_listener
+            && self.is_of_group
+            && self.tuple.source == other.tuple.source
+            && self.groups == other.groups
+            && self.taken.group != other.taken.group
+        {
+            return true;
         }
         // "All requests from the source IP go to the same target": of one group.
         let of_group = |choice: &Self| -> Vec<Target> {
@@ -180,6 +195,10 @@ impl<'a> Trip<'a> {
             return Err(Reason::BalancerRoute);
         }
         let known = asked.balanced;
+        if known.is_none_or(|known| known.node != node.id) && self.is_proxied(node)? {
+            // It goes to the node's device. Nodes have none here.
+            return Err(Reason::TargetDown);
+        }
         match known.filter(|known| known.node == node.id && !known.is_back) {
             Some(known) => match self.keep(node, known)? {
                 Some(target) => self.on_from(node, target),
@@ -198,6 +217,24 @@ impl<'a> Trip<'a> {
         let listener = balancer.listener(port, number)?;
         address_of(node, self.tuple.source)?;
         Some((balancer, listener))
+    }
+
+    /// Whether a connection ends at the node: "translation" between families is a proxy's.
+    fn is_proxied(&self, node: &Eni) -> Result<bool, Reason> {
+        let listener = self.listener(node, self.tuple.target_port, protocol::TCP);
+        let Some((balancer, listener)) = listener.filter(|_| self.tuple.protocol == protocol::TCP)
+        else {
+            return Ok(false);
+        };
+        let mut numbers = listener.forward.iter().map(|(number, _)| *number);
+        let is_own = |number: usize| balancer.groups[number].is_v6 != self.tuple.source.is_v4();
+        if numbers.any(is_own) {
+            return Ok(false);
+        }
+        if self.is_kept_out(balancer) {
+            return Err(Reason::BalancerRoute);
+        }
+        Ok(true)
     }
 
     /// A listener of IPv6 may be closed to what comes by an internet gateway.
@@ -268,11 +305,13 @@ impl<'a> Trip<'a> {
         self.ask_groups(node, Direction::Ingress, peer, Reason::BalancerIngressRule)?;
         let mut from = Vec::new();
         let mut has_empty = false;
+        let mut groups = Vec::new();
         for (number, weight) in &listener.forward {
             let group = &balancer.groups[*number];
             if *weight == 0 || group.is_v6 == self.tuple.source.is_v4() {
                 continue;
             }
+            groups.push((group.id, *weight));
             let targets = permitted(balancer, group, node);
             has_empty |= targets.is_empty();
             for target in targets {
@@ -299,6 +338,8 @@ impl<'a> Trip<'a> {
             tuple: came,
             from,
             taken,
+            is_of_group: listener.is_sticky,
+            groups,
         });
         let vpc = region.subnet_of(node).vpc;
         let Some(target) = region.owner(vpc, taken.target.address) else {

@@ -111,9 +111,10 @@ impl Reading {
         }
     }
 
-    /// Whether the last packet was an answer that went to another interface than who asked, by a middlebox
-    /// that has not seen the question. What that one and the two others remember of it from then on is
-    /// nothing that the AWS documentation tells: the caller has all forget it, see [`Reading::forget`].
+    /// Whether the last packet was an answer that went to another interface than who asked, or under other
+    /// addresses, by a middlebox that has not seen the question. What that one and the two others remember of
+    /// it from then on is nothing that the AWS documentation tells: the caller has all forget it, see
+    /// [`Reading::forget`].
     #[must_use]
     pub const fn went_astray(&self) -> bool {
         self.went_astray
@@ -403,7 +404,9 @@ impl Reading {
         let connection = &mut self.connections[index];
         let is_forgotten = connection.is_forgotten(now_ns);
         let (mut takes_over, mut left) = (false, None);
-        self.went_astray = !is_out && responder != connection.initiator;
+        // What turns goes on again, and is another connection's then.
+        let is_renamed = !trip.is_turned && Some(trip.tuple) != connection.tuple.answer();
+        self.went_astray = !is_out && (responder != connection.initiator || is_renamed);
         if is_out {
             connection.tracked_by_initiator = egress;
             connection.tracked_by_responder = ingress;

@@ -214,7 +214,7 @@ fn the_pipeline_agrees_with_the_plain_reading() {
 }
 
 /// Regions with load balancers, which are larger.
-const BALANCED: u64 = 20;
+const BALANCED: u64 = 30;
 
 #[test]
 fn load_balancers_agree_with_the_plain_reading() {

@@ -1,13 +1,13 @@
 //! What listeners do with new flows: forward them. Other actions are application load balancers'.
 
 use enid_control::{BalancingError, ForwardAction, target_group_arn};
-use enid_model::listener::{Forward, Listener};
+use enid_model::listener::{Forward, GroupStickiness, Listener};
 use enid_model::state::RegionState;
 
 use super::{arn, invalid, refused};
 use crate::context::Context;
 use crate::error::ApiError;
-use crate::generated::elbv2::request::Action;
+use crate::generated::elbv2::request::{Action, TargetGroupStickinessConfig};
 use crate::generated::elbv2::response;
 use crate::wire::text::Text;
 
@@ -53,8 +53,11 @@ pub(super) fn read(
             "1 validation error detected: Value '{order}' at 'defaultActions.1.member.order' failed to satisfy constraint: Member must have value between 1 and 50000"
         ))),
     });
+    let config = action.forward_config.as_ref();
+    let stickiness = config.and_then(|config| config.target_group_stickiness_config.as_ref());
     Ok(ForwardAction {
         groups,
+        stickiness: stickiness.map(stickiness_of).transpose()?,
         order: order.transpose()?,
     })
 }
@@ -70,6 +73,22 @@ fn weight(weight: Option<i32>) -> Result<u16, ApiError> {
             "Target group weight '{weight}' must be between 0 and 999 inclusive"
         ))),
     }
+}
+
+fn stickiness_of(config: &TargetGroupStickinessConfig) -> Result<GroupStickiness, ApiError> {
+    let duration_s = match config.duration_seconds {
+        None => None,
+        Some(seconds @ 1..=604_800) => u32::try_from(seconds).ok(),
+        Some(seconds) => {
+            return Err(invalid(format!(
+                "Target group stickiness duration '{seconds}' must be between 1 and 604800 seconds inclusive"
+            )));
+        }
+    };
+    Ok(GroupStickiness {
+        is_enabled: config.enabled.unwrap_or(false),
+        duration_s,
+    })
 }
 
 fn action_error(why: &str) -> ApiError {
@@ -102,6 +121,12 @@ pub(super) fn answer(
         order: listener.order.map(i32::from),
         forward_config: Some(response::ForwardActionConfig {
             target_groups: groups.collect(),
+            target_group_stickiness_config: listener.stickiness.map(|own| {
+                response::TargetGroupStickinessConfig {
+                    enabled: Some(own.is_enabled),
+                    duration_seconds: own.duration_s.and_then(|it| i32::try_from(it).ok()),
+                }
+            }),
         }),
     }
 }

@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::counts::ProxyCounts;
+use super::counts::{CarriedCounts, ProxyCounts};
 use super::header;
 use super::relay::{Wire, end, relay, reset};
 use super::tls::Outgoing;
@@ -49,13 +49,13 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let rules = Arc::clone(&self.rules.borrow_and_update());
         let counts = Arc::clone(&rules.counts);
-        if rules.tls.is_none() {
+        let carried = counts.carried(rules.tls.is_some());
+        ProxyCounts::add(&carried.new_flows, 1);
+        ProxyCounts::add(&carried.active_flows, 1);
+        let _active = Active(carried);
+        let Some(acceptor) = &rules.tls else {
             return self.carry(&rules, Box::new(stream), None).await;
-        }
-        ProxyCounts::add(&counts.new_flows_tls, 1);
-        ProxyCounts::add(&counts.active_flows_tls, 1);
-        let _active = Active(Arc::clone(&counts));
-        let Some(acceptor) = &rules.tls else { return };
+        };
         let accepted = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await;
         match accepted {
             Ok(Ok(stream)) => {
@@ -71,6 +71,7 @@ impl Connection {
     /// Brings a connection to a target, and carries what both send.
     async fn carry(&self, rules: &Rules, mut client: Box<dyn Wire>, alpn: Option<Vec<u8>>) {
         let counts = &rules.counts;
+        let own = counts.carried(rules.tls.is_some());
         reset(client.socket());
         // Another one for each connection, whoever it is of.
         let number = RandomState::new().hash_one(self.client);
@@ -78,9 +79,12 @@ impl Connection {
             .tables
             .choose(rules.node, rules.port, self.client.ip(), number);
         let Some(choice) = chosen else {
-            ProxyCounts::add(&counts.rejected_flows, 1);
+            ProxyCounts::add(&own.rejected_flows, 1);
             return;
         };
+        if choice.is_fail_open {
+            ProxyCounts::add(&counts.fail_open, 1);
+        }
         let group = rules.groups.get(&choice.group).copied();
         let connected = self.connect(&choice, group, alpn.as_deref()).await;
         let mut target = match connected {
@@ -90,7 +94,7 @@ impl Connection {
                 let counter = match (&refused, source.kind()) {
                     (Refused::Tls(_), _) => &counts.target_tls_negotiation_errors,
                     (_, io::ErrorKind::AddrNotAvailable) => &counts.port_allocation_errors,
-                    _ => &counts.rejected_flows,
+                    _ => &own.rejected_flows,
                 };
                 ProxyCounts::add(counter, 1);
                 let error = crate::chain(&refused);
@@ -99,12 +103,7 @@ impl Connection {
             }
         };
         reset(target.socket());
-        let is_tls = rules.tls.is_some();
-        let count = |bytes| {
-            if is_tls {
-                ProxyCounts::add(&counts.processed_bytes_tls, bytes);
-            }
-        };
+        let count = |bytes| ProxyCounts::add(&own.processed_bytes, bytes);
         let over = self.over(rules, choice);
         let is_whole = tokio::select! {
             carried = relay(&mut client, &mut target, rules.idle, count) => carried.is_ok(),
@@ -188,11 +187,11 @@ impl Connection {
     }
 }
 
-/// A TLS connection that is there.
-struct Active(Arc<ProxyCounts>);
+/// A connection that is there.
+struct Active<'a>(&'a CarriedCounts);
 
-impl Drop for Active {
+impl Drop for Active<'_> {
     fn drop(&mut self) {
-        ProxyCounts::take(&self.0.active_flows_tls);
+        ProxyCounts::take(&self.0.active_flows);
     }
 }

@@ -18,22 +18,33 @@ pub struct NodePlace {
     pub zone: String,
 }
 
-/// What one node's proxy has carried since the daemon began. Only [`ProxyCounts::active_flows_tls`] falls.
+/// What one node's proxy has carried since the daemon began.
 #[derive(Debug, Default)]
 pub struct ProxyCounts {
-    /// TLS connections of clients that began, their handshakes included.
-    pub new_flows_tls: AtomicU64,
-    /// Those that are there.
-    pub active_flows_tls: AtomicU64,
-    /// Bytes of clients and targets that TLS listeners passed on, both ways, without those of TLS itself.
-    pub processed_bytes_tls: AtomicU64,
+    /// By TCP listeners.
+    pub tcp: CarriedCounts,
+    /// By TLS listeners, handshakes included.
+    pub tls: CarriedCounts,
     /// TLS handshakes with clients that failed.
     pub client_tls_negotiation_errors: AtomicU64,
     /// TLS handshakes with targets that failed.
     pub target_tls_negotiation_errors: AtomicU64,
     /// Connections for which the node had no port of its own to the target.
     pub port_allocation_errors: AtomicU64,
-    /// Connections to TLS listeners that found no target, or none that answered.
+    /// Connections that got a target though too few are healthy, as all get them then.
+    pub fail_open: AtomicU64,
+}
+
+/// What was carried for listeners of one protocol. Only [`CarriedCounts::active_flows`] falls.
+#[derive(Debug, Default)]
+pub struct CarriedCounts {
+    /// Connections of clients that began.
+    pub new_flows: AtomicU64,
+    /// Those that are there.
+    pub active_flows: AtomicU64,
+    /// Bytes of clients and targets that were passed on, both ways, without those of TLS itself.
+    pub processed_bytes: AtomicU64,
+    /// Connections that found no target, or none that answered.
     pub rejected_flows: AtomicU64,
 }
 
@@ -44,6 +55,11 @@ impl ProxyCounts {
 
     pub(super) fn take(counter: &AtomicU64) {
         counter.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Those of a listener.
+    pub(super) const fn carried(&self, is_tls: bool) -> &CarriedCounts {
+        if is_tls { &self.tls } else { &self.tcp }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Proxies of load balancers' nodes, for connections whose bytes change on their way: TLS that ends at the
-//! node, and connections to targets that begin with a header of the proxy protocol.
+//! node, connections to targets that begin with a header of the proxy protocol, and those of one family to
+//! targets of the other.
 //!
 //! Such a listener's packets are delivered to the node's device, judged on the way as any interface's are.
 //! Here, in the node's namespace, a connection is accepted, and another one made to a target, which leaves as
@@ -32,7 +33,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::connection::Connection;
-pub use self::counts::{AllProxyCounts, NodePlace, ProxyCounts};
+pub use self::counts::{AllProxyCounts, CarriedCounts, NodePlace, ProxyCounts};
 use self::tls::Outgoing;
 use self::wanted::{Rules, Wanted};
 use crate::netns::NetNs;
@@ -75,7 +76,7 @@ impl Proxies {
         let mut regions = state.regions().values();
         let has_any = regions.any(|region| {
             let mut listeners = region.listeners.values();
-            listeners.any(|listener| region.is_proxied(listener))
+            listeners.any(|listener| wanted::is_proxied(region, listener))
         });
         let (done, listening) = channel();
         self.tell(Command::Follow(state, done));

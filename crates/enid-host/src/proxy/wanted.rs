@@ -66,7 +66,7 @@ impl Wanted {
                 let listeners = listeners.filter_map(|id| region.listeners.get(&id));
                 let proxied: Vec<&Listener> = listeners
                     .map(|listener| &**listener)
-                    .filter(|listener| region.is_proxied(listener))
+                    .filter(|listener| is_proxied(region, listener))
                     .collect();
                 if proxied.is_empty() {
                     continue;
@@ -143,10 +143,21 @@ impl Wanted {
             };
             let rules = Arc::new(rules);
             let ipv6 = zone.ipv6.map(IpAddr::V6);
-            for address in ipv6.into_iter().chain([IpAddr::V4(zone.private_ip)]) {
+            let addresses = ipv6.into_iter().chain([IpAddr::V4(zone.private_ip)]);
+            for address in addresses {
+                if !region.is_proxied(listener, address.is_ipv6()) {
+                    continue;
+                }
                 let at = SocketAddr::new(address, listener.port);
                 self.rules.insert((zone.eni, at), Arc::clone(&rules));
             }
         }
     }
+}
+
+/// Whether the connections of any family to a listener end at its nodes.
+pub(super) fn is_proxied(region: &RegionState, listener: &Listener) -> bool {
+    [false, true]
+        .into_iter()
+        .any(|is_ipv6| region.is_proxied(listener, is_ipv6))
 }

@@ -8,10 +8,10 @@ use super::{RegionState, Revision, Stored};
 use crate::id::{InstanceId, ListenerId, LoadBalancerId, TargetGroupId};
 use crate::instance::DesiredState;
 use crate::listener::Listener;
-use crate::load_balancer::LoadBalancer;
+use crate::load_balancer::{IpAddressType, LoadBalancer};
 use crate::network_interface::NetworkInterface;
 use crate::target::{Target, TargetId, TargetKey};
-use crate::target_group::BalancedProtocol;
+use crate::target_group::{BalancedProtocol, TargetGroup};
 use crate::vpc_peering_connection::PeeringStatus;
 
 /// Why a registered target is of no use.
@@ -31,14 +31,40 @@ pub enum Unused {
 pub(super) type TargetsByAddress = OrdSet<(IpAddr, TargetKey)>;
 
 impl RegionState {
-    /// Whether the connections of a listener end at the node, where their bytes change: TLS ends there, and
-    /// headers of the proxy protocol are put before what clients send.
+    /// Whether the TCP connections to a listener, by one family, end at the node: their bytes change there,
+    /// as TLS ends and headers of the proxy protocol are put before what clients send, or their family does.
     #[must_use]
-    pub fn is_proxied(&self, listener: &Listener) -> bool {
-        let groups = listener.forward.iter();
-        let mut groups = groups.filter_map(|forward| self.target_groups.get(&forward.group));
+    pub fn is_proxied(&self, listener: &Listener, is_ipv6: bool) -> bool {
+        let Some(balancer) = self.load_balancers.get(&listener.load_balancer) else {
+            return false;
+        };
+        if !listener.protocol.has_tcp()
+            || is_ipv6 && balancer.ip_address_type != IpAddressType::Dualstack
+        {
+            return false;
+        }
         listener.protocol == BalancedProtocol::Tls
-            || groups.any(|group| group.attributes.proxy_protocol_v2)
+            || self.is_translated(listener, is_ipv6)
+            || self
+                .groups_of_listener(listener)
+                .any(|group| group.attributes.proxy_protocol_v2)
+    }
+
+    /// Whether the TCP connections to a listener, by one family, go to targets of the other one: it leads to
+    /// no group of their own.
+    #[must_use]
+    pub fn is_translated(&self, listener: &Listener, is_ipv6: bool) -> bool {
+        let mut groups = self.groups_of_listener(listener);
+        listener.protocol.has_tcp() && groups.all(|group| group.is_ipv6() != is_ipv6)
+    }
+
+    /// The target groups that a listener leads to.
+    pub fn groups_of_listener<'a>(
+        &'a self,
+        listener: &'a Listener,
+    ) -> impl Iterator<Item = &'a Stored<TargetGroup>> {
+        let groups = listener.forward.iter();
+        groups.filter_map(|forward| self.target_groups.get(&forward.group))
     }
 
     /// The targets of a group, those on their way out included.

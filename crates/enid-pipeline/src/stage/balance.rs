@@ -116,7 +116,9 @@ pub(crate) fn arrive<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(),
     if journey.via != 0 {
         return Err(Reason::BalancerRoute);
     }
-    if is_delivered(tables, scratch, id) {
+    let flags = delivered(tables, scratch, id);
+    if flags != 0 {
+        check_internet(scratch, flags)?;
         return hand_over(tables, scratch);
     }
     let carried = &scratch.carried;
@@ -134,17 +136,17 @@ pub(crate) fn arrive<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(),
     hand_over(tables, scratch)
 }
 
-/// Whether a packet goes to the node's device: its listener's connections end there, but for those that were
-/// balanced before the listener became one of that kind.
+/// The flags of the listener whose packet goes to the node's device, or 0: its connections end there, but for
+/// those that were balanced before it became one of that kind.
 #[inline(never)]
-fn is_delivered<T: Tables>(tables: &T, scratch: &Scratch, id: u64) -> bool {
+fn delivered<T: Tables>(tables: &T, scratch: &Scratch, id: u64) -> u32 {
     if scratch.packet.protocol != protocol::TCP || scratch.carried.via == id {
-        return false;
+        return 0;
     }
     let key = listener_key(id, &scratch.journey, protocol::TCP);
     match tables.listener(&key) {
-        Some(listener) => listener.flags & ListenerRecord::DELIVERED != 0,
-        None => false,
+        Some(listener) if listener.flags & ListenerRecord::DELIVERED != 0 => listener.flags,
+        _ => 0,
     }
 }
 
@@ -166,7 +168,7 @@ fn keep<T: Tables>(tables: &T, scratch: &mut Scratch, id: u64) -> Result<bool, R
     }
     let idle_s = match tables.listener(&key) {
         Some(listener) => {
-            check_internet(scratch, listener)?;
+            check_internet(scratch, listener.flags)?;
             listener.idle_s
         }
         None => 0,
@@ -242,9 +244,10 @@ fn choose<T: Tables>(
     if is_late {
         return Err(Reason::BalancerReset);
     }
-    check_internet(scratch, listener)?;
+    check_internet(scratch, listener.flags)?;
     ask_groups(tables, scratch, node, Direction::Ingress)?;
-    let share = share_of(listener, hash(scratch, false)).ok_or(Reason::BalancerTarget)?;
+    let is_sticky = listener.flags & ListenerRecord::STICKY != 0;
+    let share = share_of(listener, hash(scratch, is_sticky)).ok_or(Reason::BalancerTarget)?;
     let is_sticky = share.flags & Share::STICKY != 0;
     if share.table == 0 {
         return Err(Reason::BalancerTarget);
@@ -275,8 +278,8 @@ fn choose<T: Tables>(
 
 /// Refuses what comes from the internet to a listener that is not there for it.
 #[inline(always)]
-const fn check_internet(scratch: &Scratch, listener: &ListenerRecord) -> Result<(), Reason> {
-    if scratch.journey.is_entering && listener.flags & ListenerRecord::NO_INTERNET != 0 {
+const fn check_internet(scratch: &Scratch, flags: u32) -> Result<(), Reason> {
+    if scratch.journey.is_entering && flags & ListenerRecord::NO_INTERNET != 0 {
         Err(Reason::BalancerRoute)
     } else {
         Ok(())

@@ -71,11 +71,11 @@ pub(crate) fn of_load_balancer(
             };
             let ipv6 = zone.ipv6.map(IpAddr::V6);
             for address in ipv6.into_iter().chain([IpAddr::V4(zone.private_ip)]) {
-                let mut record = listener_of(region, listener, address, choice);
-                if address.is_ipv6() && balancer.denies_ipv6_internet() {
-                    record.flags |= ListenerRecord::NO_INTERNET;
-                }
                 for number in protocols_of(listener.protocol) {
+                    let mut record = listener_of(region, listener, *number, address, choice);
+                    if address.is_ipv6() && balancer.denies_ipv6_internet() {
+                        record.flags |= ListenerRecord::NO_INTERNET;
+                    }
                     let key = ListenerKey {
                         node: zone.eni.bits(),
                         port: Be16::new(listener.port),
@@ -100,34 +100,38 @@ const fn protocols_of(own: BalancedProtocol) -> &'static [u8] {
     }
 }
 
-/// A listener as a node has it at its address of one family: with the groups of that family. If it leads to
-/// none, its proxy takes those of the other family, and where there is no proxy no flow goes anywhere.
+/// A listener as a node has it for one protocol at its address of one family: with the groups of that family. If
+/// it leads to none, connections are the proxy's, which takes those of the other family, and datagrams go nowhere.
 fn listener_of(
     region: &RegionState,
     listener: &Listener,
+    number: u8,
     address: IpAddr,
     choice: impl Fn(&mut Share, &TargetGroup),
 ) -> ListenerRecord {
+    let is_tcp = number == protocol::TCP;
     let mut record = ListenerRecord {
         shares: [Share::default(); SHARES_MAX],
         count: 0,
         weights: 0,
         idle_s: u32::from(listener.tcp_idle_timeout_s),
-        flags: if region.is_proxied(listener) {
+        flags: if is_tcp && region.is_proxied(listener, address.is_ipv6()) {
             ListenerRecord::DELIVERED
         } else {
             0
         },
         address: Addr::from(address),
     };
+    if listener.has_sticky_groups() {
+        record.flags |= ListenerRecord::STICKY;
+    }
     let groups = listener.forward.iter().filter_map(|forward| {
         let group = region.target_groups.get(&forward.group)?;
         Some((forward, group))
     });
+    let is_translated = is_tcp && region.is_translated(listener, address.is_ipv6());
     let is_own = |group: &TargetGroup| group.is_ipv6() == address.is_ipv6();
-    let has_own = groups.clone().any(|(_, group)| is_own(group));
-    let translates = region.is_proxied(listener) && !has_own;
-    let groups = groups.filter(|(_, group)| translates || is_own(group));
+    let groups = groups.filter(|(_, group)| is_translated || is_own(group));
     // The control plane allows at most five groups, the length of the array.
     for (share, (forward, group)) in record.shares.iter_mut().zip(groups) {
         record.weights += u32::from(forward.weight);

@@ -39,6 +39,9 @@ pub trait Source: Send {
     /// gains come with the next reading.
     fn read(&mut self, state: &State) -> Result<Vec<Reading>, SourceError>;
 
+    /// What was read last becomes datapoints: a minute ends.
+    fn end(&mut self) {}
+
     /// Forgets what it has followed: everything is forgotten.
     fn clear(&mut self) {}
 }

@@ -127,6 +127,7 @@ impl Random {
                     carries,
                     port,
                     idle_s,
+                    is_sticky: self.chance(25),
                     forward,
                 }
             });

@@ -488,6 +488,38 @@ fn weights_divide_flows_among_groups() {
 }
 
 #[test]
+fn a_sticky_listener_gives_a_source_one_group() {
+    let record = ListenerRecord {
+        shares: [1, 2, 3, 0, 0].map(|group| Share {
+            group,
+            below: u32::try_from(10 * group).expect("few groups"),
+            ..Share::default()
+        }),
+        count: 3,
+        weights: 30,
+        idle_s: 350,
+        flags: ListenerRecord::STICKY,
+        address: NODE_PRIVATE,
+    };
+    let mut scratch = Scratch::new();
+    scratch.packet.protocol = protocol::TCP;
+    let mut sums = [0_u32; 3];
+    for source in 0..3_000_u32 {
+        let [.., a, b] = source.to_be_bytes();
+        scratch.journey.source = Addr::v4([10, 1, a, b]);
+        let mut group_of = |port| {
+            scratch.journey.source_port = Be16::new(port);
+            scratch.sequence = u32::from(port) * 64_000;
+            share_of(&record, hash(&scratch, true)).map(|share| share.group)
+        };
+        let group = group_of(1024).expect("a group");
+        assert!((1025..1030).all(|port| group_of(port) == Some(group)));
+        sums[usize::try_from(group).expect("a small number") - 1] += 1;
+    }
+    assert!(sums.iter().all(|sum| (880..1120).contains(sum)), "{sums:?}");
+}
+
+#[test]
 fn what_a_node_begins_leaves_and_its_answers_stay_there() {
     let mut world = balanced(&[D], Share::PRESERVES);
     // It has no groups; the target's are asked.

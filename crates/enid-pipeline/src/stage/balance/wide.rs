@@ -279,6 +279,17 @@ fn targets_of_the_other_family_are_the_proxys_alone() {
     let mut frame = open.frame();
     let verdict = world.send(A, &mut frame, &Change::opened(2, 60));
     assert_eq!(verdict, forward(NODE));
+    // Nor does what comes from the internet, where that is denied.
+    for listener in world.memory.tables.listeners.values_mut() {
+        listener.flags |= ListenerRecord::NO_INTERNET;
+    }
+    world.memory.generation += 1;
+    let mut frame = PacketBuilder::new(X, NODE_WIDE, tcp(6, 80, SYN))
+        .macs(FAR, NEAR)
+        .frame();
+    let closed = Change::dropped(Reason::BalancerRoute);
+    let verdict = world.send_in(&mut frame, &closed);
+    assert_eq!(verdict, Verdict::Drop(Reason::BalancerRoute));
     // Datagrams never come to the proxy.
     fails(
         &world,

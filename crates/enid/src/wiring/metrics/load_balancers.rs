@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use enid_host::Installation;
 use enid_host::flows::{FlowError, FlowTables, monotonic_ns};
 use enid_host::nat_counts::NatTables;
-use enid_host::proxy::{AllProxyCounts, NodePlace, ProxyCounts};
+use enid_host::proxy::{AllProxyCounts, CarriedCounts, NodePlace, ProxyCounts};
 use enid_model::id::{LoadBalancerId, ResourceId as _};
 use enid_model::key::Scope;
 use enid_model::load_balancer::LoadBalancer;
@@ -23,6 +23,7 @@ use enid_plan::target_health::is_answering;
 use enid_telemetry::meanings;
 use enid_telemetry::source::{Meaning, Post, Reading, Source, SourceError};
 
+use super::capacity::{Capacity, Carried, OfProtocol};
 use super::nat_gateways::{carried, whole};
 use super::peaks::Peaks;
 
@@ -34,6 +35,10 @@ meanings! {
     ACTIVE_TLS = NLB, "ActiveFlowCount_TLS", COUNT, Gauge, Some("enid_nlb_active_tls_flows"), "TLS connections to the load balancer that go on";
     ACTIVE_UDP = NLB, "ActiveFlowCount_UDP", COUNT, Gauge, Some("enid_nlb_active_udp_flows"), "UDP flows through the load balancer that go on";
     CLIENT_TLS_ERRORS = NLB, "ClientTLSNegotiationErrorCount", COUNT, Counter, Some("enid_nlb_client_tls_errors_total"), "TLS handshakes with clients that failed";
+    CONSUMED = NLB, "ConsumedLCUs", COUNT, Gauge, None, "Hours of capacity units that the load balancer used: the sum of the three protocols'";
+    CONSUMED_TCP = NLB, "ConsumedLCUs_TCP", COUNT, Gauge, None, "Hours of capacity units that the load balancer used for TCP";
+    CONSUMED_TLS = NLB, "ConsumedLCUs_TLS", COUNT, Gauge, None, "Hours of capacity units that the load balancer used for TLS";
+    CONSUMED_UDP = NLB, "ConsumedLCUs_UDP", COUNT, Gauge, None, "Hours of capacity units that the load balancer used for UDP";
     HEALTHY = NLB, "HealthyHostCount", COUNT, Gauge, Some("enid_nlb_healthy_targets"), "Targets of a target group that are healthy";
     NEW = NLB, "NewFlowCount", COUNT, Counter, Some("enid_nlb_flows_total"), "Flows through the load balancer that began";
     NEW_TCP = NLB, "NewFlowCount_TCP", COUNT, Counter, Some("enid_nlb_tcp_flows_total"), "TCP connections through the load balancer that began";
@@ -67,6 +72,7 @@ pub(crate) struct LoadBalancers {
     counts: NatTables,
     flows: FlowTables,
     peaks: Peaks,
+    capacity: Capacity,
     proxies: AllProxyCounts,
     /// The proxies' counts begin anew with each daemon.
     proxies_life: String,
@@ -106,6 +112,7 @@ impl LoadBalancers {
             counts: NatTables::open(installation)?,
             flows: FlowTables::open(installation)?,
             peaks: Peaks::default(),
+            capacity: Capacity::default(),
             nodes: BTreeMap::new(),
         })
     }
@@ -129,7 +136,6 @@ impl LoadBalancers {
 
     /// The peaks of zones and of whole load balancers.
     fn peaks(&self) -> Vec<Reading> {
-        let mut together: BTreeMap<(&Scope, &str), (&Node, Vec<u64>)> = BTreeMap::new();
         let mut readings = Vec::new();
         let mut add = |ids: &[u64], node: &Node, is_whole: bool| {
             let Some((bytes, packets)) = self.peaks.of(ids) else {
@@ -144,11 +150,40 @@ impl LoadBalancers {
         };
         for (id, node) in &self.nodes {
             add(&[*id], node, false);
+        }
+        for (node, ids) in self.balancers() {
+            add(&ids, node, true);
+        }
+        readings
+    }
+
+    /// The nodes of each load balancer, and one of them.
+    fn balancers(&self) -> impl Iterator<Item = (&Node, Vec<u64>)> {
+        let mut together: BTreeMap<(&Scope, &str), (&Node, Vec<u64>)> = BTreeMap::new();
+        for (id, node) in &self.nodes {
             let of = together.entry((&node.scope, &node.balancer));
             of.or_insert_with(|| (node, Vec::new())).1.push(*id);
         }
-        for (node, ids) in together.into_values() {
-            add(&ids, node, true);
+        together.into_values()
+    }
+
+    /// The capacity units of whole load balancers.
+    fn units(&self) -> Vec<Reading> {
+        let mut readings = Vec::new();
+        for (node, ids) in self.balancers() {
+            let Some([tcp, tls, udp]) = self.capacity.used(&ids) else {
+                continue;
+            };
+            let all = [
+                (&CONSUMED, tcp + tls + udp),
+                (&CONSUMED_TCP, tcp),
+                (&CONSUMED_TLS, tls),
+                (&CONSUMED_UDP, udp),
+            ];
+            readings.extend(all.map(|(meaning, used)| {
+                let [whole, _] = node.posts(meaning);
+                Reading::level(format!("{:x}/{}", ids[0], meaning.name), used, vec![whole])
+            }));
         }
         readings
     }
@@ -181,7 +216,10 @@ impl Source for LoadBalancers {
         let counted = self.counted();
         let counted = counted.map_err(|error| SourceError::new(Self::NAME, error))?;
         let life = self.counts.life();
+        let carried = counted.iter().map(|(id, counted)| (*id, counted.carried()));
+        self.capacity.note(monotonic_ns(), carried.collect());
         let mut readings = self.peaks();
+        readings.extend(self.units());
         for (id, node) in &self.nodes {
             if let Some(counted) = counted.get(id) {
                 readings.extend(of_node(&life, *id, node, counted));
@@ -198,8 +236,13 @@ impl Source for LoadBalancers {
         Ok(readings)
     }
 
+    fn end(&mut self) {
+        self.capacity.end();
+    }
+
     fn clear(&mut self) {
         self.peaks.clear();
+        self.capacity.clear();
         self.nodes.clear();
     }
 }
@@ -244,6 +287,34 @@ impl Node {
     }
 }
 
+impl Counted {
+    /// What it carries by itself and by its proxy: TCP, TLS, UDP.
+    fn carried(&self) -> Carried {
+        let of = |counts: &CarriedCounts| OfProtocol {
+            new: counts.new_flows.load(Ordering::Relaxed),
+            active: counts.active_flows.load(Ordering::Relaxed),
+            bytes: counts.processed_bytes.load(Ordering::Relaxed),
+        };
+        let proxied = self.proxied.as_deref();
+        let [by_proxy, tls] = proxied.map_or_else(Default::default, |proxied| {
+            [of(&proxied.tcp), of(&proxied.tls)]
+        });
+        let it = &self.counts;
+        let bytes = it.out_bytes + it.back_bytes;
+        let tcp = OfProtocol {
+            new: it.attempts.saturating_sub(it.udp_flows) + by_proxy.new,
+            active: self.active_tcp + by_proxy.active,
+            bytes: bytes.saturating_sub(it.udp_bytes) + by_proxy.bytes,
+        };
+        let udp = OfProtocol {
+            new: it.udp_flows,
+            active: self.active_udp,
+            bytes: it.udp_bytes,
+        };
+        [tcp, tls, udp]
+    }
+}
+
 /// What a node counts to.
 fn of_node(life: &str, id: u64, node: &Node, counted: &Counted) -> Vec<Reading> {
     let it = &counted.counts;
@@ -268,15 +339,17 @@ fn of_node(life: &str, id: u64, node: &Node, counted: &Counted) -> Vec<Reading> 
         (&BLOCKED_OUT_TCP, it.blocked_out_tcp),
         (&BLOCKED_OUT_UDP, it.blocked_out_udp),
     ];
-    let active_tls = counted.proxied.as_ref().map_or(0, |proxied| {
-        proxied.active_flows_tls.load(Ordering::Relaxed)
-    });
+    let proxied = counted.proxied.as_deref();
+    let active = |of: fn(&ProxyCounts) -> &CarriedCounts| {
+        proxied.map_or(0, |proxied| {
+            of(proxied).active_flows.load(Ordering::Relaxed)
+        })
+    };
+    let active_tls = active(|proxied| &proxied.tls);
+    let active_tcp = counted.active_tcp + active(|proxied| &proxied.tcp);
     let levels = [
-        (
-            &ACTIVE,
-            counted.active_tcp + counted.active_udp + active_tls,
-        ),
-        (&ACTIVE_TCP, counted.active_tcp),
+        (&ACTIVE, active_tcp + counted.active_udp + active_tls),
+        (&ACTIVE_TCP, active_tcp),
         (&ACTIVE_TLS, active_tls),
         (&ACTIVE_UDP, counted.active_udp),
     ];
@@ -295,25 +368,30 @@ fn of_node(life: &str, id: u64, node: &Node, counted: &Counted) -> Vec<Reading> 
 fn of_proxy(life: &str, id: u64, node: &Node, proxied: &ProxyCounts) -> Vec<Reading> {
     let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let own = [
-        (&NEW_TLS, &proxied.new_flows_tls),
-        (&BYTES_TLS, &proxied.processed_bytes_tls),
+        (&NEW_TLS, &proxied.tls.new_flows),
+        (&BYTES_TLS, &proxied.tls.processed_bytes),
         (&CLIENT_TLS_ERRORS, &proxied.client_tls_negotiation_errors),
         (&TARGET_TLS_ERRORS, &proxied.target_tls_negotiation_errors),
     ];
+    let (tcp, tls) = (&proxied.tcp, &proxied.tls);
     let shared = [
-        (&NEW, &proxied.new_flows_tls),
-        (&BYTES, &proxied.processed_bytes_tls),
-        (&REJECTED, &proxied.rejected_flows),
-        (&PORT_ERRORS, &proxied.port_allocation_errors),
+        (&NEW, of(&tcp.new_flows) + of(&tls.new_flows)),
+        (&NEW_TCP, of(&tcp.new_flows)),
+        (&BYTES, of(&tcp.processed_bytes) + of(&tls.processed_bytes)),
+        (&BYTES_TCP, of(&tcp.processed_bytes)),
+        (&REJECTED, of(&tcp.rejected_flows) + of(&tls.rejected_flows)),
+        (&REJECTED_TCP, of(&tcp.rejected_flows)),
+        (&FAIL_OPEN, of(&proxied.fail_open)),
+        (&PORT_ERRORS, of(&proxied.port_allocation_errors)),
     ];
     let own = own.into_iter().map(|(meaning, counter)| {
         let key = format!("{life}/{id:x}/{}", meaning.name);
         Reading::count(key, of(counter), node.posts(meaning).into())
     });
-    let shared = shared.into_iter().map(|(meaning, counter)| {
+    let shared = shared.into_iter().map(|(meaning, count)| {
         let key = format!("{life}/{id:x}/all/{}", meaning.name);
         let posts = node.posts(meaning).map(Post::sum);
-        Reading::count(key, of(counter), posts.into())
+        Reading::count(key, count, posts.into())
     });
     own.chain(shared).collect()
 }
@@ -407,7 +485,10 @@ mod tests {
             active_tcp: 4,
             active_udp: 1,
             proxied: Some(Arc::new(ProxyCounts {
-                active_flows_tls: AtomicU64::new(2),
+                tls: CarriedCounts {
+                    active_flows: AtomicU64::new(2),
+                    ..CarriedCounts::default()
+                },
                 ..ProxyCounts::default()
             })),
         };

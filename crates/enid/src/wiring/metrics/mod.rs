@@ -3,6 +3,7 @@
 //!
 //! One thread does the first, because sources read the kernel and the telemetry store, and both block.
 
+mod capacity;
 pub(crate) mod daemon;
 pub(crate) mod interfaces;
 pub(crate) mod load_balancers;
@@ -141,7 +142,10 @@ impl Meters {
         } = parts;
         for source in sources {
             match source.read(&state) {
-                Ok(readings) => ledger.take(source.name(), &readings),
+                Ok(readings) => {
+                    ledger.take(source.name(), &readings);
+                    source.end();
+                }
                 Err(error) => {
                     let error = enid_host::chain(&error);
                     tracing::warn!(error, "a source was not read, its counts come later");

@@ -298,6 +298,8 @@ impl FromValue for Action {
 pub struct ForwardActionConfig {
     /// `TargetGroups`.
     pub target_groups: Vec<TargetGroupTuple>,
+    /// `TargetGroupStickinessConfig`.
+    pub target_group_stickiness_config: Option<TargetGroupStickinessConfig>,
 }
 
 impl FromValue for ForwardActionConfig {
@@ -305,6 +307,7 @@ impl FromValue for ForwardActionConfig {
         let mut members = value.members()?;
         Ok(Self {
             target_groups: members.list("TargetGroups")?,
+            target_group_stickiness_config: members.optional("TargetGroupStickinessConfig")?,
         })
     }
 }
@@ -324,6 +327,25 @@ impl FromValue for ListenerAttribute {
         Ok(Self {
             key: members.optional("Key")?,
             value: members.optional("Value")?,
+        })
+    }
+}
+
+/// The request structure TargetGroupStickinessConfig.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TargetGroupStickinessConfig {
+    /// `Enabled`.
+    pub enabled: Option<bool>,
+    /// `DurationSeconds`.
+    pub duration_seconds: Option<i32>,
+}
+
+impl FromValue for TargetGroupStickinessConfig {
+    fn from_value(value: Value) -> Result<Self, ApiError> {
+        let mut members = value.members()?;
+        Ok(Self {
+            enabled: members.optional("Enabled")?,
+            duration_seconds: members.optional("DurationSeconds")?,
         })
     }
 }
@@ -390,10 +412,8 @@ pub(super) static LISTENER_ATTRIBUTE: Shape = Shape::new(&[
 
 /// The members of TargetGroupStickinessConfig.
 pub(super) static TARGET_GROUP_STICKINESS_CONFIG: Shape = Shape::new(&[
-    Member::refused("DurationSeconds"),
-    Member::supported("Enabled", Kind::Of(Scalar::Boolean))
-        .only(&["false"])
-        .of(&["false", "true"]),
+    Member::supported("DurationSeconds", Kind::Of(Scalar::Integer)),
+    Member::supported("Enabled", Kind::Of(Scalar::Boolean)),
 ]);
 
 /// The members of TargetGroupTuple.

@@ -143,12 +143,19 @@ impl Encode for Action {
 pub struct ForwardActionConfig {
     /// `TargetGroups`.
     pub target_groups: Vec<TargetGroupTuple>,
+    /// `TargetGroupStickinessConfig`.
+    pub target_group_stickiness_config: Option<TargetGroupStickinessConfig>,
 }
 
 impl Encode for ForwardActionConfig {
     fn encode(&self, sink: &mut dyn Sink) {
         sink.begin();
         answer::list(sink, "member", "TargetGroups", &self.target_groups);
+        answer::optional(
+            sink,
+            "TargetGroupStickinessConfig",
+            &self.target_group_stickiness_config,
+        );
         sink.end();
     }
 }
@@ -245,6 +252,24 @@ impl Encode for RuleCondition {
     fn encode(&self, sink: &mut dyn Sink) {
         sink.begin();
         answer::optional(sink, "Field", &self.field);
+        sink.end();
+    }
+}
+
+/// The answer structure TargetGroupStickinessConfig.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TargetGroupStickinessConfig {
+    /// `Enabled`.
+    pub enabled: Option<bool>,
+    /// `DurationSeconds`.
+    pub duration_seconds: Option<i32>,
+}
+
+impl Encode for TargetGroupStickinessConfig {
+    fn encode(&self, sink: &mut dyn Sink) {
+        sink.begin();
+        answer::optional(sink, "Enabled", &self.enabled);
+        answer::optional(sink, "DurationSeconds", &self.duration_seconds);
         sink.end();
     }
 }
