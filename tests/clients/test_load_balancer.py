@@ -244,8 +244,14 @@ def test_attributes(elbv2, place):
         elbv2.delete_load_balancer(LoadBalancerArn=arn)
     assert modify("deletion_protection.enabled", "false") == "false"
     with refused("UnsupportedOperation", "Enid does not implement the value 'true' of the attribute "
-                 "access_logs.s3.enabled"):
+                 "zonal_shift.config.enabled"):
+        modify("zonal_shift.config.enabled", "true")
+    with refused("InvalidConfigurationRequest", "'access_logs.s3.bucket' must be specified when "
+                 "'access_logs.s3.enabled' is true"):
         modify("access_logs.s3.enabled", "true")
+    assert modify("access_logs.s3.bucket", "my-logs") == "my-logs"
+    assert modify("access_logs.s3.prefix", "web/tls") == "web/tls"
+    assert modify("access_logs.s3.enabled", "true") == "true"
     with refused("InvalidConfigurationRequest", "Load balancer attribute key "
                  "'idle_timeout.timeout_seconds' is not supported on load balancers with type "
                  "'network'"):

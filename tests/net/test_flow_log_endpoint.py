@@ -201,6 +201,32 @@ TYPES = {"version": "INTEGER", "account_id": "VARCHAR", "interface_id": "VARCHAR
          "tcp_flags": "INTEGER", "flow_direction": "VARCHAR", "traffic_path": "INTEGER"}
 
 
+def test_access_logs_of_a_load_balancer_go_to_an_endpoint(daemon, lab, ends, server):
+    elb = daemon.client("elbv2")
+    _, client, _ = ends
+    made = elb.create_load_balancer(Name="web", Type="network", Scheme="internal",
+                                    Subnets=[client.describe()["SubnetId"]])["LoadBalancers"][0]
+    arn = made["LoadBalancerArn"]
+
+    def enable(bucket):
+        elb.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=[
+            {"Key": "access_logs.s3.enabled", "Value": "true"},
+            {"Key": "access_logs.s3.bucket", "Value": bucket}])
+
+    try:
+        for bucket in ("wrong", "far-missing"):
+            with refused("InvalidConfigurationRequest", f"Access Denied for bucket: {bucket}. "
+                                                        "Please check S3bucket permission"):
+                enable(bucket)
+        server.s3.create_bucket(Bucket="far-access")
+        enable("far-access")
+        test = "AWSLogs/123456789012/ELBAccessLogTestFile"
+        until(lambda: test in server.keys("far-access"), "the test file", 10)
+        assert server.read("far-access", test).startswith(b"Enable AccessLog for ELB: web at ")
+    finally:
+        elb.delete_load_balancer(LoadBalancerArn=arn)
+
+
 def test_duckdb_reads_what_was_delivered_with_types_and_sums(daemon, lab, ends):
     vpc, client, end = ends
     flow_logs.create(lab.ec2, vpc, bucket="columns",

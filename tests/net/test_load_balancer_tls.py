@@ -3,8 +3,10 @@
         us-east-1a 10.0.0.0/24: client, near, the node      us-east-1b 10.0.1.0/24: far, the node
 """
 
+import gzip
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -14,7 +16,8 @@ import pytest
 
 from support.balancer import Balancers
 from support.certificates import Certificate
-from support.lab import ANYWHERE
+from support.errors import refused
+from support.lab import ANYWHERE, Lab
 from support.rules import everything, tcp
 from support.until import until
 
@@ -356,3 +359,79 @@ def test_connections_end_with_their_target(place):
     assert ended.get("error") == "ConnectionResetError", ended
     # And where nobody is registered, nobody is reached.
     until(lambda: not place.talk(tls={}).get("whole"), "no target", within=10)
+
+
+# Files of two seconds instead of five minutes.
+_SHORT = """[flow_logs]
+window_s = 1
+file_s = 2
+"""
+
+
+@pytest.fixture
+def logging(start_daemon):
+    lab = Lab(start_daemon("ebpf", config=_SHORT))
+    place = Place(lab, Balancers(lab))
+    yield place
+    place.close()
+    lab.close()
+
+
+def _rows(place, *path):
+    """The rows of all files below a folder of a bucket."""
+    files = (place.lab.daemon.data / "buckets").joinpath(*path).rglob("*.log.gz")
+    return [line.split(" ") for file in sorted(files)
+            for line in gzip.decompress(file.read_bytes()).decode().splitlines()]
+
+
+def test_connections_are_in_the_access_log(logging):
+    place = logging
+    elb = place.balancers.elb
+    certificate = Certificate("example.com")
+    place.serve_tls(place.near, Certificate("of.nobody"))
+    place.balance(certificate=certificate, targets_protocol="TLS", AlpnPolicy=["HTTP2Optional"])
+
+    def set_attributes(**attributes):
+        elb.modify_load_balancer_attributes(LoadBalancerArn=place.balancer, Attributes=[
+            {"Key": f"access_logs.s3.{key}", "Value": value} for key, value in attributes.items()])
+
+    with refused("InvalidConfigurationRequest"):
+        set_attributes(enabled="true")
+    # Nothing is logged until it is asked for.
+    assert place.talk(tls={}, more=2)["whole"]
+    set_attributes(enabled="true", bucket="of-mine", prefix="web")
+    folder = ("of-mine", "web", "AWSLogs", "123456789012")
+    begun = place.lab.daemon.data.joinpath("buckets", *folder, "ELBAccessLogTestFile")
+    until(begun.exists, "the test file is there", 10)
+    seen = place.talk(tls={"alpn": ["h2", "x"], "name": "example.com"}, more=2, length=1000)
+    assert seen["whole"], seen
+    assert "error" in place.talk(tls={"most": "TLSv1_1"})
+    until(lambda: len(_rows(place, *folder)) == 2, "two rows", 20)
+    [good, bad] = sorted(_rows(place, *folder), key=lambda row: row[-2] == "-")
+    arn, listener = place.balancer.split(":loadbalancer/")[1], place.listener.split("/")[-1]
+    assert good[:2] == ["tls", "2.0"] and good[3:5] == [arn, listener]
+    assert good[5:7] == [f"{place.client.ip}:{seen['local']}", f"{place.address}:443"]
+    assert int(good[7]) >= int(good[8]) >= 0
+    # What the target sent is two bytes more.
+    assert good[9:12] == ["1000", "1002", "-"]
+    assert good[12] == place._arns[0]
+    assert good[13:17] == ["-", "TLS_AES_256_GCM_SHA384", "tlsv13", "-"]
+    assert good[17:21] == ["example.com", "h2", "h2", '"h2","x"']
+    assert bad[8:11] == ["-", "0", "0"] and bad[14:16] == ["-", "-"]
+    name = re.compile(r"123456789012_elasticloadbalancing_us-east-1_"
+                      + re.escape(arn.replace("/", ".")) + r"_\d{8}T\d{4}Z_[a-z0-9]{8}\.log\.gz")
+    of_day = place.lab.daemon.data.joinpath(
+        "buckets", *folder, "elasticloadbalancing", "us-east-1")
+    files = list(of_day.rglob("*.gz"))
+    assert files and all(name.fullmatch(file.name) for file in files), files
+    days = {str(file.parent.relative_to(of_day)) for file in files}
+    assert days <= {when.replace("-", "/")[:10] for when in (good[2], bad[2])}, days
+    # What goes on at the daemon's end is told then, and nothing after logs are off.
+    kept = place.begin(tls={}, more=2, stay=True)
+    assert kept.stdout.readline() == "stays\n"
+    set_attributes(enabled="false")
+    assert place.talk(tls={}, more=2)["whole"]
+    place.lab.daemon.stop()
+    rows = _rows(place, *folder)
+    place.lab.daemon.start()
+    assert len(rows) == 3

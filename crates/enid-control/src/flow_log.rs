@@ -388,7 +388,7 @@ fn bucket(input: &CreateFlowLogs) -> Result<FlowLogDestination, Error> {
 }
 
 /// S3 User Guide, "General purpose bucket naming rules": the part that keeps a name a name.
-fn is_bucket(name: &str) -> bool {
+pub(crate) fn is_bucket(name: &str) -> bool {
     let is_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = name.as_bytes();
     (3..=63).contains(&bytes.len())
@@ -401,7 +401,7 @@ fn is_bucket(name: &str) -> bool {
 }
 
 /// A folder is a path of plain names, none of which is the one that records are put below.
-fn is_folder(path: &str) -> bool {
+pub(crate) fn is_folder(path: &str) -> bool {
     path.is_empty()
         || path.split('/').all(|name| {
             let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"!-_.*'()=".contains(&b);

@@ -154,7 +154,7 @@ pub use listener::{
 };
 pub use listener_tls::WantedTls;
 pub use load_balancer::{CreateLoadBalancer, load_balancer_arn, load_balancer_named};
-pub use load_balancer_attribute::{Attribute, load_balancer_attributes};
+pub use load_balancer_attribute::{Attribute, load_balancer_attributes, new_access_log_bucket};
 pub use load_balancer_node::SubnetMapping;
 pub use log_group::{CreateLogGroup, check_group_name, log_group_named};
 pub use log_stream::{check_stream_name, log_stream_named};

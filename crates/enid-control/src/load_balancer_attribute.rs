@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use enid_model::id::LoadBalancerId;
 use enid_model::load_balancer::{ClientRoutingPolicy, LoadBalancer};
 
+use crate::flow_log::{is_bucket, is_folder};
 use crate::target_quota::check_crossing;
 use crate::{BalancingError, Caller, Control, Error};
 
@@ -33,9 +34,7 @@ impl Control {
         self.transact(caller, |draft| {
             let balancer = draft.require::<LoadBalancer>(id)?;
             let mut new = LoadBalancer::clone(&balancer);
-            for Attribute { key, value } in attributes {
-                set(&mut new, key, value)?;
-            }
+            set_all(&mut new, attributes)?;
             if new.attributes.cross_zone && !balancer.attributes.cross_zone {
                 check_crossing(&draft.region, &new, None)?;
             }
@@ -62,6 +61,10 @@ pub fn load_balancer_attributes(balancer: &LoadBalancer) -> Vec<(&'static str, S
             policy_word(attributes.client_routing_policy).to_owned(),
         ),
     ];
+    let logs = &attributes.access_logs;
+    all.push((LOGS_BUCKET, logs.bucket.clone()));
+    all.push((LOGS_ENABLED, logs.is_enabled.to_string()));
+    all.push((LOGS_PREFIX, logs.prefix.clone()));
     all.push((DENY_IGW, balancer.denies_ipv6_internet().to_string()));
     all.extend(
         FIXED
@@ -71,6 +74,28 @@ pub fn load_balancer_attributes(balancer: &LoadBalancer) -> Vec<(&'static str, S
     );
     all.sort_unstable();
     all
+}
+
+/// The bucket that access logs would go to if these attributes were set, and did not before: it has to be asked.
+/// `None` as well for attributes that cannot be set.
+#[must_use]
+pub fn new_access_log_bucket(balancer: &LoadBalancer, wanted: &[Attribute]) -> Option<String> {
+    let mut new = balancer.clone();
+    set_all(&mut new, wanted).ok()?;
+    let (old, new) = (&balancer.attributes.access_logs, new.attributes.access_logs);
+    (new.is_enabled && new != *old).then_some(new.bucket)
+}
+
+fn set_all(balancer: &mut LoadBalancer, attributes: &[Attribute]) -> Result<(), BalancingError> {
+    for Attribute { key, value } in attributes {
+        set(balancer, key, value)?;
+    }
+    let logs = &balancer.attributes.access_logs;
+    if logs.is_enabled && logs.bucket.is_empty() {
+        let why = format!("'{LOGS_BUCKET}' must be specified when '{LOGS_ENABLED}' is true");
+        return Err(BalancingError::Attributes { why: why.into() });
+    }
+    Ok(())
 }
 
 fn set(balancer: &mut LoadBalancer, key: &str, value: &str) -> Result<(), BalancingError> {
@@ -90,6 +115,25 @@ fn set(balancer: &mut LoadBalancer, key: &str, value: &str) -> Result<(), Balanc
                 value_error(key, value, format!("it must be one of {of}"))
             })?;
             balancer.attributes.client_routing_policy = *policy;
+            return Ok(());
+        }
+        LOGS_ENABLED => {
+            balancer.attributes.access_logs.is_enabled = flag(key, value)?;
+            return Ok(());
+        }
+        LOGS_BUCKET => {
+            if !value.is_empty() && !is_bucket(value) {
+                return Err(value_error(key, value, "it is no name of a bucket"));
+            }
+            value.clone_into(&mut balancer.attributes.access_logs.bucket);
+            return Ok(());
+        }
+        LOGS_PREFIX => {
+            if !is_folder(value) {
+                let why = "it must be a path of plain names, none of which is AWSLogs";
+                return Err(value_error(key, value, why));
+            }
+            value.clone_into(&mut balancer.attributes.access_logs.prefix);
             return Ok(());
         }
         DENY_IGW => {
@@ -126,13 +170,13 @@ fn policy_word(policy: ClientRoutingPolicy) -> &'static str {
 const CROSS_ZONE: &str = "load_balancing.cross_zone.enabled";
 const DELETION_PROTECTION: &str = "deletion_protection.enabled";
 const ROUTING_POLICY: &str = "dns_record.client_routing_policy";
+const LOGS_BUCKET: &str = "access_logs.s3.bucket";
+const LOGS_ENABLED: &str = "access_logs.s3.enabled";
+const LOGS_PREFIX: &str = "access_logs.s3.prefix";
 const DENY_IGW: &str = "ipv6.deny_all_igw_traffic";
 
 /// Attributes that nothing enforces, with their defaults.
 const FIXED: &[(&str, &str)] = &[
-    ("access_logs.s3.bucket", ""),
-    ("access_logs.s3.enabled", "false"),
-    ("access_logs.s3.prefix", ""),
     ("secondary_ips.auto_assigned.per_subnet", "0"),
     ("zonal_shift.config.enabled", "false"),
 ];
@@ -247,7 +291,41 @@ mod tests {
         assert!(told.contains(&(ROUTING_POLICY, "availability_zone_affinity".to_owned())));
         assert!(told.contains(&(DENY_IGW, "true".to_owned())));
         assert!(set("zonal_shift.config.enabled", "false").await.is_ok());
+        assert!(set(LOGS_BUCKET, "logs-of-mine").await.is_ok());
+        assert!(set(LOGS_PREFIX, "web/tls").await.is_ok());
+        let new = set(LOGS_ENABLED, "true").await.expect("it is set");
+        let logs = new.attributes.access_logs.clone();
+        let told = (logs.is_enabled, &*logs.bucket, &*logs.prefix);
+        assert_eq!(told, (true, "logs-of-mine", "web/tls"));
+        let asked = |key: &str, value: &str| {
+            let attribute = Attribute {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            };
+            new_access_log_bucket(&new, &[attribute])
+        };
+        assert_eq!(asked(LOGS_BUCKET, "another").as_deref(), Some("another"));
+        assert_eq!(asked(LOGS_BUCKET, "logs-of-mine"), None);
+        assert_eq!(asked(LOGS_ENABLED, "false"), None);
         for (key, value, code, words) in [
+            (
+                LOGS_BUCKET,
+                "",
+                "InvalidConfigurationRequest",
+                "'access_logs.s3.bucket' must be specified when 'access_logs.s3.enabled' is true",
+            ),
+            (
+                LOGS_BUCKET,
+                "../b",
+                "InvalidConfigurationRequest",
+                "'access_logs.s3.bucket' value '../b' is not valid: it is no name of a bucket",
+            ),
+            (
+                LOGS_PREFIX,
+                "AWSLogs/x",
+                "InvalidConfigurationRequest",
+                "'access_logs.s3.prefix' value 'AWSLogs/x' is not valid: it must be a path of plain names, none of which is AWSLogs",
+            ),
             (
                 "zonal_shift.config.enabled",
                 "true",

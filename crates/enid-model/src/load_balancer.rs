@@ -132,7 +132,7 @@ pub struct NodePublicAddress {
 }
 
 /// What can be set of a load balancer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LoadBalancerAttributes {
     /// Whether a node sends flows to targets of all zones. A target group can say otherwise.
@@ -143,6 +143,20 @@ pub struct LoadBalancerAttributes {
     pub deny_ipv6_internet: Option<bool>,
     /// To which zones' nodes its name leads clients.
     pub client_routing_policy: ClientRoutingPolicy,
+    /// Where the logs of its TLS listeners' connections go.
+    pub access_logs: AccessLogs,
+}
+
+/// Where the logs of TLS listeners' connections go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AccessLogs {
+    /// Whether there are any; then there is a bucket.
+    pub is_enabled: bool,
+    /// The bucket.
+    pub bucket: String,
+    /// The folder in it, without a slash at its ends; it may be empty.
+    pub prefix: String,
 }
 
 /// To which zones' nodes a load balancer's name leads clients within its VPC.

@@ -11,6 +11,7 @@
 
 pub mod alarm;
 pub mod anomaly;
+pub mod bucket;
 pub mod chart;
 pub mod flow;
 pub mod log;

@@ -2,7 +2,7 @@
 
 use enid_control::{
     BalancingError, CreateLoadBalancer, SubnetMapping, load_balancer_arn, load_balancer_attributes,
-    load_balancer_named, parse_address,
+    load_balancer_named, new_access_log_bucket, parse_address,
 };
 use enid_model::id::SecurityGroupId;
 use enid_model::load_balancer::{IpAddressType, LoadBalancer, LoadBalancerZone, Scheme};
@@ -147,9 +147,17 @@ pub(super) async fn modify_load_balancer_attributes(
 ) -> Result<ModifyLoadBalancerAttributesResponse, ApiError> {
     let caller = context.caller();
     let region = elbv2.region(&caller).await?;
-    let id = arn::load_balancer(context, &region, &request.load_balancer_arn)?.id;
+    let balancer = arn::load_balancer(context, &region, &request.load_balancer_arn)?;
+    let id = balancer.id;
     let wanted = request.attributes.into_iter();
     let wanted: Vec<_> = wanted.map(|own| attribute(own.key, own.value)).collect();
+    if let Some(bucket) = new_access_log_bucket(balancer, &wanted)
+        && let Some(deliveries) = &elbv2.deliveries
+        && deliveries.refusal(&bucket).await.is_some()
+    {
+        let bucket = bucket.into();
+        return Err(refused(BalancingError::BucketDenied { bucket }));
+    }
     let balancer = elbv2
         .control
         .modify_load_balancer_attributes(&caller, id, &wanted)

@@ -21,6 +21,7 @@ use enid_control::{Attribute, BalancingError, Caller, Control};
 use enid_model::state::RegionState;
 
 use crate::context::Context;
+use crate::ec2::Deliveries;
 use crate::error::ApiError;
 use crate::handlers::handlers;
 use crate::policy::elsewhere::Asked;
@@ -28,13 +29,25 @@ use crate::policy::elsewhere::Asked;
 /// The operations of Elastic Load Balancing.
 pub struct Elbv2 {
     control: Arc<Control>,
+    deliveries: Option<Arc<dyn Deliveries>>,
 }
 
 impl Elbv2 {
     /// The load balancers of a control plane.
     #[must_use]
     pub fn new(control: Arc<Control>) -> Self {
-        Self { control }
+        let deliveries = None;
+        Self {
+            control,
+            deliveries,
+        }
+    }
+
+    /// The same with buckets that can be asked.
+    #[must_use]
+    pub fn with_deliveries(self, deliveries: Arc<dyn Deliveries>) -> Self {
+        let deliveries = Some(deliveries);
+        Self { deliveries, ..self }
     }
 
     /// What a request is about, for the policy of its key. Describing is about everything, as in AWS.

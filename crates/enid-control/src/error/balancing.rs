@@ -29,6 +29,9 @@ errors! {
     /// An attribute whose value is none that it may have.
     AttributeValue { key: Box<str>, value: Box<str>, why: Box<str> } => "InvalidConfigurationRequest",
         "'{key}' value '{value}' is not valid: {why}";
+    /// A bucket that takes no files.
+    BucketDenied { bucket: Box<str> } => "InvalidConfigurationRequest",
+        "Access Denied for bucket: {bucket}. Please check S3bucket permission";
     /// Attributes that exclude one another.
     Attributes { why: Box<str> } => "InvalidConfigurationRequest", "{why}";
     /// Settings that do not go together.

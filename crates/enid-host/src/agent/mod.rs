@@ -53,7 +53,7 @@ use crate::device::{DeviceError, EniDevice};
 use crate::flow_observer::FlowObserver;
 use crate::health::{Health, Seen};
 use crate::outside::{Gateway, OutsideError};
-use crate::proxy::{AllProxyCounts, Proxies};
+use crate::proxy::{Proxies, ProxyReports};
 use crate::sandbox::{self, InitProgram};
 use crate::services::Services;
 use crate::services::imds::{Imds, KeyError};
@@ -73,8 +73,8 @@ pub struct Config {
     pub outside: Option<Gateway>,
     /// What instances may use of the network, if that is enforced.
     pub allowances: Option<Allowances>,
-    /// Where the proxies of load balancers' nodes count.
-    pub proxy_counts: AllProxyCounts,
+    /// Where the proxies of load balancers' nodes report.
+    pub proxy_reports: ProxyReports,
 }
 
 /// What an agent is told.
@@ -343,8 +343,8 @@ impl Agent {
             let _ = seen.send(Input::Worker(WorkerEvent(Event::Saw(it))));
         };
         let health = Health::start(Arc::clone(&state), saw).map_err(AgentError::Health)?;
-        let counts = config.proxy_counts.clone();
-        let proxies = Proxies::start(Arc::clone(&state), counts).map_err(AgentError::Proxies)?;
+        let reports = config.proxy_reports.clone();
+        let proxies = Proxies::start(Arc::clone(&state), reports).map_err(AgentError::Proxies)?;
         let mut agent = Self {
             planner,
             services,

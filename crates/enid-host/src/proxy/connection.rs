@@ -13,9 +13,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::access::{AccessRecords, Story};
 use super::counts::{CarriedCounts, ProxyCounts};
 use super::header;
-use super::relay::{Wire, end, relay, reset};
+use super::relay::{Side, Wire, end, relay, reset};
 use super::tls::Outgoing;
 use super::wanted::{GroupRules, Rules};
 use crate::netns::NetNs;
@@ -25,6 +26,7 @@ pub(super) struct Connection {
     pub(super) namespace: Arc<NetNs>,
     pub(super) rules: watch::Receiver<Arc<Rules>>,
     pub(super) outgoing: Arc<Outgoing>,
+    pub(super) records: AccessRecords,
     pub(super) client: SocketAddr,
     pub(super) node: SocketAddr,
 }
@@ -53,23 +55,42 @@ impl Connection {
         ProxyCounts::add(&carried.new_flows, 1);
         ProxyCounts::add(&carried.active_flows, 1);
         let _active = Active(carried);
-        let Some(acceptor) = &rules.tls else {
-            return self.carry(&rules, Box::new(stream), None).await;
+        let Some(end) = &rules.tls else {
+            return self.carry(&rules, Box::new(stream), None, None).await;
         };
+        let story = rules.logged.as_ref().map(|logged| {
+            let (logged, records) = (Arc::clone(logged), self.records.clone());
+            Story::begin(logged, records, rules.listener, (self.client, self.node))
+        });
+        let story = story.as_ref();
+        let acceptor = end.acceptor(story.map(|story| Arc::clone(&story.facts)));
         let accepted = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await;
-        match accepted {
+        let error = match accepted {
             Ok(Ok(stream)) => {
-                let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
-                self.carry(&rules, Box::new(stream), alpn).await;
+                let state = stream.get_ref().1;
+                if let Some(story) = story {
+                    story.agreed(state);
+                }
+                let alpn = state.alpn_protocol().map(<[u8]>::to_vec);
+                return self.carry(&rules, Box::new(stream), alpn, story).await;
             }
-            Ok(Err(_)) | Err(_) => {
-                ProxyCounts::add(&counts.client_tls_negotiation_errors, 1);
-            }
+            Ok(Err(error)) => error,
+            Err(_elapsed) => io::ErrorKind::TimedOut.into(),
+        };
+        ProxyCounts::add(&counts.client_tls_negotiation_errors, 1);
+        if let Some(story) = story {
+            story.failed(&error);
         }
     }
 
     /// Brings a connection to a target, and carries what both send.
-    async fn carry(&self, rules: &Rules, mut client: Box<dyn Wire>, alpn: Option<Vec<u8>>) {
+    async fn carry(
+        &self,
+        rules: &Rules,
+        mut client: Box<dyn Wire>,
+        alpn: Option<Vec<u8>>,
+        story: Option<&Story>,
+    ) {
         let counts = &rules.counts;
         let own = counts.carried(rules.tls.is_some());
         reset(client.socket());
@@ -86,7 +107,7 @@ impl Connection {
             ProxyCounts::add(&counts.fail_open, 1);
         }
         let group = rules.groups.get(&choice.group).copied();
-        let connected = self.connect(&choice, group, alpn.as_deref()).await;
+        let connected = self.connect(&choice, group, alpn.as_deref(), story).await;
         let mut target = match connected {
             Ok(target) => target,
             Err(refused) => {
@@ -103,7 +124,12 @@ impl Connection {
             }
         };
         reset(target.socket());
-        let count = |bytes| ProxyCounts::add(&own.processed_bytes, bytes);
+        let count = |side: Side, bytes| {
+            ProxyCounts::add(&own.processed_bytes, bytes);
+            if let Some(story) = story {
+                ProxyCounts::add(&story.carried[side as usize], bytes);
+            }
+        };
         let over = self.over(rules, choice);
         let is_whole = tokio::select! {
             carried = relay(&mut client, &mut target, rules.idle, count) => carried.is_ok(),
@@ -121,6 +147,7 @@ impl Connection {
         choice: &Choice,
         group: Option<GroupRules>,
         alpn: Option<&[u8]>,
+        story: Option<&Story>,
     ) -> Result<Box<dyn Wire>, Refused> {
         let late = || io::Error::from(io::ErrorKind::TimedOut);
         let begun = tokio::time::timeout(PATIENCE, self.begin(choice, group)).await;
@@ -134,7 +161,12 @@ impl Connection {
         let name = ServerName::IpAddress(choice.target.ip().into());
         let secured = tokio::time::timeout(PATIENCE, connector.connect(name, stream)).await;
         let secured = secured.unwrap_or_else(|_elapsed| Err(late()));
-        Ok(Box::new(secured.map_err(Refused::Tls)?))
+        let secured = secured.map_err(Refused::Tls)?;
+        if let Some(story) = story {
+            let agreed = secured.get_ref().1.alpn_protocol();
+            story.facts().alpn_target = agreed.map(<[u8]>::to_vec);
+        }
+        Ok(Box::new(secured))
     }
 
     async fn begin(&self, choice: &Choice, group: Option<GroupRules>) -> io::Result<TcpStream> {

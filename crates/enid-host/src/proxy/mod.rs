@@ -10,6 +10,7 @@
 //! One thread carries all of them. Connections end with the daemon, unlike those that are balanced packet by
 //! packet.
 
+mod access;
 mod connection;
 mod counts;
 pub(crate) mod header;
@@ -32,6 +33,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+pub use self::access::{AccessRecord, AccessRecords, Logged};
 use self::connection::Connection;
 pub use self::counts::{AllProxyCounts, CarriedCounts, NodePlace, ProxyCounts};
 use self::tls::Outgoing;
@@ -45,6 +47,15 @@ pub(crate) struct Proxies {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What the proxies tell of themselves.
+#[derive(Debug, Clone, Default)]
+pub struct ProxyReports {
+    /// What they have carried.
+    pub counts: AllProxyCounts,
+    /// The connections that are to be logged.
+    pub records: AccessRecords,
+}
+
 /// What the thread is told.
 #[derive(Debug)]
 enum Command {
@@ -56,14 +67,14 @@ enum Command {
 
 impl Proxies {
     /// Starts the thread; no node is there yet, so nothing is accepted.
-    pub(crate) fn start(state: Arc<State>, counts: AllProxyCounts) -> io::Result<Self> {
+    pub(crate) fn start(state: Arc<State>, reports: ProxyReports) -> io::Result<Self> {
         let (commands, received) = unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let thread = std::thread::Builder::new()
             .name("proxies".to_owned())
-            .spawn(move || runtime.block_on(serve(received, state, counts)))?;
+            .spawn(move || runtime.block_on(serve(received, state, reports)))?;
         Ok(Self {
             commands: Some(commands),
             thread: Some(thread),
@@ -142,8 +153,9 @@ struct Running {
 async fn serve(
     mut commands: UnboundedReceiver<Command>,
     mut state: Arc<State>,
-    counts: AllProxyCounts,
+    reports: ProxyReports,
 ) {
+    let ProxyReports { counts, records } = reports;
     let mut nodes: BTreeMap<EniId, Arc<NetNs>> = BTreeMap::new();
     let mut running: BTreeMap<(EniId, SocketAddr), Running> = BTreeMap::new();
     let mut wanted = Wanted::default();
@@ -184,6 +196,7 @@ async fn serve(
                 rules: receiver,
                 room: Arc::clone(&room),
                 outgoing: Arc::clone(&outgoing),
+                records: records.clone(),
             };
             let bound = server.bind();
             let mut tasks = JoinSet::new();
@@ -209,6 +222,7 @@ struct Server {
     rules: watch::Receiver<Arc<Rules>>,
     room: Arc<Semaphore>,
     outgoing: Arc<Outgoing>,
+    records: AccessRecords,
 }
 
 impl Server {
@@ -250,6 +264,7 @@ impl Server {
                 namespace: Arc::clone(&self.namespace),
                 rules: self.rules.clone(),
                 outgoing: Arc::clone(&self.outgoing),
+                records: self.records.clone(),
                 client,
                 node: self.at,
             };

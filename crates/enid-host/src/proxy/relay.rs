@@ -54,18 +54,27 @@ pub(super) enum Cut {
     Broken(#[source] io::Error),
 }
 
+/// Who sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Target,
+}
+
 /// Carries what each side sends to the other until both have ended. `count` is told how many bytes were.
 pub(super) async fn relay(
     client: &mut Box<dyn Wire>,
     target: &mut Box<dyn Wire>,
     idle: Duration,
-    count: impl Fn(u64),
+    count: impl Fn(Side, u64),
 ) -> Result<(), Cut> {
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (mut from_target, mut to_target) = tokio::io::split(target);
     let clock = Activity::new(idle);
-    let there = pump(&mut from_client, &mut to_target, &clock, &count);
-    let back = pump(&mut from_target, &mut to_client, &clock, &count);
+    let of_client = |bytes| count(Side::Client, bytes);
+    let of_target = |bytes| count(Side::Target, bytes);
+    let there = pump(&mut from_client, &mut to_target, &clock, &of_client);
+    let back = pump(&mut from_target, &mut to_client, &clock, &of_target);
     tokio::try_join!(there, back).map(|_| ())
 }
 

@@ -1,7 +1,7 @@
 //! TLS on both sides of a proxy: with clients by the listener's certificates and policy, with targets without
 //! asking who they are, as AWS has it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use enid_model::listener::{Listener, ListenerTls};
 use enid_model::state::{RegionState, Revision};
@@ -15,12 +15,13 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{CipherSuite, ClientConfig, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::access::Facts;
 use crate::trusting::Trusting;
 
 /// How a listener ends TLS.
 pub(super) struct Ended {
     /// What it does.
-    pub(super) acceptor: TlsAcceptor,
+    pub(super) end: Arc<End>,
     /// What it was made of: as long as that stays, sessions are resumed.
     source: (ListenerTls, Vec<(Uuid, Revision)>),
 }
@@ -39,7 +40,7 @@ pub(super) fn of_listener(
     let source = (tls.clone(), revisions);
     if let Some(before) = before.filter(|before| before.source == source) {
         return Some(Ended {
-            acceptor: before.acceptor.clone(),
+            end: Arc::clone(&before.end),
             source,
         });
     }
@@ -52,7 +53,11 @@ pub(super) fn of_listener(
             &certificate.chain,
             &certificate.private_key.0,
         )?;
-        names.push((certificate.facts.names.clone(), Arc::new(key)));
+        names.push(Named {
+            id: certificate.id,
+            names: certificate.facts.names.clone(),
+            key: Arc::new(key),
+        });
     }
     if names.is_empty() {
         return None;
@@ -64,15 +69,39 @@ pub(super) fn of_listener(
     };
     let config = ServerConfig::builder_with_provider(provider);
     let config = config.with_protocol_versions(versions).ok()?;
-    let resolver = Arc::new(Certificates(names));
+    let certificates = Arc::new(Certificates(names));
+    let resolver = Arc::clone(&certificates);
     let mut config = config.with_no_client_auth().with_cert_resolver(resolver);
     let alpn = tls.alpn.map(enid_model::ssl_policy::AlpnPolicy::protocols);
     let alpn = alpn.into_iter().flatten();
     config.alpn_protocols = alpn.map(|name| name.as_bytes().to_vec()).collect();
-    Some(Ended {
-        acceptor: TlsAcceptor::from(Arc::new(config)),
-        source,
-    })
+    let config = Arc::new(config);
+    let end = Arc::new(End {
+        config,
+        certificates,
+    });
+    Some(Ended { end, source })
+}
+
+/// The end of clients' TLS.
+pub(super) struct End {
+    config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+}
+
+impl End {
+    /// What accepts a client. What it says first is noted, if anybody wants to know.
+    pub(super) fn acceptor(&self, facts: Option<Arc<Mutex<Facts>>>) -> TlsAcceptor {
+        let Some(facts) = facts else {
+            return TlsAcceptor::from(Arc::clone(&self.config));
+        };
+        let mut config = ServerConfig::clone(&self.config);
+        config.cert_resolver = Arc::new(Noting {
+            certificates: Arc::clone(&self.certificates),
+            facts,
+        });
+        TlsAcceptor::from(Arc::new(config))
+    }
 }
 
 /// The ciphers of a policy.
@@ -110,23 +139,54 @@ fn certified(
     Some(CertifiedKey::new(certificates, key))
 }
 
-/// The certificates of a listener with the names of each. The first is that of clients that name no other.
+/// The certificates of a listener. The first is that of clients that name no other's server.
 #[derive(Debug)]
-struct Certificates(Vec<(Vec<String>, Arc<CertifiedKey>)>);
+struct Certificates(Vec<Named>);
 
-impl ResolvesServerCert for Certificates {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+/// A certificate with its names.
+#[derive(Debug)]
+struct Named {
+    id: Uuid,
+    names: Vec<String>,
+    key: Arc<CertifiedKey>,
+}
+
+impl Certificates {
+    fn choose(&self, hello: &ClientHello<'_>) -> Option<&Named> {
         let schemes = hello.signature_schemes();
         let can_sign = |key: &CertifiedKey| key.key.choose_scheme(schemes).is_some();
         let asked = hello.server_name().map(str::to_ascii_lowercase);
-        let mut named = self.0.iter().filter(|(names, _)| {
+        let mut named = self.0.iter().filter(|own| {
             let asked = asked.as_deref();
-            asked.is_some_and(|asked| names.iter().any(|name| is_for(name, asked)))
+            asked.is_some_and(|asked| own.names.iter().any(|name| is_for(name, asked)))
         });
-        let found = named
-            .find(|(_, key)| can_sign(key))
-            .or_else(|| self.0.first());
-        found.map(|(_, key)| Arc::clone(key))
+        let found = named.find(|own| can_sign(&own.key));
+        found.or_else(|| self.0.first())
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.choose(&hello).map(|own| Arc::clone(&own.key))
+    }
+}
+
+/// The same for one connection, with a note of what its client says.
+#[derive(Debug)]
+struct Noting {
+    certificates: Arc<Certificates>,
+    facts: Arc<Mutex<Facts>>,
+}
+
+impl ResolvesServerCert for Noting {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let chosen = self.certificates.choose(&hello);
+        let mut facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        facts.domain = hello.server_name().map(str::to_owned);
+        let offered = hello.alpn().into_iter().flatten();
+        facts.offered = offered.map(<[u8]>::to_vec).collect();
+        facts.certificate = chosen.map(|own| own.id);
+        chosen.map(|own| Arc::clone(&own.key))
     }
 }
 

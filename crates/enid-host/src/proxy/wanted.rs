@@ -12,10 +12,10 @@ use enid_model::load_balancer::LoadBalancer;
 use enid_model::state::{RegionState, State};
 use enid_model::target_group::BalancedProtocol;
 use enid_plan::proxied::BalancerTables;
-use tokio_rustls::TlsAcceptor;
 
+use super::access::Logged;
 use super::counts::{AllProxyCounts, NodePlace, ProxyCounts};
-use super::tls::{self, Ended};
+use super::tls::{self, End, Ended};
 
 /// By what a listener of a node goes.
 #[derive(Clone)]
@@ -26,8 +26,12 @@ pub(super) struct Rules {
     pub(super) port: u16,
     /// How long a connection may carry nothing.
     pub(super) idle: Duration,
+    /// The listener.
+    pub(super) listener: ListenerId,
     /// How TLS ends here; `None` if there is none.
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Arc<End>>,
+    /// Where its connections are logged, if they are.
+    pub(super) logged: Option<Arc<Logged>>,
     /// The targets.
     pub(super) tables: Arc<BalancerTables>,
     /// The target groups of the listener.
@@ -127,16 +131,26 @@ impl Wanted {
             })
             .collect();
         for zone in &balancer.zones {
-            let counts = counts.of(NodePlace {
+            let place = NodePlace {
                 scope: scope.clone(),
                 balancer: balancer.id,
                 zone: zone.zone.clone(),
+            };
+            let counts = counts.of(place.clone());
+            let logs = &balancer.attributes.access_logs;
+            let is_logged = logs.is_enabled && ended.is_some();
+            let logged = is_logged.then(|| Logged {
+                place,
+                path: balancer.path(),
+                logs: logs.clone(),
             });
             let rules = Rules {
                 node: zone.eni,
                 port: listener.port,
                 idle: Duration::from_secs(listener.tcp_idle_timeout_s.into()),
-                tls: ended.map(|ended| ended.acceptor.clone()),
+                listener: listener.id,
+                tls: ended.map(|ended| Arc::clone(&ended.end)),
+                logged: logged.map(Arc::new),
                 tables: Arc::clone(tables),
                 groups: groups.clone(),
                 counts,

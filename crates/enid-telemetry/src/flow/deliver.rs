@@ -8,7 +8,6 @@
 //! Of a window only a part is in memory at a time ([`super::part`]).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use enid_model::flow_log::{FlowLog, FlowLogDestination, FlowLogResource};
@@ -18,9 +17,7 @@ use enid_model::network_interface::NetworkInterface;
 use enid_model::state::{RegionState, State};
 use enid_model::time::{Clock, Timestamp};
 
-use super::directory;
-use super::endpoint::{Endpoints, PutError};
-use super::files::{Files, Object, Period};
+use super::files::{Files, Period};
 use super::part::Census;
 use super::progress::{Done, Progress};
 use super::record::{Facts, Record, Status, Window};
@@ -28,6 +25,8 @@ use super::render::line;
 use super::row::{KIND, Told, rows};
 use super::sink::{LogDelivery, LogSink, LogSinkError};
 use super::watch::covers;
+use crate::bucket::endpoint::PutError;
+use crate::bucket::{BucketError, Buckets, Object};
 use crate::store::{Keys, Query, Store, StoreError, Write};
 
 /// How records are delivered.
@@ -37,10 +36,8 @@ pub struct DeliveryOptions {
     pub window_ms: i64,
     /// What one file tells of: a whole number of windows.
     pub file_ms: i64,
-    /// The directory whose directories are the buckets that no endpoint has.
-    pub buckets: PathBuf,
-    /// The S3 endpoints, if there are any.
-    pub endpoints: Option<Arc<Endpoints>>,
+    /// The buckets.
+    pub buckets: Buckets,
 }
 
 /// Which destinations a delivery is for. Each of them has a thread of its own: what waits for the network
@@ -122,13 +119,22 @@ enum DeliverError {
     #[error("write a file")]
     File(#[from] std::io::Error),
     #[error("put a file")]
-    Put(#[from] PutError),
+    Put(#[source] PutError),
     #[error("read what is to be delivered, or note that it was")]
     Store(#[from] StoreError),
     #[error("write to the log group")]
     Sink(#[from] LogSinkError),
     #[error("there are no log groups")]
     NoSink,
+}
+
+impl From<BucketError> for DeliverError {
+    fn from(error: BucketError) -> Self {
+        match error {
+            BucketError::File(error) => Self::File(error),
+            BucketError::Put(error) => Self::Put(error),
+        }
+    }
 }
 
 impl DeliverError {
@@ -237,9 +243,7 @@ impl Delivery {
     /// The endpoint that a flow log's bucket is at.
     fn endpoint(&self, flow_log: &FlowLog) -> Option<usize> {
         match &flow_log.destination {
-            FlowLogDestination::Bucket { bucket, .. } => {
-                self.options.endpoints.as_ref()?.of(bucket)
-            }
+            FlowLogDestination::Bucket { bucket, .. } => self.options.buckets.endpoint(bucket),
             FlowLogDestination::LogGroup { .. } => None,
         }
     }
@@ -334,15 +338,9 @@ impl Delivery {
         begins_ms: i64,
         (begins, ends): Span,
     ) -> Result<(), DeliverError> {
-        let put = |object: Option<Object>| match (object, &self.options.endpoints) {
-            (None, _) => Ok(()),
-            (Some(object), Some(endpoints)) if self.reach == Reach::Far => {
-                endpoints.put(bucket, object).map_err(DeliverError::from)
-            }
-            (Some(object), _) => Ok(directory::write(
-                &self.options.buckets.join(bucket),
-                &object,
-            )?),
+        let put = |object: Option<Object>| match object {
+            None => Ok(()),
+            Some(object) => self.options.buckets.put(bucket, &object),
         };
         let mut files = Files::new(Period {
             scope: of.scope,

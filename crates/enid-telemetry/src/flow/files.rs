@@ -16,6 +16,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::record::Record;
 use super::render::{batch, header, line};
+use crate::bucket::Object;
 
 /// The most bytes of a file, about: a period that takes more has several. AWS's have 75 MB at most; a file is
 /// in memory until it is written.
@@ -26,13 +27,6 @@ const RECORDS_AT_ONCE: usize = 8_192;
 
 /// Rows of a Parquet file's groups: what is in memory without being compressed.
 const GROUP_ROWS: usize = 65_536;
-
-/// A file as it is to be written: its path in the bucket, and its bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Object {
-    pub(super) path: String,
-    pub(super) bytes: Vec<u8>,
-}
 
 /// Which period of a flow log files tell of.
 #[derive(Debug, Clone, Copy)]

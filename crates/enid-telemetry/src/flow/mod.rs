@@ -18,8 +18,6 @@
 mod account;
 mod collector;
 mod deliver;
-mod directory;
-pub mod endpoint;
 mod files;
 mod part;
 mod progress;

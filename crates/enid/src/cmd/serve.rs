@@ -21,7 +21,7 @@ use enid_host::flow_observer::FlowObserver;
 use enid_host::{Installation, doctor, loader};
 use enid_model::time::SystemClock;
 use enid_store::Store;
-use enid_telemetry::flow::endpoint::Endpoints;
+use enid_telemetry::bucket::endpoint::Endpoints;
 use enid_telemetry::flow::sink::LogSink;
 use enid_telemetry::log::sink::ServiceLogs;
 use enid_telemetry::source::Source;
@@ -36,6 +36,7 @@ use crate::cli::{Common, DatapathChoice, Serve};
 use crate::config::Config;
 use crate::keys::KeyRing;
 use crate::paths::{Daemon, DataDir};
+use crate::wiring::access_logs::AccessLogs;
 use crate::wiring::address_usage::{self, AddressUsage};
 use crate::wiring::admin::Administration;
 use crate::wiring::certificates;
@@ -145,6 +146,7 @@ async fn daemon(
         Arc::new(groups),
     ));
     let mut flow_logs = None;
+    let mut file_options = None;
     let mut observer: Option<Box<dyn FlowObserver>> = None;
     if gateway.is_some() {
         let mut options = config.flow_logs.options(own.path())?;
@@ -153,8 +155,9 @@ async fn daemon(
             let runtime = tokio::runtime::Handle::current();
             let endpoints = Endpoints::new(endpoints, runtime);
             let endpoints = endpoints.context("prepare the S3 endpoints of flow logs")?;
-            options.endpoints = Some(Arc::new(endpoints));
+            options.buckets.endpoints = Some(Arc::new(endpoints));
         }
+        file_options = Some((options.buckets.clone(), options.file_ms));
         let sink: Option<Arc<dyn LogSink>> = Some(Arc::clone(&service_logs) as _);
         let (started, observing) = FlowLogs::start(&telemetry.store, &store, options, sink)?;
         (flow_logs, observer) = (Some(started), Some(observing));
@@ -171,16 +174,23 @@ async fn daemon(
         )?),
         None => None,
     };
+    let mut access_logs = None;
+    if let (Some(host), Some((buckets, file_ms))) = (&host, file_options) {
+        let records = host.proxy_reports().records;
+        access_logs = Some(AccessLogs::start(&store, records, buckets, file_ms)?);
+    }
     if let Some(host) = &host {
         host.report_exits(&control);
         host.report_health(&control);
     }
     let mut ec2 = Ec2::new(Arc::clone(&control));
+    let mut elbv2 = Elbv2::new(Arc::clone(&control));
     if host.is_some() {
         ec2 = ec2.with_console(Arc::new(HostConsole::new(&own)));
     }
     if let Some(flow_logs) = &flow_logs {
         ec2 = ec2.with_deliveries(flow_logs.deliveries());
+        elbv2 = elbv2.with_deliveries(flow_logs.deliveries());
     }
     let keys = KeyRing::open(data.keys())?;
     let _socket = match &host {
@@ -222,7 +232,7 @@ async fn daemon(
         Sts,
     )
     .with_acm(Acm::new(Arc::clone(&control)))
-    .with_elbv2(Elbv2::new(Arc::clone(&control)))
+    .with_elbv2(elbv2)
     .with_logs(logs)
     .with_sns(Sns::new(Arc::clone(&control), telemetry.notify.clone()))
     .with_monitoring(Monitoring::new(
@@ -270,6 +280,9 @@ async fn daemon(
     publishing.stop();
     if let Some(host) = host {
         host.stop();
+    }
+    if let Some(access_logs) = access_logs {
+        access_logs.stop();
     }
     if let Some(flow_logs) = flow_logs {
         flow_logs.stop();
@@ -373,7 +386,7 @@ async fn open_meters(
         let installation = Installation::of(own.path());
         let failed = |error| anyhow::anyhow!("open the counters: {}", enid_host::chain(&error));
         sources.push(Box::new(Interfaces::open(installation).map_err(failed)?));
-        let proxies = host.proxy_counts();
+        let proxies = host.proxy_reports().counts;
         let balancers = LoadBalancers::open(installation, proxies).map_err(failed)?;
         sources.push(Box::new(balancers));
         sources.push(Box::new(NatGateways::open(installation).map_err(failed)?));

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
+use enid_telemetry::bucket::Buckets;
+use enid_telemetry::bucket::endpoint::Endpoint;
 use enid_telemetry::flow::DeliveryOptions;
-use enid_telemetry::flow::endpoint::Endpoint;
 use serde::Deserialize;
 
 /// How flow logs are kept and delivered: as AWS does, unless it is said.
@@ -81,8 +82,10 @@ impl FlowLogConfig {
         Ok(DeliveryOptions {
             window_ms: i64::from(window_s) * 1000,
             file_ms: i64::from(file_s) * 1000,
-            buckets: buckets.unwrap_or_else(|| data.join("buckets")),
-            endpoints: None,
+            buckets: Buckets {
+                directory: buckets.unwrap_or_else(|| data.join("buckets")),
+                endpoints: None,
+            },
         })
     }
 
@@ -152,7 +155,7 @@ mod tests {
     fn windows_and_files_are_as_aws_has_them_unless_it_is_said() {
         let default = options("").expect("options");
         assert_eq!((default.window_ms, default.file_ms), (60_000, 300_000));
-        assert_eq!(default.buckets, Path::new("/data/buckets"));
+        assert_eq!(default.buckets.directory, Path::new("/data/buckets"));
         let short = options("window_s = 2\nfile_s = 4\nbuckets = \"/b\"").expect("options");
         assert_eq!((short.window_ms, short.file_ms), (2_000, 4_000));
         for text in [

@@ -19,7 +19,7 @@ use enid_model::id::FlowLogId;
 use enid_model::state::Revision;
 use enid_model::time::{Clock, SystemClock, Timestamp};
 use enid_store::Store;
-use enid_telemetry::flow::endpoint::{Endpoints, Refusal};
+use enid_telemetry::bucket::endpoint::{Endpoints, Refusal};
 use enid_telemetry::flow::sink::{LogSink, LogSinkError};
 use enid_telemetry::flow::{
     Collector, Delivery, DeliveryOptions, Failures, Reach, Seen, SeenFlow, Settled, Watch,
@@ -51,7 +51,7 @@ impl FlowLogs {
     ) -> anyhow::Result<(Self, Box<dyn FlowObserver>)> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let window_ms = options.window_ms;
-        let endpoints = options.endpoints.clone();
+        let endpoints = options.buckets.endpoints.clone();
         let open = |reach| {
             let (rows, time) = (telemetry.clone(), Arc::clone(&clock));
             Delivery::open(rows, time, options.clone(), sink.clone(), reach)

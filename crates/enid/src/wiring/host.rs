@@ -15,7 +15,7 @@ use enid_host::datapath::{Attach, Datapath, Options};
 use enid_host::flow_observer::FlowObserver;
 use enid_host::health::Seen;
 use enid_host::outside::Gateway;
-use enid_host::proxy::AllProxyCounts;
+use enid_host::proxy::ProxyReports;
 use enid_host::sandbox::InitProgram;
 use enid_model::id::{EniId, InstanceId};
 use enid_model::key::Scope;
@@ -44,7 +44,7 @@ pub(crate) struct Host {
     inbox: Sender<Input>,
     agent: JoinHandle<()>,
     work: Arc<Work>,
-    proxy_counts: AllProxyCounts,
+    proxy_reports: ProxyReports,
     exits: Mutex<Option<UnboundedReceiver<Ended>>>,
     seen: Mutex<Option<UnboundedReceiver<Seen>>>,
 }
@@ -76,14 +76,14 @@ impl Host {
         let mut changes = store.watch();
         let state = Arc::clone(&changes.borrow_and_update());
         let handle = store.hosts().join("local".into());
-        let proxy_counts = AllProxyCounts::default();
+        let proxy_reports = ProxyReports::default();
         let agent_config = agent::Config {
             data_dir: own.path().to_owned(),
             init: InitProgram::Own,
             grace: GRACE,
             outside: Some(gateway),
             allowances,
-            proxy_counts: proxy_counts.clone(),
+            proxy_reports: proxy_reports.clone(),
         };
         let work = Arc::default();
         let say = move |output| match output {
@@ -117,15 +117,15 @@ impl Host {
             inbox,
             agent,
             work,
-            proxy_counts,
+            proxy_reports,
             exits: Mutex::new(Some(exits)),
             seen: Mutex::new(Some(seen)),
         })
     }
 
-    /// What the proxies of load balancers' nodes have carried since the daemon began.
-    pub(crate) fn proxy_counts(&self) -> AllProxyCounts {
-        self.proxy_counts.clone()
+    /// What the proxies of load balancers' nodes tell of themselves since the daemon began.
+    pub(crate) fn proxy_reports(&self) -> ProxyReports {
+        self.proxy_reports.clone()
     }
 
     /// Tells the control plane of instances that end by themselves, from now on.

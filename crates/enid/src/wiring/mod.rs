@@ -1,6 +1,7 @@
 //! What connects crates that do not know each other: the store with the host's agent, and both
 //! with the daemon's own interface.
 
+pub(crate) mod access_logs;
 pub(crate) mod address_usage;
 pub(crate) mod admin;
 pub(crate) mod alarm_actions;

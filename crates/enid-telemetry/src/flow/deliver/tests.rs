@@ -11,9 +11,9 @@ use enid_model::state::Revision;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::bucket::endpoint::{Endpoint, Endpoints};
 use crate::flow::account::Delta;
 use crate::flow::collector::telling::row;
-use crate::flow::endpoint::Endpoint;
 use crate::flow::row::{Row, batch};
 use crate::flow::watch::fixture;
 use crate::store::{Disk, Options, Space};
@@ -124,8 +124,10 @@ impl World {
         DeliveryOptions {
             window_ms: 1_000,
             file_ms: 2_000,
-            buckets: self.root.path().join("buckets"),
-            endpoints: endpoints.map(Arc::new),
+            buckets: Buckets {
+                directory: self.root.path().join("buckets"),
+                endpoints: endpoints.map(Arc::new),
+            },
         }
     }
 

@@ -17,7 +17,7 @@ use object_store::{
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::files::Object;
+use super::Object;
 
 /// An S3 endpoint.
 #[derive(Clone)]
@@ -194,14 +194,14 @@ impl Endpoints {
     }
 
     /// Puts a file into a bucket. Blocks; not to be called on a thread of the runtime.
-    pub(super) fn put(&self, bucket: &str, object: Object) -> Result<(), PutError> {
+    pub(super) fn put(&self, bucket: &str, object: &Object) -> Result<(), PutError> {
         let failed = |error| PutError::of(bucket, error);
         let objects = self.open(bucket).map_err(failed)?;
         let path = Path::parse(&object.path).map_err(|error| failed(error.into()))?;
         let mut is_stopping = self.is_stopping.subscribe();
         self.runtime.block_on(async {
             tokio::select! {
-                put = objects.put(&path, object.bytes.into()) => put.map(|_| ()).map_err(failed),
+                put = objects.put(&path, object.bytes.clone().into()) => put.map(|_| ()).map_err(failed),
                 _ = is_stopping.wait_for(|is_stopping| *is_stopping) => Err(PutError::Stopping),
             }
         })
@@ -296,7 +296,7 @@ mod tests {
         let put = |url: &str| {
             let endpoints = vec![endpoint(url)];
             let endpoints = Endpoints::new(endpoints, runtime.handle().clone()).unwrap();
-            endpoints.put("audit", object())
+            endpoints.put("audit", &object())
         };
         let (url, served) = runtime.block_on(server(200, ""));
         put(&url).unwrap();
@@ -322,7 +322,7 @@ mod tests {
         let endpoints = Endpoints::new(vec![endpoint(&url)], runtime.handle().clone()).unwrap();
         endpoints.stop();
         assert!(matches!(
-            endpoints.put("audit", object()),
+            endpoints.put("audit", &object()),
             Err(PutError::Stopping)
         ));
     }

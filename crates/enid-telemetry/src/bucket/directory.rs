@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::files::Object;
+use super::Object;
 
 /// Writes a file into the directory of a bucket, whole or not at all.
 pub(super) fn write(bucket: &Path, object: &Object) -> io::Result<()> {
