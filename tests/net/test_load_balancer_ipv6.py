@@ -300,3 +300,17 @@ def test_what_is_denied_from_the_internet_does_not_reach_a_proxy(place, network,
     assert internet.agent.connect(address=node, port=81) == "timeout"
     assert "balancer-route" in dropped(place.lab, node)
     assert place.client.agent.connect(address=node, port=81, timeout=3) == "open"
+
+
+def test_errors_about_a_flow_go_through_the_node(place):
+    node = place.balance(targets=[place.near], preserve_client_ip__enabled=True)
+    assert place.opens(node) == "open"
+    # From now on the target says of every packet of the client's that it is prohibited.
+    for words in (f"add from {place.client.ip6} prohibit pref 5", "add pref 10 table local",
+                  "del pref 0"):
+        done = place.near.exec("ip", "-6", "rule", *words.split())
+        assert done.returncode == 0, done.stderr
+    told = place.client.agent.connect(address=node, port=80, timeout=5)
+    assert told == "PermissionError(13, 'Permission denied')"
+    # Whoever is no target says nothing about it: what the client asks elsewhere goes on.
+    assert place.client.agent.connect(address=place.far.ip6, port=8080) == "open"

@@ -673,8 +673,8 @@ fn go_on<F: Frame>(frame: &mut F, scratch: &mut Scratch) -> Result<(), Reason> {
     if scratch.journey.is_translated(&scratch.packet) {
         translate::packet(frame, &scratch.packet, &translate::of_journey(scratch))?;
     }
-    // No translator carries an error of IPv6; one that is on its way to one stays as it is.
-    if scratch.is_related && scratch.packet.source.is_v4() {
+    // Of IPv6 only a load balancer translates: what is on its way to one stays as it is.
+    if scratch.is_related && (scratch.packet.source.is_v4() || scratch.journey.via != 0) {
         translate::quoted(frame, scratch, &scratch.carried.translation)?;
     }
     scratch.course = if scratch.journey.is_to_outside {

@@ -181,7 +181,7 @@ impl<'a> Trip<'a> {
         }
         let is_carried = match self.tuple.protocol {
             protocol::TCP | protocol::UDP => true,
-            protocol::ICMP => asked.is_error,
+            protocol::ICMP | protocol::ICMP_V6 => asked.is_error,
             _ => false,
         };
         if !is_carried {
@@ -405,9 +405,6 @@ impl<'a> Trip<'a> {
             return Err(Reason::BalancerReset);
         };
         self.reset_by = Some(node);
-        if self.asked.is_error && !self.tuple.source.is_v4() {
-            return Err(Reason::BalancerProtocol);
-        }
         let Some(listener) = balancer.listener(known.port, known.protocol) else {
             return Err(Reason::BalancerReset);
         };

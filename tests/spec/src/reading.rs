@@ -708,8 +708,9 @@ fn frame(packet: &PacketBuilder, trip: &Trip<'_>, inner: Option<Tuple>) -> Vec<u
             kind: 0 | 8, rest, ..
         } => rest[..2].copy_from_slice(&new.source_port.to_be_bytes()),
         Transport::Icmp { body, .. } => {
-            // No translator carries an error of IPv6.
-            if let Some(inner) = inner.filter(|inner| inner.source.is_v4()) {
+            // Of IPv6 only load balancers translate.
+            let is_due = |inner: &Tuple| inner.source.is_v4() || trip.node.is_some();
+            if let Some(inner) = inner.filter(is_due) {
                 requote(body, &inner);
             }
         }

@@ -144,6 +144,13 @@ fn quoted(body: &[u8]) -> Option<Tuple> {
 
 /// Writes other addresses and ports into a quoted packet. Its transport checksum stays as it was.
 pub(crate) fn requote(body: &mut [u8], new: &Tuple) {
+    if !new.source.is_v4() {
+        body[8..24].copy_from_slice(&new.source.octets());
+        body[24..40].copy_from_slice(&new.target.octets());
+        body[40..42].copy_from_slice(&new.source_port.to_be_bytes());
+        body[42..44].copy_from_slice(&new.target_port.to_be_bytes());
+        return;
+    }
     body[12..16].copy_from_slice(&new.source.v4_octets());
     body[16..20].copy_from_slice(&new.target.v4_octets());
     body[10..12].fill(0);

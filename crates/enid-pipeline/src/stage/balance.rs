@@ -24,8 +24,7 @@
 //! target knows the node alone.
 //!
 //! IPv6 goes to targets of IPv6: each family has listeners of its own. Of what comes from the internet by IPv6
-//! a listener may take nothing ([`ListenerRecord::NO_INTERNET`]), as those of internal load balancers do. Limit: errors of ICMPv6 about
-//! a balanced flow are not carried.
+//! a listener may take nothing ([`ListenerRecord::NO_INTERNET`]), as those of internal load balancers do.
 
 mod proxied;
 
@@ -103,7 +102,7 @@ pub(crate) fn arrive<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(),
     let journey = &scratch.journey;
     let is_its_kind = match scratch.packet.protocol {
         protocol::TCP | protocol::UDP => true,
-        protocol::ICMP => scratch.is_related,
+        protocol::ICMP | protocol::ICMP_V6 => scratch.is_related,
         _ => false,
     };
     if !is_its_kind || is_cut(&scratch.packet) {
@@ -463,7 +462,7 @@ pub(crate) fn back<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(), R
     if node.flags & EniRecord::FAULTY != 0 {
         return Err(Reason::Fault);
     }
-    if is_cut(&scratch.packet) || scratch.is_related && !scratch.packet.source.is_v4() {
+    if is_cut(&scratch.packet) {
         return Err(Reason::BalancerProtocol);
     }
     // An error about the connection speaks another protocol than it.

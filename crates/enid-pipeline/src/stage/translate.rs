@@ -1,5 +1,5 @@
 //! Translate: a frame gets the addresses and ports that it goes on with. Checksums are updated by what
-//! changes. Of IPv6 only what passes a load balancer is translated: TCP and UDP.
+//! changes. Of IPv6 only what passes a load balancer is translated: TCP and UDP, and errors about them.
 
 use crate::{
     Scratch,
@@ -49,7 +49,7 @@ pub(crate) fn packet<F: Frame>(
         _ if packet.fragment == Fragment::Later => 0,
         protocol::TCP => packet.transport + 16,
         protocol::UDP => packet.transport + 6,
-        protocol::ICMP => packet.transport + 2,
+        protocol::ICMP | protocol::ICMP_V6 => packet.transport + 2,
         _ => 0,
     };
     if !packet.source.is_v4() {
@@ -132,24 +132,15 @@ fn wide<F: Frame>(
     checksum: u32,
     new: &Translation,
 ) -> Result<(), Reason> {
-    let is_udp = packet.protocol == protocol::UDP;
-    wide_address(
-        frame,
-        ETHERNET + WIDE_SOURCE,
-        checksum,
-        is_udp,
-        &packet.source,
-        &new.source,
-    )?;
-    wide_address(
-        frame,
-        ETHERNET + WIDE_TARGET,
-        checksum,
-        is_udp,
-        &packet.target,
-        &new.target,
-    )?;
-    if checksum == 0 {
+    let sum = Sum {
+        is_address: true,
+        is_optional: packet.protocol == protocol::UDP,
+    };
+    let at = ETHERNET + WIDE_SOURCE;
+    wide_address(frame, at, (checksum, sum), &packet.source, &new.source)?;
+    let at = ETHERNET + WIDE_TARGET;
+    wide_address(frame, at, (checksum, sum), &packet.target, &new.target)?;
+    if checksum == 0 || packet.protocol == protocol::ICMP_V6 {
         return Ok(());
     }
     both_ports(frame, packet, checksum, new)
@@ -159,18 +150,13 @@ fn wide<F: Frame>(
 fn wide_address<F: Frame>(
     frame: &mut F,
     at: u32,
-    checksum: u32,
-    is_optional: bool,
+    (checksum, sum): (u32, Sum),
     from: &Addr,
     to: &Addr,
 ) -> Result<(), Reason> {
     if from == to {
         return Ok(());
     }
-    let sum = Sum {
-        is_address: true,
-        is_optional,
-    };
     for (from, to) in from.words().into_iter().zip(to.words()) {
         let (from, to) = (from.to_ne_bytes(), to.to_ne_bytes());
         if checksum != 0 && from != to && !frame.update_checksum(checksum, from, to, sum) {
@@ -315,6 +301,9 @@ pub(crate) fn quoted<F: Frame>(
 ) -> Result<(), Reason> {
     let (packet, key) = (&scratch.packet, &scratch.quoted);
     let inner = packet.transport + 8;
+    if !key.source.is_v4() {
+        return quoted_wide(frame, scratch, new);
+    }
     for (at, from, to) in [
         (SOURCE, key.source.v4_octets(), new.target.v4_octets()),
         (TARGET, key.target.v4_octets(), new.source.v4_octets()),
@@ -354,6 +343,42 @@ pub(crate) fn quoted<F: Frame>(
         }
         _ => Ok(()),
     }
+}
+
+/// The same for IPv6, of which TCP and UDP are translated. Its header has no checksum, so the message's follows
+/// the addresses as well.
+#[inline(never)]
+fn quoted_wide<F: Frame>(
+    frame: &mut F,
+    scratch: &Scratch,
+    new: &Translation,
+) -> Result<(), Reason> {
+    let (packet, key) = (&scratch.packet, &scratch.quoted);
+    let inner = packet.transport + 8;
+    let checksum = packet.transport + 2;
+    let sum = Sum {
+        is_address: false,
+        is_optional: false,
+    };
+    let at = inner + WIDE_SOURCE;
+    wide_address(frame, at, (checksum, sum), &key.source, &new.target)?;
+    let at = inner + WIDE_TARGET;
+    wide_address(frame, at, (checksum, sum), &key.target, &new.source)?;
+    let source = Port {
+        at: scratch.quoted_transport,
+        checksum,
+        from: key.source_port,
+        to: new.target_port,
+        is_optional: false,
+    };
+    let target = Port {
+        at: source.at + 2,
+        from: key.target_port,
+        to: new.source_port,
+        ..source
+    };
+    port(frame, &source)?;
+    port(frame, &target)
 }
 
 #[cfg(test)]

@@ -379,3 +379,41 @@ fn an_error_that_a_middlebox_gets_first_quotes_what_it_quoted() {
     assert_eq!(world.send_in(&mut frame, &change), forward(B));
     assert_eq!(frame, error.macs(router_mac(11), mac(B)).frame());
 }
+
+#[test]
+fn errors_about_a_flow_go_to_both_ends() {
+    let related = Change {
+        related: 1,
+        ..Change::default()
+    };
+    for flags in [Share::PRESERVES, 0] {
+        let world = world(&[D], flags);
+        let asks = to(A, NODE_WIDE, tcp(5, 80, SYN));
+        let mut frame = asks.frame();
+        let _ = world.send(A, &mut frame, &Change::opened(2, 60));
+        let arrived = &frame[14..];
+        let source = Addr::v6(arrived[8..24].try_into().expect("an address"));
+        let port = u16::from_be_bytes([arrived[40], arrived[41]]);
+        // What the target says of the client's packet comes from the node, and quotes it as the client sent it.
+        let met = PacketBuilder::new(source, wide_of(D), tcp(port, PORT, SYN));
+        let error = to(D, source, Transport::unreachable(&met));
+        let own = PacketBuilder::new(wide_of(A), NODE_WIDE, tcp(5, 80, SYN));
+        let told = at(A, NODE_WIDE, Transport::unreachable(&own));
+        let mut frame = error.frame();
+        assert_eq!(world.send(D, &mut frame, &related), forward(A), "{flags}");
+        assert_eq!(frame, told.frame());
+        // What the client says of the target's answer comes to the target as from whom it knows.
+        let answer = PacketBuilder::new(NODE_WIDE, wide_of(A), tcp(80, 5, SYN_ACK));
+        let error = to(A, NODE_WIDE, Transport::unreachable(&answer));
+        let sent = PacketBuilder::new(wide_of(D), source, tcp(PORT, port, SYN_ACK));
+        let told = at(D, source, Transport::unreachable(&sent));
+        let mut frame = error.frame();
+        assert_eq!(world.send(A, &mut frame, &related), forward(D), "{flags}");
+        assert_eq!(frame, told.frame());
+        // About a flow that there is not.
+        let other = PacketBuilder::new(NODE_WIDE, wide_of(A), tcp(80, 6, SYN_ACK));
+        let mut frame = to(A, NODE_WIDE, Transport::unreachable(&other)).frame();
+        let refused = Change::dropped(Reason::BalancerProtocol);
+        let _ = world.send(A, &mut frame, &refused);
+    }
+}
