@@ -410,6 +410,10 @@ impl Reading {
         if is_out {
             connection.tracked_by_initiator = egress;
             connection.tracked_by_responder = ingress;
+            if is_forgotten {
+                // Its answers are judged anew.
+                connection.back.judged = 0;
+            }
             if (connection.responder, connection.arrived) != (responder, trip.tuple) {
                 // From now on answers come another way, and what a target still sends is reset.
                 left = connection.is_balanced_tcp().then(|| connection.clone());
