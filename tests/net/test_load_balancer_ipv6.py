@@ -5,6 +5,7 @@
 
 import ipaddress
 import os
+import struct
 import sys
 
 import pytest
@@ -314,3 +315,19 @@ def test_errors_about_a_flow_go_through_the_node(place):
     assert told == "PermissionError(13, 'Permission denied')"
     # Whoever is no target says nothing about it: what the client asks elsewhere goes on.
     assert place.client.agent.connect(address=place.far.ip6, port=8080) == "open"
+
+
+def test_the_proxy_protocol_tells_clients_of_ipv6(place):
+    node = place.balance(targets=[place.near], proxy_protocol_v2__enabled=True)
+    # The target sends back what it gets: the header before what the client said.
+    talk = ("import socket, sys\n"
+            "stream = socket.create_connection((sys.argv[1], 80), timeout=3)\n"
+            "stream.sendall(b'hello')\n"
+            "heard = b''\n"
+            "while len(heard) < 57: heard += stream.recv(100)\n"
+            "print(stream.getsockname()[1], heard.hex())\n")
+    port, heard = place.client.exec(_INTERPRETER, "-I", "-c", talk, node).stdout.split()
+    ends = [ipaddress.ip_address(ip).packed for ip in (place.client.ip6, node)]
+    assert bytes.fromhex(heard) == (
+        b"\r\n\r\n\0\r\nQUIT\n" + b"\x21\x21" + struct.pack("!H", 36) + b"".join(ends)
+        + struct.pack("!HH", int(port), 80) + b"hello")

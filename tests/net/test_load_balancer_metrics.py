@@ -165,3 +165,25 @@ def test_a_load_balancer_that_goes_is_told_to_its_end(place):
     assert client.agent.datagram(address=node["PrivateIpAddress"], port=80) != "timeout"
     balancers.elb.delete_load_balancer(LoadBalancerArn=place.balancer)
     place.tells(NewFlowCount=1, UnhealthyRoutingFlowCount=1)
+
+
+def test_what_a_proxy_carries_of_tcp_is_told(place):
+    balancers, client = place.balancers, place.client
+    place.balancer, nodes = balancers.make("proxied", place.here)
+    group = balancers.group("proxied", place.vpc, 8080, check={"HealthCheckPort": "9"},
+                            proxy_protocol_v2__enabled=True)
+    balancers.listen(place.balancer, group, 80)
+    balancers.register(group, place.near.id)
+    address = nodes[HERE]["PrivateIpAddress"]
+    place.tells(NewFlowCount_TCP=0)
+    # The header comes back before what was said.
+    agent = client.agent
+    assert agent.connect(address=address, port=80, name="kept", timeout=2) != "timeout"
+    place.tells(NewFlowCount=1, NewFlowCount_TCP=1, NewFlowCount_TLS=0, RejectedFlowCount=0,
+                UnhealthyRoutingFlowCount=1)
+    until(lambda: (place.value("ProcessedBytes_TCP") or 0) >= 5 + 28, "bytes", PATIENCE)
+    assert place.value("ProcessedBytes_TCP") == place.value("ProcessedBytes")
+    balancers.deregister(group, place.near.id)
+    place.lab.in_force()
+    assert agent.connect(address=address, port=80, timeout=2) not in ("open", "timeout")
+    place.tells(NewFlowCount_TCP=2, RejectedFlowCount=1, RejectedFlowCount_TCP=1)
