@@ -272,6 +272,19 @@ def test_a_tcp_listener_leads_to_targets_of_the_other_family(place):
     assert not carries(node, 81)
     assert "ingress-rule" in dropped(lab, place.near.ip)
     lab.authorize(place.group, everything(ANYWHERE))
+    # It is told that the node's proxy goes on from there, and what then happens to its own connection.
+    explained = lab.daemon.json("explain", "--from", place.client.id, "--to", node,
+                                "--protocol", "tcp", "--port", "81")
+    [hop] = [hop for hop in explained["hops"] if hop["stage"] == "load-balancer"]
+    assert (explained["verdict"], hop["verdict"]) == ("forward", "allow")
+    assert hop["detail"].endswith("; connections end at the node, and its proxy makes others to targets")
+    assert explained["to"]["eni"] == nodes[HERE]["NetworkInterfaceId"]
+    onward = lab.daemon.json("explain", "--from", nodes[HERE]["NetworkInterfaceId"],
+                             "--to", place.near.id, "--protocol", "tcp", "--port", "8080")
+    assert onward["verdict"] == "forward"
+    flows = lab.daemon.json("flows", "--load-balancer", "wide", "--target-group", "narrow")
+    assert (ip, place.near.ip, place.near.id) in {
+        (flow["source"], flow["destination"], flow["target"]) for flow in flows}
     # A group of the client's own family takes the listener back into the datapath.
     assert carries(node, 81)
     before = place.ways()

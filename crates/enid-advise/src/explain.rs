@@ -159,10 +159,11 @@ pub fn explain(
     // Every device counts as present: whether it is, the kernel's tables say, not the plan.
     let mut planner = Planner::default().with_outside(pools);
     planner.advance(Arc::clone(state));
-    if planner.device(from.id).is_none() {
+    if planner.device(from.id).is_none() && planner.node(from.id).is_none() {
         return Err(Unanswerable::NotAttached(from.id));
     }
-    let numbered: BTreeMap<EniId, u32> = planner.devices().keys().copied().zip(1..).collect();
+    let devices = planner.devices().keys().chain(planner.nodes().keys());
+    let numbered: BTreeMap<EniId, u32> = devices.copied().zip(1..).collect();
     for (eni, ifindex) in numbered {
         planner.bind(eni, Some(ifindex));
     }
@@ -280,7 +281,7 @@ fn hops(
     });
     if story.balancer != 0 {
         let node = EniId(story.balancer);
-        let asked = node::asked(region, node, protocol, port);
+        let asked = node::asked(region, node, protocol, port, !target.is_v4());
         // What stops it behind the node says so itself.
         let at_node = match story.way {
             Err(reason) if reason.is_of_balancer() => Err(reason),

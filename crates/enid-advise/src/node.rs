@@ -17,8 +17,14 @@ pub(crate) struct Asked {
     pub(crate) words: String,
 }
 
-/// What the node of this interface has for a port; `None` if it is no node.
-pub(crate) fn asked(region: &RegionState, node: EniId, number: u8, port: u16) -> Option<Asked> {
+/// What the node of this interface has for a port at its address of a family; `None` if it is no node.
+pub(crate) fn asked(
+    region: &RegionState,
+    node: EniId,
+    number: u8,
+    port: u16,
+    is_ipv6: bool,
+) -> Option<Asked> {
     let mut balancers = region.load_balancers.values();
     let (balancer, zone) = balancers.find_map(|balancer| {
         let mut zones = balancer.zones.iter();
@@ -29,7 +35,14 @@ pub(crate) fn asked(region: &RegionState, node: EniId, number: u8, port: u16) ->
     let mut listeners = listeners.filter_map(|id| region.listeners.get(&id));
     let listener = listeners.find(|it| it.port == port && speaks(it.protocol, number));
     let words = match listener {
-        Some(listener) => of_listener(region, balancer, listener, zone),
+        Some(listener) => {
+            let is_tcp = number == protocol::TCP;
+            let proxy = match is_tcp && region.is_proxied(listener, is_ipv6) {
+                true => "; connections end at the node, and its proxy makes others to targets",
+                false => "",
+            };
+            of_listener(region, balancer, listener, zone) + proxy
+        }
         None => format!("no listener for protocol {number} at port {port}"),
     };
     Some(Asked {
@@ -94,6 +107,6 @@ mod tests {
 
     #[test]
     fn an_interface_that_is_no_node_has_nothing_to_say() {
-        assert_eq!(asked(&RegionState::default(), EniId(1), 6, 80), None);
+        assert_eq!(asked(&RegionState::default(), EniId(1), 6, 80, false), None);
     }
 }

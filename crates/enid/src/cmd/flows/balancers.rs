@@ -88,7 +88,8 @@ impl Balancers {
         Ok(serde_json::from_str(&answer.body)?)
     }
 
-    /// Says what a flow belongs to, if it passes a node or was dropped there.
+    /// Says what a flow belongs to, if it passes a node, was dropped there, or is a node's own: a client's
+    /// connection to its proxy, the proxy's to a target, a health check.
     pub(super) fn name(&self, flow: &mut Flow) {
         let node = flow.load_balancer_eni.as_ref();
         let dropped_at = flow
@@ -96,7 +97,7 @@ impl Balancers {
             .as_ref()
             .filter(|_| flow.verdict == "drop");
         let Some(named) = node.or(dropped_at).and_then(|eni| self.nodes.get(eni)) else {
-            return;
+            return self.name_own(flow);
         };
         flow.load_balancer = Some(named.name.clone());
         let new = flow.translation.as_ref();
@@ -126,6 +127,25 @@ impl Balancers {
             (None, _) => None,
         };
         flow.target = found.map(|(_, target)| target);
+    }
+
+    fn name_own(&self, flow: &mut Flow) {
+        let node_of = |eni: &Option<String>| self.nodes.get(eni.as_ref()?);
+        let (own, other) = match (node_of(&flow.source_eni), node_of(&flow.destination_eni)) {
+            (Some(own), _) => (own, (flow.destination, flow.destination_port)),
+            (None, Some(own)) => (own, (flow.source, flow.source_port)),
+            (None, None) => return,
+        };
+        flow.load_balancer = Some(own.name.clone());
+        let mut groups = own.listeners.iter().flat_map(|it| &it.groups);
+        let found = groups.find_map(|group| {
+            let mut targets = group.targets.iter();
+            let target = targets.find(|it| (it.0, it.1) == other)?;
+            Some((group.name.clone(), target.2.clone()))
+        });
+        if let Some((group, target)) = found {
+            (flow.target_group, flow.target) = (Some(group), Some(target));
+        }
     }
 }
 
@@ -242,5 +262,30 @@ mod tests {
         let mut flow = drop_of(&key([10, 0, 0, 5], 1, [10, 0, 0, 4], 80), &elsewhere, 0);
         balancers().name(&mut flow);
         assert_eq!(told(&flow), [None, None, None]);
+    }
+
+    #[test]
+    fn what_a_node_begins_or_ends_itself_has_names_as_well() {
+        let told_of = |source_eni, target_eni, key: FlowKey| {
+            let record = FlowRecord {
+                source_eni,
+                target_eni,
+                ..FlowRecord::default()
+            };
+            let mut flow = forward(&key, &record, 0);
+            balancers().name(&mut flow);
+            told(&flow).map(|name| name.map(str::to_owned))
+        };
+        let (client, node, target) = ([10, 0, 0, 5], [10, 0, 0, 4], [10, 0, 1, 2]);
+        let named = ["web", "green", "i-2"].map(|name| Some(name.to_owned()));
+        let only = [Some("web".to_owned()), None, None];
+        assert_eq!(told_of(5, 9, key(client, 40_000, node, 80)), only);
+        assert_eq!(told_of(9, 5, key(node, 80, client, 40_000)), only);
+        assert_eq!(told_of(9, 8, key(node, 5000, target, 8080)), named);
+        assert_eq!(told_of(8, 9, key(target, 8080, node, 5000)), named);
+        // A health check of another port, and a flow that no node has to do with.
+        assert_eq!(told_of(9, 8, key(node, 1025, target, 81)), only);
+        let nobody = told_of(5, 8, key(client, 1, target, 8080));
+        assert_eq!(nobody, [None, None, None]);
     }
 }

@@ -57,6 +57,11 @@ const UNITS: [Unit; 3] = [
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
 impl Capacity {
+    /// Whether nobody has looked when the minute began.
+    pub(super) const fn has_no_beginning(&self) -> bool {
+        self.ended.is_none()
+    }
+
     /// Takes what all nodes have carried until now.
     pub(super) fn note(&mut self, now_ns: u64, carried: BTreeMap<u64, Carried>) {
         self.read = Some((now_ns, carried));

@@ -167,6 +167,11 @@ impl LoadBalancers {
         together.into_values()
     }
 
+    fn note_carried(&mut self, counted: &BTreeMap<u64, Counted>) {
+        let carried = counted.iter().map(|(id, counted)| (*id, counted.carried()));
+        self.capacity.note(monotonic_ns(), carried.collect());
+    }
+
     /// The capacity units of whole load balancers.
     fn units(&self) -> Vec<Reading> {
         let mut readings = Vec::new();
@@ -203,6 +208,13 @@ impl Source for LoadBalancers {
 
     fn follow(&mut self, state: &State) {
         self.nodes = nodes(state);
+        // What was carried before the daemon began is nobody's minute.
+        if self.capacity.has_no_beginning()
+            && let Ok(counted) = self.counted()
+        {
+            self.note_carried(&counted);
+            self.capacity.end();
+        }
     }
 
     fn glance(&mut self) {
@@ -216,8 +228,7 @@ impl Source for LoadBalancers {
         let counted = self.counted();
         let counted = counted.map_err(|error| SourceError::new(Self::NAME, error))?;
         let life = self.counts.life();
-        let carried = counted.iter().map(|(id, counted)| (*id, counted.carried()));
-        self.capacity.note(monotonic_ns(), carried.collect());
+        self.note_carried(&counted);
         let mut readings = self.peaks();
         readings.extend(self.units());
         for (id, node) in &self.nodes {
