@@ -14,6 +14,7 @@ mod access;
 mod connection;
 mod counts;
 pub(crate) mod header;
+mod keepalive;
 mod relay;
 mod tls;
 mod wanted;
