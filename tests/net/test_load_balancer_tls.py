@@ -346,6 +346,41 @@ def test_targets_see_their_client_through_the_proxy_protocol(place):
     assert seen_by()[-1] == [place.client.ip, seen["local"]]
 
 
+def test_targets_in_a_peered_vpc_see_their_client(place, network):
+    lab, balancers = place.lab, place.balancers
+    far, subnet = lab.network("10.9.0.0/16")
+    connection = network.peer(place.vpc, far)
+    group = lab.group(far, "open", [everything(ANYWHERE)])
+    [target] = lab.launch(subnet, group)
+    seen_by = place.witness(target)
+    place.near.agent.serve_tcp(port=8080)
+    place.balance(certificate=Certificate("example.com"))
+    peered = balancers.group("peered", place.vpc, 8080, kind="ip",
+                             preserve_client_ip__enabled=True)
+    balancers.elb.modify_listener(ListenerArn=place.listener, DefaultActions=[
+        {"Type": "forward", "TargetGroupArn": peered}])
+    balancers.elb.register_targets(TargetGroupArn=peered, Targets=[
+        {"Id": target.ip, "AvailabilityZone": "all"}])
+    here, there = network.table(place.vpc, place.here, place.there), network.table(far, subnet)
+    network.route(here, "10.9.0.0/16", connection)
+    # The node's subnet is not led to: the target's answers go nowhere, and no check has seen it.
+    assert not place.talk(tls={}, patience=1).get("whole")
+    network.route(there, "10.0.0.0/16", connection)
+    until(lambda: set(balancers.health(peered).values()) == {"healthy"}, "it is healthy", 30)
+    lab.in_force()
+    seen = place.talk(tls={}, length=1 << 20)
+    assert seen["whole"], seen
+    assert seen_by()[-1] == [place.client.ip, seen["local"]]
+    # The gate of the target judges the client's address.
+    lab.revoke(group, everything(ANYWHERE))
+    lab.authorize(group, tcp(f"{place.address}/32", 8080))
+    assert not place.talk(tls={}, patience=1).get("whole")
+    lab.authorize(group, tcp(f"{place.client.ip}/32", 8080))
+    assert place.talk(tls={})["whole"]
+    balancers.elb.modify_listener(ListenerArn=place.listener, DefaultActions=[
+        {"Type": "forward", "TargetGroupArn": place.targets}])
+
+
 def test_connections_end_with_their_target(place):
     place.near.agent.serve_tcp(port=8080)
     place.balance(certificate=Certificate("example.com"),

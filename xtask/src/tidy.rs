@@ -58,6 +58,7 @@ const UNSAFE_FILES: &[&str] = &[
     "offload.rs",
     "packet_socket.rs",
     "tap.rs",
+    "tcp_info.rs",
 ];
 
 /// A longer file is two files.

@@ -33,6 +33,7 @@ pub mod proxy;
 pub mod sandbox;
 pub mod services;
 pub mod tap;
+mod tcp_info;
 mod trusting;
 
 pub use installation::Installation;

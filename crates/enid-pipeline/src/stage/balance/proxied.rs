@@ -6,9 +6,10 @@
 //! answers says that they go to the node. A target that answers a client which the proxy does not speak for
 //! sends it an ordinary packet.
 //!
-//! Limit: only to targets in the node's own VPC, as a peer's routes are asked for the node's address, which is in
-//! none of these packets.
+//! From a target in a peer's VPC answers go back if its routes lead to the node's subnet: they are asked for that one's
+//! router, as the node's own address is in none of these packets.
 
+use super::leads;
 use crate::{Scratch, reason::Reason, stage::route::hand_over, table::EniRecord, tables::Tables};
 
 /// Brings what a target answers to a client's address to the node whose proxy spoke under it.
@@ -24,12 +25,17 @@ pub(crate) fn to_proxy<T: Tables>(tables: &T, scratch: &mut Scratch) -> Result<(
     if node.flags & EniRecord::BALANCER == 0 {
         return Err(Reason::BalancerReset);
     }
-    if sender.vpc != node.vpc {
-        return Err(Reason::BalancerRoute);
-    }
     if sender.subnet != node.subnet {
         let outer = tables.subnet(sender.subnet).ok_or(Reason::Incomplete)?;
         journey.leave(outer)?;
+        let inner = tables.subnet(node.subnet).ok_or(Reason::Incomplete)?;
+        let router = match journey.target.is_v4() {
+            true => inner.router,
+            false => inner.router_v6,
+        };
+        if !leads(tables, sender, &router, node.vpc) {
+            return Err(Reason::BalancerRoute);
+        }
     }
     journey.eni = id;
     hand_over(tables, scratch)
@@ -44,9 +50,10 @@ mod tests {
     use crate::ledger::{A, B, Change, D, Gate, World, addr, mac, router_mac};
     use crate::ledger_balance::{NODE, PORT, balanced};
     use crate::ledger_nat::{ACK, SYN_ACK, tcp};
-    use crate::ledger_wide::{forward, to};
+    use crate::ledger_wide::{E, add_route, forward, to};
     use crate::packet_builder::{PacketBuilder, Transport};
     use crate::reason::Reason;
+    use crate::table::Route;
 
     /// What the node's proxy sends to a target under an address.
     fn speaks(client: Addr, target: Addr, transport: Transport) -> PacketBuilder {
@@ -130,6 +137,26 @@ mod tests {
             world.send(NODE, &mut datagram.frame(), &change),
             Verdict::Drop(Reason::SourceAddress)
         );
+    }
+
+    #[test]
+    fn a_target_in_a_peered_vpc_answers_if_its_routes_lead_back() {
+        let mut world = balanced(&[E], Share::PRESERVES);
+        let peer = Addr::v4([10, 9, 0, 40]);
+        add_route(&mut world, 13, (16, [10, 9, 0, 0]), Route::PEERING, 3);
+        let open = speaks(addr(A), peer, tcp(5, PORT, SYN));
+        carries(&world, NODE, &open, E, &Change::opened(2, 40));
+        let answer = to(E, addr(A), tcp(PORT, 5, SYN_ACK));
+        let refused = Change::dropped(Reason::BalancerRoute);
+        let verdict = world.send(E, &mut answer.frame(), &refused);
+        assert_eq!(verdict, Verdict::Drop(Reason::BalancerRoute));
+        // To the client's subnet alone, and to the node's.
+        add_route(&mut world, 31, (24, [10, 0, 0, 0]), Route::PEERING, 1);
+        let again = Change::dropped_again(Reason::BalancerRoute);
+        let verdict = world.send(E, &mut answer.frame(), &again);
+        assert_eq!(verdict, Verdict::Drop(Reason::BalancerRoute));
+        add_route(&mut world, 31, (24, [10, 0, 2, 0]), Route::PEERING, 1);
+        carries(&world, E, &answer, NODE, &Change::carried(40));
     }
 
     #[test]
