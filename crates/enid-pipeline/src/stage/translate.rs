@@ -80,7 +80,7 @@ pub(crate) fn packet<F: Frame>(
         return Ok(());
     }
     if has_ports {
-        both_ports(frame, packet, checksum, new)
+        both_ports(frame, &ports_of(packet, checksum, new))
     } else if is_icmp_query(packet.protocol, packet.target_port.bytes()[0]) {
         let identifier = Port {
             at: packet.transport + 4,
@@ -95,29 +95,16 @@ pub(crate) fn packet<F: Frame>(
     }
 }
 
-/// Rewrites the ports of TCP or UDP.
-#[inline(never)]
-fn both_ports<F: Frame>(
-    frame: &mut F,
-    packet: &Packet,
-    checksum: u32,
-    new: &Translation,
-) -> Result<(), Reason> {
-    let source = Port {
+/// The ports of a packet of TCP or UDP.
+#[inline(always)]
+const fn ports_of(packet: &Packet, checksum: u32, new: &Translation) -> Ports {
+    Ports {
         at: packet.transport,
         checksum,
-        from: packet.source_port,
-        to: new.source_port,
+        from: [packet.source_port, packet.target_port],
+        to: [new.source_port, new.target_port],
         is_optional: packet.protocol == protocol::UDP,
-    };
-    let target = Port {
-        at: packet.transport + 2,
-        from: packet.target_port,
-        to: new.target_port,
-        ..source
-    };
-    port(frame, &source)?;
-    port(frame, &target)
+    }
 }
 
 /// Offsets in an IPv6 header.
@@ -143,7 +130,7 @@ fn wide<F: Frame>(
     if checksum == 0 || packet.protocol == protocol::ICMP_V6 {
         return Ok(());
     }
-    both_ports(frame, packet, checksum, new)
+    both_ports(frame, &ports_of(packet, checksum, new))
 }
 
 #[inline(always)]
@@ -259,6 +246,36 @@ fn lower<F: Frame>(
     }
 }
 
+/// Source and target port that change.
+struct Ports {
+    at: u32,
+    /// Offset of the checksum that covers them.
+    checksum: u32,
+    from: [Be16; 2],
+    to: [Be16; 2],
+    is_optional: bool,
+}
+
+/// Rewrites both ports.
+#[inline(never)]
+fn both_ports<F: Frame>(frame: &mut F, ports: &Ports) -> Result<(), Reason> {
+    let source = Port {
+        at: ports.at,
+        checksum: ports.checksum,
+        from: ports.from[0],
+        to: ports.to[0],
+        is_optional: ports.is_optional,
+    };
+    let target = Port {
+        at: ports.at + 2,
+        from: ports.from[1],
+        to: ports.to[1],
+        ..source
+    };
+    port(frame, &source)?;
+    port(frame, &target)
+}
+
 /// A port, or the identifier of an ICMP query, that changes.
 #[derive(Clone, Copy)]
 struct Port {
@@ -315,33 +332,32 @@ pub(crate) fn quoted<F: Frame>(
             return Err(Reason::Rewrite);
         }
     }
-    let source = Port {
-        at: scratch.quoted_transport,
-        checksum: packet.transport + 2,
-        from: key.source_port,
-        to: new.target_port,
-        is_optional: false,
-    };
     match key.protocol {
-        protocol::TCP | protocol::UDP => {
-            let target = Port {
-                at: source.at + 2,
-                from: key.target_port,
-                to: new.source_port,
-                ..source
-            };
-            port(frame, &source)?;
-            port(frame, &target)
-        }
+        protocol::TCP | protocol::UDP => both_ports(frame, &quoted_ports(scratch, new)),
         protocol::ICMP if is_icmp_query(key.protocol, key.target_port.bytes()[0]) => {
             let id = Port {
-                at: source.at + 4,
+                at: scratch.quoted_transport + 4,
+                checksum: packet.transport + 2,
+                from: key.source_port,
                 to: new.source_port,
-                ..source
+                is_optional: false,
             };
             port(frame, &id)
         }
         _ => Ok(()),
+    }
+}
+
+/// The quoted ports, which the checksum of the error covers.
+#[inline(always)]
+const fn quoted_ports(scratch: &Scratch, new: &Translation) -> Ports {
+    let key = &scratch.quoted;
+    Ports {
+        at: scratch.quoted_transport,
+        checksum: scratch.packet.transport + 2,
+        from: [key.source_port, key.target_port],
+        to: [new.target_port, new.source_port],
+        is_optional: false,
     }
 }
 
@@ -364,21 +380,7 @@ fn quoted_wide<F: Frame>(
     wide_address(frame, at, (checksum, sum), &key.source, &new.target)?;
     let at = inner + WIDE_TARGET;
     wide_address(frame, at, (checksum, sum), &key.target, &new.source)?;
-    let source = Port {
-        at: scratch.quoted_transport,
-        checksum,
-        from: key.source_port,
-        to: new.target_port,
-        is_optional: false,
-    };
-    let target = Port {
-        at: source.at + 2,
-        from: key.target_port,
-        to: new.source_port,
-        ..source
-    };
-    port(frame, &source)?;
-    port(frame, &target)
+    both_ports(frame, &quoted_ports(scratch, new))
 }
 
 #[cfg(test)]
