@@ -1,4 +1,4 @@
-//! What the nodes of load balancers count, and how their targets are, by the names of AWS's metrics.
+//! What the nodes of load balancers count, by the names of AWS's metrics.
 //!
 //! A node counts for its zone, and what the zones say together for the load balancer. Counts of flows are
 //! of their first packets: a client that tries again counts again where it is refused, and once where its
@@ -14,15 +14,13 @@ use enid_host::nat_counts::NatTables;
 use enid_host::proxy::{AllProxyCounts, CarriedCounts, NodePlace, ProxyCounts};
 use enid_model::id::{LoadBalancerId, ResourceId as _};
 use enid_model::key::Scope;
-use enid_model::load_balancer::LoadBalancer;
-use enid_model::state::{RegionState, State};
-use enid_model::target::HealthState;
+use enid_model::state::State;
 use enid_pipeline::nat_counts::NatCountsRecord;
 use enid_pipeline::table::protocol;
-use enid_plan::target_health::is_answering;
 use enid_telemetry::meanings;
 use enid_telemetry::source::{Meaning, Post, Reading, Source, SourceError};
 
+use super::balancer_targets::of_targets;
 use super::capacity::{Capacity, Carried, OfProtocol};
 use super::nat_gateways::{carried, whole};
 use super::peaks::Peaks;
@@ -39,7 +37,6 @@ meanings! {
     CONSUMED_TCP = NLB, "ConsumedLCUs_TCP", COUNT, Gauge, None, "Hours of capacity units that the load balancer used for TCP";
     CONSUMED_TLS = NLB, "ConsumedLCUs_TLS", COUNT, Gauge, None, "Hours of capacity units that the load balancer used for TLS";
     CONSUMED_UDP = NLB, "ConsumedLCUs_UDP", COUNT, Gauge, None, "Hours of capacity units that the load balancer used for UDP";
-    HEALTHY = NLB, "HealthyHostCount", COUNT, Gauge, Some("enid_nlb_healthy_targets"), "Targets of a target group that are healthy";
     NEW = NLB, "NewFlowCount", COUNT, Counter, Some("enid_nlb_flows_total"), "Flows through the load balancer that began";
     NEW_TCP = NLB, "NewFlowCount_TCP", COUNT, Counter, Some("enid_nlb_tcp_flows_total"), "TCP connections through the load balancer that began";
     NEW_TLS = NLB, "NewFlowCount_TLS", COUNT, Counter, Some("enid_nlb_tls_flows_total"), "TLS connections to the load balancer that began";
@@ -62,9 +59,7 @@ meanings! {
     RESETS_OWN = NLB, "TCP_ELB_Reset_Count", COUNT, Counter, Some("enid_nlb_own_resets_total"), "Resets that the load balancer sent";
     RESETS_TARGET = NLB, "TCP_Target_Reset_Count", COUNT, Counter, Some("enid_nlb_target_resets_total"), "Resets that targets sent to clients";
     TARGET_TLS_ERRORS = NLB, "TargetTLSNegotiationErrorCount", COUNT, Counter, Some("enid_nlb_target_tls_errors_total"), "TLS handshakes with targets that failed";
-    UNHEALTHY = NLB, "UnHealthyHostCount", COUNT, Gauge, Some("enid_nlb_unhealthy_targets"), "Targets of a target group that are unhealthy";
     FAIL_OPEN = NLB, "UnhealthyRoutingFlowCount", COUNT, Counter, Some("enid_nlb_unhealthy_routing_flows_total"), "Flows that began while too few targets were healthy, so that all targets got them";
-    ZONAL = NLB, "ZonalHealthStatus", COUNT, Gauge, Some("enid_nlb_zone_healthy"), "One for each zone with enough healthy targets, zero for each other one";
 }
 
 /// The load balancers of this host.
@@ -405,62 +400,6 @@ fn of_proxy(life: &str, id: u64, node: &Node, proxied: &ProxyCounts) -> Vec<Read
         Reading::count(key, count, posts.into())
     });
     own.chain(shared).collect()
-}
-
-/// How the targets of a load balancer are: only what health checks have seen.
-fn of_targets(scope: &Scope, region: &RegionState, balancer: &LoadBalancer) -> Vec<Reading> {
-    let mut readings = Vec::new();
-    let path = balancer.path();
-    let dimension = || ("LoadBalancer", path.clone());
-    let listeners = region.listeners_of_load_balancer(balancer.id);
-    let groups: std::collections::BTreeSet<_> = listeners
-        .filter_map(|id| region.listeners.get(&id))
-        .flat_map(|listener| listener.forward.iter().map(|forward| forward.group))
-        .collect();
-    for group in groups {
-        let Some(group) = region.target_groups.get(&group) else {
-            continue;
-        };
-        // Of each zone, and of what is of no zone in particular.
-        let mut seen: BTreeMap<Option<&str>, [f64; 2]> = BTreeMap::new();
-        for target in region.targets_of_group(group.id) {
-            if !target.is_registered() || region.why_unused(target).is_some() {
-                continue;
-            }
-            let [healthy, unhealthy] = seen.entry(target.zone.as_deref()).or_default();
-            match target.health.state {
-                HealthState::Healthy => *healthy += 1.0,
-                HealthState::Unhealthy(_) => *unhealthy += 1.0,
-                HealthState::Initial => {}
-            }
-        }
-        for (zone, counts) in seen {
-            for (meaning, count) in [&HEALTHY, &UNHEALTHY].into_iter().zip(counts) {
-                let of_group = vec![("TargetGroup", group.path()), dimension()];
-                let mut posts = vec![Post::new(meaning, scope, of_group.clone())];
-                if let Some(zone) = zone {
-                    let mut of_zone = of_group;
-                    of_zone.push(("AvailabilityZone", zone.to_owned()));
-                    posts = vec![posts.remove(0).sum(), Post::new(meaning, scope, of_zone)];
-                }
-                let key = format!("{path}/{}/{zone:?}/{}", group.id, meaning.name);
-                readings.push(Reading::level(key, count, posts));
-            }
-        }
-    }
-    for own in &balancer.zones {
-        let level = f64::from(u8::from(is_answering(region, balancer, &own.zone)));
-        let zone = ("AvailabilityZone", own.zone.clone());
-        let posts = vec![
-            Post::new(&ZONAL, scope, vec![dimension()])
-                .part(&own.zone)
-                .sum(),
-            Post::new(&ZONAL, scope, vec![dimension(), zone]),
-        ];
-        let key = format!("{path}/{}/{}", own.zone, ZONAL.name);
-        readings.push(Reading::level(key, level, posts));
-    }
-    readings
 }
 
 #[cfg(test)]

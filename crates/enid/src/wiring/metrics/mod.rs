@@ -3,6 +3,7 @@
 //!
 //! One thread does the first, because sources read the kernel and the telemetry store, and both block.
 
+mod balancer_targets;
 mod capacity;
 pub(crate) mod daemon;
 pub(crate) mod interfaces;
@@ -269,6 +270,7 @@ mod tests {
     fn all() -> Vec<&'static Meaning> {
         let parts = [
             interfaces::ALL,
+            balancer_targets::ALL,
             load_balancers::ALL,
             nat_gateways::ALL,
             daemon::ALL,
