@@ -58,7 +58,7 @@ def test_full_table(start_daemon):
     assert table == {"entries": 8, "entries_max": 8}
     assert c.agent.connect(address=d.ip, port=80, timeout=0.2) == "timeout"
     shown = [flow for flow in lab.daemon.json("flows") if flow["verdict"] == "drop"]
-    assert {flow["reason"] for flow in shown} == {"flow-table-full"}
+    assert {flow["reason"] for flow in shown} == {"flow-table-full"}, shown
     assert a.agent.exchange(name="old") == "open"
     assert c.agent.exchange(name="other") == "open"
     # Two of A's connections are closed: ten seconds later they are over, and the sweep finds them.

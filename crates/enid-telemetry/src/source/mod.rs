@@ -39,7 +39,7 @@ pub trait Source: Send {
     /// gains come with the next reading.
     fn read(&mut self, state: &State) -> Result<Vec<Reading>, SourceError>;
 
-    /// What was read last becomes datapoints: a minute ends.
+    /// What was read last has become datapoints: a minute ended. Not told if they could not be written.
     fn end(&mut self) {}
 
     /// Forgets what it has followed: everything is forgotten.

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 /// What nodes had carried of each protocol when the last minute ended.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Capacity {
-    /// When that was, and by node. None if nobody has looked yet.
-    ended: Option<(u64, BTreeMap<u64, Carried>)>,
+    /// When that was, and by node.
+    ended: (u64, BTreeMap<u64, Carried>),
     /// What was read last.
     read: Option<(u64, BTreeMap<u64, Carried>)>,
 }
@@ -57,9 +57,12 @@ const UNITS: [Unit; 3] = [
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
 impl Capacity {
-    /// Whether nobody has looked when the minute began.
-    pub(super) const fn has_no_beginning(&self) -> bool {
-        self.ended.is_none()
+    /// The first minute begins when nodes have carried this.
+    pub(super) const fn begin(now_ns: u64, carried: BTreeMap<u64, Carried>) -> Self {
+        Self {
+            ended: (now_ns, carried),
+            read: None,
+        }
     }
 
     /// Takes what all nodes have carried until now.
@@ -67,15 +70,16 @@ impl Capacity {
         self.read = Some((now_ns, carried));
     }
 
-    /// A minute ends with what was read last.
+    /// A minute ends with what was read last; it goes on if nothing was.
     pub(super) fn end(&mut self) {
-        self.ended = self.read.take();
+        if let Some(read) = self.read.take() {
+            self.ended = read;
+        }
     }
 
-    /// Hours of a unit, by protocol, that these nodes have used together since the minute began; none unless its
-    /// beginning was seen.
+    /// Hours of a unit, by protocol, that these nodes have used together since the minute began.
     pub(super) fn used(&self, nodes: &[u64]) -> Option<[f64; 3]> {
-        let (began_ns, before) = self.ended.as_ref()?;
+        let (began_ns, before) = &self.ended;
         let (now_ns, now) = self.read.as_ref()?;
         let seconds = seconds(now_ns.saturating_sub(*began_ns));
         let mut all = Carried::default();
@@ -94,11 +98,6 @@ impl Capacity {
                 .next()
                 .map_or(0.0, |(unit, own)| unit.hours(own, seconds))
         }))
-    }
-
-    /// Forgets everything: what was not seen is not told.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
     }
 }
 
@@ -130,9 +129,11 @@ mod tests {
     }
 
     fn used(before: [(u64, Carried); 2], now: [(u64, Carried); 2]) -> [f64; 3] {
-        let mut capacity = Capacity::default();
+        let mut capacity = Capacity::begin(0, BTreeMap::new());
+        assert_eq!(capacity.used(&[1, 2]), None, "nobody has looked");
         capacity.note(MINUTE_NS, before.into());
-        assert_eq!(capacity.used(&[1, 2]), None, "the minute has no beginning");
+        capacity.end();
+        // A minute that could not be written goes on.
         capacity.end();
         capacity.note(2 * MINUTE_NS, now.into());
         capacity.used(&[1, 2]).expect("units")

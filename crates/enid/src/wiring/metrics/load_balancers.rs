@@ -101,13 +101,23 @@ impl LoadBalancers {
         installation: Installation,
         proxies: AllProxyCounts,
     ) -> Result<Self, FlowError> {
+        let counts = NatTables::open(installation)?;
+        // What was carried before the daemon began is nobody's minute.
+        let before = counts.all_counts()?.into_iter().map(|(id, counts)| {
+            let counted = Counted {
+                counts,
+                ..Counted::default()
+            };
+            (id, counted.carried())
+        });
+        let capacity = Capacity::begin(monotonic_ns(), before.collect());
         Ok(Self {
             proxies,
             proxies_life: format!("proxies-{:x}", monotonic_ns()),
-            counts: NatTables::open(installation)?,
+            counts,
             flows: FlowTables::open(installation)?,
             peaks: Peaks::default(),
-            capacity: Capacity::default(),
+            capacity,
             nodes: BTreeMap::new(),
         })
     }
@@ -203,13 +213,6 @@ impl Source for LoadBalancers {
 
     fn follow(&mut self, state: &State) {
         self.nodes = nodes(state);
-        // What was carried before the daemon began is nobody's minute.
-        if self.capacity.has_no_beginning()
-            && let Ok(counted) = self.counted()
-        {
-            self.note_carried(&counted);
-            self.capacity.end();
-        }
     }
 
     fn glance(&mut self) {
@@ -248,7 +251,7 @@ impl Source for LoadBalancers {
 
     fn clear(&mut self) {
         self.peaks.clear();
-        self.capacity.clear();
+        self.capacity = Capacity::begin(monotonic_ns(), BTreeMap::new());
         self.nodes.clear();
     }
 }

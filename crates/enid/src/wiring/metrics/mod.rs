@@ -141,12 +141,9 @@ impl Meters {
         let Parts {
             sources, ledger, ..
         } = parts;
-        for source in sources {
+        for source in &mut *sources {
             match source.read(&state) {
-                Ok(readings) => {
-                    ledger.take(source.name(), &readings);
-                    source.end();
-                }
+                Ok(readings) => ledger.take(source.name(), &readings),
                 Err(error) => {
                     let error = enid_host::chain(&error);
                     tracing::warn!(error, "a source was not read, its counts come later");
@@ -165,7 +162,10 @@ impl Meters {
         });
         let samples = std::mem::take(&mut close.samples);
         match self.metrics.put_all(samples, beside) {
-            Ok(()) => ledger.settle(&close),
+            Ok(()) => {
+                ledger.settle(&close);
+                sources.iter_mut().for_each(|source| source.end());
+            }
             Err(error) => {
                 let error = enid_host::chain(&error);
                 tracing::warn!(error, "metrics were not published, their counts come later");
