@@ -25,6 +25,8 @@ use enid_telemetry::bucket::{BucketError, Buckets, Object};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The most bytes of files that wait for their bucket.
 const WAITING_BYTES_MAX: usize = 64 << 20;
+/// The most bytes of rows, about, that wait for the end of their minutes: a node that has more gets several files.
+const OPEN_BYTES_MAX: usize = 4 << 20;
 /// From the first to the longest time between tries.
 const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -174,11 +176,13 @@ impl Writer {
         }
     }
 
-    /// Makes files of minutes that are over, or of all.
+    /// Makes files of minutes that are over, of as many rows as a file has, or of all.
     fn close(&mut self, now: Timestamp, is_all: bool) {
         // What ended at the last moment is told a little later.
-        let is_over = |key: &FileKey| is_all || key.3 + LATE_MS <= now.0;
-        let over: Vec<_> = self.open.extract_if(.., |key, _| is_over(key)).collect();
+        let over = self.open.extract_if(.., |key, (_, text)| {
+            is_all || key.3 + LATE_MS <= now.0 || text.len() > OPEN_BYTES_MAX
+        });
+        let over: Vec<_> = over.collect();
         for ((_, bucket, _, ends), (logged, text)) in over {
             match Object::of_text(path(&logged, Timestamp(ends)), &text) {
                 Ok(object) => self.add(bucket, object),
@@ -202,11 +206,13 @@ impl Writer {
         }
     }
 
-    /// Puts what waits into its buckets.
+    /// Puts what waits into its buckets. The last time directories that fail are tried once more; an endpoint that does
+    /// holds up nobody's end.
     fn put(&mut self, is_last: bool) {
         for (bucket, object) in std::mem::take(&mut self.waiting) {
             let failing = self.failing.get(&bucket);
-            let must_wait = failing.is_some_and(|(until, _)| !is_last && Instant::now() < *until);
+            let is_tried = is_last && self.buckets.endpoint(&bucket).is_none();
+            let must_wait = failing.is_some_and(|(until, _)| !is_tried && Instant::now() < *until);
             let done = match must_wait {
                 true => None,
                 false => Some(self.buckets.put(&bucket, &object)),
@@ -316,6 +322,38 @@ mod tests {
         assert_eq!(name.len(), start.len() + 8 + ".log.gz".len());
         assert!(path(&logged("a/b"), at).starts_with(&format!("a/b/{start}")));
         assert_ne!(path(&logged(""), at), path(&logged(""), at));
+    }
+
+    #[test]
+    fn a_file_ends_with_its_minutes_or_when_it_is_long() {
+        let root = tempfile::tempdir().expect("a directory");
+        let buckets = Buckets {
+            directory: root.path().to_owned(),
+            endpoints: None,
+        };
+        let mut writer = Writer::new(buckets, 300_000);
+        let open = |writer: &mut Writer, length| {
+            let own = Arc::new(logged(""));
+            let key = (
+                own.place.clone(),
+                own.logs.bucket.clone(),
+                String::new(),
+                300_000,
+            );
+            writer.open.insert(key, (own, "x".repeat(length)));
+        };
+        let late = Timestamp(300_000 + LATE_MS);
+        open(&mut writer, 9);
+        writer.close(Timestamp(late.0 - 1), false);
+        assert_eq!((writer.open.len(), writer.waiting.len()), (1, 0));
+        writer.close(late, false);
+        assert_eq!((writer.open.len(), writer.waiting.len()), (0, 1));
+        open(&mut writer, OPEN_BYTES_MAX + 1);
+        writer.close(Timestamp(0), false);
+        assert_eq!((writer.open.len(), writer.waiting.len()), (0, 2));
+        open(&mut writer, 9);
+        writer.close(Timestamp(0), true);
+        assert_eq!((writer.open.len(), writer.waiting.len()), (0, 3));
     }
 
     #[test]
